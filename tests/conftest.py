@@ -1,0 +1,25 @@
+"""One Spark session for every layer, and where the real data lies when it is there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    from common.processing.session import start_session
+
+    session = start_session("tests", task_slots=12, folder=tmp_path_factory.mktemp("spark"))
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real data beside the project; its absence fails in CI and skips, by name, elsewhere."""
+    if not SHARED.exists():
+        pytest.skip(f"real data is not at {SHARED}: these tests run where it is")
+    return SHARED
