@@ -1,0 +1,101 @@
+"""The shared shape of an alert, and how rules become alerts.
+
+A rule is a function to a Column: a score. Rows whose score reaches the rule's threshold become alerts. Rules over the
+same rows are judged in one projection (an array of structs, filtered and exploded), so that the stream is read once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+VERSIONS = T.StructType([T.StructField("baseline", T.StringType()), T.StructField("model", T.StringType())])
+
+ALERT_SCHEMA = T.StructType([
+    T.StructField("alert_id", T.StringType()),
+    T.StructField("vertical", T.StringType()),
+    T.StructField("rule", T.StringType()),
+    T.StructField("entity_id", T.StringType()),
+    T.StructField("event_time", T.TimestampType()),
+    T.StructField("severity", T.StringType()),
+    T.StructField("score", T.DoubleType()),
+    T.StructField("threshold", T.DoubleType()),
+    T.StructField("reasons", T.StringType()),
+    T.StructField("versions", VERSIONS),
+    T.StructField("event", T.StringType()),
+    T.StructField("ingest_time", T.TimestampType()),
+])
+
+SEVERITIES = ("warning", "minor", "major", "critical")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A named score and the threshold that makes it an alert.
+
+    score(settings) -> Column of doubles; null means the rule has nothing to say of this row.
+    threshold: the settings' field that holds it. reason(settings) -> Column of text for people.
+    severity: of an alert at the threshold; at `critical_at` times the threshold it is critical.
+    """
+
+    name: str
+    score: Callable[[Any], Column]
+    threshold: str
+    reason: Callable[[Any], Column]
+    severity: str = "major"
+    critical_at: float = 2.0
+
+
+def judge(
+    rows: DataFrame, rules: Sequence[Rule], settings: Any, *, vertical: str, entity: str, subject: Column, event: Column
+) -> DataFrame:
+    """The alerts that `rules` raise on `rows`, in the shape of ALERT_SCHEMA.
+
+    subject: what, beside the rule, an alert is about (the event's id, or its entity and window); the alert's id is
+    a hash of both, so that a replay makes the same id. event: id or ids of the events behind it, as text.
+    `rows` has event_time, ingest_time, and where it was joined with them baseline_version and model_version.
+    """
+    baseline = F.col("baseline_version") if "baseline_version" in rows.columns else F.lit(None).cast("string")
+    model = F.col("model_version") if "model_version" in rows.columns else F.lit(None).cast("string")
+    verdicts = F.array(*[_verdict(rule, settings) for rule in rules])
+    any_hit = reduce(Column.__or__, [rule.score(settings) >= getattr(settings, rule.threshold) for rule in rules])
+    hits = (
+        rows.where(any_hit)
+        .withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
+    )
+    return hits.select(
+        F.substring(F.sha2(F.concat_ws("|", F.lit(vertical), F.col("verdict.rule"), subject), 256), 1, 32).alias("alert_id"),
+        F.lit(vertical).alias("vertical"),
+        F.col("verdict.rule").alias("rule"),
+        F.col(entity).alias("entity_id"),
+        F.col("event_time"),
+        F.col("verdict.severity").alias("severity"),
+        F.col("verdict.score").alias("score"),
+        F.col("verdict.threshold").alias("threshold"),
+        F.col("verdict.reason").alias("reasons"),
+        F.struct(baseline.alias("baseline"), model.alias("model")).alias("versions"),
+        event.alias("event"),
+        F.col("ingest_time"),
+    )
+
+
+def _verdict(rule: Rule, settings: Any) -> Column:
+    threshold = float(getattr(settings, rule.threshold))
+    score = rule.score(settings).cast("double")
+    severity = F.when(score >= threshold * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))
+    return F.struct(
+        F.lit(rule.name).alias("rule"),
+        score.alias("score"),
+        F.lit(threshold).alias("threshold"),
+        severity.alias("severity"),
+        rule.reason(settings).alias("reason"),
+    )
+
+
+def to_kafka(alerts: DataFrame) -> DataFrame:
+    """Alerts as Kafka records: JSON keyed by entity, so that updates of one alert stay in order."""
+    return alerts.select(F.col("entity_id").alias("key"), F.to_json(F.struct(*ALERT_SCHEMA.names)).alias("value"))

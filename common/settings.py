@@ -1,0 +1,71 @@
+"""Settings: typed, immutable, read once from the environment at the edge, then passed down.
+
+Core settings are `HYBRID_<FIELD>`; a vertical's own are `<VERTICAL>_<FIELD>`. A variable with such a prefix that no
+field knows stops the start, because a misspelt threshold that is silently ignored is worse than no threshold.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A setting is unknown or unreadable; the message names the variable and what it may be."""
+
+
+class Settings(BaseSettings):
+    """What every command of the core may need. Durations in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="HYBRID_", frozen=True, extra="forbid", env_ignore_empty=True)
+
+    home: Path = Field(Path("~/.cache/hybrid"), description="cache of jars and of the fallback Java")
+    data: Path = Field(Path("hybrid-data"), description="Delta tables, checkpoints, models, plots, broker data")
+
+    bootstrap_servers: str | None = Field(None, description="an existing Kafka; without it an embedded one is started")
+    kafka_security_protocol: str = "PLAINTEXT"
+    kafka_sasl_mechanism: str | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_ca_location: Path | None = None
+    kafka_ssl_certificate_location: Path | None = None
+    kafka_ssl_key_location: Path | None = None
+    kafka_ssl_key_password: SecretStr | None = None
+    partitions: int = Field(2, ge=1, le=1024, description="partitions of each topic made here")
+    replication: int = Field(1, ge=1, le=16, description="replicas of each topic made here")
+
+    spark_master: str | None = Field(None, description="a cluster's master; without it local[as many slots as needed]")
+    driver_memory: str = Field("2g", pattern=r"^\d+[kmg]$")
+    shuffle_partitions: int = Field(2, ge=1, le=4096, description="shuffle partitions of each streaming query")
+    checkpoint_interval: int = Field(60, ge=5, description="seconds between checkpoints of a real-time query")
+    archive_interval: int = Field(5, ge=1, description="seconds between micro-batches of the archive")
+    future_tolerance: int = Field(300, ge=0, description="seconds an event may be ahead of its Kafka timestamp")
+    vacuum_hours: int = Field(168, ge=1, description="age at which replaced table files are removed")
+
+
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
+
+
+def load(settings: type[AnySettings], **given: object) -> AnySettings:
+    """Read `settings` from the environment; `given` (command-line options that are not None) wins.
+
+    Raises SettingsError naming every variable that is unknown or has an unreadable value.
+    """
+    prefix = settings.model_config.get("env_prefix", "")
+    known = {f"{prefix}{field}".upper() for field in settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.upper().startswith(prefix.upper()) and name.upper() not in known)
+    if unknown:
+        raise SettingsError("\n".join(_unknown(name, known) for name in unknown) + f"\nknown: {', '.join(sorted(known))}")
+    try:
+        return settings(**{field: value for field, value in given.items() if value is not None})
+    except ValidationError as errors:
+        lines = [f"{prefix}{error['loc'][0]}".upper() + f": {error['msg']}" for error in errors.errors() if error["loc"]]
+        raise SettingsError("unreadable setting: " + "; ".join(lines)) from None
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    return f"unknown setting {name}" + (f" (did you mean {close[0]}?)" if close else "")
