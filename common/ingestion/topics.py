@@ -1,0 +1,82 @@
+"""The topics of a vertical: names, creation, and how far they reach."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from common.ingestion.connection import BrokerError, Connection, explain
+from common.vertical import Vertical
+
+
+@dataclass(frozen=True)
+class TopicNames:
+    """The four topics of a vertical; all are keyed by entity."""
+
+    events: str
+    labels: str
+    alerts: str
+    dead_letter: str
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.events, self.labels, self.alerts, self.dead_letter))
+
+
+def topic_names(vertical: Vertical | str) -> TopicNames:
+    """The topics of `vertical` (or of the vertical of that name)."""
+    name = vertical if isinstance(vertical, str) else vertical.name
+    return TopicNames(f"{name}.events", f"{name}.labels", f"{name}.alerts", f"{name}.dead-letter")
+
+
+def ensure_topics(connection: Connection, vertical: Vertical | str, partitions: int = 2, replication: int = 1) -> dict[str, int]:
+    """Create the topics that are missing; returns the partitions of all four, by name.
+
+    A topic that is there already is left as it is. Raises BrokerError.
+    """
+    names = list(topic_names(vertical))
+    admin = AdminClient(connection.client_options())
+    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names]
+    for name, created in admin.create_topics(wanted, operation_timeout=10, request_timeout=15).items():
+        try:
+            created.result()
+        except KafkaException as failure:
+            if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise BrokerError(_refused(connection, name, replication, failure.args[0])) from None
+    return {name: len(partition_ids(admin, connection, name)) for name in names}
+
+
+def partition_ids(admin: AdminClient, connection: Connection, topic: str) -> list[int]:
+    """Partitions of `topic`; raises BrokerError when it is not there."""
+    try:
+        found = admin.list_topics(topic, timeout=10).topics[topic]
+    except KafkaException as failure:
+        raise BrokerError(explain(connection, [failure.args[0]])) from None
+    if found.error:
+        raise BrokerError(f"topic {topic} at {connection.bootstrap_servers}: {found.error.str()}")
+    return sorted(found.partitions)
+
+
+def end_offsets(connection: Connection, topic: str) -> dict[int, int]:
+    """Per partition, the offset that the next record will get."""
+    return read_end_offsets(AdminClient(connection.client_options()), connection, topic)
+
+
+def read_end_offsets(admin: AdminClient, connection: Connection, topic: str) -> dict[int, int]:
+    """`end_offsets` over a client that is kept."""
+    asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partition_ids(admin, connection, topic)}
+    try:
+        found = admin.list_offsets(asked, request_timeout=10)
+        return {asked_of.partition: answer.result().offset for asked_of, answer in found.items()}
+    except KafkaException as failure:
+        raise BrokerError(explain(connection, [failure.args[0]])) from None
+
+
+def _refused(connection: Connection, topic: str, replication: int, error: KafkaError) -> str:
+    if error.code() == KafkaError.INVALID_REPLICATION_FACTOR:
+        return f"topic {topic}: the cluster at {connection.bootstrap_servers} has fewer than {replication} brokers (replication)"
+    if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
+        return f"topic {topic}: this login may not create topics at {connection.bootstrap_servers}"
+    if error.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
+        return explain(connection, [error])
+    return f"topic {topic} cannot be created at {connection.bootstrap_servers}: {error.str()}"
