@@ -1,0 +1,55 @@
+"""Reading a topic to its end: for tests and evaluation, where all of it fits in memory."""
+
+import time
+from typing import NamedTuple
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from common.ingestion.connection import BrokerError, Connection, explain
+from common.ingestion.topics import partition_ids
+
+
+class Record(NamedTuple):
+    """One Kafka record; timestamp in epoch milliseconds."""
+
+    key: bytes | None
+    value: bytes | None
+    partition: int
+    offset: int
+    timestamp: int
+
+
+def read_all(connection: Connection, topic: str, at_least: int = 0, timeout: float = 30.0) -> list[Record]:
+    """Every record of `topic` up to its present end, and on until there are `at_least` so many.
+
+    Raises BrokerError when that takes longer than `timeout` seconds.
+    """
+    partitions = partition_ids(AdminClient(connection.client_options()), connection, topic)
+    records: list[Record] = []
+    at_end: set[int] = set()
+    deadline = time.monotonic() + timeout
+    with _consumer(connection) as consumer:
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+        while len(at_end) < len(partitions) or len(records) < at_least:
+            if time.monotonic() > deadline:
+                raise BrokerError(f"{topic}: {len(records)} records within {timeout:g} s, of at least {at_least}")
+            for message in consumer.consume(10_000, timeout=0.1):
+                error = message.error()
+                if error is None:
+                    records.append(Record(message.key(), message.value(), message.partition(), message.offset(),
+                                          message.timestamp()[1]))
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    at_end.add(message.partition())
+                elif not error.retriable():
+                    raise BrokerError(explain(connection, [error]))
+    return records
+
+
+def _consumer(connection: Connection) -> Consumer:
+    return Consumer({
+        **connection.client_options(),
+        "group.id": "read-all",  # required by the client; no offset is ever committed
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+    })
