@@ -1,0 +1,62 @@
+"""Broken messages, as producers with bugs and bad lines make them."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+FLAWS = (
+    "undecodable", "truncated", "wrong_type", "missing_field", "unknown_field", "not_a_number", "out_of_range", "future_time",
+)
+FAR_AHEAD = timedelta(days=3_650)
+
+
+@dataclass(frozen=True)
+class DirtyFields:
+    """Which fields of an event a flaw touches."""
+
+    number: str            # a required number: of the wrong type, NaN, or out of range
+    out_of_range: float    # a value of it that the contract refuses
+    required: str          # left out
+    time: str              # set years ahead
+
+
+def spoil(
+    rng: np.random.Generator, values: NDArray[np.object_], fields: DirtyFields
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """A broken copy of each JSON object in `values`, and the name of its flaw."""
+    flaws = np.array(FLAWS, object)[rng.integers(len(FLAWS), size=len(values))]
+    cuts = rng.random(len(values))
+    spoilt = np.empty(len(values), object)
+    spoilt[:] = [_break(value, flaw, fields, cut) for value, flaw, cut in zip(values, flaws, cuts, strict=True)]
+    return spoilt, flaws
+
+
+def _break(value: bytes, flaw: str, fields: DirtyFields, cut: float) -> bytes:
+    position = 1 + int(cut * (len(value) - 2))
+    if flaw == "undecodable":
+        return value[:position] + b"\xff\xfe\x80" + value[position:]
+    if flaw == "truncated":
+        return value[:position]
+    event = orjson.loads(value)
+    if flaw == "not_a_number":
+        event[fields.number] = "\0"
+        return orjson.dumps(event).replace(b'"\\u0000"', b"NaN")
+    if flaw == "missing_field":
+        del event[fields.required]
+    else:
+        event |= _wrong(event, flaw, fields)
+    return orjson.dumps(event)
+
+
+def _wrong(event: dict, flaw: str, fields: DirtyFields) -> dict:
+    if flaw == "wrong_type":
+        return {fields.number: "twelve"}
+    if flaw == "unknown_field":
+        return {"debug_trace": "x1"}
+    if flaw == "out_of_range":
+        return {fields.number: fields.out_of_range}
+    ahead = datetime.fromisoformat(event[fields.time].removesuffix("Z")) + FAR_AHEAD
+    return {fields.time: ahead.isoformat(timespec="milliseconds") + "Z"}

@@ -1,0 +1,19 @@
+"""How the world changes over months. Each is a pure function of the date."""
+
+from datetime import date
+
+YEAR_DAYS = 365.25
+
+
+def years_since(day: date, opening: date) -> float:
+    return (day - opening).days / YEAR_DAYS
+
+
+def growth(day: date, opening: date, per_year: float) -> float:
+    """Compound growth as a factor: 1 on the opening day, 1 + `per_year` a year later."""
+    return float((1 + per_year) ** years_since(day, opening))
+
+
+def shifted_share(share: float, day: date, opening: date, per_year: float) -> float:
+    """A share that moves by `per_year` (0.05 is five points) a year, held within [0.01, 0.99]."""
+    return min(0.99, max(0.01, share + per_year * years_since(day, opening)))

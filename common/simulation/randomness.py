@@ -1,0 +1,13 @@
+"""Random numbers that depend on (seed, day, purpose) alone, so that any day can be made without the days before it."""
+
+from datetime import date
+from zlib import crc32
+
+import numpy as np
+
+ALWAYS = date(1970, 1, 1)  # the "day" of what holds on every day, such as the population
+
+
+def random_for(seed: int, day: date, purpose: str) -> np.random.Generator:
+    """A generator of its own for each purpose: one draw more for one purpose changes no other."""
+    return np.random.default_rng([seed, day.toordinal(), crc32(purpose.encode())])

@@ -1,0 +1,150 @@
+"""Frauds by name: each takes a day's honest purchases and returns them with its own frauds put in and marked.
+
+None is given away by its amount alone, and each has an innocent look-alike in `generator`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.simulation.anomalies import bursts, cases_on, distinct, episodes
+from common.simulation.randomness import random_for
+from common.simulation.seasonality import DAY_SECONDS
+from finance_fraud.population import DISTANCES_KM, ONLINE, World, online_terminals, terminals_in
+
+PURCHASE = np.dtype([("card", "i8"), ("terminal", "i8"), ("second", "f8"), ("amount", "f8"), ("scenario", "i8")])
+
+COMPROMISED_DAYS = 28
+LEAKED_DAYS = 14
+FAR_KM = 3_000.0
+
+# Cases a day; of the first three per card, of the last per terminal.
+LARGE_AMOUNTS = 0.0022
+BURSTS = 0.00106
+TRAVELS = 0.0014
+LEAKS = 0.0003
+COMPROMISES = 0.00023
+
+
+@dataclass(frozen=True)
+class Day:
+    """What a scenario may know: the world, the day, the seed, and the factor on the number of cases."""
+
+    world: World
+    date: date
+    seed: int
+    fraud: float
+
+    def random(self, purpose: str) -> np.random.Generator:
+        return random_for(self.seed, self.date, purpose)
+
+    def cases(self, purpose: str, per_card: float) -> int:
+        return cases_on(self.seed, self.date, purpose, per_card * len(self.world.home) * self.fraud)
+
+
+def purchases(card: NDArray, terminal: NDArray, second: NDArray, amount: NDArray, scenario: str = "") -> NDArray:
+    """Rows of PURCHASE; `second` is UTC within the day."""
+    rows = np.empty(len(card), PURCHASE)
+    rows["card"], rows["terminal"], rows["second"], rows["amount"] = card, terminal, second, amount
+    rows["scenario"] = SCENARIOS.index(scenario) + 1 if scenario else 0
+    return rows
+
+
+def usual_amounts(rng: np.random.Generator, world: World, card: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Log-normal around the card's mean."""
+    sigma = world.sigma[card]
+    return world.mean_amount[card] * np.exp(sigma * rng.standard_normal(len(card)) - sigma**2 / 2)
+
+
+def large_amount(day: Day, honest: NDArray) -> NDArray:
+    """One purchase of 4 to 12 times what the card usually spends, at any hour."""
+    rng, world = day.random("large_amount frauds"), day.world
+    card = distinct(rng, len(world.home), day.cases("large_amount", LARGE_AMOUNTS))
+    place = _place(rng, world, card, online=0.5)
+    amount = world.mean_amount[card] * rng.uniform(4, 12, len(card))
+    return np.concatenate((honest, purchases(card, place, rng.random(len(card)) * DAY_SECONDS, amount, "large_amount")))
+
+
+def compromised_terminal(day: Day, honest: NDArray) -> NDArray:
+    """For four weeks six in ten purchases at the terminal are made with stolen cards, for ordinary amounts."""
+    physical = int(day.world.first[-1])
+    terminal, _ = episodes(
+        day.seed, day.date, "compromised_terminal", COMPROMISES * len(day.world.kind) * day.fraud, COMPROMISED_DAYS, physical
+    )
+    hit = np.isin(honest["terminal"], terminal) & (day.random("compromised_terminal frauds").random(len(honest)) < 0.6)
+    return _marked(honest, hit, "compromised_terminal")
+
+
+def leaked_card(day: Day, honest: NDArray) -> NDArray:
+    """For two weeks a third of the card's purchases are someone else's: larger, and mostly online."""
+    rng, world = day.random("leaked_card frauds"), day.world
+    card, _ = episodes(day.seed, day.date, "leaked_card", LEAKS * len(world.home) * day.fraud, LEAKED_DAYS, len(world.home))
+    hit = np.isin(honest["card"], card) & (rng.random(len(honest)) < 1 / 3) & (honest["scenario"] == 0)
+    rows = _marked(honest, hit, "leaked_card")
+    rows["amount"][hit] *= rng.uniform(2.5, 6, hit.sum())
+    moved = np.flatnonzero(hit)[rng.random(hit.sum()) < 0.7]
+    rows["terminal"][moved] = online_terminals(rng, world, len(moved))
+    return rows
+
+
+def card_testing(day: Day, honest: NDArray) -> NDArray:
+    """6 to 20 tiny amounts within minutes at one merchant, mostly online: is the number still good?"""
+    rng, world = day.random("card_testing frauds"), day.world
+    cards = distinct(rng, len(world.home), day.cases("card_testing", BURSTS))
+    sizes = np.minimum(5 + rng.geometric(0.4, len(cards)), 20)
+    case, second = _burst(rng, sizes, rng.uniform(120, 480, len(cards)))
+    merchant = _place(rng, world, cards, online=0.9)
+    amount = rng.uniform(0.5, 4, len(case))
+    return np.concatenate((honest, purchases(cards[case], merchant[case], second, amount, "card_testing")))
+
+
+def velocity(day: Day, honest: NDArray) -> NDArray:
+    """6 to 12 ordinary purchases within 10 to 20 minutes, in shops of the card's own area and online."""
+    rng, world = day.random("velocity frauds"), day.world
+    cards = distinct(rng, len(world.home), day.cases("velocity", BURSTS))
+    sizes = np.minimum(5 + rng.geometric(0.6, len(cards)), 12)
+    case, second = _burst(rng, sizes, rng.uniform(600, 1_200, len(cards)))
+    card = cards[case]
+    place = _place(rng, world, card, online=0.3)
+    return np.concatenate((honest, purchases(card, place, second, usual_amounts(rng, world, card), "velocity")))
+
+
+def impossible_travel(day: Day, honest: NDArray) -> NDArray:
+    """Within an hour of an honest purchase in a shop, one thousands of kilometres away with the same card."""
+    rng, world = day.random("impossible_travel frauds"), day.world
+    possible = (honest["scenario"] == 0) & (world.kind[honest["terminal"]] != ONLINE) & (honest["second"] < DAY_SECONDS - 3_600)
+    rows = honest[possible]
+    base = rows[distinct(rng, len(rows), day.cases("impossible_travel", TRAVELS))]
+    is_far = DISTANCES_KM[world.metro[base["terminal"]]] > FAR_KM
+    metro = np.argmax(np.where(is_far, rng.random(is_far.shape), 0), axis=1)
+    second = base["second"] + rng.uniform(300, 3_300, len(base))
+    amount = usual_amounts(rng, world, base["card"])
+    return np.concatenate((honest, purchases(base["card"], terminals_in(rng, world, metro), second, amount, "impossible_travel")))
+
+
+# Those that mark honest purchases come first, so that they mark no fraud of another scenario.
+ALL: tuple[Callable[[Day, NDArray], NDArray], ...] = (
+    compromised_terminal, leaked_card, large_amount, card_testing, velocity, impossible_travel,
+)  # fmt: skip
+SCENARIOS = tuple(scenario.__name__ for scenario in ALL)
+
+
+def _place(rng: np.random.Generator, world: World, card: NDArray, online: float) -> NDArray[np.int64]:
+    """A terminal for each card: online with that probability, otherwise in the card's own area."""
+    is_online = rng.random(len(card)) < online
+    return np.where(is_online, online_terminals(rng, world, len(card)), terminals_in(rng, world, world.home[card]))
+
+
+def _burst(rng: np.random.Generator, sizes: NDArray, within: NDArray) -> tuple[NDArray, NDArray]:
+    """(case, UTC second of the day) of each purchase; a burst ends before the day does."""
+    case, offset = bursts(rng, sizes, within)
+    return case, (rng.random(len(sizes)) * (DAY_SECONDS - within))[case] + offset
+
+
+def _marked(rows: NDArray, hit: NDArray, scenario: str) -> NDArray:
+    rows = rows.copy()
+    rows["scenario"][hit] = SCENARIOS.index(scenario) + 1
+    return rows
