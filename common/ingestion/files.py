@@ -4,6 +4,7 @@ A batch is a dictionary of columns of plain Python values: str, int, float, bool
 UTF-8), dicts and lists. Times are ISO-8601 text in UTC. CSV cells are text as it stands; an empty one is None.
 """
 
+import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
+
+from common.ingestion.delimited import DelimitedRows
 
 BATCH_ROWS = 8_192
 SUFFIXES = {".csv": "csv", ".tsv": "csv", ".json": "jsonl", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
-DELIMITERS = ",;\t|"
+MOST_LINE_BYTES = 64 << 20
 
 
 class ReplayError(Exception):
@@ -61,6 +63,9 @@ def open_rows(path: Path) -> RowFile:
         raise ReplayError(f"{path}: the format is told by the name's ending, one of {', '.join(SUFFIXES)} (text also with .gz)")
     columns = {"csv": _csv_columns, "jsonl": _json_columns, "parquet": _parquet_columns}[kind]
     try:
+        with path.open("rb") as file:
+            if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+                raise ReplayError(f"{path} is UTF-16: convert it to UTF-8 first")
         return RowFile(path, kind, tuple(columns(path)))
     except (OSError, pa.ArrowException, EOFError) as error:
         raise ReplayError(f"{path} cannot be read as {kind}: {_reason(error)}") from None
@@ -76,64 +81,40 @@ def _lines(path: Path) -> Iterator[bytes]:
         while block := packed.read(1 << 20):
             *lines, rest = (rest + block).split(b"\n")
             yield from lines
+            if len(rest) > MOST_LINE_BYTES:
+                raise ReplayError(f"{path} has a line of more than {MOST_LINE_BYTES >> 20} MB: it is not a text file of rows")
         if rest:
             yield rest
 
 
 def _csv_columns(path: Path) -> list[str]:
-    header = next(_lines(path), b"")
-    if not header.strip():
+    header = _csv_rows(path).header
+    if not header:
         raise ReplayError(f"{path} is empty: a CSV file begins with the names of its columns")
-    columns = pa.csv.open_csv(path, parse_options=_csv_parsing(header)).schema.names
-    twice = {name for name in columns if columns.count(name) > 1}
-    if twice:
-        raise ReplayError(f"{path} has more than one column named {', '.join(sorted(twice))}")
-    return list(columns)
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise ReplayError(f"{path} has more than one column named {', '.join(twice)}")
+    return header
 
 
-def _csv_parsing(header: bytes, unreadable: list[bytes] | None = None) -> pa.csv.ParseOptions:
-    def keep(row: pa.csv.InvalidRow) -> str:
-        if unreadable is not None:
-            unreadable.append(row.text.encode("utf-8", "surrogateescape"))
-        return "skip"
-
-    delimiter = max(DELIMITERS, key=lambda mark: header.count(mark.encode()))
-    return pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep)
+def _csv_rows(path: Path) -> DelimitedRows:
+    try:
+        return DelimitedRows(_lines(path))
+    except csv.Error as error:
+        raise ReplayError(f"{path} does not begin with the names of its columns: {error}") from None
 
 
 def _csv_batches(path: Path, wanted: list[str]) -> Iterator[Batch]:
-    unreadable: list[bytes] = []
-    reader = pa.csv.open_csv(
-        path,
-        read_options=pa.csv.ReadOptions(block_size=1 << 22, use_threads=False),
-        parse_options=_csv_parsing(next(_lines(path)), unreadable),
-        # As bytes: no guess at a type is made that a later row may break, and no digit of an id is lost.
-        convert_options=pa.csv.ConvertOptions(
-            include_columns=wanted, column_types={name: pa.binary() for name in wanted}, strings_can_be_null=False),
-    )
-    for batch in reader:
-        columns = {name: _texts(batch.column(name)) for name in wanted}
-        skipped, unreadable[:] = unreadable[:], []
-        yield Batch(columns, batch.num_rows, skipped)
-    if unreadable:
-        yield Batch({name: [] for name in wanted}, 0, unreadable)
-
-
-def _texts(cells: pa.Array) -> list[str | bytes | None]:
-    try:
-        return [text or None for text in cells.cast(pa.string()).to_pylist()]
-    except pa.ArrowInvalid:
-        return [_text(cell) for cell in cells.to_pylist()]
-
-
-def _text(cell: bytes) -> str | bytes | None:
-    try:
-        return cell.decode() or None
-    except UnicodeDecodeError:
-        return cell
+    found = _csv_rows(path)
+    rows, places = iter(found), [found.header.index(name) for name in wanted]
+    while block := list(islice(rows, BATCH_ROWS)):
+        cells = [row for row in block if isinstance(row, list)]
+        columns = {name: [row[place] for row in cells] for name, place in zip(wanted, places, strict=True)}
+        yield Batch(columns, len(cells), [row for row in block if isinstance(row, bytes)])
 
 
 def _json_columns(path: Path) -> list[str]:
+    if next((line for line in _lines(path) if line.strip()), b"").lstrip().startswith(b"["):
+        raise ReplayError(f"{path} is one JSON array: what is read here is one object a line (jq -c '.[]' makes it so)")
     objects = [found for line in islice(_lines(path), 1_000) if isinstance(found := _object(line), dict)]
     if not objects:
         raise ReplayError(f"{path} has no JSON object in its first 1,000 lines: one object a line is what is read here")
@@ -176,7 +157,7 @@ def _values(cells: pa.Array) -> list[Any]:
     if pa.types.is_date(cells.type) or pa.types.is_time(cells.type):
         return cells.cast(pa.string()).to_pylist()
     if pa.types.is_binary(cells.type) or pa.types.is_large_binary(cells.type):
-        return [None if cell is None else _text(cell) for cell in cells.to_pylist()]
+        return [None if cell is None else _text_or_bytes(cell) for cell in cells.to_pylist()]
     return list(cells.to_pylist())
 
 
@@ -184,3 +165,10 @@ def _iso(times: np.ndarray, missing: list[bool]) -> list[str | None]:
     filled = np.where(missing, 0, times).astype("int64").astype("datetime64[ms]")
     texts = np.datetime_as_string(filled, unit="ms").tolist()
     return [None if gone else text + "Z" for text, gone in zip(texts, missing, strict=True)]
+
+
+def _text_or_bytes(cell: bytes) -> str | bytes:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return cell

@@ -27,6 +27,7 @@ class Timed(Protocol):
 
 
 Chunk = TypeVar("Chunk", bound=Timed)
+Anything = TypeVar("Anything")
 Due = NDArray[np.float64]
 
 
@@ -55,7 +56,7 @@ def at_speed(chunks: Iterable[Chunk], speed: float, longest_wait: float = 60.0) 
         yield chunk, seconds
 
 
-def prefetched(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+def prefetched(chunks: Iterable[Anything]) -> Iterator[Anything]:
     """`chunks`, the next one made by another thread while the caller sends this one."""
     source = iter(chunks)
     with ThreadPoolExecutor(1, thread_name_prefix="next-chunk") as thread:
