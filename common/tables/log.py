@@ -1,0 +1,136 @@
+"""A table's log: creating it, what it lists, and committing to it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, CommitProperties, Transaction
+from pyspark.sql import types as T
+
+COMMIT_ATTEMPTS = 10
+PARTITION_TYPES = (T.DateType, T.IntegerType, T.LongType)
+CONFIGURATION: dict[str, str | None] = {
+    "delta.checkpointInterval": "50",
+    "delta.enableDeletionVectors": "false",   # not every reader knows them
+}
+
+
+def ensure_table(path: str | Path, schema: T.StructType, partition_by: Sequence[str] = ()) -> None:
+    """Creates the table if there is none; several processes may do so at once. Partition columns are dates or integers."""
+    if table_exists(path):
+        return
+    for name in partition_by:
+        if not isinstance(schema[name].dataType, PARTITION_TYPES):
+            raise ValueError(f"{path}: partition column {name} is {schema[name].dataType.simpleString()}, not a date or integer")
+    nullable = Schema.from_json(_nullable(schema).json())
+    try:
+        # A retried creation would commit the table's definition a second time, as version 1.
+        DeltaTable.create(
+            uri(path), nullable, mode="ignore", partition_by=list(partition_by), configuration=CONFIGURATION,
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )
+    except DeltaError:
+        # Another query created it between our look and our commit: then it is there now.
+        if not table_exists(path):
+            raise
+
+
+def table_exists(path: str | Path) -> bool:
+    """Whether there is a table with at least one version."""
+    return DeltaTable.is_deltatable(uri(path))
+
+
+def open_table(path: str | Path, version: int | None = None) -> DeltaTable:
+    """The table's newest version, or version `version`; FileNotFoundError when there is none."""
+    try:
+        return DeltaTable(uri(path), version=version)
+    except TableNotFoundError:
+        raise FileNotFoundError(f"no Delta table at {path}") from None
+
+
+def schema_of(table: DeltaTable) -> T.StructType:
+    """The table's columns, partition columns included, as Spark's types."""
+    return T.StructType.fromJson(json.loads(table.schema().to_json()))
+
+
+def files(path: str | Path, days: Iterable[date] | None = None, version: int | None = None) -> list[str]:
+    """Absolute paths of the data files, of all partitions or of those of `days`."""
+    return files_of(open_table(path, version), days)
+
+
+def files_of(table: DeltaTable, days: Iterable[date] | None = None) -> list[str]:
+    """Absolute paths of the data files of an opened table."""
+    if days is None:
+        return table.file_uris()
+    wanted = [str(day) for day in days]
+    return table.file_uris(file_pruning_predicate=[(day_column(table), "in", wanted)]) if wanted else []
+
+
+def day_column(table: DeltaTable) -> str:
+    """The date column that the table is partitioned by; ValueError when there is none."""
+    schema = schema_of(table)
+    for name in table.metadata().partition_columns:
+        if isinstance(schema[name].dataType, T.DateType):
+            return str(name)
+    raise ValueError(f"{table.table_uri} is not partitioned by a date")
+
+
+def row_count(path: str | Path, days: Iterable[date] | None = None) -> int:
+    """Rows, from the log's statistics: no data file is opened."""
+    table = open_table(path)
+    if days is None:
+        return table.count()
+    actions = table.get_add_actions(flatten=True)
+    wanted = {str(day) for day in days}
+    partitions = actions.column(f"partition.{day_column(table)}").to_pylist()
+    counts = actions.column("num_records").to_pylist()
+    return sum(count for day, count in zip(partitions, counts, strict=True) if str(day) in wanted)
+
+
+def is_committed(table: DeltaTable, query: str | None, batch: int | None) -> bool:
+    """Whether the log has this batch, or a later one, of this query."""
+    if query is None or batch is None:
+        return False
+    last = table.transaction_version(query)
+    return last is not None and last >= batch
+
+
+def commit(
+    path: str | Path, actions: list[AddAction], mode: Literal["append", "overwrite"], query: str | None, batch: int | None
+) -> bool:
+    """Commits the files; False if this batch of the query is in the log already."""
+    for attempt in range(COMMIT_ATTEMPTS):
+        table = open_table(path)
+        if is_committed(table, query, batch):
+            return False
+        try:
+            table.create_write_transaction(
+                actions, mode, table.schema(), table.metadata().partition_columns,
+                commit_properties=transaction(query, batch),
+            )
+            return True
+        except CommitFailedError:
+            if attempt == COMMIT_ATTEMPTS - 1:
+                raise
+    return False
+
+
+def transaction(query: str | None, batch: int | None) -> CommitProperties:
+    """The commit's properties: which batch of which query it is, if of any."""
+    if query is None or batch is None:
+        return CommitProperties()
+    return CommitProperties(app_transactions=[Transaction(query, batch)])
+
+
+def uri(path: str | Path) -> str:
+    """An absolute path (Spark and delta-rs must mean the same folder), or the URI as it is."""
+    text = str(path)
+    return text if "://" in text else str(Path(text).absolute())
+
+
+def _nullable(schema: T.StructType) -> T.StructType:
+    return T.StructType([T.StructField(field.name, field.dataType) for field in schema.fields])

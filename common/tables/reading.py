@@ -1,0 +1,49 @@
+"""Reading a version of a table: the log names the files, Spark or Arrow reads them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from common.tables.log import day_column, files_of, open_table, schema_of
+from common.tables.statistics import EMPTY_PARTITION
+
+
+def read(
+    spark: SparkSession, path: str | Path, days: Iterable[date] | None = None, columns: Sequence[str] | None = None,
+    version: int | None = None,
+) -> DataFrame:
+    """The rows of the newest version (or of `version`), of all partitions or of those of `days`.
+
+    The version is fixed now: later commits, compaction and vacuum do not change what the DataFrame reads. A filter on
+    a partition column, here or later, leaves out files.
+    """
+    table = open_table(path, version)
+    schema, partitions = schema_of(table), table.metadata().partition_columns
+    wanted = list(columns) if columns is not None else schema.names
+    found = files_of(table, days)
+    if not found:
+        return spark.createDataFrame([], schema).select(*wanted)
+    stored = T.StructType([field for field in schema.fields if field.name not in partitions])
+    rows = spark.read.schema(stored).parquet(*found)
+    return rows.select(*[_partition_value(schema[name]) if name in partitions else F.col(name) for name in wanted])
+
+
+def read_arrow(
+    path: str | Path, days: Iterable[date] | None = None, columns: Sequence[str] | None = None, version: int | None = None
+) -> pa.Table:
+    """The same without Spark, for what fits into memory."""
+    table = open_table(path, version)
+    predicate = None if days is None else [(day_column(table), "in", [str(day) for day in days] or ["0001-01-01"])]
+    return table.to_pyarrow_dataset(file_pruning_predicate=predicate).to_table(columns=list(columns) if columns else None)
+
+
+def _partition_value(field: T.StructField) -> Column:
+    """A partition's value stands in the file's path only; Spark prunes files by a filter on it all the same."""
+    after = F.substring_index(F.col("_metadata.file_path"), f"/{field.name}=", -1)
+    value = F.substring_index(after, "/", 1)
+    return F.when(value != EMPTY_PARTITION, value).cast(field.dataType).alias(field.name)

@@ -1,0 +1,123 @@
+"""Writing: Spark's executors write the files, one commit makes them part of the table."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
+from deltalake.fs import DeltaStorageHandler
+from deltalake.transaction import AddAction
+from pyarrow import fs
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from common.tables.log import COMMIT_ATTEMPTS, commit, is_committed, open_table, schema_of, transaction, uri
+from common.tables.statistics import describe, rows
+
+FOLDER = "batches"
+TIMESTAMPS = "spark.sql.parquet.outputTimestampType"
+
+
+def append(frame: DataFrame, path: str | Path, query: str | None = None, batch: int | None = None) -> int:
+    """Adds the rows as batch `batch` (a number that only grows) of `query`; returns how many were added, 0 if it was there.
+
+    A batch that was killed half-way is written again into a folder of its own, because the executors of the killed
+    driver may still be writing into the first; what they left is never committed and goes with the next full vacuum.
+    """
+    table = open_table(path)
+    if is_committed(table, query, batch):
+        return 0
+    actions = add_actions(path, write_files(frame, table, query, batch))
+    if not actions or not commit(path, actions, "append", query, batch):
+        return 0
+    return sum(rows(action) for action in actions)
+
+
+def overwrite(frame: DataFrame, path: str | Path) -> int:
+    """Puts the rows in the place of all there were, in one commit; returns how many they are."""
+    actions = add_actions(path, write_files(frame, open_table(path), "overwrite", None))
+    commit(path, actions, "overwrite", None, None)
+    return sum(rows(action) for action in actions)
+
+
+def append_arrow(table: pa.Table, path: str | Path, query: str | None = None, batch: int | None = None,
+                 mode: Literal["append", "overwrite"] = "append") -> int:
+    """Adds (or overwrites with) a small local table, without Spark; as often as it is tried, a batch counts once."""
+    for attempt in range(COMMIT_ATTEMPTS):
+        target = open_table(path)
+        if is_committed(target, query, batch):
+            return 0
+        try:
+            write_deltalake(target, table, mode=mode, commit_properties=transaction(query, batch))
+            return int(table.num_rows)
+        except CommitFailedError:
+            if attempt == COMMIT_ATTEMPTS - 1:
+                raise
+    return 0
+
+
+def upsert(
+    source: DataFrame | pa.Table, path: str | Path, keys: Sequence[str], newest: str, query: str | None = None,
+    batch: int | None = None,
+) -> None:
+    """Inserts rows with new keys and replaces those whose `newest` column is lower than the incoming row's.
+
+    Of several incoming rows with the same keys the one with the highest `newest` counts. The incoming rows pass
+    through the driver: for alerts and the like, not for events.
+    """
+    incoming = _newest(source if isinstance(source, pa.Table) else source.toArrow(), keys, newest)
+    if incoming.num_rows == 0:
+        return
+    same = " AND ".join(f"target.{key} = source.{key}" for key in keys)
+    for attempt in range(COMMIT_ATTEMPTS):
+        table = open_table(path)
+        if is_committed(table, query, batch):
+            return
+        merge = table.merge(
+            incoming, same, source_alias="source", target_alias="target", commit_properties=transaction(query, batch)
+        )
+        try:
+            merge.when_matched_update_all(f"source.{newest} > target.{newest}").when_not_matched_insert_all().execute()
+            return
+        except CommitFailedError:
+            if attempt == COMMIT_ATTEMPTS - 1:
+                raise
+
+
+def write_files(frame: DataFrame, table: DeltaTable, query: str | None, batch: int | None) -> str:
+    """Writes the frame as Parquet files below the table; returns their folder, relative to the table's."""
+    if frame.sparkSession.conf.get(TIMESTAMPS) != "TIMESTAMP_MICROS":
+        raise ValueError(f"{TIMESTAMPS} must be TIMESTAMP_MICROS: the default has no statistics and Delta does not allow it")
+    schema = schema_of(table)
+    unlike = set(schema.names) ^ set(frame.columns)
+    if unlike:
+        raise ValueError(f"{table.table_uri}: columns {sorted(unlike)} are in the rows or in the table, not in both")
+    name = re.sub(r"[^\w-]", "-", query or "append")
+    folder = "/".join([FOLDER, name, f"{0 if batch is None else batch}-{uuid4().hex[:12]}"])
+    columns = [F.col(field.name).cast(field.dataType).alias(field.name) for field in schema.fields]
+    (
+        frame.select(*columns).write
+        .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+        .partitionBy(*table.metadata().partition_columns)
+        .parquet(f"{uri(table.table_uri)}/{folder}")
+    )
+    return folder
+
+
+def add_actions(path: str | Path, folder: str) -> list[AddAction]:
+    """Log entries of the Parquet files that Spark wrote into `folder`; files without rows are left out."""
+    store = fs.PyFileSystem(DeltaStorageHandler(uri(path)))
+    listed = store.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    data = [info for info in listed if info.is_file and info.base_name.startswith("part-")]
+    return [action for action in (describe(store, info) for info in data) if rows(action) > 0]
+
+
+def _newest(table: pa.Table, keys: Sequence[str], newest: str) -> pa.Table:
+    ordered = table.sort_by([(newest, "ascending")])
+    rank = pa.array(range(ordered.num_rows), pa.int64())
+    last = ordered.select(list(keys)).append_column("rank", rank).group_by(list(keys)).aggregate([("rank", "max")])
+    return ordered.take(last["rank_max"])
