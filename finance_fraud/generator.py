@@ -15,6 +15,7 @@ from common.simulation.arrivals import counts, delays
 from common.simulation.dirt import DirtyFields
 from common.simulation.drift import growth, shifted_share
 from common.simulation.generated import Generated, Identity, in_arrival_order, with_messages
+from common.simulation.messages import as_objects
 from common.simulation.seasonality import DAY_SECONDS, is_weekend, seconds_of_day, to_utc, weekday_weight
 from finance_fraud.events import ENTITY, EVENT_ID, EVENT_TIME
 from finance_fraud.population import (
@@ -27,8 +28,8 @@ from finance_fraud.population import (
     online_terminals,
     terminals_in,
     world_of,
-)  # fmt: skip
-from finance_fraud.scenarios import ALL, SCENARIOS, Day, purchases, usual_amounts
+)
+from finance_fraud.scenarios import ALL, SCENARIOS, Day, far_away, purchases, usual_amounts
 from finance_fraud.settings import Population
 
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=timedelta(days=7))
@@ -46,6 +47,7 @@ LARGE_PURCHASE_SHARE = 0.0012  # honest, of 2.5 to 6 times the usual amount
 TRIP_DAYS = 7
 TRIPS = 0.0015                 # trips started per card and day
 ARRIVED_SECOND = 15 * 3_600    # on the day of a journey no shop sees the card before
+SHARED = 0.0003                # cards a day used by a partner abroad within an hour, innocently
 TOP_UPS = 0.0025               # cards a day that make several tiny online purchases
 FESTIVALS = {False: 0.0015, True: 0.006}   # cards a day, on workdays and weekends, that make several small purchases
 
@@ -59,7 +61,7 @@ def generate(seed: int, start: date, days: int, population: Population, dirt: bo
 def generate_day(seed: int, day: date, population: Population) -> Generated:
     """The valid transactions of one UTC day and the labels of the fraudulent ones; no messages yet."""
     today = Day(world_of(seed, population), day, seed, population.fraud)
-    rows = with_trips(today, honest_purchases(today, population))
+    rows = with_partners(today, with_trips(today, honest_purchases(today, population)))
     for scenario in ALL:
         rows = scenario(today, rows)
     rows["amount"] *= growth(day, population.opening, population.inflation_per_year)
@@ -101,6 +103,12 @@ def with_trips(today: Day, rows: NDArray) -> NDArray:
     return rows
 
 
+def with_partners(today: Day, rows: NDArray) -> NDArray:
+    """A few cards are lent: honest purchases far apart that no one person could make."""
+    rng, world = today.random("partners"), today.world
+    return np.concatenate((rows, far_away(rng, world, rows, rng.binomial(len(world.home), SHARED))))
+
+
 def _hours(rng: np.random.Generator, today: Day, card: NDArray[np.int64]) -> NDArray[np.float64]:
     usual = seconds_of_day(rng, WEEKEND if is_weekend(today.date) else WORKDAY, len(card))
     late = seconds_of_day(rng, NIGHT_OWL, len(card))
@@ -138,7 +146,7 @@ def _described(today: Day, rows: NDArray) -> Generated:
     time = np.datetime64(today.date, "ms") + (rows["second"] * 1_000).astype("timedelta64[ms]")
     prefix = f"t{today.date:%Y%m%d}"
     columns = {
-        EVENT_ID: [f"{prefix}{number:07d}" for number in range(len(rows))],
+        EVENT_ID: as_objects([f"{prefix}{number:07d}" for number in range(len(rows))]),
         ENTITY: world.card_id[rows["card"]],
         "terminal_id": world.terminal_id[rows["terminal"]],
         "amount": amount,

@@ -26,7 +26,7 @@ LARGE_AMOUNTS = 0.0022
 BURSTS = 0.00106
 TRAVELS = 0.0014
 LEAKS = 0.0003
-COMPROMISES = 0.00023
+COMPROMISES = 0.0002
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ def large_amount(day: Day, honest: NDArray) -> NDArray:
 
 
 def compromised_terminal(day: Day, honest: NDArray) -> NDArray:
-    """For four weeks six in ten purchases at the terminal are made with stolen cards, for ordinary amounts."""
+    """For four weeks five in six purchases at the terminal are made with copied cards, for ordinary amounts."""
     physical = int(day.world.first[-1])
     terminal, _ = episodes(
         day.seed, day.date, "compromised_terminal", COMPROMISES * len(day.world.kind) * day.fraud, COMPROMISED_DAYS, physical
     )
-    hit = np.isin(honest["terminal"], terminal) & (day.random("compromised_terminal frauds").random(len(honest)) < 0.6)
+    hit = np.isin(honest["terminal"], terminal) & (day.random("compromised_terminal frauds").random(len(honest)) < 5 / 6)
     return _marked(honest, hit, "compromised_terminal")
 
 
@@ -115,14 +115,18 @@ def velocity(day: Day, honest: NDArray) -> NDArray:
 def impossible_travel(day: Day, honest: NDArray) -> NDArray:
     """Within an hour of an honest purchase in a shop, one thousands of kilometres away with the same card."""
     rng, world = day.random("impossible_travel frauds"), day.world
-    possible = (honest["scenario"] == 0) & (world.kind[honest["terminal"]] != ONLINE) & (honest["second"] < DAY_SECONDS - 3_600)
-    rows = honest[possible]
-    base = rows[distinct(rng, len(rows), day.cases("impossible_travel", TRAVELS))]
+    return np.concatenate((honest, far_away(rng, world, honest, day.cases("impossible_travel", TRAVELS), "impossible_travel")))
+
+
+def far_away(rng: np.random.Generator, world: World, honest: NDArray, cases: int, scenario: str = "") -> NDArray:
+    """Purchases thousands of kilometres from an honest one in a shop, 5 to 55 minutes after it, with the same card."""
+    in_place = (honest["scenario"] == 0) & (world.kind[honest["terminal"]] != ONLINE)
+    rows = honest[in_place & (honest["second"] < DAY_SECONDS - 3_600)]
+    base = rows[distinct(rng, len(rows), cases)]
     is_far = DISTANCES_KM[world.metro[base["terminal"]]] > FAR_KM
     metro = np.argmax(np.where(is_far, rng.random(is_far.shape), 0), axis=1)
     second = base["second"] + rng.uniform(300, 3_300, len(base))
-    amount = usual_amounts(rng, world, base["card"])
-    return np.concatenate((honest, purchases(base["card"], terminals_in(rng, world, metro), second, amount, "impossible_travel")))
+    return purchases(base["card"], terminals_in(rng, world, metro), second, usual_amounts(rng, world, base["card"]), scenario)
 
 
 # Those that mark honest purchases come first, so that they mark no fraud of another scenario.

@@ -11,8 +11,8 @@ class Population(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cards: int = Field(5_000, ge=20, le=10_000_000, description="cards in use")
-    terminals: int = Field(1_000, ge=100, le=1_000_000, description="terminals and online merchants")
+    cards: int = Field(5_000, ge=20, le=1_000_000, description="cards in use")
+    terminals: int = Field(1_000, ge=100, le=100_000, description="terminals and online merchants")
     transactions_per_card: float = Field(2.0, gt=0, le=100, description="honest transactions per card and day, on average")
     fraud: float = Field(1.0, ge=0, le=10, description="factor on the number of frauds; 1 is about 1% of transactions")
     opening: date = Field(date(2026, 1, 1), description="day from which growth and drift are counted")

@@ -49,7 +49,7 @@ class Generated:
 
     @classmethod
     def of(
-        cls, day: date, columns: Mapping[str, object], scenario: NDArray[np.object_], arrival_time: NDArray[np.datetime64],
+        cls, day: date, columns: Mapping[str, NDArray], scenario: NDArray[np.object_], arrival_time: NDArray[np.datetime64],
         identity: Identity,
     ) -> "Generated":
         """From columns in order of event time, the `scenario` of each row ("" for an ordinary one) and its arrival."""
@@ -66,8 +66,8 @@ class Generated:
 def with_messages(seed: int, chunk: Generated, identity: Identity, dirt: DirtyFields | None) -> Generated:
     """The chunk with its messages; without `dirt` each event is sent exactly once, and arrives as late as ever."""
     keys = as_objects([entity.encode() for entity in chunk.events[identity.entity].to_pylist()])
-    messages = on_the_way(random_for(seed, chunk.day, "messages"), chunk.arrival_time, keys, encode(plain_columns(chunk.events)), dirt)
-    return replace(chunk, messages=messages)
+    values = encode(plain_columns(chunk.events))
+    return replace(chunk, messages=on_the_way(random_for(seed, chunk.day, "messages"), chunk.arrival_time, keys, values, dirt))
 
 
 def in_arrival_order(chunks: Iterable[Generated]) -> Iterator[Generated]:
@@ -88,8 +88,8 @@ def in_arrival_order(chunks: Iterable[Generated]) -> Iterator[Generated]:
         yield Generated(last.day + timedelta(days=1), *nothing, held)
 
 
-def _arrow(values: object) -> pa.Array:
-    """Text, numbers (NaN is null) and datetime64 (UTC) as Arrow, in the types that Spark takes."""
-    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+def _arrow(values: NDArray) -> pa.Array:
+    """Text (object), numbers (NaN is null) and datetime64 (UTC) as Arrow, in the types that Spark takes."""
+    if values.dtype.kind == "M":
         return pa.array(values.astype("datetime64[us]"), UTC_TIME)
-    return pa.array(values, from_pandas=True)
+    return pa.array(values, pa.string() if values.dtype.kind == "O" else None, from_pandas=True)
