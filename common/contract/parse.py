@@ -1,0 +1,218 @@
+"""Kafka records to events: what is valid goes on, what is not gets its reason.
+
+Everything here is a projection of native Spark expressions: deterministic, without state, safe on a stream and in
+real-time mode. `accepted` and `parse` come from the same list of checks, so they cannot disagree.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from common.contract.expectations import Expectation, check_contract
+from common.vertical import Vertical
+
+FUTURE_TOLERANCE_SECONDS = 300
+SHOWN = 120  # characters of a rejected value that `detail` repeats
+
+# A date and a time with its zone; Spark alone would take "2026" or "12:00" too.
+ISO_8601 = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\z"
+CORRUPT = "_corrupt"
+JSON = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT, "allowSingleQuotes": "false"}
+FOUND = f"event map<string,string>, end boolean, {CORRUPT} string"
+
+PLACE = ("ingest_time", "topic", "kafka_partition", "kafka_offset")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must hold; `reason` and `detail` are looked at only where it does not."""
+
+    holds: Column
+    reason: Column
+    detail: Column
+
+
+def accepted(
+    records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS
+) -> DataFrame:
+    """Valid events: their fields, ingest_time (Kafka's timestamp), topic, kafka_partition, kafka_offset.
+
+    `records`: the columns of Spark's Kafka source. `future_tolerance`: seconds that an event may be ahead of ingest_time.
+    """
+    valid = reduce(and_, (check.holds for check in _checks(vertical, future_tolerance)))
+    event = F.struct(*vertical.event_schema.names)
+    # A filter would be pushed below the projection and parse every record twice; a generator is not.
+    return _typed(_decoded(records, vertical), vertical).select(F.inline(F.when(valid, F.array(event))), *PLACE)
+
+
+def parse(
+    records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS
+) -> DataFrame:
+    """Every record: the columns of `accepted`, raw, key, and where it is invalid its reason and a detail for people.
+
+    Fields of an invalid record are null where they could not be read.
+    """
+    checks = _checks(vertical, future_tolerance)
+    typed = _typed(_decoded(records, vertical), vertical)
+    found = F.from_json(F.concat(F.lit('{"event":'), "_text", F.lit(',"end":true}')), FOUND, JSON)
+    diagnosed = typed.select("*", F.when(~_readable(vertical), found).alias("_found"))
+    rejection = F.lit(None)
+    for check in reversed(checks):
+        why = F.struct(check.reason.alias("reason"), check.detail.alias("detail"))
+        rejection = F.when(~check.holds, why).otherwise(rejection)
+    return diagnosed.select("*", rejection.alias("_rejection")).select(
+        *vertical.event_schema.names, *PLACE, "raw", "key", "_rejection.reason", "_rejection.detail"
+    )
+
+
+def _decoded(records: DataFrame, vertical: Vertical) -> DataFrame:
+    """The JSON object as Spark reads it (times still text), and the names of its fields as they were written."""
+    wire = T.StructType(
+        [T.StructField(f.name, T.StringType() if _is_time(f) else f.dataType) for f in vertical.event_schema]
+        + [T.StructField(CORRUPT, T.StringType())]
+    )
+    text = F.col("value").cast("string")
+    return records.select(
+        F.col("value").alias("raw"),
+        "key",
+        F.col("timestamp").alias("ingest_time"),
+        "topic",
+        F.col("partition").alias("kafka_partition"),
+        F.col("offset").alias("kafka_offset"),
+        text.alias("_text"),
+        F.from_json(text, wire, JSON).alias("_wire"),
+        F.json_object_keys(text).alias("_names"),
+    )
+
+
+def _typed(decoded: DataFrame, vertical: Vertical) -> DataFrame:
+    fields = [_field(field).alias(field.name) for field in vertical.event_schema]
+    return decoded.select("*", *fields)
+
+
+def _field(field: T.StructField) -> Column:
+    value = F.col(f"_wire.{field.name}")
+    return F.when(value.rlike(ISO_8601), value.try_cast("timestamp")) if _is_time(field) else value
+
+
+def _checks(vertical: Vertical, future_tolerance: int) -> list[Check]:
+    required = (vertical.event_id, vertical.entity, vertical.event_time)
+    expectations = check_contract(vertical.event_schema, vertical.contract, required)
+    return [
+        _decodable(),
+        *(_finite(field.name) for field in vertical.event_schema if isinstance(field.dataType, T.DoubleType)),
+        _one_object(),
+        _types(vertical),
+        _names(vertical),
+        *map(_expected, expectations),
+        _not_future(vertical.event_time, future_tolerance),
+    ]
+
+
+def _decodable() -> Check:
+    return Check(_or_true(F.is_valid_utf8("_text")), F.lit("undecodable"), F.lit("the value is not UTF-8"))
+
+
+def _finite(name: str) -> Check:
+    # Before the JSON check: NaN without quotes is no JSON, and Spark reads 1e400 as infinity.
+    holds = _or_true(F.abs(name) < F.lit(float("inf")))
+    return Check(holds, F.lit("not_finite"), F.concat_ws(" ", F.lit(f"{name}:"), F.col(name), F.lit("is no finite number")))
+
+
+def _one_object() -> Check:
+    text = F.col("_text")
+    # What follows the object is read by neither function of Spark. The first closing brace being the last character is
+    # proof enough and cheap; otherwise the text must be one value both inside an array and inside an object.
+    alone = F.when(F.instr(text, "}") == F.char_length(text), F.lit(True)).otherwise(
+        (F.json_array_length(F.concat(F.lit("["), text, F.lit(",0]"))) == 2)
+        & (F.size(F.json_object_keys(F.concat(F.lit('{"a":'), text, F.lit(',"b":0}')))) == 2)
+    )
+    holds = F.col("_names").isNotNull() & _or_false(alone)
+    return Check(holds, F.lit("malformed_json"), _shown("not one JSON object: ", text))
+
+
+def _types(vertical: Vertical) -> Check:
+    """Every field has its type; what Spark calls corrupt though its outline is right may yet be no JSON."""
+    found = F.col("_found.event")
+    detail = _shown("not one JSON object: ", F.col("_text"))
+    for field in reversed(list(vertical.event_schema)):
+        unread = F.col(field.name).isNull() | (_unquoted([field.name]) if _is_text(field) else F.lit(False))
+        wrong = found[field.name].isNotNull() & unread
+        expected = "ISO 8601 time with zone" if _is_time(field) else field.dataType.simpleString()
+        detail = F.when(wrong, _shown(f"{field.name}: {expected} expected, found ", found[field.name])).otherwise(detail)
+    broken = found.isNull() | F.col("_found.end").isNull() | F.col(f"_found.{CORRUPT}").isNotNull()
+    reason = F.when(broken, F.lit("malformed_json")).otherwise(F.lit("wrong_type"))
+    return Check(_readable(vertical), reason, F.when(broken, _shown("not one JSON object: ", F.col("_text"))).otherwise(detail))
+
+
+def _readable(vertical: Vertical) -> Column:
+    times = [f.name for f in vertical.event_schema if _is_time(f)]
+    texts = [f.name for f in vertical.event_schema if _is_text(f)]
+    holds = F.col("_wire").isNotNull() & F.col(f"_wire.{CORRUPT}").isNull()
+    for name in times:
+        holds = holds & (F.col(name).isNotNull() | F.col(f"_wire.{name}").isNull())
+    return holds & ~_unquoted(texts) if texts else holds
+
+
+def _unquoted(names: list[str]) -> Column:
+    """Whether a text field was written without quotes: Spark takes 5, true or {} for text. Never null.
+
+    The regular expression costs as much as parsing, so it looks only where a value could have been a number, a
+    boolean, an object or an array.
+    """
+    bare = rf'"(?:{"|".join(names)})"\s*:\s*[^"\sn]'
+    return F.when(reduce(lambda a, b: a | b, map(_could_be_bare, names)), F.col("_text").rlike(bare)).otherwise(F.lit(False))
+
+
+def _could_be_bare(name: str) -> Column:
+    value = F.col(name)
+    return (value < ":") | value.startswith("{") | value.startswith("[") | value.isin("true", "false")
+
+
+def _names(vertical: Vertical) -> Check:
+    names, known = F.col("_names"), F.array(*map(F.lit, vertical.event_schema.names))
+    twice = F.size(F.array_distinct(names)) < F.size(names)
+    unknown = _shown("unknown: ", F.array_join(F.array_except(names, known), ", "))
+    return Check(
+        _or_false(F.size(names) == F.size(F.array_intersect(names, known))),
+        F.when(twice, F.lit("duplicate_field")).otherwise(F.lit("unknown_field")),
+        F.when(twice, _shown("twice or more among: ", F.array_join(names, ", "))).otherwise(unknown),
+    )
+
+
+def _expected(expectation: Expectation) -> Check:
+    texts = {name: F.coalesce(F.col(name).cast("string"), F.lit("null")) for name in expectation.columns}
+    values = (F.concat(F.lit(f"{name} = "), text) for name, text in texts.items())
+    detail = F.concat(_shown("", F.concat_ws(", ", *values)), F.lit(f" fails {expectation}"))
+    return Check(expectation.holds, F.lit(expectation.kind.reason), detail)
+
+
+def _not_future(event_time: str, tolerance: int) -> Check:
+    latest = F.col("ingest_time") + F.make_dt_interval(secs=F.lit(tolerance))
+    detail = F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit("came in at"), F.col("ingest_time"))
+    return Check(_or_true(F.col(event_time) <= latest), F.lit("future_event_time"), detail)
+
+
+def _shown(before: str, value: Column) -> Column:
+    return F.concat(F.lit(before), F.coalesce(F.left(value, F.lit(SHOWN)), F.lit("nothing")))
+
+
+def _or_true(holds: Column) -> Column:
+    return F.coalesce(holds, F.lit(True))
+
+
+def _or_false(holds: Column) -> Column:
+    return F.coalesce(holds, F.lit(False))
+
+
+def _is_time(field: T.StructField) -> bool:
+    return isinstance(field.dataType, T.TimestampType)
+
+
+def _is_text(field: T.StructField) -> bool:
+    return isinstance(field.dataType, T.StringType)
+
