@@ -12,7 +12,7 @@ from common.ingestion.paced import Due, prefetched, send_paced
 from common.ingestion.producers import Producer
 from common.ingestion.topics import topic_names
 from common.simulation.generated import Generated
-from common.simulation.messages import Messages, encode, iso_times
+from common.simulation.messages import Messages, encode, plain_columns
 from common.vertical import Vertical
 
 Pace = Callable[[Iterable[Messages]], Iterator[tuple[Messages, Due]]]
@@ -68,11 +68,9 @@ class _PendingLabels:
 
     def add(self, labels: pa.Table) -> None:
         labels = labels.sort_by("event_time")
-        times = {name: labels[name].to_numpy().astype("datetime64[ms]") for name in ("event_time", "known_time")}
-        plain = {name: labels[name].to_pylist() for name in ("event_id", "entity_id", "scenario")}
-        self._times = np.concatenate([self._times, times["event_time"]])
-        self._keys += [entity.encode() for entity in plain["entity_id"]]
-        self._values += encode({**plain, **{name: iso_times(column) for name, column in times.items()}}).tolist()
+        self._times = np.concatenate([self._times, labels["event_time"].to_numpy().astype("datetime64[ms]")])
+        self._keys += [entity.encode() for entity in labels["entity_id"].to_pylist()]
+        self._values += encode(plain_columns(labels)).tolist()
 
     def take(self, until: np.datetime64) -> tuple[list[bytes], list[bytes]]:
         """Keys and values of those whose event time is not after `until`."""

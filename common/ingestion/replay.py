@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,12 @@ def replay(
     topics = topic_names(plan.vertical)
 
     def send(records: Records, first: int, last: int) -> None:
-        for topic, wanted in ((topics.events, False), (topics.labels, True)):
-            rows = (np.flatnonzero(records.is_label[first:last] == wanted) + first).tolist()
-            producer.send_many(topic, [records.keys[row] for row in rows], [records.values[row] for row in rows])
-            counts.labels += len(rows) * wanted
-            counts.events += len(rows) * (not wanted)
+        turns = np.flatnonzero(np.diff(records.is_label[first:last])) + first + 1
+        for begin, end in pairwise([first, *turns.tolist(), last]):
+            is_label = bool(records.is_label[begin])
+            producer.send_many(topics.labels if is_label else topics.events, records.keys[begin:end], records.values[begin:end])
+            counts.labels += (end - begin) * is_label
+            counts.events += (end - begin) * (not is_label)
         progress(counts)
 
     send_paced(at_speed(in_order(_tables(plan, counts, progress), run_bytes), speed, longest_wait), send, stop=stop)
