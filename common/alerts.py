@@ -26,7 +26,7 @@ ALERT_SCHEMA = T.StructType([
     T.StructField("threshold", T.DoubleType()),
     T.StructField("reasons", T.StringType()),
     T.StructField("versions", VERSIONS),
-    T.StructField("event", T.StringType()),
+    T.StructField("event", T.StringType()),  # the id, or a JSON array of the ids, of the events behind it
     T.StructField("ingest_time", T.TimestampType()),
 ])
 
@@ -46,17 +46,18 @@ class Rule:
     score: Callable[[Any], Column]
     threshold: str
     reason: Callable[[Any], Column]
+    evidence: Callable[[Any], Column]
     severity: str = "major"
     critical_at: float = 2.0
 
 
 def judge(
-    rows: DataFrame, rules: Sequence[Rule], settings: Any, *, vertical: str, entity: str, subject: Column, event: Column
+    rows: DataFrame, rules: Sequence[Rule], settings: Any, *, vertical: str, entity: str, subject: Column
 ) -> DataFrame:
     """The alerts that `rules` raise on `rows`, in the shape of ALERT_SCHEMA.
 
     subject: what, beside the rule, an alert is about (the event's id, or its entity and window); the alert's id is
-    a hash of both, so that a replay makes the same id. event: id or ids of the events behind it, as text.
+    a hash of both, so that a replay makes the same id.
     `rows` has event_time, ingest_time, and where it was joined with them baseline_version and model_version.
     """
     baseline = F.col("baseline_version") if "baseline_version" in rows.columns else F.lit(None).cast("string")
@@ -78,7 +79,7 @@ def judge(
         F.col("verdict.threshold").alias("threshold"),
         F.col("verdict.reason").alias("reasons"),
         F.struct(baseline.alias("baseline"), model.alias("model")).alias("versions"),
-        event.alias("event"),
+        F.col("verdict.event").alias("event"),
         F.col("ingest_time"),
     )
 
@@ -93,9 +94,16 @@ def _verdict(rule: Rule, settings: Any) -> Column:
         F.lit(threshold).alias("threshold"),
         severity.alias("severity"),
         rule.reason(settings).alias("reason"),
+        rule.evidence(settings).alias("event"),
     )
 
 
 def to_kafka(alerts: DataFrame) -> DataFrame:
     """Alerts as Kafka records: JSON keyed by entity, so that updates of one alert stay in order."""
     return alerts.select(F.col("entity_id").alias("key"), F.to_json(F.struct(*ALERT_SCHEMA.names)).alias("value"))
+
+
+def event_ids(event: str) -> Column:
+    """The ids behind an alert as an array, from its column `event`."""
+    text = F.col(event)
+    return F.when(text.startswith("["), F.from_json(text, "array<string>")).otherwise(F.array(text))

@@ -1,22 +1,24 @@
 """What a vertical is: one frozen object that the core takes, found through entry points."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from common.alerts import Rule
+from common.models.protocol import ModelSpec
+from common.simulation.generated import Generated
 
 ENTRY_POINTS = "hybrid.verticals"
-
-Frames = Mapping[str, DataFrame]
-
 
 class UnknownVertical(Exception):
     """No installed package offers a vertical of that name."""
@@ -26,24 +28,39 @@ class UnknownVertical(Exception):
 class Query:
     """One streaming query: some rules that read the same projection or the same window.
 
-    build(events, learnt, settings) -> alerts, in the shape of `common.alerts.ALERT_SCHEMA`; pure, and the same
-    for a stream and for a table. `learnt` holds the newest baselines and model by name.
+    build(events, settings) -> alerts in the shape of `common.alerts.ALERT_SCHEMA`; pure, and the same for a stream and
+    for a table. The core has joined `events` with the baselines named here (each keyed by the event's column of
+    that name's entity) and, with `model`, has added the model's features and `model_score`.
     """
 
     name: str
     rules: tuple[Rule, ...]
-    build: Callable[[DataFrame, Frames, Any], DataFrame]
+    build: Callable[[DataFrame, Any], DataFrame]
+    baselines: tuple[str, ...] = ()
+    model: bool = False
     stateful: bool = False
-    learnt: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What batch learns of each entity: its rows' key (a column of the event) and their columns without the key."""
+
+    key: str
+    columns: T.StructType
+
+    @property
+    def schema(self) -> T.StructType:
+        return T.StructType([T.StructField(self.key, T.StringType()), *self.columns])
 
 
 @dataclass(frozen=True)
 class Vertical:
     """Everything the core needs to know of a domain.
 
-    baselines(events, labels, days) -> {name: one row per entity and `as_of` day, known at that day's start}
-    trends(events, labels, alerts) -> {name: what batch reports to people}
-    generate(...) -> chunks of `common.simulation` events and labels
+    learn(events, labels, days) -> {baseline name: one row per entity and `as_of` day, known at that day's start}
+    trends(events, labels, alerts, model) -> {name: what batch reports to people}; plots draws them as PNG
+    generate(seed, start, days, population, dirt) -> chunks of events as messages and, apart from them, labels;
+    generate_day(seed, day, population) -> a day's valid events and labels, without messages
     """
 
     name: str
@@ -54,15 +71,17 @@ class Vertical:
     entity: str
     settings: type[BaseSettings]
     queries: tuple[Query, ...]
-    population: type
-    generate: Callable[..., Any]
-    baselines: Callable[[DataFrame, DataFrame, list[date]], dict[str, DataFrame]]
-    trends: Callable[[DataFrame, DataFrame, DataFrame], dict[str, DataFrame]]
-    plots: Callable[..., Any] | None = None
-    model: Any = None
+    population: type[BaseModel]
+    generate: Callable[..., Iterator[Generated]]
+    generate_day: Callable[..., Generated]
+    baselines: Mapping[str, Baseline]
+    learn: Callable[[DataFrame, DataFrame, list[date]], dict[str, DataFrame]]
+    trends: Callable[..., dict[str, DataFrame]]
+    plots: Callable[[dict[str, pd.DataFrame], Path], list[Path]]
+    model: ModelSpec | None = None
     scenarios: tuple[str, ...] = ()
     event_time: str = "event_time"
-    label_delay_days: int = 7
+    label_delay: timedelta = timedelta(days=7)
 
     @property
     def rules(self) -> tuple[Rule, ...]:

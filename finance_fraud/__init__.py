@@ -1,0 +1,26 @@
+"""Card fraud: transactions judged in real time, cards and terminals studied in batch."""
+
+from common.vertical import Baseline, Vertical
+from finance_fraud import detector, events, features, generator, scenarios, trends
+from finance_fraud.settings import FraudSettings, Population
+
+VERTICAL = Vertical(
+    name="finance_fraud",
+    title="card fraud",
+    event_schema=events.EVENT_SCHEMA,
+    contract=events.CONTRACT,
+    event_id=events.EVENT_ID,
+    entity=events.ENTITY,
+    settings=FraudSettings,
+    queries=detector.QUERIES,
+    population=Population,
+    generate=generator.generate,
+    generate_day=generator.generate_day,
+    baselines={"card": Baseline("card_id", trends.CARD_BASELINE), "terminal": Baseline("terminal_id", trends.TERMINAL_BASELINE)},
+    learn=trends.baselines,
+    trends=trends.trends,
+    plots=trends.plots,
+    model=trends.MODEL,
+    scenarios=scenarios.SCENARIOS,
+    label_delay=features.LABEL_DELAY,
+)

@@ -1,0 +1,43 @@
+"""The command `hybrid`."""
+
+import logging
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from common.commands import history, machine, run, stages
+from common.commands.context import USER_ERRORS, errors
+
+app = typer.Typer(
+    name="hybrid", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Stream and batch on one core: events through Kafka, judged in real time, kept in Delta tables, studied by batch.",
+)
+for module in (run, stages, history, machine):
+    module.add_to(app)
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends with a message and 1, misuse of the command line with 2, Ctrl-C with 130."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, _ended)
+    try:
+        app()
+    except KeyboardInterrupt:
+        errors.print("stopped")
+        sys.exit(130)
+    except USER_ERRORS as problem:
+        errors.print(f"hybrid: {problem}", style="red", markup=False, highlight=False)
+        for note in getattr(problem, "__notes__", []):
+            errors.print(note, markup=False, highlight=False)
+        sys.exit(1)
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    # As an exception, so that every `with` on the way out stops what it started.
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

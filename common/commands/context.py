@@ -1,0 +1,157 @@
+"""What commands share: settings from options, a broker, a Spark session, progress, and which errors are a user's."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from common.embedded.jars import JarsError, ensure_jars
+from common.embedded.java import JavaError
+from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
+from common.ingestion.connection import BrokerError, Connection, check
+from common.ingestion.files import ReplayError
+from common.processing.batch import NoHistory
+from common.processing.session import start_session
+from common.processing.streams import QueryEnded, task_slots
+from common.settings import Settings, SettingsError, load
+from common.vertical import UnknownVertical, Vertical, find_vertical
+from common.workspace import Workspace
+
+USER_ERRORS = (
+    SettingsError, UnknownVertical, BrokerError, EmbeddedKafkaError, JarsError, JavaError, NoHistory, QueryEnded, ReplayError,
+    OSError,
+)
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+VerticalName = Annotated[str, typer.Argument(metavar="VERTICAL", help="for instance finance_fraud")]
+Data = Annotated[Path | None, typer.Option(help="data folder [default: hybrid-data, or HYBRID_DATA]", show_default=False)]
+Servers = Annotated[str | None, typer.Option("--bootstrap-servers", help="an existing Kafka, host:port[,host:port]; "
+                                             "login and TLS by HYBRID_KAFKA_* [default: the data folder's embedded broker]",
+                                             show_default=False)]
+Seed = Annotated[int, typer.Option(help="of the simulation: the same seed gives the same bytes")]
+
+
+def read_settings(data: Path | None = None, servers: str | None = None, **given: Any) -> Settings:
+    """Settings from the environment, with the options that were given on top."""
+    return load(Settings, data=data, bootstrap_servers=servers, **given)
+
+
+def rule_settings(vertical: Vertical) -> Any:
+    return load(vertical.settings)
+
+
+def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
+    """The vertical's folders, made writable now rather than found unwritable later."""
+    workspace = Workspace(settings.data, vertical.name)
+    try:
+        workspace.folder.mkdir(parents=True, exist_ok=True)
+        probe = workspace.folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as problem:
+        raise SettingsError(f"data folder {workspace.folder} cannot be written: {problem.strerror}; give --data or set HYBRID_DATA") from None
+    return workspace
+
+
+def named(vertical: str) -> Vertical:
+    return find_vertical(vertical)
+
+
+def population_of(vertical: Vertical, **given: Any) -> Any:
+    """The simulated world, with what was given on the command line."""
+    try:
+        return vertical.population(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as problem:
+        raise SettingsError(f"population of {vertical.name}: {problem.errors()[0]['msg']}") from None
+
+
+@contextmanager
+def own_broker(settings: Settings) -> Iterator[Connection]:
+    """The given cluster, or an embedded broker in the data folder for as long as the block lasts."""
+    if settings.bootstrap_servers:
+        yield existing_broker(settings)
+        return
+    with console.status("starting an embedded Kafka broker"), ExitStack() as stack:
+        broker = stack.enter_context(EmbeddedKafka(settings.data / "kafka", partitions=settings.partitions))
+        opened = stack.pop_all()
+    with opened:
+        yield Connection(broker.bootstrap_servers)
+
+
+def existing_broker(settings: Settings) -> Connection:
+    """The given cluster, or the embedded broker that runs in the data folder; raises BrokerError when there is none."""
+    if settings.bootstrap_servers:
+        connection = Connection.from_settings(settings)
+        check(connection)
+        return connection
+    port = settings.data / "kafka" / "port"
+    hint = "start one with: hybrid broker, or give --bootstrap-servers"
+    if not port.exists():
+        raise BrokerError(f"no broker: none was given, and none ever ran in {settings.data}; {hint}")
+    connection = Connection(f"127.0.0.1:{port.read_text().strip()}")
+    try:
+        check(connection, timeout=2)
+    except BrokerError:
+        raise BrokerError(f"no broker: none was given, and the one in {settings.data} does not run; {hint}") from None
+    return connection
+
+
+@contextmanager
+def session(verticals: list[Vertical], settings: Settings, streaming: bool = False) -> Iterator[SparkSession]:
+    """A Spark session with the slots that the verticals' queries hold, stopped at the end."""
+    slots = task_slots(verticals if streaming else [], settings)
+    show_progress = _Jars()
+    for kind in ("spark",):
+        ensure_jars(kind, progress=show_progress)  # type: ignore[arg-type]
+    with console.status("starting Spark"):
+        spark = start_session("hybrid", slots, settings.data / "spark", settings)
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+class _Jars:
+    """Says so, once, when jars have to be fetched."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def __call__(self, name: str, there: int, wanted: int) -> None:
+        if not self.said:
+            console.print(f"fetching {wanted} jars")
+            self.said = True
+
+
+def until_stopped(seconds: float | None, stop: threading.Event | None = None) -> Iterator[float]:
+    """Yields about once a second until Ctrl-C, `stop`, or `seconds` have passed; gives the seconds so far."""
+    import time
+
+    stop, start = stop or threading.Event(), time.monotonic()
+    while seconds is None or time.monotonic() - start < seconds:
+        yield time.monotonic() - start
+        if stop.wait(1.0):
+            return
+
+
+def duration(text: str | None) -> float | None:
+    """Seconds of `90`, `60s`, `5m` or `2h`; raises typer.BadParameter."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a duration: give 90, 60s, 5m or 2h") from None
+    if not seconds > 0:
+        raise typer.BadParameter(f"{text!r} is not a duration: it must be more than nothing")
+    return seconds

@@ -1,0 +1,88 @@
+"""Commands over history: backfill, train, trends, reconcile, evaluate."""
+
+from datetime import date, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from common.commands.context import Data, Seed, VerticalName, console, named, population_of, read_settings, rule_settings, session, workspace_of
+from common.commands.stages import FIRST_DAY
+from common.monitoring.evaluation import evaluate as evaluated
+from common.monitoring.summary import differences_table, evaluation_tables, model_table, reconcile_table, suite_line, trend_tables
+from common.processing.backfill import backfill as fill
+from common.processing.batch import study, train_model
+from common.processing.reconcile import reconcile as reconciled
+
+Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="as of the start of this day [default: after the newest event]")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (backfill, train, trends, reconcile, evaluate):
+        app.command()(command)
+
+
+def backfill(
+    vertical: VerticalName,
+    days: Annotated[int, typer.Option(min=1, help="simulated days")] = 90,
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="first simulated day")] = FIRST_DAY,  # type: ignore[assignment]
+    seed: Seed = 1,
+    data: Data = None,
+) -> None:
+    """Write synthetic history straight into the Delta tables, in parallel, from the generator of the live stream."""
+    subject, settings = named(vertical), read_settings(data)
+    workspace = workspace_of(subject, settings)
+    with session([subject], settings) as spark, console.status(f"making {days} days"):
+        count = fill(spark, subject, workspace, seed, start.date(), days, population_of(subject))
+    last = start.date() + timedelta(days=days - 1)
+    console.print(f"{count:,} events of {start.date()} to {last} in {workspace.table('events')}")
+
+
+def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
+    """Train the model on history and the labels known by then, export it to SQL, and put it in force."""
+    subject, settings = named(vertical), read_settings(data)
+    workspace = workspace_of(subject, settings)
+    with session([subject], settings) as spark, console.status("training"):
+        trained = train_model(spark, subject, workspace, _day(as_of))
+    console.print(model_table(trained))
+
+
+def trends(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
+    """One batch run: contract suite, baselines under a new version, trends as tables and plots."""
+    subject, settings = named(vertical), read_settings(data)
+    workspace = workspace_of(subject, settings)
+    with session([subject], settings) as spark:
+        with console.status("studying") as status:
+            studied = study(spark, subject, workspace, _day(as_of), progress=status.update)
+        console.print(suite_line(studied))
+        for table in trend_tables(spark, workspace, list(studied.trends)):
+            console.print(table)
+    console.print(f"tables in {workspace.tables}, plots in {workspace.plots}, data docs in {workspace.docs}")
+
+
+def reconcile(vertical: VerticalName, data: Data = None) -> None:
+    """Run the rules over history and compare with the stored alerts. Exits with 1 when they disagree beyond late events."""
+    subject, settings = named(vertical), read_settings(data)
+    workspace = workspace_of(subject, settings)
+    with session([subject], settings) as spark:
+        with console.status("judging history again"):
+            result = reconciled(spark, subject, workspace, rule_settings(subject))
+        console.print(reconcile_table(result, subject))
+        if not result.agrees or any(status == "late" for _, status in result.counts):
+            console.print(differences_table(result))
+    if not result.agrees:
+        raise typer.Exit(1)
+
+
+def evaluate(vertical: VerticalName, data: Data = None) -> None:
+    """Stored alerts against the labels: precision by rule, recall and time to detect by scenario."""
+    subject, settings = named(vertical), read_settings(data)
+    workspace = workspace_of(subject, settings)
+    with session([subject], settings) as spark:
+        with console.status("comparing alerts with labels"):
+            result = evaluated(spark, subject, workspace)
+        for table in evaluation_tables(result):
+            console.print(table)
+
+
+def _day(given: datetime | None) -> date | None:
+    return given.date() if given else None

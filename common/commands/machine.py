@@ -1,0 +1,61 @@
+"""Commands about this machine: doctor, setup, broker, topics, verticals."""
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from common.commands.context import Data, Servers, VerticalName, console, existing_broker, named, own_broker, read_settings, until_stopped
+from common.doctor import diagnose
+from common.embedded.jars import KINDS, ensure_jars
+from common.ingestion.connection import Connection
+from common.ingestion.topics import ensure_topics
+from common.vertical import verticals as installed
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (doctor, setup, broker, topics, verticals):
+        app.command()(command)
+
+
+def doctor(data: Data = None, servers: Servers = None) -> None:
+    """Say what this machine has, what it lacks, and what to do. Exits with 1 when something is missing."""
+    settings = read_settings(data, servers)
+    client = Connection.from_settings(settings).client_options() if settings.bootstrap_servers else None
+    findings = diagnose(settings, client)
+    table = Table("", "", "found", "what to do", box=None, pad_edge=False)
+    for finding in findings:
+        table.add_row("[green]ok[/]" if finding.ok else "[red]no[/]", finding.name, finding.found, finding.remedy)
+    console.print(table)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def setup() -> None:
+    """Fetch what no Python package brings (jars, with checksums) into the cache; quick when all is there."""
+    with Progress(console=console, transient=True) as progress:
+        for kind in KINDS:
+            task = progress.add_task(f"jars: {kind}", total=None)
+            ensure_jars(kind, progress=lambda name, there, wanted, task=task: progress.update(task, completed=there, total=wanted))  # type: ignore[misc]
+    console.print("everything is there")
+
+
+def broker(data: Data = None) -> None:
+    """Run an embedded Kafka broker in the data folder until stopped, for the other commands to use."""
+    settings = read_settings(data)
+    with own_broker(settings) as connection:
+        console.print(f"Kafka at {connection.bootstrap_servers}; its data lies in {settings.data / 'kafka'}. Ctrl-C ends it.")
+        for _ in until_stopped(None):
+            pass
+
+
+def topics(vertical: VerticalName, data: Data = None, servers: Servers = None) -> None:
+    """Create the topics that a vertical needs."""
+    settings = read_settings(data, servers)
+    for name, partitions in ensure_topics(existing_broker(settings), named(vertical), settings.partitions, settings.replication).items():
+        console.print(f"{name}: {partitions} partitions")
+
+
+def verticals() -> None:
+    """List the installed verticals."""
+    for name in installed():
+        console.print(f"{name}: {named(name).title}")

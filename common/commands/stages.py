@@ -1,0 +1,169 @@
+"""Commands for one stage each, long-running until stopped: generate, replay, archive, detect."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.commands.context import (
+    Data, Seed, Servers, VerticalName, console, duration, existing_broker, named, population_of, read_settings, rule_settings, session,
+    until_stopped, workspace_of,
+)  # fmt: skip
+from common.ingestion.archive import archiving
+from common.ingestion.generated import Sent, send_generated
+from common.ingestion.lag import Lag
+from common.ingestion.paced import at_rate, at_speed
+from common.ingestion.producers import Producer
+from common.ingestion.replay import Counts, plan_replay
+from common.ingestion.replay import replay as send_file
+from common.ingestion.topics import ensure_topics, topic_names
+from common.monitoring.watch import AlertWatch
+from common.processing.detection import detection
+from common.settings import SettingsError
+
+FIRST_DAY = "2026-01-01"
+SAY_EVERY = 10.0
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (generate, replay, archive, detect):
+        app.command()(command)
+
+
+def generate(
+    vertical: VerticalName,
+    rate: Annotated[float, typer.Option(min=0.001, help="events per second")] = 500,
+    for_: Annotated[str | None, typer.Option("--for", help="how long, for instance 60s or 5m [default: until stopped]")] = None,
+    days: Annotated[int, typer.Option(min=1, help="simulated days at most")] = 3650,
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="first simulated day")] = FIRST_DAY,  # type: ignore[assignment]
+    dirt: Annotated[bool, typer.Option(help="with late, duplicate and broken events")] = True,
+    seed: Seed = 1,
+    data: Data = None,
+    servers: Servers = None,
+) -> None:
+    """Send synthetic events, and apart from them their labels, to the vertical's topics."""
+    subject, settings = named(vertical), read_settings(data, servers)
+    connection = existing_broker(settings)
+    ensure_topics(connection, subject, settings.partitions, settings.replication)
+    chunks = subject.generate(seed, start.date(), days, population_of(subject), dirt)
+    say = _Said(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated}")
+    with Producer(connection, linger=0.0 if rate <= 20_000 else 0.005) as producer:
+        sent = send_generated(subject, chunks, producer, partial(at_rate, per_second=rate), until=duration(for_) or math.inf, progress=say)
+    console.print(f"sent {sent.events:,} events and {sent.labels:,} labels")
+
+
+def replay(
+    vertical: VerticalName,
+    file: Annotated[Path, typer.Option(help="CSV, JSON lines or Parquet")],
+    map_: Annotated[list[str] | None, typer.Option("--map", help="event_field=column, once per field; a field without it takes the column of its name")] = None,
+    speed: Annotated[str, typer.Option(help="times the events' own time, or max")] = "max",
+    label: Annotated[str | None, typer.Option(help="column that says whether a row is anomalous")] = None,
+    scenario: Annotated[str | None, typer.Option(help="column that says what kind of anomaly")] = None,
+    label_delay: Annotated[float, typer.Option(min=0, help="days after which a label is known")] = 7,
+    data: Data = None,
+    servers: Servers = None,
+) -> None:
+    """Send a file that nobody here generated through the very same path, in the order and at the pace of its own time."""
+    subject, settings = named(vertical), read_settings(data, servers)
+    plan = plan_replay(subject, file, mapping_of(map_ or []), label, scenario, timedelta(days=label_delay))
+    pace = speed_of(speed)
+    connection = existing_broker(settings)
+    ensure_topics(connection, subject, settings.partitions, settings.replication)
+    with Producer(connection) as producer:
+        counts = send_file(plan, producer, speed=pace, progress=_Said(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent"))
+    console.print(told(counts))
+
+
+def archive(
+    vertical: VerticalName,
+    for_: Annotated[str | None, typer.Option("--for", help="how long [default: until stopped]")] = None,
+    until_idle: Annotated[bool, typer.Option(help="end once all that is in the topics is archived")] = False,
+    data: Data = None,
+    servers: Servers = None,
+) -> None:
+    """Keep what comes in: valid events, quarantine, labels and alerts, each once, in Delta tables."""
+    subject, settings = named(vertical), read_settings(data, servers)
+    connection, workspace = existing_broker(settings), workspace_of(subject, settings)
+    ensure_topics(connection, subject, settings.partitions, settings.replication)
+    with session([subject], settings) as spark, archiving(spark, subject, workspace, connection, settings) as archived:
+        console.print(f"archiving to {workspace.tables}; Ctrl-C ends it")
+        if until_idle:
+            archived.drain()
+            return
+        lag = Lag(connection, topic_names(subject).events)
+        for seconds in until_stopped(duration(for_)):
+            archived.raise_failure()
+            if seconds % SAY_EVERY < 1:
+                console.print(f"{archived.counts()}; lag {lag.of(archived.progress()):,}")
+
+
+def detect(
+    vertical: VerticalName,
+    for_: Annotated[str | None, typer.Option("--for", help="how long [default: until stopped]")] = None,
+    data: Data = None,
+    servers: Servers = None,
+) -> None:
+    """Judge events as they come; alerts go to the vertical's alerts topic."""
+    subject, settings = named(vertical), read_settings(data, servers)
+    rules = rule_settings(subject)
+    connection, workspace = existing_broker(settings), workspace_of(subject, settings)
+    ensure_topics(connection, subject, settings.partitions, settings.replication)
+    with (
+        session([subject], settings, streaming=True) as spark,
+        detection(spark, subject, workspace, connection, settings, rules) as detecting,
+        AlertWatch(connection, topic_names(subject).alerts) as watch,
+    ):
+        for line in detecting.modes():
+            console.print(line)
+        console.print("judging; Ctrl-C ends it")
+        for seconds in until_stopped(duration(for_)):
+            detecting.raise_failure()
+            detecting.follow_model()
+            if seconds % SAY_EVERY < 1:
+                latency = watch.latency(since=time.time() - SAY_EVERY)
+                speed = f"; p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms" if latency.p50 is not None and latency.p99 is not None else ""
+                console.print(f"{watch.seen.alerts.total():,} alerts{speed}")
+
+
+def mapping_of(given: Iterable[str]) -> dict[str, str]:
+    """{event field: column} of `field=column` words; raises SettingsError."""
+    pairs = [word.partition("=") for word in given]
+    for field, equals, column in pairs:
+        if not (field and equals and column):
+            raise SettingsError(f"--map {field}{equals}{column}: give event_field=column, for instance amount=TX_AMOUNT")
+    return {field.strip(): column.strip() for field, _, column in pairs}
+
+
+def speed_of(text: str) -> float:
+    """Times event time; `max` is infinite. Raises SettingsError."""
+    if text == "max":
+        return math.inf
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not speed > 0:
+        raise SettingsError(f"--speed {text}: give a number above 0, or max")
+    return speed
+
+
+def told(counts: Counts) -> str:
+    odd = f", of them {counts.unreadable:,} unreadable and {counts.untimed:,} without a readable time" if counts.unreadable + counts.untimed else ""
+    return f"{counts.rows:,} rows read{odd}; {counts.events:,} events and {counts.labels:,} labels sent"
+
+
+class _Said:
+    """Prints a line of progress every few seconds."""
+
+    def __init__(self, line: Callable[[Any], str]) -> None:
+        self._line, self._last = line, 0.0
+
+    def __call__(self, counts: Counts | Sent) -> None:
+        if time.monotonic() - self._last > SAY_EVERY:
+            self._last = time.monotonic()
+            console.print(self._line(counts))

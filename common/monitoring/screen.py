@@ -1,0 +1,122 @@
+"""The live screen of a run: what comes in, what is found, how fast. Without a terminal, a line every few seconds."""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+
+from common.monitoring.watch import AlertWatch
+from common.vertical import Vertical
+
+PLAIN_EVERY = 5.0
+RATE_WINDOW = 5.0
+SEVERITY_STYLES = {"critical": "bold red", "major": "red", "minor": "yellow", "warning": "cyan"}
+
+
+@dataclass
+class State:
+    """What a run knows of itself. started: time.time(); modes: a line per rule, how Spark runs it."""
+
+    vertical: Vertical
+    modes: list[str]
+    seconds: float
+    watch: AlertWatch
+    started: float = field(default_factory=time.time)
+    ended: float | None = None
+    total: int = 0
+    lag: int = 0
+    tables: dict[str, int] = field(default_factory=dict)
+    notes: deque[str] = field(default_factory=lambda: deque(maxlen=6))
+    failures: list[Exception] = field(default_factory=list)
+    _ends: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=200))
+
+    def came(self, total: int) -> None:
+        """`total` records are in the events topic now."""
+        self.total = total
+        self._ends.append((time.time(), total))
+
+    @property
+    def rate(self) -> float:
+        """Records per second over the last seconds."""
+        if len(self._ends) < 2:
+            return 0.0
+        newest, count = self._ends[-1]
+        earlier = next((pair for pair in self._ends if pair[0] >= newest - RATE_WINDOW), self._ends[0])
+        return (count - earlier[1]) / max(newest - earlier[0], 1e-3)
+
+    def say(self, note: str) -> None:
+        self.notes.append(f"{time.strftime('%H:%M:%S')} {note}")
+
+    def tables_line(self) -> str:
+        return ", ".join(f"{name} {count:,}" for name, count in self.tables.items())
+
+
+class Screen:
+    """Draws a State; use as a context manager and call `refresh` often."""
+
+    def __init__(self, console: Console, state: State) -> None:
+        self._console, self._state, self._said, self._notes = console, state, 0.0, 0
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "Screen":
+        if self._live:
+            self._live.start()
+        else:
+            for mode in self._state.modes:
+                self._console.print(mode)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def refresh(self) -> None:
+        if self._live:
+            self._live.update(draw(self._state), refresh=True)
+        elif time.time() - self._said >= PLAIN_EVERY:
+            self._said = time.time()
+            self._console.print(line(self._state))
+
+
+def line(state: State) -> str:
+    latency = state.watch.latency(since=time.time() - 10)
+    speed = "-" if latency.p50 is None else f"p50 {latency.p50:.1f} p99 {latency.p99:.1f} ms"
+    note = f" | {state.notes[-1]}" if state.notes else ""
+    return (
+        f"{time.time() - state.started:5.0f} s | {state.total:,} events, {state.rate:,.0f}/s | archive lag {state.lag:,} | "
+        f"quarantine {state.tables.get('quarantine', 0):,} | alerts {state.watch.seen.alerts.total():,} | {speed}{note}"
+    )
+
+
+def draw(state: State) -> Group:
+    return Group(_figures(state), _rules(state), _newest(state), Panel("\n".join(state.notes) or " ", title="batch and life cycle"))
+
+
+def _figures(state: State) -> Panel:
+    latency = state.watch.latency(since=time.time() - 10)
+    speed = "-" if latency.p50 is None else f"p50 {latency.p50:.1f}  p95 {latency.p95:.1f}  p99 {latency.p99:.1f} ms"
+    grid = Table.grid(padding=(0, 3))
+    grid.add_row("events", f"{state.total:,}", "per second", f"{state.rate:,.0f}", "archive lag", f"{state.lag:,}")
+    grid.add_row("archived", f"{state.tables.get('events', 0):,}", "quarantined", f"{state.tables.get('quarantine', 0):,}",
+                 "event to alert, last 10 s", speed)
+    left = max(0.0, state.seconds - (time.time() - state.started))
+    return Panel(grid, title=f"{state.vertical.name}: {state.vertical.title} - {left:.0f} s left")
+
+
+def _rules(state: State) -> Table:
+    table = Table("rule", "alerts", "how it runs", box=None, pad_edge=False)
+    for rule, mode in zip(state.vertical.rules, state.modes, strict=False):
+        table.add_row(rule.name, f"{state.watch.seen.alerts[rule.name]:,}", mode.partition(": ")[2])
+    return table
+
+
+def _newest(state: State) -> Panel:
+    table = Table.grid(padding=(0, 2))
+    for alert in reversed(list(state.watch.seen.newest)):
+        style = SEVERITY_STYLES.get(alert["severity"], "")
+        table.add_row(alert["event_time"][:19], f"[{style}]{alert['severity']}[/]", alert["rule"], alert["entity_id"], alert["reasons"])
+    return Panel(table, title="newest alerts")

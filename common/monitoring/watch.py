@@ -1,0 +1,88 @@
+"""Alerts as a subscriber sees them: read from Kafka the moment they appear, counted by rule, their latency measured."""
+
+import json
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+
+from confluent_kafka import Consumer
+
+from common.ingestion.connection import Connection
+
+NEWEST = 8
+LATENCIES = 200_000
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Milliseconds from the event's Kafka timestamp to the alert's arrival at a subscriber; None before the first."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    count: int
+
+
+@dataclass
+class Seen:
+    """What has come so far. updates: records, several of which may be one alert as its window fills."""
+
+    updates: int = 0
+    alerts: Counter[str] = field(default_factory=Counter)
+    newest: deque[dict] = field(default_factory=lambda: deque(maxlen=NEWEST))
+    latencies: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=LATENCIES))
+
+
+class AlertWatch:
+    """A thread that subscribes to an alerts topic; use as a context manager. Reads from the topic's end."""
+
+    def __init__(self, connection: Connection, topic: str) -> None:
+        self.seen = Seen()
+        self._ids: set[str] = set()
+        self._stop = threading.Event()
+        self._consumer = Consumer({
+            **connection.client_options(), "group.id": f"watch-{time.time_ns()}", "auto.offset.reset": "earliest",
+            "enable.auto.commit": False, "fetch.wait.max.ms": 5, "topic.metadata.refresh.interval.ms": 2000,
+        })
+        self._consumer.subscribe([topic])
+        self._thread = threading.Thread(target=self._read, name="alert-watch", daemon=True)
+
+    def __enter__(self) -> "AlertWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._consumer.close()
+
+    def latency(self, since: float = 0.0, until: float = float("inf")) -> Percentiles:
+        """Of the updates that arrived between two `time.time()`."""
+        return percentiles([value for at, value in list(self.seen.latencies) if since <= at < until])
+
+    def _read(self) -> None:
+        while not self._stop.is_set():
+            for message in self._consumer.consume(1000, timeout=0.01):
+                if message.error() is None:
+                    self._take(message.value(), time.time())
+
+    def _take(self, value: bytes, now: float) -> None:
+        alert = json.loads(value)
+        self.seen.updates += 1
+        if alert["alert_id"] not in self._ids:
+            self._ids.add(alert["alert_id"])
+            self.seen.alerts[alert["rule"]] += 1
+        self.seen.newest.append(alert)
+        came = datetime.fromisoformat(alert["ingest_time"]).timestamp()
+        self.seen.latencies.append((now, (now - came) * 1000))
+
+
+def percentiles(milliseconds: list[float]) -> Percentiles:
+    if not milliseconds:
+        return Percentiles(None, None, None, 0)
+    ordered = sorted(milliseconds)
+    p50, p95, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.95, 0.99))
+    return Percentiles(p50, p95, p99, len(ordered))

@@ -1,0 +1,78 @@
+"""History straight into Delta, a simulated day per Spark task, from the same generator and seed as the live stream."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from common import tables
+from common.ingestion.archive import LABELS_SCHEMA, PARTITION, events_schema
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+# A day's labels travel beside its events as one more column, so that the generator runs once.
+LABEL = T.StructField("label", T.StructType([T.StructField("scenario", T.StringType()), T.StructField("known_time", T.TimestampType())]))
+
+
+def backfill(spark: SparkSession, vertical: Vertical, workspace: Workspace, seed: int, start: date, days: int, population: BaseModel) -> int:
+    """Write `days` days from `start` to `events` and `labels`; returns the number of events.
+
+    Idempotent: the same seed, start and days a second time add nothing. ingest_time is the simulated time of arrival;
+    as no Kafka record stands behind a row, its partition is -1 and its offset counts within the day.
+    """
+    made = _generated(spark, vertical, seed, start, days, population).persist()
+    try:
+        batch = start.toordinal() * 10_000 + days
+        name = f"backfill-{seed}"
+        labels = made.where("label is not null").select(
+            F.col(vertical.event_id).alias("event_id"), F.col(vertical.entity).alias("entity_id"), "label.scenario",
+            F.col(vertical.event_time).alias("event_time"), "label.known_time")
+        for table, rows, schema, partition in (
+            ("events", made.drop("label"), events_schema(vertical), [PARTITION]),
+            ("labels", labels, LABELS_SCHEMA, None),
+        ):
+            path = workspace.table(table)
+            tables.ensure_table(path, schema, partition_by=partition)
+            tables.append(rows.select(*schema.names), path, query=name, batch=batch)
+        return made.count()
+    finally:
+        made.unpersist()
+
+
+def _generated(spark: SparkSession, vertical: Vertical, seed: int, start: date, days: int, population: BaseModel) -> DataFrame:
+    """The events table's rows and their labels, one partition per day."""
+    schema = T.StructType([*events_schema(vertical).fields, LABEL])
+    arrow_schema = to_arrow_schema(schema, timestamp_utc=True)
+    generate_day, event_id = vertical.generate_day, vertical.event_id
+
+    def make(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column("id").to_pylist():
+                day = start + timedelta(days=number)
+                yield from _rows(generate_day(seed, day, population), day, event_id, arrow_schema).to_batches(20_000)
+
+    return spark.range(0, days, 1, numPartitions=days).mapInArrow(make, schema)
+
+
+def _rows(generated: object, day: date, event_id: str, schema: pa.Schema) -> pa.Table:
+    events, labels = generated.events, generated.labels  # type: ignore[attr-defined]
+    count = events.num_rows
+    position = {name: row for row, name in enumerate(labels.column("event_id").to_pylist())}
+    found = [position.get(name) for name in events.column(event_id).to_pylist()]
+    scenarios, known = labels.column("scenario").to_pylist(), labels.column("known_time").to_pylist()
+    label = [None if row is None else {"scenario": scenarios[row], "known_time": known[row]} for row in found]
+    columns = {name: events.column(name) for name in events.column_names} | {
+        "ingest_time": pa.array(generated.arrival_time.astype("datetime64[us]")).cast(pa.timestamp("us", tz="UTC")),  # type: ignore[attr-defined]
+        "topic": pa.nulls(count, pa.string()),
+        "kafka_partition": pa.array(np.full(count, -1, np.int32)),
+        "kafka_offset": pa.array(np.arange(count, dtype=np.int64)),
+        PARTITION: pa.array([day] * count, pa.date32()),
+        "label": pa.array(label, schema.field("label").type),
+    }
+    return pa.table([columns[name].cast(schema.field(name).type) if name != "label" else columns[name] for name in schema.names], schema=schema)

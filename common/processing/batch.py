@@ -1,0 +1,116 @@
+"""The batch side: check the history against the contract, learn baselines and a model from it, report its trends."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from common import contract, tables
+from common.models.protocol import train_served
+from common.models.storage import from_json, save
+from common.models.training import TrainedModel
+from common.processing.learnt import MODEL, in_force, publish_baselines, publish_model
+from common.processing.session import use_pool
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+LOG = logging.getLogger(__name__)
+
+
+class NoModel(Exception):
+    """The vertical trains no model."""
+
+
+class NoHistory(Exception):
+    """There is nothing to study yet."""
+
+
+@dataclass(frozen=True)
+class Studied:
+    """What a batch run did."""
+
+    as_of: date
+    events: int
+    suite: Any
+    baseline_version: str
+    trends: dict[str, int] = field(default_factory=dict)
+    plots: list[Path] = field(default_factory=list)
+
+
+def history(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, DataFrame, DataFrame]:
+    """Events, labels and alerts as their tables hold them now; raises NoHistory when there are no events."""
+    path = workspace.table("events")
+    if not tables.table_exists(path) or not tables.row_count(path):
+        raise NoHistory(f"no events in {path} yet: run backfill, or archive what a topic holds, first")
+    return (tables.read(spark, path), *(tables.read(spark, workspace.table(name)) for name in ("labels", "alerts")))
+
+
+def newest_day(events: DataFrame) -> date:
+    """The UTC day after the newest event's: baselines as of its start know every whole day there is."""
+    newest: date = events.agg(F.max("event_day")).first()[0]  # type: ignore[index]
+    return newest
+
+
+def learn(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date) -> str:
+    """Publish the baselines as of the start of `as_of`; returns their version."""
+    use_pool(spark, "batch")
+    events, labels, _ = history(spark, workspace)
+    return publish_baselines(vertical.learn(events, labels, [as_of]), workspace.tables, as_of.isoformat()).version
+
+
+def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date | None = None) -> TrainedModel:
+    """Train the vertical's model on days whose labels are all known by `as_of`, store it as files, put it in force.
+
+    Raises NoModel, NoHistory, or TrainingRefused when those days hold no anomalies.
+    """
+    use_pool(spark, "batch")
+    if vertical.model is None:
+        raise NoModel(f"{vertical.name} has no model to train")
+    events, labels, _ = history(spark, workspace)
+    as_of = as_of or newest_day(events) + timedelta(days=1)
+    trained = train_served(vertical.model, events, labels, as_of, as_of=as_of.isoformat(),
+                           events_table_version=tables.open_table(workspace.table("events")).version())
+    save(trained, workspace.models)
+    publish_model(trained, as_of.isoformat(), workspace.tables)
+    return trained
+
+
+def report_trends(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> dict[str, int]:
+    """Write each trend to its table `trend_<name>`; returns their numbers of rows."""
+    use_pool(spark, "batch")
+    written = {}
+    model = in_force(workspace.tables, MODEL)
+    for name, rows in vertical.trends(*history(spark, workspace), from_json(model.details) if model else None).items():
+        path = workspace.table(f"trend_{name}")
+        tables.ensure_table(path, rows.schema)
+        written[name] = tables.overwrite(rows, path)
+    return written
+
+
+def plot_trends(vertical: Vertical, workspace: Workspace, names: Iterable[str]) -> list[Path]:
+    """Draw the trend tables as PNG; returns the files."""
+    workspace.plots.mkdir(parents=True, exist_ok=True)
+    return vertical.plots({name: tables.read_arrow(workspace.table(f"trend_{name}")).to_pandas() for name in names}, workspace.plots)
+
+
+def study(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date | None = None,
+    progress: Callable[[str], None] = LOG.info,
+) -> Studied:
+    """One batch run: contract suite, baselines, trends. A history that breaks its contract stops it before it writes."""
+    use_pool(spark, "batch")
+    events, _, _ = history(spark, workspace)
+    as_of = as_of or newest_day(events) + timedelta(days=1)
+    progress("checking the history against the contract")
+    suite = contract.run_suite(events, vertical, workspace.docs)
+    progress(f"learning baselines as of {as_of}")
+    version = learn(spark, vertical, workspace, as_of)
+    progress("reporting trends")
+    written = report_trends(spark, vertical, workspace)
+    plots = plot_trends(vertical, workspace, written)
+    return Studied(as_of, tables.row_count(workspace.table("events")), suite, version, written, plots)

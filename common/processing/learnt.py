@@ -1,0 +1,177 @@
+"""What batch learnt, by version: baselines and models, published whole and read by streams that keep running.
+
+A publication writes the rows of all its baselines under a new version, and then one row into the `versions` table:
+that row is what puts the version in force, so a reader sees all of it or nothing. Old versions stay, for reconcile.
+
+A static side of a streaming join is listed once, when the query starts. Reading it through a Python data source
+makes Spark open the newest version again at every batch (in real-time mode: at every checkpoint interval).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.datasource import DataSource, DataSourceReader
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from common import tables
+from common.models.scoring import score_column
+from common.models.storage import as_json, from_json
+from common.models.training import TrainedModel
+from common.vertical import Baseline, Query, Vertical
+
+VERSIONS_SCHEMA = T.StructType([
+    T.StructField("kind", T.StringType()),
+    T.StructField("version", T.StringType()),
+    T.StructField("as_of", T.StringType()),
+    T.StructField("created_at", T.TimestampType()),
+    T.StructField("details", T.StringType()),
+])
+MODEL_SCHEMA = T.StructType([
+    T.StructField("model_version", T.StringType()),
+    T.StructField("model_parameters", T.ArrayType(T.DoubleType())),
+])
+BASELINE, MODEL = "baseline", "model"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One row of the versions table. details: what its kind needs (a model's structure, parameters and metrics)."""
+
+    kind: str
+    version: str
+    as_of: str
+    created_at: datetime
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What queries are joined with. scoring: the model whose structure the queries run; its parameters are data (in
+    `model`) and change under a running query; a model of another structure needs the query restarted from its checkpoint.
+    """
+
+    baselines: Mapping[str, DataFrame]
+    model: DataFrame
+    scoring: TrainedModel | None = None
+
+
+def publish_baselines(baselines: Mapping[str, DataFrame], folder: str, as_of: str) -> Version:
+    """Write every frame to `<folder>/baselines_<name>` under one new version and put that version in force."""
+    # The time of publication makes the version unique, so that a publication killed half-way is never mistaken for its retry.
+    created_at = datetime.now(UTC)
+    version = Version(BASELINE, f"{as_of}.{created_at:%Y%m%d%H%M%S%f}", as_of, created_at, {"tables": sorted(baselines)})
+    for name, rows in baselines.items():
+        versioned = rows.withColumn("baseline_version", F.lit(version.version))
+        path = baseline_path(folder, name)
+        tables.ensure_table(path, versioned.schema, partition_by=["baseline_version"])
+        tables.append(versioned, path, query=f"baselines-{version.version}", batch=0)
+    _put_in_force(version, folder)
+    return version
+
+
+def publish_model(model: TrainedModel, as_of: str, folder: str) -> Version:
+    """Put a trained model in force."""
+    published = Version(MODEL, model.version, as_of, datetime.now(UTC), as_json(model))
+    _put_in_force(published, folder)
+    return published
+
+
+def versions(folder: str) -> list[Version]:
+    """All publications, oldest first; empty when nothing was published yet."""
+    path = f"{folder}/versions"
+    if not DeltaTable.is_deltatable(path):
+        return []
+    rows = tables.read_arrow(path).to_pylist()
+    found = [Version(**(row | {"details": json.loads(row["details"])})) for row in rows]
+    return sorted(found, key=lambda version: version.created_at)
+
+
+def in_force(folder: str, kind: str) -> Version | None:
+    """The newest version of `kind` ("baseline" or "model")."""
+    return next((version for version in reversed(versions(folder)) if version.kind == kind), None)
+
+
+def baseline_path(folder: str, name: str) -> str:
+    return f"{folder}/baselines_{name}"
+
+
+def live(spark: SparkSession, folder: str, baselines: Mapping[str, Baseline]) -> Learnt:
+    """Frames for streaming joins, each read again in its newest version at every batch."""
+    spark.dataSource.register(LearntSource)
+    frames = {
+        name: _load(spark, folder, name, T.StructType([*baseline.schema, T.StructField("baseline_version", T.StringType())]))
+        for name, baseline in baselines.items()
+    }
+    model = in_force(folder, MODEL)
+    return Learnt(frames, _load(spark, folder, MODEL, MODEL_SCHEMA), from_json(model.details) if model else None)
+
+
+def with_learnt(events: DataFrame, learnt: Learnt, vertical: Vertical, query: Query) -> DataFrame:
+    """Events joined with what `query` asks for: baselines, `baseline_version`, and the model's features and score."""
+    for name in query.baselines:
+        rows = learnt.baselines[name].withColumnRenamed("baseline_version", f"{name}_baseline_version")
+        events = events.join(F.broadcast(rows), vertical.baselines[name].key, "left")
+    seen = [F.col(f"{name}_baseline_version") for name in query.baselines]
+    if seen:
+        events = events.withColumn("baseline_version", F.coalesce(*seen))
+    if query.model and vertical.model:
+        events = vertical.model.with_features(events.join(F.broadcast(learnt.model), how="left"))
+        score = score_column(learnt.scoring) if learnt.scoring else F.lit(None).cast("double")
+        events = events.withColumn("model_score", score)
+    return events
+
+
+def _load(spark: SparkSession, folder: str, name: str, schema: T.StructType) -> DataFrame:
+    return spark.read.format("hybrid_learnt").schema(schema).option("folder", folder).option("name", name).load()
+
+
+def _put_in_force(version: Version, folder: str) -> None:
+    path = f"{folder}/versions"
+    tables.ensure_table(path, VERSIONS_SCHEMA)
+    row = {**version.__dict__, "details": json.dumps(version.details, sort_keys=True)}
+    tables.append_arrow(pa.Table.from_pylist([row], schema=to_arrow_schema(VERSIONS_SCHEMA, timestamp_utc=True)), path)
+
+
+class LearntSource(DataSource):
+    """Python data source `hybrid_learnt`: options folder and name; the rows of the version now in force."""
+
+    @classmethod
+    def name(cls) -> str:
+        return "hybrid_learnt"
+
+    def reader(self, schema: T.StructType) -> DataSourceReader:
+        return LearntReader(self.options["folder"], self.options["name"], schema)
+
+
+class LearntReader(DataSourceReader):
+    """Reads one baseline, or the model, in the version in force at the moment of reading."""
+
+    def __init__(self, folder: str, name: str, schema: T.StructType):
+        self.folder, self.baseline, self.schema = folder, name, schema
+
+    def read(self, partition: Any) -> Iterator[pa.RecordBatch]:
+        schema = to_arrow_schema(self.schema, timestamp_utc=True)
+        yield from (_model_rows if self.baseline == MODEL else _baseline_rows)(self.folder, self.baseline, schema).to_batches()
+
+
+def _model_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
+    model = in_force(folder, MODEL)
+    rows = [] if model is None else [{"model_version": model.version, "model_parameters": model.details["parameters"]}]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _baseline_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
+    baseline = in_force(folder, BASELINE)
+    if baseline is None:
+        return schema.empty_table()
+    rows = DeltaTable(baseline_path(folder, name)).to_pyarrow_table(
+        partitions=[("baseline_version", "=", baseline.version)], columns=schema.names)
+    return rows.cast(schema)

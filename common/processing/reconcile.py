@@ -1,0 +1,146 @@
+"""Whether stream and history agree: the same rules over the archived events, compared with the stored alerts, alert by alert.
+
+Each event is judged under the baseline and model version that the stream judged its offset with, as the queries'
+progress recorded them. Statuses:
+
+equal           the same alert, the same score
+late            they differ, and an event behind the alert came after the watermark: batch has it, the stream may not
+score_differs   the same alert with another score
+missing         batch raises it, the stream did not
+extra           the stream raised it, batch does not
+"""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from common import tables
+from common.alerts import event_ids
+from common.models.storage import from_json
+from common.processing.batch import history
+from common.processing.learnt import BASELINE, MODEL, MODEL_SCHEMA, Learnt, baseline_path, versions, with_learnt
+from common.processing.session import use_pool
+from common.vertical import Query, Vertical
+from common.workspace import Workspace
+
+SCORE_TOLERANCE = 1e-9
+STATUSES = ("equal", "late", "score_differs", "missing", "extra")
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """counts: alerts by (rule, status); differences: rows that are not equal, as DataFrame."""
+
+    counts: dict[tuple[str, str], int]
+    differences: DataFrame
+
+    @property
+    def agrees(self) -> bool:
+        return not any(count for (_, status), count in self.counts.items() if status not in ("equal", "late"))
+
+
+def reconcile(spark: SparkSession, vertical: Vertical, workspace: Workspace, rule_settings: object) -> Reconciled:
+    """Compare every stored alert with what batch finds in the events that came through Kafka; writes table `reconciled`."""
+    use_pool(spark, "batch")
+    events, _, alerts = history(spark, workspace)
+    came = events.where("kafka_partition >= 0").drop("event_day")
+    batch = judged_again(spark, vertical, workspace, came, rule_settings)
+    compared = compare(alerts, batch, late_events(came, vertical.event_id, rule_settings))
+    path = workspace.table("reconciled")
+    tables.ensure_table(path, compared.schema)
+    tables.overwrite(compared, path)
+    stored = tables.read(spark, path)
+    counts = {(row.rule, row.status): row["count"] for row in stored.groupBy("rule", "status").count().collect()}
+    return Reconciled(counts, stored.where("status <> 'equal'").orderBy("status", "rule", "event_time"))
+
+
+def judged_again(spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame, rule_settings: object) -> DataFrame:
+    """The alerts of every rule over `events`, by the functions that the stream runs."""
+    judged = [query.build(_as_judged(spark, vertical, workspace, query, events), rule_settings) for query in vertical.queries]
+    together = judged[0]
+    for alerts in judged[1:]:
+        together = together.unionByName(alerts)
+    return together
+
+
+def late_events(events: DataFrame, event_id: str, rule_settings: object) -> DataFrame:
+    """event_id and late_seconds of events further behind the newest of their partition than the watermark allows."""
+    before = Window.partitionBy("kafka_partition").orderBy("kafka_offset")
+    behind = F.unix_seconds(F.max("event_time").over(before)) - F.unix_seconds("event_time")
+    allowed = F.expr(f"interval {getattr(rule_settings, 'watermark', '0 seconds')}")
+    delay = F.unix_seconds(F.timestamp_seconds(F.lit(0)) + allowed)
+    return events.select(F.col(event_id).alias("event_id"), behind.alias("late_seconds")).where(F.col("late_seconds") > delay)
+
+
+def compare(stored: DataFrame, batch: DataFrame, late: DataFrame) -> DataFrame:
+    """One row per alert id: rule, entity, both scores, how late the latest event behind it was, status."""
+    late_alerts = (
+        batch.select("alert_id", F.explode(event_ids("event")).alias("event_id")).join(late, "event_id")
+        .groupBy("alert_id").agg(F.max("late_seconds").alias("late_seconds"))
+    )
+    sides = (
+        _scored(stored, "stream").join(_scored(batch, "batch"), "alert_id", "full").join(late_alerts, "alert_id", "left")
+    )
+    any_side = F.coalesce("stream", "batch")
+    near = F.abs(F.col("stream.score") - F.col("batch.score")) <= SCORE_TOLERANCE * (1 + F.abs(F.col("batch.score")))
+    status = (
+        F.when(near, "equal").when(F.col("late_seconds").isNotNull(), "late")
+        .when(F.col("stream").isNull(), "missing").when(F.col("batch").isNull(), "extra").otherwise("score_differs")
+    )
+    return sides.select(
+        "alert_id", any_side.rule.alias("rule"), any_side.entity_id.alias("entity_id"), any_side.event_time.alias("event_time"),
+        F.col("stream.score").alias("stream_score"), F.col("batch.score").alias("batch_score"), "late_seconds", status.alias("status"))
+
+
+def _scored(alerts: DataFrame, name: str) -> DataFrame:
+    return alerts.select("alert_id", F.struct("rule", "entity_id", "event_time", "score").alias(name))
+
+
+def _as_judged(spark: SparkSession, vertical: Vertical, workspace: Workspace, query: Query, events: DataFrame) -> DataFrame:
+    """Events joined with the versions that judged them, as `with_learnt` joins them on the stream."""
+    if not query.baselines and not query.model:
+        return events
+    found = versions(workspace.tables)
+    baselines: list[str | None] = [version.version for version in found if version.kind == BASELINE] or [None]
+    models = {version.version: version.details for version in found if version.kind == MODEL} if query.model else {}
+    by_version = with_versions(spark, workspace, query, events)
+    parts = []
+    for baseline in baselines:
+        for model in [*models, None]:
+            learnt = _learnt(spark, vertical, workspace, baseline, model, models.get(model or ""))
+            part = by_version.where(F.col("judged_baseline").eqNullSafe(baseline) & F.col("judged_model").eqNullSafe(model))
+            parts.append(with_learnt(part.drop("judged_baseline", "judged_model"), learnt, vertical, query))
+    together = parts[0]
+    for part in parts[1:]:
+        together = together.unionByName(part)
+    return together
+
+
+def with_versions(spark: SparkSession, workspace: Workspace, query: Query, events: DataFrame) -> DataFrame:
+    """Adds judged_baseline and judged_model: by the progress of `query`; beyond its last one, those in force then."""
+    judged = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name)
+    newest = Window.partitionBy("batch", "kafka_partition").orderBy(F.desc("started_at"))
+    ranges = judged.withColumn("try", F.row_number().over(newest)).where("try = 1").select(
+        F.col("kafka_partition").alias("p"), "start_offset", "end_offset",
+        F.col("baseline_version").alias("judged_baseline"), F.col("model_version").alias("judged_model"))
+    inside = (F.col("kafka_partition") == F.col("p")) & F.col("kafka_offset").between(F.col("start_offset"), F.col("end_offset") - 1)
+    found = {kind: [version.version for version in versions(workspace.tables) if version.kind == kind] for kind in (BASELINE, MODEL)}
+    last_baseline, last_model = (found[kind][-1] if found[kind] else None for kind in (BASELINE, MODEL))
+    joined = events.join(F.broadcast(ranges), inside, "left")
+    is_open = F.col("p").isNull()
+    return joined.select(
+        *events.columns,
+        F.when(is_open, F.lit(last_baseline)).otherwise(F.col("judged_baseline")).alias("judged_baseline"),
+        F.when(is_open & F.lit(query.model), F.lit(last_model)).when(~is_open, F.col("judged_model")).alias("judged_model"))
+
+
+def _learnt(spark: SparkSession, vertical: Vertical, workspace: Workspace, baseline: str | None, model: str | None, details: dict | None) -> Learnt:
+    frames = {}
+    for name, kind in vertical.baselines.items():
+        path = baseline_path(workspace.tables, name)
+        columns = [*kind.schema.names, "baseline_version"]
+        frames[name] = tables.read(spark, path).where(F.col("baseline_version") == F.lit(baseline)).select(*columns)
+    scoring = from_json(details) if details else None
+    rows = [(model, list(scoring.parameters))] if scoring else []
+    return Learnt(frames, spark.createDataFrame(rows, MODEL_SCHEMA), scoring)

@@ -1,0 +1,101 @@
+"""Streaming queries, Kafka to Kafka: real-time mode where Spark accepts the plan, micro-batches where it refuses."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.streaming import StreamingQuery
+
+from common import contract
+from common.alerts import to_kafka
+from common.ingestion.connection import Connection
+from common.processing.learnt import Learnt, with_learnt
+from common.processing.session import use_pool
+from common.settings import Settings
+from common.vertical import Query, Vertical
+
+LOG = logging.getLogger(__name__)
+
+REAL_TIME, MICRO_BATCH = "real-time", "micro-batch"
+# What batch jobs and the archive's micro-batches get beside the slots that real-time queries hold for good.
+BATCH_SLOTS = 4
+
+
+class QueryEnded(Exception):
+    """A streaming query that should be running has ended."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A started query, the mode Spark runs it in, and when that is micro-batches, Spark's reason for refusing real time."""
+
+    query: Query
+    streaming: StreamingQuery
+    mode: str
+    refusal: str = ""
+
+
+def task_slots(verticals: list[Vertical], settings: Settings) -> int:
+    """Task slots that the verticals' queries hold for good, and those left for the archive and batch."""
+    held = sum(
+        settings.partitions + (settings.shuffle_partitions if query.stateful else 0)
+        for vertical in verticals
+        for query in vertical.queries
+    )
+    return held + BATCH_SLOTS
+
+
+def read_topic(spark: SparkSession, connection: Connection, topic: str, max_offsets: int | None = None) -> DataFrame:
+    """A topic's Kafka records as a stream, from its beginning; a checkpoint resumes where it stopped."""
+    options = {"subscribe": topic, "startingOffsets": "earliest", "failOnDataLoss": "true"}
+    if max_offsets:
+        options["maxOffsetsPerTrigger"] = str(max_offsets)
+    return spark.readStream.format("kafka").options(**options, **connection.spark_options()).load()
+
+
+def start_query(
+    records: DataFrame, vertical: Vertical, query: Query, learnt: Learnt, rule_settings: Any,
+    connection: Connection, checkpoint: str, settings: Settings,
+) -> Running:
+    """Start one of the vertical's queries on `records`; its alerts go to `<vertical>.alerts`."""
+    use_pool(records.sparkSession, "streams")
+    events = with_learnt(contract.accepted(records, vertical), learnt, vertical, query)
+    alerts = query.build(_observed(events), rule_settings)
+    writer = (
+        to_kafka(alerts).writeStream.queryName(f"{vertical.name}.{query.name}")
+        .format("kafka").options(topic=f"{vertical.name}.alerts", checkpointLocation=checkpoint, **connection.spark_options())
+        .outputMode("update")
+    )
+    try:
+        return Running(query, writer.trigger(realTime=f"{settings.checkpoint_interval} seconds").start(), REAL_TIME)
+    except PySparkException as refused:
+        reason = str(refused).splitlines()[0]
+        LOG.warning("%s runs in micro-batches, as real-time mode refuses it: %s", query.name, reason)
+        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, reason)
+
+
+def _observed(events: DataFrame) -> DataFrame:
+    """Events whose versions each batch reports in its progress: reconcile needs to know which judged which offsets."""
+    observed = [F.max(F.col(name)).alias(name) for name in ("baseline_version", "model_version") if name in events.columns]
+    return events.observe("versions", *observed) if observed else events
+
+
+def raise_if_ended(streaming: StreamingQuery, name: str) -> None:
+    """Raises QueryEnded, with Spark's reason in one line, when the query does not run any more."""
+    if not streaming.isActive:
+        problem = streaming.exception()
+        reason = next((line for line in str(problem).splitlines() if line.strip()), "it was stopped from outside")
+        raise QueryEnded(f"streaming query {name} ended: {reason}; what it had not finished is done again when it is started again")
+
+
+def stop_all(queries: Mapping[str, StreamingQuery]) -> None:
+    """Stop every query, by name; what one has in flight is done again when it resumes from its checkpoint."""
+    for name, streaming in queries.items():
+        try:
+            streaming.stop()
+        except PySparkException as problem:
+            LOG.info("%s stopped with: %s", name, str(problem).splitlines()[0])

@@ -1,0 +1,196 @@
+"""The rules of card fraud: what each scores, and which rows or window it reads.
+
+Per event (real-time mode, milliseconds): the transaction joined with its card's and terminal's baselines, and the model.
+Per card and window (real-time mode, RocksDB state): the set of the card's distinct transactions within an event-time
+window. It speaks at every event; a transaction sent twice counts once, as it is a set.
+Per terminal and day (real-time mode, RocksDB state): transactions that stand out for their own cards, gathered.
+"""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from common.alerts import Rule, judge
+from common.vertical import Query
+from finance_fraud.settings import FraudSettings
+
+EARTH_RADIUS_KM = 6371.0088
+
+
+def model_score(settings: FraudSettings) -> Column:
+    """Probability of fraud, 0 to 1, by the model in force over the transaction and its baselines. Per event."""
+    return F.col("model_score")
+
+
+def amount_outlier(settings: FraudSettings) -> Column:
+    """Standard deviations that the amount lies above the card's own 30-day mean. Per event.
+
+    Null for a card with fewer than `min_history` transactions: a new card has no habit to leave. The deviation is taken
+    as at least a tenth of the mean, so that a card of equal amounts does not alert on the first other one.
+    """
+    spread = F.greatest(F.col("card_amount_std_30d"), 0.1 * F.col("card_amount_mean_30d"))
+    z_score = F.try_divide(F.col("amount") - F.col("card_amount_mean_30d"), spread)
+    return F.when(F.col("card_count_30d") >= settings.min_history, z_score)
+
+
+def unseen_region(settings: FraudSettings) -> Column:
+    """Distance in km from the card's home beyond the farthest it has been in 30 days; card present only. Per event."""
+    distance = distance_km(
+        F.col("latitude"), F.col("longitude"), F.col("card_home_latitude"), F.col("card_home_longitude"))
+    return F.when(F.col("card_count_30d") >= settings.min_history, distance - F.col("card_max_distance_km_30d"))
+
+
+def terminal_risk(settings: FraudSettings) -> Column:
+    """Share of frauds among the terminal's transactions over 7 days, known with the labels' 7-day delay. Per event."""
+    return F.when(F.col("terminal_count_7d") >= settings.min_terminal_history, F.col("terminal_risk_7d"))
+
+
+def velocity(settings: FraudSettings) -> Column:
+    """Most transactions of the card within `burst_minutes`, exact sliding, inside its window. Per card and window.
+
+    Windows of `card_window` every `card_slide` overlap by more than a burst lasts, so none is cut; a burst in the
+    overlap is reported by both windows.
+    """
+    return F.size(_largest_burst(F.col("transactions"), settings.burst_minutes)).cast("double")
+
+
+def card_testing(settings: FraudSettings) -> Column:
+    """Most transactions of less than `tiny_amount` within `burst_minutes`, exact sliding. Per card and window, as velocity."""
+    return F.size(_largest_burst(_tiny(settings), settings.burst_minutes)).cast("double")
+
+
+def impossible_travel(settings: FraudSettings) -> Column:
+    """Highest speed in km/h between two successive places of the card, exact within its window. Per card and window.
+
+    Pairs up to the overlap of two windows apart (`card_window` - `card_slide`) are always seen together. Two places less
+    than `min_travel_km` apart say nothing, and no pair is taken as less than a minute apart.
+    """
+    return F.array_max(F.transform(_successive_places(), lambda pair: _speed_kmh(pair.a, pair.b, settings.min_travel_km)))
+
+
+def terminal_burst(settings: FraudSettings) -> Column:
+    """Different cards with an amount far beyond their own habit at one terminal in a day (tumbling, UTC). Per terminal.
+
+    A tumbling day cuts a burst around midnight in two: it may need up to twice the threshold to be seen.
+    """
+    return F.size("cards").cast("double")
+
+
+def its_id(settings: FraudSettings) -> Column:
+    return F.col("transaction_id")
+
+
+PER_EVENT = (
+    Rule("model_score", model_score, "model_score",
+         lambda s: F.format_string("model gives %.2f", "model_score"), its_id, critical_at=1.5),
+    Rule("amount_outlier", amount_outlier, "amount_zscore",
+         lambda s: F.format_string("%.2f where the card's mean is %.2f", "amount", "card_amount_mean_30d"), its_id),
+    Rule("unseen_region", unseen_region, "unseen_region_km",
+         lambda s: F.format_string("%.0f km beyond anywhere in 30 days", unseen_region(s)), its_id),
+    Rule("terminal_risk", terminal_risk, "terminal_risk",
+         lambda s: F.format_string("%.0f%% of the terminal's transactions were fraud", 100 * F.col("terminal_risk_7d")), its_id),
+)
+BY_CARD = (
+    Rule("velocity", velocity, "velocity",
+         lambda s: F.format_string("%.0f transactions in %s minutes", velocity(s), F.lit(str(s.burst_minutes))),
+         lambda s: _ids(_largest_burst(F.col("transactions"), s.burst_minutes))),
+    Rule("card_testing", card_testing, "card_testing",
+         lambda s: F.format_string("%.0f tiny amounts in %s minutes", card_testing(s), F.lit(str(s.burst_minutes))),
+         lambda s: _ids(_largest_burst(_tiny(s), s.burst_minutes))),
+    Rule("impossible_travel", impossible_travel, "travel_kmh",
+         lambda s: F.format_string("%.0f km/h between two places", impossible_travel(s)), lambda s: _ids(_fastest_pair(s))),
+)
+BY_TERMINAL = (
+    Rule("terminal_burst", terminal_burst, "terminal_burst",
+         lambda s: F.format_string("%d cards with unusual amounts", F.size("cards")),
+         lambda s: F.to_json(F.array_sort("transaction_ids"))),
+)
+
+
+def per_event(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
+    """Alerts of the rules that need one transaction and what batch learnt."""
+    return judge(transactions, PER_EVENT, settings, vertical="finance_fraud", entity="card_id", subject=F.col("transaction_id"))
+
+
+def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
+    """Alerts over a card's transactions within a window, from an event-time sorted set of them."""
+    windows = (
+        transactions.withWatermark("event_time", settings.watermark)
+        .groupBy(F.window("event_time", settings.card_window, settings.card_slide), "card_id")
+        .agg(
+            F.collect_set(F.struct("event_time", "transaction_id", "amount", "latitude", "longitude")).alias("transactions"),
+            F.max("ingest_time").alias("ingest_time"),
+        )
+    )
+    newest_first = windows.withColumn("transactions", F.array_sort("transactions")).withColumn(
+        "event_time", F.element_at("transactions", -1).event_time)
+    return judge(newest_first, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=_subject("card_id"))
+
+
+def by_terminal(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
+    """Alerts over the unusual amounts at a terminal within a day."""
+    days = (
+        transactions.where(amount_outlier(settings) >= settings.burst_zscore)
+        .withWatermark("event_time", settings.watermark)
+        .groupBy(F.window("event_time", "1 day"), "terminal_id")
+        .agg(
+            F.collect_set("card_id").alias("cards"),
+            F.collect_set("transaction_id").alias("transaction_ids"),
+            F.max("event_time").alias("event_time"),
+            F.max("ingest_time").alias("ingest_time"),
+        )
+    )
+    return judge(days, BY_TERMINAL, settings, vertical="finance_fraud", entity="terminal_id", subject=_subject("terminal_id"))
+
+
+def distance_km(latitude_a: Column, longitude_a: Column, latitude_b: Column, longitude_b: Column) -> Column:
+    """Great-circle distance by the haversine formula, degrees in, km out."""
+    half_latitude = F.sin(F.radians(latitude_b - latitude_a) / 2)
+    half_longitude = F.sin(F.radians(longitude_b - longitude_a) / 2)
+    chord = half_latitude**2 + F.cos(F.radians(latitude_a)) * F.cos(F.radians(latitude_b)) * half_longitude**2
+    return 2 * EARTH_RADIUS_KM * F.asin(F.sqrt(F.least(chord, F.lit(1.0))))
+
+
+def _tiny(settings: FraudSettings) -> Column:
+    return F.filter(F.col("transactions"), lambda transaction: transaction.amount < settings.tiny_amount)
+
+
+def _largest_burst(transactions: Column, minutes: float) -> Column:
+    """Of the stretches of `minutes` that end with a transaction, the one with the most; null when there is none."""
+    def burst(last: Column) -> Column:
+        return F.filter(transactions, lambda other: (other.event_time <= last.event_time)
+                        & (F.unix_millis(last.event_time) - F.unix_millis(other.event_time) < minutes * 60_000))
+    bursts = F.transform(transactions, lambda last: F.struct(F.size(burst(last)).alias("size"), burst(last).alias("burst")))
+    return F.array_max(bursts).burst
+
+
+def _successive_places() -> Column:
+    places = F.filter(F.col("transactions"), lambda transaction: transaction.latitude.isNotNull())
+    rest = F.greatest(F.size(places) - 1, F.lit(0))
+    return F.arrays_zip(F.slice(places, 1, rest).alias("a"), F.slice(places, 2, rest).alias("b"))
+
+
+def _fastest_pair(settings: FraudSettings) -> Column:
+    timed = F.transform(_successive_places(), lambda pair: F.struct(
+        _speed_kmh(pair.a, pair.b, settings.min_travel_km).alias("speed"), F.array(pair.a, pair.b).alias("pair")))
+    return F.array_max(F.filter(timed, lambda pair: pair.speed.isNotNull())).pair
+
+
+def _ids(transactions: Column) -> Column:
+    return F.to_json(F.transform(transactions, lambda transaction: transaction.transaction_id))
+
+
+def _speed_kmh(earlier: Column, later: Column, min_travel_km: float) -> Column:
+    distance = distance_km(earlier.latitude, earlier.longitude, later.latitude, later.longitude)
+    hours = F.greatest(F.unix_millis(later.event_time) - F.unix_millis(earlier.event_time), F.lit(60_000)) / 3_600_000
+    return F.when(distance >= min_travel_km, distance / hours)
+
+
+def _subject(key: str) -> Column:
+    return F.concat_ws("|", F.col(key), F.col("window.start").cast("string"))
+
+
+QUERIES = (
+    Query("per_event", PER_EVENT, per_event, baselines=("card", "terminal"), model=True),
+    Query("by_card", BY_CARD, by_card, stateful=True),
+    Query("by_terminal", BY_TERMINAL, by_terminal, baselines=("card",), stateful=True),
+)
