@@ -15,6 +15,8 @@ NUMBERS = (T.DoubleType, T.LongType, T.IntegerType)
 FIELD_TYPES = (T.StringType, *NUMBERS, T.BooleanType, T.TimestampType)
 # What great-expectations keeps beside an expectation and no row depends on.
 REMARKS = {"meta", "notes", "description", "severity"}
+# Columns that stand beside an event's own.
+RESERVED = {"ingest_time", "topic", "kafka_partition", "kafka_offset", "event_day", "raw", "key", "reason", "detail"}
 
 Kwargs = Mapping[str, Any]
 
@@ -85,11 +87,8 @@ def _lengths(kwargs: Kwargs, data_type: T.DataType) -> Column:
 
 def _greater(kwargs: Kwargs, data_type: T.DataType) -> Column:
     a, b = F.col(kwargs["column_A"]), F.col(kwargs["column_B"])
-    holds = a >= b if kwargs.get("or_equal") else a > b
-    if kwargs.get("ignore_row_if", "both_values_are_missing") == "both_values_are_missing":
-        # As great-expectations has it: one value without the other is not greater.
-        return F.coalesce(holds, a.isNull() & b.isNull())
-    return _nulls_pass(holds)
+    # One value without the other passes, whatever ignore_row_if says: great-expectations does so on Spark.
+    return _nulls_pass(a >= b if kwargs.get("or_equal") else a > b)
 
 
 def _bounds_problem(kwargs: Kwargs, data_type: T.DataType) -> str | None:
@@ -179,18 +178,24 @@ def check_contract(
 
     `required`: columns that the contract must expect not to be null. Needs no Spark session.
     """
-    for field in schema:
-        if not isinstance(field.dataType, FIELD_TYPES):
-            supported = ", ".join(kind.typeName() for kind in FIELD_TYPES)
-            raise ContractError(f"field {field.name}: type {field.dataType.simpleString()} is not supported; use {supported}")
-        if not re.fullmatch(r"[A-Za-z_]\w*", field.name, re.ASCII):
-            raise ContractError(f"field {field.name!r}: a name is made of ASCII letters, digits and underscores")
+    _check_fields(schema)
     expectations = [_expectation(schema, number, entry) for number, entry in enumerate(contract, 1)]
     never_null = {e.columns[0] for e in expectations if e.kind.reason == "missing_field"}
     for column in required:
         if column not in never_null:
             raise ContractError(f"field {column}: add expect_column_values_to_not_be_null, without it no event can be judged")
     return tuple(sorted(expectations, key=lambda e: e.kind.reason != "missing_field"))
+
+
+def _check_fields(schema: T.StructType) -> None:
+    for field in schema:
+        if not isinstance(field.dataType, FIELD_TYPES):
+            supported = ", ".join(kind.typeName() for kind in FIELD_TYPES)
+            raise ContractError(f"field {field.name}: type {field.dataType.simpleString()} is not supported; use {supported}")
+        if not re.fullmatch(r"[A-Za-z]\w*", field.name, re.ASCII):
+            raise ContractError(f"field {field.name!r}: a name is ASCII letters, digits and underscores, a letter first")
+        if field.name.lower() in RESERVED:
+            raise ContractError(f"field {field.name}: the core has a column of that name; choose another")
 
 
 def _expectation(schema: T.StructType, number: int, entry: Mapping[str, Any]) -> Expectation:
