@@ -1,7 +1,7 @@
 """A table's log: creating it, what it lists, and committing to it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -11,26 +11,29 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, CommitProperties, Transaction
 from pyspark.sql import types as T
 
+from common.tables.statistics import rows
+
 COMMIT_ATTEMPTS = 10
-PARTITION_TYPES = (T.DateType, T.IntegerType, T.LongType)
+PARTITION_TYPES = (T.DateType, T.IntegerType, T.LongType, T.StringType)
 CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "50",
     "delta.enableDeletionVectors": "false",   # not every reader knows them
 }
 
 
-def ensure_table(path: str | Path, schema: T.StructType, partition_by: Sequence[str] = ()) -> None:
-    """Creates the table if there is none; several processes may do so at once. Partition columns are dates or integers."""
+def ensure_table(path: str | Path, schema: T.StructType, partition_by: Sequence[str] | None = None) -> None:
+    """Creates the table if there is none; several processes may do so at once. Partitions are dates, integers or texts."""
     if table_exists(path):
         return
-    for name in partition_by:
-        if not isinstance(schema[name].dataType, PARTITION_TYPES):
-            raise ValueError(f"{path}: partition column {name} is {schema[name].dataType.simpleString()}, not a date or integer")
+    for name in partition_by or ():
+        kind = schema[name].dataType
+        if not isinstance(kind, PARTITION_TYPES):
+            raise ValueError(f"{path}: partition column {name} is {kind.simpleString()}, not a date, integer or text")
     nullable = Schema.from_json(_nullable(schema).json())
     try:
         # A retried creation would commit the table's definition a second time, as version 1.
         DeltaTable.create(
-            uri(path), nullable, mode="ignore", partition_by=list(partition_by), configuration=CONFIGURATION,
+            uri(path), nullable, mode="ignore", partition_by=list(partition_by or ()), configuration=CONFIGURATION,
             commit_properties=CommitProperties(max_commit_retries=0),
         )
     except DeltaError:
@@ -99,24 +102,33 @@ def is_committed(table: DeltaTable, query: str | None, batch: int | None) -> boo
     return last is not None and last >= batch
 
 
-def commit(
-    path: str | Path, actions: list[AddAction], mode: Literal["append", "overwrite"], query: str | None, batch: int | None
-) -> bool:
-    """Commits the files; False if this batch of the query is in the log already."""
-    for attempt in range(COMMIT_ATTEMPTS):
+def once(path: str | Path, query: str | None, batch: int | None, write: Callable[[DeltaTable], int]) -> int:
+    """The rows that `write` commits to the newest version; 0, and nothing written, if the batch is in the log already.
+
+    A commit that another writer's got in the way of is tried again, on the version that came of it.
+    """
+    for left in reversed(range(COMMIT_ATTEMPTS)):
         table = open_table(path)
         if is_committed(table, query, batch):
-            return False
+            return 0
         try:
-            table.create_write_transaction(
-                actions, mode, table.schema(), table.metadata().partition_columns,
-                commit_properties=transaction(query, batch),
-            )
-            return True
+            return write(table)
         except CommitFailedError:
-            if attempt == COMMIT_ATTEMPTS - 1:
+            if not left:
                 raise
-    return False
+    return 0
+
+
+def commit(
+    path: str | Path, actions: list[AddAction], mode: Literal["append", "overwrite"], query: str | None, batch: int | None
+) -> int:
+    """Makes the files part of the table; returns their rows, 0 if this batch of the query was there already."""
+    def write(table: DeltaTable) -> int:
+        partitions, properties = table.metadata().partition_columns, transaction(query, batch)
+        table.create_write_transaction(actions, mode, table.schema(), partitions, commit_properties=properties)
+        return sum(rows(action) for action in actions)
+
+    return once(path, query, batch, write)
 
 
 def transaction(query: str | None, batch: int | None) -> CommitProperties:

@@ -46,4 +46,10 @@ def _partition_value(field: T.StructField) -> Column:
     """A partition's value stands in the file's path only; Spark prunes files by a filter on it all the same."""
     after = F.substring_index(F.col("_metadata.file_path"), f"/{field.name}=", -1)
     value = F.substring_index(after, "/", 1)
+    if isinstance(field.dataType, T.StringType):
+        value = _decoded(_decoded(value))   # once as a part of a path, once as a part of a URI
     return F.when(value != EMPTY_PARTITION, value).cast(field.dataType).alias(field.name)
+
+
+def _decoded(value: Column) -> Column:
+    return F.url_decode(F.replace(value, F.lit("+"), F.lit("%2B")))

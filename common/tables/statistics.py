@@ -3,6 +3,7 @@
 import json
 from datetime import date, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
@@ -68,4 +69,4 @@ def _as_json(value: Any) -> Any:
 
 def _partition(path: str) -> dict[str, str | None]:
     pairs = [part.split("=", 1) for part in path.split("/")[:-1] if "=" in part]
-    return {name: None if value == EMPTY_PARTITION else value for name, value in pairs}
+    return {name: None if value == EMPTY_PARTITION else unquote(value) for name, value in pairs}

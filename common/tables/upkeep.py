@@ -1,8 +1,16 @@
 """Upkeep: small files become larger ones, and files that no reader needs any more are removed."""
 
+import contextlib
+import logging
+from collections import Counter
 from pathlib import Path
 
-from common.tables.log import open_table
+from deltalake.exceptions import CommitFailedError
+
+from common.tables.log import open_table, uri
+from common.tables.writing import FOLDER
+
+LOG = logging.getLogger(__name__)
 
 RETENTION_HOURS = 168
 TARGET_BYTES = 64 * 1024 * 1024
@@ -10,22 +18,63 @@ TARGET_BYTES = 64 * 1024 * 1024
 
 def compact(path: str | Path, partition: dict[str, str] | None = None, target_bytes: int = TARGET_BYTES) -> int:
     """Joins files smaller than `target_bytes`, of the whole table or of one partition; returns how many files it replaced."""
-    table = open_table(path)
     filters = [(name, "=", value) for name, value in (partition or {}).items()]
-    metrics = table.optimize.compact(partition_filters=filters or None, target_size=target_bytes)
+    metrics = open_table(path).optimize.compact(partition_filters=filters or None, target_size=target_bytes)
     return int(metrics["numFilesRemoved"])
 
 
 def vacuum(path: str | Path, retention_hours: int = RETENTION_HOURS, orphans: bool = False) -> list[str]:
     """Deletes files that left the table more than `retention_hours` ago; returns their paths.
 
-    orphans: also those that never were in it (a write that was killed), when they are as old. A running write is
-    younger than the retention, so keep that above the longest write and the longest read.
+    orphans: also files that never were in it (of a write that was killed) when they are as old, which lists the whole
+    folder. The files of a running write look the same but are young: keep the retention above the longest write, and
+    above the longest read.
     """
     table = open_table(path)
-    return table.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False, full=orphans)
+    removed = table.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False, full=orphans)
+    if "://" not in uri(path):
+        _remove_folders(Path(uri(path)), removed)
+    return list(removed)
 
 
-def maintain(path: str | Path, min_files: int = 16, target_bytes: int = TARGET_BYTES) -> int:
-    """Compacts the partitions that have at least `min_files` small files; returns how many files it replaced."""
-    return 0
+def maintain(
+    path: str | Path, min_files: int = 16, target_bytes: int = TARGET_BYTES, retention_hours: int = RETENTION_HOURS
+) -> int:
+    """Compacts the partitions that have `min_files` small files or more, then vacuums; returns how many files it replaced."""
+    replaced = 0
+    for partition, count in _small_files(path, target_bytes).items():
+        if count < min_files:
+            continue
+        try:
+            replaced += compact(path, dict(partition), target_bytes)
+        except CommitFailedError as conflict:
+            # Somebody rewrote the same files at this moment, which is fine: there is a next time.
+            LOG.info("%s: compaction of %s left for later (%s)", path, dict(partition), conflict)
+    vacuum(path, retention_hours)
+    return replaced
+
+
+def _small_files(path: str | Path, target_bytes: int) -> Counter[tuple[tuple[str, str], ...]]:
+    table = open_table(path)
+    actions = table.get_add_actions(flatten=True)
+    names = table.metadata().partition_columns
+    values = [actions.column(f"partition.{name}").to_pylist() for name in names]
+    partitions = zip(*values, strict=True) if names else [()] * actions.num_rows
+    sized = zip(partitions, actions.column("size_bytes").to_pylist(), strict=True)
+    return Counter(
+        tuple((name, str(value)) for name, value in zip(names, partition, strict=True))
+        for partition, size in sized
+        if size < target_bytes and None not in partition
+    )
+
+
+def _remove_folders(table: Path, removed: list[str]) -> None:
+    """A file system keeps the folders of vacuumed batches, with Hadoop's hidden checksums in them; object stores have none."""
+    for folder in sorted({(table / name).parent for name in removed if name.startswith(f"{FOLDER}/")}):
+        for checksum in folder.glob(".*.crc"):
+            if not folder.joinpath(checksum.name[1:].removesuffix(".crc")).exists():
+                checksum.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):      # not empty: something in it is still needed
+            folder.rmdir()
+            if folder.parent != table / FOLDER:
+                folder.parent.rmdir()

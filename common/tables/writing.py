@@ -8,14 +8,13 @@ from uuid import uuid4
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 from pyarrow import fs
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.tables.log import COMMIT_ATTEMPTS, commit, is_committed, open_table, schema_of, transaction, uri
+from common.tables.log import commit, is_committed, once, open_table, schema_of, transaction, uri
 from common.tables.statistics import describe, rows
 
 FOLDER = "batches"
@@ -32,60 +31,46 @@ def append(frame: DataFrame, path: str | Path, query: str | None = None, batch: 
     if is_committed(table, query, batch):
         return 0
     actions = add_actions(path, write_files(frame, table, query, batch))
-    if not actions or not commit(path, actions, "append", query, batch):
-        return 0
-    return sum(rows(action) for action in actions)
+    return commit(path, actions, "append", query, batch) if actions else 0
 
 
 def overwrite(frame: DataFrame, path: str | Path) -> int:
     """Puts the rows in the place of all there were, in one commit; returns how many they are."""
     actions = add_actions(path, write_files(frame, open_table(path), "overwrite", None))
-    commit(path, actions, "overwrite", None, None)
-    return sum(rows(action) for action in actions)
+    return commit(path, actions, "overwrite", None, None)
 
 
 def append_arrow(table: pa.Table, path: str | Path, query: str | None = None, batch: int | None = None,
                  mode: Literal["append", "overwrite"] = "append") -> int:
     """Adds (or overwrites with) a small local table, without Spark; as often as it is tried, a batch counts once."""
-    for attempt in range(COMMIT_ATTEMPTS):
-        target = open_table(path)
-        if is_committed(target, query, batch):
-            return 0
-        try:
-            write_deltalake(target, table, mode=mode, commit_properties=transaction(query, batch))
-            return int(table.num_rows)
-        except CommitFailedError:
-            if attempt == COMMIT_ATTEMPTS - 1:
-                raise
-    return 0
+    def write(target: DeltaTable) -> int:
+        write_deltalake(target, table, mode=mode, commit_properties=transaction(query, batch))
+        return int(table.num_rows)
+
+    return once(path, query, batch, write)
 
 
 def upsert(
     source: DataFrame | pa.Table, path: str | Path, keys: Sequence[str], newest: str, query: str | None = None,
     batch: int | None = None,
-) -> None:
+) -> int:
     """Inserts rows with new keys and replaces those whose `newest` column is lower than the incoming row's.
 
     Of several incoming rows with the same keys the one with the highest `newest` counts. The incoming rows pass
-    through the driver: for alerts and the like, not for events.
+    through the driver: for alerts and the like, not for events. Returns how many rows were inserted.
     """
     incoming = _newest(source if isinstance(source, pa.Table) else source.toArrow(), keys, newest)
     if incoming.num_rows == 0:
-        return
+        return 0
     same = " AND ".join(f"target.{key} = source.{key}" for key in keys)
-    for attempt in range(COMMIT_ATTEMPTS):
-        table = open_table(path)
-        if is_committed(table, query, batch):
-            return
+
+    def write(table: DeltaTable) -> int:
         merge = table.merge(
             incoming, same, source_alias="source", target_alias="target", commit_properties=transaction(query, batch)
-        )
-        try:
-            merge.when_matched_update_all(f"source.{newest} > target.{newest}").when_not_matched_insert_all().execute()
-            return
-        except CommitFailedError:
-            if attempt == COMMIT_ATTEMPTS - 1:
-                raise
+        ).when_matched_update_all(f"source.{newest} > target.{newest}").when_not_matched_insert_all()
+        return int(merge.execute()["num_target_rows_inserted"])
+
+    return once(path, query, batch, write)
 
 
 def write_files(frame: DataFrame, table: DeltaTable, query: str | None, batch: int | None) -> str:

@@ -1,0 +1,90 @@
+"""The tables of the archive: their columns, and how Kafka records become their rows."""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from common import tables
+from common.alerts import ALERT_SCHEMA
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+PARTITION = "event_day"     # UTC date of the event time
+QUARANTINE_PARTITION = "ingest_day"
+
+PLACE = [T.StructField("topic", T.StringType()), T.StructField("kafka_partition", T.IntegerType()),
+         T.StructField("kafka_offset", T.LongType())]
+
+QUARANTINE_SCHEMA = T.StructType([
+    T.StructField("reason", T.StringType()),
+    T.StructField("detail", T.StringType()),
+    T.StructField("raw", T.BinaryType()),
+    T.StructField("key", T.BinaryType()),
+    *PLACE,
+    T.StructField("ingest_time", T.TimestampType()),
+    T.StructField(QUARANTINE_PARTITION, T.DateType()),
+])
+
+LABELS_SCHEMA = T.StructType([
+    T.StructField("event_id", T.StringType()),
+    T.StructField("entity_id", T.StringType()),
+    T.StructField("scenario", T.StringType()),
+    T.StructField("event_time", T.TimestampType()),
+    T.StructField("known_time", T.TimestampType()),
+])
+
+# alert_time: when Kafka got the alert (its newest update); minus ingest_time that is how long judging took.
+ALERTS_SCHEMA = T.StructType([
+    *ALERT_SCHEMA.fields,
+    T.StructField("alert_time", T.TimestampType()),
+    *PLACE,
+    T.StructField(PARTITION, T.DateType()),
+])
+
+
+def events_schema(vertical: Vertical) -> T.StructType:
+    """The event's own columns, when and where it came in, and its day."""
+    return T.StructType([
+        *vertical.event_schema.fields,
+        T.StructField("ingest_time", T.TimestampType()),
+        *PLACE,
+        T.StructField(PARTITION, T.DateType()),
+    ])
+
+
+def ensure_tables(vertical: Vertical, workspace: Workspace) -> None:
+    """Creates the vertical's tables that are missing: events, quarantine, labels, alerts."""
+    tables.ensure_table(workspace.table("events"), events_schema(vertical), [PARTITION])
+    tables.ensure_table(workspace.table("quarantine"), QUARANTINE_SCHEMA, [QUARANTINE_PARTITION])
+    tables.ensure_table(workspace.table("labels"), LABELS_SCHEMA)
+    tables.ensure_table(workspace.table("alerts"), ALERTS_SCHEMA, [PARTITION])
+
+
+def to_quarantine(rejected: DataFrame) -> DataFrame:
+    """Rows with a reason, in the shape of the quarantine table."""
+    return rejected.withColumn(QUARANTINE_PARTITION, F.to_date("ingest_time")).select(*QUARANTINE_SCHEMA.names)
+
+
+def to_dead_letters(quarantined: DataFrame) -> DataFrame:
+    """Kafka records: value and key as they came, and headers that say why and from where."""
+    said = ("reason", "detail", "topic", "kafka_partition", "kafka_offset")
+    headers = [F.struct(F.lit(name.removeprefix("kafka_")).alias("key"), _bytes(F.col(name)).alias("value")) for name in said]
+    return quarantined.select("key", F.col("raw").alias("value"), F.array(*headers).alias("headers"))
+
+
+def parse_json(records: DataFrame, schema: T.StructType, required: tuple[str, ...]) -> DataFrame:
+    """Records of our own making (labels, alerts): their fields, the Kafka columns, and a reason where one is unreadable."""
+    parsed = records.select(
+        F.from_json(F.col("value").cast("string"), schema).alias("found"), F.col("value").alias("raw"), "key", "topic",
+        F.col("partition").alias("kafka_partition"), F.col("offset").alias("kafka_offset"), "timestamp",
+    )
+    missing = F.concat_ws(", ", *[F.when(F.col(f"found.{name}").isNull(), F.lit(name)) for name in required])
+    return parsed.select(
+        "found.*", "raw", "key", "topic", "kafka_partition", "kafka_offset", "timestamp",
+        F.when(missing != "", F.lit("unreadable")).alias("reason"),
+        F.when(missing != "", F.concat(F.lit("missing or unreadable: "), missing)).alias("detail"),
+    )
+
+
+def _bytes(value: Column) -> Column:
+    return F.coalesce(value.cast("string"), F.lit("")).cast("binary")
