@@ -15,7 +15,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from common.alerts import Rule
-from common.models.protocol import ModelSpec
 from common.simulation.generated import Generated
 
 ENTRY_POINTS = "hybrid.verticals"
@@ -51,6 +50,20 @@ class Baseline:
     @property
     def schema(self) -> T.StructType:
         return T.StructType([T.StructField(self.key, T.StringType()), *self.columns])
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model scores and how it is fitted.
+
+    with_features(rows) adds the columns `features` to events joined with all baselines; fit: see `common.models.training`;
+    exact_windows(events, labels) -> events with the baselines' columns as known at each event, for batch scoring.
+    """
+
+    features: tuple[str, ...]
+    with_features: Callable[[DataFrame], DataFrame]
+    fit: Callable[..., Any] | None = None
+    exact_windows: Callable[[DataFrame, DataFrame], DataFrame] | None = None
 
 
 @dataclass(frozen=True)

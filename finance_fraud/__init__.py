@@ -1,6 +1,6 @@
 """Card fraud: transactions judged in real time, cards and terminals studied in batch."""
 
-from common.vertical import Baseline, Vertical
+from common.vertical import Baseline, ModelSpec, Vertical
 from finance_fraud import detector, events, features, generator, scenarios, trends
 from finance_fraud.settings import FraudSettings, Population
 
@@ -20,7 +20,7 @@ VERTICAL = Vertical(
     learn=trends.baselines,
     trends=trends.trends,
     plots=trends.plots,
-    model=trends.MODEL,
+    model=ModelSpec(features.FEATURES, features.with_features, exact_windows=features.exact_windows),
     scenarios=scenarios.SCENARIOS,
     label_delay=features.LABEL_DELAY,
 )

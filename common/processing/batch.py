@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from common import contract, tables
-from common.models.protocol import train_served
+from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
 from common.models.storage import from_json, save
-from common.models.training import TrainedModel
+from common.models.training import TrainedModel, train
 from common.processing.learnt import MODEL, in_force, publish_baselines, publish_model
 from common.processing.session import use_pool
 from common.vertical import Vertical
@@ -60,7 +60,7 @@ def learn(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: 
     """Publish the baselines as of the start of `as_of`; returns their version."""
     use_pool(spark, "batch")
     events, labels, _ = history(spark, workspace)
-    return publish_baselines(vertical.learn(events, labels, [as_of]), workspace.tables, as_of.isoformat()).version
+    return publish_baselines(vertical.learn(events, labels, [as_of]), vertical, workspace.tables, as_of.isoformat()).version
 
 
 def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date | None = None) -> TrainedModel:
@@ -73,11 +73,26 @@ def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, a
         raise NoModel(f"{vertical.name} has no model to train")
     events, labels, _ = history(spark, workspace)
     as_of = as_of or newest_day(events) + timedelta(days=1)
-    trained = train_served(vertical.model, events, labels, as_of, as_of=as_of.isoformat(),
-                           events_table_version=tables.open_table(workspace.table("events")).version())
+    days = Protocol(as_of).training()
+    known = labels.where(F.col("known_time") <= F.lit(as_of).cast("timestamp"))
+    rows = with_labels(vertical, served_rows(vertical, events, known, days), known)
+    trained = train(rows, vertical.model.features, vertical.model.fit, as_of=as_of.isoformat(),
+                    events_table_version=tables.open_table(workspace.table("events")).version())
+    trained = replace(trained, metrics=rehearsed(vertical, events, known, as_of))
     save(trained, workspace.models)
     publish_model(trained, as_of.isoformat(), workspace.tables)
     return trained
+
+
+def rehearsed(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: date) -> dict[str, float]:
+    """Metrics of the same training done two weeks earlier, the last time whose outcome is known by now; empty if history is too short."""
+    rehearsal = Protocol(as_of - timedelta(days=14))
+    oldest = events.agg(F.min("event_day")).first()
+    if oldest is None or oldest[0] > rehearsal.train_from:
+        return {}
+    rows = served_rows(vertical, events, labels, [*rehearsal.training(), *rehearsal.testing()])
+    measured = evaluate_rows(vertical, rows, labels, rehearsal)[1]
+    return {name: value for name, value in measured.items() if isinstance(value, int | float)}
 
 
 def report_trends(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> dict[str, int]:
