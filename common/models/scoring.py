@@ -1,0 +1,42 @@
+"""The score of a model as a Spark column: the same expression in a stream and in batch.
+
+A stream joins its rows with a one-row frame (model_version, model_parameters) that it reads anew at every batch, and
+adds `score_column`. The numbers arrive as data; the structure is fixed for as long as the query runs.
+"""
+
+from typing import Protocol
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from common.models.structure import PARAMETERS, check_structure
+
+
+class Scored(Protocol):
+    """What of a model decides its score."""
+
+    @property
+    def features(self) -> tuple[str, ...]: ...
+    @property
+    def structure(self) -> str: ...
+    @property
+    def parameters(self) -> tuple[float, ...]: ...
+    @property
+    def version(self) -> str: ...
+
+
+def score_column(model: Scored) -> Column:
+    """A double from 0 to 1 over the model's feature columns and the column `model_parameters`; null while those are null."""
+    return F.expr(check_structure(model.structure, model.features, len(model.parameters)))
+
+
+def with_score(rows: DataFrame, model: Scored) -> DataFrame:
+    """Rows of features with the columns model_version, model_parameters and model_score, for batch."""
+    parameters = F.array(*[F.lit(parameter) for parameter in model.parameters])
+    versioned = rows.withColumns({"model_version": F.lit(model.version), PARAMETERS: parameters})
+    return versioned.withColumn("model_score", score_column(model))
+
+
+def same_structure(running: Scored, trained: Scored) -> bool:
+    """Whether a query that runs with the one takes the other's parameters; if not, it needs a restart."""
+    return running.structure == trained.structure and running.features == trained.features

@@ -1,0 +1,134 @@
+"""Training: rows of features and labels in, a TrainedModel out, its SQL proved equal to scikit-learn's probabilities.
+
+A TrainedModel is text and numbers: no pickle is written or read. Its version is a hash of what decides a score, so the
+same training gives the same version wherever and whenever it is done.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from typing import Any
+
+import numpy as np
+import orbital
+import orbital.types
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from common.models.scoring import with_score
+from common.models.structure import DIALECT, lift
+
+LIBRARIES = ("numpy", "orbital", "pyspark", "scikit-learn", "sqlglot")
+PARITY_ROWS = 2_000
+
+Fit = Callable[[pd.DataFrame, np.ndarray], Pipeline]
+
+
+class TrainingRefused(Exception):
+    """The rows cannot train a model; the message says why and what would help."""
+
+
+class ParityBroken(Exception):
+    """The exported SQL does not give the probabilities of the fitted model."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model as it is stored and served. structure: SQL over `features` and GET(model_parameters, i)."""
+
+    features: tuple[str, ...]
+    structure: str
+    parameters: tuple[float, ...]
+    metrics: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """Twelve hexadecimal digits of what decides a score: features, structure and parameters."""
+        content = json.dumps([self.features, self.structure, self.parameters])
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def train(
+    rows: DataFrame, features: Sequence[str], fit: Fit | None = None, *, tolerance: float = 1e-9, **details: Any
+) -> TrainedModel:
+    """A model that tells rows of `label` 1 from those of 0 by the columns `features`.
+
+    fit(features, labels) -> a fitted pipeline that orbital can export; `fit_logistic` if not given. tolerance: the
+    largest difference to predict_proba (trees compare in single precision: 1e-5). details: kept with the model, such as
+    the version of the tables that it learnt from. Raises TrainingRefused or ParityBroken.
+    """
+    # In an order of their own, so that how Spark partitioned the rows does not change the model.
+    learnt = rows.select(*features, "label").toPandas().sort_values([*features, "label"], ignore_index=True)
+    _check_rows(learnt, features)
+    pipeline = (fit or fit_logistic)(learnt[list(features)], learnt["label"].to_numpy())
+    structure, parameters = export(pipeline, features)
+    prove_parity(rows.sparkSession, pipeline, structure, parameters, _parity_rows(learnt[list(features)]), tolerance)
+    counts = {"training_rows": len(learnt), "training_anomalies": int(learnt["label"].sum())}
+    libraries = {name: installed(name) for name in LIBRARIES}
+    created = {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "libraries": libraries}
+    return TrainedModel(tuple(features), structure, parameters, details={**counts, **created, **details})
+
+
+def fit_logistic(features: pd.DataFrame, labels: np.ndarray) -> Pipeline:
+    """A logistic regression, fitted on standardised features and then written per unit of each feature.
+
+    Newton's method and nine digits of each weight make it the same whatever the last bits of the sums. A weight of
+    exactly 0 (a feature that never varied) becomes 1e-12: orbital leaves zeros out, and the structure would change.
+    """
+    standardised = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-8, max_iter=200))
+    scaler, logistic = (step for _, step in standardised.fit(features, labels).steps)
+    weights = _nine_digits(logistic.coef_ / scaler.scale_)
+    logistic.coef_ = np.where(weights == 0, 1e-12, weights)
+    logistic.intercept_ = _nine_digits(logistic.intercept_ - (logistic.coef_ * scaler.mean_).sum(axis=1))
+    logistic.feature_names_in_ = np.array(features.columns, dtype=object)
+    return Pipeline([("logistic", logistic)])
+
+
+def export(pipeline: Pipeline, features: Sequence[str]) -> tuple[str, tuple[float, ...]]:
+    """The probability of class 1 as (structure, parameters)."""
+    columns = {feature: orbital.types.DoubleColumnType() for feature in features}
+    query = orbital.export_sql("events", orbital.parse_pipeline(pipeline, features=columns), dialect=DIALECT)
+    return lift(query, "output_probability.1")
+
+
+def prove_parity(
+    spark: SparkSession, pipeline: Pipeline, structure: str, parameters: Sequence[float], features: pd.DataFrame, tolerance: float
+) -> float:
+    """The largest difference between Spark's score and predict_proba over `features`; raises ParityBroken above `tolerance`."""
+    exported = TrainedModel(tuple(features.columns), structure, tuple(parameters))
+    rows = spark.createDataFrame(features.assign(row_number=range(len(features))))
+    scores = with_score(rows, exported).select("row_number", "model_score").toPandas().sort_values("row_number")["model_score"]
+    difference = float(np.abs(scores.to_numpy(dtype=float) - pipeline.predict_proba(features)[:, 1]).max())
+    if not difference <= tolerance:  # not ">": a null score makes it nan
+        raise ParityBroken(f"the exported SQL differs from predict_proba by {difference:.3g}, more than {tolerance:g}")
+    return difference
+
+
+def _parity_rows(features: pd.DataFrame) -> pd.DataFrame:
+    """Rows spread evenly over the training rows, with the smallest and largest of each feature and all zeros."""
+    spread = features.iloc[np.linspace(0, len(features) - 1, min(PARITY_ROWS, len(features))).astype(int)]
+    edges = pd.DataFrame([features.min(), features.max(), features.max() * 0.0])
+    return pd.concat([spread, edges], ignore_index=True)
+
+
+def _nine_digits(numbers: np.ndarray) -> np.ndarray:
+    return np.array([float(f"{number:.9g}") for number in numbers.ravel()]).reshape(numbers.shape)
+
+
+def _check_rows(learnt: pd.DataFrame, features: Sequence[str]) -> None:
+    anomalies = int(learnt["label"].sum())
+    if anomalies == 0 or anomalies == len(learnt):
+        raise TrainingRefused(
+            f"{len(learnt):,} rows with {anomalies:,} known anomalies cannot train a model: both kinds are needed. "
+            "Labels are known only after their delay: choose an earlier training period or wait for more."
+        )
+    unknown = [feature for feature in features if not np.isfinite(learnt[feature]).all()]
+    if unknown:
+        raise TrainingRefused(f"features with nulls or infinities: {', '.join(unknown)}")

@@ -1,0 +1,96 @@
+"""Trends as PNG: lines over days, and bars. Drawn without a display (matplotlib's Agg canvas, no global state)."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.dates
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+MOST_LINES = 8
+MOST_BARS = 20
+
+
+@dataclass(frozen=True)
+class DailyLines:
+    """A line over `day` for each value of `series`; the days a series lacks count as 0."""
+
+    title: str
+    series: str
+    value: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A horizontal bar for each row, the largest in size on top; `limits` are drawn as dashed lines."""
+
+    title: str
+    name: str
+    value: str
+    unit: str
+    limits: tuple[float, ...] = ()
+
+
+Chart = DailyLines | Bars
+
+
+def draw_all(trends: Mapping[str, pd.DataFrame], charts: Sequence[tuple[str, Chart]], folder: Path) -> list[Path]:
+    """Each chart of the trend it is for; those of absent or empty trends are left out. Returns the files."""
+    drawn = (draw(trends.get(name), chart, folder) for name, chart in charts)
+    return [path for path in drawn if path is not None]
+
+
+def draw(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
+    """The chart of `rows` as a PNG named after its title in `folder`; None when there is nothing to draw."""
+    if rows is None or rows.dropna(subset=[chart.value]).empty:
+        return None
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    axes = FigureCanvasAgg(figure).figure.subplots()
+    drawing: Callable[[Axes, pd.DataFrame], None] = _lines(chart) if isinstance(chart, DailyLines) else _bars(chart)
+    drawing(axes, rows)
+    axes.set_title(chart.title)
+    axes.spines[["top", "right"]].set_visible(False)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (re.sub(r"\W+", "-", chart.title.lower()).strip("-") + ".png")
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _lines(chart: DailyLines) -> Callable[[Axes, pd.DataFrame], None]:
+    def drawing(axes: Axes, rows: pd.DataFrame) -> None:
+        dated = rows.assign(day=pd.to_datetime(rows["day"]))
+        wide = dated.pivot_table(index="day", columns=chart.series, values=chart.value, aggfunc="sum").astype(float)
+        wide = wide.reindex(pd.date_range(wide.index.min(), wide.index.max())).fillna(0.0)
+        for name in wide.sum().nlargest(MOST_LINES).index:
+            axes.plot(wide.index, wide[name], label=str(name), marker="o" if len(wide) < 3 else None)
+        axes.set_xlabel("day (UTC)")
+        axes.set_ylabel(chart.unit)
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y", alpha=0.3)
+        dates = matplotlib.dates.AutoDateLocator(minticks=2, maxticks=8)
+        axes.xaxis.set_major_locator(dates)
+        axes.xaxis.set_major_formatter(matplotlib.dates.ConciseDateFormatter(dates))
+        axes.legend(title=chart.series.replace("_", " "), frameon=False)
+
+    return drawing
+
+
+def _bars(chart: Bars) -> Callable[[Axes, pd.DataFrame], None]:
+    def drawing(axes: Axes, rows: pd.DataFrame) -> None:
+        known = rows.dropna(subset=[chart.value])
+        values = known.set_index(chart.name)[chart.value].astype(float)
+        largest = values.reindex(values.abs().sort_values(kind="stable").index).tail(MOST_BARS)
+        axes.barh(np.arange(len(largest)), largest.to_numpy(), tick_label=[str(name) for name in largest.index])
+        for limit in chart.limits:
+            axes.axvline(limit, linestyle="--", color="grey")
+        axes.set_xlabel(chart.unit)
+        axes.set_ylabel(chart.name.replace("_", " "))
+        axes.grid(axis="x", alpha=0.3)
+
+    return drawing
