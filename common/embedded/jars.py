@@ -67,10 +67,12 @@ def ensure_jars(kind: Kind, progress: Progress | None = None, home: Path | None 
     folder = jars_folder(kind, home)
     jars = pinned(kind)
     if not all((folder / jar.file).exists() for jar in jars):
-        with _only_one(folder):
-            missing = [jar for jar in jars if not (folder / jar.file).exists()]
-            if missing:
-                _fetch(missing, folder, progress or (lambda jar, there, wanted: None), home)
+        try:
+            with _only_one(folder):
+                if missing := [jar for jar in jars if not (folder / jar.file).exists()]:
+                    _fetch(missing, folder, progress or (lambda jar, there, wanted: None), home)
+        except OSError as error:
+            raise JarsError(f"cannot write to {folder} ({error.strerror}): set HYBRID_HOME to a folder that is yours") from None
     if altered := altered_jars(kind, home):
         raise JarsError(
             f"not as published, or damaged: {', '.join(str(path) for path in altered)}\n"
@@ -92,6 +94,8 @@ def altered_jars(kind: Kind, home: Path | None = None) -> list[Path]:
 
 def _fetch(jars: list[Jar], folder: Path, progress: Progress, home: Path | None) -> None:
     """Into a folder beside `folder` first: what lies in `folder` is complete and checked."""
+    for left_over in folder.parent.glob(f".{folder.name}-*"):  # of a process that was killed
+        shutil.rmtree(left_over)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
         partial = Path(name)
         said = _run_ivy(jars, partial, progress, find_java(home))
@@ -136,8 +140,8 @@ def _ivy_module(jars: list[Jar]) -> str:
         for jar in jars
     )
     return (
-        '<ivy-module version="2.0">\n<info organisation="hybrid" module="jars"/>\n<configurations><conf name="jars"/></configurations>\n'
-        f"<dependencies>\n{dependencies}\n</dependencies>\n</ivy-module>\n"
+        '<ivy-module version="2.0">\n<info organisation="hybrid" module="jars"/>\n'
+        f'<configurations><conf name="jars"/></configurations>\n<dependencies>\n{dependencies}\n</dependencies>\n</ivy-module>\n'
     )
 
 
@@ -153,7 +157,7 @@ def _why(missing: list[Jar], said: list[str]) -> str:
     return (
         f"{len(missing)} jars could not be fetched from Maven Central, the first is {missing[0].file}: "
         + ("; ".join(reasons[:3]) or "; ".join(said[-3:]) or "Ivy said nothing")
-        + "\nCheck the network (behind a proxy, set JAVA_TOOL_OPTIONS=-Dhttps.proxyHost=... -Dhttps.proxyPort=...) and start again."
+        + "\nCheck the network and start again (a proxy: JAVA_TOOL_OPTIONS='-Dhttps.proxyHost=... -Dhttps.proxyPort=...')."
     )
 
 

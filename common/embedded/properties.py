@@ -1,0 +1,50 @@
+"""The embedded broker's settings, suited to one node on a laptop."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+SERVER_PROPERTIES = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "log.dirs": "data",  # relative to the working folder: no path has to survive the format of lists and properties
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": ",".join(
+        ["CONTROLLER:PLAINTEXT"] + [f"{protocol}:{protocol}" for protocol in ("PLAINTEXT", "SASL_PLAINTEXT", "SSL", "SASL_SSL")]
+    ),
+    "auto.create.topics.enable": "false",
+    # one node: nothing to replicate to, and few partitions of Kafka's own topics, each of which costs open files
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    # Size bounds the disk, time does not: simulated events may carry timestamps of long ago.
+    "log.retention.ms": "-1",
+    "log.retention.bytes": str(1 << 30),  # for each partition
+    "log.segment.bytes": str(64 << 20),
+    "log.index.size.max.bytes": str(1 << 20),
+    "log.cleaner.dedupe.buffer.size": str(16 << 20),  # 128 MiB otherwise, a quarter of the heap
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+}
+
+
+def listeners(host: str, protocol: str, port: int, controller_port: int) -> dict[str, str]:
+    """Where the node listens: for clients with `protocol`, for itself in plain text, both on `host` only."""
+    return {
+        "listeners": f"{protocol}://{host}:{port},CONTROLLER://{host}:{controller_port}",
+        "advertised.listeners": f"{protocol}://{host}:{port}",
+        "inter.broker.listener.name": protocol,
+        "controller.quorum.voters": f"1@{host}:{controller_port}",
+    }
+
+
+def write_properties(path: Path, properties: Mapping[str, str]) -> None:
+    """In Java's format: Latin-1, what is beyond it as \\uXXXX; readable by the owner alone, as a password may be in it."""
+    escaped = {name: value.replace("\\", "\\\\").replace("\n", "\\n") for name, value in properties.items()}
+    path.touch(mode=0o600)
+    path.write_bytes("".join(f"{name}={value}\n" for name, value in escaped.items()).encode("latin-1", "backslashreplace"))

