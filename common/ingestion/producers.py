@@ -18,7 +18,7 @@ class Undelivered(BrokerError):
 
     def __init__(self, connection: Connection, delivered: int, reasons: Counter[str]) -> None:
         self.delivered, self.failed, self.reasons = delivered, reasons.total(), dict(reasons)
-        told = "; ".join(f"{count} of {reason}" for reason, count in reasons.most_common())
+        told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
         super().__init__(
             f"{self.failed} records were not delivered to Kafka at {connection.bootstrap_servers}"
             f" ({delivered} were): {told}"
@@ -112,7 +112,8 @@ class Producer:
             self._failed(error)
 
     def _failed(self, error: KafkaError) -> None:
-        self.reasons[error.str()] += 1
+        timed_out = error.code() == KafkaError._MSG_TIMED_OUT
+        self.reasons[f"no answer from a broker within {self._delivery_timeout:g} s" if timed_out else error.str()] += 1
         # One record that the broker will not take says nothing of the next; it is told at the end.
         self._broken = self._broken or error.code() not in REFUSALS
 

@@ -104,6 +104,14 @@ def test_json_lines_and_parquet_and_packed_csv_give_the_same_events(tmp_path):
         assert sent_of(path)[0].events() == [expected]
 
 
+def test_an_id_of_thirty_digits_in_json_lines_keeps_them_all(tmp_path):
+    path = tmp_path / "readings.ndjson"
+    path.write_text('{"ID": 123456789012345678901234567890, "METER": 7, "USED": 1, "READ_AT": "2026-01-01"}')
+    recorder, _ = sent_of(path)
+    assert recorder.events()[0]["reading_id"] == "123456789012345678901234567890"
+    assert recorder.sent[0][1] == b"7"
+
+
 def test_lines_that_are_no_json_object_are_sent_too(tmp_path):
     path = tmp_path / "readings.json"
     path.write_bytes(b'{"ID":1,"METER":"m","USED":1,"READ_AT":"2026-01-01"}\nnot json\n\n[1]\n\xff\n{"METER":"m"}\n')

@@ -56,7 +56,7 @@ def test_a_record_that_is_too_large_is_counted_and_the_others_are_delivered(mock
 
 
 def test_a_broker_that_goes_away_ends_in_an_error_that_accounts_for_every_record(mortal_kafka):
-    producer = Producer(mortal_kafka.connection, delivery_timeout=1, max_records=50)
+    producer = Producer(mortal_kafka.connection, delivery_timeout=4, max_records=50)
     with pytest.raises(Undelivered, match="not delivered") as caught, producer:
         producer.send_many("t", [b"k"] * 30, [b"v"] * 30)
         producer.flush()
