@@ -56,14 +56,15 @@ class Baseline:
 class ModelSpec:
     """What a model scores and how it is fitted.
 
-    with_features(rows) adds the columns `features` to events joined with all baselines; fit: see `common.models.training`;
+    with_features(rows) adds the columns `features` to events joined with all baselines, on a stream as on a table.
     exact_windows(events, labels) -> events with the baselines' columns as known at each event, for batch scoring.
+    fit: see `common.models.training`.
     """
 
     features: tuple[str, ...]
     with_features: Callable[[DataFrame], DataFrame]
-    fit: Callable[..., Any] | None = None
     exact_windows: Callable[[DataFrame, DataFrame], DataFrame] | None = None
+    fit: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ VERTICAL = Vertical(
     learn=trends.baselines,
     trends=trends.trends,
     plots=trends.plots,
-    model=ModelSpec(features.FEATURES, features.with_features, exact_windows=features.exact_windows),
+    model=ModelSpec(features.FEATURES, features.with_features, features.exact_windows),
     scenarios=scenarios.SCENARIOS,
     label_delay=features.LABEL_DELAY,
 )

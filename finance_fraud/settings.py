@@ -15,7 +15,7 @@ class Population(BaseModel):
     terminals: int = Field(1_000, ge=100, le=100_000, description="terminals and online merchants")
     transactions_per_card: float = Field(2.0, gt=0, le=100, description="honest transactions per card and day, on average")
     fraud: float = Field(1.0, ge=0, le=10, description="factor on the number of frauds; 1 is about 1.4% of transactions")
-    opening: date = Field(date(2026, 1, 1), description="day from which growth and drift are counted")
+    opening: date = Field(date(2020, 1, 1), description="day from which growth and drift are counted")
     growth_per_year: float = Field(0.15, gt=-1, le=10, description="growth of the number of transactions in a year")
     inflation_per_year: float = Field(0.03, gt=-1, le=10, description="growth of amounts in a year")
     online_shift_per_year: float = Field(0.05, ge=-1, le=1, description="points by which the online share moves in a year")

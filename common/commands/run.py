@@ -36,7 +36,7 @@ from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
 
-FIRST_DAY = date(2026, 1, 1)
+FIRST_DAY = date(2020, 1, 1)
 WARM_UP = 20.0          # seconds after the first event in which JIT compilers and first batches are not what a user waits for
 SETTLE = 3.0            # seconds after the last event in which its alerts come
 

@@ -26,7 +26,7 @@ from common.monitoring.watch import AlertWatch
 from common.processing.detection import detection
 from common.settings import SettingsError
 
-FIRST_DAY = "2026-01-01"
+FIRST_DAY = "2020-01-01"
 SAY_EVERY = 10.0
 
 

@@ -73,9 +73,8 @@ def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, a
         raise NoModel(f"{vertical.name} has no model to train")
     events, labels, _ = history(spark, workspace)
     as_of = as_of or newest_day(events) + timedelta(days=1)
-    days = Protocol(as_of).training()
     known = labels.where(F.col("known_time") <= F.lit(as_of).cast("timestamp"))
-    rows = with_labels(vertical, served_rows(vertical, events, known, days), known)
+    rows = with_labels(vertical, served_rows(vertical, events, known, Protocol(as_of).training()), known)
     trained = train(rows, vertical.model.features, vertical.model.fit, as_of=as_of.isoformat(),
                     events_table_version=tables.open_table(workspace.table("events")).version())
     trained = replace(trained, metrics=rehearsed(vertical, events, known, as_of))
@@ -85,7 +84,7 @@ def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, a
 
 
 def rehearsed(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: date) -> dict[str, float]:
-    """Metrics of the same training done two weeks earlier, the last time whose outcome is known by now; empty if history is too short."""
+    """Metrics of the same training done two weeks before, the last one whose outcome is known by now; {} if history is too short."""
     rehearsal = Protocol(as_of - timedelta(days=14))
     oldest = events.agg(F.min("event_day")).first()
     if oldest is None or oldest[0] > rehearsal.train_from:
