@@ -84,6 +84,6 @@ def _context(docs: Path) -> Any:
 
 def _outcome(one: Any) -> Outcome:
     name = str(one.expectation_config.meta["as_written"])
-    if "unexpected_count" not in one.result:
+    if "unexpected_count" not in one.result:  # null when there was nothing to look at
         raise RuntimeError(f"{name} could not be run over the table: {one.exception_info}")
-    return Outcome(name, bool(one.success), int(one.result["unexpected_count"]))
+    return Outcome(name, bool(one.success), int(one.result["unexpected_count"] or 0))

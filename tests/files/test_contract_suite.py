@@ -87,4 +87,7 @@ def test_a_suite_succeeds_on_good_rows_and_on_none(rows, tmp_path):
     vertical = SimpleNamespace(**vars(PROBE) | {"contract": CONTRACT[:1]})
     good = rows.where("x is not null")
     assert run_suite(good, vertical, tmp_path).success
-    assert run_suite(good.limit(0), vertical, tmp_path).rows == 0
+    nothing = run_suite(good.limit(0), PROBE, tmp_path)
+    assert (nothing.success, nothing.rows, sum(outcome.unexpected for outcome in nothing.outcomes)) == (True, 0, 0)
+    no_texts = run_suite(rows.withColumn("s", F.lit(None).cast("string")), PROBE, tmp_path)
+    assert {o.unexpected for o in no_texts.outcomes if "column='s'" in o.expectation} == {0, 300}
