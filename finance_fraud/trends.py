@@ -13,12 +13,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common.models.drift import stability
-from common.models.protocol import ModelSpec
 from common.models.scoring import with_score
 from common.models.training import TrainedModel
 from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from finance_fraud.detector import distance_km
-from finance_fraud.features import FEATURES, LABEL_DELAY, WINDOWS_DAYS, exact_windows, with_features
+from finance_fraud.features import FEATURES, LABEL_DELAY, WINDOWS_DAYS, with_features
 
 LONGEST_DAYS = max(WINDOWS_DAYS)
 WEEK = timedelta(days=7)
@@ -50,24 +49,6 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     card = _cards(history, days).select("card_id", "as_of", *CARD_BASELINE.names)
     terminal = _terminals(history, labels, days).select("terminal_id", "as_of", *TERMINAL_BASELINE.names)
     return {"card": card, "terminal": terminal}
-
-
-def served(history: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
-    """The transactions of `days` with the model's features from the baselines in force on each day, as serving has them."""
-    rows = history.withColumn("as_of", F.to_date("event_time")).where(F.col("as_of").isin(days))
-    learnt = baselines(history, labels, days)
-    joined = rows.join(learnt["card"], ["card_id", "as_of"], "left").join(learnt["terminal"], ["terminal_id", "as_of"], "left")
-    return with_features(joined)
-
-
-def exact(history: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
-    """The transactions of `days` with the model's features from exact sliding windows, for batch scoring."""
-    reach = timedelta(days=LONGEST_DAYS) + LABEL_DELAY
-    windows = exact_windows(_between(history, min(days) - reach, max(days) + timedelta(days=1)), labels)
-    return with_features(windows.where(F.to_date("event_time").isin(days)))
-
-
-MODEL = ModelSpec(FEATURES, with_features, served, exact, event_id="transaction_id", entity="card_id")
 
 
 def _cards(history: DataFrame, days: list[date]) -> DataFrame:
@@ -177,7 +158,10 @@ def _top_movers(history: DataFrame, last_day: date) -> DataFrame:
 def _drift(history: DataFrame, labels: DataFrame, last_day: date, model: TrainedModel | None) -> DataFrame:
     """PSI of the model's features and score, as serving has them: the last 7 days against the 7 days before."""
     days = [last_day - timedelta(days=age) for age in range(14)]
-    rows = served(history, labels, days).withColumn("is_current", F.col("as_of") > F.lit(last_day - WEEK))
+    rows = history.withColumn("as_of", F.to_date("event_time")).where(F.col("as_of").isin(days))
+    learnt = baselines(history, labels, days)
+    joined = rows.join(learnt["card"], ["card_id", "as_of"], "left").join(learnt["terminal"], ["terminal_id", "as_of"], "left")
+    rows = with_features(joined).withColumn("is_current", F.col("as_of") > F.lit(last_day - WEEK))
     if model is None:
         return stability(rows, ["amount", *FEATURES])
     return stability(with_score(rows, model), ["amount", *FEATURES, "model_score"])

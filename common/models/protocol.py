@@ -4,8 +4,7 @@ Train on `train_days` days that end `delay_days` before the test, as younger lab
 `test_days` days without the entities that were already known to be anomalous on each of them: they are blocked by then.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,30 +14,8 @@ from pyspark.sql import functions as F
 
 from common.models.metrics import ranking_metrics
 from common.models.scoring import with_score
-from common.models.training import Fit, TrainedModel, train
-
-Rows = Callable[[DataFrame, DataFrame, list[date]], DataFrame]
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What a vertical says of its model.
-
-    with_features(rows) adds `features` to events joined with their baselines, the same for a stream and for a table.
-    served(events, labels, days) -> the events of those days with `features` as serving has them, from the baselines in
-    force on the day. exact(events, labels, days) -> the same from what was known at each event, for batch scoring.
-    fit, tolerance: see `common.models.training.train`.
-    """
-
-    features: tuple[str, ...]
-    with_features: Callable[[DataFrame], DataFrame]
-    served: Rows
-    exact: Rows
-    event_id: str
-    entity: str
-    event_time: str = "event_time"
-    fit: Fit | None = None
-    tolerance: float = 1e-9
+from common.models.training import TrainedModel, train
+from common.vertical import ModelSpec, Vertical
 
 
 @dataclass(frozen=True)
@@ -62,77 +39,78 @@ class Protocol:
         return _days(self.test_from, self.test_days)
 
 
-def evaluate_protocol(spec: ModelSpec, events: DataFrame, labels: DataFrame, protocol: Protocol) -> dict[str, dict[str, Any]]:
-    """{"exact": metrics with features known at each event, "served": with the baselines in force, "protocol": periods}.
+def evaluate_protocol(
+    vertical: Vertical, events: DataFrame, labels: DataFrame, protocol: Protocol
+) -> dict[str, dict[str, Any]]:
+    """{"exact": metrics, "served": metrics, "protocol": periods}: two models of one kind, each judged on its own features.
 
-    Each is trained and tested on features of its own kind, and scored by the SQL that serving runs.
+    served: features from the baselines in force on each day. exact: from the model's `exact_windows` (batch scoring), left
+    out where it has none. Both score through the SQL that serving runs.
     """
-    kinds = {"exact": spec.exact, "served": spec.served}
-    measured = {kind: evaluate_rows(spec, rows, events, labels, protocol)[1] for kind, rows in kinds.items()}
+    spec = _spec(vertical)
+    rows = {"served": served_rows(vertical, events, labels, [*protocol.training(), *protocol.testing()])}
+    if spec.exact_windows is not None:
+        known = _until(vertical, events, protocol)
+        rows = {"exact": spec.with_features(spec.exact_windows(known, labels))} | rows
+    measured = {kind: evaluate_rows(vertical, of_kind, labels, protocol)[1] for kind, of_kind in rows.items()}
     periods = {"train": _span(protocol.training()), "test": _span(protocol.testing()), "delay_days": protocol.delay_days}
     return measured | {"protocol": periods}
 
 
-def train_served(
-    spec: ModelSpec, events: DataFrame, labels: DataFrame, as_of: date, /, *,
-    train_days: int = 7, delay_days: int = 7, **details: Any,
-) -> TrainedModel:
-    """The model to serve from `as_of` on, with the metrics of the same training done one period earlier.
-
-    Its own metrics are not knowable yet: the labels that would tell come later. `details["metrics_of"]` names the days
-    that were tested; without enough history for that rehearsal there are no metrics. Raises TrainingRefused.
-    """
-    protocol = Protocol(as_of, train_days, delay_days)
-    rehearsal = Protocol(protocol.train_from, train_days, delay_days, test_days=train_days)
-    begins = events.agg(F.to_date(F.min(spec.event_time))).first()
-    if begins is None or begins[0] is None or begins[0] > rehearsal.train_from:
-        return _train_on(spec, _rows(spec, spec.served, events, labels, protocol.training()), labels, protocol, **details)
-    rows = _rows(spec, spec.served, events, labels, [*rehearsal.training(), *rehearsal.testing()]).persist()
-    try:
-        metrics = _test_on(_train_on(spec, rows, labels, rehearsal), spec, rows, labels, rehearsal)
-        model = _train_on(spec, rows, labels, protocol, **details, metrics_of=_span(rehearsal.testing()))
-    finally:
-        rows.unpersist()
-    return replace(model, metrics=metrics)
-
-
 def evaluate_rows(
-    spec: ModelSpec, rows: Rows, events: DataFrame, labels: DataFrame, protocol: Protocol
+    vertical: Vertical, rows: DataFrame, labels: DataFrame, protocol: Protocol
 ) -> tuple[TrainedModel, dict[str, Any]]:
-    """The model that one kind of rows (spec.served or spec.exact) gives, and its metrics. Raises TrainingRefused."""
-    of_days = _rows(spec, rows, events, labels, [*protocol.training(), *protocol.testing()]).persist()
+    """A model trained and tested on `rows` of features (other days than the protocol's are left out), and its metrics.
+
+    It learns from the labels known when the test begins. Raises common.models.training.TrainingRefused.
+    """
+    kept = _kept(vertical, rows, protocol).persist()
     try:
-        model = _train_on(spec, of_days, labels, protocol)
-        return model, _test_on(model, spec, of_days, labels, protocol) | {"model_version": model.version}
+        model = _train_on(vertical, kept, labels, protocol)
+        tested = with_labels(vertical, kept.where(F.col("day").isin(protocol.testing())), labels)
+        scored = with_score(tested, model).select("day", "entity", "label", F.col("model_score").alias("score")).toPandas()
     finally:
-        of_days.unpersist()
+        kept.unpersist()
+    unblocked = _without_known(scored, _first_known(labels, protocol))
+    return model, ranking_metrics(unblocked, protocol.k) | {"model_version": model.version}
 
 
-def _rows(spec: ModelSpec, rows: Rows, events: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
-    day = F.to_date(spec.event_time).alias("day")
-    return rows(events, labels, days).select(spec.event_id, F.col(spec.entity).alias("entity"), day, *spec.features)
+def served_rows(vertical: Vertical, events: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
+    """The events of `days` with the model's features from the baselines in force on each day, as serving has them."""
+    rows = events.withColumn("as_of", F.to_date(vertical.event_time)).where(F.col("as_of").isin(days))
+    for name, learnt in vertical.learn(events, labels, days).items():
+        rows = rows.join(learnt, [vertical.baselines[name].key, "as_of"], "left")
+    return _spec(vertical).with_features(rows)
 
 
-def _train_on(spec: ModelSpec, rows: DataFrame, labels: DataFrame, protocol: Protocol, **details: Any) -> TrainedModel:
-    """A model of the training days, learnt from the labels known when the test (or serving) begins."""
-    days = protocol.training()
-    known = labels.where(F.col("known_time") <= F.lit(protocol.test_from).cast("timestamp"))
-    learnt = with_labels(spec, rows.where(F.col("day").isin(days)), known)
-    return train(learnt, spec.features, spec.fit, tolerance=spec.tolerance, trained_on=_span(days), **details)
-
-
-def _test_on(
-    model: TrainedModel, spec: ModelSpec, rows: DataFrame, labels: DataFrame, protocol: Protocol
-) -> dict[str, Any]:
-    tested = with_score(with_labels(spec, rows.where(F.col("day").isin(protocol.testing())), labels), model)
-    scored = tested.select("day", "entity", "label", F.col("model_score").alias("score")).toPandas()
-    return ranking_metrics(_without_known(scored, _first_known(labels, protocol)), protocol.k)
-
-
-def with_labels(spec: ModelSpec, rows: DataFrame, labels: DataFrame) -> DataFrame:
+def with_labels(vertical: Vertical, rows: DataFrame, labels: DataFrame) -> DataFrame:
     """Adds `label`: 1 for an event that `labels` names, else 0."""
-    named = labels.select(F.col("event_id").alias(spec.event_id), F.lit(1).alias("label")).distinct()
-    return rows.join(named, spec.event_id, "left").fillna(0, ["label"])
+    named = labels.select(F.col("event_id").alias(vertical.event_id), F.lit(1).alias("label")).distinct()
+    return rows.join(named, vertical.event_id, "left").fillna(0, ["label"])
+
+
+def _spec(vertical: Vertical) -> ModelSpec:
+    if vertical.model is None:
+        raise ValueError(f"{vertical.name} has no model")
+    return vertical.model
+
+
+def _kept(vertical: Vertical, rows: DataFrame, protocol: Protocol) -> DataFrame:
+    day = F.to_date(vertical.event_time).alias("day")
+    kept = rows.select(vertical.event_id, F.col(vertical.entity).alias("entity"), day, *_spec(vertical).features)
+    return kept.where(F.col("day").isin([*protocol.training(), *protocol.testing()]))
+
+
+def _train_on(vertical: Vertical, kept: DataFrame, labels: DataFrame, protocol: Protocol) -> TrainedModel:
+    spec, days = _spec(vertical), protocol.training()
+    known = labels.where(F.col("known_time") <= F.lit(protocol.test_from).cast("timestamp"))
+    learnt = with_labels(vertical, kept.where(F.col("day").isin(days)), known)
+    return train(learnt, spec.features, spec.fit, trained_on=_span(days))
+
+
+def _until(vertical: Vertical, events: DataFrame, protocol: Protocol) -> DataFrame:
+    end = protocol.test_from + timedelta(days=protocol.test_days)
+    return events.where(F.col(vertical.event_time) < F.lit(end).cast("timestamp"))
 
 
 def report(measured: dict[str, dict[str, Any]]) -> str:

@@ -1,0 +1,98 @@
+"""A model's SQL: its numbers become parameters, and what is loaded from a file may say nothing else than a model says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.pipeline import Pipeline
+
+from common.models.structure import UnsafeModel, check_structure, readable
+from common.models.training import export, fit_logistic
+
+FEATURES = ("amount", "ratio", "always_zero")
+
+
+def rows_of(seed, size=400):
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"amount": rng.normal(50, 20, size), "ratio": rng.gamma(2, size=size), "always_zero": np.zeros(size)})
+    return rows, (rows["ratio"] + rng.normal(size=size) > 3).astype(int).to_numpy()
+
+
+def test_two_trainings_share_their_structure_and_differ_in_parameters():
+    first, second = (export(fit_logistic(*rows_of(seed)), FEATURES) for seed in (1, 2))
+    assert first[0] == second[0]
+    assert len(first[1]) == len(second[1]) > len(FEATURES)
+    assert first[1] != second[1]
+
+
+def test_the_same_rows_in_another_order_give_the_same_parameters():
+    rows, labels = rows_of(1)
+    shuffled = np.random.default_rng(0).permutation(len(rows))
+    assert export(fit_logistic(rows, labels), FEATURES) == export(fit_logistic(rows.iloc[shuffled], labels[shuffled]), FEATURES)
+
+
+def test_no_number_but_0_and_1_stays_in_the_structure():
+    structure, _ = export(fit_logistic(*rows_of(1)), FEATURES)
+    without_parameters = structure.replace("GET(model_parameters, ", "").replace("`", "")
+    assert "." not in without_parameters
+    assert structure.count("GET(") >= 2 * len(FEATURES)
+
+
+def test_a_feature_that_never_varied_keeps_its_place_in_the_structure():
+    structure, _ = export(fit_logistic(*rows_of(1)), FEATURES)
+    assert "`always_zero`" in structure
+
+
+def test_trees_export_too():
+    rows, labels = rows_of(3)
+    structure, parameters = export(Pipeline([("trees", GradientBoostingClassifier(n_estimators=3).fit(rows, labels))]), FEATURES)
+    assert "CASE WHEN" in check_structure(structure, FEATURES, len(parameters))
+
+
+def test_the_readable_form_has_the_numbers_back_in():
+    structure, parameters = export(fit_logistic(*rows_of(1)), FEATURES)
+    text = readable(structure, parameters)
+    assert "model_parameters" not in text
+    assert all(f"{abs(parameter)!r}" in text for parameter in parameters if abs(parameter) > 1e-9)
+
+
+def test_the_exported_structure_passes_its_own_check():
+    structure, parameters = export(fit_logistic(*rows_of(1)), FEATURES)
+    assert check_structure(structure, FEATURES, len(parameters)) == structure
+
+
+@pytest.mark.parametrize(
+    ("structure", "refused_for"),
+    [
+        ("(SELECT MAX(`amount`) FROM events)", "Subquery"),
+        ("`amount` + (SELECT 1)", "Subquery"),
+        ("EXISTS(SELECT 1)", "Exists"),
+        ("REFLECT('java.lang.System', 'exit', 1)", "Anonymous"),
+        ("JAVA_METHOD('java.lang.Runtime', 'halt', 1)", "Anonymous"),
+        ("RAISE_ERROR('x')", "Anonymous"),
+        ("ASSERT_TRUE(FALSE)", "not hold"),
+        ("GET(`amount`, 0)", "Anonymous"),
+        ("GET(model_parameters, `amount`)", "Anonymous"),
+        ("GET(model_parameters, 2)", "parameter 2 of 2"),
+        ("GET(model_parameters, -1)", "Anonymous"),
+        ("model_parameters", "not one of its features"),
+        ("`card_id`", "not one of its features"),
+        ("events.`amount`", "not one of its features"),
+        ("CAST(`amount` AS STRING)", "cast"),
+        ("'text'", "text"),
+        ("`amount` ; DROP TABLE events", "one expression"),
+        ("DROP TABLE events", "Drop"),
+        ("`amount` -- and a comment", "not written as"),
+        ("`amount` /* hint */ + 1", "not written as"),
+        ("`amount` +", "not an SQL expression"),
+        ("", "one expression"),
+        ("(" * 3000 + "1" + ")" * 3000, "not an SQL|not written"),
+        ("*", "Star"),
+        ("RAND()", "Rand"),
+        ("`amount` OVER (ORDER BY 1)", "not"),
+        ("TRANSFORM(model_parameters, x -> x)", "not hold"),
+    ],
+)
+def test_hostile_sql_is_refused(structure, refused_for):
+    with pytest.raises(UnsafeModel, match=refused_for):
+        check_structure(structure, FEATURES, 2)
