@@ -13,8 +13,9 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
@@ -71,10 +72,11 @@ def archive_events(
     records: DataFrame, vertical: Vertical, workspace: Workspace, connection: Connection | None, settings: Settings
 ) -> StreamingQuery:
     """Start archiving a stream of Kafka records of events; without a connection there is no dead-letter topic."""
-    def keep(batch_records: DataFrame, batch: Batch) -> Kept:
-        return keep_events(batch_records, batch, vertical, workspace, connection, settings.future_tolerance)
+    def keep(parsed: DataFrame, batch: Batch) -> Kept:
+        return keep_events(parsed, batch, vertical, workspace, connection)
 
-    return _start(records, "events", vertical, workspace, settings, keep)
+    # Parsed as a stream: the contract's many expressions are planned once a batch, not once for each use of it.
+    return _start(contract.parse(records, vertical, settings.future_tolerance), "events", vertical, workspace, settings, keep)
 
 
 def archive_labels(
@@ -98,26 +100,23 @@ def archive_alerts(
 
 
 def keep_events(
-    records: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace, connection: Connection | None = None,
-    future_tolerance: int = contract.FUTURE_TOLERANCE_SECONDS,
+    parsed: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace, connection: Connection | None = None
 ) -> Kept:
-    """Put one batch of Kafka records into `events` and `quarantine`, and the latter's into the dead-letter topic."""
-    parsed = contract.parse(records, vertical, future_tolerance).withColumn(PARTITION, F.to_date(vertical.event_time))
-    with _persisted(parsed), _persisted(_split(parsed, vertical, workspace)) as split:
-        counts = {row.is_valid: row["count"] for row in split.groupBy(F.isnull("reason").alias("is_valid")).count().collect()}
-        valid, rejected = counts.get(True, 0), counts.get(False, 0)
-        kept = 0
-        if valid:
-            rows = split.where("reason is null").select(*events_schema(vertical).names)
-            kept = _append(rows, valid, workspace.table("events"), batch)
-        if not rejected:
-            return Kept(kept, 0)
-        quarantined = to_quarantine(split.where("reason is not null"))
-        added = _append(quarantined, rejected, workspace.table("quarantine"), batch)
-        if connection:
-            options = {"topic": topic_names(vertical).dead_letter, **connection.spark_options()}
-            to_dead_letters(quarantined).write.format("kafka").options(**options).save()
-        return Kept(kept, added)
+    """Put one batch of parsed records (`contract.parse`) into `events` or `quarantine`; the latter's are dead letters too."""
+    with _persisted(parsed.withColumn(PARTITION, F.to_date(vertical.event_time))) as received:
+        days = _observed(received, F.collect_set(F.when(F.isnull("reason"), F.col(PARTITION))))
+        path = workspace.table("events")
+        stored = tables.read(received.sparkSession, path, days, [vertical.event_id, *PLACE])
+        with _persisted(_split(received, stored, vertical)) as split:
+            valid, rejected = _observed(split, F.array(F.count_if(F.isnull("reason")), F.count_if(F.isnotnull("reason"))))
+            events = split.where("reason is null").select(*events_schema(vertical).names)
+            quarantined = to_quarantine(split.where("reason is not null"))
+            kept = _append(events, valid, path, batch)
+            added = _append(quarantined, rejected, workspace.table("quarantine"), batch)
+            if connection and rejected:
+                options = {"topic": topic_names(vertical).dead_letter, **connection.spark_options()}
+                to_dead_letters(quarantined).write.format("kafka").options(**options).save()
+            return Kept(kept, added)
 
 
 def keep_labels(records: DataFrame, batch: Batch, workspace: Workspace) -> Kept:
@@ -140,23 +139,28 @@ def keep_alerts(records: DataFrame, batch: Batch, workspace: Workspace) -> Kept:
         return Kept(rows, _quarantine(parsed, workspace, batch))
 
 
-def _split(parsed: DataFrame, vertical: Vertical, workspace: Workspace) -> DataFrame:
-    """Parsed records less those stored by an earlier attempt; duplicates have their reason."""
-    spark = parsed.sparkSession
-    valid = parsed.where("reason is null")
-    days = [row[0] for row in valid.select(PARTITION).distinct().collect()]
-    stored = tables.read(spark, workspace.table("events"), days, [vertical.event_id, *PLACE])
-    return without_duplicates(valid, stored, vertical.event_id).unionByName(parsed.where("reason is not null"))
+def _split(received: DataFrame, stored: DataFrame, vertical: Vertical) -> DataFrame:
+    """Parsed records less those that an earlier attempt stored; duplicates have their reason."""
+    valid, rejected = received.where("reason is null"), received.where("reason is not null")
+    return without_duplicates(valid, stored, vertical.event_id).unionByName(rejected)
+
+
+def _observed(rows: DataFrame, aggregate: Column) -> Any:
+    """The aggregate over all rows, in the one job that also fills their cache: no shuffle."""
+    seen = Observation()
+    rows.observe(seen, aggregate.alias("value")).write.format("noop").mode("overwrite").save()
+    return seen.get["value"]
 
 
 def _append(rows: DataFrame, count: int, path: str, batch: Batch) -> int:
+    if not count:
+        return 0
     return tables.append(rows.coalesce(1 + count // ROWS_PER_FILE), path, batch.query, batch.number)
 
 
 def _quarantine(parsed: DataFrame, workspace: Workspace, batch: Batch) -> int:
     rejected = to_quarantine(parsed.where("reason is not null").withColumnRenamed("timestamp", "ingest_time"))
-    count = rejected.count()
-    return _append(rejected, count, workspace.table("quarantine"), batch) if count else 0
+    return _append(rejected, rejected.count(), workspace.table("quarantine"), batch)
 
 
 def _start(

@@ -13,8 +13,7 @@ def without_duplicates(events: DataFrame, stored: DataFrame, event_id: str) -> D
     is the event itself, there since an earlier attempt at this batch: it is neither new nor a duplicate. Of several new
     events of one id the first by partition and offset counts. So each attempt splits a batch alike.
     """
-    ids = events.select(event_id).distinct()
-    earlier = stored.join(F.broadcast(ids), event_id, "left_semi").withColumn("is_stored", F.lit(True))
+    earlier = stored.join(F.broadcast(events.select(event_id)), event_id, "left_semi").withColumn("is_stored", F.lit(True))
     both = events.withColumn("is_stored", F.lit(False)).unionByName(earlier, allowMissingColumns=True)
     place = F.struct(*PLACE)
     of_id = Window.partitionBy(event_id)
