@@ -14,7 +14,7 @@ from common.commands.context import (
     Data, Seed, Servers, VerticalName, console, duration, existing_broker, named, population_of, read_settings, rule_settings, session,
     until_stopped, workspace_of,
 )  # fmt: skip
-from common.ingestion.archive import archiving
+from common.processing.archiving import archiving
 from common.ingestion.generated import Sent, send_generated
 from common.ingestion.lag import Lag
 from common.ingestion.paced import at_rate, at_speed
