@@ -6,6 +6,8 @@ FOR ?= 60s
 VENV_PYTHON = .venv/bin/python
 # Written last of all, so that a set-up cut short is taken up again. It names this folder: after a move, scripts are stale.
 INSTALLED = .venv/installed
+# While this is there, a package may be half in place, so the environment is made anew (from pip's cache, hence fast).
+UNFINISHED = .venv/unfinished
 JARS = .venv/jars
 
 .PHONY: help setup run test lint test-fast test-files test-broker test-faults bench lock clean FORCE
@@ -57,9 +59,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 	  echo 'Install one, and if it has another name: make PYTHON=python3.12 ...' >&2; exit 1; }
 	@rm -f $(INSTALLED) $(JARS)
 	@echo 'Set-up: packages into .venv; a few minutes the first time'
-	@$(VENV_PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@{ test ! -e $(UNFINISHED) && $(VENV_PYTHON) -m pip --version >/dev/null 2>&1; } || $(PYTHON) -m venv --clear .venv
+	@touch $(UNFINISHED)
 	$(VENV_PYTHON) -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
 	$(VENV_PYTHON) -m pip install --disable-pip-version-check --no-build-isolation --no-deps --quiet -e .
+	@rm $(UNFINISHED)
 	@printf '%s\n' "$(CURDIR)" >$(INSTALLED)
 
 # Whatever needs jars looks for them itself; here they are fetched ahead, with their progress shown.
