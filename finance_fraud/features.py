@@ -74,7 +74,8 @@ def _over(amount: Column, usual: Column) -> Column:
 
 
 def _bounded(value: Column, low: float, high: float, absent: float) -> Column:
-    return F.coalesce(F.least(F.greatest(value, F.lit(low)), F.lit(high)), F.lit(absent))
+    # Filled first: greatest and least pass over nulls.
+    return F.least(F.greatest(F.coalesce(value, F.lit(absent)), F.lit(low)), F.lit(high))
 
 
 def _flag(condition: Column) -> Column:
