@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from common.commands.context import (
 from common.processing.archiving import archiving
 from common.ingestion.generated import Sent, send_generated
 from common.ingestion.lag import Lag
+from common.ingestion.mapping import parse_mapping
 from common.ingestion.paced import at_rate, at_speed
 from common.ingestion.producers import Producer
 from common.ingestion.replay import Counts, plan_replay
@@ -70,7 +71,7 @@ def replay(
 ) -> None:
     """Send a file that nobody here generated through the very same path, in the order and at the pace of its own time."""
     subject, settings = named(vertical), read_settings(data, servers)
-    plan = plan_replay(subject, file, mapping_of(map_ or []), label, scenario, timedelta(days=label_delay))
+    plan = plan_replay(subject, file, parse_mapping(map_ or []), label, scenario, timedelta(days=label_delay))
     pace = speed_of(speed)
     connection = existing_broker(settings)
     ensure_topics(connection, subject, settings.partitions, settings.replication)
@@ -128,15 +129,6 @@ def detect(
                 latency = watch.latency(since=time.time() - SAY_EVERY)
                 speed = f"; p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms" if latency.p50 is not None and latency.p99 is not None else ""
                 console.print(f"{watch.seen.alerts.total():,} alerts{speed}")
-
-
-def mapping_of(given: Iterable[str]) -> dict[str, str]:
-    """{event field: column} of `field=column` words; raises SettingsError."""
-    pairs = [word.partition("=") for word in given]
-    for field, equals, column in pairs:
-        if not (field and equals and column):
-            raise SettingsError(f"--map {field}{equals}{column}: give event_field=column, for instance amount=TX_AMOUNT")
-    return {field.strip(): column.strip() for field, _, column in pairs}
 
 
 def speed_of(text: str) -> float:

@@ -159,7 +159,7 @@ def _append(rows: DataFrame, count: int, path: str, batch: Batch) -> int:
 
 
 def _quarantine(parsed: DataFrame, workspace: Workspace, batch: Batch) -> int:
-    rejected = to_quarantine(parsed.where("reason is not null").withColumnRenamed("timestamp", "ingest_time"))
+    rejected = to_quarantine(parsed.where("reason is not null").withColumn("ingest_time", F.col("timestamp")))
     return _append(rejected, rejected.count(), workspace.table("quarantine"), batch)
 
 

@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
-from common.ingestion.archive import LABELS_SCHEMA, PARTITION, events_schema
+from common.ingestion.archive import LABELS_SCHEMA, PARTITION, ensure_tables, events_schema
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -33,13 +33,9 @@ def backfill(spark: SparkSession, vertical: Vertical, workspace: Workspace, seed
         labels = made.where("label is not null").select(
             F.col(vertical.event_id).alias("event_id"), F.col(vertical.entity).alias("entity_id"), "label.scenario",
             F.col(vertical.event_time).alias("event_time"), "label.known_time")
-        for table, rows, schema, partition in (
-            ("events", made.drop("label"), events_schema(vertical), [PARTITION]),
-            ("labels", labels, LABELS_SCHEMA, None),
-        ):
-            path = workspace.table(table)
-            tables.ensure_table(path, schema, partition_by=partition)
-            tables.append(rows.select(*schema.names), path, query=name, batch=batch)
+        ensure_tables(vertical, workspace)
+        for table, rows, schema in (("events", made.drop("label"), events_schema(vertical)), ("labels", labels, LABELS_SCHEMA)):
+            tables.append(rows.select(*schema.names), workspace.table(table), query=name, batch=batch)
         return made.count()
     finally:
         made.unpersist()
@@ -48,7 +44,7 @@ def backfill(spark: SparkSession, vertical: Vertical, workspace: Workspace, seed
 def _generated(spark: SparkSession, vertical: Vertical, seed: int, start: date, days: int, population: BaseModel) -> DataFrame:
     """The events table's rows and their labels, one partition per day."""
     schema = T.StructType([*events_schema(vertical).fields, LABEL])
-    arrow_schema = to_arrow_schema(schema, timestamp_utc=True)
+    arrow_schema = to_arrow_schema(schema, timezone="UTC")
     generate_day, event_id = vertical.generate_day, vertical.event_id
 
     def make(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

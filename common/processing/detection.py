@@ -131,7 +131,7 @@ class JudgedListener(StreamingQueryListener):
             for source in progress.sources for offsets in _offsets(source.startOffset, source.endOffset)
         ]
         try:
-            tables.append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(JUDGED_SCHEMA, timestamp_utc=True)), self.path)
+            tables.append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(JUDGED_SCHEMA, timezone="UTC")), self.path)
         except Exception:
             LOG.exception("which versions judged batch %s of %s could not be written", progress.batchId, progress.name)
 

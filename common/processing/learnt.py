@@ -138,7 +138,7 @@ def _put_in_force(version: Version, folder: str) -> None:
     path = f"{folder}/versions"
     tables.ensure_table(path, VERSIONS_SCHEMA)
     row = {**version.__dict__, "details": json.dumps(version.details, sort_keys=True)}
-    tables.append_arrow(pa.Table.from_pylist([row], schema=to_arrow_schema(VERSIONS_SCHEMA, timestamp_utc=True)), path)
+    tables.append_arrow(pa.Table.from_pylist([row], schema=to_arrow_schema(VERSIONS_SCHEMA, timezone="UTC")), path)
 
 
 class LearntSource(DataSource):
@@ -159,7 +159,7 @@ class LearntReader(DataSourceReader):
         self.folder, self.baseline, self.schema = folder, name, schema
 
     def read(self, partition: Any) -> Iterator[pa.RecordBatch]:
-        schema = to_arrow_schema(self.schema, timestamp_utc=True)
+        schema = to_arrow_schema(self.schema, timezone="UTC")
         yield from (_model_rows if self.baseline == MODEL else _baseline_rows)(self.folder, self.baseline, schema).to_batches()
 
 

@@ -3,10 +3,13 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from common.ingestion.security import SECRET_OPTIONS
 from common.settings import Settings, load
 
 LOG = logging.getLogger(__name__)
@@ -14,8 +17,8 @@ LOG = logging.getLogger(__name__)
 # A stream's pool gets three quarters of the slots that batch would otherwise share evenly with it.
 POOLS = """<?xml version="1.0"?>
 <allocations>
-  <pool name="streams"><schedulingMode>FAIR</schedulingMode><weight>3</weight></pool>
-  <pool name="batch"><schedulingMode>FAIR</schedulingMode><weight>1</weight></pool>
+  <pool name="streams"><schedulingMode>FAIR</schedulingMode><weight>3</weight><minShare>0</minShare></pool>
+  <pool name="batch"><schedulingMode>FAIR</schedulingMode><weight>1</weight><minShare>0</minShare></pool>
 </allocations>
 """
 
@@ -41,9 +44,24 @@ def start_session(name: str, task_slots: int, folder: Path, settings: Settings |
     builder = SparkSession.builder.appName(name).master(settings.spark_master or f"local[{task_slots}]")
     for key, value in _options(settings, folder, pools, jars).items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    with _stderr_to(folder / "spark.log"):
+        spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+@contextmanager
+def _stderr_to(log: Path) -> Iterator[None]:
+    """A JVM that is started in the block, and the workers it starts, write their messages to `log` instead of the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def use_pool(spark: SparkSession, pool: str) -> None:
@@ -59,6 +77,8 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path]) ->
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.local.dir": str(folder / "local"),
+        "spark.redaction.regex": SECRET_OPTIONS,
+        "spark.sql.redaction.options.regex": SECRET_OPTIONS,
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.scheduler.mode": "FAIR",
         "spark.scheduler.allocation.file": str(pools),
