@@ -38,7 +38,7 @@ def vacuum(path: str | Path, retention_hours: int = RETENTION_HOURS, orphans: bo
 
 
 def maintain(
-    path: str | Path, min_files: int = 16, target_bytes: int = TARGET_BYTES, retention_hours: int = RETENTION_HOURS
+    path: str | Path, min_files: int = 8, target_bytes: int = TARGET_BYTES, retention_hours: int = RETENTION_HOURS
 ) -> int:
     """Compacts the partitions that have `min_files` small files or more, then vacuums; returns how many files it replaced."""
     replaced = 0
@@ -75,6 +75,7 @@ def _remove_folders(table: Path, removed: list[str]) -> None:
             if not folder.joinpath(checksum.name[1:].removesuffix(".crc")).exists():
                 checksum.unlink(missing_ok=True)
         with contextlib.suppress(OSError):      # not empty: something in it is still needed
-            folder.rmdir()
-            if folder.parent != table / FOLDER:
-                folder.parent.rmdir()
+            # The query's own folder stays: its next batch may be making its folder in it at this moment.
+            while len(folder.relative_to(table).parts) > 2:
+                folder.rmdir()
+                folder = folder.parent

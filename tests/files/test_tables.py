@@ -1,0 +1,189 @@
+"""Delta tables without a connector: what is committed counts once, and others can read it."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from pyspark.sql import types as T
+
+from common import tables
+from common.tables import writing
+
+pytestmark = pytest.mark.files
+
+PLACE = T.StructType().add("lat", "double").add("lon", "double")
+SCHEMA = (
+    T.StructType().add("id", "string").add("amount", "double").add("seen", "timestamp").add("raw", "binary")
+    .add("place", PLACE).add("event_day", "date")
+)
+FIRST, SECOND = date(2026, 1, 1), date(2026, 1, 2)
+
+
+def row(name, day, amount=1.0):
+    return name, amount, datetime(day.year, day.month, day.day, 12, tzinfo=UTC), b"\xff", (1.0, 2.0), day
+
+
+ROWS = [row("a", FIRST), row("b", FIRST, 5.5), row("c", SECOND), ("d", None, None, None, None, SECOND)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    tables.ensure_table(tmp_path / "t", SCHEMA, ["event_day"])
+    return tmp_path / "t"
+
+
+def last_adds(path):
+    log = max(Path(path, "_delta_log").glob("*.json"))
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    return [entry["add"] for entry in entries if "add" in entry], entries
+
+
+def names(spark, path):
+    return sorted(found.id for found in tables.read(spark, path).collect())
+
+
+def test_rows_come_back_as_they_were(spark, path):
+    assert tables.append(spark.createDataFrame(ROWS, SCHEMA), path, "q", 0) == 4
+    back = tables.read(spark, path)
+    assert back.schema == SCHEMA
+    assert sorted(back.collect()) == sorted(spark.createDataFrame(ROWS, SCHEMA).collect())
+
+
+def test_a_batch_counts_once_however_often_it_is_appended(spark, path):
+    rows = spark.createDataFrame(ROWS, SCHEMA)
+    assert [tables.append(rows, path, "q", 0), tables.append(rows, path, "q", 0), tables.append(rows, path, "q", 1)] == [4, 0, 4]
+    assert tables.append(rows, path, "other query", 0) == 4
+    assert tables.row_count(path) == 12
+
+
+@pytest.mark.parametrize("step", ["write_files", "add_actions", "commit"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_at_any_step_then_a_retry_leaves_each_row_once(spark, path, monkeypatch, step, when):
+    rows, real = spark.createDataFrame(ROWS, SCHEMA), getattr(writing, step)
+
+    def dies(*args):
+        if when == "after":
+            real(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(writing, step, dies)
+        tables.append(rows, path, "q", 7)
+    committed = 4 if (step, when) == ("commit", "after") else 0
+    assert tables.row_count(path) == committed
+    assert tables.append(rows, path, "q", 7) == 4 - committed
+    assert names(spark, path) == ["a", "b", "c", "d"]
+
+
+def test_two_writers_of_the_same_batch_commit_it_once(spark, path):
+    rows = spark.createDataFrame(ROWS, SCHEMA)
+    with ThreadPoolExecutor(4) as pool:
+        added = list(pool.map(lambda _: tables.append(rows, path, "q", 0), range(4)))
+    assert sorted(added) == [0, 0, 0, 4]
+    assert names(spark, path) == ["a", "b", "c", "d"]
+
+
+def test_many_writers_wait_for_each_other(spark, path):
+    rows = tables.read_arrow(path).schema.empty_table()
+    rows = pa.Table.from_pylist([{"id": "a", "event_day": FIRST}], schema=rows.schema)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: tables.append_arrow(rows, path, f"q{number}", 0), range(40)))
+    assert tables.row_count(path) == 40
+
+
+def test_several_queries_may_create_a_table_at_once(tmp_path):
+    for attempt in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _, a=attempt: tables.ensure_table(tmp_path / str(a), SCHEMA, ["event_day"]), range(8)))
+        assert tables.open_table(tmp_path / str(attempt)).version() == 0
+
+
+def test_the_log_holds_statistics_and_partition_values(spark, path):
+    tables.append(spark.createDataFrame(ROWS, SCHEMA).coalesce(1), path, "q", 3)
+    adds, entries = last_adds(path)
+    second = next(add for add in adds if add["partitionValues"] == {"event_day": "2026-01-02"})
+    stats = json.loads(second["stats"])
+    assert stats["numRecords"] == 2
+    assert stats["minValues"] == {"id": "c", "amount": 1.0, "seen": "2026-01-02T12:00:00.000000Z"}
+    assert stats["maxValues"] == {"id": "d", "amount": 1.0, "seen": "2026-01-02T12:00:00.000000Z"}
+    assert stats["nullCount"] == {"id": 0, "amount": 1, "seen": 1, "raw": 1}
+    assert second["path"].startswith("batches/q/3-")
+    assert {"appId": "q", "version": 3}.items() <= next(entry["txn"] for entry in entries if "txn" in entry).items()
+
+
+def test_a_value_that_is_no_bound_is_left_out_of_the_statistics(spark, path):
+    odd = [("x" * 200, float("nan"), None, None, None, FIRST), ("y", 1.0, None, None, None, FIRST)]
+    tables.append(spark.createDataFrame(odd, SCHEMA).coalesce(1), path, "q", 0)
+    stats = json.loads(last_adds(path)[0][0]["stats"])
+    assert not {"id", "amount", "seen"} & (set(stats["minValues"]) | set(stats["maxValues"]))
+    assert tables.open_table(path).to_pyarrow_dataset(file_pruning_predicate="amount > 0.5").count_rows() == 2
+
+
+def test_a_filter_on_the_day_reads_only_its_files(spark, path):
+    for batch in range(3):
+        tables.append(spark.createDataFrame(ROWS, SCHEMA).coalesce(1), path, "q", batch)
+    assert len(tables.files(path)) == 6 and len(tables.files(path, [SECOND])) == 3
+    assert len(tables.read(spark, path, days=[SECOND]).inputFiles()) == 3
+    assert tables.row_count(path, [FIRST]) == tables.read(spark, path, days=[FIRST]).count() == 6
+    later = tables.read(spark, path).where("event_day = '2026-01-01'").select("id")
+    assert later.count() == 6 and files_scanned(later) == 3
+
+
+def files_scanned(frame):
+    frame.collect()
+    plan = frame._jdf.queryExecution().executedPlan()
+    while not plan.nodeName().startswith("Scan"):
+        plan = plan.executedPlan() if plan.nodeName() == "AdaptiveSparkPlan" else plan.children().apply(0)
+    return plan.metrics().apply("numFiles").value()
+
+
+def test_an_empty_table_and_no_days_have_the_schema(spark, path):
+    assert tables.read(spark, path).schema == SCHEMA and tables.read(spark, path).count() == 0
+    tables.append(spark.createDataFrame(ROWS, SCHEMA), path)
+    assert tables.read(spark, path, days=[]).count() == 0 == tables.read_arrow(path, days=[]).num_rows
+    assert tables.read(spark, path, columns=["event_day", "id"]).columns == ["event_day", "id"]
+    assert tables.append(spark.createDataFrame([], SCHEMA), path, "q", 0) == 0
+
+
+def test_an_older_version_can_be_read(spark, path):
+    tables.append(spark.createDataFrame(ROWS, SCHEMA), path, "q", 0)
+    version = tables.open_table(path).version()
+    tables.overwrite(spark.createDataFrame(ROWS[:1], SCHEMA), path)
+    assert names(spark, path) == ["a"] and tables.row_count(path) == 1
+    assert tables.read(spark, path, version=version).count() == 4 == tables.read_arrow(path, version=version).num_rows
+
+
+def test_duckdb_reads_the_table(spark, path):
+    tables.append(spark.createDataFrame(ROWS, SCHEMA), path, "q", 0)
+    events = tables.open_table(path).to_pyarrow_dataset()
+    found = duckdb.sql("select event_day, count(*), max(amount), max(seen) from events group by 1 order by 1").fetchall()
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 2, 12, tzinfo=UTC)
+    assert found == [(FIRST, 2, 5.5, noon[0]), (SECOND, 2, 1.0, noon[1])]
+    assert events
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_partition_may_be_any_text(spark, tmp_path, compacted):
+    odd = ["a b", "ü/x", "50%", "1+1", "k=v", "2026-03-01.20260301", None]
+    schema = T.StructType().add("n", "integer").add("kind", "string")
+    tables.ensure_table(tmp_path / "t", schema, ["kind"])
+    for number in range(2):
+        tables.append(spark.createDataFrame([(number, kind) for kind in odd], schema), tmp_path / "t", "q", number)
+    if compacted:
+        assert tables.compact(tmp_path / "t") > 0
+    assert {found.kind for found in tables.read(spark, tmp_path / "t").collect()} == set(odd)
+    assert set(tables.read_arrow(tmp_path / "t")["kind"].to_pylist()) == set(odd)
+
+
+def test_columns_that_do_not_fit_are_refused_by_name(spark, path):
+    rows = spark.createDataFrame(ROWS, SCHEMA)
+    with pytest.raises(ValueError, match="columns \\['amount', 'extra'\\]"):
+        tables.append(rows.withColumnRenamed("amount", "extra"), path)
+    with pytest.raises(ValueError, match="partition column amount is double"):
+        tables.ensure_table(path.parent / "other", SCHEMA, ["amount"])
+    with pytest.raises(FileNotFoundError, match=r"no Delta table at .*nowhere"):
+        tables.read(spark, path.parent / "nowhere")

@@ -1,0 +1,102 @@
+"""Upkeep: fewer files, the same rows, and nothing pulled from under a reader or a writer."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pyspark.sql import types as T
+
+from common import tables
+from common.tables import writing
+
+pytestmark = pytest.mark.files
+
+SCHEMA = T.StructType().add("number", "long").add("event_day", "date")
+DAYS = [date(2026, 1, day) for day in (1, 2, 3)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    tables.ensure_table(tmp_path / "t", SCHEMA, ["event_day"])
+    return tmp_path / "t"
+
+
+def fill(spark, path, day, batches, query="q"):
+    for batch in range(batches):
+        rows = spark.createDataFrame([(batch * 10 + n, day) for n in range(10)], SCHEMA)
+        tables.append(rows.coalesce(1), path, f"{query}-{day}", batch)
+
+
+def parquet(path):
+    return {file for file in Path(path).rglob("*.parquet") if "_delta_log" not in file.parts}
+
+
+def aged(files, days):
+    for file in files:
+        os.utime(file, (time.time() - days * 86_400,) * 2)
+
+
+def test_maintain_compacts_the_partitions_with_many_small_files(spark, path):
+    fill(spark, path, DAYS[0], 5)
+    fill(spark, path, DAYS[1], 2)
+    assert tables.maintain(path, min_files=4) == 5
+    assert len(tables.files(path, [DAYS[0]])) == 1 and len(tables.files(path, [DAYS[1]])) == 2
+    assert tables.maintain(path, min_files=4) == 0
+    assert sorted(row.number for row in tables.read(spark, path, [DAYS[0]]).collect()) == list(range(50))
+
+
+def test_a_file_as_large_as_wanted_is_left_alone(spark, path):
+    fill(spark, path, DAYS[0], 4)
+    assert tables.maintain(path, min_files=2, target_bytes=100) == 0
+    assert len(tables.files(path)) == 4
+
+
+def test_a_reader_that_began_before_compaction_and_vacuum_ends_well(spark, path):
+    fill(spark, path, DAYS[0], 4)
+    reader = tables.read(spark, path)
+    assert tables.maintain(path, min_files=2) == 4
+    assert reader.count() == 40
+    assert tables.vacuum(path, retention_hours=0)
+    assert tables.read(spark, path).count() == 40
+    assert len(parquet(path)) == 1
+
+
+def test_vacuum_takes_replaced_files_only_after_the_retention_and_their_folders_too(spark, path):
+    fill(spark, path, DAYS[0], 3)
+    tables.compact(path)
+    assert tables.vacuum(path) == [] and len(parquet(path)) == 4
+    assert len(tables.vacuum(path, retention_hours=0)) == 3
+    assert [folder.name for folder in (path / "batches").rglob("*")] == [f"q-{DAYS[0]}"]
+
+
+def test_vacuum_leaves_files_of_a_write_that_has_not_committed_yet(spark, path):
+    fill(spark, path, DAYS[0], 2)
+    folder = writing.write_files(spark.createDataFrame([(99, DAYS[0])], SCHEMA), tables.open_table(path), "running", 0)
+    tables.compact(path)
+    tables.vacuum(path, retention_hours=0)
+    tables.vacuum(path, orphans=True)
+    actions = writing.add_actions(path, folder)
+    assert writing.commit(path, actions, "append", "running", 0) == 1
+    assert tables.read(spark, path).count() == 21
+
+
+def test_vacuum_with_orphans_removes_what_a_killed_write_left_long_ago(spark, path):
+    fill(spark, path, DAYS[0], 1)
+    writing.write_files(spark.createDataFrame([(99, DAYS[0])], SCHEMA), tables.open_table(path), "killed", 0)
+    aged(parquet(path), days=8)
+    assert tables.vacuum(path) == []
+    assert len(tables.vacuum(path, orphans=True)) == 1
+    assert tables.read(spark, path).count() == 10 and len(parquet(path)) == 1
+
+
+def test_appends_and_compaction_at_once_lose_and_double_nothing(spark, path):
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(fill, spark, path, DAYS[0], 10, query) for query in ("x", "y")]
+        while not all(writer.done() for writer in writers):
+            tables.maintain(path, min_files=2)
+        for writer in writers:
+            writer.result()
+    assert sorted(row.number for row in tables.read(spark, path).collect()) == sorted([*range(100)] * 2)
