@@ -7,14 +7,14 @@ from types import FrameType
 
 import typer
 
-from common.commands import history, machine, run, stages
+from common.commands import bench, history, machine, run, stages
 from common.commands.context import USER_ERRORS, errors
 
 app = typer.Typer(
     name="hybrid", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Stream and batch on one core: events through Kafka, judged in real time, kept in Delta tables, studied by batch.",
 )
-for module in (run, stages, history, machine):
+for module in (run, stages, history, bench, machine):
     module.add_to(app)
 
 

@@ -73,10 +73,10 @@ def _lines(chart: DailyLines) -> Callable[[Axes, pd.DataFrame], None]:
         axes.set_ylabel(chart.unit)
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", alpha=0.3)
-        dates = matplotlib.dates.AutoDateLocator(minticks=2, maxticks=8)
+        dates = matplotlib.dates.AutoDateLocator(minticks=min(4, len(wide)), maxticks=8)
         axes.xaxis.set_major_locator(dates)
         axes.xaxis.set_major_formatter(matplotlib.dates.ConciseDateFormatter(dates))
-        axes.legend(title=chart.series.replace("_", " "), frameon=False)
+        axes.legend(title=chart.series.replace("_", " "), frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
     return drawing
 

@@ -17,7 +17,7 @@ from common.workspace import Workspace
 ROWS = 8
 
 
-def _table(title: str, *columns: str) -> Table:
+def plain_table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
@@ -39,32 +39,32 @@ def time_span(seconds: float | None) -> str:
 
 
 def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
-    rules = _table("What each rule raised", "rule", "alerts", "right", "precision")
+    rules = plain_table("What each rule raised", "rule", "alerts", "right", "precision")
     for row in (*evaluation.rules, evaluation.overall):
         rules.add_row(row.rule, f"{row.alerts:,}", f"{row.right:,}", share(row.precision))
     yield rules
-    scenarios = _table("What was found of each injected scenario", "scenario", "events", "found", "recall", "time to detect", "first found by")
+    scenarios = plain_table("What was found of each injected scenario", "scenario", "events", "found", "recall", "time to detect", "first found by")
     for case in evaluation.scenarios:
         scenarios.add_row(case.scenario, f"{case.events:,}", f"{case.found:,}", share(case.recall), time_span(case.median_seconds), case.by or "-")
     yield scenarios
 
 
 def latency_table(measured: dict[str, Percentiles]) -> Table:
-    table = _table("Event to alert, milliseconds (Kafka timestamp of the event to a subscriber's receipt)", "", "alerts", "p50", "p95", "p99")
+    table = plain_table("Event to alert, milliseconds (Kafka timestamp of the event to a subscriber's receipt)", "", "alerts", "p50", "p95", "p99")
     for name, latency in measured.items():
         table.add_row(name, f"{latency.count:,}", *("-" if value is None else f"{value:.1f}" for value in (latency.p50, latency.p95, latency.p99)))
     return table
 
 
 def reconcile_table(result: Reconciled, vertical: Vertical) -> Table:
-    table = _table("Stream against history, alerts", "rule", *(status.replace("_", " ") for status in STATUSES))
+    table = plain_table("Stream against history, alerts", "rule", *(status.replace("_", " ") for status in STATUSES))
     for rule in vertical.rules:
         table.add_row(rule.name, *(f"{result.counts.get((rule.name, status), 0):,}" for status in STATUSES))
     return table
 
 
 def differences_table(result: Reconciled) -> Table:
-    table = _table("Where they differ (all rows are in table `reconciled`)", "status", "rule", "entity", "event time", "stream", "batch", "late by")
+    table = plain_table("Where they differ (all rows are in table `reconciled`)", "status", "rule", "entity", "event time", "stream", "batch", "late by")
     for row in result.differences.limit(ROWS).collect():
         table.add_row(row.status, row.rule, row.entity_id, f"{row.event_time:%Y-%m-%d %H:%M:%S}",
                       _cell(row.stream_score), _cell(row.batch_score), time_span(row.late_seconds))
@@ -80,14 +80,14 @@ def trend_tables(spark: SparkSession, workspace: Workspace, names: list[str]) ->
     """The last rows of every trend."""
     for name in names:
         rows = tables.read(spark, workspace.table(f"trend_{name}"))
-        table = _table(f"Trend: {name.replace('_', ' ')}", *(column.replace("_", " ") for column in rows.columns))
+        table = plain_table(f"Trend: {name.replace('_', ' ')}", *(column.replace("_", " ") for column in rows.columns))
         for row in rows.tail(ROWS):
             table.add_row(*map(_cell, row))
         yield table
 
 
 def model_table(trained: Any) -> Table:
-    table = _table(f"Model {trained.version}", "", "")
+    table = plain_table(f"Model {trained.version}", "", "")
     for name, value in trained.metrics.items():
         table.add_row(name.replace("_", " "), _cell(value))
     return table

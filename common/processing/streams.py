@@ -49,9 +49,11 @@ def task_slots(verticals: list[Vertical], settings: Settings) -> int:
     return held + BATCH_SLOTS
 
 
-def read_topic(spark: SparkSession, connection: Connection, topic: str, max_offsets: int | None = None) -> DataFrame:
-    """A topic's Kafka records as a stream, from its beginning; a checkpoint resumes where it stopped."""
-    options = {"subscribe": topic, "startingOffsets": "earliest", "failOnDataLoss": "true"}
+def read_topic(
+    spark: SparkSession, connection: Connection, topic: str, max_offsets: int | None = None, starting: str = "earliest"
+) -> DataFrame:
+    """A topic's Kafka records as a stream, from its beginning or "latest"; a checkpoint resumes where it stopped."""
+    options = {"subscribe": topic, "startingOffsets": starting, "failOnDataLoss": "true"}
     if max_offsets:
         options["maxOffsetsPerTrigger"] = str(max_offsets)
     return spark.readStream.format("kafka").options(**options, **connection.spark_options()).load()

@@ -1,0 +1,97 @@
+"""Catch-up: how fast a query works off a backlog, timed until every alert that batch finds in it has come."""
+
+import time
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from pyspark.sql import SparkSession
+
+from common import contract
+from common.bench.setting import Bench
+from common.ingestion.topics import partition_ids, topic_names
+from common.processing.learnt import live, with_learnt
+from common.processing.streams import read_topic, start_query
+from common.vertical import Query
+
+QUIET_SECONDS = 20.0
+LIMIT_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class CaughtUp:
+    """events in `seconds` from the start of the query, its planning and JIT warm-up included; steady: per second between
+    a fifth and all of the alerts. alerts of expected: 0 missing, or the figure does not count.
+    """
+
+    events: int
+    seconds: float
+    steady: float | None
+    alerts: int
+    expected: int
+
+    @property
+    def per_second(self) -> float:
+        return self.events / self.seconds
+
+
+def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int) -> CaughtUp:
+    """Start `query` at the beginning of the events topic and time it to the last expected alert."""
+    expected = expected_alerts(spark, bench, query)
+    topic = topic_names(bench.vertical).alerts
+    with _from_end(bench, topic) as consumer:
+        records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
+        learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
+        checkpoint = bench.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
+        started = time.monotonic()
+        running = start_query(records, bench.vertical, query, learnt, bench.rules, bench.connection, checkpoint, bench.settings)
+        try:
+            arrivals = _arrivals(consumer, expected, started)
+        finally:
+            running.streaming.stop()
+    seconds = arrivals[-1] if arrivals else float("nan")
+    fifth = len(arrivals) // 5
+    steady = events * 0.8 / (seconds - arrivals[fifth]) if len(arrivals) > 10 else None
+    return CaughtUp(events, seconds, steady, len(arrivals), len(expected))
+
+
+def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]:
+    """Ids of the alerts that the rules find in the topic as a table."""
+    options = {"subscribe": topic_names(bench.vertical).events, "startingOffsets": "earliest", **bench.connection.spark_options()}
+    records = spark.read.format("kafka").options(**options).load()
+    learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
+    events = with_learnt(contract.accepted(records, bench.vertical).dropDuplicates([bench.vertical.event_id]), learnt, bench.vertical, query)
+    return {row.alert_id for row in query.build(events, bench.rules).select("alert_id").collect()}
+
+
+def _arrivals(consumer: Consumer, expected: set[str], started: float) -> list[float]:
+    """Seconds from `started` at which each expected alert came first, until all have or none comes any more."""
+    waiting, arrivals = set(expected), []
+    last = time.monotonic()
+    while waiting and time.monotonic() - started < LIMIT_SECONDS and (not arrivals or time.monotonic() - last < QUIET_SECONDS):
+        for message in consumer.consume(10_000, timeout=0.05):
+            # The id stands first in the alert's JSON; parsing all of it would slow the measured down.
+            name = message.value()[13:45].decode() if message.error() is None else ""
+            if name in waiting:
+                waiting.discard(name)
+                last = time.monotonic()
+                arrivals.append(last - started)
+    return arrivals
+
+
+class _from_end:
+    """A consumer of a topic from its present end; use as a context manager."""
+
+    def __init__(self, bench: Bench, topic: str) -> None:
+        options = bench.connection.client_options()
+        self.consumer = Consumer({**options, "group.id": f"bench-{time.time_ns()}", "enable.auto.commit": False, "fetch.wait.max.ms": 5})
+        places = [TopicPartition(topic, partition) for partition in partition_ids(AdminClient(options), bench.connection, topic)]
+        for place in places:
+            place.offset = self.consumer.get_watermark_offsets(place, timeout=10)[1]
+        self.consumer.assign(places)
+
+    def __enter__(self) -> Consumer:
+        return self.consumer
+
+    def __exit__(self, *_: object) -> None:
+        self.consumer.close()

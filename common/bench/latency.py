@@ -1,0 +1,73 @@
+"""Latency: from the producer's send to the subscriber's receipt of the alert, at a steady rate, an alert for every event."""
+
+import json
+import threading
+import time
+from functools import partial
+
+import orjson
+from confluent_kafka import Consumer
+from pyspark.sql import SparkSession
+
+from common.alerts import Rule
+from common.bench.catchup import _from_end
+from common.bench.setting import Bench
+from common.ingestion.paced import at_rate, send_paced
+from common.ingestion.producers import Producer
+from common.ingestion.topics import topic_names
+from common.monitoring.watch import Percentiles, percentiles
+from common.processing.learnt import live
+from common.processing.streams import read_topic, start_query
+from common.simulation.messages import Messages
+from common.vertical import Query
+
+ALWAYS = 1e-9  # a threshold that every score reaches
+
+
+def measure_latency(spark: SparkSession, bench: Bench, query: Query, messages: list[Messages], rate: float, warm_up: float, seconds: float) -> tuple[Percentiles, Percentiles]:
+    """Percentiles during the warm-up and after it."""
+    topics, sent, latencies = topic_names(bench.vertical), {}, []  # type: ignore[var-annotated]
+    every = bench.rules.model_copy(update={query.rules[0].threshold: ALWAYS})
+    stop = threading.Event()
+    with _from_end(bench, topics.alerts) as consumer:
+        records = read_topic(spark, bench.connection, topics.events, starting="latest")
+        learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
+        checkpoint = bench.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")
+        running = start_query(records, bench.vertical, query, learnt, every, bench.connection, checkpoint, bench.settings)
+        subscriber = threading.Thread(target=_subscribe, args=(consumer, query.rules[0], sent, latencies, stop), daemon=True)
+        subscriber.start()
+        try:
+            time.sleep(10)  # the query reads from the topic's end, so it must have found that end before the first event
+            began = time.time()
+            with Producer(bench.connection, linger=0) as producer:
+                send_paced(at_rate(messages, rate), partial(_send, bench, producer, topics.events, sent), until=warm_up + seconds)
+            time.sleep(3)
+        finally:
+            stop.set()
+            subscriber.join()
+            running.streaming.stop()
+    border = began + warm_up
+    return (percentiles([latency for at, latency in latencies if at < border]), percentiles([latency for at, latency in latencies if at >= border]))
+
+
+def _send(bench: Bench, producer: Producer, topic: str, sent: dict[str, float], chunk: Messages, first: int, last: int) -> None:
+    for row in range(first, last):
+        value = chunk.values[row]
+        sent[orjson.loads(value)[bench.vertical.event_id]] = time.time()
+        producer.send(topic, chunk.keys[row], value)
+
+
+def _subscribe(consumer: Consumer, rule: Rule, sent: dict[str, float], latencies: list[tuple[float, float]], stop: threading.Event) -> None:
+    while not stop.is_set():
+        for message in consumer.consume(1000, timeout=0.005):
+            now = time.time()
+            if message.error() is not None:
+                continue
+            alert = orjson.loads(message.value())
+            if alert["rule"] == rule.name:
+                event = alert["event"]
+                newest = json.loads(event)[-1] if event.startswith("[") else event
+                # An id is taken out with its first alert: a window names its newest event again when an older one comes late.
+                began = sent.pop(newest, None)
+                if began is not None:
+                    latencies.append((began, (now - began) * 1000))

@@ -1,0 +1,146 @@
+"""`hybrid bench`: latency and catch-up of a vertical's real-time paths, beside two yardsticks, in one run."""
+
+import json
+import time
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pyspark.sql import SparkSession
+
+from common.bench.catchup import CaughtUp, catch_up
+from common.bench.latency import measure_latency
+from common.bench.setting import Bench, hardware
+from common.bench.yardsticks import bare_spark, python_loop
+from common.commands.context import Data, Seed, VerticalName, console, named, own_broker, population_of, read_settings, rule_settings, session, workspace_of
+from common.commands.run import FIRST_DAY
+from common.ingestion.generated import send_generated
+from common.ingestion.paced import at_speed
+from common.ingestion.producers import Producer
+from common.ingestion.topics import ensure_topics
+from common.monitoring.summary import plain_table
+from common.processing.backfill import backfill
+from common.processing.batch import learn, train_model
+from common.simulation.messages import Messages
+from common.vertical import Query, Vertical
+
+HISTORY_DAYS = 45
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(bench)
+
+
+def bench(
+    vertical: VerticalName = "finance_fraud",
+    events: Annotated[int, typer.Option(min=10_000, help="backlog to catch up with")] = 1_000_000,
+    rate: Annotated[float, typer.Option(min=1, help="events per second while latency is measured")] = 1_000,
+    seconds: Annotated[float, typer.Option(min=5, help="how long latency is measured, after a warm-up of 30 s")] = 60,
+    repeats: Annotated[int, typer.Option(min=1, help="of the catch-up; medians are quoted")] = 3,
+    output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
+    seed: Seed = 1,
+    data: Data = None,
+) -> None:
+    """Measure a vertical's real-time paths: event-to-alert latency, and catch-up beside a bare Spark job and a Python loop."""
+    subject, settings = named(vertical), read_settings(data)
+    settings = settings.model_copy(update={"data": settings.data / f"bench-{time.strftime('%Y%m%d-%H%M%S')}", "bootstrap_servers": None})
+    workspace = workspace_of(subject, settings)
+    with own_broker(settings) as connection, session([subject], settings, streaming=True) as spark:
+        setting = Bench(subject, workspace, connection, settings, rule_settings(subject))
+        ensure_topics(connection, subject, settings.partitions)
+        with console.status("history, baselines and model to judge by"):
+            backfill(spark, subject, workspace, seed, FIRST_DAY, HISTORY_DAYS, population_of(subject))
+            learn(spark, subject, workspace, FIRST_DAY + timedelta(days=HISTORY_DAYS))
+            if subject.model:
+                train_model(spark, subject, workspace, FIRST_DAY + timedelta(days=HISTORY_DAYS))
+        results: dict[str, Any] = {"vertical": subject.name, "events": events, "rate": rate, "machine": hardware()}
+        results["latency_ms"] = latencies(spark, setting, rate, seconds, seed)
+        results["catch_up"] = catch_ups(spark, setting, events, repeats, seed)
+    results["ratios"] = ratios(results["catch_up"])
+    path = output or settings.data / "bench.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    show(results)
+    console.print(f"results: {path}")
+
+
+def paths(vertical: Vertical) -> dict[str, Query]:
+    """The first per-event and the first windowed query."""
+    found = {"windowed" if query.stateful else "per event": query for query in reversed(vertical.queries)}
+    return dict(sorted(found.items()))
+
+
+def latencies(spark: SparkSession, bench: Bench, rate: float, seconds: float, seed: int) -> dict[str, Any]:
+    measured = {}
+    for number, (name, query) in enumerate(paths(bench.vertical).items()):
+        with console.status(f"latency, {name}"):
+            messages = _messages(bench, seed, HISTORY_DAYS + 30 * number, days=int((seconds + 30) * rate / 5_000) + 2)
+            warm_up, after = measure_latency(spark, bench, query, messages, rate, 30.0, seconds)
+        measured[name] = {"warm_up": warm_up.__dict__, "after": after.__dict__}
+    return measured
+
+
+def catch_ups(spark: SparkSession, bench: Bench, events: int, repeats: int, seed: int) -> dict[str, Any]:
+    with console.status(f"a backlog of {events:,} events"):
+        total = _backlog(bench, seed, events)
+    rounds: dict[str, list[Any]] = {"bare Spark": [], "python loop": [], **{name: [] for name in paths(bench.vertical)}}
+    for number in range(repeats):
+        with console.status(f"catch-up, round {number + 1} of {repeats}"):
+            rounds["bare Spark"].append(bare_spark(spark, bench, total))
+            rounds["python loop"].append(python_loop(bench, total))
+            for name, query in paths(bench.vertical).items():
+                rounds[name].append(_checked(name, catch_up(spark, bench, query, total)))
+    return {name: sorted(found)[len(found) // 2] for name, found in rounds.items()} | {"rounds": rounds, "events": total}
+
+
+def _checked(name: str, caught: CaughtUp) -> float:
+    if caught.alerts < caught.expected:
+        console.print(f"[yellow]{name}: {caught.expected - caught.alerts} of {caught.expected} expected alerts did not come[/]")
+    return caught.per_second
+
+
+def ratios(measured: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{ours} / {yardstick}": round(measured[ours] / measured[yardstick], 2)
+        for ours in measured if ours in ("per event", "windowed") for yardstick in ("bare Spark", "python loop")
+    }
+
+
+def show(results: dict[str, Any]) -> None:
+    latency = plain_table(f"Send to alert, milliseconds, at {results['rate']:,.0f} events/s, an alert for every event", "path", "alerts", "p50", "p95", "p99")
+    for name, measured in results["latency_ms"].items():
+        after = measured["after"]
+        latency.add_row(name, f"{after['count']:,}", *(f"{after[key]:.1f}" if after[key] is not None else "-" for key in ("p50", "p95", "p99")))
+    console.print(latency)
+    table = plain_table(f"Catch-up over {results['catch_up']['events']:,} events, start and warm-up included", "path", "events/s", *("of " + name for name in ("bare Spark", "python loop")))
+    for name in ("bare Spark", "python loop", *results["latency_ms"]):
+        table.add_row(name, f"{results['catch_up'][name]:,.0f}", *(f"{results['ratios'].get(f'{name} / {of}', 1.0):.2f}" if f"{name} / {of}" in results["ratios"] else "" for of in ("bare Spark", "python loop")))
+    console.print(table)
+    machine = results["machine"]
+    console.print(f"{machine['cores']} cores, {machine['memory_gib']} GiB, load {machine['load_average']}, {machine['versions']}")
+
+
+def _messages(bench: Bench, seed: int, first: int, days: int) -> list[Messages]:
+    chunks = bench.vertical.generate(seed, FIRST_DAY + timedelta(days=first), days, population_of(bench.vertical), False)
+    return [chunk.messages for chunk in chunks if chunk.messages is not None]
+
+
+def _backlog(bench: Bench, seed: int, events: int) -> int:
+    """Events as fast as they go into the topic; returns how many the topic holds then."""
+    from common.ingestion.topics import end_offsets, topic_names
+
+    chunks = bench.vertical.generate(seed, FIRST_DAY + timedelta(days=HISTORY_DAYS + 100), 100_000, population_of(bench.vertical), False)
+    taken = 0
+
+    def enough():  # type: ignore[no-untyped-def]
+        nonlocal taken
+        for chunk in chunks:
+            yield chunk
+            taken += len(chunk.messages or ())
+            if taken >= events:
+                return
+
+    with Producer(bench.connection, linger=0.02) as producer:
+        send_generated(bench.vertical, enough(), producer, partial(at_speed, speed=float("inf")))
+    return sum(end_offsets(bench.connection, topic_names(bench.vertical).events).values())
