@@ -1,0 +1,169 @@
+"""The archive over batches of Kafka records: each ends in `events` or in `quarantine`, once, whatever was killed when."""
+
+import contextlib
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from pyspark.sql import types as T
+
+from common import contract, tables
+from common.ingestion import archive
+from common.ingestion.archive import Batch, Kept, keep_events
+from common.ingestion.stored import ensure_tables, to_dead_letters
+from common.workspace import Workspace
+
+pytestmark = pytest.mark.files
+
+NOT_NULL = tuple(
+    {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}}
+    for name in ("reading_id", "meter_id", "event_time")
+)
+VERTICAL = SimpleNamespace(
+    name="meters", event_id="reading_id", entity="meter_id", event_time="event_time",
+    event_schema=T.StructType().add("reading_id", "string").add("meter_id", "string").add("watts", "double")
+    .add("event_time", "timestamp"),
+    contract=(*NOT_NULL, {"type": "expect_column_values_to_be_between", "kwargs": {"column": "watts", "min_value": 0}},),
+)
+RECORD = (
+    T.StructType().add("key", "binary").add("value", "binary").add("topic", "string").add("partition", "integer")
+    .add("offset", "long").add("timestamp", "timestamp")
+)
+START = datetime(2026, 1, 1, 20, tzinfo=UTC)
+
+
+def reading(name, hours=0.0, watts=1.0):
+    seen = (START + timedelta(hours=hours)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return json.dumps({"reading_id": name, "meter_id": "m", "watts": watts, "event_time": seen}).encode()
+
+
+def records(spark, *values, partition=0, offset=0):
+    rows = [
+        (b"m", value, "meters.events", partition, offset + number, START + timedelta(days=2, seconds=offset + number))
+        for number, value in enumerate(values)
+    ]
+    return spark.createDataFrame(rows, RECORD)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    folder = Workspace(tmp_path, "meters")
+    ensure_tables(VERTICAL, folder)
+    return folder
+
+
+def keep(found, number, workspace, query="q"):
+    return keep_events(contract.parse(found, VERTICAL), Batch(query, number), VERTICAL, workspace)
+
+
+def events(spark, workspace):
+    rows = tables.read(spark, workspace.table("events")).collect()
+    return sorted((row.reading_id, row.kafka_partition, row.kafka_offset) for row in rows)
+
+
+def quarantine(spark, workspace):
+    rows = tables.read(spark, workspace.table("quarantine")).collect()
+    return sorted((row.kafka_partition, row.kafka_offset, row.reason) for row in rows)
+
+
+def test_valid_rows_are_kept_and_others_quarantined_with_their_bytes(spark, workspace):
+    found = records(spark, reading("a"), b"\xff{", reading("b", watts=-1.0), None, reading("c", hours=5))
+    assert keep(found, 0, workspace) == Kept(rows=2, quarantined=3)
+    assert events(spark, workspace) == [("a", 0, 0), ("c", 0, 4)]
+    kept = tables.read(spark, workspace.table("events")).where("reading_id = 'c'").first()
+    assert (str(kept.event_day), kept.watts, kept.topic) == ("2026-01-02", 1.0, "meters.events")
+    rejected = {row.kafka_offset: row for row in tables.read(spark, workspace.table("quarantine")).collect()}
+    assert bytes(rejected[1].raw) == b"\xff{" and bytes(rejected[1].key) == b"m"
+    assert rejected[3].raw is None and all(row.reason for row in rejected.values())
+    assert str(rejected[1].ingest_day) == "2026-01-03"
+
+
+def test_the_first_of_several_is_the_event_within_a_batch(spark, workspace):
+    found = records(spark, reading("a"), reading("b"), reading("a"), partition=1).union(records(spark, reading("a"), offset=9))
+    keep(found, 0, workspace)
+    assert events(spark, workspace) == [("a", 0, 9), ("b", 1, 1)]
+    assert quarantine(spark, workspace) == [(1, 0, "duplicate"), (1, 2, "duplicate")]
+    details = {row.detail for row in tables.read(spark, workspace.table("quarantine")).collect()}
+    assert details == {"first seen at partition 0, offset 9"}
+
+
+def test_a_later_batch_with_a_known_id_is_quarantined(spark, workspace):
+    keep(records(spark, reading("a"), reading("b", hours=5)), 0, workspace)
+    keep(records(spark, reading("b", hours=5), reading("c"), reading("a"), offset=2), 1, workspace)
+    assert events(spark, workspace) == [("a", 0, 0), ("b", 0, 1), ("c", 0, 3)]
+    assert quarantine(spark, workspace) == [(0, 2, "duplicate"), (0, 4, "duplicate")]
+
+
+def test_an_invalid_record_with_a_known_id_keeps_its_own_reason(spark, workspace):
+    keep(records(spark, reading("a"), reading("a", watts=-1.0), reading("a")), 0, workspace)
+    reasons = [reason for *_, reason in quarantine(spark, workspace)]
+    assert len(reasons) == 2 and reasons.count("duplicate") == 1 and events(spark, workspace) == [("a", 0, 0)]
+
+
+def test_a_batch_that_is_tried_again_changes_nothing(spark, workspace):
+    found = records(spark, reading("a"), reading("a"), b"{")
+    assert [keep(found, 0, workspace), keep(found, 0, workspace)] == [Kept(1, 2), Kept(0, 0)]
+    assert len(events(spark, workspace)) == 1 and len(quarantine(spark, workspace)) == 2
+
+
+def test_records_read_again_under_a_new_checkpoint_add_no_event(spark, workspace):
+    found = records(spark, reading("a"), reading("b"))
+    keep(found, 0, workspace)
+    assert keep(found, 0, workspace, query="another") == Kept(0, 0)
+
+
+def test_an_empty_batch_is_nothing(spark, workspace):
+    assert keep(records(spark, reading("a")).limit(0), 0, workspace) == Kept(0, 0)
+
+
+def test_dead_letters_carry_key_value_and_why(spark, workspace):
+    keep(records(spark, b"{bad"), 0, workspace)
+    letter = to_dead_letters(tables.read(spark, workspace.table("quarantine"))).first()
+    headers = {header.key: bytes(header.value).decode() for header in letter.headers}
+    assert (bytes(letter.key), bytes(letter.value)) == (b"m", b"{bad")
+    assert headers["reason"] and headers["detail"]
+    assert (headers["topic"], headers["partition"], headers["offset"]) == ("meters.events", "0", "0")
+
+
+def mixture(chance, size):
+    """Valid, late, duplicate and broken records over three days."""
+    values = []
+    for number in range(size):
+        name = f"r{chance.randrange(number + 1)}" if chance.random() < 0.2 else f"r{number}"
+        hours = (int(name[1:]) * 7) % 40
+        values.append(chance.choices([reading(name, hours), b"{", reading(name, hours, -1.0)], [8, 1, 1])[0])
+    return values
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kills_at_random_commits_leave_every_record_in_one_table_once(spark, workspace, monkeypatch, seed):
+    chance, real, killed = random.Random(seed), tables.append, []
+    values = mixture(chance, 120)
+
+    def dies(*args):
+        if chance.random() < 0.4:
+            if chance.random() < 0.5:
+                real(*args)
+            killed.append(args)
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(archive.tables, "append", dies)
+    for batch in range(6):
+        found = records(spark, *values[batch * 20:batch * 20 + 20], offset=batch * 20)
+        parsed = contract.parse(found, VERTICAL).localCheckpoint()
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                keep_events(parsed, Batch("q", batch), VERTICAL, workspace)
+                break
+    assert killed
+    in_events, in_quarantine = events(spark, workspace), quarantine(spark, workspace)
+    offsets = [offset for *_, offset in in_events] + [offset for _, offset, _ in in_quarantine]
+    assert sorted(offsets) == list(range(120))
+    first_valid = {}
+    for offset, value in enumerate(values):
+        if value != b"{" and json.loads(value)["watts"] >= 0:
+            first_valid.setdefault(json.loads(value)["reading_id"], offset)
+    assert {name: offset for name, _, offset in in_events} == first_valid
