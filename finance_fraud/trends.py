@@ -116,15 +116,18 @@ def _between(history: DataFrame, first: date, end: date) -> DataFrame:
 def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: TrainedModel | None = None) -> dict[str, DataFrame]:
     """Daily fraud and loss by scenario, channel and terminal; cards whose spending moved most; drift; alerts by rule.
 
-    Counts only labels known by the newest transaction's time. `model` adds its score to the drift of its features.
-    Empty without history.
+    Fraud is told of whole days whose labels were due by the end of the newest day. `model` adds its score to the drift
+    of its features. Empty without history.
     """
-    newest = history.agg(F.max("event_time")).first()
+    newest = history.agg(F.max(F.to_date("event_time"))).first()
     if newest is None or newest[0] is None:
         return {}
-    known = labels.where(F.col("known_time") <= F.lit(newest[0])).select(F.col("event_id").alias("transaction_id"), "scenario")
-    last_day = newest[0].date()
-    dated = history.withColumn("day", F.to_date("event_time"))
+    last_day: date = newest[0]
+    end = last_day + timedelta(days=1)
+    known = labels.where(F.col("known_time") <= F.lit(end).cast("timestamp"))
+    known = known.select(F.col("event_id").alias("transaction_id"), "scenario")
+    # Younger days look free of fraud only because their labels are still to come.
+    dated = history.withColumn("day", F.to_date("event_time")).where(F.col("day") < F.lit(end - LABEL_DELAY))
     judged = dated.join(known.dropDuplicates(["transaction_id"]), "transaction_id", "left")
     return {
         "fraud_by_scenario": _fraud(judged.where("scenario IS NOT NULL"), "scenario"),

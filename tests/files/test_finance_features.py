@@ -51,7 +51,9 @@ def published(spark, shared_data):
     text, time = "cast({} as string) as {}", F.col("TX_DATETIME").cast("timestamp")
     names = {"TRANSACTION_ID": "transaction_id", "CUSTOMER_ID": "card_id", "TERMINAL_ID": "terminal_id"}
     ids = [text.format(*pair) for pair in names.items()]
-    events = rows.withColumn("event_time", time).selectExpr(*ids, "TX_AMOUNT as amount", "event_time")
+    kinds = {"currency": "string", "channel": "string", "latitude": "double", "longitude": "double"}
+    absent = [f"cast(null as {kind}) as {name}" for name, kind in kinds.items()]
+    events = rows.withColumn("event_time", time).selectExpr(*ids, "TX_AMOUNT as amount", *absent, "event_time")
     frauds = rows.where("TX_FRAUD = 1").withColumn("event_time", time).selectExpr(
         "cast(TRANSACTION_ID as string) as event_id", "cast(CUSTOMER_ID as string) as entity_id",
         "concat('scenario_', TX_FRAUD_SCENARIO) as scenario", "event_time", "event_time + interval 7 days as known_time")
@@ -175,11 +177,13 @@ def test_trends_count_known_frauds_and_their_loss(spark, tmp_path):
               for age in range(16) for card in range(3)]
     events = transactions(spark, *spread, ("large", "card-0", "t", 500, timedelta(hours=1)))
     known = labels(spark, ("010", timedelta(days=10, hours=5), 7), ("large", timedelta(hours=1), 7))
+    last_known_day = DAY - timedelta(days=8)
     alerts = spark.createDataFrame([("1", "amount_outlier", MIDNIGHT - timedelta(hours=1))], ALERTS)
     reported = {name: rows.toPandas() for name, rows in trends(events, known, alerts).items()}
     by_scenario = reported["fraud_by_scenario"][["scenario", "frauds", "loss"]]
     assert by_scenario.to_dict("records") == [{"scenario": "leaked", "frauds": 1, "loss": 10.0}]
     assert reported["fraud_by_channel"]["frauds"].sum() == reported["fraud_by_terminal"]["frauds"].sum() == 1
+    assert reported["fraud_by_channel"]["day"].max() == last_known_day
     mover = reported["top_movers"].iloc[0]
     assert (mover["card_id"], mover["change"]) == ("card-0", 500.0)
     assert set(reported["drift"]["feature"]) == {"amount", *FEATURES}
