@@ -1,0 +1,95 @@
+"""The real-time path over a real broker: modes, versions that change under a running query, stop and resume."""
+
+import time
+from datetime import UTC, datetime
+from functools import partial
+
+import orjson
+import pytest
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from common import tables
+from common.ingestion.producers import Producer
+from common.ingestion.reader import read_all
+from common.ingestion.topics import ensure_topics, topic_names
+from common.processing.detection import detection
+from common.processing.learnt import BASELINE, in_force, publish_baselines
+from common.processing.streams import REAL_TIME
+from common.settings import Settings, load
+from common.vertical import find_vertical
+from common.workspace import Workspace
+
+pytestmark = pytest.mark.broker
+
+VERTICAL = find_vertical("finance_fraud")
+
+
+@pytest.fixture(scope="module")
+def place(broker, tmp_path_factory):
+    ensure_topics(broker, VERTICAL, partitions=2)
+    data = tmp_path_factory.mktemp("data")
+    return broker, Workspace(data, VERTICAL.name), load(Settings, data=data, checkpoint_interval=5)
+
+
+def send(broker, *amounts, card="c1", prefix="t"):
+    """Transactions of one card, minutes apart, of these amounts."""
+    start = datetime(2020, 3, 2, 12, tzinfo=UTC).timestamp()
+    with Producer(broker, linger=0) as producer:
+        for number, amount in enumerate(amounts):
+            at = datetime.fromtimestamp(start + 3600 * number, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+            event = {"transaction_id": f"{prefix}{number}", "card_id": card, "terminal_id": "m1", "amount": amount, "event_time": at}
+            producer.send(topic_names(VERTICAL).events, card.encode(), orjson.dumps(event))
+
+
+def publish(spark, workspace, mean):
+    card = VERTICAL.baselines["card"].schema
+    known = {"card_id": "c1", "card_count_30d": 30, "card_amount_mean_30d": mean, "card_amount_std_30d": mean / 10}
+    values = {name: known.get(name) for name in card.names}
+    frame = spark.createDataFrame([tuple(values.values())], T.StructType([T.StructField(f.name, f.dataType) for f in card]))
+    return publish_baselines({"card": frame, "terminal": spark.createDataFrame([], VERTICAL.baselines["terminal"].schema)},
+                             VERTICAL, workspace.tables, "2020-03-02").version
+
+
+def alerts_for(broker, wanted, seconds=60):
+    """Alerts by event id, once `wanted` of them are there; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = {alert["event"]: alert for alert in map(orjson.loads, (r.value for r in read_all(broker, topic_names(VERTICAL).alerts)))}
+        if wanted <= found.keys():
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"waited {seconds} s for {wanted - found.keys()}")
+
+
+def test_a_new_baseline_reaches_a_running_query_and_a_stopped_one_resumes(spark, place):
+    broker, workspace, settings = place
+    start = partial(detection, spark, VERTICAL, workspace, broker, settings, load(VERTICAL.settings))
+    first = publish(spark, workspace, mean=50.0)
+    with start() as detecting:
+        assert {each.mode for each in detecting.running} == {REAL_TIME}
+        runs = {each.query.name: each.streaming.runId for each in detecting.running}
+        send(broker, 50.0, 500.0, prefix="a")
+        alert = alerts_for(broker, {"a1"})["a1"]
+        assert (alert["rule"], alert["versions"]["baseline"]) == ("amount_outlier", first)
+        assert "a0" not in alerts_for(broker, {"a1"})
+
+        second = publish(spark, workspace, mean=1000.0)
+        assert in_force(workspace.tables, BASELINE).version == second
+        time.sleep(2 * settings.checkpoint_interval + 5)
+        send(broker, 500.0, 9000.0, prefix="b")
+        found = alerts_for(broker, {"b1"})
+        assert found["b1"]["versions"]["baseline"] == second
+        assert "b0" not in found, "an amount that the new baseline knows as usual"
+        detecting.raise_failure()
+        assert {each.query.name: each.streaming.runId for each in detecting.running} == runs, "no query was restarted"
+
+    send(broker, 9500.0, prefix="c")  # nobody is there to judge it
+    with start():
+        assert alerts_for(broker, {"c0"})["c0"]["versions"]["baseline"] == second
+
+
+def test_the_versions_that_judged_each_offset_are_on_record(spark, place):
+    _, workspace, _ = place
+    judged = tables.read(spark, workspace.table("judged")).where("query = 'per_event'")
+    assert judged.where(F.col("end_offset") > F.col("start_offset")).select("baseline_version").distinct().count() == 2

@@ -1,0 +1,170 @@
+"""What every vertical promises the core, whoever wrote it. The verticals are found by themselves."""
+
+from datetime import date, timedelta
+
+import pytest
+from pydantic import ValidationError
+from pyspark.sql import functions as F
+
+from common import contract
+from common.alerts import ALERT_SCHEMA
+from common.contract import check_contract
+from common.ingestion.stored import LABELS_SCHEMA, events_schema
+from common.processing.learnt import MODEL_SCHEMA, Learnt, with_learnt
+from common.settings import SettingsError, load
+from common.vertical import find_vertical, verticals
+
+pytestmark = pytest.mark.files
+
+DAY = date(2020, 3, 2)
+SMALL = {"finance_fraud": {"cards": 300, "terminals": 100}}
+
+
+@pytest.fixture(scope="module", params=verticals())
+def vertical(request):
+    return find_vertical(request.param)
+
+
+@pytest.fixture(scope="module")
+def population(vertical):
+    return vertical.population(**SMALL.get(vertical.name, {}))
+
+
+@pytest.fixture(scope="module")
+def messages(vertical, population):
+    """Three days as a producer would send them, dirt and all."""
+    return [chunk.messages for chunk in vertical.generate(7, DAY, 3, population, True)]
+
+
+@pytest.fixture(scope="module")
+def records(spark, messages, tmp_path_factory):
+    """The messages as Kafka's records, in a file that a stream can read too."""
+    rows = [
+        (bytearray(key), bytearray(value), "events", 0, offset)
+        for offset, (key, value) in enumerate((key, value) for part in messages for key, value in zip(part.keys, part.values, strict=True))
+    ]
+    frame = spark.createDataFrame(rows, "key binary, value binary, topic string, partition int, offset long")
+    path = str(tmp_path_factory.mktemp("records") / "all")
+    frame.withColumn("timestamp", F.lit("2021-01-01").cast("timestamp")).repartition(4, "offset").write.parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def history(spark, vertical, population):
+    """Forty days of valid events and their labels before DAY."""
+    days = [vertical.generate_day(7, DAY - timedelta(days=back), population) for back in range(1, 41)]
+    events = spark.createDataFrame([row for day in days for row in day.events.to_pylist()], vertical.event_schema)
+    labels = spark.createDataFrame([row for day in days for row in day.labels.to_pylist()], LABELS_SCHEMA)
+    missing = {field.name: F.lit(None).cast(field.dataType) for field in events_schema(vertical) if field.name not in events.columns}
+    complete = events.withColumns(missing).withColumn("event_day", F.to_date(vertical.event_time)).persist()
+    yield complete, labels.persist()
+    complete.unpersist()
+
+
+@pytest.fixture(scope="module")
+def learnt(spark, vertical, history):
+    frames = {
+        name: rows.select(*vertical.baselines[name].schema.names, F.lit("v1").alias("baseline_version")).persist()
+        for name, rows in vertical.learn(*history, [DAY]).items()
+    }
+    return Learnt(frames, spark.createDataFrame([], MODEL_SCHEMA))
+
+
+def judged(vertical, learnt, events):
+    """Alerts of all queries over events."""
+    settings = load(vertical.settings)
+    return {query.name: query.build(with_learnt(events, learnt, vertical, query), settings) for query in vertical.queries}
+
+
+def test_its_contract_compiles_and_requires_what_the_core_needs(vertical):
+    check_contract(vertical.contract, vertical.event_schema)
+    required = {e["kwargs"]["column"] for e in vertical.contract if e["type"] == "expect_column_values_to_not_be_null"}
+    assert {vertical.event_id, vertical.entity, vertical.event_time} <= required
+
+
+def test_the_same_seed_gives_the_same_bytes(vertical, population, messages):
+    again = [chunk.messages for chunk in vertical.generate(7, DAY, 3, population, True)]
+    other = [chunk.messages for chunk in vertical.generate(8, DAY, 3, population, True)]
+    assert [part.values.tolist() for part in again] == [part.values.tolist() for part in messages]
+    assert [part.values.tolist() for part in other] != [part.values.tolist() for part in messages]
+
+
+def test_labels_name_events_and_travel_apart_from_them(vertical, population):
+    day = vertical.generate_day(7, DAY, population)
+    assert set(day.labels["event_id"].to_pylist()) <= set(day.events[vertical.event_id].to_pylist())
+    assert day.events.column_names == vertical.event_schema.names
+    assert set(day.labels["scenario"].to_pylist()) <= set(vertical.scenarios)
+
+
+def test_every_message_is_accepted_or_rejected_with_a_reason_as_the_generator_meant_it(spark, vertical, messages, records):
+    rejected = {row.kafka_offset: row.reason for row in contract.parse(spark.read.parquet(records), vertical).collect()}
+    flaws = [flaw for part in messages for flaw in part.flaw]
+    assert len(rejected) == len(flaws)
+    wrong = {(flaw, rejected[offset]) for offset, flaw in enumerate(flaws) if (rejected[offset] is None) != (flaw in ("", "duplicate"))}
+    assert not wrong
+
+
+def test_every_threshold_is_a_setting_that_the_environment_can_move(vertical, monkeypatch):
+    prefix = vertical.settings.model_config["env_prefix"]
+    for rule in vertical.rules:
+        assert isinstance(getattr(load(vertical.settings), rule.threshold), int | float)
+    first = vertical.rules[0].threshold
+    monkeypatch.setenv(f"{prefix}{first.upper()}", "0.25")
+    assert getattr(load(vertical.settings), first) == 0.25
+    monkeypatch.setenv(f"{prefix}{first.upper()}X", "1")
+    with pytest.raises(SettingsError, match=first.upper()):
+        load(vertical.settings)
+
+
+def test_settings_cannot_be_changed(vertical):
+    with pytest.raises(ValidationError):
+        setattr(load(vertical.settings), vertical.rules[0].threshold, 1.0)
+
+
+def test_every_rule_says_what_it_scores_and_is_named_once(vertical):
+    names = [rule.name for rule in vertical.rules]
+    assert len(set(names)) == len(names)
+    assert all(rule.score.__doc__ for rule in vertical.rules)
+
+
+def test_a_baseline_knows_nothing_of_its_own_day_or_later(spark, vertical, population, history):
+    events, labels = history
+    before = {name: rows.drop("as_of").collect() for name, rows in vertical.learn(events, labels, [DAY - timedelta(days=5)]).items()}
+    cut = events.where(F.col("event_day") < F.lit(DAY - timedelta(days=5)))
+    known = labels.where(F.col("known_time") <= F.lit(DAY - timedelta(days=5)).cast("timestamp"))
+    for name, rows in vertical.learn(cut, known, [DAY - timedelta(days=5)]).items():
+        assert _rounded(rows.drop("as_of").collect()) == _rounded(before[name])
+        assert before[name]
+
+
+def test_alerts_have_the_shared_shape_and_one_row_per_id(spark, vertical, records, learnt):
+    events = contract.accepted(spark.read.parquet(records), vertical)
+    for alerts in judged(vertical, learnt, events).values():
+        assert alerts.columns == ALERT_SCHEMA.names
+        rows = alerts.dropDuplicates().collect()
+        assert len({row.alert_id for row in rows}) == len(rows)
+        assert all(row.score >= row.threshold and row.entity_id and row.event and row.reasons for row in rows)
+
+
+def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, learnt, tmp_path):
+    """Over the same records; a stream's last update of an alert is what batch computes."""
+    batch = judged(vertical, learnt, contract.accepted(spark.read.parquet(records), vertical))
+    stream = contract.accepted(spark.readStream.schema(spark.read.parquet(records).schema).parquet(records), vertical)
+    found = 0
+    for query in vertical.queries:
+        expected = {row.alert_id: row.score for row in batch[query.name].collect()}
+        updates: dict = {}
+        alerts = query.build(with_learnt(stream, learnt, vertical, query), load(vertical.settings))
+        running = (
+            alerts.writeStream.outputMode("update").option("checkpointLocation", str(tmp_path / query.name))
+            .foreachBatch(lambda rows, number, kept=updates: kept.update({row.alert_id: row.score for row in rows.collect()}))
+            .trigger(availableNow=True).start()
+        )
+        running.awaitTermination()
+        assert updates == pytest.approx(expected), query.name
+        found += len(expected)
+    assert found > 0
+
+
+def _rounded(rows):
+    return sorted(tuple(round(value, 6) if isinstance(value, float) else value for value in row) for row in rows)
