@@ -7,7 +7,7 @@ field knows stops the start, because a misspelt threshold that is silently ignor
 import difflib
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 
-def load(settings: type[AnySettings], **given: object) -> AnySettings:
+def load(settings: type[AnySettings], **given: Any) -> AnySettings:
     """Read `settings` from the environment; `given` (command-line options that are not None) wins.
 
     Raises SettingsError naming every variable that is unknown or has an unreadable value.

@@ -60,13 +60,15 @@ def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]
     options = {"subscribe": topic_names(bench.vertical).events, "startingOffsets": "earliest", **bench.connection.spark_options()}
     records = spark.read.format("kafka").options(**options).load()
     learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
-    events = with_learnt(contract.accepted(records, bench.vertical).dropDuplicates([bench.vertical.event_id]), learnt, bench.vertical, query)
+    events = with_learnt(
+        contract.accepted(records, bench.vertical).dropDuplicates([bench.vertical.event_id]), learnt, bench.vertical, query
+    )
     return {row.alert_id for row in query.build(events, bench.rules).select("alert_id").collect()}
 
 
 def _arrivals(consumer: Consumer, expected: set[str], started: float) -> list[float]:
     """Seconds from `started` at which each expected alert came first, until all have or none comes any more."""
-    waiting, arrivals = set(expected), []
+    waiting, arrivals = set(expected), list[float]()
     last = time.monotonic()
     while waiting and time.monotonic() - started < LIMIT_SECONDS and (not arrivals or time.monotonic() - last < QUIET_SECONDS):
         for message in consumer.consume(10_000, timeout=0.05):
@@ -84,7 +86,9 @@ class _from_end:
 
     def __init__(self, bench: Bench, topic: str) -> None:
         options = bench.connection.client_options()
-        self.consumer = Consumer({**options, "group.id": f"bench-{time.time_ns()}", "enable.auto.commit": False, "fetch.wait.max.ms": 5})
+        self.consumer = Consumer(
+            {**options, "group.id": f"bench-{time.time_ns()}", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
+        )
         places = [TopicPartition(topic, partition) for partition in partition_ids(AdminClient(options), bench.connection, topic)]
         for place in places:
             place.offset = self.consumer.get_watermark_offsets(place, timeout=10)[1]

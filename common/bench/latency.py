@@ -24,7 +24,9 @@ from common.vertical import Query
 ALWAYS = 1e-9  # a threshold that every score reaches
 
 
-def measure_latency(spark: SparkSession, bench: Bench, query: Query, messages: list[Messages], rate: float, warm_up: float, seconds: float) -> tuple[Percentiles, Percentiles]:
+def measure_latency(
+    spark: SparkSession, bench: Bench, query: Query, messages: list[Messages], rate: float, warm_up: float, seconds: float
+) -> tuple[Percentiles, Percentiles]:
     """Percentiles during the warm-up and after it."""
     topics, sent, latencies = topic_names(bench.vertical), {}, []  # type: ignore[var-annotated]
     every = bench.rules.model_copy(update={query.rules[0].threshold: ALWAYS})
@@ -47,7 +49,10 @@ def measure_latency(spark: SparkSession, bench: Bench, query: Query, messages: l
             subscriber.join()
             running.streaming.stop()
     border = began + warm_up
-    return (percentiles([latency for at, latency in latencies if at < border]), percentiles([latency for at, latency in latencies if at >= border]))
+    return (
+        percentiles([latency for at, latency in latencies if at < border]),
+        percentiles([latency for at, latency in latencies if at >= border]),
+    )
 
 
 def _send(bench: Bench, producer: Producer, topic: str, sent: dict[str, float], chunk: Messages, first: int, last: int) -> None:
@@ -57,7 +62,9 @@ def _send(bench: Bench, producer: Producer, topic: str, sent: dict[str, float], 
         producer.send(topic, chunk.keys[row], value)
 
 
-def _subscribe(consumer: Consumer, rule: Rule, sent: dict[str, float], latencies: list[tuple[float, float]], stop: threading.Event) -> None:
+def _subscribe(
+    consumer: Consumer, rule: Rule, sent: dict[str, float], latencies: list[tuple[float, float]], stop: threading.Event
+) -> None:
     while not stop.is_set():
         for message in consumer.consume(1000, timeout=0.005):
             now = time.time()

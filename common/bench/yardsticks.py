@@ -20,8 +20,10 @@ def bare_spark(spark: SparkSession, bench: Bench, events: int) -> float:
     records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
     started = time.monotonic()
     query = (
-        records.writeStream.format("noop").option("checkpointLocation", bench.workspace.checkpoint(f"noop-{time.time_ns()}"))
-        .trigger(availableNow=True).start()
+        records.writeStream.format("noop")
+        .option("checkpointLocation", bench.workspace.checkpoint(f"noop-{time.time_ns()}"))
+        .trigger(availableNow=True)
+        .start()
     )
     query.awaitTermination()
     return events / (time.monotonic() - started)
@@ -30,7 +32,9 @@ def bare_spark(spark: SparkSession, bench: Bench, events: int) -> float:
 def python_loop(bench: Bench, events: int) -> float:
     """Events per second of confluent-kafka and orjson, keeping each entity's last 20 minutes in memory; nothing is durable."""
     topic, options = topic_names(bench.vertical).events, bench.connection.client_options()
-    consumer = Consumer({**options, "group.id": f"loop-{time.time_ns()}", "enable.auto.commit": False, "queued.min.messages": 200_000})
+    consumer = Consumer(
+        {**options, "group.id": f"loop-{time.time_ns()}", "enable.auto.commit": False, "queued.min.messages": 200_000}
+    )
     consumer.assign([TopicPartition(topic, number, 0) for number in partition_ids(AdminClient(options), bench.connection, topic)])
     entity, event_time = bench.vertical.entity, bench.vertical.event_time
     recent: dict[str, deque[float]] = defaultdict(deque)
@@ -48,7 +52,11 @@ def python_loop(bench: Bench, events: int) -> float:
                 while window and window[0] < now - 1200:
                     window.popleft()
                 if len(window) >= 6:
-                    producer.send(f"{bench.vertical.name}.dead-letter", None, orjson.dumps({"entity_id": event[entity], "score": len(window)}))
+                    producer.send(
+                        f"{bench.vertical.name}.dead-letter",
+                        None,
+                        orjson.dumps({"entity_id": event[entity], "score": len(window)}),
+                    )
     elapsed = time.monotonic() - started
     consumer.close()
     return events / elapsed

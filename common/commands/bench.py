@@ -14,7 +14,19 @@ from common.bench.catchup import CaughtUp, catch_up
 from common.bench.latency import measure_latency
 from common.bench.setting import Bench, hardware
 from common.bench.yardsticks import bare_spark, python_loop
-from common.commands.context import Data, Seed, VerticalName, console, named, own_broker, population_of, read_settings, rule_settings, session, workspace_of
+from common.commands.context import (
+    Data,
+    Seed,
+    VerticalName,
+    console,
+    named,
+    own_broker,
+    population_of,
+    read_settings,
+    rule_settings,
+    session,
+    workspace_of,
+)
 from common.commands.run import FIRST_DAY
 from common.ingestion.generated import send_generated
 from common.ingestion.paced import at_speed
@@ -45,7 +57,9 @@ def bench(
 ) -> None:
     """Measure a vertical's real-time paths: event-to-alert latency, and catch-up beside a bare Spark job and a Python loop."""
     subject, settings = named(vertical), read_settings(data)
-    settings = settings.model_copy(update={"data": settings.data / f"bench-{time.strftime('%Y%m%d-%H%M%S')}", "bootstrap_servers": None})
+    settings = settings.model_copy(
+        update={"data": settings.data / f"bench-{time.strftime('%Y%m%d-%H%M%S')}", "bootstrap_servers": None}
+    )
     workspace = workspace_of(subject, settings)
     with own_broker(settings) as connection, session([subject], settings, streaming=True) as spark:
         setting = Bench(subject, workspace, connection, settings, rule_settings(subject))
@@ -103,19 +117,44 @@ def _checked(name: str, caught: CaughtUp) -> float:
 def ratios(measured: dict[str, Any]) -> dict[str, float]:
     return {
         f"{ours} / {yardstick}": round(measured[ours] / measured[yardstick], 2)
-        for ours in measured if ours in ("per event", "windowed") for yardstick in ("bare Spark", "python loop")
+        for ours in measured
+        if ours in ("per event", "windowed")
+        for yardstick in ("bare Spark", "python loop")
     }
 
 
 def show(results: dict[str, Any]) -> None:
-    latency = plain_table(f"Send to alert, milliseconds, at {results['rate']:,.0f} events/s, an alert for every event", "path", "alerts", "p50", "p95", "p99")
+    latency = plain_table(
+        f"Send to alert, milliseconds, at {results['rate']:,.0f} events/s, an alert for every event",
+        "path",
+        "alerts",
+        "p50",
+        "p95",
+        "p99",
+    )
     for name, measured in results["latency_ms"].items():
         after = measured["after"]
-        latency.add_row(name, f"{after['count']:,}", *(f"{after[key]:.1f}" if after[key] is not None else "-" for key in ("p50", "p95", "p99")))
+        latency.add_row(
+            name,
+            f"{after['count']:,}",
+            *(f"{after[key]:.1f}" if after[key] is not None else "-" for key in ("p50", "p95", "p99")),
+        )
     console.print(latency)
-    table = plain_table(f"Catch-up over {results['catch_up']['events']:,} events, start and warm-up included", "path", "events/s", *("of " + name for name in ("bare Spark", "python loop")))
+    table = plain_table(
+        f"Catch-up over {results['catch_up']['events']:,} events, start and warm-up included",
+        "path",
+        "events/s",
+        *("of " + name for name in ("bare Spark", "python loop")),
+    )
     for name in ("bare Spark", "python loop", *results["latency_ms"]):
-        table.add_row(name, f"{results['catch_up'][name]:,.0f}", *(f"{results['ratios'].get(f'{name} / {of}', 1.0):.2f}" if f"{name} / {of}" in results["ratios"] else "" for of in ("bare Spark", "python loop")))
+        table.add_row(
+            name,
+            f"{results['catch_up'][name]:,.0f}",
+            *(
+                f"{results['ratios'].get(f'{name} / {of}', 1.0):.2f}" if f"{name} / {of}" in results["ratios"] else ""
+                for of in ("bare Spark", "python loop")
+            ),
+        )
     console.print(table)
     machine = results["machine"]
     console.print(f"{machine['cores']} cores, {machine['memory_gib']} GiB, load {machine['load_average']}, {machine['versions']}")
@@ -130,7 +169,9 @@ def _backlog(bench: Bench, seed: int, events: int) -> int:
     """Events as fast as they go into the topic; returns how many the topic holds then."""
     from common.ingestion.topics import end_offsets, topic_names
 
-    chunks = bench.vertical.generate(seed, FIRST_DAY + timedelta(days=HISTORY_DAYS + 100), 100_000, population_of(bench.vertical), False)
+    chunks = bench.vertical.generate(
+        seed, FIRST_DAY + timedelta(days=HISTORY_DAYS + 100), 100_000, population_of(bench.vertical), False
+    )
     taken = 0
 
     def enough():  # type: ignore[no-untyped-def]

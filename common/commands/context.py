@@ -1,6 +1,7 @@
 """What commands share: settings from options, a broker, a Spark session, progress, and which errors are a user's."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,7 +25,15 @@ from common.vertical import UnknownVertical, Vertical, find_vertical
 from common.workspace import Workspace
 
 USER_ERRORS = (
-    SettingsError, UnknownVertical, BrokerError, EmbeddedKafkaError, JarsError, JavaError, NoHistory, QueryEnded, ReplayError,
+    SettingsError,
+    UnknownVertical,
+    BrokerError,
+    EmbeddedKafkaError,
+    JarsError,
+    JavaError,
+    NoHistory,
+    QueryEnded,
+    ReplayError,
     OSError,
 )
 
@@ -33,9 +42,15 @@ errors = Console(stderr=True, highlight=False)
 
 VerticalName = Annotated[str, typer.Argument(metavar="VERTICAL", help="for instance finance_fraud")]
 Data = Annotated[Path | None, typer.Option(help="data folder [default: hybrid-data, or HYBRID_DATA]", show_default=False)]
-Servers = Annotated[str | None, typer.Option("--bootstrap-servers", help="an existing Kafka, host:port[,host:port]; "
-                                             "login and TLS by HYBRID_KAFKA_* [default: the data folder's embedded broker]",
-                                             show_default=False)]
+Servers = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-servers",
+        help="an existing Kafka, host:port[,host:port]; "
+        "login and TLS by HYBRID_KAFKA_* [default: the data folder's embedded broker]",
+        show_default=False,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="of the simulation: the same seed gives the same bytes")]
 
 
@@ -57,7 +72,9 @@ def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
         probe.touch()
         probe.unlink()
     except OSError as problem:
-        raise SettingsError(f"data folder {workspace.folder} cannot be written: {problem.strerror}; give --data or set HYBRID_DATA") from None
+        raise SettingsError(
+            f"data folder {workspace.folder} cannot be written: {problem.strerror}; give --data or set HYBRID_DATA"
+        ) from None
     return workspace
 
 
@@ -108,9 +125,7 @@ def existing_broker(settings: Settings) -> Connection:
 def session(verticals: list[Vertical], settings: Settings, streaming: bool = False) -> Iterator[SparkSession]:
     """A Spark session with the slots that the verticals' queries hold, stopped at the end."""
     slots = task_slots(verticals if streaming else [], settings)
-    show_progress = _Jars()
-    for kind in ("spark",):
-        ensure_jars(kind, progress=show_progress)  # type: ignore[arg-type]
+    ensure_jars("spark", progress=_Jars())
     with console.status("starting Spark"):
         spark = start_session("hybrid", slots, settings.data / "spark", settings)
     try:
@@ -133,8 +148,6 @@ class _Jars:
 
 def until_stopped(seconds: float | None, stop: threading.Event | None = None) -> Iterator[float]:
     """Yields about once a second until Ctrl-C, `stop`, or `seconds` have passed; gives the seconds so far."""
-    import time
-
     stop, start = stop or threading.Event(), time.monotonic()
     while seconds is None or time.monotonic() - start < seconds:
         yield time.monotonic() - start

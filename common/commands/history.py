@@ -5,15 +5,29 @@ from typing import Annotated
 
 import typer
 
-from common.commands.context import Data, Seed, VerticalName, console, named, population_of, read_settings, rule_settings, session, workspace_of
+from common.commands.context import (
+    Data,
+    Seed,
+    VerticalName,
+    console,
+    named,
+    population_of,
+    read_settings,
+    rule_settings,
+    session,
+    workspace_of,
+)
 from common.commands.stages import FIRST_DAY
+from common.models.protocol import Protocol, evaluate_protocol, report
 from common.monitoring.evaluation import evaluate as evaluated
 from common.monitoring.summary import differences_table, evaluation_tables, model_table, reconcile_table, suite_line, trend_tables
 from common.processing.backfill import backfill as fill
-from common.processing.batch import study, train_model
+from common.processing.batch import history, study, train_model
 from common.processing.reconcile import reconcile as reconciled
 
-Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="as of the start of this day [default: after the newest event]")]
+Day = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="as of the start of this day [default: after the newest event]")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -73,11 +87,29 @@ def reconcile(vertical: VerticalName, data: Data = None) -> None:
         raise typer.Exit(1)
 
 
-def evaluate(vertical: VerticalName, data: Data = None) -> None:
+def evaluate(
+    vertical: VerticalName,
+    test_from: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="instead: train and test the model around this day, as time would "
+            "have allowed it: a week of training, the labels' delay, a week of test",
+        ),
+    ] = None,
+    data: Data = None,
+) -> None:
     """Stored alerts against the labels: precision by rule, recall and time to detect by scenario."""
     subject, settings = named(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     with session([subject], settings) as spark:
+        if test_from:
+            with console.status("training and testing on exact windows, and as served"):
+                events, labels, _ = history(spark, workspace)
+                protocol = Protocol(test_from.date(), delay_days=subject.label_delay.days)
+                measured = evaluate_protocol(subject, events, labels, protocol)
+            console.print(report(measured), soft_wrap=True)
+            return
         with console.status("comparing alerts with labels"):
             result = evaluated(spark, subject, workspace)
         for table in evaluation_tables(result):

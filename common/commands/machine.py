@@ -4,7 +4,17 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from common.commands.context import Data, Servers, VerticalName, console, existing_broker, named, own_broker, read_settings, until_stopped
+from common.commands.context import (
+    Data,
+    Servers,
+    VerticalName,
+    console,
+    existing_broker,
+    named,
+    own_broker,
+    read_settings,
+    until_stopped,
+)
 from common.doctor import diagnose
 from common.embedded.jars import KINDS, ensure_jars
 from common.ingestion.connection import Connection
@@ -35,7 +45,9 @@ def setup() -> None:
     with Progress(console=console, transient=True) as progress:
         for kind in KINDS:
             task = progress.add_task(f"jars: {kind}", total=None)
-            ensure_jars(kind, progress=lambda name, there, wanted, task=task: progress.update(task, completed=there, total=wanted))  # type: ignore[misc]
+            ensure_jars(
+                kind, progress=lambda name, there, wanted, task=task: progress.update(task, completed=there, total=wanted)
+            )  # type: ignore[misc]
     console.print("everything is there")
 
 
@@ -51,7 +63,9 @@ def broker(data: Data = None) -> None:
 def topics(vertical: VerticalName, data: Data = None, servers: Servers = None) -> None:
     """Create the topics that a vertical needs."""
     settings = read_settings(data, servers)
-    for name, partitions in ensure_topics(existing_broker(settings), named(vertical), settings.partitions, settings.replication).items():
+    for name, partitions in ensure_topics(
+        existing_broker(settings), named(vertical), settings.partitions, settings.replication
+    ).items():
         console.print(f"{name}: {partitions} partitions")
 
 

@@ -4,18 +4,28 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pyspark.sql import SparkSession
 
 from common.commands.context import (
-    Data, Seed, Servers, VerticalName, console, duration, errors, named, own_broker, population_of, read_settings, rule_settings, session,
+    Data,
+    Seed,
+    Servers,
+    VerticalName,
+    console,
+    duration,
+    errors,
+    named,
+    own_broker,
+    population_of,
+    read_settings,
+    rule_settings,
+    session,
     workspace_of,
 )  # fmt: skip
 from common.embedded.supervise import Supervised, supervised
@@ -29,7 +39,7 @@ from common.monitoring.summary import evaluation_tables, latency_table, model_ta
 from common.monitoring.watch import AlertWatch
 from common.processing.archiving import Archiving, archiving
 from common.processing.backfill import backfill
-from common.processing.batch import Studied, history, learn, newest_day, study, train_model
+from common.processing.batch import history, learn, newest_day, study, train_model
 from common.processing.detection import Detection, detection
 from common.processing.reconcile import reconcile
 from common.settings import Settings
@@ -37,8 +47,8 @@ from common.vertical import Vertical
 from common.workspace import Workspace
 
 FIRST_DAY = date(2020, 1, 1)
-WARM_UP = 20.0          # seconds after the first event in which JIT compilers and first batches are not what a user waits for
-SETTLE = 3.0            # seconds after the last event in which its alerts come
+WARM_UP = 20.0  # seconds after the first event in which JIT compilers and first batches are not what a user waits for
+SETTLE = 3.0  # seconds after the last event in which its alerts come
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,7 +59,9 @@ def run(
     vertical: VerticalName,
     for_: Annotated[str, typer.Option("--for", help="how long to stream, warm-up included")] = "60s",
     rate: Annotated[float, typer.Option(min=1, help="events per second")] = 500,
-    history_days: Annotated[int, typer.Option(min=30, help="simulated days that batch learns from before the stream starts")] = 45,
+    history_days: Annotated[
+        int, typer.Option(min=30, help="simulated days that batch learns from before the stream starts")
+    ] = 45,
     seed: Seed = 1,
     data: Data = None,
     servers: Servers = None,
@@ -107,8 +119,7 @@ def stream(spark: SparkSession, live: Live, connection: Connection) -> State:
     topics = topic_names(live.vertical)
     with ExitStack() as stack:
         archived = stack.enter_context(archiving(spark, live.vertical, live.workspace, connection, live.settings))
-        detecting = stack.enter_context(
-            detection(spark, live.vertical, live.workspace, connection, live.settings, live.rules))
+        detecting = stack.enter_context(detection(spark, live.vertical, live.workspace, connection, live.settings, live.rules))
         watch = stack.enter_context(AlertWatch(connection, topics.alerts))
         state = State(live.vertical, detecting.modes(), live.seconds, watch)
         source = stack.enter_context(generator(live, connection))
@@ -160,8 +171,21 @@ def drain(
 def generator(live: Live, connection: Connection):  # type: ignore[no-untyped-def]
     """The synthetic source, as a process of its own, so that making events does not delay judging them."""
     command = [
-        sys.executable, "-m", "common.cli", "generate", live.vertical.name, "--rate", str(live.rate), "--for", f"{live.seconds}s",
-        "--start", live.live_from.isoformat(), "--seed", str(live.seed), "--data", str(live.settings.data),
+        sys.executable,
+        "-m",
+        "common.cli",
+        "generate",
+        live.vertical.name,
+        "--rate",
+        str(live.rate),
+        "--for",
+        f"{live.seconds}s",
+        "--start",
+        live.live_from.isoformat(),
+        "--seed",
+        str(live.seed),
+        "--data",
+        str(live.settings.data),
     ]
     # The address goes by option and the login by the environment, where process lists do not show it.
     command += ["--bootstrap-servers", connection.bootstrap_servers]
@@ -214,8 +238,11 @@ def summarise(spark: SparkSession, live: Live, state: State) -> None:
         for table in evaluation_tables(evaluate(spark, vertical, workspace)):
             console.print(table)
     warm = state.started + min(WARM_UP, live.seconds / 3)
-    console.print(latency_table({
-        f"warm-up, first {warm - state.started:.0f} s": state.watch.latency(0, warm), "after it": state.watch.latency(warm)}))
+    console.print(
+        latency_table(
+            {f"warm-up, first {warm - state.started:.0f} s": state.watch.latency(0, warm), "after it": state.watch.latency(warm)}
+        )
+    )
     with console.status("the batch job: contract suite, trends"):
         studied = study(spark, vertical, workspace)
         console.print(suite_line(studied))
@@ -224,7 +251,9 @@ def summarise(spark: SparkSession, live: Live, state: State) -> None:
     with console.status("judging history again, to compare with the stream"):
         result = reconcile(spark, vertical, workspace, live.rules)
     console.print(reconcile_table(result, vertical))
-    console.print(f"Delta tables: {workspace.tables}\nplots: {', '.join(str(plot) for plot in studied.plots)}\ndata docs: {workspace.docs}")
+    console.print(
+        f"Delta tables: {workspace.tables}\nplots: {', '.join(str(plot) for plot in studied.plots)}\ndata docs: {workspace.docs}"
+    )
     if state.failures:
         errors.print(f"a batch run failed: {state.failures[0]}", style="red")
         raise typer.Exit(1)

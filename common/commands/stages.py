@@ -11,19 +11,31 @@ from typing import Annotated, Any
 import typer
 
 from common.commands.context import (
-    Data, Seed, Servers, VerticalName, console, duration, existing_broker, named, population_of, read_settings, rule_settings, session,
-    until_stopped, workspace_of,
+    Data,
+    Seed,
+    Servers,
+    VerticalName,
+    console,
+    duration,
+    existing_broker,
+    named,
+    population_of,
+    read_settings,
+    rule_settings,
+    session,
+    until_stopped,
+    workspace_of,
 )  # fmt: skip
-from common.processing.archiving import archiving
 from common.ingestion.generated import Sent, send_generated
 from common.ingestion.lag import Lag
 from common.ingestion.mapping import parse_mapping
-from common.ingestion.paced import at_rate, at_speed
+from common.ingestion.paced import at_rate
 from common.ingestion.producers import Producer
 from common.ingestion.replay import Counts, plan_replay
 from common.ingestion.replay import replay as send_file
 from common.ingestion.topics import ensure_topics, topic_names
 from common.monitoring.watch import AlertWatch
+from common.processing.archiving import archiving
 from common.processing.detection import detection
 from common.settings import SettingsError
 
@@ -54,14 +66,19 @@ def generate(
     chunks = subject.generate(seed, start.date(), days, population_of(subject), dirt)
     say = _Said(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated}")
     with Producer(connection, linger=0.0 if rate <= 20_000 else 0.005) as producer:
-        sent = send_generated(subject, chunks, producer, partial(at_rate, per_second=rate), until=duration(for_) or math.inf, progress=say)
+        sent = send_generated(
+            subject, chunks, producer, partial(at_rate, per_second=rate), until=duration(for_) or math.inf, progress=say
+        )
     console.print(f"sent {sent.events:,} events and {sent.labels:,} labels")
 
 
 def replay(
     vertical: VerticalName,
     file: Annotated[Path, typer.Option(help="CSV, JSON lines or Parquet")],
-    map_: Annotated[list[str] | None, typer.Option("--map", help="event_field=column, once per field; a field without it takes the column of its name")] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="event_field=column, once per field; a field without it takes the column of its name"),
+    ] = None,
     speed: Annotated[str, typer.Option(help="times the events' own time, or max")] = "max",
     label: Annotated[str | None, typer.Option(help="column that says whether a row is anomalous")] = None,
     scenario: Annotated[str | None, typer.Option(help="column that says what kind of anomaly")] = None,
@@ -76,7 +93,9 @@ def replay(
     connection = existing_broker(settings)
     ensure_topics(connection, subject, settings.partitions, settings.replication)
     with Producer(connection) as producer:
-        counts = send_file(plan, producer, speed=pace, progress=_Said(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent"))
+        counts = send_file(
+            plan, producer, speed=pace, progress=_Said(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent")
+        )
     console.print(told(counts))
 
 
@@ -127,7 +146,11 @@ def detect(
             detecting.follow_model()
             if seconds % SAY_EVERY < 1:
                 latency = watch.latency(since=time.time() - SAY_EVERY)
-                speed = f"; p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms" if latency.p50 is not None and latency.p99 is not None else ""
+                speed = (
+                    f"; p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms"
+                    if latency.p50 is not None and latency.p99 is not None
+                    else ""
+                )
                 console.print(f"{watch.seen.alerts.total():,} alerts{speed}")
 
 
@@ -145,7 +168,11 @@ def speed_of(text: str) -> float:
 
 
 def told(counts: Counts) -> str:
-    odd = f", of them {counts.unreadable:,} unreadable and {counts.untimed:,} without a readable time" if counts.unreadable + counts.untimed else ""
+    odd = (
+        f", of them {counts.unreadable:,} unreadable and {counts.untimed:,} without a readable time"
+        if counts.unreadable + counts.untimed
+        else ""
+    )
     return f"{counts.rows:,} rows read{odd}; {counts.events:,} events and {counts.labels:,} labels sent"
 
 

@@ -57,32 +57,45 @@ def evaluate(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> E
     events, labels, alerts = history(spark, workspace)
     came = events.where("kafka_partition >= 0").select(F.col(vertical.event_id).alias("event_id"))
     named = named_events(alerts)
-    judged = named.join(labels.join(came, "event_id", "left_semi").withColumnRenamed("event_time", "labelled_time"), "event_id", "left")
+    judged = named.join(
+        labels.join(came, "event_id", "left_semi").withColumnRenamed("event_time", "labelled_time"), "event_id", "left"
+    )
     rules = {row.rule: ByRule(row.rule, row.alerts, row.right) for row in _by_rule(judged).collect()}
-    total = judged.agg(F.countDistinct("alert_id"), F.countDistinct(F.when(F.col("scenario").isNotNull(), F.col("alert_id")))).first()
+    total = judged.agg(
+        F.countDistinct("alert_id"), F.countDistinct(F.when(F.col("scenario").isNotNull(), F.col("alert_id")))
+    ).first()
     assert total is not None
     scenarios = _by_scenario(labels.join(came, "event_id", "left_semi"), named)
     return Evaluation(
         [rules.get(rule.name, ByRule(rule.name, 0, 0)) for rule in vertical.rules],
         [scenarios.get(name, ByScenario(name, 0, 0, "", None)) for name in vertical.scenarios],
-        ByRule("all rules", total[0], total[1]))
+        ByRule("all rules", total[0], total[1]),
+    )
 
 
 def named_events(alerts: DataFrame) -> DataFrame:
     """One row per alert and event behind it: alert_id, rule, event_id, alert_time (of its first appearance)."""
-    return alerts.select("alert_id", "rule", F.explode(event_ids("event")).alias("event_id"), F.col("first_event_time").alias("alert_time"))
+    return alerts.select(
+        "alert_id", "rule", F.explode(event_ids("event")).alias("event_id"), F.col("first_event_time").alias("alert_time")
+    )
 
 
 def _by_rule(judged: DataFrame) -> DataFrame:
     return judged.groupBy("rule").agg(
         F.countDistinct("alert_id").alias("alerts"),
-        F.countDistinct(F.when(F.col("scenario").isNotNull(), F.col("alert_id"))).alias("right"))
+        F.countDistinct(F.when(F.col("scenario").isNotNull(), F.col("alert_id"))).alias("right"),
+    )
 
 
 def _by_scenario(labels: DataFrame, named: DataFrame) -> dict[str, ByScenario]:
     first = named.groupBy("event_id").agg(F.min_by("rule", "alert_time").alias("rule"), F.min("alert_time").alias("alert_time"))
     found = labels.join(first, "event_id", "left").withColumn(
-        "seconds", F.greatest(F.lit(0.0), F.unix_millis("alert_time") - F.unix_millis("event_time")) / 1000)
+        "seconds", F.greatest(F.lit(0.0), F.unix_millis("alert_time") - F.unix_millis("event_time")) / 1000
+    )
     rows = found.groupBy("scenario").agg(
-        F.count("*").alias("events"), F.count("rule").alias("found"), F.mode("rule").alias("by"), F.median("seconds").alias("seconds"))
+        F.count("*").alias("events"),
+        F.count("rule").alias("found"),
+        F.mode("rule").alias("by"),
+        F.median("seconds").alias("seconds"),
+    )
     return {row.scenario: ByScenario(row.scenario, row.events, row.found, row.by or "", row.seconds) for row in rows.collect()}

@@ -93,7 +93,9 @@ def line(state: State) -> str:
 
 
 def draw(state: State) -> Group:
-    return Group(_figures(state), _rules(state), _newest(state), Panel("\n".join(state.notes) or " ", title="batch and life cycle"))
+    return Group(
+        _figures(state), _rules(state), _newest(state), Panel("\n".join(state.notes) or " ", title="batch and life cycle")
+    )
 
 
 def _figures(state: State) -> Panel:
@@ -101,8 +103,14 @@ def _figures(state: State) -> Panel:
     speed = "-" if latency.p50 is None else f"p50 {latency.p50:.1f}  p95 {latency.p95:.1f}  p99 {latency.p99:.1f} ms"
     grid = Table.grid(padding=(0, 3))
     grid.add_row("events", f"{state.total:,}", "per second", f"{state.rate:,.0f}", "archive lag", f"{state.lag:,}")
-    grid.add_row("archived", f"{state.tables.get('events', 0):,}", "quarantined", f"{state.tables.get('quarantine', 0):,}",
-                 "event to alert, last 10 s", speed)
+    grid.add_row(
+        "archived",
+        f"{state.tables.get('events', 0):,}",
+        "quarantined",
+        f"{state.tables.get('quarantine', 0):,}",
+        "event to alert, last 10 s",
+        speed,
+    )
     left = max(0.0, state.seconds - (time.time() - state.started))
     return Panel(grid, title=f"{state.vertical.name}: {state.vertical.title} - {left:.0f} s left")
 
@@ -118,5 +126,7 @@ def _newest(state: State) -> Panel:
     table = Table.grid(padding=(0, 2))
     for alert in reversed(list(state.watch.seen.newest)):
         style = SEVERITY_STYLES.get(alert["severity"], "")
-        table.add_row(alert["event_time"][:19], f"[{style}]{alert['severity']}[/]", alert["rule"], alert["entity_id"], alert["reasons"])
+        table.add_row(
+            alert["event_time"][:19], f"[{style}]{alert['severity']}[/]", alert["rule"], alert["entity_id"], alert["reasons"]
+        )
     return Panel(table, title="newest alerts")

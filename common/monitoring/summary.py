@@ -43,16 +43,31 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
     for row in (*evaluation.rules, evaluation.overall):
         rules.add_row(row.rule, f"{row.alerts:,}", f"{row.right:,}", share(row.precision))
     yield rules
-    scenarios = plain_table("What was found of each injected scenario", "scenario", "events", "found", "recall", "time to detect", "first found by")
+    scenarios = plain_table(
+        "What was found of each injected scenario", "scenario", "events", "found", "recall", "time to detect", "first found by"
+    )
     for case in evaluation.scenarios:
-        scenarios.add_row(case.scenario, f"{case.events:,}", f"{case.found:,}", share(case.recall), time_span(case.median_seconds), case.by or "-")
+        scenarios.add_row(
+            case.scenario,
+            f"{case.events:,}",
+            f"{case.found:,}",
+            share(case.recall),
+            time_span(case.median_seconds),
+            case.by or "-",
+        )
     yield scenarios
 
 
 def latency_table(measured: dict[str, Percentiles]) -> Table:
-    table = plain_table("Event to alert, milliseconds (Kafka timestamp of the event to a subscriber's receipt)", "", "alerts", "p50", "p95", "p99")
+    table = plain_table(
+        "Event to alert, milliseconds (Kafka timestamp of the event to a subscriber's receipt)", "", "alerts", "p50", "p95", "p99"
+    )
     for name, latency in measured.items():
-        table.add_row(name, f"{latency.count:,}", *("-" if value is None else f"{value:.1f}" for value in (latency.p50, latency.p95, latency.p99)))
+        table.add_row(
+            name,
+            f"{latency.count:,}",
+            *("-" if value is None else f"{value:.1f}" for value in (latency.p50, latency.p95, latency.p99)),
+        )
     return table
 
 
@@ -64,10 +79,26 @@ def reconcile_table(result: Reconciled, vertical: Vertical) -> Table:
 
 
 def differences_table(result: Reconciled) -> Table:
-    table = plain_table("Where they differ (all rows are in table `reconciled`)", "status", "rule", "entity", "event time", "stream", "batch", "late by")
+    table = plain_table(
+        "Where they differ (all rows are in table `reconciled`)",
+        "status",
+        "rule",
+        "entity",
+        "event time",
+        "stream",
+        "batch",
+        "late by",
+    )
     for row in result.differences.limit(ROWS).collect():
-        table.add_row(row.status, row.rule, row.entity_id, f"{row.event_time:%Y-%m-%d %H:%M:%S}",
-                      _cell(row.stream_score), _cell(row.batch_score), time_span(row.late_seconds))
+        table.add_row(
+            row.status,
+            row.rule,
+            row.entity_id,
+            f"{row.event_time:%Y-%m-%d %H:%M:%S}",
+            _cell(row.stream_score),
+            _cell(row.batch_score),
+            time_span(row.late_seconds),
+        )
     return table
 
 

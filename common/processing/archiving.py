@@ -59,7 +59,9 @@ def archiving(
     started: dict[str, StreamingQuery] = {}
     try:
         for name, topic, start in (
-            ("events", topics.events, archive_events), ("labels", topics.labels, archive_labels), ("alerts", topics.alerts, archive_alerts),
+            ("events", topics.events, archive_events),
+            ("labels", topics.labels, archive_labels),
+            ("alerts", topics.alerts, archive_alerts),
         ):
             records = read_topic(spark, connection, topic, MAX_OFFSETS)
             started[name] = start(records, vertical, workspace, connection, settings)

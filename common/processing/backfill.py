@@ -17,10 +17,14 @@ from common.vertical import Vertical
 from common.workspace import Workspace
 
 # A day's labels travel beside its events as one more column, so that the generator runs once.
-LABEL = T.StructField("label", T.StructType([T.StructField("scenario", T.StringType()), T.StructField("known_time", T.TimestampType())]))
+LABEL = T.StructField(
+    "label", T.StructType([T.StructField("scenario", T.StringType()), T.StructField("known_time", T.TimestampType())])
+)
 
 
-def backfill(spark: SparkSession, vertical: Vertical, workspace: Workspace, seed: int, start: date, days: int, population: BaseModel) -> int:
+def backfill(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, seed: int, start: date, days: int, population: BaseModel
+) -> int:
     """Write `days` days from `start` to `events` and `labels`; returns the number of events.
 
     Idempotent: the same seed, start and days a second time add nothing. ingest_time is the simulated time of arrival;
@@ -31,8 +35,12 @@ def backfill(spark: SparkSession, vertical: Vertical, workspace: Workspace, seed
         batch = start.toordinal() * 10_000 + days
         name = f"backfill-{seed}"
         labels = made.where("label is not null").select(
-            F.col(vertical.event_id).alias("event_id"), F.col(vertical.entity).alias("entity_id"), "label.scenario",
-            F.col(vertical.event_time).alias("event_time"), "label.known_time")
+            F.col(vertical.event_id).alias("event_id"),
+            F.col(vertical.entity).alias("entity_id"),
+            "label.scenario",
+            F.col(vertical.event_time).alias("event_time"),
+            "label.known_time",
+        )
         ensure_tables(vertical, workspace)
         for table, rows, schema in (("events", made.drop("label"), events_schema(vertical)), ("labels", labels, LABELS_SCHEMA)):
             tables.append(rows.select(*schema.names), workspace.table(table), query=name, batch=batch)
@@ -71,4 +79,7 @@ def _rows(generated: object, day: date, event_id: str, schema: pa.Schema) -> pa.
         PARTITION: pa.array([day] * count, pa.date32()),
         "label": pa.array(label, schema.field("label").type),
     }
-    return pa.table([columns[name].cast(schema.field(name).type) if name != "label" else columns[name] for name in schema.names], schema=schema)
+    return pa.table(
+        [columns[name].cast(schema.field(name).type) if name != "label" else columns[name] for name in schema.names],
+        schema=schema,
+    )

@@ -47,7 +47,7 @@ def history(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, DataF
     path = workspace.table("events")
     if not tables.table_exists(path) or not tables.row_count(path):
         raise NoHistory(f"no events in {path} yet: run backfill, or archive what a topic holds, first")
-    return (tables.read(spark, path), *(tables.read(spark, workspace.table(name)) for name in ("labels", "alerts")))
+    return tables.read(spark, path), tables.read(spark, workspace.table("labels")), tables.read(spark, workspace.table("alerts"))
 
 
 def newest_day(events: DataFrame) -> date:
@@ -74,9 +74,16 @@ def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, a
     events, labels, _ = history(spark, workspace)
     as_of = as_of or newest_day(events) + timedelta(days=1)
     known = labels.where(F.col("known_time") <= F.lit(as_of).cast("timestamp"))
-    rows = with_labels(vertical, served_rows(vertical, events, known, Protocol(as_of).training()), known)
-    trained = train(rows, vertical.model.features, vertical.model.fit, as_of=as_of.isoformat(),
-                    events_table_version=tables.open_table(workspace.table("events")).version())
+    protocol = Protocol(as_of, delay_days=vertical.label_delay.days)
+    rows = with_labels(vertical, served_rows(vertical, events, known, protocol.training()), known)
+    trained = train(
+        rows,
+        vertical.model.features,
+        vertical.model.fit,
+        as_of=as_of.isoformat(),
+        trained_on=f"{protocol.train_from} and {protocol.train_days} days on",
+        events_table_version=tables.open_table(workspace.table("events")).version(),
+    )
     trained = replace(trained, metrics=rehearsed(vertical, events, known, as_of))
     save(trained, workspace.models)
     publish_model(trained, as_of.isoformat(), workspace.tables)
@@ -84,8 +91,9 @@ def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, a
 
 
 def rehearsed(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: date) -> dict[str, float]:
-    """Metrics of the same training done two weeks before, the last one whose outcome is known by now; {} if history is too short."""
-    rehearsal = Protocol(as_of - timedelta(days=14))
+    """Metrics of the same training done earlier, the last time whose outcome is known by now; {} if history is too short."""
+    delay = vertical.label_delay
+    rehearsal = Protocol(as_of - delay - timedelta(days=7), delay_days=delay.days)
     oldest = events.agg(F.min("event_day")).first()
     if oldest is None or oldest[0] > rehearsal.train_from:
         return {}
@@ -109,11 +117,16 @@ def report_trends(spark: SparkSession, vertical: Vertical, workspace: Workspace)
 def plot_trends(vertical: Vertical, workspace: Workspace, names: Iterable[str]) -> list[Path]:
     """Draw the trend tables as PNG; returns the files."""
     workspace.plots.mkdir(parents=True, exist_ok=True)
-    return vertical.plots({name: tables.read_arrow(workspace.table(f"trend_{name}")).to_pandas() for name in names}, workspace.plots)
+    return vertical.plots(
+        {name: tables.read_arrow(workspace.table(f"trend_{name}")).to_pandas() for name in names}, workspace.plots
+    )
 
 
 def study(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date | None = None,
+    spark: SparkSession,
+    vertical: Vertical,
+    workspace: Workspace,
+    as_of: date | None = None,
     progress: Callable[[str], None] = LOG.info,
 ) -> Studied:
     """One batch run: contract suite, baselines, trends. A history that breaks its contract stops it before it writes."""

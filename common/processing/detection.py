@@ -29,16 +29,18 @@ from common.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 
-JUDGED_SCHEMA = T.StructType([
-    T.StructField("query", T.StringType()),
-    T.StructField("batch", T.LongType()),
-    T.StructField("kafka_partition", T.IntegerType()),
-    T.StructField("start_offset", T.LongType()),
-    T.StructField("end_offset", T.LongType()),
-    T.StructField("baseline_version", T.StringType()),
-    T.StructField("model_version", T.StringType()),
-    T.StructField("started_at", T.TimestampType()),
-])
+JUDGED_SCHEMA = T.StructType(
+    [
+        T.StructField("query", T.StringType()),
+        T.StructField("batch", T.LongType()),
+        T.StructField("kafka_partition", T.IntegerType()),
+        T.StructField("start_offset", T.LongType()),
+        T.StructField("end_offset", T.LongType()),
+        T.StructField("baseline_version", T.StringType()),
+        T.StructField("model_version", T.StringType()),
+        T.StructField("started_at", T.TimestampType()),
+    ]
+)
 
 
 @dataclass
@@ -72,8 +74,10 @@ class Detection:
     def modes(self) -> list[str]:
         """A line per rule: which query runs it, and how."""
         return [
-            f"{rule.name}: {each.mode}, query {each.query.name}" + (f" (real-time mode refused: {each.refusal})" if each.refusal else "")
-            for each in self.running for rule in each.query.rules
+            f"{rule.name}: {each.mode}, query {each.query.name}"
+            + (f" (real-time mode refused: {each.refusal})" if each.refusal else "")
+            for each in self.running
+            for rule in each.query.rules
         ]
 
     def raise_failure(self) -> None:
@@ -88,8 +92,18 @@ class Detection:
         for query in self.vertical.queries:
             if query.name in names:
                 records = read_topic(self.spark, self.connection, topic)
-                self.running.append(start_query(records, self.vertical, query, learnt, self.rule_settings, self.connection,
-                                                self.workspace.checkpoint(query.name), self.settings))
+                self.running.append(
+                    start_query(
+                        records,
+                        self.vertical,
+                        query,
+                        learnt,
+                        self.rule_settings,
+                        self.connection,
+                        self.workspace.checkpoint(query.name),
+                        self.settings,
+                    )
+                )
 
 
 @contextmanager
@@ -127,8 +141,15 @@ class JudgedListener(StreamingQueryListener):
         versions = {name: seen.get(name) for name in ("baseline_version", "model_version")}
         started = datetime.fromisoformat(progress.timestamp)
         rows = [
-            {"query": progress.name.removeprefix(self.prefix), "batch": progress.batchId, "started_at": started, **offsets, **versions}
-            for source in progress.sources for offsets in _offsets(source.startOffset, source.endOffset)
+            {
+                "query": (progress.name or "").removeprefix(self.prefix),
+                "batch": progress.batchId,
+                "started_at": started,
+                **offsets,
+                **versions,
+            }
+            for source in progress.sources
+            for offsets in _offsets(source.startOffset, source.endOffset)
         ]
         try:
             tables.append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(JUDGED_SCHEMA, timezone="UTC")), self.path)

@@ -55,7 +55,9 @@ def reconcile(spark: SparkSession, vertical: Vertical, workspace: Workspace, rul
     return Reconciled(counts, stored.where("status <> 'equal'").orderBy("status", "rule", "event_time"))
 
 
-def judged_again(spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame, rule_settings: object) -> DataFrame:
+def judged_again(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame, rule_settings: object
+) -> DataFrame:
     """The alerts of every rule over `events`, by the functions that the stream runs."""
     judged = [query.build(_as_judged(spark, vertical, workspace, query, events), rule_settings) for query in vertical.queries]
     together = judged[0]
@@ -76,21 +78,31 @@ def late_events(events: DataFrame, event_id: str, rule_settings: object) -> Data
 def compare(stored: DataFrame, batch: DataFrame, late: DataFrame) -> DataFrame:
     """One row per alert id: rule, entity, both scores, how late the latest event behind it was, status."""
     late_alerts = (
-        batch.select("alert_id", F.explode(event_ids("event")).alias("event_id")).join(late, "event_id")
-        .groupBy("alert_id").agg(F.max("late_seconds").alias("late_seconds"))
+        batch.select("alert_id", F.explode(event_ids("event")).alias("event_id"))
+        .join(late, "event_id")
+        .groupBy("alert_id")
+        .agg(F.max("late_seconds").alias("late_seconds"))
     )
-    sides = (
-        _scored(stored, "stream").join(_scored(batch, "batch"), "alert_id", "full").join(late_alerts, "alert_id", "left")
-    )
+    sides = _scored(stored, "stream").join(_scored(batch, "batch"), "alert_id", "full").join(late_alerts, "alert_id", "left")
     any_side = F.coalesce("stream", "batch")
     near = F.abs(F.col("stream.score") - F.col("batch.score")) <= SCORE_TOLERANCE * (1 + F.abs(F.col("batch.score")))
     status = (
-        F.when(near, "equal").when(F.col("late_seconds").isNotNull(), "late")
-        .when(F.col("stream").isNull(), "missing").when(F.col("batch").isNull(), "extra").otherwise("score_differs")
+        F.when(near, "equal")
+        .when(F.col("late_seconds").isNotNull(), "late")
+        .when(F.col("stream").isNull(), "missing")
+        .when(F.col("batch").isNull(), "extra")
+        .otherwise("score_differs")
     )
     return sides.select(
-        "alert_id", any_side.rule.alias("rule"), any_side.entity_id.alias("entity_id"), any_side.event_time.alias("event_time"),
-        F.col("stream.score").alias("stream_score"), F.col("batch.score").alias("batch_score"), "late_seconds", status.alias("status"))
+        "alert_id",
+        any_side.rule.alias("rule"),
+        any_side.entity_id.alias("entity_id"),
+        any_side.event_time.alias("event_time"),
+        F.col("stream.score").alias("stream_score"),
+        F.col("batch.score").alias("batch_score"),
+        "late_seconds",
+        status.alias("status"),
+    )
 
 
 def _scored(alerts: DataFrame, name: str) -> DataFrame:
@@ -109,7 +121,9 @@ def _as_judged(spark: SparkSession, vertical: Vertical, workspace: Workspace, qu
     for baseline in baselines:
         for model in [*models, None]:
             learnt = _learnt(spark, vertical, workspace, baseline, model, models.get(model or ""))
-            part = by_version.where(F.col("judged_baseline").eqNullSafe(baseline) & F.col("judged_model").eqNullSafe(model))
+            part = by_version.where(
+                F.col("judged_baseline").eqNullSafe(F.lit(baseline)) & F.col("judged_model").eqNullSafe(F.lit(model))
+            )
             parts.append(with_learnt(part.drop("judged_baseline", "judged_model"), learnt, vertical, query))
     together = parts[0]
     for part in parts[1:]:
@@ -121,21 +135,36 @@ def with_versions(spark: SparkSession, workspace: Workspace, query: Query, event
     """Adds judged_baseline and judged_model: by the progress of `query`; beyond its last one, those in force then."""
     judged = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name)
     newest = Window.partitionBy("batch", "kafka_partition").orderBy(F.desc("started_at"))
-    ranges = judged.withColumn("try", F.row_number().over(newest)).where("try = 1").select(
-        F.col("kafka_partition").alias("p"), "start_offset", "end_offset",
-        F.col("baseline_version").alias("judged_baseline"), F.col("model_version").alias("judged_model"))
-    inside = (F.col("kafka_partition") == F.col("p")) & F.col("kafka_offset").between(F.col("start_offset"), F.col("end_offset") - 1)
-    found = {kind: [version.version for version in versions(workspace.tables) if version.kind == kind] for kind in (BASELINE, MODEL)}
+    ranges = (
+        judged.withColumn("try", F.row_number().over(newest))
+        .where("try = 1")
+        .select(
+            F.col("kafka_partition").alias("p"),
+            "start_offset",
+            "end_offset",
+            F.col("baseline_version").alias("judged_baseline"),
+            F.col("model_version").alias("judged_model"),
+        )
+    )
+    inside = (F.col("kafka_partition") == F.col("p")) & F.col("kafka_offset").between(
+        F.col("start_offset"), F.col("end_offset") - 1
+    )
+    found = {
+        kind: [version.version for version in versions(workspace.tables) if version.kind == kind] for kind in (BASELINE, MODEL)
+    }
     last_baseline, last_model = (found[kind][-1] if found[kind] else None for kind in (BASELINE, MODEL))
     joined = events.join(F.broadcast(ranges), inside, "left")
     is_open = F.col("p").isNull()
     return joined.select(
         *events.columns,
         F.when(is_open, F.lit(last_baseline)).otherwise(F.col("judged_baseline")).alias("judged_baseline"),
-        F.when(is_open & F.lit(query.model), F.lit(last_model)).when(~is_open, F.col("judged_model")).alias("judged_model"))
+        F.when(is_open & F.lit(query.model), F.lit(last_model)).when(~is_open, F.col("judged_model")).alias("judged_model"),
+    )
 
 
-def _learnt(spark: SparkSession, vertical: Vertical, workspace: Workspace, baseline: str | None, model: str | None, details: dict | None) -> Learnt:
+def _learnt(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, baseline: str | None, model: str | None, details: dict | None
+) -> Learnt:
     frames = {}
     for name, kind in vertical.baselines.items():
         path = baseline_path(workspace.tables, name)

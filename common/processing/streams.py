@@ -60,20 +60,30 @@ def read_topic(
 
 
 def start_query(
-    records: DataFrame, vertical: Vertical, query: Query, learnt: Learnt, rule_settings: Any,
-    connection: Connection, checkpoint: str, settings: Settings,
+    records: DataFrame,
+    vertical: Vertical,
+    query: Query,
+    learnt: Learnt,
+    rule_settings: Any,
+    connection: Connection,
+    checkpoint: str,
+    settings: Settings,
 ) -> Running:
     """Start one of the vertical's queries on `records`; its alerts go to `<vertical>.alerts`."""
     use_pool(records.sparkSession, "streams")
     events = with_learnt(contract.accepted(records, vertical), learnt, vertical, query)
     alerts = query.build(_observed(events), rule_settings)
     writer = (
-        to_kafka(alerts).writeStream.queryName(f"{vertical.name}.{query.name}")
-        .format("kafka").options(topic=f"{vertical.name}.alerts", checkpointLocation=checkpoint, **connection.spark_options())
+        to_kafka(alerts)
+        .writeStream.queryName(f"{vertical.name}.{query.name}")
+        .format("kafka")
+        .options(topic=f"{vertical.name}.alerts", checkpointLocation=checkpoint, **connection.spark_options())
         .outputMode("update")
     )
     try:
-        return Running(query, writer.trigger(realTime=f"{settings.checkpoint_interval} seconds").start(), REAL_TIME)
+        # The stubs of PySpark 4.3.0 do not know this trigger yet.
+        in_real_time = writer.trigger(realTime=f"{settings.checkpoint_interval} seconds")  # type: ignore[call-overload]
+        return Running(query, in_real_time.start(), REAL_TIME)
     except PySparkException as refused:
         reason = str(refused).splitlines()[0]
         LOG.warning("%s runs in micro-batches, as real-time mode refuses it: %s", query.name, reason)
@@ -91,7 +101,9 @@ def raise_if_ended(streaming: StreamingQuery, name: str) -> None:
     if not streaming.isActive:
         problem = streaming.exception()
         reason = next((line for line in str(problem).splitlines() if line.strip()), "it was stopped from outside")
-        raise QueryEnded(f"streaming query {name} ended: {reason}; what it had not finished is done again when it is started again")
+        raise QueryEnded(
+            f"streaming query {name} ended: {reason}; what it had not finished is done again when it is started again"
+        )
 
 
 def stop_all(queries: Mapping[str, StreamingQuery]) -> None:

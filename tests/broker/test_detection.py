@@ -38,7 +38,13 @@ def send(broker, *amounts, card="c1", prefix="t"):
     with Producer(broker, linger=0) as producer:
         for number, amount in enumerate(amounts):
             at = datetime.fromtimestamp(start + 3600 * number, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-            event = {"transaction_id": f"{prefix}{number}", "card_id": card, "terminal_id": "m1", "amount": amount, "event_time": at}
+            event = {
+                "transaction_id": f"{prefix}{number}",
+                "card_id": card,
+                "terminal_id": "m1",
+                "amount": amount,
+                "event_time": at,
+            }
             producer.send(topic_names(VERTICAL).events, card.encode(), orjson.dumps(event))
 
 
@@ -47,15 +53,22 @@ def publish(spark, workspace, mean):
     known = {"card_id": "c1", "card_count_30d": 30, "card_amount_mean_30d": mean, "card_amount_std_30d": mean / 10}
     values = {name: known.get(name) for name in card.names}
     frame = spark.createDataFrame([tuple(values.values())], T.StructType([T.StructField(f.name, f.dataType) for f in card]))
-    return publish_baselines({"card": frame, "terminal": spark.createDataFrame([], VERTICAL.baselines["terminal"].schema)},
-                             VERTICAL, workspace.tables, "2020-03-02").version
+    return publish_baselines(
+        {"card": frame, "terminal": spark.createDataFrame([], VERTICAL.baselines["terminal"].schema)},
+        VERTICAL,
+        workspace.tables,
+        "2020-03-02",
+    ).version
 
 
 def alerts_for(broker, wanted, seconds=60):
     """Alerts by event id, once `wanted` of them are there; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = {alert["event"]: alert for alert in map(orjson.loads, (r.value for r in read_all(broker, topic_names(VERTICAL).alerts)))}
+        found = {
+            alert["event"]: alert
+            for alert in map(orjson.loads, (r.value for r in read_all(broker, topic_names(VERTICAL).alerts)))
+        }
         if wanted <= found.keys():
             return found
         time.sleep(0.5)

@@ -41,7 +41,9 @@ def records(spark, messages, tmp_path_factory):
     """The messages as Kafka's records, in a file that a stream can read too."""
     rows = [
         (bytearray(key), bytearray(value), "events", 0, offset)
-        for offset, (key, value) in enumerate((key, value) for part in messages for key, value in zip(part.keys, part.values, strict=True))
+        for offset, (key, value) in enumerate(
+            (key, value) for part in messages for key, value in zip(part.keys, part.values, strict=True)
+        )
     ]
     frame = spark.createDataFrame(rows, "key binary, value binary, topic string, partition int, offset long")
     path = str(tmp_path_factory.mktemp("records") / "all")
@@ -55,7 +57,9 @@ def history(spark, vertical, population):
     days = [vertical.generate_day(7, DAY - timedelta(days=back), population) for back in range(1, 41)]
     events = spark.createDataFrame([row for day in days for row in day.events.to_pylist()], vertical.event_schema)
     labels = spark.createDataFrame([row for day in days for row in day.labels.to_pylist()], LABELS_SCHEMA)
-    missing = {field.name: F.lit(None).cast(field.dataType) for field in events_schema(vertical) if field.name not in events.columns}
+    missing = {
+        field.name: F.lit(None).cast(field.dataType) for field in events_schema(vertical) if field.name not in events.columns
+    }
     complete = events.withColumns(missing).withColumn("event_day", F.to_date(vertical.event_time)).persist()
     yield complete, labels.persist()
     complete.unpersist()
@@ -100,7 +104,9 @@ def test_every_message_is_accepted_or_rejected_with_a_reason_as_the_generator_me
     rejected = {row.kafka_offset: row.reason for row in contract.parse(spark.read.parquet(records), vertical).collect()}
     flaws = [flaw for part in messages for flaw in part.flaw]
     assert len(rejected) == len(flaws)
-    wrong = {(flaw, rejected[offset]) for offset, flaw in enumerate(flaws) if (rejected[offset] is None) != (flaw in ("", "duplicate"))}
+    wrong = {
+        (flaw, rejected[offset]) for offset, flaw in enumerate(flaws) if (rejected[offset] is None) != (flaw in ("", "duplicate"))
+    }
     assert not wrong
 
 
@@ -129,7 +135,9 @@ def test_every_rule_says_what_it_scores_and_is_named_once(vertical):
 
 def test_a_baseline_knows_nothing_of_its_own_day_or_later(spark, vertical, population, history):
     events, labels = history
-    before = {name: rows.drop("as_of").collect() for name, rows in vertical.learn(events, labels, [DAY - timedelta(days=5)]).items()}
+    before = {
+        name: rows.drop("as_of").collect() for name, rows in vertical.learn(events, labels, [DAY - timedelta(days=5)]).items()
+    }
     cut = events.where(F.col("event_day") < F.lit(DAY - timedelta(days=5)))
     known = labels.where(F.col("known_time") <= F.lit(DAY - timedelta(days=5)).cast("timestamp"))
     for name, rows in vertical.learn(cut, known, [DAY - timedelta(days=5)]).items():
@@ -156,9 +164,11 @@ def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, learnt
         updates: dict = {}
         alerts = query.build(with_learnt(stream, learnt, vertical, query), load(vertical.settings))
         running = (
-            alerts.writeStream.outputMode("update").option("checkpointLocation", str(tmp_path / query.name))
+            alerts.writeStream.outputMode("update")
+            .option("checkpointLocation", str(tmp_path / query.name))
             .foreachBatch(lambda rows, number, kept=updates: kept.update({row.alert_id: row.score for row in rows.collect()}))
-            .trigger(availableNow=True).start()
+            .trigger(availableNow=True)
+            .start()
         )
         running.awaitTermination()
         assert updates == pytest.approx(expected), query.name

@@ -15,9 +15,17 @@ LONDON, NEW_YORK = (51.5, -0.1), (40.7, -74.0)
 SETTINGS = FraudSettings()
 
 BASELINE = {
-    "card_count_30d": 30.0, "card_amount_mean_30d": 50.0, "card_amount_std_30d": 10.0, "card_home_latitude": LONDON[0],
-    "card_home_longitude": LONDON[1], "card_max_distance_km_30d": 20.0, "terminal_count_7d": 50.0, "terminal_risk_7d": 0.0,
-    "baseline_version": "b1", "model_version": "m1", "model_score": 0.01,
+    "card_count_30d": 30.0,
+    "card_amount_mean_30d": 50.0,
+    "card_amount_std_30d": 10.0,
+    "card_home_latitude": LONDON[0],
+    "card_home_longitude": LONDON[1],
+    "card_max_distance_km_30d": 20.0,
+    "terminal_count_7d": 50.0,
+    "terminal_risk_7d": 0.0,
+    "baseline_version": "b1",
+    "model_version": "m1",
+    "model_score": 0.01,
 }
 TYPES = ", ".join(f"{name} {'string' if 'version' in name else 'double'}" for name in BASELINE)
 SCHEMA = (
@@ -29,13 +37,25 @@ SCHEMA = (
 @pytest.fixture
 def alerts_of(spark):
     """Alerts of one query over transactions given as dictionaries."""
+
     def run(query, *transactions):
         rows = [
-            {"transaction_id": f"t{number}", "card_id": "c1", "terminal_id": "m1", "amount": 50.0, "latitude": LONDON[0],
-             "longitude": LONDON[1], "event_time": NOON, "ingest_time": NOON, **BASELINE, **transaction}
+            {
+                "transaction_id": f"t{number}",
+                "card_id": "c1",
+                "terminal_id": "m1",
+                "amount": 50.0,
+                "latitude": LONDON[0],
+                "longitude": LONDON[1],
+                "event_time": NOON,
+                "ingest_time": NOON,
+                **BASELINE,
+                **transaction,
+            }
             for number, transaction in enumerate(transactions)
         ]
         return query(spark.createDataFrame(rows, SCHEMA), SETTINGS).orderBy("alert_id").collect()
+
     return run
 
 
@@ -81,7 +101,9 @@ def test_unseen_region_is_far_beyond_where_the_card_has_been(alerts_of):
 
 def test_terminal_risk_needs_enough_transactions(alerts_of):
     assert rules(alerts_of(detector.per_event, {"terminal_risk_7d": 0.5})) == ["terminal_risk"]
-    assert alerts_of(detector.per_event, {"terminal_risk_7d": 0.5, "terminal_count_7d": SETTINGS.min_terminal_history - 1.0}) == []
+    assert (
+        alerts_of(detector.per_event, {"terminal_risk_7d": 0.5, "terminal_count_7d": SETTINGS.min_terminal_history - 1.0}) == []
+    )
 
 
 def test_the_model_speaks_at_its_threshold_and_names_its_version(alerts_of):
@@ -169,6 +191,8 @@ def test_a_replay_makes_the_same_alert_ids(alerts_of):
 
 
 def test_distance_follows_the_great_circle(spark):
-    known = spark.createDataFrame([(51.5, -0.1, 40.7, -74.0), (0.0, 0.0, 0.0, 180.0), (10.0, 10.0, 10.0, 10.0)], "a double, b double, c double, d double")
+    known = spark.createDataFrame(
+        [(51.5, -0.1, 40.7, -74.0), (0.0, 0.0, 0.0, 180.0), (10.0, 10.0, 10.0, 10.0)], "a double, b double, c double, d double"
+    )
     distances = [row[0] for row in known.select(detector.distance_km(F.col("a"), F.col("b"), F.col("c"), F.col("d"))).collect()]
     assert distances == [pytest.approx(5572, rel=0.01), pytest.approx(20015, rel=0.001), 0.0]
