@@ -36,37 +36,43 @@ class Check:
     detail: Column
 
 
-def accepted(
-    records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS
-) -> DataFrame:
+def accepted(records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS) -> DataFrame:
     """Valid events: their fields, ingest_time (Kafka's timestamp), topic, kafka_partition, kafka_offset.
 
     `records`: the columns of Spark's Kafka source. `future_tolerance`: seconds that an event may be ahead of ingest_time.
     """
-    valid = reduce(and_, (check.holds for check in _checks(vertical, future_tolerance)))
+    valid = _all_hold(_checks(vertical, future_tolerance))
     event = F.struct(*vertical.event_schema.names)
     # A filter would be pushed below the projection and parse every record twice; a generator is not.
     return _typed(_decoded(records, vertical), vertical).select(F.inline(F.when(valid, F.array(event))), *PLACE)
 
 
-def parse(
-    records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS
-) -> DataFrame:
+def parse(records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS) -> DataFrame:
     """Every record: the columns of `accepted`, raw, key, and where it is invalid its reason and a detail for people.
 
     Fields of an invalid record are null where they could not be read.
     """
     checks = _checks(vertical, future_tolerance)
-    typed = _typed(_decoded(records, vertical), vertical)
+    # Everything that explains is computed for invalid records only: explaining costs half as much again as judging.
+    judged = _typed(_decoded(records, vertical), vertical).select("*", _all_hold(checks).alias("_valid"))
     found = F.from_json(F.concat(F.lit('{"event":'), "_text", F.lit(',"end":true}')), FOUND, JSON)
-    diagnosed = typed.select("*", F.when(~_readable(vertical), found).alias("_found"))
-    rejection = F.lit(None)
-    for check in reversed(checks):
-        why = F.struct(check.reason.alias("reason"), check.detail.alias("detail"))
-        rejection = F.when(~check.holds, why).otherwise(rejection)
-    return diagnosed.select("*", rejection.alias("_rejection")).select(
+    diagnosed = judged.select("*", F.when(~F.col("_valid"), found).alias("_found"))
+    rejection = F.when(~F.col("_valid"), _first_failed(checks)).alias("_rejection")
+    return diagnosed.select("*", rejection).select(
         *vertical.event_schema.names, *PLACE, "raw", "key", "_rejection.reason", "_rejection.detail"
     )
+
+
+def _all_hold(checks: list[Check]) -> Column:
+    return reduce(and_, (check.holds for check in checks))
+
+
+def _first_failed(checks: list[Check]) -> Column:
+    failed = F.lit(None)
+    for check in reversed(checks):
+        why = F.struct(check.reason.alias("reason"), check.detail.alias("detail"))
+        failed = F.when(~check.holds, why).otherwise(failed)
+    return failed
 
 
 def _decoded(records: DataFrame, vertical: Vertical) -> DataFrame:
@@ -218,4 +224,3 @@ def _is_time(field: T.StructField) -> bool:
 
 def _is_text(field: T.StructField) -> bool:
     return isinstance(field.dataType, T.StringType)
-
