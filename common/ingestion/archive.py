@@ -134,8 +134,10 @@ def keep_alerts(records: DataFrame, batch: Batch, workspace: Workspace) -> Kept:
     """Put one batch of Kafka records into `alerts`: one row per alert id, its newest update."""
     with _persisted(parse_json(records, ALERT_SCHEMA, ("alert_id", "event_time"))) as parsed:
         alerts = parsed.where("reason is null").withColumns(
-            {"alert_time": F.col("timestamp"), PARTITION: F.to_date("event_time")}).select(*ALERTS_SCHEMA.names)
-        rows = tables.upsert(alerts, workspace.table("alerts"), ["alert_id"], "kafka_offset", batch.query, batch.number)
+            {"first_event_time": F.col("event_time"), "alert_time": F.col("timestamp"), PARTITION: F.to_date("event_time")}
+        ).select(*ALERTS_SCHEMA.names)
+        path, earliest = workspace.table("alerts"), ["first_event_time"]
+        rows = tables.upsert(alerts, path, ["alert_id"], "kafka_offset", batch.query, batch.number, earliest)
         return Kept(rows, _quarantine(parsed, workspace, batch))
 
 

@@ -36,6 +36,7 @@ LABELS_SCHEMA = T.StructType([
 # alert_time: when Kafka got the alert (its newest update); minus ingest_time that is how long judging took.
 ALERTS_SCHEMA = T.StructType([
     *ALERT_SCHEMA.fields,
+    T.StructField("first_event_time", T.TimestampType()),  # event_time when it was first raised; event_time moves with updates
     T.StructField("alert_time", T.TimestampType()),
     *PLACE,
     T.StructField(PARTITION, T.DateType()),

@@ -52,22 +52,26 @@ def append_arrow(table: pa.Table, path: str | Path, query: str | None = None, ba
 
 def upsert(
     source: DataFrame | pa.Table, path: str | Path, keys: Sequence[str], newest: str, query: str | None = None,
-    batch: int | None = None,
+    batch: int | None = None, earliest: Sequence[str] = (),
 ) -> int:
     """Inserts rows with new keys and replaces those whose `newest` column is lower than the incoming row's.
+
+    The columns `earliest` keep the lowest value that any row of the same keys ever had.
 
     Of several incoming rows with the same keys the one with the highest `newest` counts. The incoming rows pass
     through the driver: for alerts and the like, not for events. Returns how many rows were inserted.
     """
-    incoming = _newest(source if isinstance(source, pa.Table) else source.toArrow(), keys, newest)
+    incoming = _newest(source if isinstance(source, pa.Table) else source.toArrow(), keys, newest, earliest)
     if incoming.num_rows == 0:
         return 0
     same = " AND ".join(f"target.{key} = source.{key}" for key in keys)
+    updates = {name: f"source.{name}" for name in incoming.column_names} | {
+        name: f"CASE WHEN target.{name} < source.{name} THEN target.{name} ELSE source.{name} END" for name in earliest}
 
     def write(table: DeltaTable) -> int:
         merge = table.merge(
             incoming, same, source_alias="source", target_alias="target", commit_properties=transaction(query, batch)
-        ).when_matched_update_all(f"source.{newest} > target.{newest}").when_not_matched_insert_all()
+        ).when_matched_update(updates, f"source.{newest} > target.{newest}").when_not_matched_insert_all()
         return int(merge.execute()["num_target_rows_inserted"])
 
     return once(path, query, batch, write)
@@ -101,8 +105,12 @@ def add_actions(path: str | Path, folder: str) -> list[AddAction]:
     return [action for action in (describe(store, info) for info in data) if rows(action) > 0]
 
 
-def _newest(table: pa.Table, keys: Sequence[str], newest: str) -> pa.Table:
+def _newest(table: pa.Table, keys: Sequence[str], newest: str, earliest: Sequence[str]) -> pa.Table:
     ordered = table.sort_by([(newest, "ascending")])
     rank = pa.array(range(ordered.num_rows), pa.int64())
-    last = ordered.select(list(keys)).append_column("rank", rank).group_by(list(keys)).aggregate([("rank", "max")])
-    return ordered.take(last["rank_max"])
+    grouped = ordered.select([*keys, *earliest]).append_column("rank", rank).group_by(list(keys))
+    last = grouped.aggregate([("rank", "max"), *((name, "min") for name in earliest)])
+    rows = ordered.take(last["rank_max"])
+    for name in earliest:
+        rows = rows.set_column(rows.column_names.index(name), name, last[f"{name}_min"])
+    return rows

@@ -63,3 +63,12 @@ def test_upsert_goes_on_beside_compaction(spark, path):
         tables.maintain(path, min_files=2)
     assert {row.key: row.kafka_offset for row in tables.read(spark, path).collect()}["a"] == 11
     assert tables.row_count(path) == 13
+
+
+def test_a_column_may_keep_its_earliest_value(spark, path):
+    def put(batch, *rows):
+        tables.upsert(spark.createDataFrame(rows, SCHEMA), path, ["key"], "kafka_offset", "q", batch, ["score"])
+
+    put(0, ("a", 2.0, (1.0,), 2, DAY), ("a", 1.5, (1.0,), 1, DAY))
+    put(1, ("a", 3.0, (3.0,), 3, DAY), ("b", 9.0, (9.0,), 9, DAY))
+    assert {row.key: (row.score, row.place.lat) for row in tables.read(spark, path).collect()} == {"a": (1.5, 3.0), "b": (9.0, 9.0)}
