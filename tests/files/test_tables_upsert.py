@@ -71,4 +71,5 @@ def test_a_column_may_keep_its_earliest_value(spark, path):
 
     put(0, ("a", 2.0, (1.0,), 2, DAY), ("a", 1.5, (1.0,), 1, DAY))
     put(1, ("a", 3.0, (3.0,), 3, DAY), ("b", 9.0, (9.0,), 9, DAY))
-    assert {row.key: (row.score, row.place.lat) for row in tables.read(spark, path).collect()} == {"a": (1.5, 3.0), "b": (9.0, 9.0)}
+    found = {row.key: (row.score, row.place.lat) for row in tables.read(spark, path).collect()}
+    assert found == {"a": (1.5, 3.0), "b": (9.0, 9.0)}

@@ -1,0 +1,66 @@
+"""The archive over a real broker: what is quarantined is on the dead-letter topic too, as it came and with the reason."""
+
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from pyspark.sql import types as T
+
+from common import tables
+from common.ingestion.archive import archive_events
+from common.ingestion.stored import ensure_tables
+from common.ingestion.topics import ensure_topics
+from common.processing.streams import read_topic
+from common.workspace import Workspace
+
+pytestmark = pytest.mark.broker
+
+SETTINGS = SimpleNamespace(future_tolerance=300, archive_interval=0, vacuum_hours=168)
+
+
+@pytest.fixture
+def meters(vertical_name):
+    names = ("reading_id", "meter_id", "event_time")
+    not_null = [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}} for name in names]
+    schema = T.StructType().add("reading_id", "string").add("meter_id", "string").add("event_time", "timestamp")
+    return SimpleNamespace(
+        name=vertical_name, event_id="reading_id", entity="meter_id", event_time="event_time", contract=tuple(not_null),
+        event_schema=schema)
+
+
+def reading(name):
+    return json.dumps({"reading_id": name, "meter_id": "m", "event_time": "2026-01-01T00:00:00.000Z"}).encode()
+
+
+def send(broker, topic, *values):
+    producer = Producer(broker.client_options())
+    for value in values:
+        producer.produce(topic, value, key=b"m", partition=0)
+    assert producer.flush(20) == 0
+
+
+def receive(broker, topic, count):
+    consumer = Consumer(broker.client_options() | {"group.id": "dead", "auto.offset.reset": "earliest"})
+    consumer.subscribe([topic])
+    letters, deadline = [], time.monotonic() + 60
+    while len(letters) < count and time.monotonic() < deadline:
+        letters += [message for message in consumer.consume(10, 1) if not message.error()]
+    consumer.close()
+    return letters
+
+
+def test_what_is_quarantined_is_a_dead_letter_too(spark, broker, meters, tmp_path):
+    ensure_topics(broker, meters, 1)
+    workspace = Workspace(tmp_path, meters.name)
+    ensure_tables(meters, workspace)
+    send(broker, f"{meters.name}.events", reading("a"), b"\xff", reading("a"), reading("b"))
+    query = archive_events(read_topic(spark, broker, f"{meters.name}.events"), meters, workspace, broker, SETTINGS)
+    query.processAllAvailable()
+    query.stop()
+    assert tables.row_count(workspace.table("events")) == 2 == tables.row_count(workspace.table("quarantine"))
+    letters = {dict(letter.headers())["offset"]: letter for letter in receive(broker, f"{meters.name}.dead-letter", 2)}
+    reasons = {offset: dict(letter.headers())["reason"] for offset, letter in letters.items()}
+    assert reasons == {b"1": b"undecodable", b"2": b"duplicate"}
+    assert letters[b"1"].value() == b"\xff" and letters[b"2"].value() == reading("a") and letters[b"1"].key() == b"m"
