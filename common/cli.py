@@ -3,6 +3,9 @@
 import logging
 import signal
 import sys
+import tempfile
+import traceback
+from pathlib import Path
 from types import FrameType
 
 import typer
@@ -19,7 +22,7 @@ for module in (run, stages, history, bench, machine):
 
 
 def main() -> None:
-    """Entry point: a user's mistake ends with a message and 1, misuse of the command line with 2, Ctrl-C with 130."""
+    """Entry point: a user's mistake ends with a message and 1, misuse of the command line with 2, Ctrl-C with 130, a defect with 70."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _ended)
     try:
@@ -32,6 +35,12 @@ def main() -> None:
         for note in getattr(problem, "__notes__", []):
             errors.print(note, markup=False, highlight=False)
         sys.exit(1)
+    except Exception as defect:
+        trace = Path(tempfile.mkstemp(prefix="hybrid-error-", suffix=".log")[1])
+        trace.write_text(traceback.format_exc())
+        first = next((line for line in str(defect).splitlines() if line.strip()), "")
+        errors.print(f"hybrid: unexpected {type(defect).__name__}: {first}\nThe whole trace is in {trace}", style="red", markup=False)
+        sys.exit(70)
 
 
 def _ended(number: int, frame: FrameType | None) -> None:

@@ -143,11 +143,12 @@ def by_terminal(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
 
 
 def distance_km(latitude_a: Column, longitude_a: Column, latitude_b: Column, longitude_b: Column) -> Column:
-    """Great-circle distance by the haversine formula, degrees in, km out."""
+    """Great-circle distance by the haversine formula, degrees in, km out; null when any of them is."""
     half_latitude = F.sin(F.radians(latitude_b - latitude_a) / 2)
     half_longitude = F.sin(F.radians(longitude_b - longitude_a) / 2)
     chord = half_latitude**2 + F.cos(F.radians(latitude_a)) * F.cos(F.radians(latitude_b)) * half_longitude**2
-    return 2 * EARTH_RADIUS_KM * F.asin(F.sqrt(F.least(chord, F.lit(1.0))))
+    # Rounding may take the chord beyond 1. Not `least`: it skips nulls, and an unknown place would be half a world away.
+    return 2 * EARTH_RADIUS_KM * F.asin(F.sqrt(F.when(chord > 1, 1.0).otherwise(chord)))
 
 
 def _tiny(settings: FraudSettings) -> Column:

@@ -32,8 +32,7 @@ def backfill(
     """
     made = _generated(spark, vertical, seed, start, days, population).persist()
     try:
-        batch = start.toordinal() * 10_000 + days
-        name = f"backfill-{seed}"
+        name = f"backfill-{seed}-{start}-{days}"
         labels = made.where("label is not null").select(
             F.col(vertical.event_id).alias("event_id"),
             F.col(vertical.entity).alias("entity_id"),
@@ -43,7 +42,7 @@ def backfill(
         )
         ensure_tables(vertical, workspace)
         for table, rows, schema in (("events", made.drop("label"), events_schema(vertical)), ("labels", labels, LABELS_SCHEMA)):
-            tables.append(rows.select(*schema.names), workspace.table(table), query=name, batch=batch)
+            tables.append(rows.select(*schema.names), workspace.table(table), query=name, batch=0)
         return made.count()
     finally:
         made.unpersist()

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -38,7 +38,7 @@ JUDGED_SCHEMA = T.StructType(
         T.StructField("end_offset", T.LongType()),
         T.StructField("baseline_version", T.StringType()),
         T.StructField("model_version", T.StringType()),
-        T.StructField("started_at", T.TimestampType()),
+        T.StructField("ended_at", T.TimestampType()),
     ]
 )
 
@@ -114,6 +114,9 @@ def detection(
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
     listener = JudgedListener(vertical.name, workspace.table("judged"))
     spark.streams.addListener(listener)
+    # When a query starts is when it first reads what is in force.
+    started = datetime.now(UTC)
+    _append_judged([{"query": query.name, "ended_at": started} for query in vertical.queries], workspace.table("judged"))
     detecting = Detection(spark, vertical, workspace, connection, settings, rule_settings, [], None)
     try:
         detecting._start([query.name for query in vertical.queries])
@@ -139,12 +142,12 @@ class JudgedListener(StreamingQueryListener):
             return
         seen = progress.observedMetrics["versions"].asDict()
         versions = {name: seen.get(name) for name in ("baseline_version", "model_version")}
-        started = datetime.fromisoformat(progress.timestamp)
+        ended = datetime.now(UTC)
         rows = [
             {
                 "query": (progress.name or "").removeprefix(self.prefix),
                 "batch": progress.batchId,
-                "started_at": started,
+                "ended_at": ended,
                 **offsets,
                 **versions,
             }
@@ -152,14 +155,19 @@ class JudgedListener(StreamingQueryListener):
             for offsets in _offsets(source.startOffset, source.endOffset)
         ]
         try:
-            tables.append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(JUDGED_SCHEMA, timezone="UTC")), self.path)
+            _append_judged(rows, self.path)
         except Exception:
             LOG.exception("which versions judged batch %s of %s could not be written", progress.batchId, progress.name)
 
 
-def _offsets(start: str | None, end: str) -> Iterator[dict[str, int]]:
-    starts = json.loads(start) if start else {}
-    for topic, ends in json.loads(end).items():
+def _append_judged(rows: list[dict[str, Any]], path: str) -> None:
+    tables.append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(JUDGED_SCHEMA, timezone="UTC")), path)
+
+
+def _offsets(start: str | None, end: str | None) -> Iterator[dict[str, int]]:
+    """Per partition, the offsets between two of a source's positions as progress reports them; none where it is unknown."""
+    starts = json.loads(start) if start and start.startswith("{") else {}
+    for topic, ends in (json.loads(end) if end and end.startswith("{") else {}).items():
         for partition, offset in ends.items():
             first = starts.get(topic, {}).get(partition, 0)
             yield {"kafka_partition": int(partition), "start_offset": first, "end_offset": offset}

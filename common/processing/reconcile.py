@@ -11,8 +11,10 @@ extra           the stream raised it, batch does not
 """
 
 from dataclasses import dataclass
+from datetime import UTC
+from functools import reduce
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
 from common import tables
@@ -25,6 +27,7 @@ from common.vertical import Query, Vertical
 from common.workspace import Workspace
 
 SCORE_TOLERANCE = 1e-9
+BEYOND = 1 << 62  # after any offset
 STATUSES = ("equal", "late", "score_differs", "missing", "extra")
 
 
@@ -113,53 +116,48 @@ def _as_judged(spark: SparkSession, vertical: Vertical, workspace: Workspace, qu
     """Events joined with the versions that judged them, as `with_learnt` joins them on the stream."""
     if not query.baselines and not query.model:
         return events
-    found = versions(workspace.tables)
-    baselines: list[str | None] = [version.version for version in found if version.kind == BASELINE] or [None]
-    models = {version.version: version.details for version in found if version.kind == MODEL} if query.model else {}
-    by_version = with_versions(spark, workspace, query, events)
+    ranges = judged_ranges(spark, workspace, query)
+    models = {version.version: version.details for version in versions(workspace.tables) if version.kind == MODEL}
     parts = []
-    for baseline in baselines:
-        for model in [*models, None]:
-            learnt = _learnt(spark, vertical, workspace, baseline, model, models.get(model or ""))
-            part = by_version.where(
-                F.col("judged_baseline").eqNullSafe(F.lit(baseline)) & F.col("judged_model").eqNullSafe(F.lit(model))
-            )
-            parts.append(with_learnt(part.drop("judged_baseline", "judged_model"), learnt, vertical, query))
+    for baseline, model in sorted({(row.baseline_version, row.model_version) for row in ranges}, key=str):
+        own = [row for row in ranges if (row.baseline_version, row.model_version) == (baseline, model)]
+        learnt = _learnt(spark, vertical, workspace, baseline, model, models.get(model))
+        parts.append(with_learnt(events.where(_inside(own)), learnt, vertical, query))
     together = parts[0]
     for part in parts[1:]:
         together = together.unionByName(part)
     return together
 
 
-def with_versions(spark: SparkSession, workspace: Workspace, query: Query, events: DataFrame) -> DataFrame:
-    """Adds judged_baseline and judged_model: by the progress of `query`; beyond its last one, those in force then."""
-    judged = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name)
-    newest = Window.partitionBy("batch", "kafka_partition").orderBy(F.desc("started_at"))
-    ranges = (
-        judged.withColumn("try", F.row_number().over(newest))
-        .where("try = 1")
-        .select(
-            F.col("kafka_partition").alias("p"),
-            "start_offset",
-            "end_offset",
-            F.col("baseline_version").alias("judged_baseline"),
-            F.col("model_version").alias("judged_model"),
-        )
-    )
-    inside = (F.col("kafka_partition") == F.col("p")) & F.col("kafka_offset").between(
-        F.col("start_offset"), F.col("end_offset") - 1
-    )
-    found = {
-        kind: [version.version for version in versions(workspace.tables) if version.kind == kind] for kind in (BASELINE, MODEL)
-    }
-    last_baseline, last_model = (found[kind][-1] if found[kind] else None for kind in (BASELINE, MODEL))
-    joined = events.join(F.broadcast(ranges), inside, "left")
-    is_open = F.col("p").isNull()
-    return joined.select(
-        *events.columns,
-        F.when(is_open, F.lit(last_baseline)).otherwise(F.col("judged_baseline")).alias("judged_baseline"),
-        F.when(is_open & F.lit(query.model), F.lit(last_model)).when(~is_open, F.col("judged_model")).alias("judged_model"),
-    )
+def judged_ranges(spark: SparkSession, workspace: Workspace, query: Query) -> list[Row]:
+    """kafka_partition (null: any), start_offset, end_offset and the versions that judged them, without gaps or overlap.
+
+    By the progress of `query`, the last attempt at each batch. What lies beyond was judged by the batch that was
+    under way in the end: by the versions in force when the last progress was reported.
+    """
+    judged = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name).orderBy("ended_at").collect()
+    last_try = {(row.batch, row.kafka_partition): row for row in judged if row.kafka_partition is not None}
+    ranges = list(last_try.values())
+    then = max(row.ended_at for row in judged).replace(tzinfo=UTC)
+    found = [version for version in versions(workspace.tables) if version.created_at <= then]
+    in_force = {kind: next((v.version for v in reversed(found) if v.kind == kind), None) for kind in (BASELINE, MODEL)}
+    ends: dict[int | None, int] = {}
+    for row in ranges:
+        ends[row.kafka_partition] = max(row.end_offset, ends.get(row.kafka_partition, 0))
+    model = in_force[MODEL] if query.model else None
+    beyond = [
+        Row(kafka_partition=partition, start_offset=end, end_offset=BEYOND, baseline_version=in_force[BASELINE], model_version=model)
+        for partition, end in (ends or {None: 0}).items()
+    ]
+    return [*ranges, *beyond]
+
+
+def _inside(ranges: list[Row]) -> Column:
+    def inside(row: Row) -> Column:
+        offsets = F.col("kafka_offset").between(row.start_offset, row.end_offset - 1)
+        return offsets if row.kafka_partition is None else offsets & (F.col("kafka_partition") == row.kafka_partition)
+
+    return reduce(Column.__or__, map(inside, ranges))
 
 
 def _learnt(

@@ -99,6 +99,10 @@ def test_unseen_region_is_far_beyond_where_the_card_has_been(alerts_of):
     assert alerts_of(detector.per_event, {**there, "card_max_distance_km_30d": 5600.0}) == []
 
 
+def test_an_online_purchase_is_nowhere(alerts_of):
+    assert alerts_of(detector.per_event, {"latitude": None, "longitude": None}) == []
+
+
 def test_terminal_risk_needs_enough_transactions(alerts_of):
     assert rules(alerts_of(detector.per_event, {"terminal_risk_7d": 0.5})) == ["terminal_risk"]
     assert (
