@@ -14,7 +14,11 @@ from common.commands import bench, history, machine, run, stages
 from common.commands.context import USER_ERRORS, errors
 
 app = typer.Typer(
-    name="hybrid", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    name="hybrid",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="Stream and batch on one core: events through Kafka, judged in real time, kept in Delta tables, studied by batch.",
 )
 for module in (run, stages, history, bench, machine):
@@ -39,7 +43,9 @@ def main() -> None:
         trace = Path(tempfile.mkstemp(prefix="hybrid-error-", suffix=".log")[1])
         trace.write_text(traceback.format_exc())
         first = next((line for line in str(defect).splitlines() if line.strip()), "")
-        errors.print(f"hybrid: unexpected {type(defect).__name__}: {first}\nThe whole trace is in {trace}", style="red", markup=False)
+        errors.print(
+            f"hybrid: unexpected {type(defect).__name__}: {first}\nThe whole trace is in {trace}", style="red", markup=False
+        )
         sys.exit(70)
 
 

@@ -1,7 +1,9 @@
 """Commands about this machine: doctor, setup, broker, topics, verticals."""
 
+from functools import partial
+
 import typer
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from common.commands.context import (
@@ -45,10 +47,12 @@ def setup() -> None:
     with Progress(console=console, transient=True) as progress:
         for kind in KINDS:
             task = progress.add_task(f"jars: {kind}", total=None)
-            ensure_jars(
-                kind, progress=lambda name, there, wanted, task=task: progress.update(task, completed=there, total=wanted)
-            )  # type: ignore[misc]
+            ensure_jars(kind, progress=partial(_show, progress, task))
     console.print("everything is there")
+
+
+def _show(progress: Progress, task: TaskID, name: str, there: int, wanted: int) -> None:
+    progress.update(task, completed=there, total=wanted)
 
 
 def broker(data: Data = None) -> None:

@@ -146,7 +146,13 @@ def judged_ranges(spark: SparkSession, workspace: Workspace, query: Query) -> li
         ends[row.kafka_partition] = max(row.end_offset, ends.get(row.kafka_partition, 0))
     model = in_force[MODEL] if query.model else None
     beyond = [
-        Row(kafka_partition=partition, start_offset=end, end_offset=BEYOND, baseline_version=in_force[BASELINE], model_version=model)
+        Row(
+            kafka_partition=partition,
+            start_offset=end,
+            end_offset=BEYOND,
+            baseline_version=in_force[BASELINE],
+            model_version=model,
+        )
         for partition, end in (ends or {None: 0}).items()
     ]
     return [*ranges, *beyond]
