@@ -26,7 +26,7 @@ for module in (run, stages, history, bench, machine):
 
 
 def main() -> None:
-    """Entry point: a user's mistake ends with a message and 1, misuse of the command line with 2, Ctrl-C with 130, a defect with 70."""
+    """Entry point. Exit codes: 1 a user's mistake, 2 misuse of the command line, 70 a defect, 130 Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _ended)
     try:

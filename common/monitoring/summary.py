@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
 from rich.table import Table
 
 from common import tables
@@ -108,13 +110,22 @@ def suite_line(studied: Studied) -> str:
 
 
 def trend_tables(spark: SparkSession, workspace: Workspace, names: list[str]) -> Iterator[Table]:
-    """The last rows of every trend."""
+    """The newest, or largest, rows of every trend."""
     for name in names:
         rows = tables.read(spark, workspace.table(f"trend_{name}"))
         table = plain_table(f"Trend: {name.replace('_', ' ')}", *(column.replace("_", " ") for column in rows.columns))
-        for row in rows.tail(ROWS):
+        newest = [F.desc("day")] if "day" in rows.columns else []
+        for row in rows.orderBy(*newest, *_largest(rows)).limit(ROWS).collect():
             table.add_row(*map(_cell, row))
         yield table
+
+
+def _largest(rows: DataFrame) -> list[Column]:
+    """By size of the last column that holds numbers."""
+    numbers = [field.name for field in rows.schema if isinstance(field.dataType, T.NumericType)]
+    # A count of rows says nothing of what a trend is about.
+    weighty = next((name for name in reversed(numbers) if not name.endswith("rows")), None)
+    return [F.desc(F.abs(F.col(weighty)))] if weighty else []
 
 
 def model_table(trained: Any) -> Table:

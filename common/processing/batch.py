@@ -14,8 +14,9 @@ from common import contract, tables
 from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
 from common.models.storage import from_json, save
 from common.models.training import TrainedModel, train
-from common.processing.learnt import MODEL, in_force, publish_baselines, publish_model
+from common.processing.learnt import publish_baselines, publish_model
 from common.processing.session import use_pool
+from common.processing.versions import MODEL, in_force
 from common.vertical import Vertical
 from common.workspace import Workspace
 

@@ -21,8 +21,9 @@ from common.ingestion.topics import topic_names
 from common.models.scoring import same_structure
 from common.models.storage import from_json
 from common.models.training import TrainedModel
-from common.processing.learnt import MODEL, in_force, live
+from common.processing.learnt import live
 from common.processing.streams import Running, raise_if_ended, read_topic, start_query, stop_all
+from common.processing.versions import MODEL, in_force
 from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace

@@ -8,23 +8,21 @@ makes Spark open the newest version again at every batch (in real-time mode: at 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.datasource import DataSource, DataSourceReader
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.models.scoring import score_column
 from common.models.storage import as_json, from_json
 from common.models.training import TrainedModel
+from common.processing.versions import BASELINE, MODEL, LearntSource, Version, baseline_path, in_force
 from common.vertical import Baseline, Query, Vertical
 
 VERSIONS_SCHEMA = T.StructType([
@@ -38,20 +36,6 @@ MODEL_SCHEMA = T.StructType([
     T.StructField("model_version", T.StringType()),
     T.StructField("model_parameters", T.ArrayType(T.DoubleType())),
 ])
-BASELINE, MODEL = "baseline", "model"
-
-
-@dataclass(frozen=True)
-class Version:
-    """One row of the versions table. details: what its kind needs (a model's structure, parameters and metrics)."""
-
-    kind: str
-    version: str
-    as_of: str
-    created_at: datetime
-    details: dict[str, Any]
-
-
 @dataclass(frozen=True)
 class Learnt:
     """What queries are joined with. scoring: the model whose structure the queries run; its parameters are data (in
@@ -83,25 +67,6 @@ def publish_model(model: TrainedModel, as_of: str, folder: str) -> Version:
     published = Version(MODEL, model.version, as_of, datetime.now(UTC), as_json(model))
     _put_in_force(published, folder)
     return published
-
-
-def versions(folder: str) -> list[Version]:
-    """All publications, oldest first; empty when nothing was published yet."""
-    path = f"{folder}/versions"
-    if not DeltaTable.is_deltatable(path):
-        return []
-    rows = tables.read_arrow(path).to_pylist()
-    found = [Version(**(row | {"details": json.loads(row["details"])})) for row in rows]
-    return sorted(found, key=lambda version: version.created_at)
-
-
-def in_force(folder: str, kind: str) -> Version | None:
-    """The newest version of `kind` ("baseline" or "model")."""
-    return next((version for version in reversed(versions(folder)) if version.kind == kind), None)
-
-
-def baseline_path(folder: str, name: str) -> str:
-    return f"{folder}/baselines_{name}"
 
 
 def live(spark: SparkSession, folder: str, baselines: Mapping[str, Baseline]) -> Learnt:
@@ -139,40 +104,3 @@ def _put_in_force(version: Version, folder: str) -> None:
     tables.ensure_table(path, VERSIONS_SCHEMA)
     row = {**version.__dict__, "details": json.dumps(version.details, sort_keys=True)}
     tables.append_arrow(pa.Table.from_pylist([row], schema=to_arrow_schema(VERSIONS_SCHEMA, timezone="UTC")), path)
-
-
-class LearntSource(DataSource):
-    """Python data source `hybrid_learnt`: options folder and name; the rows of the version now in force."""
-
-    @classmethod
-    def name(cls) -> str:
-        return "hybrid_learnt"
-
-    def reader(self, schema: T.StructType) -> DataSourceReader:
-        return LearntReader(self.options["folder"], self.options["name"], schema)
-
-
-class LearntReader(DataSourceReader):
-    """Reads one baseline, or the model, in the version in force at the moment of reading."""
-
-    def __init__(self, folder: str, name: str, schema: T.StructType):
-        self.folder, self.baseline, self.schema = folder, name, schema
-
-    def read(self, partition: Any) -> Iterator[pa.RecordBatch]:
-        schema = to_arrow_schema(self.schema, timezone="UTC")
-        yield from (_model_rows if self.baseline == MODEL else _baseline_rows)(self.folder, self.baseline, schema).to_batches()
-
-
-def _model_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
-    model = in_force(folder, MODEL)
-    rows = [] if model is None else [{"model_version": model.version, "model_parameters": model.details["parameters"]}]
-    return pa.Table.from_pylist(rows, schema=schema)
-
-
-def _baseline_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
-    baseline = in_force(folder, BASELINE)
-    if baseline is None:
-        return schema.empty_table()
-    rows = DeltaTable(baseline_path(folder, name)).to_pyarrow_table(
-        partitions=[("baseline_version", "=", baseline.version)], columns=schema.names)
-    return rows.cast(schema)

@@ -21,8 +21,9 @@ from common import tables
 from common.alerts import event_ids
 from common.models.storage import from_json
 from common.processing.batch import history
-from common.processing.learnt import BASELINE, MODEL, MODEL_SCHEMA, Learnt, baseline_path, versions, with_learnt
+from common.processing.learnt import MODEL_SCHEMA, Learnt, with_learnt
 from common.processing.session import use_pool
+from common.processing.versions import BASELINE, MODEL, baseline_path, versions
 from common.vertical import Query, Vertical
 from common.workspace import Workspace
 

@@ -96,6 +96,8 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path]) ->
         "spark.sql.streaming.realTimeMode.allowlistCheck": "false",
         # A shuffle's network buffer waits this long for more rows: 1 ms gave p50 2.7 ms instead of 30 (docs/performance.md).
         "spark.shuffle.streaming.networkBufferMaxWaitTimeMs": "1",
+        # Constraints over a model's many features, each an expression of others, take the optimizer minutes and gigabytes.
+        "spark.sql.constraintPropagation.enabled": "false",
         "spark.sql.streaming.metricsEnabled": "true",
         "spark.sql.adaptive.enabled": "true",
     }

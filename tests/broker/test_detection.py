@@ -14,8 +14,9 @@ from common.ingestion.producers import Producer
 from common.ingestion.reader import read_all
 from common.ingestion.topics import ensure_topics, topic_names
 from common.processing.detection import detection
-from common.processing.learnt import BASELINE, in_force, publish_baselines
+from common.processing.learnt import publish_baselines
 from common.processing.streams import REAL_TIME
+from common.processing.versions import BASELINE, in_force
 from common.settings import Settings, load
 from common.vertical import find_vertical
 from common.workspace import Workspace

@@ -1,0 +1,85 @@
+"""Which versions are in force, and the Python data source that reads them for streams.
+
+Spark starts a Python worker for every read and lets it import this module: so it imports little, and nothing of the core.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from pyspark.sql import types as T
+from pyspark.sql.datasource import DataSource, DataSourceReader
+from pyspark.sql.pandas.types import to_arrow_schema
+
+BASELINE, MODEL = "baseline", "model"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One row of the versions table. details: what its kind needs (a model's structure, parameters and metrics)."""
+
+    kind: str
+    version: str
+    as_of: str
+    created_at: datetime
+    details: dict[str, Any]
+
+
+def versions(folder: str) -> list[Version]:
+    """All publications, oldest first; empty when nothing was published yet."""
+    path = f"{folder}/versions"
+    if not DeltaTable.is_deltatable(path):
+        return []
+    rows = DeltaTable(path).to_pyarrow_table().to_pylist()
+    found = [Version(**(row | {"details": json.loads(row["details"])})) for row in rows]
+    return sorted(found, key=lambda version: version.created_at)
+
+
+def in_force(folder: str, kind: str) -> Version | None:
+    """The newest version of `kind` ("baseline" or "model")."""
+    return next((version for version in reversed(versions(folder)) if version.kind == kind), None)
+
+
+def baseline_path(folder: str, name: str) -> str:
+    return f"{folder}/baselines_{name}"
+
+
+class LearntSource(DataSource):
+    """Python data source `hybrid_learnt`: options folder and name; the rows of the version now in force."""
+
+    @classmethod
+    def name(cls) -> str:
+        return "hybrid_learnt"
+
+    def reader(self, schema: T.StructType) -> DataSourceReader:
+        return LearntReader(self.options["folder"], self.options["name"], schema)
+
+
+class LearntReader(DataSourceReader):
+    """Reads one baseline, or the model, in the version in force at the moment of reading."""
+
+    def __init__(self, folder: str, name: str, schema: T.StructType):
+        self.folder, self.baseline, self.schema = folder, name, schema
+
+    def read(self, partition: Any) -> Iterator[pa.RecordBatch]:
+        schema = to_arrow_schema(self.schema, timezone="UTC")
+        yield from (_model_rows if self.baseline == MODEL else _baseline_rows)(self.folder, self.baseline, schema).to_batches()
+
+
+def _model_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
+    model = in_force(folder, MODEL)
+    rows = [] if model is None else [{"model_version": model.version, "model_parameters": model.details["parameters"]}]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _baseline_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
+    baseline = in_force(folder, BASELINE)
+    if baseline is None:
+        return schema.empty_table()
+    rows = DeltaTable(baseline_path(folder, name)).to_pyarrow_table(
+        partitions=[("baseline_version", "=", baseline.version)], columns=schema.names)
+    return rows.cast(schema)
