@@ -1,5 +1,6 @@
 """One Spark session for every layer, and where the real data lies when it is there."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The real data beside the project; its absence fails in CI and skips, by name, elsewhere."""
+    """The real data beside the project; its absence fails in CI, where it must be, and skips elsewhere."""
     if not SHARED.exists():
-        pytest.skip(f"real data is not at {SHARED}: these tests run where it is")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"real data is not at {SHARED}: these tests run where it is")
     return SHARED

@@ -81,7 +81,7 @@ def judged(vertical, learnt, events):
 
 
 def test_its_contract_compiles_and_requires_what_the_core_needs(vertical):
-    check_contract(vertical.contract, vertical.event_schema)
+    check_contract(vertical.event_schema, vertical.contract, (vertical.event_id, vertical.entity, vertical.event_time))
     required = {e["kwargs"]["column"] for e in vertical.contract if e["type"] == "expect_column_values_to_not_be_null"}
     assert {vertical.event_id, vertical.entity, vertical.event_time} <= required
 
