@@ -97,6 +97,7 @@ def test_a_new_baseline_reaches_a_running_query_and_a_stopped_one_resumes(spark,
         assert "b0" not in found, "an amount that the new baseline knows as usual"
         detecting.raise_failure()
         assert {each.query.name: each.streaming.runId for each in detecting.running} == runs, "no query was restarted"
+        time.sleep(settings.checkpoint_interval + 5)  # the batch that judged these ends, and goes on record
 
     send(broker, 9500.0, prefix="c")  # nobody is there to judge it
     with start():
