@@ -166,5 +166,5 @@ def duration(text: str | None) -> float | None:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a duration: give 90, 60s, 5m or 2h") from None
     if not seconds > 0:
-        raise typer.BadParameter(f"{text!r} is not a duration: it must be more than nothing")
+        raise typer.BadParameter(f"{text!r} is not a duration: it must be more than nothing, such as 90, 60s, 5m or 2h")
     return seconds

@@ -66,10 +66,9 @@ def broker(data: Data = None) -> None:
 
 def topics(vertical: VerticalName, data: Data = None, servers: Servers = None) -> None:
     """Create the topics that a vertical needs."""
-    settings = read_settings(data, servers)
-    for name, partitions in ensure_topics(
-        existing_broker(settings), named(vertical), settings.partitions, settings.replication
-    ).items():
+    subject, settings = named(vertical), read_settings(data, servers)
+    created = ensure_topics(existing_broker(settings), subject, settings.partitions, settings.replication)
+    for name, partitions in created.items():
         console.print(f"{name}: {partitions} partitions")
 
 

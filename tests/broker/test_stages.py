@@ -1,0 +1,102 @@
+"""The stages as a user runs them, each a process of its own, over one broker; nothing is left running afterwards."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from common import tables
+from common.workspace import Workspace
+
+pytestmark = pytest.mark.broker
+
+
+def start(data, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "common.cli", *words, "--data", str(data)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def finish(data, *words, timeout=180):
+    process = start(data, *words)
+    printed, _ = process.communicate(timeout=timeout)
+    return process.returncode, printed
+
+
+def below(process):
+    """All processes that it started, however deep."""
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def wait_for_end(processes, seconds=20):
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return [process.cmdline() for process in alive]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A data folder in which `hybrid broker` runs."""
+    folder = tmp_path_factory.mktemp("stages")
+    broker = start(folder, "broker")
+    line = broker.stdout.readline()
+    assert "Kafka at 127.0.0.1" in line, line
+    started = below(broker)
+    yield folder
+    broker.send_signal(signal.SIGINT)
+    assert broker.wait(30) == 130
+    assert wait_for_end(started) == []
+
+
+def test_what_is_generated_is_archived_once_each(data):
+    code, printed = finish(data, "generate", "finance_fraud", "--for", "4s", "--rate", "500")
+    assert code == 0, printed
+    sent = int(re.search(r"sent ([\d,]+) events", printed)[1].replace(",", ""))
+    for _ in range(2):  # a second time there is nothing to do
+        code, printed = finish(data, "archive", "finance_fraud", "--until-idle")
+        assert code == 0, printed
+        workspace = Workspace(data, "finance_fraud")
+        kept, refused = (tables.row_count(workspace.table(name)) for name in ("events", "quarantine"))
+        assert kept + refused == sent
+        assert refused > 0, "the generator sends some dirt"
+
+
+def test_detection_says_how_each_rule_runs_and_ends_at_a_signal(data):
+    detecting = start(data, "detect", "finance_fraud")
+    printed = []
+    while "judging" not in "".join(printed[-1:]):
+        printed.append(detecting.stdout.readline())
+        assert printed[-1], "".join(printed)
+    assert sum("real-time" in line for line in printed) == 8
+    started = below(detecting)
+    detecting.send_signal(signal.SIGTERM)
+    assert detecting.wait(30) == 128 + signal.SIGTERM
+    assert wait_for_end(started) == []
+
+
+def test_a_run_that_is_interrupted_leaves_nothing_running(tmp_path):
+    running = start(tmp_path, "run", "finance_fraud", "--for", "60s", "--history-days", "30")
+    time.sleep(20)
+    started = below(running)
+    assert started, "a broker and Spark are there by now"
+    running.send_signal(signal.SIGINT)
+    printed, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, printed
+    assert wait_for_end(started) == []
+
+
+def test_a_run_that_is_killed_leaves_nothing_running(tmp_path):
+    running = start(tmp_path, "run", "finance_fraud", "--for", "60s", "--history-days", "30")
+    time.sleep(20)
+    started = below(running)
+    running.kill()
+    running.wait()
+    assert wait_for_end(started, 30) == []

@@ -1,0 +1,121 @@
+"""What the command line says to people: help, and a clear message for each kind of misuse."""
+
+import sys
+
+import pytest
+
+from common import cli
+
+COMMANDS = (
+    "run", "generate", "replay", "archive", "detect", "backfill", "train", "trends", "reconcile", "evaluate", "bench", "doctor",
+    "setup", "broker", "topics", "verticals",
+)  # fmt: skip
+
+
+@pytest.fixture
+def hybrid(monkeypatch, capsys, tmp_path):
+    """Runs the command; gives its exit code and all it printed, on one line."""
+    def run(*words, **environment):
+        monkeypatch.setattr(sys, "argv", ["hybrid", *map(str, words)])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return ended.value.code, " ".join((printed.out + printed.err).split())
+    monkeypatch.setenv("HYBRID_DATA", str(tmp_path / "data"))
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(hybrid, command):
+    code, printed = hybrid(command, "--help")
+    assert code == 0
+    assert "Usage" in printed
+    assert "--" in printed
+
+
+def test_help_lists_every_command(hybrid):
+    code, printed = hybrid("--help")
+    assert code == 0
+    assert all(command in printed for command in COMMANDS)
+
+
+def test_an_unknown_vertical_is_named_with_the_nearest(hybrid):
+    code, printed = hybrid("topics", "finance_frod")
+    assert code == 1
+    assert "did you mean finance_fraud" in printed
+
+
+def test_a_misspelt_setting_stops_the_start(hybrid):
+    code, printed = hybrid("doctor", HYBRID_CHECKPOINT_INTERVALL="5")
+    assert code == 1
+    assert "HYBRID_CHECKPOINT_INTERVAL?" in printed
+
+
+def test_an_unreadable_setting_is_named(hybrid):
+    code, printed = hybrid("doctor", HYBRID_PARTITIONS="many")
+    assert code == 1
+    assert "HYBRID_PARTITIONS" in printed
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(hybrid, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, printed = hybrid("run", "finance_fraud", "--data", tmp_path / "file" / "below")
+    assert code == 1
+    assert "cannot be written" in printed
+    assert "--data" in printed
+
+
+def test_without_a_broker_it_says_how_to_start_one(hybrid):
+    code, printed = hybrid("detect", "finance_fraud")
+    assert code == 1
+    assert "hybrid broker" in printed
+
+
+def test_a_broker_that_does_not_answer_is_named(hybrid):
+    code, printed = hybrid("topics", "finance_fraud", "--bootstrap-servers", "127.0.0.1:1")
+    assert code == 1
+    assert "127.0.0.1:1" in printed
+
+
+def test_a_file_that_is_not_there(hybrid, tmp_path):
+    code, printed = hybrid("replay", "finance_fraud", "--file", tmp_path / "none.csv")
+    assert code == 1
+    assert "none.csv" in printed
+
+
+@pytest.mark.parametrize("word", ["amount", "amount=AMOUNT_EUR", "amuont=AMT"])
+def test_a_wrong_mapping_says_what_there_is(hybrid, tmp_path, word):
+    file = tmp_path / "tx.csv"
+    file.write_text("ID,AMT,CARD,TERMINAL,AT\n1,2,3,4,2020-01-01T00:00:00Z\n")
+    mapping = ("transaction_id=ID", "card_id=CARD", "terminal_id=TERMINAL", "event_time=AT", word)
+    code, printed = hybrid("replay", "finance_fraud", "--file", file, *(part for pair in mapping for part in ("--map", pair)))
+    assert code == 1
+    assert "am" in printed.lower()
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("text", ["soon", "-5s", "0"])
+def test_a_duration_that_is_none(hybrid, text):
+    code, printed = hybrid("run", "finance_fraud", "--for", text)
+    assert code == 2
+    assert "60s" in printed
+
+
+def test_history_that_is_not_there_yet(hybrid):
+    code, printed = hybrid("topics")
+    assert code == 2
+    assert "VERTICAL" in printed
+
+
+def test_a_defect_leaves_its_trace_in_a_file_and_not_on_the_screen(hybrid, monkeypatch):
+    from common.commands import machine
+
+    def broken(*_):
+        raise RuntimeError("something that nobody foresaw")
+    monkeypatch.setattr(machine, "diagnose", broken)
+    code, printed = hybrid("doctor")
+    assert code == 70
+    assert "something that nobody foresaw" in printed
+    assert "Traceback" not in printed
