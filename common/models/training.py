@@ -65,7 +65,8 @@ def train(
     the version of the tables that it learnt from. Raises TrainingRefused or ParityBroken.
     """
     # In an order of their own, so that how Spark partitioned the rows does not change the model.
-    learnt = rows.select(*features, "label").toPandas().sort_values([*features, "label"], ignore_index=True)
+    collected: pd.DataFrame = rows.select(*features, "label").toPandas()
+    learnt = collected.sort_values([*features, "label"], ignore_index=True)
     _check_rows(learnt, features)
     pipeline = (fit or fit_logistic)(learnt[list(features)], learnt["label"].to_numpy())
     structure, parameters = export(pipeline, features)
@@ -104,7 +105,8 @@ def prove_parity(
     """The largest difference between Spark's score and predict_proba over `features`; raises ParityBroken above `tolerance`."""
     exported = TrainedModel(tuple(features.columns), structure, tuple(parameters))
     rows = spark.createDataFrame(features.assign(row_number=range(len(features))))
-    scores = with_score(rows, exported).select("row_number", "model_score").toPandas().sort_values("row_number")["model_score"]
+    scored: pd.DataFrame = with_score(rows, exported).select("row_number", "model_score").toPandas()
+    scores = scored.sort_values("row_number")["model_score"]
     difference = float(np.abs(scores.to_numpy(dtype=float) - pipeline.predict_proba(features)[:, 1]).max())
     if not difference <= tolerance:  # not ">": a null score makes it nan
         raise ParityBroken(f"the exported SQL differs from predict_proba by {difference:.3g}, more than {tolerance:g}")
