@@ -24,6 +24,9 @@ POOLS = """<?xml version="1.0"?>
 """
 
 
+COMPILE_LARGE_METHODS = "-XX:-DontCompileHugeMethods"
+
+
 def start_session(name: str, task_slots: int, folder: Path, settings: Settings | None = None) -> SparkSession:
     """A session with `task_slots` local task slots (or on `settings.spark_master`), working under `folder`.
 
@@ -75,6 +78,10 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path]) ->
     return local | {
         "spark.jars": ",".join(str(jar) for jar in jars),
         "spark.driver.memory": settings.driver_memory,
+        # The generated code of a query with all its rules is one large method, which Java would interpret for good instead
+        # of compiling it: 2 times slower per event (docs/performance.md).
+        "spark.driver.extraJavaOptions": COMPILE_LARGE_METHODS,
+        "spark.executor.extraJavaOptions": COMPILE_LARGE_METHODS,
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.local.dir": str(folder / "local"),

@@ -176,7 +176,8 @@ def test_the_night_is_quiet_and_the_weekend_is_different(transactions):
 
 
 def test_a_year_brings_growth_inflation_and_more_online_purchases():
-    first, later = (generate_day(7, day, Population(fraud=0)).events.to_pandas() for day in (date(2026, 1, 7), date(2029, 1, 10)))
+    world = Population(fraud=0, opening=date(2026, 1, 1))
+    first, later = (generate_day(7, day, world).events.to_pandas() for day in (date(2026, 1, 7), date(2029, 1, 10)))
     assert len(later) / len(first) == pytest.approx(1.15**3, rel=0.06)
     assert later["amount"].median() / first["amount"].median() == pytest.approx(1.03**3, rel=0.08)
     assert ((later["channel"] == "online").mean() - (first["channel"] == "online").mean()) == pytest.approx(0.15, abs=0.03)
