@@ -26,6 +26,7 @@ from common.commands.context import (
     until_stopped,
     workspace_of,
 )  # fmt: skip
+from common.ingestion.connection import check
 from common.ingestion.generated import Sent, send_generated
 from common.ingestion.lag import Lag
 from common.ingestion.mapping import parse_mapping
@@ -41,6 +42,7 @@ from common.settings import SettingsError
 
 FIRST_DAY = "2020-01-01"
 SAY_EVERY = 10.0
+LONGEST_SILENCE = 30.0  # seconds that a broker may be away before a stage gives up; Spark itself would wait without a word
 
 
 def add_to(app: typer.Typer) -> None:
@@ -119,6 +121,7 @@ def archive(
         for seconds in until_stopped(duration(for_)):
             archived.raise_failure()
             if seconds % SAY_EVERY < 1:
+                check(connection, LONGEST_SILENCE)
                 console.print(f"{archived.counts()}; lag {lag.of(archived.progress()):,}")
 
 
@@ -145,6 +148,7 @@ def detect(
             detecting.raise_failure()
             detecting.follow_model()
             if seconds % SAY_EVERY < 1:
+                check(connection, LONGEST_SILENCE)
                 latency = watch.latency(since=time.time() - SAY_EVERY)
                 speed = (
                     f"; p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms"

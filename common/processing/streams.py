@@ -71,7 +71,7 @@ def start_query(
 ) -> Running:
     """Start one of the vertical's queries on `records`; its alerts go to `<vertical>.alerts`."""
     use_pool(records.sparkSession, "streams")
-    events = with_learnt(contract.accepted(records, vertical), learnt, vertical, query)
+    events = with_learnt(contract.accepted(records, vertical, settings.future_tolerance), learnt, vertical, query)
     alerts = query.build(_observed(events), rule_settings)
     writer = (
         to_kafka(alerts)

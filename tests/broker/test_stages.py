@@ -100,3 +100,17 @@ def test_a_run_that_is_killed_leaves_nothing_running(tmp_path):
     running.kill()
     running.wait()
     assert wait_for_end(started, 30) == []
+
+
+def test_a_broker_that_goes_away_is_told_in_words(tmp_path):
+    broker = start(tmp_path, "broker")
+    assert "Kafka at" in broker.stdout.readline()
+    archive = start(tmp_path, "archive", "finance_fraud")
+    while "archiving to" not in (line := archive.stdout.readline()):
+        assert line
+    broker.kill()
+    broker.wait()
+    printed, _ = archive.communicate(timeout=150)
+    assert archive.returncode == 1, printed
+    assert "127.0.0.1" in printed or "Kafka" in printed
+    assert "Traceback" not in printed
