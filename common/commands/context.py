@@ -3,11 +3,12 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from py4j.protocol import Py4JError
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -131,7 +132,9 @@ def session(verticals: list[Vertical], settings: Settings, streaming: bool = Fal
     try:
         yield spark
     finally:
-        spark.stop()
+        # A signal that came in the middle of a call to the JVM leaves that connection unusable; the JVM ends with us anyway.
+        with suppress(Py4JError, OSError):
+            spark.stop()
 
 
 class _Jars:

@@ -3,12 +3,13 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -124,7 +125,8 @@ def detection(
         yield detecting
     finally:
         stop_all({each.query.name: each.streaming for each in detecting.running})
-        spark.streams.removeListener(listener)
+        with suppress(Py4JError):  # see stop_all: a signal may have left the JVM's connection unusable
+            spark.streams.removeListener(listener)
 
 
 class JudgedListener(StreamingQueryListener):

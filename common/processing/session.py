@@ -88,6 +88,8 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path]) ->
         "spark.redaction.regex": SECRET_OPTIONS,
         "spark.sql.redaction.options.regex": SECRET_OPTIONS,
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        # Slots are many, cores are few: a batch job's scan in as many tasks as there are slots would leave streams no core.
+        "spark.sql.files.minPartitionNum": str(max(1, (os.cpu_count() or 2) // 2)),
         "spark.scheduler.mode": "FAIR",
         "spark.scheduler.allocation.file": str(pools),
         # Spark's own check counts the waiting tasks of batch as taken slots and would end a stream at its checkpoint. We

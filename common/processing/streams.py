@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -111,5 +112,5 @@ def stop_all(queries: Mapping[str, StreamingQuery]) -> None:
     for name, streaming in queries.items():
         try:
             streaming.stop()
-        except PySparkException as problem:
+        except (PySparkException, Py4JError) as problem:
             LOG.info("%s stopped with: %s", name, str(problem).splitlines()[0])
