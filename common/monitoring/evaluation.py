@@ -89,9 +89,9 @@ def _by_rule(judged: DataFrame) -> DataFrame:
 
 def _by_scenario(labels: DataFrame, named: DataFrame) -> dict[str, ByScenario]:
     first = named.groupBy("event_id").agg(F.min_by("rule", "alert_time").alias("rule"), F.min("alert_time").alias("alert_time"))
-    found = labels.join(first, "event_id", "left").withColumn(
-        "seconds", F.greatest(F.lit(0.0), F.unix_millis("alert_time") - F.unix_millis("event_time")) / 1000
-    )
+    # Not `greatest` alone: it skips nulls, and an event that nothing found would count as found at once.
+    seconds = F.greatest(F.lit(0.0), F.unix_millis("alert_time") - F.unix_millis("event_time")) / 1000
+    found = labels.join(first, "event_id", "left").withColumn("seconds", F.when(F.col("rule").isNotNull(), seconds))
     rows = found.groupBy("scenario").agg(
         F.count("*").alias("events"),
         F.count("rule").alias("found"),

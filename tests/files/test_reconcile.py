@@ -1,0 +1,107 @@
+"""Stream against history, and alerts against labels: what each comparison calls equal, late, missing, found."""
+
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from common import tables
+from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, ensure_tables, events_schema
+from common.monitoring.evaluation import evaluate
+from common.processing.detection import JUDGED_SCHEMA
+from common.processing.reconcile import BEYOND, compare, judged_ranges, late_events
+from common.vertical import find_vertical
+from common.workspace import Workspace
+
+pytestmark = pytest.mark.files
+
+VERTICAL = find_vertical("finance_fraud")
+NOON = datetime(2020, 3, 2, 12, tzinfo=UTC)
+ALERT = "alert_id string, rule string, entity_id string, event_time timestamp, score double, event string"
+
+
+def alerts(spark, *rows):
+    return spark.createDataFrame([(name, "velocity", "c1", NOON, score, event) for name, score, event in rows], ALERT)
+
+
+def put(path, schema, *rows):
+    tables.append_arrow(pa.Table.from_pylist(list(rows), schema=to_arrow_schema(schema, timezone="UTC")), path)
+
+
+def test_each_kind_of_difference_has_its_name(spark):
+    stream = alerts(spark, ("same", 6.0, '["a"]'), ("other", 6.0, '["b"]'), ("only_stream", 6.0, "c"), ("behind", 6.0, '["d"]'))
+    batch = alerts(
+        spark, ("same", 6.0, '["a"]'), ("other", 7.0, '["b"]'), ("only_batch", 6.0, "e"), ("behind", 7.0, '["d","late"]')
+    )
+    late = spark.createDataFrame([("late", 9000)], "event_id string, late_seconds long")
+    found = {row.alert_id: (row.status, row.late_seconds) for row in compare(stream, batch, late).collect()}
+    assert found == {
+        "same": ("equal", None),
+        "other": ("score_differs", None),
+        "only_stream": ("extra", None),
+        "only_batch": ("missing", None),
+        "behind": ("late", 9000),
+    }
+
+
+def test_late_is_what_came_further_behind_the_newest_than_the_watermark_allows(spark):
+    hours = {"a": 0, "b": 5, "c": 3, "d": 2.9, "e": 2.9}
+    rows = [(name, "other" if name == "e" else "one", NOON + timedelta(hours=behind)) for name, behind in hours.items()]
+    events = spark.createDataFrame(
+        [(name, int(place == "other"), offset, time) for offset, (name, place, time) in enumerate(rows)],
+        "transaction_id string, kafka_partition int, kafka_offset long, event_time timestamp",
+    )
+    late = late_events(events, "transaction_id", SimpleNamespace(watermark="2 hours")).collect()
+    assert [(row.event_id, row.late_seconds) for row in late] == [("d", 7560)]
+
+
+def test_every_offset_was_judged_once_by_the_last_attempt_and_beyond_by_what_was_in_force_then(spark, tmp_path):
+    workspace, query = Workspace(tmp_path, "v"), VERTICAL.queries[0]
+    tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
+    batch = {"query": query.name, "kafka_partition": 0, "model_version": None}
+    put(
+        workspace.table("judged"),
+        JUDGED_SCHEMA,
+        {"query": query.name, "ended_at": NOON},
+        {**batch, "batch": 0, "start_offset": 0, "end_offset": 10, "baseline_version": "v1", "ended_at": NOON},
+        {**batch, "batch": 1, "start_offset": 10, "end_offset": 15, "baseline_version": "v1", "ended_at": NOON},
+        {
+            **batch,
+            "batch": 1,
+            "start_offset": 10,
+            "end_offset": 20,
+            "baseline_version": "v2",
+            "ended_at": NOON + timedelta(minutes=1),
+        },
+    )
+    ranges = [(row.start_offset, row.end_offset, row.baseline_version) for row in judged_ranges(spark, workspace, query)]
+    assert sorted(ranges) == [(0, 10, "v1"), (10, 20, "v2"), (20, BEYOND, None)]
+
+
+def test_evaluation_counts_an_alert_as_right_and_an_event_as_found_when_they_name_each_other(spark, tmp_path):
+    workspace = Workspace(tmp_path, VERTICAL.name)
+    ensure_tables(VERTICAL, workspace)
+    day = {"event_time": NOON, "event_day": date(2020, 3, 2), "ingest_time": NOON}
+    event = {"card_id": "c1", "terminal_id": "m1", "amount": 1.0, "kafka_partition": 0, "kafka_offset": 0, **day}
+    put(
+        workspace.table("events"),
+        events_schema(VERTICAL),
+        *({**event, "transaction_id": name} for name in ("fraud", "missed", "honest")),
+        {**event, "transaction_id": "backfilled", "kafka_partition": -1},
+    )
+    label = {"entity_id": "c1", "scenario": "velocity", "event_time": NOON, "known_time": NOON}
+    put(workspace.table("labels"), LABELS_SCHEMA, *({**label, "event_id": name} for name in ("fraud", "missed", "backfilled")))
+    alert = {"rule": "velocity", "entity_id": "c1", "kafka_offset": 0, "first_event_time": NOON + timedelta(seconds=90), **day}
+    put(
+        workspace.table("alerts"),
+        ALERTS_SCHEMA,
+        {**alert, "alert_id": "right", "event": '["honest","fraud"]'},
+        {**alert, "alert_id": "wrong", "event": "honest"},
+    )
+    result = evaluate(spark, VERTICAL, workspace)
+    assert {rule.rule: (rule.alerts, rule.right) for rule in result.rules if rule.alerts} == {"velocity": (2, 1)}
+    assert (result.overall.alerts, result.overall.precision) == (2, 0.5)
+    found = {case.scenario: (case.events, case.found, case.by, case.median_seconds) for case in result.scenarios if case.events}
+    assert found == {"velocity": (2, 1, "velocity", 90.0)}
