@@ -16,6 +16,7 @@ from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from common import tables
 from common.alerts import event_ids
@@ -172,9 +173,12 @@ def _learnt(
 ) -> Learnt:
     frames = {}
     for name, kind in vertical.baselines.items():
-        path = baseline_path(workspace.tables, name)
-        columns = [*kind.schema.names, "baseline_version"]
-        frames[name] = tables.read(spark, path).where(F.col("baseline_version") == F.lit(baseline)).select(*columns)
+        schema = T.StructType([*kind.schema, T.StructField("baseline_version", T.StringType())])
+        if baseline is None:  # judged before anything was learnt
+            frames[name] = spark.createDataFrame([], schema)
+            continue
+        rows = tables.read(spark, baseline_path(workspace.tables, name))
+        frames[name] = rows.where(F.col("baseline_version") == baseline).select(*schema.names)
     scoring = from_json(details) if details else None
-    rows = [(model, list(scoring.parameters))] if scoring else []
-    return Learnt(frames, spark.createDataFrame(rows, MODEL_SCHEMA), scoring)
+    numbers = [(model, list(scoring.parameters))] if scoring else []
+    return Learnt(frames, spark.createDataFrame(numbers, MODEL_SCHEMA), scoring)
