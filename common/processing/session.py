@@ -79,7 +79,7 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path]) ->
         "spark.jars": ",".join(str(jar) for jar in jars),
         "spark.driver.memory": settings.driver_memory,
         # The generated code of a query with all its rules is one large method, which Java would interpret for good instead
-        # of compiling it: 2 times slower per event (docs/performance.md).
+        # of compiling it. What was seen with and without: docs/performance.md.
         "spark.driver.extraJavaOptions": COMPILE_LARGE_METHODS,
         "spark.executor.extraJavaOptions": COMPILE_LARGE_METHODS,
         "spark.ui.enabled": "false",
