@@ -30,7 +30,8 @@ ALERT_SCHEMA = T.StructType([
     T.StructField("ingest_time", T.TimestampType()),
 ])
 
-SEVERITIES = ("warning", "minor", "major", "critical")
+# Perceived severities of ITU-T X.733, as TM Forum's TMF642 has them; an alarm that is over is updated to "cleared".
+SEVERITIES = ("cleared", "warning", "minor", "major", "critical")
 
 
 @dataclass(frozen=True)
@@ -60,26 +61,38 @@ def judge(
     a hash of both, so that a replay makes the same id.
     `rows` has event_time, ingest_time, and where it was joined with them baseline_version and model_version.
     """
-    baseline = F.col("baseline_version") if "baseline_version" in rows.columns else F.lit(None).cast("string")
-    model = F.col("model_version") if "model_version" in rows.columns else F.lit(None).cast("string")
     verdicts = F.array(*[_verdict(rule, settings) for rule in rules])
     any_hit = reduce(Column.__or__, [rule.score(settings) >= getattr(settings, rule.threshold) for rule in rules])
     hits = (
         rows.where(any_hit)
         .withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
     )
-    return hits.select(
-        F.substring(F.sha2(F.concat_ws("|", F.lit(vertical), F.col("verdict.rule"), subject), 256), 1, 32).alias("alert_id"),
+    said = {name: F.col(f"verdict.{name}") for name in ("rule", "severity", "score", "threshold", "reason", "evidence")}
+    return shaped(hits, vertical=vertical, entity=entity, subject=subject, **said)
+
+
+def shaped(
+    rows: DataFrame, *, vertical: str, entity: str, subject: Column, rule: Column, severity: Column, score: Column,
+    threshold: Column, reason: Column, evidence: Column,
+) -> DataFrame:
+    """Rows that are alerts already, in the shape of ALERT_SCHEMA: for what `judge` cannot say, such as an alarm that clears.
+
+    evidence: the id, or a JSON array of the ids, of the events behind an alert. The rest as for `judge`.
+    """
+    baseline = F.col("baseline_version") if "baseline_version" in rows.columns else F.lit(None).cast("string")
+    model = F.col("model_version") if "model_version" in rows.columns else F.lit(None).cast("string")
+    return rows.select(
+        F.substring(F.sha2(F.concat_ws("|", F.lit(vertical), rule, subject), 256), 1, 32).alias("alert_id"),
         F.lit(vertical).alias("vertical"),
-        F.col("verdict.rule").alias("rule"),
+        rule.alias("rule"),
         F.col(entity).alias("entity_id"),
         F.col("event_time"),
-        F.col("verdict.severity").alias("severity"),
-        F.col("verdict.score").alias("score"),
-        F.col("verdict.threshold").alias("threshold"),
-        F.col("verdict.reason").alias("reasons"),
+        severity.alias("severity"),
+        score.cast("double").alias("score"),
+        threshold.cast("double").alias("threshold"),
+        reason.alias("reasons"),
         F.struct(baseline.alias("baseline"), model.alias("model")).alias("versions"),
-        F.col("verdict.event").alias("event"),
+        evidence.alias("event"),
         F.col("ingest_time"),
     )
 
@@ -94,13 +107,13 @@ def _verdict(rule: Rule, settings: Any) -> Column:
         F.lit(threshold).alias("threshold"),
         severity.alias("severity"),
         rule.reason(settings).alias("reason"),
-        rule.evidence(settings).alias("event"),
+        rule.evidence(settings).alias("evidence"),
     )
 
 
-def to_kafka(alerts: DataFrame) -> DataFrame:
-    """Alerts as Kafka records: JSON keyed by entity, so that updates of one alert stay in order."""
-    return alerts.select(F.col("entity_id").alias("key"), F.to_json(F.struct(*ALERT_SCHEMA.names)).alias("value"))
+def to_kafka(found: DataFrame) -> DataFrame:
+    """Alerts, or what else a query finds, as Kafka records: JSON keyed by entity, so that updates of one alert stay in order."""
+    return found.select(F.col("entity_id").alias("key"), F.to_json(F.struct(*found.columns)).alias("value"))
 
 
 def event_ids(event: str) -> Column:

@@ -11,13 +11,15 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 from pydantic_settings import BaseSettings
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import types as T
 
 from common.alerts import Rule
 from common.simulation.generated import Generated
 
 ENTRY_POINTS = "hybrid.verticals"
+ALERTS = "alerts"
+
 
 class UnknownVertical(Exception):
     """No installed package offers a vertical of that name."""
@@ -30,6 +32,12 @@ class Query:
     build(events, settings) -> alerts in the shape of `common.alerts.ALERT_SCHEMA`; pure, and the same for a stream and
     for a table. The core has joined `events` with the baselines named here (each keyed by the event's column of
     that name's entity) and, with `model`, has added the model's features and `model_score`.
+    prepare(events, settings) -> the rows that the model scores, where those are not the events themselves but, say, a
+    session so far; it comes after the baselines and before the model. Its rows keep the kafka_partition and kafka_offset
+    of the newest event in them, by which reconcile knows what judged them.
+    output_mode: "append" for what speaks once, when the watermark has passed (a session window, a silence); an alert's
+    event_time is then the end of its window, which is how reconcile knows what had not closed yet.
+    topic: "alerts", or another topic `<vertical>.<topic>` for rows that are no alerts: one JSON record each, keyed by entity_id.
     """
 
     name: str
@@ -38,6 +46,13 @@ class Query:
     baselines: tuple[str, ...] = ()
     model: bool = False
     stateful: bool = False
+    output_mode: str = "update"
+    topic: str = ALERTS
+    prepare: Callable[[DataFrame, Any], DataFrame] | None = None
+
+    @property
+    def raises_alerts(self) -> bool:
+        return self.topic == ALERTS
 
 
 @dataclass(frozen=True)
@@ -58,13 +73,31 @@ class ModelSpec:
 
     with_features(rows) adds the columns `features` to events joined with all baselines, on a stream as on a table.
     exact_windows(events, labels) -> events with the baselines' columns as known at each event, for batch scoring.
-    fit: see `common.models.training`.
+    fit: see `common.models.training`. tolerance: what its export may differ from predict_proba.
+    so_far(history) -> a row per event with the columns that the query's `prepare` gives at that event, for training.
+    labelled(events, labels) -> event_id and label (0 or 1), where a label is not simply "an event that labels name"; an
+    event that it leaves out is not learnt from.
     """
 
     features: tuple[str, ...]
     with_features: Callable[[DataFrame], DataFrame]
     exact_windows: Callable[[DataFrame, DataFrame], DataFrame] | None = None
     fit: Callable[..., Any] | None = None
+    tolerance: float = 1e-9
+    so_far: Callable[[DataFrame], DataFrame] | None = None
+    labelled: Callable[[DataFrame, DataFrame], DataFrame] | None = None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A kind of anomaly that the generator puts in.
+
+    rules: those meant to catch it. plain() -> what a plain threshold on one raw event would look at, to be printed beside.
+    """
+
+    name: str
+    rules: tuple[str, ...]
+    plain: Callable[[], Column]
 
 
 @dataclass(frozen=True)
@@ -75,6 +108,8 @@ class Vertical:
     trends(events, labels, alerts, model) -> {name: what batch reports to people}; plots draws them as PNG
     generate(seed, start, days, population, dirt) -> chunks of events as messages and, apart from them, labels;
     generate_day(seed, day, population) -> a day's valid events and labels, without messages
+    pseudonymised: fields whose text is replaced by a keyed hash wherever it would be kept or shown.
+    also_accepts: functions from an event's JSON text in another format to its JSON text in ours, null for what is not theirs.
     """
 
     name: str
@@ -93,9 +128,11 @@ class Vertical:
     trends: Callable[..., dict[str, DataFrame]]
     plots: Callable[[dict[str, pd.DataFrame], Path], list[Path]]
     model: ModelSpec | None = None
-    scenarios: tuple[str, ...] = ()
+    scenarios: tuple[Scenario, ...] = ()
     event_time: str = "event_time"
     label_delay: timedelta = timedelta(days=7)
+    pseudonymised: tuple[str, ...] = ()
+    also_accepts: tuple[Callable[[Column], Column], ...] = ()
 
     @property
     def rules(self) -> tuple[Rule, ...]:

@@ -1,7 +1,7 @@
 """Card fraud: transactions judged in real time, cards and terminals studied in batch."""
 
 from common.vertical import Baseline, ModelSpec, Vertical
-from finance_fraud import detector, events, features, generator, scenarios, trends
+from finance_fraud import detector, events, features, generator, trends
 from finance_fraud.settings import FraudSettings, Population
 
 VERTICAL = Vertical(
@@ -21,6 +21,6 @@ VERTICAL = Vertical(
     trends=trends.trends,
     plots=trends.plots,
     model=ModelSpec(features.FEATURES, features.with_features, features.exact_windows),
-    scenarios=scenarios.SCENARIOS,
+    scenarios=detector.SCENARIOS,
     label_delay=features.LABEL_DELAY,
 )

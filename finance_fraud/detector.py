@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.alerts import Rule, judge
-from common.vertical import Query
+from common.vertical import Query, Scenario
 from finance_fraud.settings import FraudSettings
 
 EARTH_RADIUS_KM = 6371.0088
@@ -194,4 +194,19 @@ QUERIES = (
     Query("per_event", PER_EVENT, per_event, baselines=("card", "terminal"), model=True),
     Query("by_card", BY_CARD, by_card, stateful=True),
     Query("by_terminal", BY_TERMINAL, by_terminal, baselines=("card",), stateful=True),
+)
+
+
+def _amount() -> Column:
+    return F.col("amount")
+
+
+# A purchase's amount is what a plain threshold has to go by; for tests of stolen numbers, its smallness.
+SCENARIOS = (
+    Scenario("compromised_terminal", ("terminal_risk", "terminal_burst"), _amount),
+    Scenario("leaked_card", ("amount_outlier", "model_score"), _amount),
+    Scenario("large_amount", ("amount_outlier", "model_score"), _amount),
+    Scenario("card_testing", ("card_testing",), lambda: -F.col("amount")),
+    Scenario("velocity", ("velocity",), _amount),
+    Scenario("impossible_travel", ("impossible_travel", "unseen_region"), _amount),
 )

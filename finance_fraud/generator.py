@@ -157,5 +157,19 @@ def _described(today: Day, rows: NDArray) -> Generated:
         EVENT_TIME: time,
     }
     scenario = np.array(("", *SCENARIOS), object)[rows["scenario"]]
+    case = _cases(today.date, scenario, columns)
     arrival_time = time + delays(today.random("delays"), len(rows))
-    return Generated.of(today.date, columns, scenario, arrival_time, IDENTITY)
+    return Generated.of(today.date, columns, scenario, arrival_time, IDENTITY, case)
+
+
+def _cases(day: date, scenario: NDArray[np.object_], columns: dict[str, NDArray]) -> NDArray[np.object_]:
+    """Which anomaly each row belongs to: a terminal's or card's weeks are one, otherwise a card's day is."""
+    case = as_objects([""] * len(scenario))
+    for row in np.flatnonzero(scenario != ""):
+        if scenario[row] == "compromised_terminal":
+            case[row] = f"compromised_terminal:{columns['terminal_id'][row]}"
+        elif scenario[row] == "leaked_card":
+            case[row] = f"leaked_card:{columns[ENTITY][row]}"
+        else:
+            case[row] = f"{scenario[row]}:{columns[ENTITY][row]}:{day}"
+    return case

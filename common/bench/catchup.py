@@ -61,7 +61,11 @@ def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]
     records = spark.read.format("kafka").options(**options).load()
     learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
     events = with_learnt(
-        contract.accepted(records, bench.vertical).dropDuplicates([bench.vertical.event_id]), learnt, bench.vertical, query
+        contract.accepted(records, bench.vertical).dropDuplicates([bench.vertical.event_id]),
+        learnt,
+        bench.vertical,
+        query,
+        bench.rules,
     )
     return {row.alert_id for row in query.build(events, bench.rules).select("alert_id").collect()}
 

@@ -4,6 +4,8 @@ from datetime import date, datetime, timedelta
 from typing import Annotated
 
 import typer
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from common.commands.context import (
     Data,
@@ -19,11 +21,15 @@ from common.commands.context import (
 )
 from common.commands.stages import FIRST_DAY
 from common.models.protocol import Protocol, evaluate_protocol, report
+from common.monitoring.evaluation import Evaluation
 from common.monitoring.evaluation import evaluate as evaluated
 from common.monitoring.summary import differences_table, evaluation_tables, model_table, reconcile_table, suite_line, trend_tables
 from common.processing.backfill import backfill as fill
-from common.processing.batch import history, study, train_model
+from common.processing.backtest import backtest
+from common.processing.batch import came_live, history, newest_day, study, train_model
 from common.processing.reconcile import reconcile as reconciled
+from common.vertical import Vertical
+from common.workspace import Workspace
 
 Day = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d"], help="as of the start of this day [default: after the newest event]")
@@ -97,9 +103,12 @@ def evaluate(
             "have allowed it: a week of training, the labels' delay, a week of test",
         ),
     ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="instead: judge the newest days of the history by the rules as they are now")
+    ] = None,
     data: Data = None,
 ) -> None:
-    """Stored alerts against the labels: precision by rule, recall and time to detect by scenario."""
+    """Stored alerts against the labels: precision by rule, recall, precision and time to detect by scenario."""
     subject, settings = named(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     with session([subject], settings) as spark:
@@ -111,9 +120,18 @@ def evaluate(
             console.print(report(measured), soft_wrap=True)
             return
         with console.status("comparing alerts with labels"):
-            result = evaluated(spark, subject, workspace)
+            result = _judged_days(spark, subject, workspace, days) if days else evaluated(subject, *came_live(spark, workspace))
         for table in evaluation_tables(result):
             console.print(table)
+
+
+def _judged_days(spark: SparkSession, vertical: Vertical, workspace: Workspace, number: int) -> Evaluation:
+    events, labels, _ = history(spark, workspace)
+    newest = newest_day(events)
+    days = [newest - timedelta(days=back) for back in reversed(range(number))]
+    alerts = backtest(vertical, events, labels, days, rule_settings(vertical)).persist()
+    judged = events.where(F.col("event_day") >= F.lit(days[0]))
+    return evaluated(vertical, judged, labels, alerts)
 
 
 def _day(given: datetime | None) -> date | None:

@@ -39,7 +39,7 @@ from common.monitoring.summary import evaluation_tables, latency_table, model_ta
 from common.monitoring.watch import AlertWatch
 from common.processing.archiving import Archiving, archiving
 from common.processing.backfill import backfill
-from common.processing.batch import history, learn, newest_day, study, train_model
+from common.processing.batch import came_live, history, learn, newest_day, study, train_model
 from common.processing.detection import Detection, detection
 from common.processing.reconcile import reconcile
 from common.settings import Settings
@@ -235,7 +235,7 @@ def summarise(spark: SparkSession, live: Live, state: State) -> None:
     console.rule(f"{vertical.name}: what came of it")
     console.print(f"{state.total:,} records came in; {state.tables_line()}")
     with console.status("comparing alerts with labels"):
-        for table in evaluation_tables(evaluate(spark, vertical, workspace)):
+        for table in evaluation_tables(evaluate(vertical, *came_live(spark, workspace))):
             console.print(table)
     warm = state.started + min(WARM_UP, live.seconds / 3)
     console.print(

@@ -79,7 +79,11 @@ def replay(
     file: Annotated[Path, typer.Option(help="CSV, JSON lines or Parquet")],
     map_: Annotated[
         list[str] | None,
-        typer.Option("--map", help="event_field=column, once per field; a field without it takes the column of its name"),
+        typer.Option(
+            "--map",
+            help="event_field=column, once per field; field=A+B joins columns, field==text is the same for all rows; a field "
+            "without it takes the column of its name",
+        ),
     ] = None,
     speed: Annotated[str, typer.Option(help="times the events' own time, or max")] = "max",
     label: Annotated[str | None, typer.Option(help="column that says whether a row is anomalous")] = None,

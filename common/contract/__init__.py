@@ -9,7 +9,7 @@ great-expectations over a table. A null meets every expectation but `expect_colu
 """
 
 from common.contract.expectations import ContractError, check_contract
-from common.contract.records import FUTURE_TOLERANCE_SECONDS, accepted, parse
+from common.contract.records import FUTURE_TOLERANCE_SECONDS, accepted, hidden, parse
 from common.contract.suite import Outcome, SuiteResult, run_suite
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "SuiteResult",
     "accepted",
     "check_contract",
+    "hidden",
     "parse",
     "run_suite",
 ]

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common.contract.expectations import Expectation, check_contract
+from common.pseudonyms import encrypted, with_pseudonyms
 from common.vertical import Vertical
 
 FUTURE_TOLERANCE_SECONDS = 300
@@ -29,11 +30,15 @@ PLACE = ("ingest_time", "topic", "kafka_partition", "kafka_offset")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold; `reason` and `detail` are looked at only where it does not."""
+    """One thing that must hold; `reason` and `detail` are looked at only where it does not.
+
+    discreet: what may be said instead of `detail` where the record may name a person.
+    """
 
     holds: Column
     reason: Column
     detail: Column
+    discreet: str = "not shown, as it may name a person"
 
 
 def accepted(records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS) -> DataFrame:
@@ -42,7 +47,7 @@ def accepted(records: DataFrame, vertical: Vertical, future_tolerance: int = FUT
     `records`: the columns of Spark's Kafka source. `future_tolerance`: seconds that an event may be ahead of ingest_time.
     """
     valid = _all_hold(_checks(vertical, future_tolerance))
-    event = F.struct(*vertical.event_schema.names)
+    event = F.struct(*with_pseudonyms(vertical, vertical.event_schema.names))
     # A filter would be pushed below the projection and parse every record twice; a generator is not.
     return _typed(_decoded(records, vertical), vertical).select(F.inline(F.when(valid, F.array(event))), *PLACE)
 
@@ -50,27 +55,35 @@ def accepted(records: DataFrame, vertical: Vertical, future_tolerance: int = FUT
 def parse(records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS) -> DataFrame:
     """Every record: the columns of `accepted`, raw, key, and where it is invalid its reason and a detail for people.
 
-    Fields of an invalid record are null where they could not be read.
+    Fields of an invalid record are null where they could not be read. Where fields are pseudonymised, raw and key are encrypted.
     """
     checks = _checks(vertical, future_tolerance)
     # Everything that explains is computed for invalid records only: explaining costs half as much again as judging.
     judged = _typed(_decoded(records, vertical), vertical).select("*", _all_hold(checks).alias("_valid"))
     found = F.from_json(F.concat(F.lit('{"event":'), "_text", F.lit(',"end":true}')), FOUND, JSON)
     diagnosed = judged.select("*", F.when(~F.col("_valid"), found).alias("_found"))
-    rejection = F.when(~F.col("_valid"), _first_failed(checks)).alias("_rejection")
+    rejection = F.when(~F.col("_valid"), _first_failed(checks, bool(vertical.pseudonymised))).alias("_rejection")
+    original = ("raw", "key")
+    kept = [hidden(F.col(name), name).alias(name) for name in original] if vertical.pseudonymised else original
     return diagnosed.select("*", rejection).select(
-        *vertical.event_schema.names, *PLACE, "raw", "key", "_rejection.reason", "_rejection.detail"
+        *with_pseudonyms(vertical, vertical.event_schema.names), *PLACE, *kept, "_rejection.reason", "_rejection.detail"
     )
+
+
+def hidden(value: Column, name: str) -> Column:
+    """The bytes of column `name` of a Kafka record, encrypted."""
+    return encrypted(value, "topic", "kafka_partition", "kafka_offset", F.lit(name))
 
 
 def _all_hold(checks: list[Check]) -> Column:
     return reduce(and_, (check.holds for check in checks))
 
 
-def _first_failed(checks: list[Check]) -> Column:
+def _first_failed(checks: list[Check], discreetly: bool) -> Column:
     failed = F.lit(None)
     for check in reversed(checks):
-        why = F.struct(check.reason.alias("reason"), check.detail.alias("detail"))
+        detail = F.lit(check.discreet) if discreetly else check.detail
+        why = F.struct(check.reason.alias("reason"), detail.alias("detail"))
         failed = F.when(~check.holds, why).otherwise(failed)
     return failed
 
@@ -81,7 +94,8 @@ def _decoded(records: DataFrame, vertical: Vertical) -> DataFrame:
         [T.StructField(f.name, T.StringType() if _is_time(f) else f.dataType) for f in vertical.event_schema]
         + [T.StructField(CORRUPT, T.StringType())]
     )
-    text = F.col("value").cast("string")
+    plain = F.col("value").cast("string")
+    text = F.coalesce(*[translate(plain) for translate in vertical.also_accepts], plain)
     return records.select(
         F.col("value").alias("raw"),
         "key",
@@ -197,13 +211,13 @@ def _expected(expectation: Expectation) -> Check:
     texts = {name: F.coalesce(F.col(name).cast("string"), F.lit("null")) for name in expectation.columns}
     values = (F.concat(F.lit(f"{name} = "), text) for name, text in texts.items())
     detail = F.concat(_shown("", F.concat_ws(", ", *values)), F.lit(f" fails {expectation}"))
-    return Check(expectation.holds, F.lit(expectation.kind.reason), detail)
+    return Check(expectation.holds, F.lit(expectation.kind.reason), detail, f"fails {expectation}")
 
 
 def _not_future(event_time: str, tolerance: int) -> Check:
     latest = F.col("ingest_time") + F.make_dt_interval(secs=F.lit(tolerance))
     detail = F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit("came in at"), F.col("ingest_time"))
-    return Check(_or_true(F.col(event_time) <= latest), F.lit("future_event_time"), detail)
+    return Check(_or_true(F.col(event_time) <= latest), F.lit("future_event_time"), detail, "ahead of the time it came in")
 
 
 def _shown(before: str, value: Column) -> Column:

@@ -34,6 +34,7 @@ from common.ingestion.stored import (
     to_quarantine,
 )
 from common.ingestion.topics import topic_names
+from common.pseudonyms import of_entity
 from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -84,7 +85,7 @@ def archive_labels(
 ) -> StreamingQuery:
     """Start archiving a stream of Kafka records of labels."""
     def keep(batch_records: DataFrame, batch: Batch) -> Kept:
-        return keep_labels(batch_records, batch, workspace)
+        return keep_labels(batch_records, batch, vertical, workspace)
 
     return _start(records, "labels", vertical, workspace, settings, keep)
 
@@ -94,7 +95,7 @@ def archive_alerts(
 ) -> StreamingQuery:
     """Start archiving a stream of Kafka records of alerts."""
     def keep(batch_records: DataFrame, batch: Batch) -> Kept:
-        return keep_alerts(batch_records, batch, workspace)
+        return keep_alerts(batch_records, batch, vertical, workspace)
 
     return _start(records, "alerts", vertical, workspace, settings, keep)
 
@@ -119,18 +120,20 @@ def keep_events(
             return Kept(kept, added)
 
 
-def keep_labels(records: DataFrame, batch: Batch, workspace: Workspace) -> Kept:
+def keep_labels(records: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace) -> Kept:
     """Put one batch of Kafka records into `labels`; one whose event has a label already adds nothing."""
     path = workspace.table("labels")
     with _persisted(parse_json(records, LABELS_SCHEMA, ("event_id", "event_time", "known_time"))) as parsed:
         stored = tables.read(records.sparkSession, path, columns=["event_id"])
         labels = parsed.where("reason is null").dropDuplicates(["event_id"])
+        labels = labels.withColumn("entity_id", of_entity(vertical, F.col("entity_id")))
         known = stored.join(F.broadcast(labels.select("event_id")), "event_id", "left_semi")
         new = labels.join(known, "event_id", "left_anti").select(*LABELS_SCHEMA.names)
-        return Kept(tables.append(new.coalesce(1), path, batch.query, batch.number), _quarantine(parsed, workspace, batch))
+        added = tables.append(new.coalesce(1), path, batch.query, batch.number)
+        return Kept(added, _quarantine(parsed, vertical, workspace, batch))
 
 
-def keep_alerts(records: DataFrame, batch: Batch, workspace: Workspace) -> Kept:
+def keep_alerts(records: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace) -> Kept:
     """Put one batch of Kafka records into `alerts`: one row per alert id, its newest update."""
     with _persisted(parse_json(records, ALERT_SCHEMA, ("alert_id", "event_time"))) as parsed:
         alerts = parsed.where("reason is null").withColumns(
@@ -138,7 +141,7 @@ def keep_alerts(records: DataFrame, batch: Batch, workspace: Workspace) -> Kept:
         ).select(*ALERTS_SCHEMA.names)
         path, earliest = workspace.table("alerts"), ["first_event_time"]
         rows = tables.upsert(alerts, path, ["alert_id"], "kafka_offset", batch.query, batch.number, earliest)
-        return Kept(rows, _quarantine(parsed, workspace, batch))
+        return Kept(rows, _quarantine(parsed, vertical, workspace, batch))
 
 
 def _split(received: DataFrame, stored: DataFrame, vertical: Vertical) -> DataFrame:
@@ -160,7 +163,9 @@ def _append(rows: DataFrame, count: int, path: str, batch: Batch) -> int:
     return tables.append(rows.coalesce(1 + count // ROWS_PER_FILE), path, batch.query, batch.number)
 
 
-def _quarantine(parsed: DataFrame, workspace: Workspace, batch: Batch) -> int:
+def _quarantine(parsed: DataFrame, vertical: Vertical, workspace: Workspace, batch: Batch) -> int:
+    if vertical.pseudonymised:
+        parsed = parsed.withColumns({name: contract.hidden(F.col(name), name) for name in ("raw", "key")})
     rejected = to_quarantine(parsed.where("reason is not null").withColumn("ingest_time", F.col("timestamp")))
     return _append(rejected, rejected.count(), workspace.table("quarantine"), batch)
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from common.ingestion.conversion import as_text, converter, iso, milliseconds, to_json
 from common.ingestion.files import Batch, ReplayError, RowFile, open_rows
-from common.ingestion.mapping import require, resolve
+from common.ingestion.mapping import Source, require, resolve
 from common.ingestion.ordering import RUN_BYTES, SCHEMA, Records, in_order
 from common.ingestion.paced import at_speed, send_paced
 from common.ingestion.producers import Producer
@@ -48,11 +48,11 @@ class LabelColumns:
 
 @dataclass(frozen=True)
 class Plan:
-    """A replay that can be done. columns: the file's column for each event field that has one; the other fields are null."""
+    """A replay that can be done. columns: the source in the file of each event field that has one; the other fields are null."""
 
     vertical: Vertical
     file: RowFile
-    columns: dict[str, str]
+    columns: dict[str, Source]
     labels: LabelColumns | None
 
 
@@ -117,7 +117,8 @@ def replay(
 
 def _tables(plan: Plan, counts: Counts, progress: Callable[[Counts], None]) -> Iterator[pa.Table]:
     """The file's rows as records with the time each is due, in file order."""
-    wanted = list(dict.fromkeys([*plan.columns.values(), *(plan.labels.names if plan.labels else [])]))
+    mapped = [name for source in plan.columns.values() for name in source.columns]
+    wanted = list(dict.fromkeys([*mapped, *(plan.labels.names if plan.labels else [])]))
     time = 0
     for batch in plan.file.batches(wanted):
         events = _events(plan, batch)
@@ -139,7 +140,9 @@ def _events(plan: Plan, batch: Batch) -> list[dict[str, Any]]:
     fields = {field.name: field for field in plan.vertical.event_schema}
     nothing = [None] * batch.rows
     columns = [
-        list(map(converter(field.dataType), batch.columns[plan.columns[name]])) if name in plan.columns else nothing
+        plan.columns[name].values(batch.columns, batch.rows, converter(field.dataType))
+        if name in plan.columns
+        else nothing
         for name, field in fields.items()
     ]
     return [dict(zip(fields, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -160,6 +163,7 @@ def _labels(plan: Plan, labels: LabelColumns, batch: Batch, events: list[dict[st
         due.append(time + delay)
         values.append(orjson.dumps({
             "event_id": event[vertical.event_id], "entity_id": event[vertical.entity], "scenario": scenario or "unknown",
+            "case_id": event[vertical.event_id],
             "event_time": iso(time), "known_time": iso(time + delay),
         }))
     return _table(due, True, keys, values)
@@ -196,7 +200,7 @@ def _table(due: list[int], is_label: bool, keys: list[bytes | None], values: lis
 
 def _require_times(plan: Plan, counts: Counts) -> None:
     if counts.rows and counts.untimed + counts.unreadable == counts.rows:
-        column = plan.columns[plan.vertical.event_time]
+        column = "+".join(plan.columns[plan.vertical.event_time].columns)
         raise ReplayError(
             f"no row of {plan.file.path} has a time in column {column!r} that can be read:"
             " it takes ISO-8601 (2026-04-01T12:00:00, UTC unless it names a zone) or epoch numbers"

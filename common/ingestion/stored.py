@@ -29,6 +29,7 @@ LABELS_SCHEMA = T.StructType([
     T.StructField("event_id", T.StringType()),
     T.StructField("entity_id", T.StringType()),
     T.StructField("scenario", T.StringType()),
+    T.StructField("case_id", T.StringType()),  # which anomaly: its events share it
     T.StructField("event_time", T.TimestampType()),
     T.StructField("known_time", T.TimestampType()),
 ])

@@ -30,11 +30,13 @@ def topic_names(vertical: Vertical | str) -> TopicNames:
 
 
 def ensure_topics(connection: Connection, vertical: Vertical | str, partitions: int = 2, replication: int = 1) -> dict[str, int]:
-    """Create the topics that are missing; returns the partitions of all four, by name.
+    """Create the topics that are missing; returns the partitions of all, by name: the four, and those of a vertical's queries.
 
     A topic that is there already is left as it is. Raises BrokerError.
     """
     names = list(topic_names(vertical))
+    if isinstance(vertical, Vertical):
+        names += sorted({f"{vertical.name}.{query.topic}" for query in vertical.queries if not query.raises_alerts})
     admin = AdminClient(connection.client_options())
     wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names]
     for name, created in admin.create_topics(wanted, operation_timeout=10, request_timeout=15).items():

@@ -52,22 +52,22 @@ def evaluate_protocol(
     if spec.exact_windows is not None:
         known = _until(vertical, events, protocol)
         rows = {"exact": spec.with_features(spec.exact_windows(known, labels))} | rows
-    measured = {kind: evaluate_rows(vertical, of_kind, labels, protocol)[1] for kind, of_kind in rows.items()}
+    measured = {kind: evaluate_rows(vertical, events, of_kind, labels, protocol)[1] for kind, of_kind in rows.items()}
     periods = {"train": _span(protocol.training()), "test": _span(protocol.testing()), "delay_days": protocol.delay_days}
     return measured | {"protocol": periods}
 
 
 def evaluate_rows(
-    vertical: Vertical, rows: DataFrame, labels: DataFrame, protocol: Protocol
+    vertical: Vertical, events: DataFrame, rows: DataFrame, labels: DataFrame, protocol: Protocol
 ) -> tuple[TrainedModel, dict[str, Any]]:
-    """A model trained and tested on `rows` of features (other days than the protocol's are left out), and its metrics.
+    """A model trained and tested on `rows` of features of `events` (on the protocol's days), and its metrics.
 
     It learns from the labels known when the test begins. Raises common.models.training.TrainingRefused.
     """
     kept = _kept(vertical, rows, protocol).persist()
     try:
-        model = _train_on(vertical, kept, labels, protocol)
-        tested = with_labels(vertical, kept.where(F.col("day").isin(protocol.testing())), labels)
+        model = _train_on(vertical, events, kept, labels, protocol)
+        tested = with_labels(vertical, events, kept.where(F.col("day").isin(protocol.testing())), labels)
         scored = with_score(tested, model).select("day", "entity", "label", F.col("model_score").alias("score")).toPandas()
     finally:
         kept.unpersist()
@@ -77,14 +77,22 @@ def evaluate_rows(
 
 def served_rows(vertical: Vertical, events: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
     """The events of `days` with the model's features from the baselines in force on each day, as serving has them."""
-    rows = events.withColumn("as_of", F.to_date(vertical.event_time)).where(F.col("as_of").isin(days))
+    so_far = _spec(vertical).so_far
+    rows = so_far(events) if so_far else events
+    rows = rows.withColumn("as_of", F.to_date(vertical.event_time)).where(F.col("as_of").isin(days))
     for name, learnt in vertical.learn(events, labels, days).items():
         rows = rows.join(learnt, [vertical.baselines[name].key, "as_of"], "left")
     return _spec(vertical).with_features(rows)
 
 
-def with_labels(vertical: Vertical, rows: DataFrame, labels: DataFrame) -> DataFrame:
-    """Adds `label`: 1 for an event that `labels` names, else 0."""
+def with_labels(vertical: Vertical, events: DataFrame, rows: DataFrame, labels: DataFrame) -> DataFrame:
+    """Adds `label` to rows of features of `events`: 1 for an event that `labels` names, else 0.
+
+    Where the model has labels of its own (`ModelSpec.labelled`), those; what they leave out is left out.
+    """
+    own = _spec(vertical).labelled
+    if own:
+        return rows.join(own(events, labels).select(F.col("event_id").alias(vertical.event_id), "label"), vertical.event_id)
     named = labels.select(F.col("event_id").alias(vertical.event_id), F.lit(1).alias("label")).distinct()
     return rows.join(named, vertical.event_id, "left").fillna(0, ["label"])
 
@@ -101,11 +109,15 @@ def _kept(vertical: Vertical, rows: DataFrame, protocol: Protocol) -> DataFrame:
     return kept.where(F.col("day").isin([*protocol.training(), *protocol.testing()]))
 
 
-def _train_on(vertical: Vertical, kept: DataFrame, labels: DataFrame, protocol: Protocol) -> TrainedModel:
+def _train_on(
+    vertical: Vertical, events: DataFrame, kept: DataFrame, labels: DataFrame, protocol: Protocol
+) -> TrainedModel:
     spec, days = _spec(vertical), protocol.training()
     known = labels.where(F.col("known_time") <= F.lit(protocol.test_from).cast("timestamp"))
-    learnt = with_labels(vertical, kept.where(F.col("day").isin(days)), known)
-    return train(learnt, spec.features, spec.fit, trained_on=_span(days))
+    # Whatever labels say, events that had not happened when the test began cannot have told them.
+    past = events.where(F.col(vertical.event_time) < F.lit(protocol.test_from).cast("timestamp"))
+    learnt = with_labels(vertical, past, kept.where(F.col("day").isin(days)), known)
+    return train(learnt, spec.features, spec.fit, tolerance=spec.tolerance, trained_on=_span(days))
 
 
 def _until(vertical: Vertical, events: DataFrame, protocol: Protocol) -> DataFrame:

@@ -1,18 +1,21 @@
-"""What the alerts were worth, by the labels that no detector saw.
+"""What alerts were worth, by the labels that no detector saw.
 
-An alert is right when at least one of the events behind it is labelled; a labelled event is found when an alert names
-it. Only events that came through Kafka count: history that was backfilled was never judged live.
+An alert is right when at least one of the events behind it is labelled. A case (one injected anomaly, with all its
+events) is found when an alert names one of its events. Beside each scenario stands what a plain threshold on single
+events could reach at best: the recall at precision 0.8 or more of the threshold that hindsight would choose.
 """
 
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, SparkSession
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from common.alerts import event_ids
-from common.processing.batch import history
-from common.vertical import Vertical
-from common.workspace import Workspace
+from common.vertical import Scenario, Vertical
+
+LEAST_PRECISION = 0.8
 
 
 @dataclass(frozen=True)
@@ -30,72 +33,138 @@ class ByRule:
 
 @dataclass(frozen=True)
 class ByScenario:
-    """Labelled events, how many were found, by which rule most, and the median event time until the alert that found one."""
+    """Cases, how many were found, by which rule first most often, and the median event time from a case's start to its alert.
+
+    of_its_rules: the alerts of the rules that are meant to catch it. plain_recall: of the best plain threshold.
+    """
 
     scenario: str
-    events: int
+    cases: int
     found: int
     by: str
     median_seconds: float | None
+    of_its_rules: ByRule
+    plain_recall: float | None
 
     @property
     def recall(self) -> float | None:
-        return self.found / self.events if self.events else None
+        return self.found / self.cases if self.cases else None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """rules and scenarios in the vertical's order; `overall` counts each alert and each labelled event once."""
+    """rules and scenarios in the vertical's order; `overall` counts each alert once.
+
+    false_alerts_per_entity_day: alerts that were not right, over the entities seen on each day.
+    """
 
     rules: list[ByRule]
     scenarios: list[ByScenario]
     overall: ByRule
+    false_alerts_per_entity_day: float
 
 
-def evaluate(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> Evaluation:
-    """Stored alerts against the labels of the events that came through Kafka."""
-    events, labels, alerts = history(spark, workspace)
-    came = events.where("kafka_partition >= 0").select(F.col(vertical.event_id).alias("event_id"))
-    named = named_events(alerts)
-    judged = named.join(
-        labels.join(came, "event_id", "left_semi").withColumnRenamed("event_time", "labelled_time"), "event_id", "left"
-    )
-    rules = {row.rule: ByRule(row.rule, row.alerts, row.right) for row in _by_rule(judged).collect()}
-    total = judged.agg(
-        F.countDistinct("alert_id"), F.countDistinct(F.when(F.col("scenario").isNotNull(), F.col("alert_id")))
-    ).first()
-    assert total is not None
-    scenarios = _by_scenario(labels.join(came, "event_id", "left_semi"), named)
-    return Evaluation(
-        [rules.get(rule.name, ByRule(rule.name, 0, 0)) for rule in vertical.rules],
-        [scenarios.get(name, ByScenario(name, 0, 0, "", None)) for name in vertical.scenarios],
-        ByRule("all rules", total[0], total[1]),
-    )
+def evaluate(vertical: Vertical, events: DataFrame, labels: DataFrame, alerts: DataFrame) -> Evaluation:
+    """Alerts against the labels of `events`; what lies outside these events is left out of all counts."""
+    came = events.select(F.col(vertical.event_id).alias("event_id"))
+    known = labels.join(came, "event_id", "left_semi").select("event_id", "scenario", "case_id", "event_time").persist()
+    named = named_events(alerts).persist()
+    try:
+        rules = _by_rule(named, known)
+        found = _found_cases(known, named)
+        plain = _plain_recalls(vertical, events, known)
+        right = sum(rule.right for rule in rules.values())
+        total = ByRule("all rules", sum(rule.alerts for rule in rules.values()), right)
+        days = events.select(vertical.entity, F.to_date(vertical.event_time)).distinct().count()
+        return Evaluation(
+            [rules.get(rule.name, ByRule(rule.name, 0, 0)) for rule in vertical.rules],
+            [_scenario(scenario, found, rules, plain) for scenario in vertical.scenarios],
+            total,
+            (total.alerts - total.right) / days if days else 0.0,
+        )
+    finally:
+        named.unpersist()
+        known.unpersist()
 
 
 def named_events(alerts: DataFrame) -> DataFrame:
     """One row per alert and event behind it: alert_id, rule, event_id, alert_time (of its first appearance)."""
-    return alerts.select(
-        "alert_id", "rule", F.explode(event_ids("event")).alias("event_id"), F.col("first_event_time").alias("alert_time")
+    time = "first_event_time" if "first_event_time" in alerts.columns else "event_time"
+    return alerts.select("alert_id", "rule", F.explode(event_ids("event")).alias("event_id"), F.col(time).alias("alert_time"))
+
+
+def _by_rule(named: DataFrame, known: DataFrame) -> dict[str, ByRule]:
+    is_right = F.col("scenario").isNotNull()
+    judged = named.join(known.select("event_id", "scenario"), "event_id", "left")
+    rows = judged.groupBy("rule").agg(
+        F.countDistinct("alert_id").alias("alerts"), F.countDistinct(F.when(is_right, F.col("alert_id"))).alias("right")
     )
+    return {row.rule: ByRule(row.rule, row.alerts, row.right) for row in rows.collect()}
 
 
-def _by_rule(judged: DataFrame) -> DataFrame:
-    return judged.groupBy("rule").agg(
-        F.countDistinct("alert_id").alias("alerts"),
-        F.countDistinct(F.when(F.col("scenario").isNotNull(), F.col("alert_id"))).alias("right"),
+def _found_cases(known: DataFrame, named: DataFrame) -> dict[str, tuple[int, int, str | None, float | None]]:
+    """Per scenario: cases, found ones, the rule that most often was first, median seconds from a case's start to its alert."""
+    cases = (
+        known.join(named, "event_id", "left")
+        .groupBy("scenario", "case_id")
+        .agg(F.min("event_time").alias("began"), F.min("alert_time").alias("found"), F.min_by("rule", "alert_time").alias("rule"))
     )
-
-
-def _by_scenario(labels: DataFrame, named: DataFrame) -> dict[str, ByScenario]:
-    first = named.groupBy("event_id").agg(F.min_by("rule", "alert_time").alias("rule"), F.min("alert_time").alias("alert_time"))
-    # Not `greatest` alone: it skips nulls, and an event that nothing found would count as found at once.
-    seconds = F.greatest(F.lit(0.0), F.unix_millis("alert_time") - F.unix_millis("event_time")) / 1000
-    found = labels.join(first, "event_id", "left").withColumn("seconds", F.when(F.col("rule").isNotNull(), seconds))
-    rows = found.groupBy("scenario").agg(
-        F.count("*").alias("events"),
+    # Not `greatest` alone: it skips nulls, and a case that nothing found would count as found at once.
+    seconds = F.greatest(F.lit(0.0), F.unix_millis("found") - F.unix_millis("began")) / 1000
+    rows = cases.withColumn("seconds", F.when(F.col("rule").isNotNull(), seconds)).groupBy("scenario").agg(
+        F.count("*").alias("cases"),
         F.count("rule").alias("found"),
         F.mode("rule").alias("by"),
-        F.median("seconds").alias("seconds"),
+        F.median("seconds").alias("median"),
     )
-    return {row.scenario: ByScenario(row.scenario, row.events, row.found, row.by or "", row.seconds) for row in rows.collect()}
+    return {row.scenario: (row.cases, row.found, row.by, row.median) for row in rows.collect()}
+
+
+def _scenario(
+    scenario: Scenario,
+    found: dict[str, tuple[int, int, str | None, float | None]],
+    rules: dict[str, ByRule],
+    plain: dict[str, float | None],
+) -> ByScenario:
+    cases, caught, by, median = found.get(scenario.name, (0, 0, None, None))
+    own = [rules[name] for name in scenario.rules if name in rules]
+    of_its_rules = ByRule(", ".join(scenario.rules), sum(rule.alerts for rule in own), sum(rule.right for rule in own))
+    return ByScenario(scenario.name, cases, caught, by or "", median, of_its_rules, plain.get(scenario.name))
+
+
+def _plain_recalls(vertical: Vertical, events: DataFrame, known: DataFrame) -> dict[str, float | None]:
+    """Per scenario with cases, the recall of the best plain threshold."""
+    scores = [scenario.plain().cast("double").alias(f"plain_{n}") for n, scenario in enumerate(vertical.scenarios)]
+    if not scores:
+        return {}
+    raw = events.select(F.col(vertical.event_id).alias("event_id"), *scores)
+    marks = known.select("event_id", "scenario", "case_id").dropDuplicates(["event_id"])
+    rows: pd.DataFrame = raw.join(marks, "event_id", "left").drop("event_id").toPandas()
+    scenario, case = rows["scenario"].to_numpy(object), rows["case_id"].to_numpy(object)
+    labelled = rows["scenario"].notna().to_numpy()
+    found = {}
+    for number, each in enumerate(vertical.scenarios):
+        own = np.where(scenario == each.name, case, np.array(None, object))
+        found[each.name] = best_plain_recall(rows[f"plain_{number}"].to_numpy(float), labelled, own)
+    return found
+
+
+def best_plain_recall(scores: np.ndarray, labelled: np.ndarray, case: np.ndarray) -> float | None:
+    """The share of cases above the threshold that finds most of them with a precision of LEAST_PRECISION or more.
+
+    scores, labelled and case (None for events of no case of this scenario) have one entry per event; an event without a
+    score (NaN) is never above it. None when there are no cases, 0 when no threshold is precise enough.
+    """
+    cases = {name for name in case if name is not None}
+    if not cases:
+        return None
+    order = np.argsort(-scores, kind="stable")
+    order = order[~np.isnan(scores[order])]
+    precision = np.cumsum(labelled[order]) / np.arange(1, len(order) + 1)
+    # A threshold takes all events of one score or none of them.
+    last_of_score = np.append(np.diff(scores[order]) != 0, True) if len(order) else np.empty(0, bool)
+    precise = np.flatnonzero((precision >= LEAST_PRECISION) & last_of_score)
+    if not len(precise):
+        return 0.0
+    above = case[order[: precise[-1] + 1]]
+    return len({name for name in above if name is not None}) / len(cases)

@@ -46,14 +46,17 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
         rules.add_row(row.rule, f"{row.alerts:,}", f"{row.right:,}", share(row.precision))
     yield rules
     scenarios = plain_table(
-        "What was found of each injected scenario", "scenario", "events", "found", "recall", "time to detect", "first found by"
+        "What was found of each injected scenario (plain: recall of the best plain threshold at precision 80% or more)",
+        *("scenario", "cases", "found", "recall", "precision", "plain", "time to detect", "first found by"),
     )
     for case in evaluation.scenarios:
         scenarios.add_row(
             case.scenario,
-            f"{case.events:,}",
+            f"{case.cases:,}",
             f"{case.found:,}",
             share(case.recall),
+            share(case.of_its_rules.precision),
+            share(case.plain_recall),
             time_span(case.median_seconds),
             case.by or "-",
         )

@@ -13,12 +13,18 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.ingestion.archive import LABELS_SCHEMA, PARTITION, ensure_tables, events_schema
+from common.pseudonyms import of_entity, with_pseudonyms
 from common.vertical import Vertical
 from common.workspace import Workspace
 
 # A day's labels travel beside its events as one more column, so that the generator runs once.
 LABEL = T.StructField(
-    "label", T.StructType([T.StructField("scenario", T.StringType()), T.StructField("known_time", T.TimestampType())])
+    "label",
+    T.StructType([
+        T.StructField("scenario", T.StringType()),
+        T.StructField("case_id", T.StringType()),
+        T.StructField("known_time", T.TimestampType()),
+    ]),
 )
 
 
@@ -35,13 +41,15 @@ def backfill(
         name = f"backfill-{seed}-{start}-{days}"
         labels = made.where("label is not null").select(
             F.col(vertical.event_id).alias("event_id"),
-            F.col(vertical.entity).alias("entity_id"),
+            of_entity(vertical, F.col(vertical.entity)).alias("entity_id"),
             "label.scenario",
+            "label.case_id",
             F.col(vertical.event_time).alias("event_time"),
             "label.known_time",
         )
         ensure_tables(vertical, workspace)
-        for table, rows, schema in (("events", made.drop("label"), events_schema(vertical)), ("labels", labels, LABELS_SCHEMA)):
+        events = made.select(*with_pseudonyms(vertical, events_schema(vertical).names))
+        for table, rows, schema in (("events", events, events_schema(vertical)), ("labels", labels, LABELS_SCHEMA)):
             tables.append(rows.select(*schema.names), workspace.table(table), query=name, batch=0)
         return made.count()
     finally:
@@ -68,8 +76,8 @@ def _rows(generated: object, day: date, event_id: str, schema: pa.Schema) -> pa.
     count = events.num_rows
     position = {name: row for row, name in enumerate(labels.column("event_id").to_pylist())}
     found = [position.get(name) for name in events.column(event_id).to_pylist()]
-    scenarios, known = labels.column("scenario").to_pylist(), labels.column("known_time").to_pylist()
-    label = [None if row is None else {"scenario": scenarios[row], "known_time": known[row]} for row in found]
+    said = labels.select(["scenario", "case_id", "known_time"]).to_pylist()
+    label = [None if row is None else said[row] for row in found]
     columns = {name: events.column(name) for name in events.column_names} | {
         "ingest_time": pa.array(generated.arrival_time.astype("datetime64[us]")).cast(pa.timestamp("us", tz="UTC")),  # type: ignore[attr-defined]
         "topic": pa.nulls(count, pa.string()),

@@ -51,6 +51,12 @@ def history(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, DataF
     return tables.read(spark, path), tables.read(spark, workspace.table("labels")), tables.read(spark, workspace.table("alerts"))
 
 
+def came_live(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, DataFrame, DataFrame]:
+    """`history` less the events that were backfilled: those were never judged live."""
+    events, labels, alerts = history(spark, workspace)
+    return events.where("kafka_partition >= 0"), labels, alerts
+
+
 def newest_day(events: DataFrame) -> date:
     """The UTC day after the newest event's: baselines as of its start know every whole day there is."""
     newest: date = events.agg(F.max("event_day")).first()[0]  # type: ignore[index]
@@ -76,11 +82,12 @@ def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, a
     as_of = as_of or newest_day(events) + timedelta(days=1)
     known = labels.where(F.col("known_time") <= F.lit(as_of).cast("timestamp"))
     protocol = Protocol(as_of, delay_days=vertical.label_delay.days)
-    rows = with_labels(vertical, served_rows(vertical, events, known, protocol.training()), known)
+    rows = with_labels(vertical, events, served_rows(vertical, events, known, protocol.training()), known)
     trained = train(
         rows,
         vertical.model.features,
         vertical.model.fit,
+        tolerance=vertical.model.tolerance,
         as_of=as_of.isoformat(),
         trained_on=f"{protocol.train_from} and {protocol.train_days} days on",
         events_table_version=tables.open_table(workspace.table("events")).version(),
@@ -99,7 +106,7 @@ def rehearsed(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: d
     if oldest is None or oldest[0] > rehearsal.train_from:
         return {}
     rows = served_rows(vertical, events, labels, [*rehearsal.training(), *rehearsal.testing()])
-    measured = evaluate_rows(vertical, rows, labels, rehearsal)[1]
+    measured = evaluate_rows(vertical, events, rows, labels, rehearsal)[1]
     return {name: value for name, value in measured.items() if isinstance(value, int | float)}
 
 

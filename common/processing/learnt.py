@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -36,6 +37,8 @@ MODEL_SCHEMA = T.StructType([
     T.StructField("model_version", T.StringType()),
     T.StructField("model_parameters", T.ArrayType(T.DoubleType())),
 ])
+
+
 @dataclass(frozen=True)
 class Learnt:
     """What queries are joined with. scoring: the model whose structure the queries run; its parameters are data (in
@@ -80,19 +83,32 @@ def live(spark: SparkSession, folder: str, baselines: Mapping[str, Baseline]) ->
     return Learnt(frames, _load(spark, folder, MODEL, MODEL_SCHEMA), from_json(model.details) if model else None)
 
 
-def with_learnt(events: DataFrame, learnt: Learnt, vertical: Vertical, query: Query) -> DataFrame:
-    """Events joined with what `query` asks for: baselines, `baseline_version`, and the model's features and score."""
+def with_learnt(events: DataFrame, learnt: Learnt, vertical: Vertical, query: Query, rule_settings: Any) -> DataFrame:
+    """What `query` builds its alerts from: events with the baselines it asks for, prepared if it prepares them, and scored."""
+    return with_model(prepared(with_baselines(events, learnt, vertical, query), query, rule_settings), learnt, vertical, query)
+
+
+def with_baselines(events: DataFrame, learnt: Learnt, vertical: Vertical, query: Query) -> DataFrame:
+    """Events joined with the baselines that `query` names, and `baseline_version`."""
     for name in query.baselines:
         rows = learnt.baselines[name].withColumnRenamed("baseline_version", f"{name}_baseline_version")
         events = events.join(F.broadcast(rows), vertical.baselines[name].key, "left")
     seen = [F.col(f"{name}_baseline_version") for name in query.baselines]
-    if seen:
-        events = events.withColumn("baseline_version", F.coalesce(*seen))
-    if query.model and vertical.model:
-        events = vertical.model.with_features(events.join(F.broadcast(learnt.model), how="left"))
-        score = score_column(learnt.scoring) if learnt.scoring else F.lit(None).cast("double")
-        events = events.withColumn("model_score", score)
-    return events
+    return events.withColumn("baseline_version", F.coalesce(*seen)) if seen else events
+
+
+def prepared(events: DataFrame, query: Query, rule_settings: Any) -> DataFrame:
+    """The rows that the model is to score: the events, or what `query` makes of them."""
+    return query.prepare(events, rule_settings) if query.prepare else events
+
+
+def with_model(rows: DataFrame, learnt: Learnt, vertical: Vertical, query: Query) -> DataFrame:
+    """Rows with the model's features, model_version and model_score, where `query` asks for them."""
+    if not query.model or not vertical.model:
+        return rows
+    rows = vertical.model.with_features(rows.join(F.broadcast(learnt.model), how="left"))
+    score = score_column(learnt.scoring) if learnt.scoring else F.lit(None).cast("double")
+    return rows.withColumn("model_score", score)
 
 
 def _load(spark: SparkSession, folder: str, name: str, schema: T.StructType) -> DataFrame:

@@ -21,8 +21,8 @@ from pyspark.sql import types as T
 from common import tables
 from common.alerts import event_ids
 from common.models.storage import from_json
-from common.processing.batch import history
-from common.processing.learnt import MODEL_SCHEMA, Learnt, with_learnt
+from common.processing.batch import came_live
+from common.processing.learnt import MODEL_SCHEMA, Learnt, prepared, with_baselines, with_model
 from common.processing.session import use_pool
 from common.processing.versions import BASELINE, MODEL, baseline_path, versions
 from common.vertical import Query, Vertical
@@ -48,8 +48,8 @@ class Reconciled:
 def reconcile(spark: SparkSession, vertical: Vertical, workspace: Workspace, rule_settings: object) -> Reconciled:
     """Compare every stored alert with what batch finds in the events that came through Kafka; writes table `reconciled`."""
     use_pool(spark, "batch")
-    events, _, alerts = history(spark, workspace)
-    came = events.where("kafka_partition >= 0").drop("event_day")
+    events, _, alerts = came_live(spark, workspace)
+    came = events.drop("event_day")
     batch = judged_again(spark, vertical, workspace, came, rule_settings)
     compared = compare(alerts, batch, late_events(came, vertical.event_id, rule_settings))
     path = workspace.table("reconciled")
@@ -64,19 +64,33 @@ def judged_again(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame, rule_settings: object
 ) -> DataFrame:
     """The alerts of every rule over `events`, by the functions that the stream runs."""
-    judged = [query.build(_as_judged(spark, vertical, workspace, query, events), rule_settings) for query in vertical.queries]
-    together = judged[0]
-    for alerts in judged[1:]:
-        together = together.unionByName(alerts)
-    return together
+    judged = []
+    for query in vertical.queries:
+        if query.raises_alerts:
+            alerts = query.build(_as_judged(spark, vertical, workspace, query, events, rule_settings), rule_settings)
+            judged.append(alerts.where(_has_closed(events, rule_settings)) if query.output_mode == "append" else alerts)
+    return _united(judged)
+
+
+def _has_closed(events: DataFrame, rule_settings: object) -> Column:
+    """Whether the stream can have spoken of a window by now: the watermark has passed its end."""
+    newest = events.agg(F.max("event_time")).first()
+    return F.col("event_time") <= F.lit(newest[0] if newest else None) - _watermark_delay(rule_settings)
+
+
+def _watermark_delay(rule_settings: object) -> Column:
+    return F.expr(f"interval {getattr(rule_settings, 'watermark', '0 seconds')}")
+
+
+def _united(parts: list[DataFrame]) -> DataFrame:
+    return reduce(DataFrame.unionByName, parts)
 
 
 def late_events(events: DataFrame, event_id: str, rule_settings: object) -> DataFrame:
     """event_id and late_seconds of events further behind the newest of their partition than the watermark allows."""
     before = Window.partitionBy("kafka_partition").orderBy("kafka_offset")
     behind = F.unix_seconds(F.max("event_time").over(before)) - F.unix_seconds("event_time")
-    allowed = F.expr(f"interval {getattr(rule_settings, 'watermark', '0 seconds')}")
-    delay = F.unix_seconds(F.timestamp_seconds(F.lit(0)) + allowed)
+    delay = F.unix_seconds(F.timestamp_seconds(F.lit(0)) + _watermark_delay(rule_settings))
     return events.select(F.col(event_id).alias("event_id"), behind.alias("late_seconds")).where(F.col("late_seconds") > delay)
 
 
@@ -114,21 +128,30 @@ def _scored(alerts: DataFrame, name: str) -> DataFrame:
     return alerts.select("alert_id", F.struct("rule", "entity_id", "event_time", "score").alias(name))
 
 
-def _as_judged(spark: SparkSession, vertical: Vertical, workspace: Workspace, query: Query, events: DataFrame) -> DataFrame:
-    """Events joined with the versions that judged them, as `with_learnt` joins them on the stream."""
-    if not query.baselines and not query.model:
-        return events
-    ranges = judged_ranges(spark, workspace, query)
-    models = {version.version: version.details for version in versions(workspace.tables) if version.kind == MODEL}
-    parts = []
-    for baseline, model in sorted({(row.baseline_version, row.model_version) for row in ranges}, key=str):
-        own = [row for row in ranges if (row.baseline_version, row.model_version) == (baseline, model)]
-        learnt = _learnt(spark, vertical, workspace, baseline, model, models.get(model))
-        parts.append(with_learnt(events.where(_inside(own)), learnt, vertical, query))
-    together = parts[0]
-    for part in parts[1:]:
-        together = together.unionByName(part)
-    return together
+def _as_judged(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, query: Query, events: DataFrame, rule_settings: object
+) -> DataFrame:
+    """What `learnt.with_learnt` gives on the stream, each event and row with the versions that judged it there."""
+    rows = events
+    if query.baselines or query.model:
+        ranges = judged_ranges(spark, workspace, query)
+        models = {version.version: version.details for version in versions(workspace.tables) if version.kind == MODEL}
+    if query.baselines:
+        rows = _united([
+            with_baselines(rows.where(_inside(own)), _learnt(spark, vertical, workspace, baseline, None, None), vertical, query)
+            for baseline, own in _by_version(ranges, "baseline_version")
+        ])
+    rows = prepared(rows, query, rule_settings)
+    if query.model:
+        by_model = _by_version(ranges, "model_version")
+        numbers = {model: _learnt(spark, vertical, workspace, None, model, models.get(model or "")) for model, _ in by_model}
+        rows = _united([with_model(rows.where(_inside(own)), numbers[model], vertical, query) for model, own in by_model])
+    return rows
+
+
+def _by_version(ranges: list[Row], kind: str) -> list[tuple[str | None, list[Row]]]:
+    found = sorted({getattr(row, kind) for row in ranges}, key=str)
+    return [(version, [row for row in ranges if getattr(row, kind) == version]) for version in found]
 
 
 def judged_ranges(spark: SparkSession, workspace: Workspace, query: Query) -> list[Row]:

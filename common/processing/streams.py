@@ -70,17 +70,19 @@ def start_query(
     checkpoint: str,
     settings: Settings,
 ) -> Running:
-    """Start one of the vertical's queries on `records`; its alerts go to `<vertical>.alerts`."""
+    """Start one of the vertical's queries on `records`; what it finds goes to `<vertical>.<its topic>`."""
     use_pool(records.sparkSession, "streams")
-    events = with_learnt(contract.accepted(records, vertical, settings.future_tolerance), learnt, vertical, query)
-    alerts = query.build(_observed(events), rule_settings)
+    accepted = contract.accepted(records, vertical, settings.future_tolerance)
+    found = query.build(_observed(with_learnt(accepted, learnt, vertical, query, rule_settings)), rule_settings)
     writer = (
-        to_kafka(alerts)
+        to_kafka(found)
         .writeStream.queryName(f"{vertical.name}.{query.name}")
         .format("kafka")
-        .options(topic=f"{vertical.name}.alerts", checkpointLocation=checkpoint, **connection.spark_options())
-        .outputMode("update")
+        .options(topic=f"{vertical.name}.{query.topic}", checkpointLocation=checkpoint, **connection.spark_options())
+        .outputMode(query.output_mode)
     )
+    if query.output_mode == "append":
+        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, "it speaks when its windows close")
     try:
         # The stubs of PySpark 4.3.0 do not know this trigger yet.
         in_real_time = writer.trigger(realTime=f"{settings.checkpoint_interval} seconds")  # type: ignore[call-overload]

@@ -16,7 +16,7 @@ from common.simulation.randomness import random_for
 UTC_TIME = pa.timestamp("us", tz="UTC")
 LABELS = pa.schema(
     [
-        ("event_id", pa.string()), ("entity_id", pa.string()), ("scenario", pa.string()),
+        ("event_id", pa.string()), ("entity_id", pa.string()), ("scenario", pa.string()), ("case_id", pa.string()),
         ("event_time", UTC_TIME), ("known_time", UTC_TIME),
     ]
 )  # fmt: skip
@@ -50,16 +50,20 @@ class Generated:
     @classmethod
     def of(
         cls, day: date, columns: Mapping[str, NDArray], scenario: NDArray[np.object_], arrival_time: NDArray[np.datetime64],
-        identity: Identity,
+        identity: Identity, case: NDArray[np.object_] | None = None,
     ) -> "Generated":
-        """From columns in order of event time, the `scenario` of each row ("" for an ordinary one) and its arrival."""
+        """From columns in order of event time, the `scenario` of each row ("" for an ordinary one) and its arrival.
+
+        case: which injected anomaly an event belongs to, one text per anomaly; without it each event is a case of its own.
+        """
         events = pa.table({name: _arrow(values) for name, values in columns.items()})
         anomalous = np.flatnonzero(scenario != "")
         marked = events.take(pa.array(anomalous))
         event_time = marked[identity.event_time]
         known_time = pc.add(event_time, pa.scalar(identity.label_delay, pa.duration("us")))
         scenarios = pa.array(scenario[anomalous], pa.string())
-        labels = [marked[identity.event_id], marked[identity.entity], scenarios, event_time, known_time]
+        cases = marked[identity.event_id] if case is None else pa.array(case[anomalous], pa.string())
+        labels = [marked[identity.event_id], marked[identity.entity], scenarios, cases, event_time, known_time]
         return cls(day, events, arrival_time, pa.Table.from_arrays(labels, schema=LABELS))
 
 

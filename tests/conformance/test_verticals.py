@@ -77,7 +77,9 @@ def learnt(spark, vertical, history):
 def judged(vertical, learnt, events):
     """Alerts of all queries over events."""
     settings = load(vertical.settings)
-    return {query.name: query.build(with_learnt(events, learnt, vertical, query), settings) for query in vertical.queries}
+    return {
+        query.name: query.build(with_learnt(events, learnt, vertical, query, settings), settings) for query in vertical.queries
+    }
 
 
 def test_its_contract_compiles_and_requires_what_the_core_needs(vertical):
@@ -97,7 +99,7 @@ def test_labels_name_events_and_travel_apart_from_them(vertical, population):
     day = vertical.generate_day(7, DAY, population)
     assert set(day.labels["event_id"].to_pylist()) <= set(day.events[vertical.event_id].to_pylist())
     assert day.events.column_names == vertical.event_schema.names
-    assert set(day.labels["scenario"].to_pylist()) <= set(vertical.scenarios)
+    assert set(day.labels["scenario"].to_pylist()) <= {scenario.name for scenario in vertical.scenarios}
 
 
 def test_every_message_is_accepted_or_rejected_with_a_reason_as_the_generator_meant_it(spark, vertical, messages, records):
@@ -162,7 +164,7 @@ def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, learnt
     for query in vertical.queries:
         expected = {row.alert_id: row.score for row in batch[query.name].collect()}
         updates: dict = {}
-        alerts = query.build(with_learnt(stream, learnt, vertical, query), load(vertical.settings))
+        alerts = query.build(with_learnt(stream, learnt, vertical, query, load(vertical.settings)), load(vertical.settings))
         running = (
             alerts.writeStream.outputMode("update")
             .option("checkpointLocation", str(tmp_path / query.name))

@@ -142,7 +142,7 @@ def test_labels_are_sent_when_the_replay_passes_the_time_they_are_known_and_the_
     order = [json.loads(value).get("reading_id") or "label of " + json.loads(value)["event_id"] for _, _, value in recorder.sent]
     assert order == ["1", "2", "label of 1", "3", "4", "label of 3"]
     assert recorder.labels()[0] == {
-        "event_id": "1", "entity_id": "m", "scenario": "theft",
+        "event_id": "1", "entity_id": "m", "scenario": "theft", "case_id": "1",
         "event_time": "2026-01-01T00:00:00.000Z", "known_time": "2026-01-08T00:00:00.000Z",
     }
     assert (counts.events, counts.labels) == (4, 2)
@@ -216,3 +216,13 @@ def test_replay_keeps_the_pace_of_event_time(tmp_path):
     recorder = Recorder()
     replay(plan_replay(VERTICAL, path, MAPPING), recorder, speed=100, progress=lambda counts: seen.append(counts.events))
     assert [step for step in seen if step] == [1, 2, 3]
+
+
+def test_a_field_takes_a_column_several_joined_or_a_constant(tmp_path):
+    path = csv(tmp_path, "1,m,1,2026-01-01", "2,n,2,2026-01-02", f"{'3' * 70},,3,2026-01-03", header="ID,METER,USED,READ_AT")
+    joined, _ = sent_of(path, MAPPING | {"reading_id": "ID+METER", "meter_id": "=all"})
+    assert [event["reading_id"] for event in joined.events()][:2] == ["1|m", "2|n"]
+    assert len(joined.events()[2]["reading_id"]) == 32
+    assert {event["meter_id"] for event in joined.events()} == {"all"}
+    with pytest.raises(ReplayError, match="no column 'MTER'"):
+        sent_of(path, MAPPING | {"reading_id": "ID+MTER"})

@@ -24,7 +24,7 @@ def chunk_of(first, last):
     """Messages a second apart, the times their numbers; those divisible by 10 have labels."""
     numbers = range(first, last)
     labels = [{
-        "event_id": str(n), "entity_id": f"m-{n}", "scenario": "leak", "event_time": START + timedelta(seconds=n),
+        "event_id": str(n), "entity_id": f"m-{n}", "scenario": "leak", "case_id": "a", "event_time": START + timedelta(seconds=n),
         "known_time": START + timedelta(days=7, seconds=n),
     } for n in reversed(numbers) if n % 10 == 0]
     times = np.datetime64("2026-01-01", "ms") + np.array(numbers) * np.timedelta64(1_000, "ms")
@@ -41,7 +41,7 @@ def test_messages_and_labels_of_every_chunk_are_sent(mock_kafka):
     labels = sorted(read_all(mock_kafka, "v.labels"), key=lambda record: json.loads(record.value)["event_time"])
     assert labels[0].key == b"m-0"
     assert json.loads(labels[-1].value) == {
-        "event_id": "190", "entity_id": "m-190", "scenario": "leak",
+        "event_id": "190", "entity_id": "m-190", "scenario": "leak", "case_id": "a",
         "event_time": "2026-01-01T00:03:10.000Z", "known_time": "2026-01-08T00:03:10.000Z",
     }
 

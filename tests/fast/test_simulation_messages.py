@@ -123,7 +123,10 @@ def test_labels_are_the_anomalous_rows_and_known_a_week_later():
     labels = chunk(DAY, [1, 2, 3], [0, 0, 0], ["", "odd", ""]).labels.to_pylist()
     time = labels[0]["event_time"]
     assert labels == [
-        {"event_id": "2-2", "entity_id": "2-2", "scenario": "odd", "event_time": time, "known_time": time + timedelta(days=7)}
+        {
+            "event_id": "2-2", "entity_id": "2-2", "scenario": "odd", "case_id": "2-2", "event_time": time,
+            "known_time": time + timedelta(days=7),
+        }
     ]
 
 

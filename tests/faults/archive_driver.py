@@ -15,6 +15,7 @@ from common.processing.session import start_session
 from common.workspace import Workspace
 
 READINGS = SimpleNamespace(
+    pseudonymised=(), also_accepts=(),
     name="meters", event_id="reading_id", entity="meter_id", event_time="event_time",
     contract=tuple(
         {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}}

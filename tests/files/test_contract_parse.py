@@ -20,6 +20,7 @@ GOOD = {"transaction_id": "1", "card_id": "c", "terminal_id": "t", "amount": 1.5
 TEXT = json.dumps(GOOD)
 
 FINANCE = SimpleNamespace(
+    pseudonymised=(), also_accepts=(),
     name="finance_fraud",
     event_schema=finance.EVENT_SCHEMA,
     contract=finance.CONTRACT,
@@ -28,6 +29,7 @@ FINANCE = SimpleNamespace(
     event_time=finance.EVENT_TIME,
 )
 METERS = SimpleNamespace(
+    pseudonymised=(), also_accepts=(),
     name="meters",
     event_schema=T.StructType()
     .add("reading_id", "string")

@@ -179,7 +179,7 @@ def test_labels_that_are_not_known_yet_train_nothing(world):
 
 def test_an_event_labelled_twice_is_one_row(world):
     events, labels = world
-    assert with_labels(VERTICAL, events, labels.union(labels)).count() == events.count()
+    assert with_labels(VERTICAL, events, events, labels.union(labels)).count() == events.count()
 
 
 def test_the_stability_index_tells_what_moved(spark):

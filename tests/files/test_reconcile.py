@@ -3,13 +3,15 @@
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, ensure_tables, events_schema
-from common.monitoring.evaluation import evaluate
+from common.monitoring.evaluation import best_plain_recall, evaluate
+from common.processing.batch import came_live
 from common.processing.detection import JUDGED_SCHEMA
 from common.processing.reconcile import BEYOND, compare, judged_ranges, late_events
 from common.vertical import find_vertical
@@ -88,11 +90,13 @@ def test_evaluation_counts_an_alert_as_right_and_an_event_as_found_when_they_nam
     put(
         workspace.table("events"),
         events_schema(VERTICAL),
-        *({**event, "transaction_id": name} for name in ("fraud", "missed", "honest")),
+        *({**event, "transaction_id": name} for name in ("fraud", "late fraud", "missed", "honest")),
         {**event, "transaction_id": "backfilled", "kafka_partition": -1},
     )
     label = {"entity_id": "c1", "scenario": "velocity", "event_time": NOON, "known_time": NOON}
-    put(workspace.table("labels"), LABELS_SCHEMA, *({**label, "event_id": name} for name in ("fraud", "missed", "backfilled")))
+    cases = {"fraud": "a", "late fraud": "a", "missed": "b", "backfilled": "c"}
+    labels = [{**label, "event_id": name, "case_id": case} for name, case in cases.items()]
+    put(workspace.table("labels"), LABELS_SCHEMA, *labels)
     alert = {"rule": "velocity", "entity_id": "c1", "kafka_offset": 0, "first_event_time": NOON + timedelta(seconds=90), **day}
     put(
         workspace.table("alerts"),
@@ -100,8 +104,23 @@ def test_evaluation_counts_an_alert_as_right_and_an_event_as_found_when_they_nam
         {**alert, "alert_id": "right", "event": '["honest","fraud"]'},
         {**alert, "alert_id": "wrong", "event": "honest"},
     )
-    result = evaluate(spark, VERTICAL, workspace)
+    result = evaluate(VERTICAL, *came_live(spark, workspace))
     assert {rule.rule: (rule.alerts, rule.right) for rule in result.rules if rule.alerts} == {"velocity": (2, 1)}
     assert (result.overall.alerts, result.overall.precision) == (2, 0.5)
-    found = {case.scenario: (case.events, case.found, case.by, case.median_seconds) for case in result.scenarios if case.events}
-    assert found == {"velocity": (2, 1, "velocity", 90.0)}
+    found = {each.scenario: each for each in result.scenarios if each.cases}
+    velocity = found.pop("velocity")
+    assert not found
+    assert (velocity.cases, velocity.found, velocity.by, velocity.median_seconds) == (2, 1, "velocity", 90.0)
+    assert velocity.of_its_rules.precision == 0.5
+    # One card, one day, one alert that was wrong.
+    assert result.false_alerts_per_entity_day == 1.0
+
+
+def test_the_best_plain_threshold_is_chosen_with_hindsight_and_takes_all_events_of_one_score():
+    scores = np.array([9.0, 8.0, 7.0, 7.0, 1.0, np.nan])
+    labelled = np.array([True, True, True, False, False, True])
+    case = np.array(["a", "b", "c", None, None, "e"], object)
+    # From 8 on: 2 of 2 right. From 7 on: 3 of 4, too few.
+    assert best_plain_recall(scores, labelled, case) == 2 / 4
+    assert best_plain_recall(scores, np.zeros(6, bool), case) == 0.0
+    assert best_plain_recall(scores, labelled, np.full(6, None)) is None

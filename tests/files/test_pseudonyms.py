@@ -1,0 +1,109 @@
+"""What names a person is nowhere in what the archive keeps, and its hash is the one that RFC 2104 says."""
+
+import base64
+import hmac
+import json
+from pathlib import Path
+
+import pytest
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from common import contract
+from common.ingestion.archive import Batch, ensure_tables, keep_events, keep_labels
+from common.pseudonyms import KEY_BYTES, decrypted, of_entity, pseudonym, secret_key
+from common.settings import Settings, SettingsError, load
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+pytestmark = pytest.mark.files
+
+KEY = bytes(range(KEY_BYTES))
+SCHEMA = T.StructType.fromDDL("reading_id string, patient_id string, heart_rate double, event_time timestamp")
+NOT_NULL = [
+    {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}}
+    for name in ("reading_id", "patient_id", "event_time")
+]
+SHORT = {"column": "patient_id", "min_value": 1, "max_value": 20}
+LENGTH = {"type": "expect_column_value_lengths_to_be_between", "kwargs": SHORT}
+PLANTED = "Ottilie Quastenflosser"
+NOON = "2026-01-01T12:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def ward():
+    nothing = dict.fromkeys(("title", "settings", "population", "generate", "generate_day", "learn", "trends", "plots"))
+    return Vertical(
+        name="ward", event_schema=SCHEMA, contract=(*NOT_NULL, LENGTH), event_id="reading_id", entity="patient_id", queries=(),
+        baselines={}, pseudonymised=("patient_id",), **nothing,
+    )
+
+
+@pytest.fixture(autouse=True)
+def own_key(monkeypatch):
+    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", base64.b64encode(KEY).decode())
+
+
+def records(spark, *values):
+    rows = [(PLANTED.encode(), value, "ward.events", 0, offset) for offset, value in enumerate(values)]
+    frame = spark.createDataFrame(rows, "key binary, value binary, topic string, partition int, offset long")
+    return frame.withColumn("timestamp", F.lit("2026-01-01 12:00:01").cast("timestamp"))
+
+
+def event(patient, **other):
+    return json.dumps({"reading_id": "r1", "patient_id": patient, "heart_rate": 70.0, "event_time": NOON} | other).encode()
+
+
+def test_a_pseudonym_is_the_hmac_of_the_text_and_null_stays_null(spark):
+    rows = spark.createDataFrame([("Ada",), ("",), ("ä" * 300,), (None,)], "name string")
+    found = [row[0] for row in rows.select(pseudonym(F.col("name"), KEY)).collect()]
+    assert found == [hmac.new(KEY, text.encode(), "sha256").hexdigest()[:24] for text in ("Ada", "", "ä" * 300)] + [None]
+
+
+def test_nothing_that_the_archive_keeps_names_a_person(spark, ward, tmp_path):
+    broken = [
+        event(PLANTED), event("Ada", heart_rate=PLANTED), event("Ada", **{PLANTED: 1}), PLANTED.encode(),
+        event("Ada")[:-3] + PLANTED.encode(), event("Ada", event_time=PLANTED), event("Ada", event_time="2036-01-01T00:00:00Z"),
+    ]
+    workspace = Workspace(tmp_path, ward.name)
+    ensure_tables(ward, workspace)
+    parsed = contract.parse(records(spark, event("Ada"), *broken), ward)
+    kept = keep_events(parsed, Batch("q", 0), ward, workspace)
+    assert (kept.rows, kept.quarantined) == (1, 7)
+    label = json.dumps({"event_id": "r1", "entity_id": "Ada", "scenario": "x", "event_time": NOON, "known_time": NOON}).encode()
+    assert keep_labels(records(spark, label, PLANTED.encode()), Batch("l", 0), ward, workspace).rows == 1
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    # Parquet compresses: the tables are read as well.
+    rows = [spark.read.parquet(*(str(path) for path in Path(workspace.table(name)).rglob("*.parquet"))).collect()
+            for name in ("events", "quarantine", "labels")]
+    for said in (written, repr(rows).encode()):
+        assert PLANTED.encode() not in said
+        assert b"Ada" not in said
+    name = spark.range(1).select(of_entity(ward, F.lit("Ada"))).first()[0]
+    assert {rows[0][0].patient_id, rows[2][0].entity_id} == {name}
+
+
+def test_quarantined_bytes_can_be_read_again_with_the_key_and_a_retry_makes_the_same_ones(spark, ward):
+    raw = event(PLANTED)
+    first, again = (contract.parse(records(spark, raw, raw), ward).collect() for _ in range(2))
+    assert [row.raw for row in first] == [row.raw for row in again]
+    assert first[0].raw != first[1].raw
+    back = spark.createDataFrame([(bytes(first[0].raw),)], "raw binary").select(decrypted(F.col("raw"))).first()[0]
+    assert bytes(back) == raw
+
+
+def test_a_key_of_this_machine_is_made_once_and_only_for_its_owner(tmp_path, monkeypatch):
+    monkeypatch.delenv("HYBRID_PSEUDONYM_KEY")
+    settings = load(Settings, home=tmp_path / "home")
+    key = secret_key(settings)
+    assert secret_key(settings) == key
+    assert len(key) == KEY_BYTES
+    assert (tmp_path / "home" / "pseudonym.key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("unreadable", ["short", "????", base64.b64encode(b"x" * 31).decode()])
+def test_an_unreadable_key_is_refused_without_being_shown(monkeypatch, unreadable):
+    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", unreadable)
+    with pytest.raises(SettingsError) as refused:
+        secret_key()
+    assert unreadable not in str(refused.value)
