@@ -43,4 +43,4 @@ class FraudSettings(BaseSettings):
     min_travel_km: float = Field(200, gt=0, description="places nearer than this are one place")
     card_window: str = Field("5 hours", description="event-time window of a card's transactions")
     card_slide: str = Field("4 hours", description="a new window begins this often")
-    watermark: str = Field("2 hours", description="how late, in event time, a transaction may be for a window")
+    watermark: str = Field("1 day", description="how late, in event time, a transaction may be for a window")

@@ -4,17 +4,17 @@ Each event is judged under the baseline and model version that the stream judged
 progress recorded them. Statuses:
 
 equal           the same alert, the same score
-late            they differ, and an event behind the alert came after the watermark: batch has it, the stream may not
+late            they differ, and an event behind the alert was behind the watermark of its batch: the stream left it out
 score_differs   the same alert with another score
 missing         batch raises it, the stream did not
 extra           the stream raised it, batch does not
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -22,14 +22,14 @@ from common import tables
 from common.alerts import event_ids
 from common.models.storage import from_json
 from common.processing.batch import came_live
+from common.processing.judged import Judged, judged_ranges, late_events
 from common.processing.learnt import MODEL_SCHEMA, Learnt, prepared, with_baselines, with_model
 from common.processing.session import use_pool
-from common.processing.versions import BASELINE, MODEL, baseline_path, versions
+from common.processing.versions import MODEL, baseline_path, versions
 from common.vertical import Query, Vertical
 from common.workspace import Workspace
 
 SCORE_TOLERANCE = 1e-9
-BEYOND = 1 << 62  # after any offset
 STATUSES = ("equal", "late", "score_differs", "missing", "extra")
 
 
@@ -51,7 +51,7 @@ def reconcile(spark: SparkSession, vertical: Vertical, workspace: Workspace, rul
     events, _, alerts = came_live(spark, workspace)
     came = events.drop("event_day")
     batch = judged_again(spark, vertical, workspace, came, rule_settings)
-    compared = compare(alerts, batch, late_events(came, vertical.event_id, rule_settings))
+    compared = compare(alerts, batch, late_events(spark, vertical, workspace, came))
     path = workspace.table("reconciled")
     tables.ensure_table(path, compared.schema)
     tables.overwrite(compared, path)
@@ -86,19 +86,11 @@ def _united(parts: list[DataFrame]) -> DataFrame:
     return reduce(DataFrame.unionByName, parts)
 
 
-def late_events(events: DataFrame, event_id: str, rule_settings: object) -> DataFrame:
-    """event_id and late_seconds of events further behind the newest of their partition than the watermark allows."""
-    before = Window.partitionBy("kafka_partition").orderBy("kafka_offset")
-    behind = F.unix_seconds(F.max("event_time").over(before)) - F.unix_seconds("event_time")
-    delay = F.unix_seconds(F.timestamp_seconds(F.lit(0)) + _watermark_delay(rule_settings))
-    return events.select(F.col(event_id).alias("event_id"), behind.alias("late_seconds")).where(F.col("late_seconds") > delay)
-
-
 def compare(stored: DataFrame, batch: DataFrame, late: DataFrame) -> DataFrame:
     """One row per alert id: rule, entity, both scores, how late the latest event behind it was, status."""
     late_alerts = (
-        batch.select("alert_id", F.explode(event_ids("event")).alias("event_id"))
-        .join(late, "event_id")
+        batch.select("alert_id", "rule", F.explode(event_ids("event")).alias("event_id"))
+        .join(late, ["event_id", "rule"])
         .groupBy("alert_id")
         .agg(F.max("late_seconds").alias("late_seconds"))
     )
@@ -139,54 +131,25 @@ def _as_judged(
     if query.baselines:
         rows = _united([
             with_baselines(rows.where(_inside(own)), _learnt(spark, vertical, workspace, baseline, None, None), vertical, query)
-            for baseline, own in _by_version(ranges, "baseline_version")
+            for baseline, own in _by_version(ranges, lambda each: each.baseline)
         ])
     rows = prepared(rows, query, rule_settings)
     if query.model:
-        by_model = _by_version(ranges, "model_version")
+        by_model = _by_version(ranges, lambda each: each.model)
         numbers = {model: _learnt(spark, vertical, workspace, None, model, models.get(model or "")) for model, _ in by_model}
         rows = _united([with_model(rows.where(_inside(own)), numbers[model], vertical, query) for model, own in by_model])
     return rows
 
 
-def _by_version(ranges: list[Row], kind: str) -> list[tuple[str | None, list[Row]]]:
-    found = sorted({getattr(row, kind) for row in ranges}, key=str)
-    return [(version, [row for row in ranges if getattr(row, kind) == version]) for version in found]
+def _by_version(ranges: list[Judged], version: Callable[[Judged], str | None]) -> list[tuple[str | None, list[Judged]]]:
+    found = sorted({version(each) for each in ranges}, key=str)
+    return [(one, [each for each in ranges if version(each) == one]) for one in found]
 
 
-def judged_ranges(spark: SparkSession, workspace: Workspace, query: Query) -> list[Row]:
-    """kafka_partition (null: any), start_offset, end_offset and the versions that judged them, without gaps or overlap.
-
-    By the progress of `query`, the last attempt at each batch. What lies beyond was judged by the batch that was
-    under way in the end: by the versions in force when the last progress was reported.
-    """
-    judged = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name).orderBy("ended_at").collect()
-    last_try = {(row.batch, row.kafka_partition): row for row in judged if row.kafka_partition is not None}
-    ranges = list(last_try.values())
-    then = max(row.ended_at for row in judged).replace(tzinfo=UTC)
-    found = [version for version in versions(workspace.tables) if version.created_at <= then]
-    in_force = {kind: next((v.version for v in reversed(found) if v.kind == kind), None) for kind in (BASELINE, MODEL)}
-    ends: dict[int | None, int] = {}
-    for row in ranges:
-        ends[row.kafka_partition] = max(row.end_offset, ends.get(row.kafka_partition, 0))
-    model = in_force[MODEL] if query.model else None
-    beyond = [
-        Row(
-            kafka_partition=partition,
-            start_offset=end,
-            end_offset=BEYOND,
-            baseline_version=in_force[BASELINE],
-            model_version=model,
-        )
-        for partition, end in (ends or {None: 0}).items()
-    ]
-    return [*ranges, *beyond]
-
-
-def _inside(ranges: list[Row]) -> Column:
-    def inside(row: Row) -> Column:
-        offsets = F.col("kafka_offset").between(row.start_offset, row.end_offset - 1)
-        return offsets if row.kafka_partition is None else offsets & (F.col("kafka_partition") == row.kafka_partition)
+def _inside(ranges: list[Judged]) -> Column:
+    def inside(judged: Judged) -> Column:
+        offsets = F.col("kafka_offset").between(judged.start, judged.end - 1)
+        return offsets if judged.partition is None else offsets & (F.col("kafka_partition") == judged.partition)
 
     return reduce(Column.__or__, map(inside, ranges))
 

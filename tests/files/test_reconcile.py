@@ -1,7 +1,6 @@
 """Stream against history, and alerts against labels: what each comparison calls equal, late, missing, found."""
 
 from datetime import UTC, date, datetime, timedelta
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +11,8 @@ from common import tables
 from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, ensure_tables, events_schema
 from common.monitoring.evaluation import best_plain_recall, evaluate
 from common.processing.batch import came_live
-from common.processing.detection import JUDGED_SCHEMA
-from common.processing.reconcile import BEYOND, compare, judged_ranges, late_events
+from common.processing.judged import BEYOND, JUDGED_SCHEMA, judged_ranges, late_events
+from common.processing.reconcile import compare
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
@@ -37,7 +36,7 @@ def test_each_kind_of_difference_has_its_name(spark):
     batch = alerts(
         spark, ("same", 6.0, '["a"]'), ("other", 7.0, '["b"]'), ("only_batch", 6.0, "e"), ("behind", 7.0, '["d","late"]')
     )
-    late = spark.createDataFrame([("late", 9000)], "event_id string, late_seconds long")
+    late = spark.createDataFrame([("late", "velocity", 9000.0)], "event_id string, rule string, late_seconds double")
     found = {row.alert_id: (row.status, row.late_seconds) for row in compare(stream, batch, late).collect()}
     assert found == {
         "same": ("equal", None),
@@ -48,15 +47,24 @@ def test_each_kind_of_difference_has_its_name(spark):
     }
 
 
-def test_late_is_what_came_further_behind_the_newest_than_the_watermark_allows(spark):
-    hours = {"a": 0, "b": 5, "c": 3, "d": 2.9, "e": 2.9}
-    rows = [(name, "other" if name == "e" else "one", NOON + timedelta(hours=behind)) for name, behind in hours.items()]
+def test_late_is_what_was_behind_the_watermark_of_the_batch_that_came_to_it(spark, tmp_path):
+    workspace = Workspace(tmp_path, "v")
+    tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
+    batch = {"query": "by_card", "kafka_partition": 0, "ended_at": NOON}
+    put(
+        workspace.table("judged"),
+        JUDGED_SCHEMA,
+        *({"query": query.name, "ended_at": NOON} for query in VERTICAL.queries),
+        {**batch, "batch": 0, "start_offset": 0, "end_offset": 2, "watermark": NOON - timedelta(days=1)},
+        {**batch, "batch": 1, "start_offset": 2, "end_offset": 4, "watermark": NOON},
+    )
+    # By offset: before the watermark of the first batch never, of the second once; what lies beyond met the second's at least.
     events = spark.createDataFrame(
-        [(name, int(place == "other"), offset, time) for offset, (name, place, time) in enumerate(rows)],
+        [(str(offset), 0, offset, NOON - timedelta(hours=hours)) for offset, hours in enumerate((3, 3, 3, -1, 2))],
         "transaction_id string, kafka_partition int, kafka_offset long, event_time timestamp",
     )
-    late = late_events(events, "transaction_id", SimpleNamespace(watermark="2 hours")).collect()
-    assert [(row.event_id, row.late_seconds) for row in late] == [("d", 7560)]
+    late = late_events(spark, VERTICAL, workspace, events).where("rule = 'velocity'").orderBy("event_id").collect()
+    assert [(row.event_id, row.late_seconds) for row in late] == [("2", 3 * 3600.0), ("4", 2 * 3600.0)]
 
 
 def test_every_offset_was_judged_once_by_the_last_attempt_and_beyond_by_what_was_in_force_then(spark, tmp_path):
@@ -78,8 +86,22 @@ def test_every_offset_was_judged_once_by_the_last_attempt_and_beyond_by_what_was
             "ended_at": NOON + timedelta(minutes=1),
         },
     )
-    ranges = [(row.start_offset, row.end_offset, row.baseline_version) for row in judged_ranges(spark, workspace, query)]
+    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(spark, workspace, query)]
     assert sorted(ranges) == [(0, 10, "v1"), (10, 20, "v2"), (20, BEYOND, None)]
+
+
+def test_a_batch_that_a_kill_left_unreported_counts_as_judged_like_the_next(spark, tmp_path):
+    workspace, query = Workspace(tmp_path, "v"), VERTICAL.queries[0]
+    tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
+    batch = {"query": query.name, "kafka_partition": 0, "ended_at": NOON}
+    put(
+        workspace.table("judged"),
+        JUDGED_SCHEMA,
+        {**batch, "batch": 0, "start_offset": 0, "end_offset": 10, "baseline_version": "v1"},
+        {**batch, "batch": 2, "start_offset": 25, "end_offset": 30, "baseline_version": "v2"},
+    )
+    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(spark, workspace, query)]
+    assert ranges == [(0, 10, "v1"), (10, 30, "v2"), (30, BEYOND, None)]
 
 
 def test_evaluation_counts_an_alert_as_right_and_an_event_as_found_when_they_name_each_other(spark, tmp_path):

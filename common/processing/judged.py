@@ -1,0 +1,153 @@
+"""Which versions judged which offsets, and under which watermark: table `judged`, written as batches end.
+
+Reconcile needs it: history is to be judged by what judged it live, and an event is late only where the watermark of
+its own batch had passed it.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby, pairwise
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.streaming import StreamingQueryListener
+from pyspark.sql.streaming.listener import QueryProgressEvent, QueryStartedEvent, QueryTerminatedEvent
+
+from common import tables
+from common.processing.versions import BASELINE, MODEL, versions
+from common.vertical import Query, Vertical
+from common.workspace import Workspace
+
+LOG = logging.getLogger(__name__)
+
+BEYOND = 1 << 62  # after any offset
+
+JUDGED_SCHEMA = T.StructType(
+    [
+        T.StructField("query", T.StringType()),
+        T.StructField("batch", T.LongType()),
+        T.StructField("kafka_partition", T.IntegerType()),
+        T.StructField("start_offset", T.LongType()),
+        T.StructField("end_offset", T.LongType()),
+        T.StructField("baseline_version", T.StringType()),
+        T.StructField("model_version", T.StringType()),
+        T.StructField("watermark", T.TimestampType()),
+        T.StructField("ended_at", T.TimestampType()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Offsets [start, end) of a partition (None: of any), the versions that judged them, and the watermark they met."""
+
+    partition: int | None
+    start: int
+    end: int
+    baseline: str | None
+    model: str | None
+    watermark: datetime | None
+
+
+def judged_ranges(spark: SparkSession, workspace: Workspace, query: Query) -> list[Judged]:
+    """What judged each offset, without gaps or overlap from offset 0 to BEYOND, by the progress that `query` reported.
+
+    Of several attempts at a batch the last counts. A batch that ended without a report (a kill came between) is taken to
+    be judged as the one after it. What lies beyond was judged by the batch that was under way in the end: by the
+    versions in force when the last progress was reported.
+    """
+    rows = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name).orderBy("ended_at").collect()
+    last_try = {(row.batch, row.kafka_partition): row for row in rows if row.kafka_partition is not None}
+    reported = [
+        Judged(row.kafka_partition, row.start_offset, row.end_offset, row.baseline_version, row.model_version, row.watermark)
+        for row in last_try.values()
+    ]
+    then = max(row.ended_at for row in rows).replace(tzinfo=UTC)
+    found = [version for version in versions(workspace.tables) if version.created_at <= then]
+    in_force = {kind: next((v.version for v in reversed(found) if v.kind == kind), None) for kind in (BASELINE, MODEL)}
+    model = in_force[MODEL] if query.model else None
+    watermark = max((each.watermark for each in reported if each.watermark), default=None)
+    beyond = Judged(None, 0, BEYOND, in_force[BASELINE], model, watermark)
+    by_partition = groupby(sorted(reported, key=lambda each: (each.partition or 0, each.start)), lambda each: each.partition)
+    return [each for partition, own in by_partition for each in _gapless(partition, list(own), beyond)] or [beyond]
+
+
+def _gapless(partition: int | None, reported: list[Judged], beyond: Judged) -> Iterator[Judged]:
+    first = replace(reported[0], start=0)
+    ranges = [first, *(replace(later, start=earlier.end) for earlier, later in pairwise(reported))]
+    yield from (each for each in ranges if each.start < each.end)
+    yield replace(beyond, partition=partition, start=reported[-1].end)
+
+
+def late_events(spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame) -> DataFrame:
+    """event_id, rule and late_seconds of the events that were behind the watermark when a rule's query came to them."""
+    columns = "kafka_partition int, start_offset long, end_offset long, watermark timestamp, rule string"
+    rows = [
+        (each.partition, each.start, each.end, each.watermark, rule.name)
+        for query in vertical.queries
+        if query.stateful and query.rules
+        for each in judged_ranges(spark, workspace, query)
+        if each.watermark
+        for rule in query.rules
+    ]
+    ranges = F.broadcast(spark.createDataFrame(rows, columns).withColumnRenamed("kafka_partition", "partition"))
+    inside = (F.col("kafka_offset") >= F.col("start_offset")) & (F.col("kafka_offset") < F.col("end_offset"))
+    of_partition = F.col("partition").isNull() | (F.col("partition") == F.col("kafka_partition"))
+    time = F.col(vertical.event_time)
+    behind = (F.unix_millis("watermark") - F.unix_millis(time)) / 1000
+    late = events.join(ranges, inside & of_partition & (time < F.col("watermark")))
+    return late.select(F.col(vertical.event_id).alias("event_id"), "rule", behind.alias("late_seconds"))
+
+
+class JudgedListener(StreamingQueryListener):
+    """Writes a row for each partition of each finished batch of a vertical's queries."""
+
+    def __init__(self, vertical: str, path: str):
+        self.prefix, self.path = f"{vertical}.", path
+
+    def onQueryStarted(self, event: QueryStartedEvent) -> None: ...
+
+    def onQueryTerminated(self, event: QueryTerminatedEvent) -> None: ...
+
+    def onQueryProgress(self, event: QueryProgressEvent) -> None:
+        progress = event.progress
+        name = progress.name or ""
+        if not name.startswith(self.prefix) or name.startswith(f"{self.prefix}archive-"):
+            return
+        observed = progress.observedMetrics.get("versions")
+        seen = observed.asDict() if observed else {}
+        watermark = progress.eventTime.get("watermark")
+        said = {
+            "query": name.removeprefix(self.prefix),
+            "batch": progress.batchId,
+            "baseline_version": seen.get("baseline_version"),
+            "model_version": seen.get("model_version"),
+            "watermark": datetime.fromisoformat(watermark) if watermark else None,
+            "ended_at": datetime.now(UTC),
+        }
+        offsets = [each for source in progress.sources for each in _offsets(source.startOffset, source.endOffset)]
+        try:
+            append_judged([said | each for each in offsets], self.path)
+        except Exception:
+            LOG.exception("which versions judged batch %s of %s could not be written", progress.batchId, progress.name)
+
+
+def append_judged(rows: list[dict[str, Any]], path: str) -> None:
+    """Add rows of JUDGED_SCHEMA; columns that a row leaves out are null."""
+    tables.append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(JUDGED_SCHEMA, timezone="UTC")), path)
+
+
+def _offsets(start: str | None, end: str | None) -> Iterator[dict[str, int]]:
+    """Per partition, the offsets between two of a source's positions as progress reports them; none where it is unknown."""
+    starts = json.loads(start) if start and start.startswith("{") else {}
+    for topic, ends in (json.loads(end) if end and end.startswith("{") else {}).items():
+        for partition, offset in ends.items():
+            first = starts.get(topic, {}).get(partition, 0)
+            yield {"kafka_partition": int(partition), "start_offset": first, "end_offset": offset}
