@@ -1,0 +1,37 @@
+"""Settings of telecom_anomaly, with units."""
+
+from datetime import date
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Population(BaseModel):
+    """How big the simulated network is and how it changes. Together with a seed it decides every byte."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sites: int = Field(40, ge=4, le=20_000, description="sites of three cells each")
+    fault: float = Field(1.0, ge=0, le=5, description="factor on the number of faults; 1 is one of each kind per 80 cells and day")
+    opening: date = Field(date(2020, 1, 1), description="day from which growth is counted")
+    growth_per_year: float = Field(0.35, gt=-1, le=10, description="growth of traffic in a year; sites differ around it")
+
+
+class TelecomSettings(BaseSettings):
+    """Thresholds of the rules; each can be set as TELECOM_ANOMALY_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="TELECOM_ANOMALY_", frozen=True, extra="forbid", env_ignore_empty=True)
+
+    kpi_outlier: float = Field(6.0, gt=0, description="robust deviations from the hour of week, in two successive reports")
+    sleeping_cell: float = Field(6.0, gt=0, description="robust deviations of attempts below the hour of week, over two hours")
+    interference: float = Field(4.5, gt=0, description="robust deviations of uplink loss that load does not explain, over an hour")
+    congestion: float = Field(6.0, gt=0, description="deviations of refused connections above what the cell refuses, over an hour")
+    flapping: float = Field(6, gt=0, description="changes between available and not within three hours")
+    slow_drift: float = Field(5.0, gt=0, description="deviations of the smoothed daily throughput below its reference")
+    site_alarm: float = Field(3.0, gt=0, description="reports in trouble per cell of the site within an hour; there are four")
+    silent_cell: float = Field(3.0, gt=0, description="reports missed in a row")
+    online_anomaly: float = Field(1.0, gt=0, description="the online detector's own score, in multiples of its threshold")
+
+    min_history: int = Field(3, ge=1, description="values of an hour of the week before it counts as known")
+    watermark: str = Field("2 hours", description="how late, in event time, a report may be for a window")
+    prb_limit: float = Field(70.0, gt=0, le=100, description="busy-hour use of resource blocks at which a cell is full, %")
