@@ -73,7 +73,8 @@ def backtest(units: Units, revenue: Units, weekday: Days, cuts: int = 3) -> dict
     for origin in origins:
         past, actual = units[:, :origin], units[:, origin : origin + HORIZON]
         predicted = forecast(past, weekday)
-        candidates = {"model": predicted.mean, "calendar_mean": calendar_mean(past, weekday), "seasonal_naive": seasonal_naive(past)}
+        plain = {"calendar_mean": calendar_mean(past, weekday), "seasonal_naive": seasonal_naive(past)}
+        candidates = {"model": predicted.mean, **plain}
         for name, candidate in candidates.items():
             measured[name].append(weighted_rmsse(past, revenue[:, :origin], actual, candidate))
         inside = (actual >= np.floor(predicted.low)) & (actual <= np.ceil(predicted.high))
@@ -117,11 +118,9 @@ def _features(units: Units, weekday: Days, origin: int, days: Days) -> NDArray[n
     recent = [units[:, seen[-window:]].mean(axis=1) / level for window in (7, 14, 56)]
     busy = (units[:, seen[-LEVEL_DAYS:]] > 0).mean(axis=1)
     of_weekday = [_weekday_mean(units, weekday, seen[-48:], day) / level for day in range(7)]
-    blocks = [
-        np.column_stack([*recent, np.log(level), busy, of_weekday[weekday[day]], np.full((len(units), 2), (weekday[day], day - origin))])
-        for day in days
-    ]
-    return np.concatenate(blocks)
+    same = [*recent, np.log(level), busy]
+    when = {day: np.full((len(units), 2), (weekday[day], day - origin)) for day in days}
+    return np.concatenate([np.column_stack([*same, of_weekday[weekday[day]], when[day]]) for day in days])
 
 
 def _weekday_mean(units: Units, weekday: Days, seen: Days, day: int) -> Units:

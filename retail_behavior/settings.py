@@ -1,0 +1,46 @@
+"""Settings of retail_behavior, with units."""
+
+from datetime import date
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Population(BaseModel):
+    """How big the simulated shop is and how it changes. Together with a seed it decides every byte."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    products: int = Field(150, ge=20, le=20_000, description="products on sale")
+    stores: int = Field(2, ge=1, le=50, description="warehouses that hold stock of every product")
+    visitors: int = Field(7_000, ge=100, le=2_000_000, description="people who visit now and then")
+    visits_per_visitor: float = Field(0.28, gt=0, le=0.8, description="sessions per visitor and day, on average")
+    anomalies: float = Field(1.0, ge=0, le=5, description="factor on the number of bots, demand spikes and failing suppliers")
+    opening: date = Field(date(2020, 1, 1), description="day from which growth is counted")
+    growth_per_year: float = Field(0.12, ge=0, le=5, description="growth of the number of sessions in a year")
+    inflation_per_year: float = Field(0.03, gt=-1, le=5, description="growth of prices in a year")
+
+
+class RetailSettings(BaseSettings):
+    """Thresholds of the rules; each can be set as RETAIL_BEHAVIOR_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="RETAIL_BEHAVIOR_", frozen=True, extra="forbid", env_ignore_empty=True)
+
+    cart_value: float = Field(60.0, gt=0, description="worth of an abandoned cart (currency units)")
+    bot_streak: float = Field(12, gt=1, description="views in a row at an even pace")
+    demand_zscore: float = Field(4.5, gt=0, description="deviations of a product's orders above its forecast")
+    reorder_ratio: float = Field(1.0, gt=0, description="reorder point over live stock position")
+    stock_out_risk: float = Field(0.5, gt=0, le=1, description="probability that stock runs out within risk_hours")
+
+    even_pace: float = Field(1.5, gt=1, description="two successive gaps are even when neither is more than this times the other")
+    longest_gap_seconds: float = Field(120, gt=0, description="two views further apart than this are no streak")
+    min_orders: int = Field(6, ge=1, description="orders in a window before demand can be a spike")
+    risk_hours: int = Field(12, ge=1, le=168, description="hours ahead that stock_out_risk looks")
+    session_gap: str = Field("30 minutes", description="silence that ends a session, in event time")
+    bot_window: str = Field("2 hours", description="event-time window of a visitor's views")
+    bot_slide: str = Field("1 hour", description="a new such window begins this often")
+    demand_hours: int = Field(6, ge=1, le=48, description="hours of a product's demand window")
+    demand_slide: str = Field("2 hours", description="a new such window begins this often")
+    stock_window: str = Field("7 days", description="how long sales are counted from a baseline's stock: batch runs oftener")
+    intent_window: str = Field("6 hours", description="tumbling window within which a session is one")
+    watermark: str = Field("2 hours", description="how late, in event time, an event may be for a window")

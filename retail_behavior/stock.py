@@ -1,0 +1,117 @@
+"""Stock that runs out: weekly deliveries, suppliers that fail, and what of a day's demand can be sold.
+
+Each store and product is delivered on its own weekday, just after midnight, up to a fixed level. So the stock of any day
+follows from the demand since the last delivery that came, a few weeks at most, and no day needs all days before it.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.simulation.seasonality import DAY_SECONDS
+from retail_behavior.events import CHANNELS, PURCHASE
+from retail_behavior.scenarios import FAILED_DELIVERIES, bot_views, has_failed, spike_visits
+from retail_behavior.settings import Population
+from retail_behavior.visits import KIND, Day, visits
+from retail_behavior.world import World, usual_units, world_of
+
+COVER_DAYS = 12.0
+SAFETY = 2.5          # deviations of demand over COVER_DAYS
+WEEK_DAYS = 7
+
+
+def pair_of(world: World, rows: NDArray) -> NDArray[np.int64]:
+    """The store and product of each row: a visitor's goods come from their own store."""
+    return world.home_store[rows["visitor"]] * len(world.product_id) + rows["product"]
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A day as if nothing ever ran out. rows: of visits.ROW in order of time; channel: of each session.
+
+    Sessions are numbered: ordinary ones, those of demand spikes, and from `bots_from` those of bots.
+    """
+
+    rows: NDArray
+    channel: NDArray[np.int64]
+    spikes_from: int
+    bots_from: int
+
+
+@lru_cache(maxsize=2)
+def demanded(seed: int, day: date, population: Population) -> Demand:
+    """What visitors do and want on a day."""
+    today = Day(world_of(seed, population), day, seed)
+    ordinary, channel = visits(today)
+    busy, spikes_from = np.unique(ordinary["visitor"]), len(channel)
+    spikes = spike_visits(today, busy, spikes_from)
+    bots_from = spikes_from + len(np.unique(spikes["session"]))
+    bots = bot_views(today, np.union1d(busy, spikes["visitor"]), bots_from)
+    sessions = bots_from + len(np.unique(bots["session"]))
+    others = today.random("other channels").integers(len(CHANNELS), size=sessions - spikes_from)
+    rows = np.concatenate((ordinary, spikes, bots))
+    rows = rows[rows["second"] < DAY_SECONDS - 1]
+    return Demand(rows[np.argsort(rows["second"], kind="stable")], np.concatenate((channel, others)), spikes_from, bots_from)
+
+
+@lru_cache(maxsize=512)
+def units_demanded(seed: int, day: date, population: Population) -> NDArray[np.int64]:
+    """Units of each pair that visitors want on a day."""
+    world, rows = world_of(seed, population), demanded(seed, day, population).rows
+    wanted = rows[rows["kind"] == KIND[PURCHASE]]
+    return np.bincount(pair_of(world, wanted), wanted["quantity"], world.pairs).astype(np.int64)
+
+
+def order_up_to(world: World, day: date) -> NDArray[np.int64]:
+    """The level that a delivery fills each pair up to."""
+    cover = COVER_DAYS * usual_units(world, day)
+    return np.ceil(cover + SAFETY * np.sqrt(2 * cover)).astype(np.int64)
+
+
+def opening_stock(seed: int, day: date, population: Population) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(units of each pair when the day begins, its deliveries included; units delivered just then)."""
+    world = world_of(seed, population)
+    before = _left_before(seed, day, world)
+    due = _delivers(world, day) & ~has_failed(seed, day, world)
+    delivered = np.where(due, np.maximum(order_up_to(world, day) - before, 0), 0)
+    return before + delivered, delivered
+
+
+def sold(world: World, rows: NDArray, stock: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(units sold, units left after it) of each purchase in `rows`, which are in order of time: what there is, while it lasts."""
+    pair = pair_of(world, rows)
+    order = np.argsort(pair, kind="stable")
+    quantity = rows["quantity"][order]
+    total = np.cumsum(quantity)
+    first = np.searchsorted(pair[order], pair[order])
+    wanted_before = total - quantity - (total - quantity)[first]
+    left = np.maximum(stock[pair[order]] - wanted_before, 0)
+    units = np.minimum(quantity, left)
+    back = np.argsort(order, kind="stable")
+    return units[back], (left - units)[back]
+
+
+def last_due(pair: int, day: date) -> date:
+    """The pair's newest delivery day up to `day`, whether anything came or not."""
+    return day - timedelta(days=(day.toordinal() - pair) % WEEK_DAYS)
+
+
+def _delivers(world: World, day: date) -> NDArray[np.bool_]:
+    return np.arange(world.pairs) % WEEK_DAYS == day.toordinal() % WEEK_DAYS
+
+
+def _left_before(seed: int, day: date, world: World) -> NDArray[np.int64]:
+    """Units of each pair at midnight before any delivery: the level of its last delivery less the demand since."""
+    left = np.full(world.pairs, -1, np.int64)
+    wanted = np.zeros(world.pairs, np.int64)
+    for back in range(1, WEEK_DAYS * (FAILED_DELIVERIES + 1) + 1):
+        then = day - timedelta(days=back)
+        wanted += units_demanded(seed, then, world.population)
+        came = _delivers(world, then) & ~has_failed(seed, then, world) & (left < 0)
+        left[came] = np.maximum(order_up_to(world, then)[came] - wanted[came], 0)
+        if (left >= 0).all():
+            break
+    return left
