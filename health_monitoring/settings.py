@@ -16,7 +16,7 @@ class Population(BaseModel):
     cases: float = Field(1.0, ge=0, le=10, description="factor on the number of anomalies")
     opening: date = Field(date(2020, 1, 1), description="day from which growth and drift are counted")
     growth_per_year: float = Field(0.05, gt=-1, le=10, description="growth of the occupancy in a year, until beds run out")
-    aging_per_year: float = Field(0.5, ge=-10, le=10, description="years by which the mean age of patients moves in a year")
+    frailty_shift_per_year: float = Field(0.01, ge=-1, le=1, description="points by which the frail share moves a year")
 
 
 class HealthSettings(BaseSettings):
@@ -34,8 +34,8 @@ class HealthSettings(BaseSettings):
     risk: float = Field(0.5, gt=0, le=1, description="probability of deterioration by the model in force")
     silence_minutes: float = Field(60, gt=0, description="minutes without an observation of a patient who is monitored")
 
-    cooldown_hours: int = Field(6, ge=2, le=12, description="a rule alarms a patient once in this long, UTC blocks; and how far it looks back")
-    hourly_readings: int = Field(3, ge=1, description="which highest and lowest NEWS2 of an hour stands for it; fewer say nothing")
+    cooldown_hours: int = Field(6, ge=2, le=12, description="a rule alarms a patient once in a block of this long")
+    hourly_readings: int = Field(3, ge=1, description="which highest and lowest NEWS2 stands for an hour; fewer say nothing")
     tachycardia_bpm: float = Field(18, gt=0, description="beats per minute above the patient's mean, at least")
     tachycardia_deviations: float = Field(2.5, gt=0, description="standard deviations above the patient's mean, at least")
     min_baseline: int = Field(24, ge=1, description="observations in three days before a patient's own baseline counts")

@@ -1,0 +1,77 @@
+"""Observation sets of a simulated hospital, day by day, and apart from them which belong to an anomaly.
+
+Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
+"""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import numpy as np
+
+from common.simulation.arrivals import delays
+from common.simulation.dirt import DirtyFields
+from common.simulation.generated import Generated, Identity, in_arrival_order, with_messages
+from common.simulation.messages import as_objects
+from common.simulation.randomness import random_for
+from health_monitoring.events import ENTITY, EVENT_ID, EVENT_TIME, VITALS
+from health_monitoring.population import COPD, WARDS, Stays, stays_on
+from health_monitoring.scenarios import Day, apply_all
+from health_monitoring.settings import Population
+from health_monitoring.vitals import Readings, as_reported, ordinary_readings
+
+LABEL_DELAY = timedelta(days=2)     # until somebody has charted what it was
+IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
+DIRTY_FIELDS = DirtyFields(number="heart_rate_bpm", out_of_range=-12.5, required="patient_id", time="event_time")
+
+FLOW = (1, 2, 3, 4)     # L/min
+
+
+def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[Generated]:
+    """A chunk for each day from `start`, its messages being those that arrive on that day; a last one holds the stragglers."""
+    chunks = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
+    return in_arrival_order(with_messages(seed, chunk, IDENTITY, DIRTY_FIELDS if dirt else None) for chunk in chunks)
+
+
+def generate_day(seed: int, day: date, population: Population) -> Generated:
+    """The valid observation sets of one UTC day and the labels of the anomalous ones; no messages yet."""
+    stays = stays_on(seed, day, population)
+    today = Day(day, seed, stays, population.cases)
+    readings = apply_all(today, population.beds, ordinary_readings(seed, day, stays))
+    return _described(today, as_reported(seed, day, readings))
+
+
+def _described(today: Day, readings: Readings) -> Generated:
+    """Readings as events in order of time, and labels of those with a scenario."""
+    is_last = _is_last_of_stay(today.stays, readings)
+    order = np.argsort(readings.second, kind="stable")
+    readings, is_last = readings.take(order), is_last[order]
+    stays, stay = today.stays, readings.stay
+    time = np.datetime64(today.date, "ms") + (readings.second * 1_000).astype("timedelta64[ms]")
+    on_oxygen = stays.on_oxygen[stay]
+    described = readings.values | {
+        "oxygen_flow_l_per_min": np.where(on_oxygen, np.array(FLOW, float)[stays.number[stay] % len(FLOW)], 0.0),
+        "fio2": np.full(len(readings), np.nan),     # not known with nasal prongs
+    }
+    prefix = f"o{today.date:%Y%m%d}"
+    columns = {
+        EVENT_ID: as_objects([f"{prefix}{number:07d}" for number in range(len(readings))]),
+        ENTITY: as_objects(stays.patient_id)[stay],
+        "ward": np.array([name for name, *_ in WARDS], object)[stays.ward[stay]],
+        "device_id": as_objects([f"M{bed:05d}" for bed in stays.bed])[stay],
+        **{vital.field: described[vital.field] for vital in VITALS},
+        "consciousness": readings.consciousness,
+        "on_oxygen": on_oxygen,
+        "spo2_scale": np.where(stays.kind[stay] == COPD, 2, 1).astype(np.int32),
+        "sampling_minutes": stays.interval[stay] / 60,
+        "battery_percent": readings.battery,
+        "monitoring": np.where(is_last, "ended", "active").astype(object),
+        EVENT_TIME: time,
+    }
+    arrival_time = time + delays(random_for(today.seed, today.date, "delays"), len(readings))
+    return Generated.of(today.date, columns, readings.scenario, arrival_time, IDENTITY, case=readings.case)
+
+
+def _is_last_of_stay(stays: Stays, readings: Readings) -> np.ndarray:
+    """Readings are by stay and time; on the day of discharge the last of them says that monitoring has ended."""
+    ends = np.append(readings.stay[1:] != readings.stay[:-1], True) if len(readings) else np.empty(0, bool)
+    return ends & stays.last_day[readings.stay]

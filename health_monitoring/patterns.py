@@ -1,0 +1,113 @@
+"""What is looked for in the observations of one patient's window: runs, rises, artefacts, highest scores.
+
+All functions take a Column of observations (`observations.with_observation`) in order of time, and `since`, the
+instant (ms) from which on a finding counts: what ended before was the window before's. They are built so that an observation
+that arrives late can add a finding but hardly take one away: a stream then ends with what history says.
+"""
+
+from collections.abc import Callable
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from health_monitoring.observations import CREDIBLE
+from health_monitoring.settings import HealthSettings
+
+RUN = "struct<first:bigint,last:bigint,ids:array<string>,minutes:double,found:array<string>>"
+
+
+def millis(observation: Column) -> Column:
+    return F.unix_millis(observation.event_time)
+
+
+def confirmed(observations: Column, since: Column, settings: HealthSettings) -> Column:
+    """Those since `since` whose values are to be believed: none is extreme, others speak for it, or a second reading does."""
+    within = int(settings.confirm_minutes * 60_000)
+
+    def is_repeated(one: Column) -> Column:
+        return F.exists(observations, lambda other: (other.id != one.id)
+                        & (F.abs(millis(other) - millis(one)) <= within) & (other.extreme.bitwiseAND(one.extreme) != 0))
+
+    return F.filter(observations, lambda one: (millis(one) >= since) & (one.is_believable | is_repeated(one)))
+
+
+def highest(observations: Column, score: Callable[[Column], Column]) -> Column:
+    """struct(score, event_time, id) of the observation that scores highest, the latest of equals; null where all are null."""
+    scored = F.transform(observations, lambda one: F.struct(
+        score(one).cast("double").alias("score"), one.event_time.alias("event_time"), one.id.alias("id")))
+    return F.array_max(F.filter(scored, lambda one: one.score.isNotNull()))
+
+
+def longest_run(observations: Column, since: Column, flag: str) -> Column:
+    """struct(minutes, found): the longest unbroken run of readings with `flag`, from first to last, that lasts beyond `since`.
+
+    Unbroken: each comes within its own `gap_ms` of the one before. found: ids of its readings. Null without any.
+    """
+    def step(run: Column, one: Column) -> Column:
+        goes_on = run.last.isNotNull() & (millis(one) - run.last <= one.gap_ms)
+        first = F.when(goes_on, run.first).otherwise(millis(one))
+        ids = F.concat(F.when(goes_on, run.ids).otherwise(F.array().cast("array<string>")), F.array(one.id))
+        minutes = (millis(one) - first) / 60_000
+        longer = (millis(one) >= since) & (minutes > F.coalesce(run.minutes, F.lit(-1.0)))
+        return F.struct(
+            first.alias("first"), millis(one).alias("last"), ids.alias("ids"),
+            F.when(longer, minutes).otherwise(run.minutes).alias("minutes"),
+            F.when(longer, ids).otherwise(run.found).alias("found"),
+        ).cast(RUN)  # fmt: skip
+
+    flagged = F.filter(observations, lambda one: one[flag])
+    return F.when(F.size(flagged) > 1, F.aggregate(flagged, F.lit(None).cast(RUN), step))
+
+
+def rise(observations: Column, window_start: Column, settings: HealthSettings) -> Column:
+    """struct(rise, hour, level): how far an hour's NEWS2 lies above the lowest of the hours before it, where it does most.
+
+    An hour stands with its n-th highest total against the n-th lowest of complete totals of the `cooldown_hours` before: with
+    n of `hourly_readings`, a few false readings change neither. Null without enough of them.
+    """
+    hours, nth = settings.cooldown_hours, settings.hourly_readings - 1
+    first_hour = F.floor(window_start / 3_600_000)
+
+    def totals(hour: Column, keep: Callable[[Column], Column]) -> Column:
+        inside = F.filter(observations, lambda one: (one.hour - first_hour == hour) & one.is_believable & keep(one))
+        return F.transform(inside, lambda one: one.total)
+
+    every = F.sequence(F.lit(0), F.lit(2 * hours - 1))
+    lows = F.transform(every, lambda hour: F.get(F.sort_array(totals(hour, lambda one: one.missing == 0)), nth))
+    highs = F.transform(every, lambda hour: F.get(F.sort_array(totals(hour, lambda one: F.lit(True)), asc=False), nth))
+    rises = F.transform(F.sequence(F.lit(hours), F.lit(2 * hours - 1)), lambda hour: F.struct(
+        (F.get(highs, hour) - F.array_min(F.slice(lows, hour - hours + 1, hours))).cast("double").alias("rise"),
+        (hour + first_hour).alias("hour"), F.get(highs, hour).alias("level")))
+    could = F.exists(observations, lambda one: one.total >= settings.deterioration_rise)
+    return F.when(could, F.array_max(F.filter(rises, lambda one: one.rise.isNotNull())))
+
+
+def artefact(observations: Column, since: Column, settings: HealthSettings) -> Column:
+    """struct(score, event_time, id, parameter) of the lone reading that jumps furthest there and back while all else is still.
+
+    score: the smaller of its two jumps as a multiple of what is credible for the parameter. Null without any.
+    """
+    count = F.size(observations)
+    rest = F.greatest(count - 2, F.lit(0))
+    triples = F.arrays_zip(F.slice(observations, 1, rest).alias("before"), F.slice(observations, 2, rest).alias("one"),
+                           F.slice(observations, 3, rest).alias("after"))
+    near = F.filter(triples, lambda triple: (triple.one.extreme != 0) & (millis(triple.after) >= since)
+                    & (millis(triple.after) - millis(triple.before) <= settings.artefact_minutes * 60_000))
+    scored = F.transform(near, lambda triple: F.array_max(F.array(*[_jump(triple, name) for name, *_ in CREDIBLE])))
+    return F.when(F.exists(observations, lambda one: one.extreme != 0),
+                  F.array_max(F.filter(scored, lambda one: one.score.isNotNull())))
+
+
+def _jump(triple: Column, parameter: str) -> Column:
+    """The jump of one parameter there and back; score is null where it is none, or where another parameter moved with it."""
+    limits = {name: float(limit) for name, *_, limit in CREDIBLE}
+    before, one, after = triple.before[parameter], triple.one[parameter], triple.after[parameter]
+    there, back = one - before, one - after
+    moved = [F.coalesce(F.abs(triple.one[name] - (triple.before[name] + triple.after[name]) / 2) > limit / 3, F.lit(False))
+             for name, limit in limits.items() if name != parameter]
+    still = ~F.array_contains(F.array(*moved), True)
+    jump = F.least(F.abs(there), F.abs(back)) / limits[parameter]
+    is_lone = (there * back > 0) & (F.abs(before - after) <= limits[parameter] / 2) & still
+    return F.struct(
+        F.when(is_lone, jump).alias("score"), triple.one.event_time.alias("event_time"), triple.one.id.alias("id"),
+        F.lit(parameter).alias("parameter"))

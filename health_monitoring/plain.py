@@ -1,0 +1,42 @@
+"""What a plain threshold on one raw observation would look at for each scenario: printed beside the rules' figures."""
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from common.vertical import Scenario
+from health_monitoring.news2 import news2
+
+NORMAL_AND_JUMP = (
+    ("spo2_percent", 97, 20), ("heart_rate_bpm", 75, 50), ("respiratory_rate_per_min", 16, 20), ("temperature_c", 36.8, 2.5),
+)  # fmt: skip
+
+
+def total() -> Column:
+    """NEWS2 itself, the known part of it."""
+    return news2().known_total
+
+
+def low_saturation() -> Column:
+    return -F.col("spo2_percent")
+
+
+def heart_rate() -> Column:
+    return F.col("heart_rate_bpm")
+
+
+def low_battery() -> Column:
+    return -F.col("battery_percent")
+
+
+def oddest_value() -> Column:
+    """How far the oddest value lies from a healthy adult's, in jumps that are hardly credible."""
+    return F.greatest(*[F.abs(F.col(field) - normal) / jump for field, normal, jump in NORMAL_AND_JUMP])
+
+
+SCENARIOS = (
+    Scenario("deterioration", ("deterioration",), total),
+    Scenario("sustained_hypoxia", ("sustained_hypoxia",), low_saturation),
+    Scenario("tachycardia", ("tachycardia",), heart_rate),
+    Scenario("sensor_artefact", ("sensor_artefact",), oddest_value),
+    Scenario("silent_device", ("silent_device",), low_battery),
+)

@@ -1,0 +1,118 @@
+"""Vital signs of a day without anything wrong: each patient around their own normal, by time of day and hour by hour."""
+
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.simulation.messages import as_objects
+from common.simulation.randomness import random_for
+from common.simulation.seasonality import DAY_SECONDS
+from health_monitoring.population import Stays, drawn, drawn_normal, normal_of
+
+LOST = 0.005                # observation sets that never leave the device
+JITTER_SECONDS = 20.0
+HOUR = 3_600.0
+
+# Per field: standard deviation of a reading, of the slow wander over hours; swing over the day and the hour of its peak;
+# change per day of a stay (standard deviation over patients); smallest step that is reported.
+SHAPES = {
+    "heart_rate_bpm": (2.5, 2.5, 4.0, 16, 0.4, 0),
+    "respiratory_rate_per_min": (0.9, 0.6, 0.5, 16, 0.05, 0),
+    "spo2_percent": (0.6, 0.3, 0.2, 14, 0.0, 0),
+    "systolic_mmhg": (4.0, 3.5, 5.0, 15, 1.0, 0),
+    "diastolic_mmhg": (3.0, 2.5, 3.0, 15, 0.6, 0),
+    "temperature_c": (0.08, 0.1, 0.25, 18, 0.0, 1),
+}
+FIELDS = tuple(SHAPES)
+MISSING = {"temperature_c": 0.03, "systolic_mmhg": 0.02, "consciousness": 0.02}
+BATTERY_HOURS = (30.0, 48.0)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Observation sets of a day, as arrays of one length; values holds an array for each of FIELDS.
+
+    stay: index into the day's stays; scenario and case are "" for what is ordinary.
+    """
+
+    stay: NDArray[np.int64]
+    second: NDArray[np.float64]
+    values: dict[str, NDArray[np.float64]]
+    consciousness: NDArray[np.object_]
+    battery: NDArray[np.float64]
+    scenario: NDArray[np.object_]
+    case: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.stay)
+
+    def take(self, rows: NDArray) -> "Readings":
+        values = {field: value[rows] for field, value in self.values.items()}
+        others = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "values"}
+        return replace(self, values=values, **others)
+
+
+def ordinary_readings(seed: int, day: date, stays: Stays) -> Readings:
+    """What the devices would report of everybody if nothing went wrong, by stay and time."""
+    stay, second = _times(seed, day, stays)
+    values = {field: _signal(seed, day, stays, field, stay, second) for field in FIELDS}
+    size = len(stay)
+    return Readings(
+        stay, second, values, consciousness=as_objects(["A"] * size), battery=_battery(seed, day, stays, stay, second),
+        scenario=as_objects([""] * size), case=as_objects([""] * size),
+    )  # fmt: skip
+
+
+def as_reported(seed: int, day: date, readings: Readings) -> Readings:
+    """Rounded as devices report, within what they can show, and with gaps: NaN, or None for consciousness."""
+    rng = random_for(seed, day, "gaps")
+    values = {field: np.maximum(np.round(value, SHAPES[field][-1]), 0.0) for field, value in readings.values.items()}
+    values["spo2_percent"] = np.minimum(values["spo2_percent"], 100.0)
+    gaps = {field: rng.random(len(readings)) < share for field, share in MISSING.items()}
+    values["temperature_c"][gaps["temperature_c"]] = np.nan
+    for field in ("systolic_mmhg", "diastolic_mmhg"):  # one cuff
+        values[field][gaps["systolic_mmhg"]] = np.nan
+    consciousness = readings.consciousness.copy()
+    consciousness[gaps["consciousness"]] = None
+    return replace(readings, values=values, consciousness=consciousness, battery=np.round(readings.battery))
+
+
+def _times(seed: int, day: date, stays: Stays) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    rng = random_for(seed, day, "times")
+    counts = (DAY_SECONDS / stays.interval).astype(np.int64)
+    stay = np.repeat(np.arange(len(stays)), counts)
+    number = np.arange(len(stay)) - np.repeat(np.cumsum(counts) - counts, counts)
+    interval = stays.interval[stay]
+    second = (number + 0.05 + 0.9 * drawn(seed, "offset", stays.bed)[stay]) * interval
+    second = np.clip(second + rng.uniform(-JITTER_SECONDS, JITTER_SECONDS, len(stay)), 0, DAY_SECONDS - 0.001)
+    there = (second >= stays.start[stay]) & (second < stays.end[stay]) & (rng.random(len(stay)) >= LOST)
+    return stay[there], second[there]
+
+
+def _signal(
+    seed: int, day: date, stays: Stays, field: str, stay: NDArray[np.int64], second: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    noise, wander, swing, peak_hour, per_day, _ = SHAPES[field]
+    rng = random_for(seed, day, f"noise {field}")
+    elapsed = stays.day[stay] + second / DAY_SECONDS
+    slope = per_day * drawn_normal(seed, f"slope {field}", stays.bed, stays.number)
+    value = normal_of(seed, stays, field)[stay] + slope[stay] * elapsed
+    value += swing * np.cos(2 * np.pi * (second / HOUR - peak_hour) / 24)
+    for wave, (shortest, longest) in enumerate(((5.0, 9.0), (9.0, 20.0))):
+        keys = stays.bed, stays.number
+        period = shortest + (longest - shortest) * drawn(seed, f"period {wave} {field}", *keys)
+        phase = drawn(seed, f"phase {wave} {field}", *keys)
+        value += wander * np.sin(2 * np.pi * (24 * elapsed / period[stay] + phase[stay]))
+    return value + noise * rng.standard_normal(len(stay))
+
+
+def _battery(
+    seed: int, day: date, stays: Stays, stay: NDArray[np.int64], second: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Percent: runs down to about 5 and is then changed, on each bed's own rhythm."""
+    shortest, longest = BATTERY_HOURS
+    hours = shortest + (longest - shortest) * drawn(seed, "battery", stays.bed)
+    elapsed = (24 * day.toordinal() + second / HOUR) / hours[stay] + drawn(seed, "battery phase", stays.bed)[stay]
+    return 100 - 95 * (elapsed % 1)
