@@ -1,8 +1,8 @@
 """Demand per product and day: one global model over all products, with intervals, and what it must beat.
 
 Units arrive as an array (products, days); days are counted from 0 and `weekday` names each (0 is Monday). One gradient
-boosting with Poisson loss learns units over the product's recent level, directly for every horizon up to HORIZON, from
-weekly origins in the past. A day of the week without any sale in eight weeks is closed, and so is its forecast.
+boosting with Poisson loss learns units over the product's recent level, directly for every day ahead, from weekly origins
+in the past. A day of the week without any sale in eight weeks is closed, and so is its forecast.
 """
 
 from dataclasses import dataclass
@@ -11,35 +11,38 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-HORIZON = 28
+HORIZON = 28             # days ahead, unless fewer are asked for
 LEVEL_DAYS = 28          # open days that make a product's level
 CALENDAR_DAYS = 56       # what decides on which weekdays the shop is open
 ORIGINS = 12             # weekly origins to learn from
 CAP = 0.98               # quantile of a product's days above which a day counts as that quantile: one bulk order is no habit
 SMALLEST_LEVEL = 0.1
 INTERVAL = (0.1, 0.9)
+POISSON_INTERVAL = (-1.2816, 1.2816)   # deviations that bound it where nothing better is known
 
 Units = NDArray[np.float64]
 Days = NDArray[np.int64]
+Model = HistGradientBoostingRegressor
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """mean, low and high: units, each (products, HORIZON); `low` and `high` are the INTERVAL quantiles."""
+    """mean, low and high: units, each (products, horizon); `low` and `high` are the INTERVAL quantiles."""
 
     mean: Units
     low: Units
     high: Units
 
 
-def forecast(units: Units, weekday: Days) -> Forecast:
-    """The HORIZON days after the last one of `units`; `weekday` covers those days too. Needs LEVEL_DAYS days at least."""
+def forecast(units: Units, weekday: Days, horizon: int = HORIZON) -> Forecast:
+    """The `horizon` days after the last one of `units`; `weekday` covers those too. Needs LEVEL_DAYS days, one open at least."""
     last = units.shape[1]
     capped = _capped(units)
-    held_out = last - HORIZON
+    held_out = last - horizon
     # Residuals of a model that did not see them say how wide the interval must be; a short history has none to spare.
-    spread = _residual_quantiles(capped, units, weekday, held_out) if held_out >= 2 * LEVEL_DAYS else _poisson_quantiles()
-    mean = _predicted(capped, weekday, last)
+    has_spare = held_out >= LEVEL_DAYS + horizon and _was_open(units[:, held_out:]).any()
+    spread = _residual_quantiles(capped, units, weekday, held_out, horizon) if has_spare else POISSON_INTERVAL
+    mean = _predicted(capped, weekday, last, horizon)
     low, high = (np.maximum(mean + bound * np.sqrt(mean + SMALLEST_LEVEL), 0.0) for bound in spread)
     closed = mean == 0
     return Forecast(mean, np.where(closed, 0.0, np.minimum(low, mean)), np.where(closed, 0.0, np.maximum(high, mean)))
@@ -82,23 +85,23 @@ def backtest(units: Units, revenue: Units, weekday: Days, cuts: int = 3) -> dict
     return {name: float(np.mean(values)) for name, values in measured.items()}
 
 
-def _predicted(units: Units, weekday: Days, origin: int) -> Units:
+def _predicted(units: Units, weekday: Days, origin: int, horizon: int) -> Units:
     """The mean forecast from `origin`, by a model that saw nothing of it or after it."""
     is_open = _is_open(units, weekday, origin)
-    days = _asked(weekday, origin, is_open)
-    mean = np.zeros((len(units), HORIZON))
+    days = _asked(weekday, origin, is_open, horizon)
+    mean = np.zeros((len(units), horizon))
     level = _level(units, origin)
-    model = _fitted(units, weekday, origin, is_open)
+    model = _fitted(units, weekday, origin, is_open, horizon)
     ratio = model.predict(_features(units, weekday, origin, days)) if model else np.ones(len(days) * len(units))
     mean[:, days - origin] = ratio.reshape(len(days), len(units)).T * level[:, None]
     return mean
 
 
-def _fitted(units: Units, weekday: Days, last: int, is_open: NDArray[np.bool_]) -> HistGradientBoostingRegressor | None:
+def _fitted(units: Units, weekday: Days, last: int, is_open: NDArray[np.bool_], horizon: int) -> Model | None:
     """A model of units over level; None where history is too short for a single origin."""
     features, ratios, weights = [], [], []
-    for origin in range(last - HORIZON, LEVEL_DAYS - 1, -7)[:ORIGINS]:
-        days = _asked(weekday, origin, is_open)
+    for origin in range(last - horizon, LEVEL_DAYS - 1, -7)[:ORIGINS]:
+        days = _asked(weekday, origin, is_open, horizon)
         days = days[_was_open(units[:, days])]
         level = _level(units, origin)
         features.append(_features(units, weekday, origin, days))
@@ -106,7 +109,7 @@ def _fitted(units: Units, weekday: Days, last: int, is_open: NDArray[np.bool_]) 
         weights.append(np.tile(level, len(days)))
     if not features:
         return None
-    model = HistGradientBoostingRegressor(
+    model = Model(
         loss="poisson", learning_rate=0.05, max_iter=60, max_leaf_nodes=15, min_samples_leaf=200, random_state=0)
     return model.fit(np.concatenate(features), np.concatenate(ratios), sample_weight=np.concatenate(weights))
 
@@ -128,16 +131,12 @@ def _weekday_mean(units: Units, weekday: Days, seen: Days, day: int) -> Units:
     return units[:, of_day].mean(axis=1) if len(of_day) else np.zeros(len(units))
 
 
-def _residual_quantiles(capped: Units, units: Units, weekday: Days, origin: int) -> tuple[float, float]:
-    """INTERVAL quantiles of (actual - forecast) / sqrt(forecast) over the HORIZON days from `origin`."""
-    mean = _predicted(capped, weekday, origin)
-    residuals = (units[:, origin : origin + HORIZON] - mean) / np.sqrt(mean + SMALLEST_LEVEL)
-    low, high = np.quantile(residuals[:, _was_open(units[:, origin : origin + HORIZON])], INTERVAL)
+def _residual_quantiles(capped: Units, units: Units, weekday: Days, origin: int, horizon: int) -> tuple[float, float]:
+    """INTERVAL quantiles of (actual - forecast) / sqrt(forecast) over the `horizon` days from `origin`."""
+    mean, actual = _predicted(capped, weekday, origin, horizon), units[:, origin : origin + horizon]
+    residuals = (actual - mean) / np.sqrt(mean + SMALLEST_LEVEL)
+    low, high = np.quantile(residuals[:, _was_open(actual)], INTERVAL)
     return float(low), float(high)
-
-
-def _poisson_quantiles() -> tuple[float, float]:
-    return -1.2816, 1.2816
 
 
 def _level(units: Units, origin: int) -> Units:
@@ -163,6 +162,6 @@ def _is_open(units: Units, weekday: Days, origin: int) -> NDArray[np.bool_]:
     return np.isin(np.arange(7), weekday[sold])
 
 
-def _asked(weekday: Days, origin: int, is_open: NDArray[np.bool_]) -> Days:
-    days = np.arange(origin, origin + HORIZON)
+def _asked(weekday: Days, origin: int, is_open: NDArray[np.bool_], horizon: int) -> Days:
+    days = np.arange(origin, origin + horizon)
     return days[is_open[weekday[days]]]

@@ -1,0 +1,172 @@
+"""The rules of the shop: what each scores, and which events or window it reads.
+
+Per visitor and window (real-time mode, RocksDB state): the set of the visitor's views, and the pace between them.
+Per visitor and session (micro-batch, speaks when the watermark has passed): the cart that is left when silence falls.
+Per product and window (real-time mode): orders against the product's forecast.
+Per store and product (real-time mode): stock of the morning, what came and what went, event by event.
+Beside alerts, two topics: purchase intent of running sessions, and recommendations with each view and purchase.
+"""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from common.alerts import Rule, judge
+from common.vertical import Query
+from retail_behavior.events import PURCHASE, RESTOCK, VIEW
+from retail_behavior.features import HAPPENING, any_of, cart_value, intents, prepare
+from retail_behavior.settings import RetailSettings
+from retail_behavior.stock_position import lowest, reorder_point, stock_out_risk, with_positions
+
+HOURS_PER_WEEK = 168
+
+
+def bot(settings: RetailSettings) -> Column:
+    """Most views in a row at an even pace: each gap at most `even_pace` times the one before it, or that times it.
+
+    Per visitor and window, exact inside it; people read unevenly however fast they click. Windows overlap by more than a
+    streak at the slowest pace needs.
+    """
+    return (F.col("streak.best") + 1).cast("double")
+
+
+def cart_abandoned(settings: RetailSettings) -> Column:
+    """Worth of the cart when the visitor has been silent for `session_gap`, if nothing was bought. Per visitor and session."""
+    return F.when(~any_of("happened", PURCHASE), cart_value("happened"))
+
+
+def demand_spike(settings: RetailSettings) -> Column:
+    """Standard deviations of a product's orders above its forecast for the whole window, by Anscombe's transform of counts.
+
+    Per product and window of `demand_hours`. Orders, not units: a bulk order is one. Null below `min_orders` and for a
+    product without forecast.
+    """
+    above = 2 * (F.sqrt(_orders() + 0.375) - F.sqrt(_expected_orders(settings) + 0.375))
+    return F.when(_orders() >= settings.min_orders, above)
+
+
+BY_VISITOR = (
+    Rule("bot", bot, "bot_streak",
+         lambda s: F.format_string("%.0f views in a row, one every %.1f seconds", bot(s), F.col("streak.pace")),
+         lambda s: F.to_json(F.slice("ids", F.col("streak.end") - F.col("streak.best"), F.col("streak.best") + 1))),
+)
+BY_SESSION = (
+    Rule("cart_abandoned", cart_abandoned, "cart_value",
+         lambda s: F.format_string("%.2f in the cart, silent for %s", cart_abandoned(s), F.lit(s.session_gap)),
+         lambda s: F.element_at("happened", -1).event_id, severity="minor"),
+)
+BY_PRODUCT = (
+    Rule("demand_spike", demand_spike, "demand_zscore",
+         lambda s: F.format_string("%d orders in %d hours where %.1f were forecast", _orders(), F.lit(s.demand_hours),
+                                   _expected_orders(s)),
+         lambda s: F.to_json(F.transform("purchases", lambda one: one.event_id))),
+)
+BY_STOCK = (
+    Rule("reorder_point", reorder_point, "reorder_ratio",
+         lambda s: F.format_string("%.0f left, reorder point %.1f: order %.0f", lowest(), F.col("known.reorder_point"),
+                                   F.ceil(F.col("known.order_up_to") - lowest())),
+         lambda s: F.to_json(F.transform("low", lambda one: one.event_id)), severity="minor", critical_at=4.0),
+    Rule("stock_out_risk", stock_out_risk, "stock_out_risk",
+         lambda s: F.format_string("%.0f left, enough for %.1f hours", lowest(), 24 * lowest() / F.col("known.daily_units")),
+         lambda s: F.to_json(F.transform("low", lambda one: one.event_id)), critical_at=1.8),
+)
+
+
+def by_visitor(events: DataFrame, settings: RetailSettings) -> DataFrame:
+    """Alerts over the pace of a visitor's views."""
+    windows = (
+        events.where(F.col("event_type") == VIEW).withWatermark("event_time", settings.watermark)
+        .groupBy(F.window("event_time", settings.bot_window, settings.bot_slide), "visitor_id")
+        .agg(F.array_sort(F.collect_set(F.struct("event_time", "event_id"))).alias("views"),
+             F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
+    )
+    enough = windows.where(F.size("views") >= settings.bot_streak)
+    paced = enough.withColumns({"ids": F.transform("views", lambda view: view.event_id), "streak": _streak(settings)})
+    return judge(paced, BY_VISITOR, settings, vertical="retail_behavior", entity="visitor_id", subject=_subject("visitor_id"))
+
+
+def by_session(events: DataFrame, settings: RetailSettings) -> DataFrame:
+    """Alerts over what a visitor leaves behind; a session is a visitor's events less than `session_gap` apart."""
+    sessions = (
+        events.where(F.col("event_type") != RESTOCK).withWatermark("event_time", settings.watermark)
+        .groupBy(F.session_window("event_time", settings.session_gap).alias("window"), "visitor_id")
+        .agg(F.array_sort(F.collect_set(F.struct(*HAPPENING))).alias("happened"), F.max("ingest_time").alias("ingest_time"))
+        .withColumn("event_time", F.col("window.end"))
+    )
+    return judge(sessions, BY_SESSION, settings, vertical="retail_behavior", entity="visitor_id", subject=_subject("visitor_id"))
+
+
+def by_product(events: DataFrame, settings: RetailSettings) -> DataFrame:
+    """Alerts over a product's orders within a window."""
+    order = F.coalesce("session_id", "event_id").alias("order")
+    windows = (
+        events.where(F.col("event_type") == PURCHASE).withWatermark("event_time", settings.watermark)
+        .groupBy(F.window("event_time", f"{settings.demand_hours} hours", settings.demand_slide), "product_id")
+        .agg(F.array_sort(F.collect_set(F.struct("event_time", "event_id", order))).alias("purchases"),
+             F.max(F.struct("baseline_version", "orders_by_hour")).alias("forecast"),
+             F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
+        .withColumn("baseline_version", F.col("forecast.baseline_version"))
+    )
+    return judge(windows, BY_PRODUCT, settings, vertical="retail_behavior", entity="product_id", subject=_subject("product_id"))
+
+
+def by_stock(events: DataFrame, settings: RetailSettings) -> DataFrame:
+    """Alerts over the stock of a product in a store since its baseline counted it."""
+    return judge(with_positions(events, settings), BY_STOCK, settings, vertical="retail_behavior", entity="item",
+                 subject=F.concat_ws("|", "item", F.col("window.start").cast("string")))
+
+
+def recommendations(events: DataFrame, settings: RetailSettings) -> DataFrame:
+    """What goes with each product that is viewed or bought, as it happens."""
+    return events.where(F.col("event_type").isin(VIEW, PURCHASE) & (F.size("recommended") > 0)).select(
+        F.col("visitor_id").alias("entity_id"), "event_id", "event_type", "product_id", "recommended", "event_time",
+        "baseline_version", "ingest_time")
+
+
+def _streak(settings: RetailSettings) -> Column:
+    """struct(best: gaps in the longest even streak, end: position of its last view, pace: mean seconds between its views)."""
+    def seconds(position: Column) -> Column:
+        view, before = F.element_at("views", position), F.element_at("views", position - 1)
+        return (F.unix_millis(view.event_time) - F.unix_millis(before.event_time)) / 1000
+
+    def step(so_far: Column, position: Column) -> Column:
+        gap, before = seconds(position), so_far["gap"]
+        is_even = (gap <= settings.longest_gap_seconds) & (F.greatest(gap, before) <= settings.even_pace * F.least(gap, before))
+        run = F.when(is_even, so_far["run"] + 1).otherwise(1)
+        spent = F.when(is_even, so_far["spent"] + gap).otherwise(gap)
+        is_best = run > so_far["best"]
+        return F.struct(
+            gap.alias("gap"), run.alias("run"), spent.alias("spent"),
+            F.when(is_best, run).otherwise(so_far["best"]).alias("best"),
+            F.when(is_best, position).otherwise(so_far["end"]).alias("end"),
+            F.when(is_best, spent / run).otherwise(so_far["pace"]).alias("pace"))
+
+    zero = F.lit(0)
+    start = F.struct(F.lit(0.0).alias("gap"), zero.alias("run"), F.lit(0.0).alias("spent"), zero.alias("best"),
+                     zero.alias("end"), F.lit(0.0).alias("pace"))
+    return F.aggregate(F.sequence(F.lit(2), F.size("views")), start, step)
+
+
+def _orders() -> Column:
+    return F.size(F.array_distinct(F.transform("purchases", lambda one: one.order)))
+
+
+def _expected_orders(settings: RetailSettings) -> Column:
+    """Forecast orders of the window: hours of the week count from Monday, 0:00 UTC."""
+    first = 24 * F.weekday("window.start") + F.hour("window.start")
+    hours = F.sequence(F.lit(0), F.lit(settings.demand_hours - 1))
+    each = F.transform(hours, lambda hour: F.get("forecast.orders_by_hour", (first + hour) % HOURS_PER_WEEK))
+    return F.aggregate(each, F.lit(0.0), lambda total, orders: total + orders)
+
+
+def _subject(key: str) -> Column:
+    return F.concat_ws("|", F.col(key), F.col("window.start").cast("string"))
+
+
+QUERIES = (
+    Query("by_visitor", BY_VISITOR, by_visitor, stateful=True),
+    Query("by_session", BY_SESSION, by_session, stateful=True, output_mode="append"),
+    Query("by_product", BY_PRODUCT, by_product, baselines=("product",), stateful=True),
+    Query("by_stock", BY_STOCK, by_stock, baselines=("product",), stateful=True),
+    Query("intents", (), intents, baselines=("visitor",), model=True, stateful=True, topic="intents", prepare=prepare),
+    Query("recommendations", (), recommendations, baselines=("product",), topic="recommendations"),
+)

@@ -1,0 +1,52 @@
+"""Demand and stock as a planner sees them: the forecast tested on its own past, policies with the service they deliver."""
+
+import numpy as np
+import pandas as pd
+
+from retail_behavior.baselines import HOLDING_COST, LEAD_DAYS, ORDER_COST, SERVICE
+from retail_behavior.forecast import HORIZON, LEVEL_DAYS, backtest
+from retail_behavior.inventory import Policy, economic_order_quantity, reorder_point, safety_stock, simulated_service
+
+BACKTEST = "method string, wrmsse double, days_inside_interval double"
+POLICY = ("product_id string, daily_units double, daily_deviation double, safety_stock double, reorder_point double, "
+          "order_up_to double, nominal_cycle_service double, realised_cycle_service double, realised_fill_rate double, cycles long")
+CUTS = 3
+REVIEW_DAYS = 1.0        # stock is looked at each night: an order protects until the goods of the next one
+SIMULATED_DAYS = 4_000
+
+
+def tested(sales: pd.DataFrame) -> pd.DataFrame:
+    """Sales by product and day to a row per method: its error over as many rolling cuts as history has room for, up to CUTS."""
+    day = pd.to_datetime(sales["day"])
+    calendar = pd.date_range(day.min(), day.max())
+    cuts = min(CUTS, (len(calendar) - 2 * LEVEL_DAYS) // HORIZON)
+    if cuts < 1:
+        return pd.DataFrame({"method": [], "wrmsse": [], "days_inside_interval": []})
+    wide = sales.assign(day=day).pivot_table(index="product_id", columns="day", values=["units", "revenue"], aggfunc="sum")
+    units, revenue = (wide[name].reindex(columns=calendar).fillna(0.0).to_numpy() for name in ("units", "revenue"))
+    measured = backtest(units, revenue, (calendar[0].weekday() + np.arange(len(calendar) + HORIZON)) % 7, cuts)
+    methods = ("model", "calendar_mean", "seasonal_naive")
+    inside = [measured["coverage"], np.nan, np.nan]
+    return pd.DataFrame({"method": methods, "wrmsse": [measured[name] for name in methods], "days_inside_interval": inside})
+
+
+def planned(sales: pd.DataFrame) -> pd.DataFrame:
+    """Sales by day of one product to its (s, S) policy, with its service over days drawn from its own past.
+
+    Nominal is what the normal formula promises; realised is what simulation over the product's real days delivered.
+    """
+    day = pd.to_datetime(sales["day"])
+    units = sales.set_index(day)["units"].reindex(pd.date_range(day.min(), day.max()), fill_value=0.0).to_numpy(float)
+    mean, std = float(units.mean()), float(units.std())
+    price = float(sales["revenue"].sum() / sales["units"].sum())
+    protected = LEAD_DAYS + REVIEW_DAYS
+    quantity, _ = economic_order_quantity(ORDER_COST, HOLDING_COST * price / 365, mean)
+    point = reorder_point(SERVICE, mean, std, protected)
+    drawn = np.random.default_rng(0).choice(units, SIMULATED_DAYS)
+    realised = simulated_service(drawn, Policy(point, point + quantity), int(LEAD_DAYS))
+    return pd.DataFrame({
+        "product_id": [sales["product_id"].iloc[0]], "daily_units": mean, "daily_deviation": std,
+        "safety_stock": safety_stock(SERVICE, std, protected), "reorder_point": point, "order_up_to": point + quantity,
+        "nominal_cycle_service": SERVICE, "realised_cycle_service": realised.cycle_service,
+        "realised_fill_rate": realised.fill_rate, "cycles": realised.cycles,
+    })

@@ -1,0 +1,118 @@
+"""What batch reports to people: the funnel, customer segments, demand and its forecast, stock policy, what goes with what."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pandas as pd
+from pyspark.ml.clustering import KMeans
+from pyspark.ml.feature import StandardScaler, VectorAssembler
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from common.models.training import TrainedModel
+from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
+from retail_behavior.baselines import HABIT_DAYS, baselines, between
+from retail_behavior.events import ADD, PURCHASE, RESTOCK, VIEW
+from retail_behavior.planning import BACKTEST, POLICY, planned, tested
+
+SEGMENTS = 4
+SOLD_DAYS = 400
+
+CHARTS: tuple[tuple[str, Chart], ...] = (
+    ("funnel", DailyLines("Sessions by how far they came", "stage", "sessions", "sessions a day")),
+    ("abandonment", DailyLines("Carts abandoned, and what was in them", "measure", "value", "share of carts; value in 100,000")),
+    ("segments", Bars("Customers by segment", "segment", "customers", "customers")),
+    ("demand_forecast", Bars("Demand forecast, next 7 days", "product_id", "forecast_units_7d", "units")),
+    ("forecast_backtest", Bars("Forecast error by method", "method", "wrmsse", "revenue-weighted RMSSE")),
+    ("stock_policy", Bars("Realised fill rate by product", "product_id", "realised_fill_rate", "share of demand")),
+    ("alerts_by_rule", DailyLines("Alerts, by rule", "rule", "alerts", "alerts a day")),
+)
+
+
+def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: TrainedModel | None = None) -> dict[str, DataFrame]:
+    """The tables of CHARTS, and recommendations. Empty without history."""
+    newest = history.agg(F.max(F.to_date("event_time"))).first()
+    if newest is None or newest[0] is None:
+        return {}
+    tomorrow: date = newest[0] + timedelta(days=1)
+    product = baselines(history, labels, [tomorrow])["product"].persist()
+    sales = _daily_sales(between(history, tomorrow - timedelta(days=SOLD_DAYS), tomorrow))
+    sessions = _sessions(history)
+    return {
+        "funnel": _funnel(sessions),
+        "abandonment": _abandonment(sessions),
+        "segments": segments(between(history, tomorrow - timedelta(days=3 * HABIT_DAYS), tomorrow), tomorrow),
+        "demand_forecast": product.select("product_id", "forecast_units_7d", "forecast_low_7d", "forecast_high_7d"),
+        "forecast_backtest": sales.groupBy(F.lit(1).alias("shop")).applyInPandas(tested, BACKTEST),
+        "stock_policy": sales.groupBy("product_id").applyInPandas(planned, POLICY),
+        "recommendations": product.where(F.size("recommended") > 0).select("product_id", "recommended"),
+        "alerts_by_rule": alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.count("*").alias("alerts")),
+    }
+
+
+def segments(history: DataFrame, today: date) -> DataFrame:
+    """Customers by k-means on recency (days), frequency (orders) and monetary value, logarithms standardised.
+
+    A row per segment, the one that spent most named 1: its size and its medians.
+    """
+    order = F.coalesce("session_id", "event_id")
+    customers = history.where(F.col("event_type") == PURCHASE).groupBy("visitor_id").agg(
+        F.datediff(F.lit(today), F.max(F.to_date("event_time"))).alias("recency_days"),
+        F.countDistinct(order).alias("orders"), F.sum(F.col("quantity") * F.col("price")).alias("spent"))
+    logs = customers.select("*", *[F.log1p(name).alias(f"log_{name}") for name in ("recency_days", "orders", "spent")])
+    if logs.limit(SEGMENTS).count() < SEGMENTS:
+        return logs.select(F.lit("").alias("segment"), *_medians()).limit(0)
+    vectors = VectorAssembler(inputCols=["log_recency_days", "log_orders", "log_spent"], outputCol="raw").transform(logs).persist()
+    scaled = StandardScaler(inputCol="raw", outputCol="features", withMean=True).fit(vectors).transform(vectors)
+    clustered = KMeans(k=SEGMENTS, seed=1).fit(scaled).transform(scaled)
+    sizes = clustered.groupBy("prediction").agg(F.count("*").alias("customers"), *_medians())
+    return _named(sizes)
+
+
+def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
+    """Draw the trends that have rows as PNG into `folder`; returns the files."""
+    return draw_all(tables, CHARTS, folder)
+
+
+def _medians() -> list:
+    return [F.median(name).cast("double").alias(f"median_{name}") for name in ("recency_days", "orders", "spent")]
+
+
+def _named(sizes: DataFrame) -> DataFrame:
+    ranked = sizes.orderBy(F.desc("median_spent"), "prediction").collect()
+    rows = [(f"{number}", row.customers, row.median_recency_days, row.median_orders, row.median_spent)
+            for number, row in enumerate(ranked, 1)]
+    return sizes.sparkSession.createDataFrame(
+        rows, "segment string, customers long, median_recency_days double, median_orders double, median_spent double")
+
+
+def _sessions(history: DataFrame) -> DataFrame:
+    """A row per session: its day, how often it did what, and the worth of what it put into the cart."""
+    def times(event_type: str):  # type: ignore[no-untyped-def]
+        return F.count_if(F.col("event_type") == event_type)
+
+    added = F.when(F.col("event_type") == ADD, F.col("quantity") * F.col("price")).otherwise(0.0)
+    shopping = history.where((F.col("event_type") != RESTOCK) & F.col("session_id").isNotNull())
+    return shopping.groupBy("visitor_id", "session_id").agg(
+        F.to_date(F.min("event_time")).alias("day"), times(VIEW).alias("views"), times(ADD).alias("adds"),
+        times(PURCHASE).alias("purchases"), F.sum(added).alias("cart"))
+
+
+def _funnel(sessions: DataFrame) -> DataFrame:
+    stages = {"1 any": F.lit(True), "2 view": F.col("views") > 0, "3 cart": F.col("adds") > 0, "4 purchase": F.col("purchases") > 0}
+    counted = sessions.groupBy("day").agg(*[F.count_if(reached).alias(stage) for stage, reached in stages.items()])
+    return counted.unpivot("day", list(stages), "stage", "sessions")
+
+
+def _abandonment(sessions: DataFrame) -> DataFrame:
+    """Per day the share of carts that were left, and what was in those, in hundred thousands of currency units."""
+    carts, is_left = sessions.where(F.col("adds") > 0), F.col("purchases") == 0
+    measured = carts.groupBy("day").agg(
+        (F.count_if(is_left) / F.count("*")).alias("share"),
+        (F.sum(F.when(is_left, F.col("cart")).otherwise(0.0)) / 100_000).alias("left behind"))
+    return measured.unpivot("day", ["share", "left behind"], "measure", "value")
+
+
+def _daily_sales(history: DataFrame) -> DataFrame:
+    return history.where(F.col("event_type") == PURCHASE).groupBy("product_id", F.to_date("event_time").alias("day")).agg(
+        F.sum("quantity").cast("double").alias("units"), F.sum(F.col("quantity") * F.col("price")).alias("revenue"))
