@@ -1,0 +1,95 @@
+"""Published hours of intensive care (PhysioNet Challenge 2019) as observation sets, and as features of a risk model.
+
+The features are native Spark columns over a patient's hours so far: each hour knows itself and what came before, never more.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
+from pyspark.sql import functions as F
+
+from health_monitoring.events import VITALS
+
+# Column of the published hours, field of an observation set, and what counts while it has never been measured.
+VITAL_SIGNS = (
+    ("HR", "heart_rate_bpm", 80.0), ("O2Sat", "spo2_percent", 97.0), ("Temp", "temperature_c", 36.9),
+    ("SBP", "systolic_mmhg", 125.0), ("MAP", None, 85.0), ("DBP", "diastolic_mmhg", 65.0),
+    ("Resp", "respiratory_rate_per_min", 18.0),
+)  # fmt: skip
+LABORATORY = {
+    "FiO2": 0.21, "pH": 7.4, "PaCO2": 40.0, "BUN": 15.0, "Calcium": 8.8, "Creatinine": 0.9, "Glucose": 115.0, "Lactate": 1.5,
+    "Magnesium": 2.0, "Phosphate": 3.5, "Potassium": 4.0, "Bilirubin_total": 0.7, "TroponinI": 0.05, "Hct": 33.0, "Hgb": 11.0,
+    "PTT": 32.0, "WBC": 9.5, "Platelets": 200.0,
+}  # fmt: skip
+CIRCUMSTANCES = {"Age": 62.0, "ICULOS": 1.0, "HospAdmTime": -9.0, "Unit1": 0.5}     # years; hours in and before the ICU
+
+TREND_HOURS = 6
+OLDEST = {"vital": 48, "laboratory": 100}   # hours; a value that was never measured counts as so old
+OF_VITALS = ("last", "age", "trend", "lowest_6h", "highest_6h", "deviation", "lowest", "highest")
+
+VITAL_FEATURES = tuple(f"{name}_{what}" for name, *_ in VITAL_SIGNS for what in OF_VITALS)
+ALL_FEATURES = (*VITAL_FEATURES, *(f"{name}_{what}" for name in LABORATORY for what in ("last", "age")), *CIRCUMSTANCES)
+
+ADMISSION = datetime(2019, 1, 1, tzinfo=UTC)    # of every patient: the published hours have no dates
+
+
+def observation_sets(hours: pd.DataFrame) -> pd.DataFrame:
+    """Every published hour, dirt and all, as an observation set; its id is the row's number, as a patient's would name them."""
+    measured = {field: hours[name] for name, field, _ in VITAL_SIGNS if field} | {"fio2": hours["FiO2"]}
+    return pd.DataFrame({
+        "observation_id": [f"icu-{number}" for number in range(len(hours))],
+        "patient_id": hours["pid"],
+        "ward": "intensive care",
+        "sampling_minutes": 60.0,
+        **measured,
+        "event_time": [(ADMISSION + timedelta(hours=int(hour))).isoformat() for hour in hours["ICULOS"]],
+    })
+
+
+def with_features(hours: DataFrame) -> DataFrame:
+    """Adds ALL_FEATURES, never null, to published hours. A value that the contract refuses counts as not measured."""
+    valid = hours.withColumns({name: _valid(name, field) for name, field, _ in VITAL_SIGNS} | {"FiO2": _valid("FiO2", "fio2")})
+    columns: dict[str, Column] = {}
+    for name, _, normal in VITAL_SIGNS:
+        columns |= _of_vital(name, normal)
+    for name, normal in LABORATORY.items():
+        columns |= {f"{name}_last": F.coalesce(_last(name), F.lit(normal)), f"{name}_age": _age(name, OLDEST["laboratory"])}
+    filled = {name: F.coalesce(F.col(name).cast("double"), F.lit(usual)) for name, usual in CIRCUMSTANCES.items()}
+    return valid.withColumns(columns).withColumns(filled)
+
+
+def _of_vital(name: str, normal: float) -> dict[str, Column]:
+    so_far, six = _patient().rowsBetween(Window.unboundedPreceding, 0), _patient().rangeBetween(1 - TREND_HOURS, 0)
+    six_hours_ago = F.last(name, ignorenulls=True).over(_patient().rangeBetween(Window.unboundedPreceding, -TREND_HOURS))
+    last = _last(name)
+    values = {
+        "last": last, "lowest_6h": F.min(name).over(six), "highest_6h": F.max(name).over(six),
+        "lowest": F.min(name).over(so_far), "highest": F.max(name).over(so_far),
+    }  # fmt: skip
+    changes = {"trend": last - six_hours_ago, "deviation": last - F.avg(name).over(so_far)}
+    return (
+        {f"{name}_{what}": F.coalesce(value, F.lit(normal)) for what, value in values.items()}
+        | {f"{name}_{what}": F.coalesce(value, F.lit(0.0)) for what, value in changes.items()}
+        | {f"{name}_age": _age(name, OLDEST["vital"])}
+    )
+
+
+def _last(name: str) -> Column:
+    return F.last(name, ignorenulls=True).over(_patient().rowsBetween(Window.unboundedPreceding, 0))
+
+
+def _age(name: str, oldest: int) -> Column:
+    """Hours since `name` was measured, at most `oldest`."""
+    measured = F.last(F.when(F.col(name).isNotNull(), F.col("ICULOS")), ignorenulls=True)
+    age = F.col("ICULOS") - measured.over(_patient().rowsBetween(Window.unboundedPreceding, 0))
+    return F.least(F.coalesce(age, F.lit(oldest)), F.lit(oldest)).cast("double")
+
+
+def _valid(name: str, field: str | None) -> Column:
+    limits = {vital.field: (vital.low, vital.high) for vital in VITALS}
+    return F.when(F.col(name).between(*limits[field]), F.col(name)) if field else F.col(name)
+
+
+def _patient() -> WindowSpec:
+    return Window.partitionBy("pid").orderBy("ICULOS")
