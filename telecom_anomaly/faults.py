@@ -20,7 +20,8 @@ DRIFTS_PER_CELL = 1 / 400
 DRIFT_DAYS = 28
 DRIFT_SHOWS = 0.15
 PLANNED_WORKS = 1 / 60        # per site and day
-RESTARTS = 0.01               # per cell and day
+RESTARTS = 0.01               # per cell and day, as are the next
+SIGNALLING_STORMS = 0.02
 EMPTY_REGIONS = 0.02          # holidays per region and day
 MATCHES = 0.25                # share of days with one
 
@@ -30,6 +31,7 @@ class Effects:
     """What faults do, (cells, PERIODS) each: factors on what would have been, and what comes on top."""
 
     traffic: NDArray[np.float64]
+    signalling: NDArray[np.float64]    # attempts per user
     speed_down: NDArray[np.float64]
     speed_up: NDArray[np.float64]
     delay: NDArray[np.float64]
@@ -45,7 +47,7 @@ class Effects:
     @classmethod
     def none(cls, cells: int) -> "Effects":
         shape = (cells, PERIODS)
-        factors = [np.ones(shape) for _ in range(6)]
+        factors = [np.ones(shape) for _ in range(7)]
         texts = [np.full(shape, "", object) for _ in range(2)]
         return cls(*factors, np.zeros(shape), np.zeros(shape), np.zeros(shape, bool), np.zeros(shape, bool), *texts)
 
@@ -62,7 +64,7 @@ class Case:
 
     @property
     def at(self) -> tuple[NDArray, slice]:
-        return np.ix_(self.cells)[0], slice(self.begin, self.end)
+        return self.cells, slice(self.begin, self.end)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def sleeping_cell(effects: Effects, case: Case) -> None:
 def site_backhaul(effects: Effects, case: Case) -> None:
     """The link of the site is degraded: all its cells are slow and late, whatever their load."""
     effects.delay[case.at] *= case.rng.uniform(2.5, 5)
-    effects.drops[case.at] *= case.rng.uniform(3, 8)
+    effects.drops[case.at] *= case.rng.uniform(2, 5)
     effects.speed_down[case.at] *= case.rng.uniform(0.35, 0.6)
 
 
@@ -103,7 +105,7 @@ def flapping(effects: Effects, case: Case) -> None:
 def congestion(effects: Effects, case: Case) -> None:
     """More users than the cell can take: connections are refused."""
     effects.traffic[case.at] *= case.rng.uniform(1.6, 2.6)
-    effects.refused[case.at] += case.rng.uniform(0.05, 0.15)
+    effects.refused[case.at] += case.rng.uniform(0.08, 0.2)
 
 
 def degraded_cell(effects: Effects, case: Case) -> None:
@@ -186,7 +188,7 @@ def _drifts(effects: Effects, world: World, seed: int, day: date, factor: float)
 
 
 def _innocent(effects: Effects, world: World, seed: int, day: date) -> None:
-    """Planned work (flagged suspect), restarts, lost reports, holidays of a region, matches: nobody is to be called."""
+    """Planned work (flagged suspect), restarts, devices that all call at once, lost reports, holidays of a region, matches: nobody is to be called."""
     rng, cells = random_for(seed, day, "innocent"), len(world.cell_id)
     for site in np.flatnonzero(rng.random(cells // CELLS_PER_SITE) < PLANNED_WORKS):
         begin = rng.integers(0, 16)
@@ -195,6 +197,9 @@ def _innocent(effects: Effects, world: World, seed: int, day: date) -> None:
     for cell in np.flatnonzero(rng.random(cells) < RESTARTS):
         begin = rng.integers(0, PERIODS - 3)
         effects.unavailable[cell, begin:begin + rng.integers(1, 4)] = rng.uniform(60, 900)
+    for cell in np.flatnonzero(rng.random(cells) < SIGNALLING_STORMS):
+        begin = rng.integers(0, PERIODS - 8)
+        effects.signalling[cell, begin:begin + rng.integers(3, 8)] *= rng.uniform(2, 4)
     is_lost = rng.random((cells, PERIODS)) < 0.002
     effects.missing |= is_lost
     for region in REGIONS:

@@ -39,6 +39,7 @@ class World:
     calls: NDArray[np.float64]         # attempts of a user in 15 minutes
     delay: NDArray[np.float64]         # of the empty cell, 0.1 ms
     loss: NDArray[np.float64]          # uplink packet loss of the empty cell, 1e-6
+    drops: NDArray[np.float64]         # downlink packet drops of the empty cell, 1e-6
     refused: NDArray[np.float64]       # share of attempts that fail without any fault
     is_venue: NDArray[np.bool_]        # beside a stadium
 
@@ -62,7 +63,8 @@ def world_of(seed: int, population: Population) -> World:
         calls=rng.uniform(2.0, 5.0, cells),
         delay=np.where(is_nr, 80, 190) * rng.lognormal(0, 0.3, cells),
         loss=420 * rng.lognormal(0, 0.6, cells),
-        refused=rng.uniform(0.002, 0.012, cells),
+        drops=120 * rng.lognormal(0, 0.5, cells),
+        refused=np.clip(rng.lognormal(np.log(0.01), 0.8, cells), 0.002, 0.05),
         is_venue=np.repeat(rng.random(sites) < 0.08, CELLS_PER_SITE),
     )
 

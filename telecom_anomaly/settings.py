@@ -2,8 +2,11 @@
 
 from datetime import date
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from telecom_anomaly.events import KPIS
+from telecom_anomaly.online import THRESHOLD
 
 
 class Population(BaseModel):
@@ -27,11 +30,20 @@ class TelecomSettings(BaseSettings):
     interference: float = Field(4.5, gt=0, description="robust deviations of uplink loss that load does not explain, over an hour")
     congestion: float = Field(6.0, gt=0, description="deviations of refused connections above what the cell refuses, over an hour")
     flapping: float = Field(6, gt=0, description="changes between available and not within three hours")
-    slow_drift: float = Field(5.0, gt=0, description="deviations of the smoothed daily throughput below its reference")
+    slow_drift: float = Field(10.0, gt=0, lt=100, description="percent of throughput lost at the same load")
     site_alarm: float = Field(3.0, gt=0, description="reports in trouble per cell of the site within an hour; there are four")
     silent_cell: float = Field(3.0, gt=0, description="reports missed in a row")
-    online_anomaly: float = Field(1.0, gt=0, description="the online detector's own score, in multiples of its threshold")
+    online_anomaly: float = Field(THRESHOLD, gt=0, description="score of the online detector")
+    online_metrics: str = Field("DRB_RlcSduDelayDl", description="measurements it watches, names with commas between")
 
     min_history: int = Field(3, ge=1, description="values of an hour of the week before it counts as known")
     watermark: str = Field("2 hours", description="how late, in event time, a report may be for a window")
     prb_limit: float = Field(70.0, gt=0, le=100, description="busy-hour use of resource blocks at which a cell is full, %")
+
+    @field_validator("online_metrics")
+    @classmethod
+    def _known(cls, names: str) -> str:
+        unknown = sorted(set(names.split(",")) - set(KPIS))
+        if unknown:
+            raise ValueError(f"no measurement is called {', '.join(unknown)}; there are {', '.join(KPIS)}")
+        return names

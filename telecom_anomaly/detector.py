@@ -1,0 +1,232 @@
+"""The rules of the radio network: what each scores, and which reports it reads.
+
+Every report is first compared with its cell's hour of the week (`profiles.deviation`: median and spread that batch learnt),
+per event. What stands out is gathered in event-time windows, so that a trouble is one alarm and not a row per report:
+
+- per cell and UTC day: real-time mode, RocksDB state; raised, changed and cleared under one id (`alarms`);
+- per site and UTC day: the same, over the cells of the site;
+- silence: a session window, known when the watermark passes its end (micro-batch, append);
+- the online detector: one state per cell and measurement, in Python (micro-batch): `online_query`.
+
+Suspect reports (planned work) are judged by no rule but silence.
+"""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from common.alerts import Rule, judge
+from common.vertical import Query
+from telecom_anomaly import online_query
+from telecom_anomaly.alarms import in_trouble, raise_alarms, worst_stretch
+from telecom_anomaly.events import GRANULARITY_S
+from telecom_anomaly.profiles import METRICS, SMOOTHING, deviation, speed_residual
+from telecom_anomaly.settings import TelecomSettings
+
+LOADED = 3.0             # deviations of use of resource blocks beyond which load explains much
+SLEEPY = 2.5             # deviations at which a report counts as in trouble, for each rule
+LOSSY = 2.5
+REFUSING = 2.0
+OUTLYING = 4.0
+LATE = 3.5
+DOWN_S = 300.0           # seconds of a period without service that count as trouble of the site
+FLAP_MINUTES = 180
+UNSURE = 0.3             # part of a cell's usual share of refused connections that comes and goes
+LEAST_REPORTS = 24       # of a day, before its median throughput says anything
+
+
+def kpi_outlier(settings: TelecomSettings) -> Column:
+    """Robust deviations of delay, drops or throughput from the hour of the week, mean of two successive reports. Per cell, day.
+
+    Towards the bad side only, and only where load does not explain it.
+    """
+    return worst_stretch(F.col("outlying"), 30).weight / 2
+
+
+def sleeping_cell(settings: TelecomSettings) -> Column:
+    """Robust deviations of attempts below the hour of the week, mean of the eight reports of two hours. Per cell, day."""
+    return worst_stretch(F.col("sleepy"), 120).weight / 8
+
+
+def interference(settings: TelecomSettings) -> Column:
+    """Robust deviations of uplink loss above the hour of the week without load, mean of the four of an hour. Per cell, day."""
+    return worst_stretch(F.col("lossy"), 60).weight / 4
+
+
+def congestion(settings: TelecomSettings) -> Column:
+    """Deviations of refused connections above the cell's usual share, mean of the four reports of an hour. Per cell, day."""
+    return worst_stretch(F.col("refusing"), 60).weight / 4
+
+
+def flapping(settings: TelecomSettings) -> Column:
+    """Changes between available and not available within three hours. Per cell, day."""
+    return 2 * worst_stretch(_falls(), FLAP_MINUTES).weight
+
+
+def slow_drift(settings: TelecomSettings) -> Column:
+    """Percent of throughput lost against the reference days at the same load: the lesser of today's and the smoothed loss.
+
+    An exponentially weighted average over days (weight SMOOTHING) that batch carried to the start of the day. Per cell, day.
+    """
+    ordered = F.array_sort(F.transform("residuals", lambda report: report.residual))
+    today = F.get(ordered, F.floor(F.size(ordered) / 2).cast("int"))
+    smoothed = (1 - SMOOTHING) * F.col("speed_residual") + SMOOTHING * today
+    least = F.when(today > smoothed, today).otherwise(smoothed)
+    return F.when(F.size("residuals") >= LEAST_REPORTS, 100 * (1 - F.exp(least)))
+
+
+def site_alarm(settings: TelecomSettings) -> Column:
+    """Reports in trouble within an hour, per cell of the site (it sends four); nothing where the site has one cell. Per site, day.
+
+    In trouble: late without load, or not available for DOWN_S and more.
+    """
+    cells = F.size("cells")
+    return F.when(cells > 1, worst_stretch(F.col("troubled"), 60).weight / cells)
+
+
+def silent_cell(settings: TelecomSettings) -> Column:
+    """Reports missed in a row when the silence became known; how many more follow is not known then. Per cell, session."""
+    return F.lit(float(settings.silent_cell))
+
+
+BY_CELL = (
+    (Rule("kpi_outlier", kpi_outlier, "kpi_outlier",
+          lambda s: F.format_string("%.1f deviations from the hour of the week", kpi_outlier(s)),
+          lambda s: _evidence(F.col("outlying"), 30), "minor"), "outlying"),
+    (Rule("sleeping_cell", sleeping_cell, "sleeping_cell",
+          lambda s: F.format_string("on the air, and attempts %.1f deviations below the hour of the week", sleeping_cell(s)),
+          lambda s: _evidence(F.col("sleepy"), 120)), "sleepy"),
+    (Rule("interference", interference, "interference",
+          lambda s: F.format_string("uplink loss %.1f deviations above what load explains", interference(s)),
+          lambda s: _evidence(F.col("lossy"), 60)), "lossy"),
+    (Rule("congestion", congestion, "congestion",
+          lambda s: F.format_string("refused connections %.1f deviations above the usual", congestion(s)),
+          lambda s: _evidence(F.col("refusing"), 60)), "refusing"),
+    (Rule("flapping", flapping, "flapping",
+          lambda s: F.format_string("%.0f changes of availability within three hours", flapping(s)),
+          lambda s: _evidence(_falls(), FLAP_MINUTES)), "down"),
+    (Rule("slow_drift", slow_drift, "slow_drift",
+          lambda s: F.format_string("%.0f%% of throughput lost at the same load", slow_drift(s)),
+          lambda s: F.to_json(F.array_sort(F.transform("residuals", lambda report: report.report_id))), "minor"), None),
+)
+BY_SITE = (
+    (Rule("site_alarm", site_alarm, "site_alarm",
+          lambda s: F.concat(F.format_string("%d cells of the site: likely ", F.size("cells")), _likely_cause()),
+          lambda s: _evidence(F.col("troubled"), 60), critical_at=1.3), "troubled"),
+)
+SILENCE = (
+    Rule("silent_cell", silent_cell, "silent_cell",
+         lambda s: F.format_string("no report for %.0f minutes", F.lit(_gap_minutes(s))), lambda s: F.col("report_id")),
+)
+
+
+def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
+    """Alarms of a cell within a UTC day; one that goes on after midnight is raised again."""
+    days = (
+        reports.where(~F.coalesce(F.col("suspect_flag"), F.lit(False)))
+        .transform(with_deviations, settings)
+        .withWatermark("event_time", settings.watermark)
+        .groupBy(F.window("event_time", "1 day"), "cell_id")
+        .agg(
+            in_trouble(_outlying(), OUTLYING).alias("outlying"),
+            in_trouble(-F.col("attempts_dev"), SLEEPY).alias("sleepy"),
+            in_trouble(_unloaded(F.col("loss_dev")), LOSSY).alias("lossy"),
+            in_trouble(_refusing(), REFUSING).alias("refusing"),
+            in_trouble(F.when(F.col("RRU_CellUnavailableTime") > 0, 1.0), 1.0).alias("down"),
+            F.collect_set(F.when(speed_residual().isNotNull(), F.struct(
+                "event_time", "report_id", speed_residual().alias("residual")))).alias("residuals"),
+            F.max("speed_residual").alias("speed_residual"),
+            *_newest(),
+        )
+    )
+    return raise_alarms(days, BY_CELL, settings, entity="cell_id", subject=_subject("cell_id"))
+
+
+def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
+    """One alarm for the cells of a site that are in trouble together, within a UTC day."""
+    is_down = F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) >= DOWN_S
+    is_late = F.coalesce(_unloaded(F.col("delay_dev")) >= LATE, F.lit(False))
+    loses = F.coalesce(F.col("drops_dev") >= LATE, F.lit(False))
+    days = (
+        reports.where(~F.coalesce(F.col("suspect_flag"), F.lit(False)))
+        .transform(with_deviations, settings)
+        .withWatermark("event_time", settings.watermark)
+        .groupBy(F.window("event_time", "1 day"), "site_id")
+        .agg(
+            in_trouble(F.when(is_down | is_late, 1.0), 1.0, is_down.alias("is_down"), loses.alias("loses")).alias("troubled"),
+            F.collect_set("cell_id").alias("cells"),
+            *_newest(),
+        )
+    )
+    return raise_alarms(days, BY_SITE, settings, entity="site_id", subject=_subject("site_id"))
+
+
+def silence(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
+    """A cell that sends nothing any more: time itself finds it, when the watermark passes the end of its session."""
+    sessions = (
+        reports.withWatermark("event_time", settings.watermark)
+        .groupBy(F.session_window("event_time", f"{_gap_minutes(settings):.0f} minutes").alias("session"), "cell_id")
+        .agg(F.max(F.struct("event_time", "report_id")).alias("last"), F.max("ingest_time").alias("ingest_time"))
+    )
+    ended = sessions.select("cell_id", "ingest_time", F.col("session.end").alias("event_time"), "last.report_id")
+    return judge(ended, SILENCE, settings, vertical="telecom_anomaly", entity="cell_id", subject=F.col("report_id"))
+
+
+def with_deviations(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
+    """Adds <metric>_dev for each of METRICS: robust deviations from the cell's hour of the week. Per event."""
+    return reports.withColumns({f"{metric}_dev": deviation(metric, settings.min_history) for metric in METRICS})
+
+
+def _outlying() -> Column:
+    # Not `greatest` of nulls only: it is null then, and no trouble.
+    return _unloaded(F.greatest(F.col("delay_dev"), F.col("drops_dev"), -F.col("speed_dev")))
+
+
+def _unloaded(score: Column) -> Column:
+    """Null where more load than usual may explain the score."""
+    return F.when(F.col("prb_dev") < LOADED, score)
+
+
+def _refusing() -> Column:
+    """Refused connections above the usual share, in deviations: binomial, and the share itself is not sure."""
+    usual = F.col("refused_share") * F.col("RRC_ConnEstabAtt")
+    refused = F.col("RRC_ConnEstabAtt") - F.col("RRC_ConnEstabSucc")
+    return (refused - usual) / F.sqrt(usual + (UNSURE * usual) ** 2 + 1)
+
+
+def _falls() -> Column:
+    """Of the reports without full service, those whose report before had it."""
+    return F.filter("down", lambda report: ~F.exists("down", lambda other: (
+        F.unix_seconds(report.event_time) - F.unix_seconds(other.event_time)).between(1, GRANULARITY_S)))
+
+
+def _likely_cause() -> Column:
+    reports = F.size("troubled")
+    down = F.size(F.filter("troubled", lambda report: report.is_down))
+    loses = F.size(F.filter("troubled", lambda report: report.loses))
+    return (F.when(down > reports / 2, "power or transmission lost").when(loses > reports / 2, "backhaul degraded")
+            .otherwise("delay beyond the site"))
+
+
+def _evidence(reports: Column, minutes: int) -> Column:
+    return F.to_json(worst_stretch(reports, minutes).ids)
+
+
+def _newest() -> tuple[Column, ...]:
+    return (F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"),
+            F.max("baseline_version").alias("baseline_version"))
+
+
+def _subject(entity: str) -> Column:
+    return F.concat_ws("|", F.col(entity), F.col("window.start").cast("string"))
+
+
+def _gap_minutes(settings: TelecomSettings) -> float:
+    return (int(settings.silent_cell) + 1) * GRANULARITY_S / 60
+
+
+QUERIES = (
+    Query("by_cell", tuple(rule for rule, _ in BY_CELL), by_cell, baselines=("cell",), stateful=True),
+    Query("by_site", tuple(rule for rule, _ in BY_SITE), by_site, baselines=("cell",), stateful=True),
+    Query("silence", SILENCE, silence, stateful=True, output_mode="append"),
+    Query("online", online_query.RULES, online_query.online, stateful=True),
+)

@@ -1,0 +1,86 @@
+"""The online detector inside Spark: one state for each cell and measurement, in micro-batches.
+
+Only Python can say what the detector does, so this query is transformWithState in Python, not in real-time mode: expect
+seconds. It takes the rows of a series in the order in which they arrived and passes over one that is not newer than the last,
+so that a stream, however cut into batches, and the table that it became give the same alerts.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.streaming import StatefulProcessor, StatefulProcessorHandle
+
+from common.alerts import Rule, judge
+from telecom_anomaly.online import OnlineDetector
+from telecom_anomaly.settings import TelecomSettings
+
+FOUND = T.StructType([
+    T.StructField("cell_id", T.StringType()), T.StructField("metric", T.StringType()), T.StructField("report_id", T.StringType()),
+    T.StructField("event_micros", T.LongType()), T.StructField("ingest_micros", T.LongType()),
+    T.StructField("value", T.DoubleType()), T.StructField("online_score", T.DoubleType()),
+])
+STATE = T.StructType([T.StructField("newest_micros", T.LongType()), T.StructField("numbers", T.BinaryType())])
+
+
+def online_anomaly(settings: TelecomSettings) -> Column:
+    """Rarity of a measurement among all its own earlier ones (`online.OnlineDetector`). Per cell and measurement."""
+    return F.col("online_score")
+
+
+RULES = (
+    Rule("online_anomaly", online_anomaly, "online_anomaly",
+         lambda s: F.format_string("%s of %.1f is unlike this cell's own past", F.col("metric"), F.col("value")),
+         lambda s: F.col("report_id"), "warning", critical_at=2.0),
+)
+
+
+def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
+    """Alerts of the online detector over the measurements that settings name; suspect reports and gaps are passed over."""
+    metrics = [F.struct(F.lit(name).alias("metric"), F.col(name).alias("value")) for name in settings.online_metrics.split(",")]
+    measured = (
+        reports.where(~F.coalesce(F.col("suspect_flag"), F.lit(False)))
+        .select("cell_id", "report_id", "kafka_partition", "kafka_offset", F.unix_micros("event_time").alias("event_micros"),
+                F.unix_micros("ingest_time").alias("ingest_micros"), F.explode(F.array(*metrics)).alias("measured"))
+        .select("*", "measured.metric", "measured.value").drop("measured").where("value IS NOT NULL")
+    )
+    found = measured.groupBy("cell_id", "metric").transformWithState(
+        statefulProcessor=_Series(settings.online_anomaly), outputStructType=FOUND, outputMode="update", timeMode="none")
+    timed = found.withColumns({"event_time": F.timestamp_micros("event_micros"), "ingest_time": F.timestamp_micros("ingest_micros")})
+    subject = F.concat_ws("|", "report_id", "metric")
+    return judge(timed, RULES, settings, vertical="telecom_anomaly", entity="cell_id", subject=subject)
+
+
+class _Series(StatefulProcessor):
+    """One cell's measurement: its detector between micro-batches, as bytes."""
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+
+    def init(self, handle: StatefulProcessorHandle) -> None:
+        self.state = handle.getValueState("series", STATE)
+
+    def handleInputRows(self, key: Any, rows: Iterator[Row], timerValues: Any) -> Iterator[Row]:
+        newest, detector = self._restored()
+        for row in sorted(rows, key=lambda row: (row.kafka_partition, row.kafka_offset)):
+            if row.event_micros <= newest:
+                continue
+            newest = row.event_micros
+            score = detector.score_one(newest / 1e6, row.value)
+            if score >= self.threshold:
+                yield Row(cell_id=key[0], metric=key[1], report_id=row.report_id, event_micros=newest,
+                          ingest_micros=row.ingest_micros, value=row.value, online_score=score)
+        numbers = detector.numbers()
+        self.state.update((newest, struct.pack(f"<{len(numbers)}d", *numbers)))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _restored(self) -> tuple[int, OnlineDetector]:
+        if not self.state.exists():
+            return -1, OnlineDetector(self.threshold)
+        newest, stored = self.state.get()
+        return newest, OnlineDetector.restored([number for number, in struct.iter_unpack("<d", stored)])

@@ -1,0 +1,129 @@
+"""What is normal for a cell, and how far a report is from it.
+
+Batch learns for each cell and hour of the week the median and the spread (median absolute deviation, as a standard
+deviation) of six measurements, on a logarithmic scale, as traffic and its troubles multiply. A report that is suspect, or of
+a period in which the cell was not available, teaches nothing.
+"""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+HOURS = 168
+WINDOW_DAYS = 42
+REFERENCE_DAYS = 21          # the older half of the window: what a slow drift is measured against
+MAD_TO_STD = 1.4826
+LEAST_SPREAD = 0.03          # of a logarithm: 3%
+POOLED = 0.7                 # no hour is taken as steadier than this share of the cell's mean spread
+SMOOTHING = 0.3              # weight of a day in the smoothed residual
+LEAST_REFERENCE = 96 * 5     # reports
+
+METRICS = {
+    "attempts": "RRC_ConnEstabAtt", "delay": "DRB_RlcSduDelayDl", "loss": "DRB_PacketLossRateUl",
+    "drops": "DRB_RlcPacketDropRateDl", "speed": "DRB_UEThpDl", "prb": "RRU_PrbTotDl",
+}  # fmt: skip
+
+# Columns of a baseline beside its key and `as_of`. Arrays have one entry per hour of the week, Monday 00:00 UTC first.
+CELL_BASELINE = T.StructType([
+    *(T.StructField(f"{metric}_{what}", T.ArrayType(T.DoubleType())) for metric in METRICS for what in ("median", "spread")),
+    T.StructField("known_values", T.ArrayType(T.LongType())),
+    *(T.StructField(name, T.DoubleType()) for name in ("refused_share", "speed_empty", "speed_slope", "speed_residual")),
+])
+
+
+def hour_of_week(time: str) -> Column:
+    """0 for Monday 00:00 to 01:00 UTC, 167 for the last hour of Sunday."""
+    return F.weekday(time) * 24 + F.hour(time)
+
+
+def is_normal() -> Column:
+    """Whether a report may teach what is normal."""
+    is_suspect = F.coalesce(F.col("suspect_flag"), F.lit(False))
+    return ~is_suspect & (F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) == 0)
+
+
+def deviation(metric: str, least_values: int) -> Column:
+    """Robust deviations of the report's measurement from the cell's hour of the week; null where that is not known."""
+    hour = hour_of_week("event_time")
+    distance = F.log1p(METRICS[metric]) - F.get(f"{metric}_median", hour)
+    known = F.get("known_values", hour) >= least_values
+    return F.when(known, distance / F.get(f"{metric}_spread", hour))
+
+
+def speed_residual() -> Column:
+    """Logarithm of the throughput over what the cell reached at this load in the reference days; null where not known."""
+    expected = F.col("speed_empty") + F.col("speed_slope") * F.col("RRU_PrbTotDl")
+    return F.when((F.col("speed_empty") > 0) & (F.col("DRB_UEThpDl") > 0),
+                  F.log(F.col("DRB_UEThpDl") / F.greatest(expected, 0.1 * F.col("speed_empty"))))
+
+
+def learn(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
+    """{"cell"}: one row per cell with any normal report in its window, and `as_of` day of `days`; labels are not read."""
+    reports = _before(history.where(is_normal()), days)
+    learnt = _by_hour(reports).join(_drifts(reports), ["cell_id", "as_of"], "left")
+    return {"cell": learnt.select("cell_id", "as_of", *CELL_BASELINE.names)}
+
+
+def _before(history: DataFrame, days: list[date]) -> DataFrame:
+    """A row for each of `days` whose window has the report, with its `age` in days: 1 on the day before."""
+    columns = ["cell_id", "event_time", "RRC_ConnEstabSucc", *METRICS.values()]
+    first, end = min(days) - timedelta(days=WINDOW_DAYS), max(days)
+    recent = history.select(*columns, F.to_date("event_time").alias("event_day")).dropDuplicates(["cell_id", "event_time"])
+    recent = recent.where((F.col("event_day") >= F.lit(first)) & (F.col("event_day") < F.lit(end)))
+    asked = recent.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
+    return asked.withColumn("age", F.datediff("as_of", "event_day")).where(F.col("age").between(1, WINDOW_DAYS))
+
+
+def _by_hour(reports: DataFrame) -> DataFrame:
+    by_hour = reports.groupBy("cell_id", "as_of", hour_of_week("event_time").alias("hour")).agg(
+        F.count("*").alias("values"),
+        *[F.sort_array(F.collect_list(F.log1p(name))).alias(metric) for metric, name in METRICS.items()])
+    medians = by_hour.withColumns({f"{metric}_m": _median(F.col(metric)) for metric in METRICS})
+    spreads = medians.withColumns({f"{metric}_s": _spread(F.col(metric), F.col(f"{metric}_m")) for metric in METRICS})
+    learnt = [F.struct(f"{metric}_m", f"{metric}_s").alias(metric) for metric in METRICS]
+    cells = spreads.groupBy("cell_id", "as_of").agg(
+        F.map_from_entries(F.collect_list(F.struct("hour", F.struct("values", *learnt)))).alias("hours"),
+        *[F.avg(f"{metric}_s").alias(f"{metric}_pooled") for metric in METRICS])
+    return cells.select("cell_id", "as_of", *[column for metric in METRICS for column in _arrays(metric)],
+                        _each_hour(lambda hour: F.coalesce(hour.values, F.lit(0))).alias("known_values"))
+
+
+def _arrays(metric: str) -> tuple[Column, Column]:
+    least = F.greatest(POOLED * F.col(f"{metric}_pooled"), F.lit(LEAST_SPREAD))
+    median = _each_hour(lambda hour: hour[metric][f"{metric}_m"])
+    spread = _each_hour(lambda hour: F.greatest(hour[metric][f"{metric}_s"], least))
+    return median.alias(f"{metric}_median"), spread.alias(f"{metric}_spread")
+
+
+def _each_hour(of: Callable[[Column], Column]) -> Column:
+    return F.transform(F.sequence(F.lit(0), F.lit(HOURS - 1)), lambda number: of(F.col("hours")[number]))
+
+
+def _median(ordered: Column) -> Column:
+    """Of an array in order: the value in the middle, the lower of two; null when it is empty."""
+    return F.get(ordered, F.floor((F.size(ordered) - 1) / 2).cast("int"))
+
+
+def _spread(values: Column, median: Column) -> Column:
+    return MAD_TO_STD * _median(F.array_sort(F.transform(values, lambda value: F.abs(value - median))))
+
+
+def _drifts(reports: DataFrame) -> DataFrame:
+    """Per cell: throughput as a line over load in the reference days, and its residual since, smoothed over days."""
+    is_reference = F.col("age") > WINDOW_DAYS - REFERENCE_DAYS
+    attempts, succeeded = F.sum("RRC_ConnEstabAtt"), F.sum("RRC_ConnEstabSucc")
+    lines = reports.groupBy("cell_id", "as_of").agg(
+        F.try_divide(attempts - succeeded, attempts).alias("refused_share"),
+        F.count_if(is_reference).alias("reference"),
+        F.regr_intercept(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_empty"),
+        F.regr_slope(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_slope"))
+    enough = F.col("reference") >= LEAST_REFERENCE
+    lines = lines.withColumns({name: F.when(enough, F.col(name)) for name in ("speed_empty", "speed_slope")})
+    daily = reports.where(~is_reference).join(lines, ["cell_id", "as_of"]).groupBy("cell_id", "as_of", "event_day").agg(
+        F.median(speed_residual()).alias("residual"))
+    days = F.sort_array(F.collect_list(F.when(F.col("residual").isNotNull(), F.struct("event_day", "residual"))))
+    smoothed = F.aggregate(days, F.lit(0.0), lambda sofar, day: (1 - SMOOTHING) * sofar + SMOOTHING * day.residual)
+    return lines.join(daily.groupBy("cell_id", "as_of").agg(smoothed.alias("speed_residual")), ["cell_id", "as_of"], "left")

@@ -1,0 +1,96 @@
+"""How rare a number is among all that came before it, in bounded memory."""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import log2, log10
+
+BODY = 256          # values that stand for all
+TAIL = 48           # greatest, and smallest, values kept exactly
+MEMORY = 20_000     # values after which half are forgotten
+BEYOND = 10.0       # at most, in octaves
+
+
+@dataclass
+class Ranks:
+    """Values seen so far: the greatest and smallest exactly, the rest by every `stride`-th of them.
+
+    two_sided: whether a small value is rare too. The body's share of rank is right within some 3 percent points.
+    """
+
+    two_sided: bool
+    count: float = 0.0
+    stride: float = 1.0
+    waited: float = 0.0
+    body: list[float] = field(default_factory=list)
+    least: list[float] = field(default_factory=list)      # ascending, as the others
+    greatest: list[float] = field(default_factory=list)
+
+    def rarity(self, value: float) -> float:
+        """-log10 of the share of values as extreme as this one, and beyond all of them the octaves it lies outside their range."""
+        if self.count < 3:
+            return 0.0
+        above = self._at_or_above(value)
+        if not self.two_sided:
+            beyond = log2(value / self.greatest[-1]) if value > self.greatest[-1] > 0 else BEYOND * (value > self.greatest[-1])
+            return -log10((above + 1) / (self.count + 1)) + min(beyond, BEYOND)
+        rarer = min(above, self._at_or_below(value))
+        return max(0.0, -log10(2 * (rarer + 1) / (self.count + 1))) + self._outside(value)
+
+    def learn(self, value: float) -> None:
+        self.count += 1
+        _keep(self.greatest, value, from_end=True)
+        if self.two_sided:
+            _keep(self.least, value, from_end=False)
+        self.waited += 1
+        if self.waited >= self.stride:
+            self.waited = 0
+            insort(self.body, value)
+            if len(self.body) > BODY:
+                self.body = self.body[::2]
+                self.stride *= 2
+        if self.count >= MEMORY:
+            self._forget_half()
+
+    def _outside(self, value: float) -> float:
+        middle, low, high = self.body[len(self.body) // 2], self.least[0], self.greatest[-1]
+        excess, room = (value - high, high - middle) if value > high else (low - value, middle - low)
+        if excess <= 0:
+            return 0.0
+        return min(BEYOND, log2(1 + excess / max(room, 1e-12 * abs(value) + 1e-300)))
+
+    def _at_or_above(self, value: float) -> float:
+        if value >= self.greatest[0]:
+            return len(self.greatest) - bisect_left(self.greatest, value)
+        return max(len(self.greatest), self.count * (1 - bisect_left(self.body, value) / len(self.body)))
+
+    def _at_or_below(self, value: float) -> float:
+        if value <= self.least[-1]:
+            return bisect_right(self.least, value)
+        return max(len(self.least), self.count * bisect_right(self.body, value) / len(self.body))
+
+    def _forget_half(self) -> None:
+        self.count /= 2
+        self.greatest = self.greatest[::-2][::-1]
+        self.least = self.least[::2]
+        self.stride = max(1.0, self.stride / 2)
+
+    def numbers(self) -> list[float]:
+        """The whole state; `restore` takes it back."""
+        lists = (self.body, self.least, self.greatest)
+        return [self.count, self.stride, self.waited, *(number for values in lists for number in (float(len(values)), *values))]
+
+    def restore(self, numbers: Iterator[float]) -> None:
+        self.count, self.stride, self.waited = next(numbers), next(numbers), next(numbers)
+        self.body, self.least, self.greatest = ([next(numbers) for _ in range(int(next(numbers)))] for _ in range(3))
+
+
+def _keep(values: list[float], value: float, from_end: bool) -> None:
+    if len(values) < TAIL:
+        insort(values, value)
+    elif from_end and value > values[0]:
+        values.pop(0)
+        insort(values, value)
+    elif not from_end and value < values[-1]:
+        values.pop()
+        insort(values, value)
