@@ -63,7 +63,7 @@ BY_PRODUCT = (
 BY_STOCK = (
     Rule("reorder_point", reorder_point, "reorder_ratio",
          lambda s: F.format_string("%.0f left, reorder point %.1f: order %.0f", lowest(), F.col("known.reorder_point"),
-                                   F.ceil(F.col("known.order_up_to") - lowest())),
+                                   F.col("known.order_up_to") - lowest()),
          lambda s: F.to_json(F.transform("low", lambda one: one.event_id)), severity="minor", critical_at=4.0),
     Rule("stock_out_risk", stock_out_risk, "stock_out_risk",
          lambda s: F.format_string("%.0f left, enough for %.1f hours", lowest(), 24 * lowest() / F.col("known.daily_units")),

@@ -8,8 +8,9 @@ from retail_behavior.forecast import HORIZON, LEVEL_DAYS, backtest
 from retail_behavior.inventory import Policy, economic_order_quantity, reorder_point, safety_stock, simulated_service
 
 BACKTEST = "method string, wrmsse double, days_inside_interval double"
-POLICY = ("product_id string, daily_units double, daily_deviation double, safety_stock double, reorder_point double, "
-          "order_up_to double, nominal_cycle_service double, realised_cycle_service double, realised_fill_rate double, cycles long")
+POLICY = (
+    "product_id string, daily_units double, daily_deviation double, safety_stock double, reorder_point double, "
+    "order_up_to double, nominal_cycle_service double, realised_cycle_service double, realised_fill_rate double, cycles long")
 CUTS = 3
 REVIEW_DAYS = 1.0        # stock is looked at each night: an order protects until the goods of the next one
 SIMULATED_DAYS = 4_000

@@ -7,8 +7,8 @@ from pyspark.sql import functions as F
 from retail_behavior.events import RESTOCK
 
 MOST = 5                 # recommendations per product
-LARGEST_BASKET = 30      # products; who looks at more is a bot
-MIN_SHARE = 0.0005       # of all baskets that must hold a pair before it is a rule
+LARGEST_BASKET = 12      # products; who looks at more looks at anything, and larger ones hold exponentially many sets
+MIN_SHARE = 0.002        # of all baskets that must hold a pair before it is a rule
 MIN_CONFIDENCE = 0.02
 MIN_LIFT = 1.5           # how much likelier than by chance
 

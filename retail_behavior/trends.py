@@ -17,6 +17,7 @@ from retail_behavior.planning import BACKTEST, POLICY, planned, tested
 
 SEGMENTS = 4
 SOLD_DAYS = 400
+STAGES = {"2 view": "views", "3 cart": "adds", "4 purchase": "purchases"}
 
 CHARTS: tuple[tuple[str, Chart], ...] = (
     ("funnel", DailyLines("Sessions by how far they came", "stage", "sessions", "sessions a day")),
@@ -62,7 +63,8 @@ def segments(history: DataFrame, today: date) -> DataFrame:
     logs = customers.select("*", *[F.log1p(name).alias(f"log_{name}") for name in ("recency_days", "orders", "spent")])
     if logs.limit(SEGMENTS).count() < SEGMENTS:
         return logs.select(F.lit("").alias("segment"), *_medians()).limit(0)
-    vectors = VectorAssembler(inputCols=["log_recency_days", "log_orders", "log_spent"], outputCol="raw").transform(logs).persist()
+    assembler = VectorAssembler(inputCols=["log_recency_days", "log_orders", "log_spent"], outputCol="raw")
+    vectors = assembler.transform(logs).persist()
     scaled = StandardScaler(inputCol="raw", outputCol="features", withMean=True).fit(vectors).transform(vectors)
     clustered = KMeans(k=SEGMENTS, seed=1).fit(scaled).transform(scaled)
     sizes = clustered.groupBy("prediction").agg(F.count("*").alias("customers"), *_medians())
@@ -99,8 +101,9 @@ def _sessions(history: DataFrame) -> DataFrame:
 
 
 def _funnel(sessions: DataFrame) -> DataFrame:
-    stages = {"1 any": F.lit(True), "2 view": F.col("views") > 0, "3 cart": F.col("adds") > 0, "4 purchase": F.col("purchases") > 0}
-    counted = sessions.groupBy("day").agg(*[F.count_if(reached).alias(stage) for stage, reached in stages.items()])
+    reached = {stage: F.col(column) > 0 for stage, column in STAGES.items()}
+    stages = {"1 any": F.lit(True), **reached}
+    counted = sessions.groupBy("day").agg(*[F.count_if(holds).alias(stage) for stage, holds in stages.items()])
     return counted.unpivot("day", list(stages), "stage", "sessions")
 
 
