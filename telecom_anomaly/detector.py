@@ -75,7 +75,7 @@ def slow_drift(settings: TelecomSettings) -> Column:
 
 
 def site_alarm(settings: TelecomSettings) -> Column:
-    """Reports in trouble within an hour, per cell of the site (it sends four); nothing where the site has one cell. Per site, day.
+    """Reports in trouble within an hour, per cell of the site, which sends four; null where it has one cell. Per site, day.
 
     In trouble: late without load, or not available for DOWN_S and more.
     """

@@ -21,9 +21,11 @@ DRIFT_DAYS = 28
 DRIFT_SHOWS = 0.15
 PLANNED_WORKS = 1 / 60        # per site and day
 RESTARTS = 0.01               # per cell and day, as are the next
-SIGNALLING_STORMS = 0.02
+SIGNALLING_STORMS = 0.04
 EMPTY_REGIONS = 0.02          # holidays per region and day
 MATCHES = 0.25                # share of days with one
+
+FACTORS = ("traffic", "signalling", "speed_down", "speed_up", "delay", "loss_up", "drops")
 
 
 @dataclass
@@ -47,9 +49,10 @@ class Effects:
     @classmethod
     def none(cls, cells: int) -> "Effects":
         shape = (cells, PERIODS)
-        factors = [np.ones(shape) for _ in range(7)]
-        texts = [np.full(shape, "", object) for _ in range(2)]
-        return cls(*factors, np.zeros(shape), np.zeros(shape), np.zeros(shape, bool), np.zeros(shape, bool), *texts)
+        factors = {name: np.ones(shape) for name in FACTORS}
+        return cls(
+            refused=np.zeros(shape), unavailable=np.zeros(shape), suspect=np.zeros(shape, bool), missing=np.zeros(shape, bool),
+            scenario=np.full(shape, "", object), case=np.full(shape, "", object), **factors)
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def flapping(effects: Effects, case: Case) -> None:
 def congestion(effects: Effects, case: Case) -> None:
     """More users than the cell can take: connections are refused."""
     effects.traffic[case.at] *= case.rng.uniform(1.6, 2.6)
-    effects.refused[case.at] += case.rng.uniform(0.08, 0.2)
+    effects.refused[case.at] += case.rng.uniform(0.06, 0.15)
 
 
 def degraded_cell(effects: Effects, case: Case) -> None:
@@ -151,7 +154,8 @@ def _begun_on(effects: Effects, world: World, seed: int, start: date, day: date,
     shift = (day - start).days * PERIODS
     for kind in KINDS:
         for number in range(cases_on(seed, start, kind.name, FAULTS_PER_CELL * cells * factor)):
-            begin, length, member = rng.integers(*kind.begins), rng.integers(*kind.lasts), rng.integers(CELLS_PER_SITE)
+            begin, length = int(rng.integers(*kind.begins)), int(rng.integers(*kind.lasts))
+            member = rng.integers(CELLS_PER_SITE)
             site = next(sites, None)
             if site is None:
                 return
@@ -188,7 +192,10 @@ def _drifts(effects: Effects, world: World, seed: int, day: date, factor: float)
 
 
 def _innocent(effects: Effects, world: World, seed: int, day: date) -> None:
-    """Planned work (flagged suspect), restarts, devices that all call at once, lost reports, holidays of a region, matches: nobody is to be called."""
+    """What nobody is to be called for.
+
+    Planned work (flagged suspect), restarts, devices that all call at once, lost reports, holidays of a region, matches.
+    """
     rng, cells = random_for(seed, day, "innocent"), len(world.cell_id)
     for site in np.flatnonzero(rng.random(cells // CELLS_PER_SITE) < PLANNED_WORKS):
         begin = rng.integers(0, 16)
@@ -199,7 +206,7 @@ def _innocent(effects: Effects, world: World, seed: int, day: date) -> None:
         effects.unavailable[cell, begin:begin + rng.integers(1, 4)] = rng.uniform(60, 900)
     for cell in np.flatnonzero(rng.random(cells) < SIGNALLING_STORMS):
         begin = rng.integers(0, PERIODS - 8)
-        effects.signalling[cell, begin:begin + rng.integers(3, 8)] *= rng.uniform(2, 4)
+        effects.signalling[cell, begin:begin + rng.integers(3, 8)] *= rng.uniform(2, 7)
     is_lost = rng.random((cells, PERIODS)) < 0.002
     effects.missing |= is_lost
     for region in REGIONS:

@@ -68,12 +68,13 @@ def _measured(rng: np.random.Generator, world: World, load: NDArray, effects: Ef
     attempts = rng.poisson(users * world.calls[:, None] * effects.signalling)
     refused = world.refused[:, None] * (1 + 2 * np.clip(used - 0.85, 0, 1) / 0.15) + effects.refused
     delay = world.delay[:, None] * (1 + 1.2 * used**2 / (1.1 - used)) * effects.delay
+    drops = world.drops[:, None] * np.exp(2.5 * used)
     speed = world.speed[:, None] * (1 - 0.8 * used)
     return {
         "DRB_UEThpDl": np.round(noisy("DRB_UEThpDl", speed * effects.speed_down), 1),
         "DRB_UEThpUl": np.round(noisy("DRB_UEThpUl", 0.25 * speed * effects.speed_up), 1),
         "DRB_RlcSduDelayDl": np.round(noisy("DRB_RlcSduDelayDl", delay), 1),
-        "DRB_RlcPacketDropRateDl": _rate(noisy("DRB_RlcPacketDropRateDl", world.drops[:, None] * np.exp(2.5 * used) * effects.drops)),
+        "DRB_RlcPacketDropRateDl": _rate(noisy("DRB_RlcPacketDropRateDl", drops * effects.drops)),
         "DRB_PacketLossRateUl": _rate(noisy("DRB_PacketLossRateUl", world.loss[:, None] * (1 + 2 * used**2) * effects.loss_up)),
         "DRB_RelActNbr": rng.poisson(attempts * 0.004 * (1 + effects.refused * 5)).astype(float),
         "RRC_ConnEstabAtt": attempts.astype(float),

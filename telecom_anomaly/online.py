@@ -139,7 +139,7 @@ class OnlineDetector:
     def restored(cls, numbers: Sequence[float]) -> "OnlineDetector":
         """The detector whose `numbers` these were."""
         left = iter(numbers)
-        detector = cls(*[next(left) for _ in range(6)])
+        detector = cls(next(left), next(left), next(left), next(left), next(left), next(left))
         for ema in detector.averages.values():
             ema.mean, ema.count = next(left), next(left)
         detector.profile = [next(left) for _ in range(SLOTS)]

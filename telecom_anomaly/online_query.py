@@ -49,9 +49,9 @@ def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     )
     found = measured.groupBy("cell_id", "metric").transformWithState(
         statefulProcessor=_Series(settings.online_anomaly), outputStructType=FOUND, outputMode="update", timeMode="none")
-    timed = found.withColumns({"event_time": F.timestamp_micros("event_micros"), "ingest_time": F.timestamp_micros("ingest_micros")})
+    times = {f"{kind}_time": F.timestamp_micros(f"{kind}_micros") for kind in ("event", "ingest")}
     subject = F.concat_ws("|", "report_id", "metric")
-    return judge(timed, RULES, settings, vertical="telecom_anomaly", entity="cell_id", subject=subject)
+    return judge(found.withColumns(times), RULES, settings, vertical="telecom_anomaly", entity="cell_id", subject=subject)
 
 
 class _Series(StatefulProcessor):
@@ -80,7 +80,8 @@ class _Series(StatefulProcessor):
         """Nothing is open."""
 
     def _restored(self) -> tuple[int, OnlineDetector]:
-        if not self.state.exists():
+        kept = self.state.get()
+        if kept is None:
             return -1, OnlineDetector(self.threshold)
-        newest, stored = self.state.get()
+        newest, stored = kept
         return newest, OnlineDetector.restored([number for number, in struct.iter_unpack("<d", stored)])

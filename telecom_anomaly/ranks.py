@@ -27,7 +27,7 @@ class Ranks:
     greatest: list[float] = field(default_factory=list)
 
     def rarity(self, value: float) -> float:
-        """-log10 of the share of values as extreme as this one, and beyond all of them the octaves it lies outside their range."""
+        """-log10 of the share of values as extreme as this one, plus the octaves by which it lies beyond all of them."""
         if self.count < 3:
             return 0.0
         above = self._at_or_above(value)

@@ -15,7 +15,7 @@ class Population(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sites: int = Field(40, ge=4, le=20_000, description="sites of three cells each")
-    fault: float = Field(1.0, ge=0, le=5, description="factor on the number of faults; 1 is one of each kind per 80 cells and day")
+    fault: float = Field(1.0, ge=0, le=5, description="factor on faults; 1 is one of each kind per 80 cells and day")
     opening: date = Field(date(2020, 1, 1), description="day from which growth is counted")
     growth_per_year: float = Field(0.35, gt=-1, le=10, description="growth of traffic in a year; sites differ around it")
 
@@ -27,8 +27,8 @@ class TelecomSettings(BaseSettings):
 
     kpi_outlier: float = Field(6.0, gt=0, description="robust deviations from the hour of week, in two successive reports")
     sleeping_cell: float = Field(6.0, gt=0, description="robust deviations of attempts below the hour of week, over two hours")
-    interference: float = Field(4.5, gt=0, description="robust deviations of uplink loss that load does not explain, over an hour")
-    congestion: float = Field(6.0, gt=0, description="deviations of refused connections above what the cell refuses, over an hour")
+    interference: float = Field(4.5, gt=0, description="robust deviations of uplink loss beyond load, over an hour")
+    congestion: float = Field(6.0, gt=0, description="deviations of refused connections above the usual, over an hour")
     flapping: float = Field(6, gt=0, description="changes between available and not within three hours")
     slow_drift: float = Field(10.0, gt=0, lt=100, description="percent of throughput lost at the same load")
     site_alarm: float = Field(3.0, gt=0, description="reports in trouble per cell of the site within an hour; there are four")

@@ -1,0 +1,147 @@
+"""Capacity planning on plain tables: forecast of load by hour, the date on which a cell is full, and what it then needs.
+
+Load is the use of resource blocks in percent (RRU.PrbTotDl), hourly means. All functions are pure, on pandas and numpy.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil, log
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from telecom_anomaly.erlang import channels_for, channels_for_waiting
+
+Method = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
+
+WEEK_HOURS = 168
+HORIZON_HOURS = WEEK_HOURS
+COVERED = 0.9            # share of hours that an interval is to hold
+RECENT = 0.75            # weight of a week against the one after it
+TREND_WEEKS = 4          # fewest to speak of growth
+LONGEST_DAYS = 5 * 365   # farther dates are not told
+BLOCKED = 0.02
+Z90 = 1.645
+LEAST_SPREAD = 1 / 3     # of the mean growth: no network is so even that its cells differ by less, whatever six weeks say
+
+
+def hour_matrix(hourly: pd.DataFrame) -> tuple[NDArray[np.object_], pd.Timestamp, NDArray[np.float64]]:
+    """(cells, first hour, load[cell, hour]) of rows cell_id, hour (timestamp), load; NaN where nothing was reported."""
+    wide = hourly.pivot(index="cell_id", columns="hour", values="load")
+    hours = pd.date_range(wide.columns.min(), wide.columns.max(), freq="h")
+    return wide.index.to_numpy(object), hours[0], wide.reindex(columns=hours).to_numpy(float)
+
+
+def forecast(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> NDArray[np.float64]:
+    """(cells, horizon): the hours after the last column of load[cell, hour].
+
+    The same hour of the weeks before, newer weeks weighing more, moved by how the last week differed from them overall.
+    """
+    weeks = load.shape[1] // WEEK_HOURS
+    if weeks < 2:
+        return slot_mean(load, horizon)
+    recent = load[:, -weeks * WEEK_HOURS:].reshape(len(load), weeks, WEEK_HOURS)
+    weight = np.broadcast_to(RECENT ** np.arange(weeks - 1, -1, -1)[None, :, None], recent.shape)
+    weight = np.where(np.isnan(recent), 0.0, weight)
+    usual = (np.nan_to_num(recent) * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-12)
+    usual = np.where(weight.sum(axis=1) > 0, usual, np.nan)
+    level = np.nanmean(recent[:, -1], axis=1) / np.nanmean(usual, axis=1)
+    return np.resize(usual, (len(load), WEEK_HOURS))[:, np.arange(horizon) % WEEK_HOURS] * np.sqrt(level)[:, None]
+
+
+def persistence(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> NDArray[np.float64]:
+    """The last day again and again."""
+    return load[:, -24:][:, np.arange(horizon) % 24]
+
+
+def slot_mean(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> NDArray[np.float64]:
+    """The mean of the same hour of the last seven days."""
+    days = load[:, -WEEK_HOURS:].reshape(len(load), -1, 24)
+    return np.nanmean(days, axis=1)[:, np.arange(horizon) % 24]
+
+
+METHODS: dict[str, Method] = {"weighted_weeks": forecast, "persistence": persistence, "slot_mean_7d": slot_mean}
+
+
+def judged(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> pd.DataFrame:
+    """Each of METHODS over the last `horizon` hours, from what was known before: mae and coverage of its interval, in points.
+
+    An interval's width is the method's own error in the `horizon` hours before that (split conformal, by cell), so none
+    of the hours that judge it were seen.
+    """
+    known, held_back = load[:, :-horizon], load[:, -horizon:]
+    rows = []
+    for name, method in METHODS.items():
+        width = interval(known, method, horizon)
+        error = np.abs(method(known, horizon) - held_back)
+        inside = (error <= width[:, None])[np.isfinite(error)]
+        rows.append({"method": name, "hours": len(inside), "mae_points": float(np.nanmean(error)),
+                     "covered": float(inside.mean()), "half_width_points": float(np.nanmean(width))})
+    return pd.DataFrame(rows)
+
+
+def interval(load: NDArray[np.float64], method: Method = forecast, horizon: int = HORIZON_HOURS) -> NDArray[np.float64]:
+    """Half width per cell that held COVERED of the last `horizon` hours around what `method` said before them."""
+    error = np.abs(method(load[:, :-horizon], horizon) - load[:, -horizon:])
+    return np.nanquantile(error, COVERED, axis=1)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Per cell: busy-hour load at the last day (%), growth of its logarithm a day, and that growth's standard error."""
+
+    load: NDArray[np.float64]
+    per_day: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+
+def growth_of(busy: NDArray[np.float64]) -> Growth:
+    """From busy[cell, day], the busy-hour load of each day: a line through the logarithms of weekly medians.
+
+    Six weeks say little of one cell, so its growth is drawn towards the network's, the more the less sure it is
+    (empirical Bayes). Without TREND_WEEKS whole weeks, growth is unknown (NaN).
+    """
+    weeks = busy.shape[1] // 7
+    if weeks < TREND_WEEKS:
+        unknown = np.full(len(busy), np.nan)
+        return Growth(np.nanmedian(busy[:, -7:], axis=1), unknown, unknown)
+    weekly = np.log(np.nanmedian(busy[:, -weeks * 7:].reshape(len(busy), weeks, 7), axis=2).clip(min=0.1))
+    day = 7.0 * (np.arange(weeks) - (weeks - 1) / 2)
+    slope = weekly @ day / (day @ day)
+    middle = weekly.mean(axis=1)
+    residual = weekly - middle[:, None] - slope[:, None] * day
+    noise = (residual**2).sum() / (len(busy) * (weeks - 2)) / (day @ day)
+    spread = max(float(np.var(slope)) - noise, (LEAST_SPREAD * slope.mean()) ** 2)
+    trust = spread / (spread + noise) if spread + noise > 0 else 0.0
+    drawn = slope.mean() + trust * (slope - slope.mean())
+    error = np.sqrt(trust * noise + (1 - trust) ** 2 * spread + noise / len(busy))
+    return Growth(np.exp(middle + drawn * (day[-1] + 3.0)), drawn, np.full(len(busy), error))
+
+
+def plans(
+    cells: NDArray[np.object_], growth: Growth, users: NDArray[np.float64], last_day: pd.Timestamp, limit: float
+) -> pd.DataFrame:
+    """Per cell: when it passes `limit` percent (with the earliest and latest date of a 90% interval) and what it needs in a year.
+
+    carriers: of today's size, the present one included, that keep the busy hour of a year from now within the limit.
+    channels: for the users connected in the busy hour (their mean number is the load in Erlang), at 2% lost or waiting.
+    """
+    def date_at(load: float, per_day: float) -> pd.Timestamp | None:
+        if load >= limit:
+            return last_day
+        days = log(limit / load) / per_day if per_day > 0 else LONGEST_DAYS + 1
+        return last_day + timedelta(days=round(days)) if days <= LONGEST_DAYS else None
+
+    rows = []
+    for cell, load, per_day, error, erlang in zip(cells, growth.load, growth.per_day, growth.error, users.tolist(), strict=True):
+        slow, fast = per_day - Z90 * error, per_day + Z90 * error
+        in_a_year = load * float(np.exp(365 * np.nan_to_num(per_day)))
+        rows.append({
+            "cell_id": cell, "busy_hour_load": round(load, 1), "growth_per_year": round(float(np.expm1(365 * per_day)), 3),
+            "full_on": date_at(load, per_day), "full_earliest": date_at(load, fast), "full_latest": date_at(load, slow),
+            "carriers": ceil(in_a_year / limit), "erlang": round(erlang, 1),
+            "channels_lost": channels_for(erlang, BLOCKED), "channels_waiting": channels_for_waiting(erlang, BLOCKED),
+        })
+    return pd.DataFrame(rows)

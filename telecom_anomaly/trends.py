@@ -1,0 +1,128 @@
+"""What batch reports to people: load and capacity, availability, the worst cells, faults and alerts. Days are UTC's.
+
+Spark reduces the history to one row per cell and hour; what is planned from them (`capacity`) fits on one machine.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from common.models.training import TrainedModel
+from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
+from common.settings import load
+from telecom_anomaly import capacity
+from telecom_anomaly.events import GRANULARITY_S
+from telecom_anomaly.profiles import is_normal
+from telecom_anomaly.settings import TelecomSettings
+
+DAYS = 56                # of history for load and growth
+WORST_DAYS = 7
+WORST = 50
+REPORTS_A_DAY = 86_400 // GRANULARITY_S
+
+CHARTS: tuple[tuple[str, Chart], ...] = (
+    ("busy_hour_by_region", DailyLines("Busy-hour load, by region", "region", "load", "resource blocks in use (%)")),
+    ("availability_by_region", DailyLines("Unavailable time, by region", "region", "unavailable_minutes", "minutes a cell")),
+    ("capacity", Bars("Busy-hour load of the fullest cells", "cell_id", "busy_hour_load", "resource blocks in use (%)", (70.0,))),
+    ("worst_cells", Bars("Worst cells of the last week", "cell_id", "badness", "mean rank among all cells (1 is worst)")),
+    ("faults_by_scenario", DailyLines("Faults known, by scenario", "scenario", "cases", "faults a day")),
+    ("alerts_by_rule", DailyLines("Alarms, by rule", "rule", "alerts", "alarms a day")),
+)
+
+
+def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: TrainedModel | None = None) -> dict[str, DataFrame]:
+    """Busy hours, forecasts judged, capacity plans, availability, worst cells, faults, alerts. Empty without history."""
+    newest = history.agg(F.max(F.to_date("event_time"))).first()
+    if newest is None or newest[0] is None:
+        return {}
+    reports = history.dropDuplicates(["cell_id", "event_time"]).withColumn("day", F.to_date("event_time"))
+    return {
+        "availability_by_region": _availability(reports, "region"),
+        "worst_cells": _worst_cells(reports.where(F.col("day") > F.lit(newest[0] - timedelta(days=WORST_DAYS)))),
+        "faults_by_scenario": labels.groupBy(F.to_date("event_time").alias("day"), "scenario").agg(
+            F.countDistinct("case_id").alias("cases")),
+        "alerts_by_rule": alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.count("*").alias("alerts")),
+        **_planned(reports.where(is_normal() & (F.col("day") > F.lit(newest[0] - timedelta(days=DAYS))))),
+    }
+
+
+def _availability(reports: DataFrame, by: str) -> DataFrame:
+    """Planned work counts: the customer does not care why. A report that did not come counts as neither up nor down."""
+    down = F.sum(F.coalesce("RRU_CellUnavailableTime", F.lit(0.0)))
+    cell_days = F.count_distinct("cell_id")
+    return reports.groupBy("day", by).agg(
+        F.round(1 - down / (F.count("*") * GRANULARITY_S), 6).alias("availability"),
+        F.round(down / 60 / cell_days, 2).alias("unavailable_minutes"),
+        F.round(F.count("*") / (cell_days * REPORTS_A_DAY), 4).alias("reports_received"))
+
+
+def _worst_cells(reports: DataFrame) -> DataFrame:
+    """Cells of the last week by their mean rank (0 best, 1 worst) in four measures of what customers feel."""
+    attempts, succeeded = F.sum("RRC_ConnEstabAtt"), F.sum("RRC_ConnEstabSucc")
+    cells: pd.DataFrame = reports.groupBy("cell_id", "site_id").agg(
+        F.round(F.sum("RRU_CellUnavailableTime") / 60, 1).alias("unavailable_minutes"),
+        F.round(F.try_divide(attempts - succeeded, attempts), 5).alias("refused_share"),
+        F.round(F.median("DRB_RlcPacketDropRateDl"), 1).alias("drops"),
+        F.round(F.median("DRB_RlcSduDelayDl") / 10, 2).alias("delay_ms")).toPandas()
+    measures = ["unavailable_minutes", "refused_share", "drops", "delay_ms"]
+    cells["badness"] = cells[measures].rank(pct=True).mean(axis=1).round(4)
+    worst = cells.sort_values(["badness", "cell_id"], ascending=[False, True]).head(WORST)
+    return reports.sparkSession.createDataFrame(worst)
+
+
+def _planned(reports: DataFrame) -> dict[str, DataFrame]:
+    """Tables of `capacity`, as far as the history reaches: forecasts need three weeks of hours."""
+    hourly: pd.DataFrame = reports.groupBy("cell_id", F.date_trunc("hour", "event_time").alias("hour")).agg(
+        F.avg("RRU_PrbTotDl").alias("load"), F.avg("RRC_ConnMean").alias("users"), F.first("region").alias("region")).toPandas()
+    tables = {"busy_hour": _busy_hours(hourly), **_forecasts(hourly)}
+    tables["busy_hour_by_region"] = tables["busy_hour"].groupby(["day", "region"], as_index=False)["load"].mean().round(2)
+    return {name: reports.sparkSession.createDataFrame(rows) for name, rows in tables.items() if len(rows)}
+
+
+def _busy_hours(hourly: pd.DataFrame) -> pd.DataFrame:
+    """The hour of each cell and day with the highest load (%), and the users connected in it."""
+    busiest = hourly.loc[hourly.groupby(["cell_id", hourly["hour"].dt.date])["load"].idxmax()]
+    rows = busiest.assign(day=busiest["hour"].dt.date, hour_of_day=busiest["hour"].dt.hour)
+    return rows[["cell_id", "region", "day", "hour_of_day", "load", "users"]].round(2)
+
+
+def _forecasts(hourly: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+    cells, first, load_by_hour = capacity.hour_matrix(hourly)
+    days = load_by_hour.shape[1] // 24
+    if days < 28:
+        return {}
+    whole = load_by_hour[:, -days * 24:]
+    by_day = np.where(np.isnan(whole), -1.0, whole).reshape(len(cells), days, 24)
+    busy = np.where(by_day.max(axis=2) < 0, np.nan, by_day.max(axis=2))
+    users = hourly.groupby("cell_id")["users"].quantile(23 / 24).reindex(cells).to_numpy()
+    last = first + timedelta(hours=load_by_hour.shape[1] - 1)
+    limit = load(TelecomSettings).prb_limit
+    plan = capacity.plans(cells, capacity.growth_of(busy), users, last.normalize(), limit)
+    return {"forecast_judged": capacity.judged(whole), "forecast": _next_week(cells, last, whole), "capacity": _dated(plan)}
+
+
+def _next_week(cells: np.ndarray, last: pd.Timestamp, load_by_hour: np.ndarray) -> pd.DataFrame:
+    """Load of the next 168 hours of each cell, with the bounds that hold 90% of hours."""
+    expected, width = capacity.forecast(load_by_hour), capacity.interval(load_by_hour)[:, None]
+    hours = pd.date_range(last + timedelta(hours=1), periods=expected.shape[1], freq="h")
+    return pd.DataFrame({
+        "cell_id": np.repeat(cells, len(hours)), "hour": np.tile(hours.to_numpy(), len(cells)),
+        "load": expected.ravel().round(2), "low": np.clip(expected - width, 0, 100).ravel().round(2),
+        "high": np.clip(expected + width, 0, 100).ravel().round(2)})
+
+
+def _dated(plan: pd.DataFrame) -> pd.DataFrame:
+    """Dates as text: a date that never comes is null, and Spark takes no column of mixed kinds."""
+    dates = ["full_on", "full_earliest", "full_latest"]
+    text = {name: [None if pd.isna(value) else f"{value:%Y-%m-%d}" for value in plan[name]] for name in dates}
+    return plan.assign(**text).sort_values(["busy_hour_load", "cell_id"], ascending=[False, True])
+
+
+def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
+    """Draw the trends that have rows as PNG into `folder`; returns the files."""
+    return draw_all(tables, CHARTS, folder)
