@@ -1,9 +1,12 @@
 """Published hours of intensive care (PhysioNet Challenge 2019) as observation sets, and as features of a risk model.
 
+    .venv/bin/python -m health_monitoring.icu icu_hours.parquet observation_sets.parquet
+    .venv/bin/hybrid replay health_monitoring --file observation_sets.parquet
+
 The features are native Spark columns over a patient's hours so far: each hour knows itself and what came before, never more.
 """
 
-from datetime import UTC, datetime, timedelta
+import sys
 
 import pandas as pd
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
@@ -31,7 +34,7 @@ OF_VITALS = ("last", "age", "trend", "lowest_6h", "highest_6h", "deviation", "lo
 VITAL_FEATURES = tuple(f"{name}_{what}" for name, *_ in VITAL_SIGNS for what in OF_VITALS)
 ALL_FEATURES = (*VITAL_FEATURES, *(f"{name}_{what}" for name in LABORATORY for what in ("last", "age")), *CIRCUMSTANCES)
 
-ADMISSION = datetime(2019, 1, 1, tzinfo=UTC)    # of every patient: the published hours have no dates
+ADMISSION = pd.Timestamp(2019, 1, 1, tz="UTC")    # of every patient: the published hours have no dates
 
 
 def observation_sets(hours: pd.DataFrame) -> pd.DataFrame:
@@ -43,7 +46,7 @@ def observation_sets(hours: pd.DataFrame) -> pd.DataFrame:
         "ward": "intensive care",
         "sampling_minutes": 60.0,
         **measured,
-        "event_time": [(ADMISSION + timedelta(hours=int(hour))).isoformat() for hour in hours["ICULOS"]],
+        "event_time": ADMISSION + pd.to_timedelta(hours["ICULOS"], unit="h"),
     })
 
 
@@ -93,3 +96,8 @@ def _valid(name: str, field: str | None) -> Column:
 
 def _patient() -> WindowSpec:
     return Window.partitionBy("pid").orderBy("ICULOS")
+
+
+if __name__ == "__main__":
+    source, target = sys.argv[1:]
+    observation_sets(pd.read_parquet(source)).to_parquet(target, index=False)

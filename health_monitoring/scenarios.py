@@ -111,8 +111,8 @@ def sensor_artefact(day: Day, readings: Readings, who: NDArray[np.int64]) -> Rea
 
 
 def pause(day: Day, readings: Readings, who: NDArray[np.int64]) -> Readings:
-    """15 to 32 minutes off the monitor, for a scan or a shower: not a silent device."""
-    found = _episodes(day, "pause", readings, who, (0.25, 0.53))
+    """15 to 27 minutes off the monitor, for a scan or a shower: not a silent device."""
+    found = _episodes(day, "pause", readings, who, (0.25, 0.45))
     kept = np.ones(len(readings), bool)
     kept[found.rows] = False
     return readings.take(kept)

@@ -1,0 +1,198 @@
+"""What each rule of patient monitoring catches and what it leaves alone, on patients whose readings one can count."""
+
+import json
+from datetime import datetime, timedelta
+
+import pytest
+
+from common.alerts import ALERT_SCHEMA
+from health_monitoring import detector
+from health_monitoring.settings import HealthSettings
+
+pytestmark = pytest.mark.files
+
+NOON = datetime(2020, 3, 2, 12)     # a block of six hours begins
+SETTINGS = HealthSettings()
+CALM = {
+    "ward": "surgery", "device_id": "m1", "heart_rate_bpm": 70.0, "respiratory_rate_per_min": 16.0, "spo2_percent": 97.0,
+    "systolic_mmhg": 120.0, "temperature_c": 37.0, "consciousness": "A", "on_oxygen": False, "fio2": None,
+    "oxygen_flow_l_per_min": None, "spo2_scale": 1, "sampling_minutes": 15.0, "monitoring": "active",
+    "patient_observations": 200, "patient_heart_rate_mean": 70.0, "patient_heart_rate_std": 5.0, "model_score": 0.01,
+    "baseline_version": "b1", "model_version": "m1",
+}  # fmt: skip
+TYPES = {
+    "ward": "string", "device_id": "string", "consciousness": "string", "on_oxygen": "boolean", "spo2_scale": "int",
+    "monitoring": "string", "patient_observations": "bigint", "baseline_version": "string", "model_version": "string",
+}  # fmt: skip
+SCHEMA = "observation_id string, patient_id string, event_time timestamp, ingest_time timestamp, " + ", ".join(
+    f"{name} {TYPES.get(name, 'double')}" for name in CALM)
+
+FIVE = {"heart_rate_bpm": 115.0, "respiratory_rate_per_min": 22.0, "temperature_c": 38.5}                # 2 + 2 + 1
+EIGHT = {"respiratory_rate_per_min": 26.0, "systolic_mmhg": 88.0, "temperature_c": 39.2}                # 3 + 3 + 2
+LOW = {"spo2_percent": 90.0}
+FAST = {"heart_rate_bpm": 89.0}
+BARE = dict.fromkeys(CALM)
+
+
+def at(minutes, **values):
+    """A reading some minutes after noon, calm but for `values`."""
+    return {"event_time": NOON + timedelta(minutes=minutes)} | values
+
+
+def every(step, first, last, **values):
+    return [at(minutes, **values) for minutes in range(first, last + 1, step)]
+
+
+CALM_MORNING = every(15, -360, -15)
+PATIENTS = {
+    "calm": every(15, -360, 345),
+    "nothing known": every(15, -60, 60, **BARE),
+    "a red parameter": [at(-30), at(0), at(15, heart_rate_bpm=132.0), at(30)],
+    "four points, none red": [at(0, heart_rate_bpm=115.0, respiratory_rate_per_min=22.0)],
+    "five points": [at(0, **FIVE)],
+    "five points and red": [at(0, heart_rate_bpm=135.0, respiratory_rate_per_min=22.0)],
+    "eight points": [at(0, **EIGHT)],
+    "five known, one missing": [at(0, **FIVE, consciousness=None)],
+    "worse within a block": [at(10, **FIVE), at(40, **EIGHT)],
+    "an afternoon of five": every(15, 0, 345, **FIVE),
+    "five again after the block": [at(10, **FIVE), at(350, **FIVE), at(365, **FIVE)],
+    "worse for an hour": [*CALM_MORNING, *every(15, 0, 45, **EIGHT)],
+    "worse for half an hour": [*CALM_MORNING, at(0, **EIGHT), at(15, **EIGHT), at(30), at(45)],
+    "bad from the beginning": [*every(15, -360, 45, **EIGHT)],
+    "better": [*every(15, -360, -15, **EIGHT), *every(15, 0, 45)],
+    "incomplete morning": [*every(15, -360, -15, **EIGHT | {"consciousness": None}), *every(15, 0, 45, **EIGHT)],
+    "hypoxic for half an hour": [at(-15), at(0, **LOW), at(15, **LOW), at(30, **LOW), at(45)],
+    "hypoxic twice": [at(0, **LOW), at(15, **LOW), at(30), at(45, **LOW), at(60, **LOW)],
+    "hypoxic with a reading lost": [at(0, **LOW), at(15, **LOW), at(45, **LOW)],
+    "copd at ninety": every(15, 0, 120, **LOW, spo2_scale=2),
+    "copd at eighty-two": every(15, 0, 30, spo2_percent=82.0, spo2_scale=2),
+    "hypoxic across the block": every(15, -15, 15, **LOW),
+    "fast for this patient": every(15, 0, 45, **FAST),
+    "fast for half an hour": every(15, 0, 30, **FAST),
+    "fast as ever": every(15, 0, 120, **FAST, patient_heart_rate_mean=84.0),
+    "fast but erratic": every(15, 0, 120, **FAST, patient_heart_rate_std=9.0),
+    "fast and new": every(15, 0, 120, **FAST, patient_observations=23),
+    "fast and unknown": every(15, 0, 120, **FAST, patient_observations=None, patient_heart_rate_mean=None),
+    "probe off": [at(0), at(15, spo2_percent=42.0), at(30)],
+    "probe off and never back": [at(0), at(15, spo2_percent=42.0), at(30, spo2_percent=44.0), at(45)],
+    "desaturation with an answer": [
+        at(0), at(15, spo2_percent=62.0, heart_rate_bpm=112.0, respiratory_rate_per_min=28.0), at(30)],
+    "lead shaken": [at(0), at(15, heart_rate_bpm=215.0), at(30)],
+    "a dip that patients make": [at(0), at(15, spo2_percent=83.0), at(30)],
+    "probe off for an hour": [at(0), at(30, spo2_percent=42.0), at(60)],
+    "at risk": [at(0, model_score=0.3), at(15, model_score=0.6)],
+    "hardly at risk": [at(0, model_score=0.49)],
+    "no model": [at(0, model_score=None, model_version=None)],
+}  # fmt: skip
+
+
+def rows_of(patients):
+    for patient, readings in patients.items():
+        for number, reading in enumerate(readings):
+            known = {"patient_id": patient, "observation_id": f"{patient} {number}", "ingest_time": reading["event_time"]}
+            yield CALM | known | reading
+
+
+@pytest.fixture(scope="module")
+def alerts(spark):
+    """{patient: {rule: [alerts by time]}} of all PATIENTS in one run."""
+    rows = spark.createDataFrame(list(rows_of(PATIENTS)), SCHEMA)
+    found = {patient: {} for patient in PATIENTS}
+    raised = detector.by_patient(rows, SETTINGS)
+    assert raised.columns == ALERT_SCHEMA.names
+    for alert in sorted(raised.collect(), key=lambda alert: alert.event_time):
+        found[alert.entity_id].setdefault(alert.rule, []).append(alert)
+    return found
+
+
+@pytest.mark.parametrize(("patient", "rules"), [
+    ("calm", []),
+    ("nothing known", []),
+    ("a red parameter", ["red_parameter"]),
+    ("four points, none red", []),
+    ("five points", ["urgent_response"]),
+    ("five points and red", ["urgent_response"]),
+    ("eight points", ["emergency_response"]),
+    ("five known, one missing", ["urgent_response"]),
+    ("worse for an hour", ["deterioration", "emergency_response"]),
+    ("worse for half an hour", ["emergency_response"]),
+    ("bad from the beginning", ["emergency_response"]),
+    ("better", ["emergency_response"]),
+    ("incomplete morning", ["emergency_response"]),
+    ("hypoxic for half an hour", ["red_parameter", "sustained_hypoxia"]),
+    ("hypoxic twice", ["red_parameter"]),
+    ("hypoxic with a reading lost", ["red_parameter"]),
+    ("copd at ninety", []),
+    ("copd at eighty-two", ["red_parameter", "sustained_hypoxia"]),
+    ("hypoxic across the block", ["red_parameter", "sustained_hypoxia"]),
+    ("fast for this patient", ["tachycardia"]),
+    ("fast for half an hour", []),
+    ("fast as ever", []),
+    ("fast but erratic", []),
+    ("fast and new", []),
+    ("fast and unknown", []),
+    ("probe off", ["sensor_artefact"]),
+    ("probe off and never back", ["red_parameter"]),
+    ("desaturation with an answer", ["emergency_response"]),
+    ("lead shaken", ["sensor_artefact"]),
+    ("a dip that patients make", ["red_parameter"]),
+    ("probe off for an hour", []),
+    ("at risk", ["deterioration_risk"]),
+    ("hardly at risk", []),
+    ("no model", []),
+])  # fmt: skip
+def test_who_is_alarmed_of_what(alerts, patient, rules):
+    assert sorted(alerts[patient]) == rules
+
+
+def test_a_rise_in_severity_is_an_alert_of_its_own(alerts):
+    found = alerts["worse within a block"]
+    [urgent], [emergency] = found["urgent_response"], found["emergency_response"]
+    assert (urgent.severity, urgent.score, urgent.event) == ("major", 5.0, "worse within a block 0")
+    assert (emergency.severity, emergency.score, emergency.event) == ("critical", 8.0, "worse within a block 1")
+    assert urgent.alert_id != emergency.alert_id
+
+
+def test_a_rule_alarms_once_in_a_block(alerts):
+    assert len(alerts["an afternoon of five"]["urgent_response"]) == 1
+    assert len(alerts["five again after the block"]["urgent_response"]) == 2
+
+
+def test_an_alert_says_what_it_rests_on(alerts):
+    [rise] = alerts["worse for an hour"]["deterioration"]
+    assert (rise.score, rise.threshold, rise.reasons) == (8.0, 5.0, "NEWS2 rose by 8 to 8 within hours")
+    assert set(json.loads(rise.event)) == {f"worse for an hour {number}" for number in range(24, 28)}
+    [hypoxia] = alerts["hypoxic for half an hour"]["sustained_hypoxia"]
+    assert (hypoxia.score, json.loads(hypoxia.event)) == (30.0, [f"hypoxic for half an hour {number}" for number in (1, 2, 3)])
+    [partial], [whole] = (alerts[patient]["urgent_response"] for patient in ("five known, one missing", "five points"))
+    assert (partial.reasons, whole.reasons) == ("NEWS2 is 5 at least: partial, a vital sign is missing", "NEWS2 is 5")
+    [artefact] = alerts["probe off"]["sensor_artefact"]
+    assert (artefact.event, artefact.severity) == ("probe off 1", "warning")
+    assert artefact.versions.asDict() == {"baseline": "b1", "model": "m1"}
+
+
+def test_events_sent_twice_or_in_another_order_change_nothing(spark, alerts):
+    chosen = ("worse for an hour", "hypoxic for half an hour", "fast for this patient", "probe off", "worse within a block")
+    rows = list(rows_of({patient: PATIENTS[patient] for patient in chosen}))
+    again = [row | {"ingest_time": row["ingest_time"] + timedelta(seconds=20)} for row in rows]
+    raised = detector.by_patient(spark.createDataFrame([*reversed(rows), *again], SCHEMA), SETTINGS).collect()
+    expected = [alert for patient in chosen for each in alerts[patient].values() for alert in each]
+    assert {(alert.alert_id, alert.score, alert.event) for alert in raised} == {
+        (alert.alert_id, alert.score, alert.event) for alert in expected}
+
+
+def test_a_patient_who_falls_silent_is_missed_and_one_who_went_home_is_not(spark):
+    patients = {
+        "silent": [at(0), at(15), at(30, device_id="m7")],
+        "went home": [at(0), at(15), at(30, monitoring="ended")],
+        "back after an hour": [at(0), at(15), at(76), at(91, monitoring="ended")],
+        "back within the hour": [at(0), at(15), at(74), at(89, monitoring="ended")],
+        "says nothing of monitoring": [at(0, monitoring=None)],
+    }  # fmt: skip
+    raised = detector.by_silence(spark.createDataFrame(list(rows_of(patients)), SCHEMA), SETTINGS).collect()
+    found = {alert.entity_id: alert for alert in raised}
+    assert sorted(found) == ["back after an hour", "says nothing of monitoring", "silent"] and len(raised) == 3
+    assert found["silent"].event == "silent 2"
+    assert found["silent"].event_time == NOON + timedelta(minutes=90)
+    assert found["silent"].reasons == "m7 has sent nothing for 60 minutes"
+    assert found["back after an hour"].event == "back after an hour 1"
