@@ -60,12 +60,13 @@ class Ranks:
         return min(BEYOND, log2(1 + excess / max(room, 1e-12 * abs(value) + 1e-300)))
 
     def _at_or_above(self, value: float) -> float:
-        if value >= self.greatest[0]:
+        # Ties with the least of a full tail may lie outside it.
+        if value > self.greatest[0] or len(self.greatest) < TAIL:
             return len(self.greatest) - bisect_left(self.greatest, value)
         return max(len(self.greatest), self.count * (1 - bisect_left(self.body, value) / len(self.body)))
 
     def _at_or_below(self, value: float) -> float:
-        if value <= self.least[-1]:
+        if value < self.least[-1] or len(self.least) < TAIL:
             return bisect_right(self.least, value)
         return max(len(self.least), self.count * bisect_right(self.body, value) / len(self.body))
 
