@@ -43,7 +43,7 @@ WEEK = (0.92, 0.94, 0.97, 1.0, 1.16, 1.18, 0.83)
 
 ONLINE_SHARE = 0.25
 STRAYING_SHARE = 0.12          # purchases in the card's area, but not at one of its usual terminals
-LARGE_PURCHASE_SHARE = 0.0012  # honest, of 2.5 to 6 times the usual amount
+LARGE_PURCHASE_SHARE = 0.0004  # honest, of 2.5 to 6 times the usual amount
 TRIP_DAYS = 7
 TRIPS = 0.0015                 # trips started per card and day
 ARRIVED_SECOND = 15 * 3_600    # on the day of a journey no shop sees the card before

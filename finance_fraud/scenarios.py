@@ -1,4 +1,4 @@
-"""Frauds by name: each takes a day's honest purchases and returns them with its own frauds put in and marked.
+"""Frauds by name: each takes a day's purchases and returns them with its own frauds put in and marked.
 
 None is given away by its amount alone, and each has an innocent look-alike in `generator`.
 """
@@ -27,6 +27,8 @@ BURSTS = 0.00106
 TRAVELS = 0.0014
 LEAKS = 0.0003
 COMPROMISES = 0.0002
+COPIES_PER_PURCHASE = 1.2
+SPREES_A_DAY = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,34 +62,36 @@ def usual_amounts(rng: np.random.Generator, world: World, card: NDArray[np.int64
 
 
 def large_amount(day: Day, honest: NDArray) -> NDArray:
-    """One purchase of 4 to 12 times what the card usually spends, at any hour."""
+    """One purchase of 5 to 14 times what the card usually spends, at any hour."""
     rng, world = day.random("large_amount frauds"), day.world
     card = distinct(rng, len(world.home), day.cases("large_amount", LARGE_AMOUNTS))
     place = _place(rng, world, card, online=0.5)
-    amount = world.mean_amount[card] * rng.uniform(4, 12, len(card))
+    amount = world.mean_amount[card] * rng.uniform(5, 14, len(card))
     return np.concatenate((honest, purchases(card, place, rng.random(len(card)) * DAY_SECONDS, amount, "large_amount")))
 
 
 def compromised_terminal(day: Day, honest: NDArray) -> NDArray:
-    """For four weeks five in six purchases at the terminal are made with copied cards, for ordinary amounts."""
-    physical = int(day.world.first[-1])
-    terminal, _ = episodes(
-        day.seed, day.date, "compromised_terminal", COMPROMISES * len(day.world.kind) * day.fraud, COMPROMISED_DAYS, physical
-    )
-    hit = np.isin(honest["terminal"], terminal) & (day.random("compromised_terminal frauds").random(len(honest)) < 5 / 6)
-    return _marked(honest, hit, "compromised_terminal")
+    """For four weeks, beside its honest customers, more purchases with cards copied elsewhere, for ordinary amounts."""
+    rng, world = day.random("compromised_terminal frauds"), day.world
+    a_day, physical = COMPROMISES * len(world.kind) * day.fraud, int(world.first[-1])
+    terminal, _ = episodes(day.seed, day.date, "compromised_terminal", a_day, COMPROMISED_DAYS, physical)
+    base = honest[np.isin(honest["terminal"], terminal)]
+    base = np.repeat(base, rng.poisson(COPIES_PER_PURCHASE, len(base)))
+    card = _cards_from_afar(rng, world, base["terminal"])
+    second = (base["second"] + rng.uniform(-3_600, 3_600, len(base))).clip(0, DAY_SECONDS - 1)
+    copies = purchases(card, base["terminal"], second, usual_amounts(rng, world, card), "compromised_terminal")
+    return np.concatenate((honest, copies))
 
 
 def leaked_card(day: Day, honest: NDArray) -> NDArray:
-    """For two weeks a third of the card's purchases are someone else's: larger, and mostly online."""
+    """For two weeks someone else buys with the card too, every other day: a spree of larger amounts, mostly online."""
     rng, world = day.random("leaked_card frauds"), day.world
     card, _ = episodes(day.seed, day.date, "leaked_card", LEAKS * len(world.home) * day.fraud, LEAKED_DAYS, len(world.home))
-    hit = np.isin(honest["card"], card) & (rng.random(len(honest)) < 1 / 3) & (honest["scenario"] == 0)
-    rows = _marked(honest, hit, "leaked_card")
-    rows["amount"][hit] *= rng.uniform(2.5, 6, hit.sum())
-    moved = np.flatnonzero(hit)[rng.random(hit.sum()) < 0.7]
-    rows["terminal"][moved] = online_terminals(rng, world, len(moved))
-    return rows
+    shopping = card[rng.random(len(card)) < SPREES_A_DAY]
+    case, second = _burst(rng, rng.integers(4, 8, len(shopping)), rng.uniform(3_600, 7_200, len(shopping)))
+    card = shopping[case]
+    amount = usual_amounts(rng, world, card) * rng.uniform(2.5, 6, len(card))
+    return np.concatenate((honest, purchases(card, _place(rng, world, card, online=0.7), second, amount, "leaked_card")))
 
 
 def card_testing(day: Day, honest: NDArray) -> NDArray:
@@ -129,7 +133,6 @@ def far_away(rng: np.random.Generator, world: World, honest: NDArray, cases: int
     return purchases(base["card"], terminals_in(rng, world, metro), second, usual_amounts(rng, world, base["card"]), scenario)
 
 
-# Those that mark honest purchases come first, so that they mark no fraud of another scenario.
 ALL: tuple[Callable[[Day, NDArray], NDArray], ...] = (
     compromised_terminal, leaked_card, large_amount, card_testing, velocity, impossible_travel,
 )  # fmt: skip
@@ -142,13 +145,14 @@ def _place(rng: np.random.Generator, world: World, card: NDArray, online: float)
     return np.where(is_online, online_terminals(rng, world, len(card)), terminals_in(rng, world, world.home[card]))
 
 
+def _cards_from_afar(rng: np.random.Generator, world: World, terminal: NDArray) -> NDArray[np.int64]:
+    """A card for each terminal, at home thousands of kilometres away: copies are used where nobody knows the owner."""
+    tried = rng.integers(len(world.home), size=(len(terminal), 16))
+    is_far = DISTANCES_KM[world.metro[terminal][:, None], world.home[tried]] > FAR_KM
+    return np.take_along_axis(tried, np.argmax(is_far, axis=1)[:, None], axis=1)[:, 0]
+
+
 def _burst(rng: np.random.Generator, sizes: NDArray, within: NDArray) -> tuple[NDArray, NDArray]:
     """(case, UTC second of the day) of each purchase; a burst ends before the day does."""
     case, offset = bursts(rng, sizes, within)
     return case, (rng.random(len(sizes)) * (DAY_SECONDS - within))[case] + offset
-
-
-def _marked(rows: NDArray, hit: NDArray, scenario: str) -> NDArray:
-    rows = rows.copy()
-    rows["scenario"][hit] = SCENARIOS.index(scenario) + 1
-    return rows

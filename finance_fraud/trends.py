@@ -16,7 +16,7 @@ from common.models.drift import stability
 from common.models.scoring import with_score
 from common.models.training import TrainedModel
 from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
-from finance_fraud.detector import distance_km
+from finance_fraud.detector import distance_km, log_amount
 from finance_fraud.features import FEATURES, LABEL_DELAY, WINDOWS_DAYS, with_features
 
 LONGEST_DAYS = max(WINDOWS_DAYS)
@@ -27,7 +27,9 @@ MOVERS = 50
 CARD_BASELINE = T.StructType([
     *(T.StructField(f"card_count_{days}d", T.LongType()) for days in WINDOWS_DAYS),
     *(T.StructField(f"card_amount_{what}_{days}d", T.DoubleType()) for what in ("mean", "std") for days in WINDOWS_DAYS),
+    *(T.StructField(f"card_log_amount_{what}_30d", T.DoubleType()) for what in ("mean", "std")),
     *(T.StructField(name, T.DoubleType()) for name in ("card_home_latitude", "card_home_longitude", "card_max_distance_km_30d")),
+    T.StructField("card_terminals_30d", T.ArrayType(T.StringType())),
 ])
 TERMINAL_BASELINE = T.StructType([
     *(T.StructField(f"terminal_{what}_{days}d", T.LongType()) for what in ("count", "fraud_count") for days in WINDOWS_DAYS),
@@ -53,20 +55,33 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
 
 def _cards(history: DataFrame, days: list[date]) -> DataFrame:
     daily = _recent(history, days, timedelta(0)).groupBy("card_id", F.to_date("event_time").alias("event_day")).agg(
-        F.count("*").alias("count"), F.sum("amount").alias("amount"), F.sum(F.col("amount") ** 2).alias("squares"))
-    sums = _with_as_of(daily, days, delay=0).groupBy("card_id", "as_of").agg(*[
-        F.sum(F.when(F.col("age") <= window, F.col(what))).alias(f"{what}_{window}")
-        for window in WINDOWS_DAYS for what in ("count", "amount", "squares")])
+        F.count("*").alias("count"), F.sum("amount").alias("amount"), F.sum(F.col("amount") ** 2).alias("squares"),
+        F.sum(log_amount()).alias("logs"), F.sum(log_amount() ** 2).alias("log_squares"),
+        F.collect_set("terminal_id").alias("terminals"))
+    sums = _with_as_of(daily, days, delay=0).groupBy("card_id", "as_of").agg(
+        *(F.sum(F.when(F.col("age") <= window, F.col(what))).alias(f"{what}_{window}")
+          for window in WINDOWS_DAYS for what in ("count", "amount", "squares")),
+        F.sum("logs").alias("logs"), F.sum("log_squares").alias("log_squares"),
+        F.sort_array(F.array_distinct(F.flatten(F.collect_list("terminals")))).alias("card_terminals_30d"))
     columns: list[Column] = []
     for window in WINDOWS_DAYS:
-        count, mean = F.col(f"count_{window}"), F.col(f"amount_{window}") / F.col(f"count_{window}")
-        variance = F.greatest(F.col(f"squares_{window}") / count - mean**2, F.lit(0.0))
+        count = F.col(f"count_{window}")
+        mean, deviation = _moments(count, F.col(f"amount_{window}"), F.col(f"squares_{window}"))
         columns += [
             F.coalesce(count, F.lit(0)).alias(f"card_count_{window}d"),
             mean.alias(f"card_amount_mean_{window}d"),
-            F.sqrt(variance).alias(f"card_amount_std_{window}d"),
+            deviation.alias(f"card_amount_std_{window}d"),
         ]
-    return sums.select("card_id", "as_of", *columns).join(_places(history, days), ["card_id", "as_of"], "left")
+    log_mean, log_deviation = _moments(F.col(f"count_{LONGEST_DAYS}"), F.col("logs"), F.col("log_squares"))
+    columns += [log_mean.alias("card_log_amount_mean_30d"), log_deviation.alias("card_log_amount_std_30d")]
+    habits = sums.select("card_id", "as_of", *columns, "card_terminals_30d")
+    return habits.join(_places(history, days), ["card_id", "as_of"], "left")
+
+
+def _moments(count: Column, total: Column, squares: Column) -> tuple[Column, Column]:
+    """Mean and standard deviation (of the population) from sums."""
+    mean = total / count
+    return mean, F.sqrt(F.greatest(squares / count - mean**2, F.lit(0.0)))
 
 
 def _places(history: DataFrame, days: list[date]) -> DataFrame:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from common.alerts import event_ids
@@ -33,9 +33,9 @@ class ByRule:
 
 @dataclass(frozen=True)
 class ByScenario:
-    """Cases, how many were found, by which rule first most often, and the median event time from a case's start to its alert.
+    """Cases, how many the rules meant for it found, which was first most often, and the median event time until it was.
 
-    of_its_rules: the alerts of the rules that are meant to catch it. plain_recall: of the best plain threshold.
+    of_its_rules: the alerts of these rules, right when they name any labelled event. plain_recall: of the best plain threshold.
     """
 
     scenario: str
@@ -71,14 +71,13 @@ def evaluate(vertical: Vertical, events: DataFrame, labels: DataFrame, alerts: D
     named = named_events(alerts).persist()
     try:
         rules = _by_rule(named, known)
-        found = _found_cases(known, named)
         plain = _plain_recalls(vertical, events, known)
         right = sum(rule.right for rule in rules.values())
         total = ByRule("all rules", sum(rule.alerts for rule in rules.values()), right)
         days = events.select(vertical.entity, F.to_date(vertical.event_time)).distinct().count()
         return Evaluation(
             [rules.get(rule.name, ByRule(rule.name, 0, 0)) for rule in vertical.rules],
-            [_scenario(scenario, found, rules, plain) for scenario in vertical.scenarios],
+            [_scenario(scenario, _found_cases(known, named, scenario), rules, plain) for scenario in vertical.scenarios],
             total,
             (total.alerts - total.right) / days if days else 0.0,
         )
@@ -102,34 +101,30 @@ def _by_rule(named: DataFrame, known: DataFrame) -> dict[str, ByRule]:
     return {row.rule: ByRule(row.rule, row.alerts, row.right) for row in rows.collect()}
 
 
-def _found_cases(known: DataFrame, named: DataFrame) -> dict[str, tuple[int, int, str | None, float | None]]:
-    """Per scenario: cases, found ones, the rule that most often was first, median seconds from a case's start to its alert."""
+def _found_cases(known: DataFrame, named: DataFrame, scenario: Scenario) -> Row:
+    """cases, found (by the scenario's own rules), by (the rule first most often), seconds (median, from a case's start)."""
     cases = (
-        known.join(named, "event_id", "left")
-        .groupBy("scenario", "case_id")
+        known.where(F.col("scenario") == scenario.name)
+        .join(named.where(F.col("rule").isin(list(scenario.rules))), "event_id", "left")
+        .groupBy("case_id")
         .agg(F.min("event_time").alias("began"), F.min("alert_time").alias("found"), F.min_by("rule", "alert_time").alias("rule"))
     )
     # Not `greatest` alone: it skips nulls, and a case that nothing found would count as found at once.
     seconds = F.greatest(F.lit(0.0), F.unix_millis("found") - F.unix_millis("began")) / 1000
-    rows = cases.withColumn("seconds", F.when(F.col("rule").isNotNull(), seconds)).groupBy("scenario").agg(
+    found = cases.withColumn("seconds", F.when(F.col("rule").isNotNull(), seconds)).agg(
         F.count("*").alias("cases"),
         F.count("rule").alias("found"),
         F.mode("rule").alias("by"),
-        F.median("seconds").alias("median"),
+        F.median("seconds").alias("seconds"),
     )
-    return {row.scenario: (row.cases, row.found, row.by, row.median) for row in rows.collect()}
+    return found.collect()[0]
 
 
-def _scenario(
-    scenario: Scenario,
-    found: dict[str, tuple[int, int, str | None, float | None]],
-    rules: dict[str, ByRule],
-    plain: dict[str, float | None],
-) -> ByScenario:
-    cases, caught, by, median = found.get(scenario.name, (0, 0, None, None))
+def _scenario(scenario: Scenario, found: Row, rules: dict[str, ByRule], plain: dict[str, float | None]) -> ByScenario:
     own = [rules[name] for name in scenario.rules if name in rules]
     of_its_rules = ByRule(", ".join(scenario.rules), sum(rule.alerts for rule in own), sum(rule.right for rule in own))
-    return ByScenario(scenario.name, cases, caught, by or "", median, of_its_rules, plain.get(scenario.name))
+    recall = plain.get(scenario.name)
+    return ByScenario(scenario.name, found.cases, found.found, found.by or "", found.seconds, of_its_rules, recall)
 
 
 def _plain_recalls(vertical: Vertical, events: DataFrame, known: DataFrame) -> dict[str, float | None]:

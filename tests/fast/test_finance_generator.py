@@ -197,7 +197,7 @@ def test_large_amounts_are_large_for_their_card_yet_some_honest_ones_are_too(tra
     assert (ratio[transactions["scenario"] == "large_amount"] > 3).mean() > 0.9
     world = world_of(7, Population())
     steady = transactions["card_id"].isin(world.card_id[world.sigma < 0.3]) & (transactions["scenario"] == "")
-    assert (ratio[steady] > 3).mean() > 0.0006  # habit alone hardly ever gets there
+    assert (ratio[steady] > 3).mean() > 0.0002  # habit alone hardly ever gets there
 
 
 def test_a_compromised_terminal_stays_so_for_weeks_and_never_longer_than_four(transactions):
@@ -259,7 +259,7 @@ def test_trips_are_made_at_a_plausible_speed():
 def test_few_honest_cards_seem_to_fly_impossibly_fast(in_shops):
     untouched = in_shops[in_shops.groupby("card_id")["scenario"].transform("max") == ""]
     lent = (untouched["km"] > 200) & (untouched["km_per_hour"] > 900)
-    assert DAYS < lent.sum() < 2 * 2.5 * DAYS  # there and back, for about 1.5 a day
+    assert 0.8 * DAYS < lent.sum() < 2 * 2.5 * DAYS  # there and back, for about 1.5 a day
 
 
 def test_innocent_bursts_look_like_the_frauds(transactions):

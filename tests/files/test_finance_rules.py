@@ -1,5 +1,6 @@
 """What each rule of card fraud catches and what it leaves alone, on rows one can count."""
 
+import math
 from datetime import datetime, timedelta
 
 import pytest
@@ -17,7 +18,9 @@ SETTINGS = FraudSettings()
 BASELINE = {
     "card_count_30d": 30.0,
     "card_amount_mean_30d": 50.0,
-    "card_amount_std_30d": 10.0,
+    "card_log_amount_mean_30d": math.log(50.0),
+    "card_log_amount_std_30d": 0.2,
+    "card_terminals_30d": ["m1"],
     "card_home_latitude": LONDON[0],
     "card_home_longitude": LONDON[1],
     "card_max_distance_km_30d": 20.0,
@@ -27,7 +30,8 @@ BASELINE = {
     "model_version": "m1",
     "model_score": 0.01,
 }
-TYPES = ", ".join(f"{name} {'string' if 'version' in name else 'double'}" for name in BASELINE)
+KINDS = {"baseline_version": "string", "model_version": "string", "card_terminals_30d": "array<string>"}
+TYPES = ", ".join(f"{name} {KINDS.get(name, 'double')}" for name in BASELINE)
 SCHEMA = (
     "transaction_id string, card_id string, terminal_id string, amount double, latitude double, longitude double, "
     f"event_time timestamp, ingest_time timestamp, {TYPES}"
@@ -77,18 +81,32 @@ def test_nulls_everywhere_raise_nothing(alerts_of):
     assert alerts_of(detector.by_terminal, nothing, nothing, nothing) == []
 
 
-@pytest.mark.parametrize(("amount", "caught"), [(109.9, False), (110.0, True)])
-def test_amount_outlier_counts_deviations_above_the_cards_own_mean(alerts_of, amount, caught):
-    assert rules(alerts_of(detector.per_event, {"amount": amount})) == (["amount_outlier"] if caught else [])
+# The card's transactions with a deviation of 0.2, and as if ten more with 0.45.
+SEEN = BASELINE["card_count_30d"]
+DEVIATION = math.sqrt((SEEN * 0.2**2 + 10 * 0.45**2) / (SEEN + 10))
+EQUAL = 50.0 * math.exp(SETTINGS.amount_zscore * math.sqrt(10 * 0.45**2 / (SEEN + 10)))
+
+
+@pytest.mark.parametrize(("deviations", "caught"), [(3.24, False), (3.26, True)])
+def test_amount_outlier_counts_deviations_above_the_cards_own_logarithms(alerts_of, deviations, caught):
+    new_place = {"amount": 50.0 * math.exp(deviations * DEVIATION), "terminal_id": "m2"}
+    assert rules(alerts_of(detector.per_event, new_place)) == (["amount_outlier"] if caught else [])
+
+
+def test_an_amount_has_to_be_larger_where_the_card_has_been_before(alerts_of):
+    amount = 50.0 * math.exp(3.5 * DEVIATION)
+    assert alerts_of(detector.per_event, {"amount": amount}) == []
+    assert rules(alerts_of(detector.per_event, {"amount": amount, "terminal_id": "m2"})) == ["amount_outlier"]
 
 
 def test_amount_outlier_leaves_a_card_without_a_habit_alone(alerts_of):
     assert alerts_of(detector.per_event, {"amount": 5000.0, "card_count_30d": SETTINGS.min_history - 1.0}) == []
 
 
-def test_amount_outlier_takes_no_spread_as_a_tenth_of_the_mean(alerts_of):
-    assert alerts_of(detector.per_event, {"amount": 79.0, "card_amount_std_30d": 0.0}) == []
-    assert rules(alerts_of(detector.per_event, {"amount": 81.0, "card_amount_std_30d": 0.0})) == ["amount_outlier"]
+def test_amount_outlier_takes_no_card_of_equal_amounts_at_its_word(alerts_of):
+    equal = {"card_log_amount_std_30d": 0.0, "terminal_id": "m2"}
+    assert alerts_of(detector.per_event, {**equal, "amount": 0.99 * EQUAL}) == []
+    assert rules(alerts_of(detector.per_event, {**equal, "amount": 1.01 * EQUAL})) == ["amount_outlier"]
 
 
 def test_unseen_region_is_far_beyond_where_the_card_has_been(alerts_of):
@@ -123,7 +141,7 @@ def test_one_transaction_may_raise_several_rules_each_with_its_own_id(alerts_of)
 
 
 def test_severity_rises_with_the_score(alerts_of):
-    severities = [alerts_of(detector.per_event, {"amount": amount})[0].severity for amount in (115.0, 900.0)]
+    severities = [alerts_of(detector.per_event, {"amount": amount})[0].severity for amount in (250.0, 900.0)]
     assert severities == ["major", "critical"]
 
 
@@ -149,7 +167,17 @@ def test_a_burst_across_the_border_of_a_window_is_seen_whole(alerts_of):
 
 def test_card_testing_counts_tiny_amounts_only(alerts_of):
     assert rules(alerts_of(detector.by_card, *burst(5, amount=1.0))) == ["card_testing"]
+    assert alerts_of(detector.by_card, *burst(5, minutes=2, amount=1.0)) == []
     assert alerts_of(detector.by_card, *burst(4, amount=1.0), {"amount": 60.0}) == []
+
+
+@pytest.mark.parametrize(("amount", "count", "minutes", "caught"), [
+    (90.0, 3, 80, True), (89.0, 3, 80, False), (90.0, 2, 80, False), (90.0, 3, 95, False)])
+def test_a_spree_is_three_amounts_large_for_the_card_within_three_hours(alerts_of, amount, count, minutes, caught):
+    early = datetime(2020, 3, 2, 8, 30)
+    purchases = [{"amount": amount, "event_time": early + timedelta(minutes=minutes * number)} for number in range(count)]
+    assert rules(alerts_of(detector.by_card, *purchases)) == (["spree"] if caught else [])
+    assert alerts_of(detector.by_card, *({**purchase, "card_count_30d": 1.0} for purchase in purchases)) == []
 
 
 def test_the_evidence_of_a_burst_is_its_transactions(alerts_of):
@@ -180,9 +208,15 @@ def test_online_purchases_have_no_place_to_travel_from(alerts_of):
     assert alerts_of(detector.by_card, {}, online) == []
 
 
+def test_terminal_burst_counts_cards_far_from_where_they_have_been(alerts_of):
+    away = [{"card_id": f"c{number}", "latitude": NEW_YORK[0], "longitude": NEW_YORK[1]} for number in range(3)]
+    assert rules(alerts_of(detector.by_terminal, *away)) == ["terminal_burst"]
+    assert alerts_of(detector.by_terminal, *away[:2], {"card_id": "c2"}) == []
+
+
 @pytest.mark.parametrize(("cards", "caught"), [(2, False), (3, True)])
 def test_terminal_burst_counts_different_cards_with_unusual_amounts(alerts_of, cards, caught):
-    unusual = [{"card_id": f"c{number}", "amount": 90.0} for number in range(cards)]
+    unusual = [{"card_id": f"c{number}", "amount": 300.0} for number in range(cards)]
     ordinary = [{"card_id": f"d{number}"} for number in range(5)]
     alerts = alerts_of(detector.by_terminal, *unusual, *unusual, *ordinary)
     assert rules(alerts) == (["terminal_burst"] if caught else [])
