@@ -24,7 +24,7 @@ VERTICAL = Vertical(
     trends=trends.trends,
     plots=trends.plots,
     model=ModelSpec(
-        features.FEATURES, features.with_features, fit=features.fit_intent, tolerance=features.TOLERANCE,
+        features.FEATURES, features.with_features, fit=features.fit_live, tolerance=features.TOLERANCE,
         so_far=features.so_far, labelled=features.labelled),
     scenarios=(
         Scenario(scenarios.BOT, ("bot",), scenarios.viewed_price),

@@ -14,7 +14,7 @@ from pyspark.sql import types as T
 
 from retail_behavior.events import PURCHASE, RESTOCK
 from retail_behavior.forecast import LEVEL_DAYS, forecast
-from retail_behavior.inventory import reorder_point
+from retail_behavior.inventory import safety_stock
 from retail_behavior.recommended import recommended
 
 LONGEST_DAYS = 84        # of sales that the forecast learns from
@@ -122,8 +122,8 @@ def _policy() -> list[Column]:
     """The columns of STOCK: what is left since the count, its demand, and when to order how much."""
     mean = F.col("daily_units")
     std = F.sqrt(F.greatest(F.col("squares") / LEVEL_DAYS - mean**2, mean, F.lit(0.01)))
-    point = reorder_point(SERVICE, mean, std, LEAD_DAYS)
-    values = {
+    point = mean * LEAD_DAYS + std * safety_stock(SERVICE, 1.0, LEAD_DAYS)
+    values: dict[str, Column] = {
         "on_hand": F.greatest(F.col("counted.stock_on_hand") - F.col("since"), F.lit(0.0)),
         "daily_units": mean,
         "variance_ratio": std**2 / F.greatest(mean, F.lit(0.01)),

@@ -22,7 +22,6 @@ POISSON_INTERVAL = (-1.2816, 1.2816)   # deviations that bound it where nothing 
 
 Units = NDArray[np.float64]
 Days = NDArray[np.int64]
-Model = HistGradientBoostingRegressor
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,9 @@ def _predicted(units: Units, weekday: Days, origin: int, horizon: int) -> Units:
     return mean
 
 
-def _fitted(units: Units, weekday: Days, last: int, is_open: NDArray[np.bool_], horizon: int) -> Model | None:
+def _fitted(
+    units: Units, weekday: Days, last: int, is_open: NDArray[np.bool_], horizon: int
+) -> HistGradientBoostingRegressor | None:
     """A model of units over level; None where history is too short for a single origin."""
     features, ratios, weights = [], [], []
     for origin in range(last - horizon, LEVEL_DAYS - 1, -7)[:ORIGINS]:
@@ -109,7 +110,7 @@ def _fitted(units: Units, weekday: Days, last: int, is_open: NDArray[np.bool_], 
         weights.append(np.tile(level, len(days)))
     if not features:
         return None
-    model = Model(
+    model = HistGradientBoostingRegressor(
         loss="poisson", learning_rate=0.05, max_iter=60, max_leaf_nodes=15, min_samples_leaf=200, random_state=0)
     return model.fit(np.concatenate(features), np.concatenate(ratios), sample_weight=np.concatenate(weights))
 

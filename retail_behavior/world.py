@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def world_of(seed: int, population: Population) -> World:
     products = _products(random_for(seed, ALWAYS, "products"), population.products)
     store_share = np.linspace(1.4, 0.6, population.stores) / population.stores if population.stores > 1 else np.ones(1)
     visitors = _visitors(random_for(seed, ALWAYS, "visitors"), population.visitors, store_share)
-    stores = {"store_id": _names("S", population.stores, 2), "store_share": store_share}
+    stores: dict[str, Any] = {"store_id": _names("S", population.stores, 2), "store_share": store_share}
     return World(**products, **visitors, **stores, population=population)
 
 
@@ -73,7 +74,7 @@ def usual_units(world: World, day: date) -> NDArray[np.float64]:
     return np.outer(world.store_share, views / views.sum() * visits * UNITS_PER_VISIT).ravel()
 
 
-def _products(rng: np.random.Generator, count: int) -> dict[str, NDArray]:
+def _products(rng: np.random.Generator, count: int) -> dict[str, Any]:
     category = np.sort(rng.integers(CATEGORIES, size=count))
     popularity = rng.permutation((np.arange(count) + 12.0) ** -0.8)
     first = np.searchsorted(category, category)
@@ -88,7 +89,7 @@ def _products(rng: np.random.Generator, count: int) -> dict[str, NDArray]:
     }
 
 
-def _visitors(rng: np.random.Generator, count: int, store_share: NDArray[np.float64]) -> dict[str, NDArray]:
+def _visitors(rng: np.random.Generator, count: int, store_share: NDArray[np.float64]) -> dict[str, Any]:
     return {
         "visitor_id": _names("V", count, 6),
         "activity": rng.gamma(1.5, 1 / 1.5, count) + 0.05,
