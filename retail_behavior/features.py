@@ -69,6 +69,7 @@ def labelled(events: DataFrame, labels: DataFrame) -> DataFrame:
 def with_features(sessions: DataFrame) -> DataFrame:
     """Adds FEATURES, never null, to rows of `prepare` or of `so_far` joined with the visitor's baseline."""
     views, minutes = _count("so_far", VIEW), _seconds() / 60
+    newest = F.element_at("so_far", -1).event_time
     distinct = F.size(F.array_distinct(F.transform("so_far", lambda one: one.product_id))).cast("double")
     sessions_before = F.coalesce(F.col("visitor_sessions_30d").cast("double"), F.lit(0.0))
     buys_before = F.coalesce(F.col("visitor_buying_sessions_30d").cast("double"), F.lit(0.0))
@@ -81,8 +82,8 @@ def with_features(sessions: DataFrame) -> DataFrame:
         "ends_with_add": _flag(F.element_at("so_far", -1).event_type == ADD),
         "minutes_so_far": minutes,
         "seconds_per_view": F.coalesce(F.try_divide(60 * minutes, views), F.lit(0.0)),
-        "hour_of_day": F.hour("event_time").cast("double"),
-        "is_weekend": _flag(F.weekday("event_time") >= 5),
+        "hour_of_day": F.hour(newest).cast("double"),
+        "is_weekend": _flag(F.weekday(newest) >= 5),
         **{f"by_{channel}": _flag(F.col("channel") == channel) for channel in ("email", "search", "social")},
         "earlier_sessions": sessions_before,
         "earlier_buys_share": F.coalesce(F.try_divide(buys_before, sessions_before), F.lit(0.0)),
@@ -92,7 +93,7 @@ def with_features(sessions: DataFrame) -> DataFrame:
 
 
 def fit_intent(features: pd.DataFrame, labels: np.ndarray, trees: int = 150, depth: int = 5) -> Pipeline:
-    """Gradient boosting as orbital exports it: slow steps, each tree on a part of rows and features, so that none is sure alone."""
+    """Gradient boosting as orbital exports it: small steps, each tree on a part of the rows and features."""
     boosted = GradientBoostingClassifier(
         n_estimators=trees, max_depth=depth, learning_rate=5.25 / trees, min_samples_leaf=30, subsample=0.6, max_features=6,
         random_state=0)

@@ -1,0 +1,213 @@
+"""What batch learns of the shop: sessions so far as they were served, stock and demand as they were known, customers, pairs."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+
+from retail_behavior.baselines import baselines
+from retail_behavior.features import FEATURES, labelled, prepare, so_far, with_features
+from retail_behavior.planning import planned, tested
+from retail_behavior.recommended import recommended
+from retail_behavior.settings import RetailSettings
+from retail_behavior.trends import CHARTS, plots, segments, trends
+
+pytestmark = pytest.mark.files
+
+TODAY = date(2020, 3, 2)  # a Monday
+MIDNIGHT = datetime(2020, 3, 2, tzinfo=UTC)
+SCHEMA = (
+    "event_id string, visitor_id string, session_id string, event_type string, product_id string, store_id string, "
+    "quantity long, price double, channel string, stock_on_hand double, event_time timestamp, ingest_time timestamp, kafka_partition int, "
+    "kafka_offset long, baseline_version string, visitor_sessions_30d long, visitor_buying_sessions_30d long, "
+    "visitor_spend_30d double"
+)
+LABELS = "event_id string, entity_id string, scenario string, case_id string, event_time timestamp, known_time timestamp"
+ALERTS = "alert_id string, rule string, event_time timestamp"
+SETTINGS = RetailSettings()
+
+
+@pytest.fixture
+def events(spark):
+    """A table of events given as dictionaries, in their order of arrival."""
+
+    def make(*rows):
+        usual = dict.fromkeys(column.split()[0] for column in SCHEMA.split(", "))
+        usual |= {"visitor_id": "v1", "session_id": "s1", "event_type": "view", "product_id": "p1", "store_id": "m1",
+                  "quantity": 1, "price": 10.0, "channel": "email", "event_time": MIDNIGHT + timedelta(hours=9), "ingest_time": MIDNIGHT,
+                  "kafka_partition": 0, "baseline_version": "b1", "visitor_sessions_30d": 4, "visitor_buying_sessions_30d": 1,
+                  "visitor_spend_30d": 50.0}  # fmt: skip
+        made = [{**usual, "event_id": f"e{number}", "kafka_offset": number, **row} for number, row in enumerate(rows)]
+        return spark.createDataFrame(made, SCHEMA)
+
+    return make
+
+
+def at(seconds):
+    return MIDNIGHT + timedelta(hours=9, seconds=seconds)
+
+
+SESSION = (
+    {"event_time": at(0), "price": 30.0},
+    {"event_time": at(60), "product_id": "p2"},
+    {"event_time": at(90), "product_id": "p2", "event_type": "add_to_cart", "quantity": 2},
+    {"event_time": at(30), "product_id": "p1"},  # came late
+    {"event_time": at(150), "product_id": "p2", "event_type": "purchase", "quantity": 2},
+)
+HABITS = ("visitor_sessions_30d", "visitor_buying_sessions_30d", "visitor_spend_30d")
+
+
+def one(rows):
+    [row] = rows.collect()
+    return row
+
+
+@pytest.mark.parametrize("arrived", [1, 2, 3, 4])
+def test_training_sees_a_session_as_it_was_served_event_by_event(events, arrived):
+    served = one(with_features(prepare(events(*SESSION[:arrived]), SETTINGS)).select(*FEATURES))
+    history = so_far(events(*SESSION)).withColumns(dict(zip(HABITS, (F.lit(4), F.lit(1), F.lit(50.0)), strict=True)))
+    learnt = one(with_features(history).where(F.col("event_id") == f"e{arrived - 1}").select(*FEATURES))
+    assert learnt == served
+
+
+def test_features_say_what_one_can_count(events):
+    row = one(with_features(prepare(events(*SESSION[:4]), SETTINGS)))
+    assert (row.views, row.adds, row.removes, row.distinct_products, row.cart_value) == (3, 1, 0, 2, 20.0)
+    assert (row.minutes_so_far, row.seconds_per_view, row.ends_with_add, row.hour_of_day) == (1.5, 30.0, 1.0, 9.0)
+    assert (row.by_email, row.by_search, row.is_weekend) == (1.0, 0.0, 0.0)
+    assert (row.earlier_sessions, row.earlier_buys_share) == (4.0, 0.25)
+    assert (row.repeated_share, row.mean_price) == (0.5, 15.0)
+
+
+def test_a_session_that_bought_is_scored_no_more_and_knows_the_newest_place(events):
+    assert prepare(events(*SESSION), SETTINGS).collect() == []
+    row = one(prepare(events(*SESSION[:4]), SETTINGS))
+    assert (row.kafka_partition, row.kafka_offset, row.baseline_version) == (0, 3, "b1")
+
+
+def test_an_unknown_visitor_has_features_without_nulls(events):
+    stranger = dict.fromkeys((*HABITS, "channel", "baseline_version"))
+    row = one(with_features(prepare(events({**SESSION[0], **stranger}), SETTINGS)).select(*FEATURES))
+    assert None not in row.asDict().values() and row.earlier_spend == 0.0
+
+
+def test_an_event_sent_twice_changes_no_feature(events):
+    twice = [{**step, "event_id": f"e{number}"} for number, step in enumerate(SESSION[:4])]
+    sent = (twice, [*twice, twice[2]])
+    once, again = (one(with_features(prepare(events(*steps), SETTINGS)).select(*FEATURES)) for steps in sent)
+    assert once == again
+
+
+def test_a_label_says_whether_the_session_went_on_to_buy(events, spark):
+    other = {"event_time": at(10), "session_id": "s2", "visitor_id": "v2"}
+    told = {row.event_id: row.label for row in labelled(events(*SESSION, other), spark.createDataFrame([], LABELS)).collect()}
+    assert told == {"e0": 1, "e1": 1, "e2": 1, "e3": 1, "e5": 0}
+
+
+def shop(days, seed=5):
+    """Four weeks and more of sales and restocks: p1 sells ten a day at noon, p2 two; counted at 100 ten days before TODAY."""
+    rng, rows = np.random.default_rng(seed), []
+    for back in range(days, 0, -1):
+        day = MIDNIGHT - timedelta(days=back)
+        for product, units in (("p1", 10), ("p2", 2)):
+            noon = [day + timedelta(hours=12, seconds=int(rng.integers(3_600))) for _ in range(units)]
+            sale = {"event_type": "purchase", "product_id": product}
+            rows += [{**sale, "event_time": time, "session_id": f"{product}{time}"} for time in noon]
+        if back == 10:
+            rows.append({"event_type": "restock", "product_id": "p1", "session_id": None, "visitor_id": "m1", "quantity": 60,
+                         "stock_on_hand": 100.0, "event_time": day + timedelta(hours=18)})  # fmt: skip
+    return rows
+
+
+@pytest.fixture
+def learnt(events, spark):
+    rows = baselines(events(*shop(40)), spark.createDataFrame([], LABELS), [TODAY])["product"].collect()
+    return {row.product_id: row for row in rows}
+
+
+def test_a_product_is_known_by_its_forecast_and_its_stock(learnt):
+    p1 = learnt["p1"]
+    assert p1.forecast_units_7d == pytest.approx(70, rel=0.1)
+    assert p1.forecast_low_7d < p1.forecast_units_7d < p1.forecast_high_7d
+    assert len(p1.units_by_hour) == len(p1.orders_by_hour) == 168
+    assert sum(p1.units_by_hour) == pytest.approx(p1.forecast_units_7d, rel=1e-6)
+    assert p1.units_by_hour[12] == pytest.approx(10, rel=0.15) and p1.units_by_hour[3] == 0
+    stock = p1.stock_by_store["m1"]
+    # Counted at 100 in the evening of the tenth day before: nine days of ten went since.
+    assert (stock.on_hand, stock.daily_units) == (10.0, 10.0)
+    assert 10 < stock.reorder_point < 20 < stock.order_up_to
+    assert p1.stock_as_of == datetime(2020, 3, 2)
+
+
+def test_what_was_never_counted_has_no_position(learnt):
+    assert learnt["p2"].stock_by_store is None
+    assert learnt["p2"].forecast_units_7d == pytest.approx(14, rel=0.15)
+
+
+def test_a_visitors_habits_are_of_thirty_days(events, spark):
+    rows = [
+        {"event_time": MIDNIGHT - timedelta(days=31), "event_type": "purchase", "session_id": "old"},
+        {"event_time": MIDNIGHT - timedelta(days=3), "session_id": "a"},
+        {"event_time": MIDNIGHT - timedelta(days=2), "event_type": "purchase", "quantity": 3, "session_id": "b"},
+        {"event_time": MIDNIGHT + timedelta(hours=1), "event_type": "purchase", "session_id": "today"},
+    ]
+    row = one(baselines(events(*rows), spark.createDataFrame([], LABELS), [TODAY])["visitor"])
+    assert (row.visitor_sessions_30d, row.visitor_buying_sessions_30d, row.visitor_spend_30d) == (2, 1, 30.0)
+
+
+def test_what_goes_together_is_recommended_and_bots_do_not_vote(events):
+    def seen(session, *products):
+        return [{"session_id": session, "product_id": product} for product in products]
+
+    pairs = [view for number in range(30) for view in seen(f"s{number}", "tea", "cup")]
+    others = [view for number in range(60) for view in seen(f"t{number}", "pen", f"x{number % 20}")]
+    bots = [view for number in range(90) for view in seen(f"b{number}", "tea", "pen", *map(str, range(12)))]
+    told = {row.product_id: row.recommended for row in recommended(events(*pairs, *others, *bots)).collect()}
+    assert (told["tea"], told["cup"]) == (["cup"], ["tea"])
+
+
+def test_customers_fall_into_segments_of_which_the_first_spends_most(events):
+    kinds = {"champion": (1, 20, 500.0), "regular": (10, 5, 60.0), "sleeper": (80, 2, 40.0), "once": (60, 1, 5.0)}
+    rows = [
+        {"visitor_id": f"{kind}{number}", "event_type": "purchase", "session_id": f"{kind}{number}-{order}",
+         "price": price + number, "event_time": MIDNIGHT - timedelta(days=recency)}
+        for kind, (recency, orders, price) in kinds.items() for number in range(10) for order in range(orders)
+    ]  # fmt: skip
+    told = segments(events(*rows), TODAY).orderBy("segment").collect()
+    assert [row.customers for row in told] == [10, 10, 10, 10]
+    assert told[0].median_orders == 20 and told[0].median_recency_days == 1
+    assert [row.median_spent for row in told] == sorted((row.median_spent for row in told), reverse=True)
+
+
+def test_trends_are_drawn_from_history(events, spark, tmp_path):
+    visits = [{"session_id": f"w{day}-{number}", "event_time": MIDNIGHT - timedelta(days=day), "visitor_id": f"w{number}"}
+              for day in range(1, 40) for number in range(3)]  # fmt: skip
+    alerts = spark.createDataFrame([("a1", "bot", MIDNIGHT)], ALERTS)
+    told = trends(events(*shop(100), *visits), spark.createDataFrame([], LABELS), alerts)
+    tables = {name: rows.toPandas() for name, rows in told.items()}
+    yesterday = tables["funnel"][tables["funnel"]["day"] == TODAY - timedelta(days=1)].set_index("stage")["sessions"]
+    assert yesterday.to_dict() == {"1 any": 15, "2 view": 3, "3 cart": 0, "4 purchase": 12}
+    errors = tables["forecast_backtest"].set_index("method")["wrmsse"]
+    assert set(errors.index) == {"model", "calendar_mean", "seasonal_naive"} and errors.notna().all()
+    policy = tables["stock_policy"].set_index("product_id")
+    assert (policy["nominal_cycle_service"] == 0.95).all() and (policy["realised_fill_rate"] > 0.9).all()
+    drawn = plots(tables, tmp_path)
+    assert {path.suffix for path in drawn} == {".png"} and len(drawn) >= len(CHARTS) - 2
+    assert trends(events(*shop(1)).limit(0), spark.createDataFrame([], LABELS), alerts) == {}
+
+
+def test_realised_service_stands_beside_the_nominal():
+    rng = np.random.default_rng(1)
+    days = pd.date_range("2020-01-01", periods=200).date
+    lumpy = rng.poisson(3, 200) + 40 * (rng.random(200) < 0.04)
+    sales = pd.DataFrame({"product_id": "p", "day": days, "units": lumpy.astype(float), "revenue": lumpy * 5.0})
+    row = planned(sales[sales["units"] > 0]).iloc[0]
+    assert row["realised_cycle_service"] < row["nominal_cycle_service"] == 0.95  # a normal formula does not know bulk orders
+    assert 0.8 < row["realised_fill_rate"] <= 1 and row["cycles"] > 50
+
+
+def test_a_short_history_is_not_backtested():
+    sales = pd.DataFrame({"product_id": "p", "day": pd.date_range("2020-01-01", periods=60).date, "units": 3.0, "revenue": 9.0})
+    assert tested(sales).empty
