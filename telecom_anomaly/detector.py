@@ -28,8 +28,9 @@ LOSSY = 2.5
 REFUSING = 2.0
 OUTLYING = 4.0
 LATE = 3.5
+CELL_STRETCHES = {"outlying": 30, "sleepy": 120, "lossy": 60, "refusing": 60, "falls": 180}   # minutes
+SITE_STRETCHES = {"troubled": 60}
 DOWN_S = 300.0           # seconds of a period without service that count as trouble of the site
-FLAP_MINUTES = 180
 UNSURE = 0.3             # part of a cell's usual share of refused connections that comes and goes
 LEAST_REPORTS = 24       # of a day, before its median throughput says anything
 
@@ -39,27 +40,27 @@ def kpi_outlier(settings: TelecomSettings) -> Column:
 
     Towards the bad side only, and only where load does not explain it.
     """
-    return worst_stretch(F.col("outlying"), 30).weight / 2
+    return F.col("outlying_worst.weight") / 2
 
 
 def sleeping_cell(settings: TelecomSettings) -> Column:
     """Robust deviations of attempts below the hour of the week, mean of the eight reports of two hours. Per cell, day."""
-    return worst_stretch(F.col("sleepy"), 120).weight / 8
+    return F.col("sleepy_worst.weight") / 8
 
 
 def interference(settings: TelecomSettings) -> Column:
     """Robust deviations of uplink loss above the hour of the week without load, mean of the four of an hour. Per cell, day."""
-    return worst_stretch(F.col("lossy"), 60).weight / 4
+    return F.col("lossy_worst.weight") / 4
 
 
 def congestion(settings: TelecomSettings) -> Column:
     """Deviations of refused connections above the cell's usual share, mean of the four reports of an hour. Per cell, day."""
-    return worst_stretch(F.col("refusing"), 60).weight / 4
+    return F.col("refusing_worst.weight") / 4
 
 
 def flapping(settings: TelecomSettings) -> Column:
     """Changes between available and not available within three hours. Per cell, day."""
-    return 2 * worst_stretch(_falls(), FLAP_MINUTES).weight
+    return 2 * F.col("falls_worst.weight")
 
 
 def slow_drift(settings: TelecomSettings) -> Column:
@@ -67,11 +68,7 @@ def slow_drift(settings: TelecomSettings) -> Column:
 
     An exponentially weighted average over days (weight SMOOTHING) that batch carried to the start of the day. Per cell, day.
     """
-    ordered = F.array_sort(F.transform("residuals", lambda report: report.residual))
-    today = F.get(ordered, F.floor(F.size(ordered) / 2).cast("int"))
-    smoothed = (1 - SMOOTHING) * F.col("speed_residual") + SMOOTHING * today
-    least = F.when(today > smoothed, today).otherwise(smoothed)
-    return F.when(F.size("residuals") >= LEAST_REPORTS, 100 * (1 - F.exp(least)))
+    return F.when(F.size("residuals") >= LEAST_REPORTS, 100 * (1 - F.exp("drift")))
 
 
 def site_alarm(settings: TelecomSettings) -> Column:
@@ -80,7 +77,7 @@ def site_alarm(settings: TelecomSettings) -> Column:
     In trouble: late without load, or not available for DOWN_S and more.
     """
     cells = F.size("cells")
-    return F.when(cells > 1, worst_stretch(F.col("troubled"), 60).weight / cells)
+    return F.when(cells > 1, F.col("troubled_worst.weight") / cells)
 
 
 def silent_cell(settings: TelecomSettings) -> Column:
@@ -91,19 +88,19 @@ def silent_cell(settings: TelecomSettings) -> Column:
 BY_CELL = (
     (Rule("kpi_outlier", kpi_outlier, "kpi_outlier",
           lambda s: F.format_string("%.1f deviations from the hour of the week", kpi_outlier(s)),
-          lambda s: _evidence(F.col("outlying"), 30), "minor"), "outlying"),
+          lambda s: _evidence("outlying"), "minor"), "outlying"),
     (Rule("sleeping_cell", sleeping_cell, "sleeping_cell",
           lambda s: F.format_string("on the air, and attempts %.1f deviations below the hour of the week", sleeping_cell(s)),
-          lambda s: _evidence(F.col("sleepy"), 120)), "sleepy"),
+          lambda s: _evidence("sleepy")), "sleepy"),
     (Rule("interference", interference, "interference",
           lambda s: F.format_string("uplink loss %.1f deviations above what load explains", interference(s)),
-          lambda s: _evidence(F.col("lossy"), 60)), "lossy"),
+          lambda s: _evidence("lossy")), "lossy"),
     (Rule("congestion", congestion, "congestion",
           lambda s: F.format_string("refused connections %.1f deviations above the usual", congestion(s)),
-          lambda s: _evidence(F.col("refusing"), 60)), "refusing"),
+          lambda s: _evidence("refusing")), "refusing"),
     (Rule("flapping", flapping, "flapping",
           lambda s: F.format_string("%.0f changes of availability within three hours", flapping(s)),
-          lambda s: _evidence(_falls(), FLAP_MINUTES)), "down"),
+          lambda s: _evidence("falls")), "down"),
     (Rule("slow_drift", slow_drift, "slow_drift",
           lambda s: F.format_string("%.0f%% of throughput lost at the same load", slow_drift(s)),
           lambda s: F.to_json(F.array_sort(F.transform("residuals", lambda report: report.report_id))), "minor"), None),
@@ -111,11 +108,11 @@ BY_CELL = (
 BY_SITE = (
     (Rule("site_alarm", site_alarm, "site_alarm",
           lambda s: F.concat(F.format_string("%d cells of the site: likely ", F.size("cells")), _likely_cause()),
-          lambda s: _evidence(F.col("troubled"), 60), critical_at=1.3), "troubled"),
+          lambda s: _evidence("troubled"), critical_at=1.3), "troubled"),
 )
 SILENCE = (
     Rule("silent_cell", silent_cell, "silent_cell",
-         lambda s: F.format_string("no report for %.0f minutes", F.lit(_gap_minutes(s))), lambda s: F.col("report_id")),
+         lambda s: F.format_string("no report for %.0f minutes", F.lit(_gap_seconds(s) / 60)), lambda s: F.col("report_id")),
 )
 
 
@@ -138,7 +135,8 @@ def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
             *_newest(),
         )
     )
-    return raise_alarms(days, BY_CELL, settings, entity="cell_id", subject=_subject("cell_id"))
+    stretched = days.withColumn("falls", _falls()).withColumns(_worst(CELL_STRETCHES)).withColumn("drift", _smoothed_residual())
+    return raise_alarms(stretched, BY_CELL, settings, entity="cell_id", subject=_subject("cell_id"))
 
 
 def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
@@ -157,14 +155,15 @@ def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
             *_newest(),
         )
     )
-    return raise_alarms(days, BY_SITE, settings, entity="site_id", subject=_subject("site_id"))
+    stretched = days.withColumns(_worst(SITE_STRETCHES))
+    return raise_alarms(stretched, BY_SITE, settings, entity="site_id", subject=_subject("site_id"))
 
 
 def silence(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     """A cell that sends nothing any more: time itself finds it, when the watermark passes the end of its session."""
     sessions = (
         reports.withWatermark("event_time", settings.watermark)
-        .groupBy(F.session_window("event_time", f"{_gap_minutes(settings):.0f} minutes").alias("session"), "cell_id")
+        .groupBy(F.session_window("event_time", f"{_gap_seconds(settings)} seconds").alias("session"), "cell_id")
         .agg(F.max(F.struct("event_time", "report_id")).alias("last"), F.max("ingest_time").alias("ingest_time"))
     )
     ended = sessions.select("cell_id", "ingest_time", F.col("session.end").alias("event_time"), "last.report_id")
@@ -193,6 +192,19 @@ def _refusing() -> Column:
     return (refused - usual) / F.sqrt(usual + (UNSURE * usual) ** 2 + 1)
 
 
+def _worst(stretches: dict[str, int]) -> dict[str, Column]:
+    """Columns of their own, so that Spark finds each worst stretch once and not once for every use."""
+    return {f"{reports}_worst": worst_stretch(F.col(reports), minutes) for reports, minutes in stretches.items()}
+
+
+def _smoothed_residual() -> Column:
+    """The lesser of today's median residual so far and the one smoothed over days; null where either is not known."""
+    ordered = F.array_sort(F.transform("residuals", lambda report: report.residual))
+    today = F.get(ordered, F.floor(F.size(ordered) / 2).cast("int"))
+    smoothed = (1 - SMOOTHING) * F.col("speed_residual") + SMOOTHING * today
+    return F.when(today > smoothed, today).otherwise(smoothed)
+
+
 def _falls() -> Column:
     """Of the reports without full service, those whose report before had it."""
     return F.filter("down", lambda report: ~F.exists("down", lambda other: (
@@ -207,8 +219,8 @@ def _likely_cause() -> Column:
             .otherwise("delay beyond the site"))
 
 
-def _evidence(reports: Column, minutes: int) -> Column:
-    return F.to_json(worst_stretch(reports, minutes).ids)
+def _evidence(reports: str) -> Column:
+    return F.to_json(F.col(f"{reports}_worst.ids"))
 
 
 def _newest() -> tuple[Column, ...]:
@@ -220,8 +232,9 @@ def _subject(entity: str) -> Column:
     return F.concat_ws("|", F.col(entity), F.col("window.start").cast("string"))
 
 
-def _gap_minutes(settings: TelecomSettings) -> float:
-    return (int(settings.silent_cell) + 1) * GRANULARITY_S / 60
+def _gap_seconds(settings: TelecomSettings) -> int:
+    """Half a period after the last report that may be missed was due: reports do not come on the second."""
+    return round((settings.silent_cell + 0.5) * GRANULARITY_S)
 
 
 QUERIES = (

@@ -1,0 +1,217 @@
+"""What each rule of the radio network catches and what it leaves alone, on reports one can count."""
+
+from datetime import datetime, timedelta
+from math import exp, log1p
+
+import pytest
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from telecom_anomaly import detector
+from telecom_anomaly.events import EVENT_SCHEMA
+from telecom_anomaly.profiles import CELL_BASELINE, HOURS, METRICS
+from telecom_anomaly.settings import TelecomSettings
+
+pytestmark = pytest.mark.files
+
+START = datetime(2020, 3, 2, 8)
+SETTINGS = TelecomSettings()
+USUAL = {
+    "DRB_UEThpDl": 20_000.0, "DRB_UEThpUl": 5_000.0, "DRB_RlcSduDelayDl": 200.0, "DRB_RlcPacketDropRateDl": 200.0,
+    "DRB_PacketLossRateUl": 500.0, "DRB_RelActNbr": 1.0, "RRC_ConnEstabAtt": 400.0, "RRC_ConnEstabSucc": 396.0,
+    "RRC_ConnMean": 40.0, "RRU_PrbTotDl": 40.0, "RRU_CellUnavailableTime": 0.0,
+}  # fmt: skip
+SPREAD = 0.1
+BASELINE = {
+    **{f"{metric}_median": [log1p(USUAL[name])] * HOURS for metric, name in METRICS.items()},
+    **{f"{metric}_spread": [SPREAD] * HOURS for metric in METRICS},
+    "known_values": [20] * HOURS, "refused_share": 0.01, "speed_empty": 30_000.0, "speed_slope": -250.0, "speed_residual": 0.0,
+}  # fmt: skip
+SCHEMA = T.StructType([
+    *EVENT_SCHEMA, *CELL_BASELINE,
+    T.StructField("baseline_version", T.StringType()), T.StructField("ingest_time", T.TimestampType())])
+
+
+@pytest.fixture
+def alarms_of(spark):
+    """Alarms of a query over reports given as dictionaries, by rule."""
+
+    def run(query, reports, settings=SETTINGS):
+        rows = []
+        for number, report in enumerate(reports):
+            row = {"cell_id": "C1", "site_id": "S1", "event_time": START + timedelta(minutes=15 * number), "suspect_flag": False,
+                   "baseline_version": "b1", **USUAL, **BASELINE, **report}
+            row = {"report_id": f"{row['cell_id']}-{row['event_time']:%d%H%M}", "region": "north", "technology": "LTE",
+                   "ingest_time": row["event_time"], **row}
+            rows.append([row[field.name] for field in SCHEMA])
+        return {alarm.rule: alarm for alarm in query(spark.createDataFrame(rows, SCHEMA), settings).collect()}
+
+    return run
+
+
+def off(name, deviations):
+    """A measurement so many robust deviations from the hour of the week."""
+    return {name: (USUAL[name] + 1) * exp(SPREAD * deviations) - 1}
+
+
+def hours(count, **report):
+    return [report] * (4 * count)
+
+
+def test_a_usual_day_raises_nothing(alarms_of):
+    assert alarms_of(detector.by_cell, hours(12)) == {}
+    assert alarms_of(detector.by_site, [*hours(6), *hours(6, cell_id="C2")]) == {}
+
+
+def test_nulls_everywhere_raise_nothing(alarms_of):
+    nothing = dict.fromkeys((*USUAL, *BASELINE, "suspect_flag", "region", "technology"))
+    gone = {**nothing, "RRU_PrbTotDl": 0.0}
+    for query in (detector.by_cell, detector.by_site):
+        assert alarms_of(query, hours(6, **gone)) == {}
+    assert alarms_of(detector.by_cell, hours(6, **{**dict.fromkeys(BASELINE), **off("DRB_RlcSduDelayDl", 50)})) == {}
+
+
+@pytest.mark.parametrize(("name", "deviations", "caught"), [
+    ("DRB_RlcSduDelayDl", 6.5, True), ("DRB_RlcSduDelayDl", 5.5, False), ("DRB_RlcPacketDropRateDl", 6.5, True),
+    ("DRB_UEThpDl", -6.5, True), ("DRB_UEThpDl", 6.5, False), ("DRB_RlcSduDelayDl", -6.5, False)])
+def test_kpi_outlier_counts_deviations_towards_the_bad_side(alarms_of, name, deviations, caught):
+    found = alarms_of(detector.by_cell, [{}, off(name, deviations), off(name, deviations), {}])
+    assert set(found) == ({"kpi_outlier"} if caught else set())
+    if caught:
+        assert found["kpi_outlier"].score == pytest.approx(6.5, abs=0.01)
+        assert found["kpi_outlier"].event == '["C1-020815","C1-020830"]'
+
+
+def test_kpi_outlier_leaves_one_bad_report_and_what_load_explains_alone(alarms_of):
+    assert alarms_of(detector.by_cell, [{}, off("DRB_RlcSduDelayDl", 11), {}]) == {}
+    loaded = {**off("DRB_RlcSduDelayDl", 9), **off("RRU_PrbTotDl", 4)}
+    assert alarms_of(detector.by_cell, hours(2, **loaded)) == {}
+
+
+def test_an_hour_that_is_hardly_known_says_nothing(alarms_of):
+    few = {"known_values": [SETTINGS.min_history - 1] * HOURS}
+    assert alarms_of(detector.by_cell, hours(3, **few, **off("DRB_RlcSduDelayDl", 9))) == {}
+
+
+def test_sleeping_cell_needs_two_hours_without_users(alarms_of):
+    asleep = off("RRC_ConnEstabAtt", -8) | {"RRC_ConnEstabSucc": 178.0}
+    assert alarms_of(detector.by_cell, [*hours(2), *hours(1, **asleep), *hours(2)]) == {}
+    found = alarms_of(detector.by_cell, [*hours(2), *hours(3, **asleep)])
+    assert set(found) == {"sleeping_cell"} and found["sleeping_cell"].score == pytest.approx(8, abs=0.01)
+
+
+def test_a_quiet_holiday_is_no_sleeping_cell(alarms_of):
+    quiet = off("RRC_ConnEstabAtt", -5) | {"RRC_ConnEstabSucc": 240.0}
+    assert alarms_of(detector.by_cell, hours(8, **quiet)) == {}
+
+
+def test_interference_is_uplink_loss_that_load_does_not_explain(alarms_of):
+    found = alarms_of(detector.by_cell, hours(2, **off("DRB_PacketLossRateUl", 5)))
+    assert set(found) == {"interference"}
+    assert alarms_of(detector.by_cell, hours(2, **off("DRB_PacketLossRateUl", 4))) == {}
+    assert alarms_of(detector.by_cell, hours(2, **off("DRB_PacketLossRateUl", 9), **off("RRU_PrbTotDl", 4))) == {}
+
+
+def test_congestion_is_refused_connections_beyond_the_cells_usual_share(alarms_of):
+    assert set(alarms_of(detector.by_cell, hours(2, RRC_ConnEstabSucc=360.0))) == {"congestion"}
+    assert alarms_of(detector.by_cell, hours(2, RRC_ConnEstabSucc=360.0, refused_share=0.08)) == {}
+    night = {"RRC_ConnEstabAtt": 12.0, "RRC_ConnEstabSucc": 11.0, "attempts_median": [log1p(12.0)] * HOURS}
+    assert alarms_of(detector.by_cell, hours(2, **night)) == {}
+
+
+def test_devices_that_all_call_at_once_are_no_congestion(alarms_of):
+    assert alarms_of(detector.by_cell, hours(2, RRC_ConnEstabAtt=2_000.0, RRC_ConnEstabSucc=1_980.0)) == {}
+
+
+def test_flapping_counts_changes_and_not_time_down(alarms_of):
+    down = {"RRU_CellUnavailableTime": 300.0}
+    found = alarms_of(detector.by_cell, [{}, down, {}, down, {}, down, {}])
+    assert set(found) == {"flapping"} and found["flapping"].score == 6
+    assert alarms_of(detector.by_cell, [{}, down, {}, down, {}, {}, {}]) == {}
+    assert alarms_of(detector.by_cell, [{}, *hours(3, **down), {}]) == {}
+    slow = [report for _ in range(4) for report in ({}, down, *hours(2))]
+    assert alarms_of(detector.by_cell, slow) == {}
+
+
+def test_slow_drift_needs_a_loss_that_lasts_and_is_there_today(alarms_of):
+    lost = {"DRB_UEThpDl": 20_000.0 * 0.85, "speed_residual": -0.15, "speed_median": [log1p(17_000.0)] * HOURS}
+    found = alarms_of(detector.by_cell, hours(7, **lost))
+    assert set(found) == {"slow_drift"} and found["slow_drift"].score == pytest.approx(14, abs=1)
+    assert alarms_of(detector.by_cell, hours(7, **{**lost, "speed_residual": 0.0})) == {}
+    assert alarms_of(detector.by_cell, hours(7, speed_residual=-0.3)) == {}
+    assert alarms_of(detector.by_cell, hours(5, **lost)) == {}
+
+
+def test_throughput_that_load_takes_is_no_drift(alarms_of):
+    loaded = {"DRB_UEThpDl": 15_000.0, "RRU_PrbTotDl": 60.0, "speed_median": [log1p(15_000.0)] * HOURS, "speed_residual": -0.15}
+    assert alarms_of(detector.by_cell, hours(7, **loaded)) == {}
+
+
+def of_site(cells, **report):
+    """Two hours of usual reports of three cells of a site, then two hours in which `cells` of them have `report`."""
+    return [{"cell_id": f"C{cell}", "event_time": START + timedelta(minutes=15 * period),
+             **(report if period >= 8 and cell < cells else {})} for period in range(16) for cell in range(3)]
+
+
+def test_cells_in_trouble_together_are_one_alarm_of_their_site_with_its_likely_cause(alarms_of):
+    late = {**off("DRB_RlcSduDelayDl", 6), **off("DRB_RlcPacketDropRateDl", 5)}
+    found = alarms_of(detector.by_site, of_site(3, **late))
+    assert set(found) == {"site_alarm"}
+    alarm = found["site_alarm"]
+    assert (alarm.entity_id, alarm.score, alarm.severity) == ("S1", 4.0, "critical")
+    assert "3 cells" in alarm.reasons and "backhaul" in alarm.reasons
+    assert "power" in alarms_of(detector.by_site, of_site(3, RRU_CellUnavailableTime=900.0))["site_alarm"].reasons
+    assert "beyond the site" in alarms_of(detector.by_site, of_site(3, **off("DRB_RlcSduDelayDl", 6)))["site_alarm"].reasons
+
+
+def test_trouble_of_some_cells_or_by_load_is_not_the_sites(alarms_of):
+    late = off("DRB_RlcSduDelayDl", 6)
+    assert alarms_of(detector.by_site, of_site(2, **late)) == {}
+    assert alarms_of(detector.by_site, of_site(3, **late, **off("RRU_PrbTotDl", 4))) == {}
+    assert alarms_of(detector.by_site, hours(4, **late)) == {}
+
+
+def test_planned_work_is_left_alone(alarms_of):
+    planned = {"suspect_flag": True, "RRU_CellUnavailableTime": 800.0, "RRC_ConnEstabAtt": 1.0, "RRC_ConnEstabSucc": 0.0}
+    assert alarms_of(detector.by_cell, hours(4, **planned)) == {}
+    assert alarms_of(detector.by_site, of_site(3, **planned)) == {}
+
+
+def test_an_alarm_is_raised_changed_and_cleared_under_one_id(alarms_of):
+    bad, worse = hours(1, **off("DRB_PacketLossRateUl", 5)), hours(1, **off("DRB_PacketLossRateUl", 12))
+    said = [alarms_of(detector.by_cell, reports)["interference"] for reports in (
+        bad, [*bad, *worse], [*bad, *worse, *hours(1)[:3]], [*bad, *worse, *hours(1)])]
+    assert [alarm.severity for alarm in said] == ["major", "critical", "critical", "cleared"]
+    assert len({alarm.alert_id for alarm in said}) == 1
+    assert said[-1].score == said[1].score == pytest.approx(12, abs=0.01)
+    assert said[-1].versions.baseline == "b1"
+
+
+def test_each_day_and_cell_has_an_alarm_of_its_own(alarms_of):
+    late = hours(1, **off("DRB_PacketLossRateUl", 5))
+    ids = {alarms_of(detector.by_cell, [{**report, **other, "event_time": START + timedelta(days=day, minutes=15 * number)}
+                                        for number, report in enumerate(late)])["interference"].alert_id
+           for day in (0, 1) for other in ({}, {"cell_id": "C2"})}
+    assert len(ids) == 4
+
+
+def test_neither_duplicates_nor_disorder_change_an_alarm(alarms_of):
+    timed = [{**report, "event_time": START + timedelta(minutes=15 * number)}
+             for number, report in enumerate([*hours(1), *hours(2, **off("DRB_PacketLossRateUl", 6)), *hours(1)])]
+    assert alarms_of(detector.by_cell, timed) == alarms_of(detector.by_cell, [*timed[::-1], *timed[3:9]])
+
+
+def test_silence_is_known_when_time_has_passed_it_and_names_the_last_report(alarms_of):
+    found = alarms_of(detector.silence, hours(1))["silent_cell"]
+    assert (found.entity_id, found.event, found.score) == ("C1", "C1-020845", SETTINGS.silent_cell)
+    assert found.event_time == START + timedelta(minutes=45 + 52.5)
+
+
+def test_two_reports_lost_are_no_silence_and_three_are(spark):
+    def session_ends(missed):
+        times = [START, START + timedelta(minutes=15 * (missed + 1))]
+        rows = [(f"r{n}", "C1", time, time) for n, time in enumerate(times)]
+        frame = spark.createDataFrame(rows, "report_id string, cell_id string, event_time timestamp, ingest_time timestamp")
+        return detector.silence(frame, SETTINGS).agg(F.count("*")).first()[0]
+    assert session_ends(2) == 1  # only the end of the data
+    assert session_ends(3) == 2
