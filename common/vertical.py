@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -109,6 +109,7 @@ class Vertical:
     generate(seed, start, days, population, dirt) -> chunks of events as messages and, apart from them, labels;
     generate_day(seed, day, population) -> a day's valid events and labels, without messages
     pseudonymised: fields whose text is replaced by a keyed hash wherever it would be kept or shown.
+    small: fields of the population that make a world small enough to test with.
     also_accepts: functions from an event's JSON text in another format to its JSON text in ours, null for what is not theirs.
     """
 
@@ -133,6 +134,7 @@ class Vertical:
     label_delay: timedelta = timedelta(days=7)
     pseudonymised: tuple[str, ...] = ()
     also_accepts: tuple[Callable[[Column], Column], ...] = ()
+    small: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rules(self) -> tuple[Rule, ...]:

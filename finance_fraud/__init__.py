@@ -23,4 +23,5 @@ VERTICAL = Vertical(
     model=ModelSpec(features.FEATURES, features.with_features, features.exact_windows),
     scenarios=detector.SCENARIOS,
     label_delay=features.LABEL_DELAY,
+    small={"cards": 300, "terminals": 100},
 )

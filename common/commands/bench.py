@@ -15,6 +15,7 @@ from common.bench.latency import measure_latency
 from common.bench.setting import Bench, hardware
 from common.bench.yardsticks import bare_spark, python_loop
 from common.commands.context import (
+    FIRST_DAY,
     Data,
     Seed,
     VerticalName,
@@ -27,7 +28,6 @@ from common.commands.context import (
     session,
     workspace_of,
 )
-from common.commands.run import FIRST_DAY
 from common.ingestion.generated import send_generated
 from common.ingestion.paced import at_speed
 from common.ingestion.producers import Producer

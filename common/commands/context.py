@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,8 @@ USER_ERRORS = (
     OSError,
 )
 
+FIRST_DAY = date(2020, 1, 1)  # of every simulated world
+
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
@@ -52,12 +55,19 @@ Servers = Annotated[
         show_default=False,
     ),
 ]
+Start = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help=f"first simulated day [default: {FIRST_DAY}]", show_default=False)
+]
 Seed = Annotated[int, typer.Option(help="of the simulation: the same seed gives the same bytes")]
 
 
 def read_settings(data: Path | None = None, servers: str | None = None, **given: Any) -> Settings:
     """Settings from the environment, with the options that were given on top."""
     return load(Settings, data=data, bootstrap_servers=servers, **given)
+
+
+def first_day(start: datetime | None) -> date:
+    return start.date() if start else FIRST_DAY
 
 
 def rule_settings(vertical: Vertical) -> Any:

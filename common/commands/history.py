@@ -10,8 +10,10 @@ from pyspark.sql import functions as F
 from common.commands.context import (
     Data,
     Seed,
+    Start,
     VerticalName,
     console,
+    first_day,
     named,
     population_of,
     read_settings,
@@ -19,7 +21,6 @@ from common.commands.context import (
     session,
     workspace_of,
 )
-from common.commands.stages import FIRST_DAY
 from common.models.protocol import Protocol, evaluate_protocol, report
 from common.monitoring.evaluation import Evaluation
 from common.monitoring.evaluation import evaluate as evaluated
@@ -44,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
 def backfill(
     vertical: VerticalName,
     days: Annotated[int, typer.Option(min=1, help="simulated days")] = 90,
-    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="first simulated day")] = FIRST_DAY,  # type: ignore[assignment]
+    start: Start = None,
     seed: Seed = 1,
     data: Data = None,
 ) -> None:
@@ -52,9 +53,9 @@ def backfill(
     subject, settings = named(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     with session([subject], settings) as spark, console.status(f"making {days} days"):
-        count = fill(spark, subject, workspace, seed, start.date(), days, population_of(subject))
-    last = start.date() + timedelta(days=days - 1)
-    console.print(f"{count:,} events of {start.date()} to {last} in {workspace.table('events')}")
+        count = fill(spark, subject, workspace, seed, first_day(start), days, population_of(subject))
+    last = first_day(start) + timedelta(days=days - 1)
+    console.print(f"{count:,} events of {first_day(start)} to {last} in {workspace.table('events')}")
 
 
 def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:

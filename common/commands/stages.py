@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +14,12 @@ from common.commands.context import (
     Data,
     Seed,
     Servers,
+    Start,
     VerticalName,
     console,
     duration,
     existing_broker,
+    first_day,
     named,
     population_of,
     read_settings,
@@ -40,7 +42,6 @@ from common.processing.archiving import archiving
 from common.processing.detection import detection
 from common.settings import SettingsError
 
-FIRST_DAY = "2020-01-01"
 SAY_EVERY = 10.0
 LONGEST_SILENCE = 30.0  # seconds that a broker may be away before a stage gives up; Spark itself would wait without a word
 
@@ -55,7 +56,7 @@ def generate(
     rate: Annotated[float, typer.Option(min=0.001, help="events per second")] = 500,
     for_: Annotated[str | None, typer.Option("--for", help="how long, for instance 60s or 5m [default: until stopped]")] = None,
     days: Annotated[int, typer.Option(min=1, help="simulated days at most")] = 3650,
-    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="first simulated day")] = FIRST_DAY,  # type: ignore[assignment]
+    start: Start = None,
     dirt: Annotated[bool, typer.Option(help="with late, duplicate and broken events")] = True,
     seed: Seed = 1,
     data: Data = None,
@@ -65,7 +66,7 @@ def generate(
     subject, settings = named(vertical), read_settings(data, servers)
     connection = existing_broker(settings)
     ensure_topics(connection, subject, settings.partitions, settings.replication)
-    chunks = subject.generate(seed, start.date(), days, population_of(subject), dirt)
+    chunks = subject.generate(seed, first_day(start), days, population_of(subject), dirt)
     say = _Said(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated}")
     with Producer(connection, linger=0.0 if rate <= 20_000 else 0.005) as producer:
         sent = send_generated(

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from common.monitoring.watch import AlertWatch
+from common.monitoring.watch import NEWEST, AlertWatch
 from common.vertical import Vertical
 
 PLAIN_EVERY = 5.0
@@ -56,18 +56,19 @@ class State:
 
 
 class Screen:
-    """Draws a State; use as a context manager and call `refresh` often."""
+    """Draws the states of verticals that run side by side; use as a context manager and call `refresh` often."""
 
-    def __init__(self, console: Console, state: State) -> None:
-        self._console, self._state, self._said, self._notes = console, state, 0.0, 0
+    def __init__(self, console: Console, states: list[State]) -> None:
+        self._console, self._states, self._said = console, states, 0.0
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Screen":
         if self._live:
             self._live.start()
         else:
-            for mode in self._state.modes:
-                self._console.print(mode)
+            for state in self._states:
+                for mode in state.modes:
+                    self._console.print(f"{state.vertical.name}: {mode}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,10 +77,11 @@ class Screen:
 
     def refresh(self) -> None:
         if self._live:
-            self._live.update(draw(self._state), refresh=True)
+            self._live.update(draw(self._states), refresh=True)
         elif time.time() - self._said >= PLAIN_EVERY:
             self._said = time.time()
-            self._console.print(line(self._state))
+            for state in self._states:
+                self._console.print((f"{state.vertical.name} " if len(self._states) > 1 else "") + line(state))
 
 
 def line(state: State) -> str:
@@ -92,10 +94,25 @@ def line(state: State) -> str:
     )
 
 
-def draw(state: State) -> Group:
-    return Group(
-        _figures(state), _rules(state), _newest(state), Panel("\n".join(state.notes) or " ", title="batch and life cycle")
-    )
+def draw(states: list[State]) -> Group:
+    if len(states) == 1:
+        return Group(_figures(states[0]), _rules(states[0]), _newest(states), _notes(states))
+    return Group(_side_by_side(states), _newest(states), _notes(states))
+
+
+def _side_by_side(states: list[State]) -> Table:
+    table = Table("vertical", "events", "per second", "archive lag", "quarantined", "alerts", "p50 ms", "p99 ms", box=None)
+    for state in states:
+        latency = state.watch.latency(since=time.time() - 10)
+        speeds = ["-" if value is None else f"{value:.1f}" for value in (latency.p50, latency.p99)]
+        counts = f"{state.total:,}", f"{state.rate:,.0f}", f"{state.lag:,}", f"{state.tables.get('quarantine', 0):,}"
+        table.add_row(state.vertical.name, *counts, f"{state.watch.seen.alerts.total():,}", *speeds)
+    return table
+
+
+def _notes(states: list[State]) -> Panel:
+    notes = sorted(note for state in states for note in state.notes)
+    return Panel("\n".join(notes[-6:]) or " ", title="batch and life cycle")
 
 
 def _figures(state: State) -> Panel:
@@ -122,9 +139,11 @@ def _rules(state: State) -> Table:
     return table
 
 
-def _newest(state: State) -> Panel:
+def _newest(states: list[State]) -> Panel:
     table = Table.grid(padding=(0, 2))
-    for alert in reversed(list(state.watch.seen.newest)):
+    seen = [alert for state in states for alert in list(state.watch.seen.newest)]
+    newest = sorted(seen, key=lambda alert: str(alert["ingest_time"]))
+    for alert in reversed(newest[-NEWEST:]):
         style = SEVERITY_STYLES.get(alert["severity"], "")
         table.add_row(
             alert["event_time"][:19], f"[{style}]{alert['severity']}[/]", alert["rule"], alert["entity_id"], alert["reasons"]

@@ -44,6 +44,7 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
     rules = plain_table("What each rule raised", "rule", "alerts", "right", "precision")
     for row in (*evaluation.rules, evaluation.overall):
         rules.add_row(row.rule, f"{row.alerts:,}", f"{row.right:,}", share(row.precision))
+    rules.caption = f"false alerts a 1,000 entity-days: {1_000 * evaluation.false_alerts_per_entity_day:.3g}"
     yield rules
     scenarios = plain_table(
         "What was found of each injected scenario (plain: recall of the best plain threshold at precision 80% or more)",
@@ -61,6 +62,28 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
             case.by or "-",
         )
     yield scenarios
+
+
+def quality_table(found: dict[str, Evaluation]) -> Table:
+    """The live quality of several verticals: a row per scenario, and one per vertical of all its alerts."""
+    table = plain_table(
+        "Live quality: alerts against labels",
+        *("vertical", "scenario", "rules", "cases", "recall", "precision", "time to detect", "false alerts a 1,000 entity-days"),
+    )
+    for name, evaluation in found.items():
+        for case in evaluation.scenarios:
+            own = case.of_its_rules
+            recall, detected = share(case.recall), time_span(case.median_seconds)
+            table.add_row(name, case.scenario, own.rule, f"{case.cases:,}", recall, share(own.precision), detected, "")
+        total = share(evaluation.overall.precision)
+        table.add_row(name, "all", "all rules", "", "", total, "", f"{1_000 * evaluation.false_alerts_per_entity_day:.3g}")
+    return table
+
+
+def reconciled_line(result: Reconciled) -> str:
+    """How many alerts have each status, all rules together."""
+    counts = {status: sum(count for (_, each), count in result.counts.items() if each == status) for status in STATUSES}
+    return "stream against history: " + ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in counts.items())
 
 
 def latency_table(measured: dict[str, Percentiles]) -> Table:

@@ -1,5 +1,6 @@
-"""History straight into Delta, a simulated day per Spark task, from the same generator and seed as the live stream."""
+"""History straight into Delta, simulated days in parallel by Spark, from the same generator and seed as the live stream."""
 
+import os
 from collections.abc import Iterator
 from datetime import date, timedelta
 
@@ -57,7 +58,7 @@ def backfill(
 
 
 def _generated(spark: SparkSession, vertical: Vertical, seed: int, start: date, days: int, population: BaseModel) -> DataFrame:
-    """The events table's rows and their labels, one partition per day."""
+    """The events table's rows and their labels; a day depends on nothing but the seed and itself."""
     schema = T.StructType([*events_schema(vertical).fields, LABEL])
     arrow_schema = to_arrow_schema(schema, timezone="UTC")
     generate_day, event_id = vertical.generate_day, vertical.event_id
@@ -68,7 +69,10 @@ def _generated(spark: SparkSession, vertical: Vertical, seed: int, start: date, 
                 day = start + timedelta(days=number)
                 yield from _rows(generate_day(seed, day, population), day, event_id, arrow_schema).to_batches(20_000)
 
-    return spark.range(0, days, 1, numPartitions=days).mapInArrow(make, schema)
+    # A Python worker a core: a local session has many more slots than cores, and each worker takes its memory.
+    context = spark.sparkContext
+    at_once = (os.cpu_count() or 1) if (context.master or "").startswith("local") else context.defaultParallelism
+    return spark.range(0, days, 1, numPartitions=min(days, at_once)).mapInArrow(make, schema)
 
 
 def _rows(generated: object, day: date, event_id: str, schema: pa.Schema) -> pa.Table:

@@ -68,11 +68,11 @@ def judged_again(
     for query in vertical.queries:
         if query.raises_alerts:
             alerts = query.build(_as_judged(spark, vertical, workspace, query, events, rule_settings), rule_settings)
-            judged.append(alerts.where(_has_closed(events, rule_settings)) if query.output_mode == "append" else alerts)
+            judged.append(alerts.where(has_closed(events, rule_settings)) if query.output_mode == "append" else alerts)
     return _united(judged)
 
 
-def _has_closed(events: DataFrame, rule_settings: object) -> Column:
+def has_closed(events: DataFrame, rule_settings: object) -> Column:
     """Whether the stream can have spoken of a window by now: the watermark has passed its end."""
     newest = events.agg(F.max("event_time")).first()
     return F.col("event_time") <= F.lit(newest[0] if newest else None) - _watermark_delay(rule_settings)

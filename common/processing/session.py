@@ -51,6 +51,8 @@ def start_session(name: str, task_slots: int, folder: Path, settings: Settings |
     with _stderr_to(folder / "spark.log"):
         spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    # Starts what keeps track of state stores, which a batch job with transformWithState would not find otherwise.
+    spark._jsparkSession.streams()
     return spark
 
 

@@ -1,0 +1,182 @@
+"""The live part of `hybrid run`: generator, rules, archive and batch at once, of one vertical or of several in one session."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from common.commands.context import console
+from common.embedded.supervise import Supervised, supervised
+from common.ingestion.connection import Connection
+from common.ingestion.lag import Lag
+from common.ingestion.topics import end_offsets, topic_names
+from common.monitoring.screen import Screen, State
+from common.monitoring.watch import AlertWatch
+from common.processing.archiving import Archiving, archiving
+from common.processing.batch import history, learn, newest_day, train_model
+from common.processing.detection import Detection, detection
+from common.settings import Settings
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+SETTLE = 3.0  # seconds after the last event in which its alerts come
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a run is asked to do with one vertical."""
+
+    vertical: Vertical
+    settings: Settings
+    workspace: Workspace
+    rules: Any
+    seconds: float
+    rate: float
+    seed: int
+    live_from: date
+
+
+@dataclass(frozen=True)
+class Running:
+    """A vertical while it runs, and what the screen knows of it."""
+
+    live: Live
+    state: State
+    archived: Archiving
+    detecting: Detection
+    source: Supervised
+    lag: Lag
+
+    def follow(self, connection: Connection) -> None:
+        """Bring the state up to date; raises when a stream has ended."""
+        self.archived.raise_failure()
+        self.detecting.raise_failure()
+        self.detecting.follow_model()
+        self.state.came(sum(end_offsets(connection, self.lag.topic).values()))
+        self.state.lag = self.lag.of(self.archived.progress())
+        self.state.tables = self.archived.counts()
+
+
+def stream(spark: SparkSession, lives: list[Live], connection: Connection) -> list[State]:
+    """Everything at once until the time is over, Ctrl-C, or something ends that should run."""
+    seconds = lives[0].seconds
+    with ExitStack() as stack:
+        running = [stack.enter_context(_started(spark, live, connection)) for live in lives]
+        states = [each.state for each in running]
+        batch = Batch(spark, running)
+        with Screen(console, states) as screen:
+            try:
+                began = time.time()
+                while time.time() - began < seconds and any(each.source.exit_status() is None for each in running):
+                    for each in running:
+                        each.follow(connection)
+                    batch.begin_once(time.time() - began > seconds / 2)
+                    screen.refresh()
+                    time.sleep(0.25)
+            except KeyboardInterrupt:
+                for state in states:
+                    state.say("stopping as asked")
+            for each in running:
+                each.source.stop()
+            _drain(running, connection, screen, batch)
+    return states
+
+
+@contextmanager
+def _started(spark: SparkSession, live: Live, connection: Connection) -> Iterator[Running]:
+    topics = topic_names(live.vertical)
+    with ExitStack() as stack:
+        archived = stack.enter_context(archiving(spark, live.vertical, live.workspace, connection, live.settings))
+        detecting = stack.enter_context(detection(spark, live.vertical, live.workspace, connection, live.settings, live.rules))
+        watch = stack.enter_context(AlertWatch(connection, topics.alerts))
+        state = State(live.vertical, detecting.modes(), live.seconds, watch)
+        source = stack.enter_context(_generator(live, connection))
+        yield Running(live, state, archived, detecting, source, Lag(connection, topics.events))
+
+
+def _drain(running: list[Running], connection: Connection, screen: Screen, batch: "Batch") -> None:
+    """After the last event: its alerts, and everything into the tables."""
+    for each in running:
+        each.state.say("the last alerts and the archive are awaited")
+        each.state.ended = time.time()
+    last = -1
+    while last != (seen := sum(each.state.watch.seen.updates for each in running)):
+        last = seen
+        time.sleep(SETTLE)
+        for each in running:
+            each.follow(connection)
+        screen.refresh()
+    batch.join()
+    for each in running:
+        each.archived.drain()
+        each.state.tables = each.archived.counts()
+    screen.refresh()
+
+
+@contextmanager
+def _generator(live: Live, connection: Connection) -> Iterator[Supervised]:
+    """The synthetic source, as a process of its own, so that making events does not delay judging them."""
+    command = [
+        sys.executable,
+        "-m",
+        "common.cli",
+        "generate",
+        live.vertical.name,
+        "--rate",
+        str(live.rate),
+        "--for",
+        f"{live.seconds}s",
+        "--start",
+        live.live_from.isoformat(),
+        "--seed",
+        str(live.seed),
+        "--data",
+        str(live.settings.data),
+    ]
+    # The address goes by option and the login by the environment, where process lists do not show it.
+    command += ["--bootstrap-servers", connection.bootstrap_servers]
+    source: Supervised = supervised(command, live.workspace.folder / "generator.log", environment=dict(os.environ))
+    try:
+        yield source
+    finally:
+        source.stop()
+
+
+@dataclass
+class Batch:
+    """One batch run of each vertical, one after the other, in a thread of its own while the streams go on."""
+
+    spark: SparkSession
+    running: list[Running]
+    thread: threading.Thread | None = None
+
+    def begin_once(self, due: bool) -> None:
+        if self.thread is None and due:
+            self.thread = threading.Thread(target=self._work, name="batch", daemon=True)
+            self.thread.start()
+
+    def join(self) -> None:
+        if self.thread:
+            self.thread.join()
+
+    def _work(self) -> None:
+        for each in self.running:
+            live, state = each.live, each.state
+            try:
+                events, _, _ = history(self.spark, live.workspace)
+                day = newest_day(events)
+                version = learn(self.spark, live.vertical, live.workspace, day)
+                state.say(f"batch: baselines {version} in force")
+                if live.vertical.model:
+                    trained = train_model(self.spark, live.vertical, live.workspace, day)
+                    state.say(f"batch: model {trained.version} in force")
+            except Exception as problem:
+                state.say(f"batch failed: {str(problem).splitlines()[0]}")
+                state.failures.append(problem)
