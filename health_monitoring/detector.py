@@ -8,56 +8,59 @@ alert. Each severity is a rule of its own, so a rise in severity is always a new
 Silence (micro-batches, speaks when the watermark passes): a session of a patient that ended without being taken off.
 """
 
+from collections.abc import Callable
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import Rule, judge
+from common.alerts import Rule, judge, shaped
 from common.vertical import Query
 from health_monitoring.observations import with_observation
 from health_monitoring.patterns import artefact, confirmed, highest, longest_run, rise
 from health_monitoring.settings import HealthSettings
 
+VERTICAL = "health_monitoring"
 NEVER = float("inf")    # critical_at of a rule whose severity does not grow
 
 
 def red_parameter(settings: HealthSettings) -> Column:
     """Points of the worst vital sign of an observation whose total is below urgent (NEWS2: low-medium risk). Per patient."""
-    return F.col("red_one.score")
+    return F.col("red_parameter.score")
 
 
 def urgent_response(settings: HealthSettings) -> Column:
     """The highest NEWS2 below that of an emergency (medium risk: urgent review by the ward's clinician). Per patient."""
-    return F.col("urgent_one.score")
+    return F.col("urgent_response.score")
 
 
 def emergency_response(settings: HealthSettings) -> Column:
     """The highest NEWS2 (high risk: emergency assessment by a team with critical-care competencies). Per patient."""
-    return F.col("emergency_one.score")
+    return F.col("emergency_response.score")
 
 
 def deterioration(settings: HealthSettings) -> Column:
     """Points by which an hour's NEWS2 lies above that of an hour within `cooldown_hours` before. Per patient."""
-    return F.col("rise_found.rise")
+    return F.col("deterioration.score")
 
 
 def sustained_hypoxia(settings: HealthSettings) -> Column:
     """Minutes of unbroken saturation with 3 points on the patient's own scale. Per patient."""
-    return F.col("hypoxia.minutes")
+    return F.col("sustained_hypoxia.score")
 
 
 def tachycardia(settings: HealthSettings) -> Column:
     """Minutes of unbroken heart rate above the patient's own baseline by `tachycardia_bpm` and `_deviations`. Per patient."""
-    return F.col("fast_heart.minutes")
+    return F.col("tachycardia.score")
 
 
 def sensor_artefact(settings: HealthSettings) -> Column:
     """A lone absurd reading's jump there and back, as a multiple of what is credible; null if other signs moved. Per patient."""
-    return F.col("artefact_found.score")
+    return F.col("sensor_artefact.score")
 
 
 def deterioration_risk(settings: HealthSettings) -> Column:
     """The highest probability of deterioration by the model in force over a believable observation. Per patient."""
-    return F.col("risk_one.score")
+    return F.col("deterioration_risk.score")
 
 
 def silent_device(settings: HealthSettings) -> Column:
@@ -65,29 +68,27 @@ def silent_device(settings: HealthSettings) -> Column:
     return F.when(F.col("last.is_monitored"), F.lit(float(settings.silence_minutes)))
 
 
+def _rule(
+    score: Callable[[HealthSettings], Column], threshold: str, severity: str, reason: Callable[[HealthSettings], Column]
+) -> Rule:
+    """A rule over a column of its own name, a finding of `patterns`."""
+    name = score.__name__
+    return Rule(name, score, threshold, reason, lambda s: F.to_json(f"{name}.found"), severity, NEVER)
+
+
 BY_PATIENT = (
-    Rule("red_parameter", red_parameter, "red_points", severity="minor", critical_at=NEVER,
-         reason=lambda s: F.lit("one vital sign alone scores 3 on NEWS2"), evidence=lambda s: F.col("red_one.id")),
-    Rule("urgent_response", urgent_response, "urgent_total", severity="major", critical_at=NEVER,
-         reason=lambda s: F.format_string("NEWS2 is %.0f%s", urgent_response(s), _partial("urgent_one")),
-         evidence=lambda s: F.col("urgent_one.id")),
-    Rule("emergency_response", emergency_response, "emergency_total", severity="critical", critical_at=NEVER,
-         reason=lambda s: F.format_string("NEWS2 is %.0f%s", emergency_response(s), _partial("emergency_one")),
-         evidence=lambda s: F.col("emergency_one.id")),
-    Rule("deterioration", deterioration, "deterioration_rise", severity="critical", critical_at=NEVER,
-         reason=lambda s: F.format_string("NEWS2 rose by %.0f to %d within hours", deterioration(s), F.col("rise_found.level")),
-         evidence=lambda s: F.to_json(_of_the_risen_hour())),
-    Rule("sustained_hypoxia", sustained_hypoxia, "hypoxia_minutes", severity="critical", critical_at=NEVER,
-         reason=lambda s: F.format_string("saturation red on the patient's scale for %.0f minutes", sustained_hypoxia(s)),
-         evidence=lambda s: F.to_json("hypoxia.found")),
-    Rule("tachycardia", tachycardia, "tachycardia_minutes", severity="major", critical_at=NEVER,
-         reason=lambda s: F.format_string("heart faster than this patient's own normal for %.0f minutes", tachycardia(s)),
-         evidence=lambda s: F.to_json("fast_heart.found")),
-    Rule("sensor_artefact", sensor_artefact, "artefact_jump", severity="warning", critical_at=NEVER,
-         reason=lambda s: F.format_string("check the sensor: %s jumped there and back alone", "artefact_found.parameter"),
-         evidence=lambda s: F.col("artefact_found.id")),
-    Rule("deterioration_risk", deterioration_risk, "risk", severity="major", critical_at=NEVER,
-         reason=lambda s: F.format_string("model gives %.2f", deterioration_risk(s)), evidence=lambda s: F.col("risk_one.id")),
+    _rule(red_parameter, "red_points", "minor", lambda s: F.lit("one vital sign alone scores 3 on NEWS2")),
+    _rule(urgent_response, "urgent_total", "major", lambda s: _total(urgent_response(s), "urgent_response")),
+    _rule(emergency_response, "emergency_total", "critical", lambda s: _total(emergency_response(s), "emergency_response")),
+    _rule(deterioration, "deterioration_rise", "critical",
+          lambda s: F.format_string("NEWS2 rose by %.0f to %d within hours", deterioration(s), "deterioration.level")),
+    _rule(sustained_hypoxia, "hypoxia_minutes", "critical",
+          lambda s: F.format_string("saturation red on the patient's scale for %.0f minutes", sustained_hypoxia(s))),
+    _rule(tachycardia, "tachycardia_minutes", "major",
+          lambda s: F.format_string("heart faster than this patient's own normal for %.0f minutes", tachycardia(s))),
+    _rule(sensor_artefact, "artefact_jump", "warning",
+          lambda s: F.format_string("check the sensor: %s jumped there and back alone", "sensor_artefact.parameter")),
+    _rule(deterioration_risk, "risk", "major", lambda s: F.format_string("model gives %.2f", deterioration_risk(s))),
 )
 SILENCE = (
     Rule("silent_device", silent_device, "silence_minutes", severity="major", critical_at=NEVER,
@@ -98,7 +99,7 @@ SILENCE = (
 
 
 def by_patient(events: DataFrame, settings: HealthSettings) -> DataFrame:
-    """Alerts over a patient's observations within a window."""
+    """Alerts over a patient's observations within a window; event_time is when a finding first reached its threshold."""
     block = settings.cooldown_hours
     windows = (
         with_observation(events, settings)
@@ -110,29 +111,32 @@ def by_patient(events: DataFrame, settings: HealthSettings) -> DataFrame:
         )
         .select("window", "patient_id", F.array_sort("observations").alias("observations"), "newest.*")
     )
-    found = with_findings(windows, settings)
-    return judge(found, BY_PATIENT, settings, vertical="health_monitoring", entity="patient_id", subject=F.concat_ws(
-        "|", F.col("patient_id"), F.col("window.start").cast("string")))
+    verdicts = F.array(*[_verdict(rule, settings) for rule in BY_PATIENT])
+    hits = with_findings(windows, settings).withColumn(
+        "verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
+    verdict = F.col("verdict")
+    return shaped(
+        hits.withColumn("event_time", verdict.reached), vertical=VERTICAL, entity="patient_id",
+        subject=F.concat_ws("|", F.col("patient_id"), F.col("window.start").cast("string")), rule=verdict.rule,
+        severity=verdict.severity, score=verdict.score, threshold=verdict.threshold, reason=verdict.reason,
+        evidence=verdict.evidence)  # fmt: skip
 
 
 def with_findings(windows: DataFrame, settings: HealthSettings) -> DataFrame:
-    """Windows with what each rule found in them."""
+    """Windows with a column for each rule of BY_PATIENT, in its name: what it found there."""
     start = F.unix_millis("window.start")
     since = start + settings.cooldown_hours * 3_600_000
     observations, believed = F.col("observations"), F.col("believed")
-    reached = windows.withColumns({
-        "event_time": F.element_at("observations", -1).event_time,
-        "believed": confirmed(observations, since, settings),
-    })
-    return reached.withColumns({
-        "red_one": highest(believed, lambda one: F.when(one.total < settings.urgent_total, one.red)),
-        "urgent_one": highest(believed, lambda one: F.when(one.total < settings.emergency_total, one.total)),
-        "emergency_one": highest(believed, lambda one: one.total),
-        "risk_one": highest(believed, lambda one: one.model_score),
-        "rise_found": rise(observations, start, settings),
-        "hypoxia": longest_run(observations, since, "is_hypoxic"),
-        "fast_heart": longest_run(observations, since, "is_fast"),
-        "artefact_found": artefact(observations, since, settings),
+    urgent, emergency = settings.urgent_total, settings.emergency_total
+    return windows.withColumn("believed", confirmed(observations, since, settings)).withColumns({
+        "red_parameter": highest(believed, lambda one: F.when(one.total < urgent, one.red), settings.red_points),
+        "urgent_response": highest(believed, lambda one: F.when(one.total < emergency, one.total), urgent),
+        "emergency_response": highest(believed, lambda one: one.total, emergency),
+        "deterioration": rise(observations, start, settings),
+        "sustained_hypoxia": longest_run(observations, since, "is_hypoxic", settings.hypoxia_minutes),
+        "tachycardia": longest_run(observations, since, "is_fast", settings.tachycardia_minutes),
+        "sensor_artefact": artefact(observations, since, settings),
+        "deterioration_risk": highest(believed, lambda one: one.model_score, settings.risk),
     })
 
 
@@ -146,7 +150,19 @@ def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:
         .agg(F.max(last).alias("last"), F.max("ingest_time").alias("ingest_time"))
         .withColumn("event_time", F.col("session_window.end"))
     )
-    return judge(sessions, SILENCE, settings, vertical="health_monitoring", entity="patient_id", subject=F.col("last.id"))
+    return judge(sessions, SILENCE, settings, vertical=VERTICAL, entity="patient_id", subject=F.col("last.id"))
+
+
+def _verdict(rule: Rule, settings: HealthSettings) -> Column:
+    return F.struct(
+        F.lit(rule.name).alias("rule"),
+        rule.score(settings).alias("score"),
+        F.lit(float(getattr(settings, rule.threshold))).alias("threshold"),
+        F.lit(rule.severity).alias("severity"),
+        rule.reason(settings).alias("reason"),
+        rule.evidence(settings).alias("evidence"),
+        F.col(f"{rule.name}.reached").alias("reached"),
+    )
 
 
 def _versions(events: DataFrame) -> list[Column]:
@@ -154,15 +170,9 @@ def _versions(events: DataFrame) -> list[Column]:
     return [F.col(name) if name in events.columns else F.lit(None).cast("string").alias(name) for name in names]
 
 
-def _partial(found: str) -> Column:
-    known = F.filter("observations", lambda one: one.id == F.col(f"{found}.id"))
-    return F.when(F.get(known, 0).missing > 0, F.lit(" at least: partial, a vital sign is missing")).otherwise("")
-
-
-def _of_the_risen_hour() -> Column:
-    risen = F.filter("observations", lambda one: (one.hour == F.col("rise_found.hour"))
-                     & (one.total >= F.col("rise_found.level")) & one.is_believable)
-    return F.transform(risen, lambda one: one.id)
+def _total(score: Column, found: str) -> Column:
+    partial = F.when(F.col(f"{found}.missing") > 0, " at least: partial, a vital sign is missing").otherwise("")
+    return F.format_string("NEWS2 is %.0f%s", score, partial)
 
 
 QUERIES = (

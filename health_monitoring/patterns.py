@@ -1,8 +1,9 @@
 """What is looked for in the observations of one patient's window: runs, rises, artefacts, highest scores.
 
-All functions take a Column of observations (`observations.with_observation`) in order of time, and `since`, the
-instant (ms) from which on a finding counts: what ended before was the window before's. They are built so that an observation
-that arrives late can add a finding but hardly take one away: a stream then ends with what history says.
+All functions take a Column of observations (`observations.with_observation`) in order of time, `since`, the instant (ms)
+from which on a finding counts (what ended before was the window before's), and a threshold. They give a struct with at least
+`score`, `reached` (when it first reached the threshold, null if it did not) and `found` (ids of the observations behind it).
+An observation that arrives late can add a finding but hardly take one away: a stream then ends with what history says.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pyspark.sql import functions as F
 from health_monitoring.observations import CREDIBLE
 from health_monitoring.settings import HealthSettings
 
-RUN = "struct<first:bigint,last:bigint,ids:array<string>,minutes:double,found:array<string>>"
+RUN = "struct<first:bigint,last:bigint,ids:array<string>,score:double,reached:bigint,found:array<string>>"
 
 
 def millis(observation: Column) -> Column:
@@ -31,36 +32,45 @@ def confirmed(observations: Column, since: Column, settings: HealthSettings) -> 
     return F.filter(observations, lambda one: (millis(one) >= since) & (one.is_believable | is_repeated(one)))
 
 
-def highest(observations: Column, score: Callable[[Column], Column]) -> Column:
-    """struct(score, event_time, id) of the observation that scores highest, the latest of equals; null where all are null."""
-    scored = F.transform(observations, lambda one: F.struct(
-        score(one).cast("double").alias("score"), one.event_time.alias("event_time"), one.id.alias("id")))
-    return F.array_max(F.filter(scored, lambda one: one.score.isNotNull()))
+def highest(observations: Column, score: Callable[[Column], Column], threshold: float) -> Column:
+    """Of the observation that scores highest, the latest of equals: also `missing`. Null where all scores are."""
+    scored = F.filter(F.transform(observations, lambda one: F.struct(
+        score(one).cast("double").alias("score"), one.event_time.alias("event_time"), one.id.alias("id"),
+        one.missing.alias("missing"))), lambda one: one.score.isNotNull())
+    reached = F.array_min(F.transform(F.filter(scored, lambda one: one.score >= threshold), lambda one: one.event_time))
+    top = F.array_max(scored)
+    return F.when(F.size(scored) > 0, F.struct(
+        top.score.alias("score"), reached.alias("reached"), F.array(top.id).alias("found"), top.missing.alias("missing")))
 
 
-def longest_run(observations: Column, since: Column, flag: str) -> Column:
-    """struct(minutes, found): the longest unbroken run of readings with `flag`, from first to last, that lasts beyond `since`.
+def longest_run(observations: Column, since: Column, flag: str, threshold: float) -> Column:
+    """Of the longest unbroken run of readings with `flag` that lasts beyond `since`; score: minutes from first to last.
 
-    Unbroken: each comes within its own `gap_ms` of the one before. found: ids of its readings. Null without any.
+    Unbroken: each comes within its own `gap_ms` of the one before. Null without two.
     """
     def step(run: Column, one: Column) -> Column:
         goes_on = run.last.isNotNull() & (millis(one) - run.last <= one.gap_ms)
         first = F.when(goes_on, run.first).otherwise(millis(one))
         ids = F.concat(F.when(goes_on, run.ids).otherwise(F.array().cast("array<string>")), F.array(one.id))
         minutes = (millis(one) - first) / 60_000
-        longer = (millis(one) >= since) & (minutes > F.coalesce(run.minutes, F.lit(-1.0)))
+        longer = (millis(one) >= since) & (minutes > F.coalesce(run.score, F.lit(-1.0)))
+        reached = F.when((millis(one) >= since) & (minutes >= threshold), millis(one))
         return F.struct(
             first.alias("first"), millis(one).alias("last"), ids.alias("ids"),
-            F.when(longer, minutes).otherwise(run.minutes).alias("minutes"),
+            F.when(longer, minutes).otherwise(run.score).alias("score"),
+            F.coalesce(run.reached, reached).alias("reached"),
             F.when(longer, ids).otherwise(run.found).alias("found"),
         ).cast(RUN)  # fmt: skip
 
+    def outcome(run: Column) -> Column:
+        return F.struct(run.score.alias("score"), F.timestamp_millis(run.reached).alias("reached"), run.found.alias("found"))
+
     flagged = F.filter(observations, lambda one: one[flag])
-    return F.when(F.size(flagged) > 1, F.aggregate(flagged, F.lit(None).cast(RUN), step))
+    return F.when(F.size(flagged) > 1, F.aggregate(flagged, F.lit(None).cast(RUN), step, outcome))
 
 
 def rise(observations: Column, window_start: Column, settings: HealthSettings) -> Column:
-    """struct(rise, hour, level): how far an hour's NEWS2 lies above the lowest of the hours before it, where it does most.
+    """Of the hour whose NEWS2 lies highest above the lowest of the hours before it; also `level`, the NEWS2 it rose to.
 
     An hour stands with its n-th highest total against the n-th lowest of complete totals of the `cooldown_hours` before: with
     n of `hourly_readings`, a few false readings change neither. Null without enough of them.
@@ -68,34 +78,50 @@ def rise(observations: Column, window_start: Column, settings: HealthSettings) -
     hours, nth = settings.cooldown_hours, settings.hourly_readings - 1
     first_hour = F.floor(window_start / 3_600_000)
 
+    def of(hour: Column, keep: Callable[[Column], Column]) -> Column:
+        return F.filter(observations, lambda one: (one.hour - first_hour == hour) & one.is_believable & keep(one))
+
     def totals(hour: Column, keep: Callable[[Column], Column]) -> Column:
-        inside = F.filter(observations, lambda one: (one.hour - first_hour == hour) & one.is_believable & keep(one))
-        return F.transform(inside, lambda one: one.total)
+        return F.transform(of(hour, keep), lambda one: one.total)
 
     every = F.sequence(F.lit(0), F.lit(2 * hours - 1))
     lows = F.transform(every, lambda hour: F.get(F.sort_array(totals(hour, lambda one: one.missing == 0)), nth))
     highs = F.transform(every, lambda hour: F.get(F.sort_array(totals(hour, lambda one: F.lit(True)), asc=False), nth))
-    rises = F.transform(F.sequence(F.lit(hours), F.lit(2 * hours - 1)), lambda hour: F.struct(
-        (F.get(highs, hour) - F.array_min(F.slice(lows, hour - hours + 1, hours))).cast("double").alias("rise"),
-        (hour + first_hour).alias("hour"), F.get(highs, hour).alias("level")))
+    compared = F.transform(F.sequence(F.lit(hours), F.lit(2 * hours - 1)), lambda hour: F.struct(
+        F.get(highs, hour).alias("level"), F.array_min(F.slice(lows, hour - hours + 1, hours)).alias("low"), hour.alias("hour")))
+    rises = F.filter(F.transform(compared, lambda one: F.struct(
+        (one.level - one.low).cast("double").alias("rise"), one.hour, one.level, one.low)), lambda one: one.rise.isNotNull())
+
+    def when(risen: Column) -> Column:
+        """When the n-th reading of the hour stood so high."""
+        high = of(risen.hour, lambda one: one.total - risen.low >= settings.deterioration_rise)
+        return F.get(F.transform(high, lambda one: one.event_time), nth)
+
+    top = F.array_max(rises)
+    first = F.get(F.filter(rises, lambda one: one.rise >= settings.deterioration_rise), 0)
+    found = F.transform(of(top.hour, lambda one: one.total >= top.level), lambda one: one.id)
     could = F.exists(observations, lambda one: one.total >= settings.deterioration_rise)
-    return F.when(could, F.array_max(F.filter(rises, lambda one: one.rise.isNotNull())))
+    return F.when(could & (F.size(rises) > 0), F.struct(
+        top.rise.alias("score"), when(first).alias("reached"), found.alias("found"), top.level.alias("level")))
 
 
 def artefact(observations: Column, since: Column, settings: HealthSettings) -> Column:
-    """struct(score, event_time, id, parameter) of the lone reading that jumps furthest there and back while all else is still.
+    """Of the lone reading that jumps furthest there and back while all else is still; also `parameter`. Null without any.
 
-    score: the smaller of its two jumps as a multiple of what is credible for the parameter. Null without any.
+    score: the smaller of its two jumps as a multiple of what is credible for the parameter.
     """
-    count = F.size(observations)
-    rest = F.greatest(count - 2, F.lit(0))
+    rest = F.greatest(F.size(observations) - 2, F.lit(0))
     triples = F.arrays_zip(F.slice(observations, 1, rest).alias("before"), F.slice(observations, 2, rest).alias("one"),
                            F.slice(observations, 3, rest).alias("after"))
     near = F.filter(triples, lambda triple: (triple.one.extreme != 0) & (millis(triple.after) >= since)
                     & (millis(triple.after) - millis(triple.before) <= settings.artefact_minutes * 60_000))
-    scored = F.transform(near, lambda triple: F.array_max(F.array(*[_jump(triple, name) for name, *_ in CREDIBLE])))
-    return F.when(F.exists(observations, lambda one: one.extreme != 0),
-                  F.array_max(F.filter(scored, lambda one: one.score.isNotNull())))
+    jumps = F.transform(near, lambda triple: F.array_max(F.array(*[_jump(triple, name) for name, *_ in CREDIBLE])))
+    scored = F.filter(jumps, lambda jump: jump.score.isNotNull())
+    wide = F.filter(scored, lambda jump: jump.score >= settings.artefact_jump)
+    reached = F.array_min(F.transform(wide, lambda jump: jump.known))
+    top = F.array_max(scored)
+    return F.when(F.exists(observations, lambda one: one.extreme != 0), F.struct(
+        top.score.alias("score"), reached.alias("reached"), F.array(top.id).alias("found"), top.parameter.alias("parameter")))
 
 
 def _jump(triple: Column, parameter: str) -> Column:
@@ -109,5 +135,5 @@ def _jump(triple: Column, parameter: str) -> Column:
     jump = F.least(F.abs(there), F.abs(back)) / limits[parameter]
     is_lone = (there * back > 0) & (F.abs(before - after) <= limits[parameter] / 2) & still
     return F.struct(
-        F.when(is_lone, jump).alias("score"), triple.one.event_time.alias("event_time"), triple.one.id.alias("id"),
+        F.when(is_lone, jump).alias("score"), triple.after.event_time.alias("known"), triple.one.id.alias("id"),
         F.lit(parameter).alias("parameter"))

@@ -52,13 +52,13 @@ class Episodes:
 def deterioration(day: Day, readings: Readings, who: NDArray[np.int64]) -> Readings:
     """Over 3.5 to 5.5 hours everything turns worse together, stays so and is treated: 6.5 to 9 hours in all."""
     rng = day.random("deterioration course")
-    rise, strength = rng.uniform(3.5, 5.5, len(who)), rng.uniform(0.85, 1.25, len(who))
-    is_confused = rng.random(len(who)) < 0.4
+    rise, strength = rng.uniform(3.5, 5.5, len(who)), rng.uniform(0.85, 1.15, len(who))
+    is_confused = rng.random(len(who)) < 0.25
     found = _episodes(day, "deterioration", readings, who, (6.5, 9))
     course = np.minimum(1, found.hours / rise[found.number]) * np.minimum(1, found.left)
     shift = course * strength[found.number]
-    for field, most in (("respiratory_rate_per_min", 10), ("spo2_percent", -5), ("heart_rate_bpm", 36), ("systolic_mmhg", -26),
-                        ("diastolic_mmhg", -14), ("temperature_c", 1.3)):
+    for field, most in (("respiratory_rate_per_min", 8), ("spo2_percent", -4), ("heart_rate_bpm", 28), ("systolic_mmhg", -22),
+                        ("diastolic_mmhg", -12), ("temperature_c", 1.1)):
         readings.values[field][found.rows] += most * shift
     readings.consciousness[found.rows[is_confused[found.number] & (course > 0.8)]] = "C"
     return _marked(day, readings, found.rows, "deterioration")
@@ -158,7 +158,7 @@ def with_apnoea(day: Day, readings: Readings) -> Readings:
 ANOMALIES: dict[Scenario, float] = {
     deterioration: 0.025, sustained_hypoxia: 0.025, tachycardia: 0.025, sensor_artefact: 0.025, silent_device: 0.025}
 LOOK_ALIKES: dict[Scenario, float] = {
-    exercise: 0.07, brief_desaturation: 0.05, agitation: 0.05, pause: 0.05}
+    exercise: 0.07, brief_desaturation: 0.07, agitation: 0.05, pause: 0.05}
 
 
 def apply_all(day: Day, beds: int, readings: Readings) -> Readings:

@@ -27,7 +27,7 @@ class HealthSettings(BaseSettings):
     red_points: float = Field(3, gt=0, le=3, description="NEWS2 points of a single parameter, below an urgent total")
     urgent_total: float = Field(5, gt=0, le=20, description="NEWS2 total for an urgent response (clinical risk medium)")
     emergency_total: float = Field(7, gt=0, le=20, description="NEWS2 total for an emergency response (clinical risk high)")
-    deterioration_rise: float = Field(5, gt=0, le=20, description="points by which an hour's NEWS2 lies above an earlier hour's")
+    deterioration_rise: float = Field(4, gt=0, le=20, description="points by which an hour's NEWS2 lies above an earlier hour's")
     hypoxia_minutes: float = Field(25, gt=0, description="minutes of unbroken red saturation on the patient's own scale")
     tachycardia_minutes: float = Field(38, gt=0, description="minutes of unbroken tachycardia against the patient's own baseline")
     artefact_jump: float = Field(1.0, gt=0, description="a lone reading's jump there and back, as a multiple of what is credible")

@@ -148,8 +148,8 @@ def test_who_is_alarmed_of_what(alerts, patient, rules):
 def test_a_rise_in_severity_is_an_alert_of_its_own(alerts):
     found = alerts["worse within a block"]
     [urgent], [emergency] = found["urgent_response"], found["emergency_response"]
-    assert (urgent.severity, urgent.score, urgent.event) == ("major", 5.0, "worse within a block 0")
-    assert (emergency.severity, emergency.score, emergency.event) == ("critical", 8.0, "worse within a block 1")
+    assert (urgent.severity, urgent.score, urgent.event) == ("major", 5.0, '["worse within a block 0"]')
+    assert (emergency.severity, emergency.score, emergency.event) == ("critical", 8.0, '["worse within a block 1"]')
     assert urgent.alert_id != emergency.alert_id
 
 
@@ -160,15 +160,25 @@ def test_a_rule_alarms_once_in_a_block(alerts):
 
 def test_an_alert_says_what_it_rests_on(alerts):
     [rise] = alerts["worse for an hour"]["deterioration"]
-    assert (rise.score, rise.threshold, rise.reasons) == (8.0, 5.0, "NEWS2 rose by 8 to 8 within hours")
+    assert (rise.score, rise.threshold, rise.reasons) == (8.0, 4.0, "NEWS2 rose by 8 to 8 within hours")
     assert set(json.loads(rise.event)) == {f"worse for an hour {number}" for number in range(24, 28)}
     [hypoxia] = alerts["hypoxic for half an hour"]["sustained_hypoxia"]
     assert (hypoxia.score, json.loads(hypoxia.event)) == (30.0, [f"hypoxic for half an hour {number}" for number in (1, 2, 3)])
     [partial], [whole] = (alerts[patient]["urgent_response"] for patient in ("five known, one missing", "five points"))
     assert (partial.reasons, whole.reasons) == ("NEWS2 is 5 at least: partial, a vital sign is missing", "NEWS2 is 5")
     [artefact] = alerts["probe off"]["sensor_artefact"]
-    assert (artefact.event, artefact.severity) == ("probe off 1", "warning")
+    assert (artefact.event, artefact.severity) == ('["probe off 1"]', "warning")
     assert artefact.versions.asDict() == {"baseline": "b1", "model": "m1"}
+
+
+def test_an_alert_stands_at_the_instant_it_was_first_true(alerts):
+    minutes = {patient: {rule: (found[0].event_time - NOON).total_seconds() / 60 for rule, found in raised.items()}
+               for patient, raised in alerts.items()}
+    assert minutes["worse for an hour"] == {"deterioration": 30, "emergency_response": 0}
+    assert minutes["copd at eighty-two"] == {"sustained_hypoxia": 30, "red_parameter": 0}
+    assert minutes["fast for this patient"] == {"tachycardia": 45}
+    assert minutes["probe off"] == {"sensor_artefact": 30}
+    assert minutes["an afternoon of five"]["urgent_response"] == 0
 
 
 def test_events_sent_twice_or_in_another_order_change_nothing(spark, alerts):
