@@ -1,0 +1,113 @@
+"""What batch learns of a cell, and what it reports to people."""
+
+from datetime import date, datetime, timedelta
+from math import exp, log1p
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from telecom_anomaly import generator, profiles, trends
+from telecom_anomaly.events import EVENT_SCHEMA, KPIS
+from telecom_anomaly.settings import Population
+
+pytestmark = pytest.mark.files
+
+DAY = date(2020, 3, 2)   # a Monday
+EMPTY_LABELS = "event_id string, entity_id string, scenario string, case_id string, event_time timestamp, known_time timestamp"
+
+
+def reports(spark, rows):
+    usual = dict.fromkeys(KPIS, 100.0) | {"RRU_CellUnavailableTime": 0.0, "RRU_PrbTotDl": 20.0, "suspect_flag": False}
+    full = [{"report_id": f"r{n}", "cell_id": "C1", "site_id": "S1", "region": None, "technology": None, **usual, **row}
+            for n, row in enumerate(rows)]
+    return spark.createDataFrame([[row[name] for name in EVENT_SCHEMA.names] for row in full], T.StructType(
+        [T.StructField(field.name, field.dataType) for field in EVENT_SCHEMA]))
+
+
+def learnt(spark, rows, day=DAY):
+    history = reports(spark, rows)
+    return profiles.learn(history, spark.createDataFrame([], EMPTY_LABELS), [day])["cell"].collect()
+
+
+def mondays(values, hour=9, **report):
+    """One report at `hour` of each Monday before DAY, the newest last."""
+    first = datetime(2020, 3, 2, hour) - timedelta(weeks=len(values))
+    return [{"event_time": first + timedelta(weeks=number), "DRB_RlcSduDelayDl": value, **report}
+            for number, value in enumerate(values)]
+
+
+def test_a_baseline_is_the_median_and_spread_of_its_hour_of_the_week(spark):
+    [row] = learnt(spark, mondays([100.0, 120.0, 90.0, 110.0, 5_000.0]))
+    middle = log1p(110.0)
+    distances = sorted(abs(log1p(value) - middle) for value in (100.0, 120.0, 90.0, 110.0, 5_000.0))
+    assert row.as_of == DAY and row.known_values[9] == 5 and sum(row.known_values) == 5
+    assert row.delay_median[9] == pytest.approx(middle) and row.delay_median[10] is None
+    assert row.delay_spread[9] == pytest.approx(1.4826 * distances[2])
+
+
+def test_the_day_itself_what_is_too_old_and_what_is_suspect_teach_nothing(spark):
+    odd = [{"event_time": datetime(2020, 3, 2, 9), "DRB_RlcSduDelayDl": 1.0},
+           {"event_time": datetime(2020, 3, 2, 9) - timedelta(days=49), "DRB_RlcSduDelayDl": 1.0},
+           *mondays([1.0, 1.0], hour=9, suspect_flag=True, report_id="s"), *mondays([1.0], RRU_CellUnavailableTime=60.0)]
+    odd = [{**row, "event_time": row["event_time"] + timedelta(minutes=15)} for row in odd]
+    [row] = learnt(spark, [*mondays([100.0, 100.0, 100.0]), *odd])
+    assert row.known_values[9] == 3 and row.delay_median[9] == pytest.approx(log1p(100.0))
+
+
+def test_a_report_that_came_twice_and_a_gap_change_nothing(spark):
+    once = mondays([100.0, 120.0, 140.0])
+    [row], [again] = learnt(spark, once), learnt(spark, [*once, *once])
+    assert again.asDict() == row.asDict()
+    [gap] = learnt(spark, [*once, {"event_time": datetime(2020, 2, 24, 9, 30), "DRB_RlcSduDelayDl": None}])
+    assert gap.delay_median[9] == row.delay_median[9]
+
+
+def test_a_drift_is_measured_against_the_older_half_at_the_same_load(spark):
+    def day(age, factor):
+        return [{"event_time": datetime(2020, 3, 2) - timedelta(days=age) + timedelta(minutes=15 * period),
+                 "RRU_PrbTotDl": 10.0 + period % 48, "DRB_UEThpDl": factor * (30_000 - 250 * (10.0 + period % 48))}
+                for period in range(96)]
+    steady = [report for age in range(22, 36) for report in day(age, 1.0)]
+    [row] = learnt(spark, [*steady, *day(2, 0.8), *day(1, 0.8)])
+    assert (row.speed_empty, row.speed_slope) == (pytest.approx(30_000), pytest.approx(-250))
+    assert exp(row.speed_residual / (1 - 0.7**2)) == pytest.approx(0.8)
+    [unsure] = learnt(spark, [*steady[:200], *day(1, 0.8)])
+    assert unsure.speed_empty is None and unsure.speed_residual == 0
+
+
+@pytest.fixture(scope="module")
+def history(spark, tmp_path_factory):
+    """Five weeks of six sites, and their labels."""
+    folder = tmp_path_factory.mktemp("history")
+    days = [generator.generate_day(5, DAY - timedelta(days=back), Population(sites=6)) for back in range(35)]
+    for number, day in enumerate(days):
+        pq.write_table(day.events, folder / f"events{number}.parquet")
+        pq.write_table(day.labels, folder / f"labels{number}.parquet")
+    read = [spark.read.parquet(str(folder / f"{kind}*.parquet")) for kind in ("events", "labels")]
+    return read[0].withColumn("event_day", F.to_date("event_time")), read[1]
+
+
+def test_trends_tell_load_capacity_availability_and_the_worst(spark, history, tmp_path):
+    events, labels = history
+    alerts = spark.createDataFrame([("interference", datetime(2020, 3, 1))], "rule string, event_time timestamp")
+    tables = {name: rows.toPandas() for name, rows in trends.trends(events, labels, alerts).items()}
+    judged = tables["forecast_judged"].set_index("method")["mae_points"]
+    assert judged.idxmin() == "weighted_weeks"
+    plan = tables["capacity"]
+    assert len(plan) == 18 and plan["busy_hour_load"].is_monotonic_decreasing
+    assert (plan["channels_waiting"] >= plan["channels_lost"]).all() and (plan["channels_lost"] > plan["erlang"]).all()
+    assert len(tables["forecast"]) == 18 * 168
+    assert (tables["forecast"]["low"] <= tables["forecast"]["high"]).all()
+    assert tables["busy_hour"].groupby("cell_id")["day"].nunique().min() >= 30
+    assert tables["availability_by_region"]["availability"].between(0, 1).all()
+    assert tables["availability_by_region"]["reports_received"].between(0.8, 1).all()
+    assert tables["worst_cells"]["badness"].is_monotonic_decreasing
+    assert {"interference", "flapping"} <= set(tables["faults_by_scenario"]["scenario"])
+    assert len(trends.plots(tables, tmp_path)) == len(trends.CHARTS)
+
+
+def test_trends_of_nothing_are_nothing(spark, history):
+    events, labels = history
+    assert trends.trends(events.limit(0), labels, spark.createDataFrame([], "rule string, event_time timestamp")) == {}
