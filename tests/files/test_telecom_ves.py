@@ -68,7 +68,8 @@ def test_a_ves_message_is_accepted_and_a_broken_one_rejected_by_the_contract(spa
     no_load = changed([*INFOS, 0, "measTypes", "sMeasTypesList"], ["a", "b", "c"])
     rows = [(bytearray(b"k"), bytearray(json.dumps(event).encode()), "t", 0, number, datetime(2021, 1, 1))
             for number, event in enumerate((VES, no_load))]
-    accepted, rejected = contract.parse(spark.createDataFrame(rows, RECORD), find_vertical("telecom_anomaly")).orderBy("kafka_offset").collect()
+    parsed = contract.parse(spark.createDataFrame(rows, RECORD), find_vertical("telecom_anomaly"))
+    accepted, rejected = parsed.orderBy("kafka_offset").collect()
     assert accepted.reason is None and accepted.cell_id == "C77" and accepted.RRU_PrbTotDl == 41.0
     assert accepted.event_time == datetime(2020, 3, 2, 10, 15)
     assert rejected.reason is not None
