@@ -16,7 +16,7 @@ REVIEW_DAYS = 1.0        # stock is looked at each night: an order protects unti
 SIMULATED_DAYS = 4_000
 
 
-def tested(sales: pd.DataFrame) -> pd.DataFrame:
+def backtested(sales: pd.DataFrame) -> pd.DataFrame:
     """Sales by product and day to a row per method: its error over as many rolling cuts as history has room for, up to CUTS."""
     day = pd.to_datetime(sales["day"])
     calendar = pd.date_range(day.min(), day.max())

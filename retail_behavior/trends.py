@@ -13,7 +13,7 @@ from common.models.training import TrainedModel
 from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from retail_behavior.baselines import HABIT_DAYS, baselines, between
 from retail_behavior.events import ADD, PURCHASE, RESTOCK, VIEW
-from retail_behavior.planning import BACKTEST, POLICY, planned, tested
+from retail_behavior.planning import BACKTEST, POLICY, backtested, planned
 
 SEGMENTS = 4
 SOLD_DAYS = 400
@@ -44,7 +44,7 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
         "abandonment": _abandonment(sessions),
         "segments": segments(between(history, tomorrow - timedelta(days=3 * HABIT_DAYS), tomorrow), tomorrow),
         "demand_forecast": product.select("product_id", "forecast_units_7d", "forecast_low_7d", "forecast_high_7d"),
-        "forecast_backtest": sales.groupBy(F.lit(1).alias("shop")).applyInPandas(tested, BACKTEST),
+        "forecast_backtest": sales.groupBy(F.lit(1).alias("shop")).applyInPandas(backtested, BACKTEST),
         "stock_policy": sales.groupBy("product_id").applyInPandas(planned, POLICY),
         "recommendations": product.where(F.size("recommended") > 0).select("product_id", "recommended"),
         "alerts_by_rule": alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.count("*").alias("alerts")),

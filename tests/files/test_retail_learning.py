@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from retail_behavior.baselines import baselines
 from retail_behavior.features import FEATURES, labelled, prepare, so_far, with_features
-from retail_behavior.planning import planned, tested
+from retail_behavior.planning import backtested, planned
 from retail_behavior.recommended import recommended
 from retail_behavior.settings import RetailSettings
 from retail_behavior.trends import CHARTS, plots, segments, trends
@@ -20,9 +20,9 @@ TODAY = date(2020, 3, 2)  # a Monday
 MIDNIGHT = datetime(2020, 3, 2, tzinfo=UTC)
 SCHEMA = (
     "event_id string, visitor_id string, session_id string, event_type string, product_id string, store_id string, "
-    "quantity long, price double, channel string, stock_on_hand double, event_time timestamp, ingest_time timestamp, kafka_partition int, "
-    "kafka_offset long, baseline_version string, visitor_sessions_30d long, visitor_buying_sessions_30d long, "
-    "visitor_spend_30d double"
+    "quantity long, price double, channel string, stock_on_hand double, event_time timestamp, ingest_time timestamp, "
+    "kafka_partition int, kafka_offset long, baseline_version string, "
+    "visitor_sessions_30d long, visitor_buying_sessions_30d long, visitor_spend_30d double"
 )
 LABELS = "event_id string, entity_id string, scenario string, case_id string, event_time timestamp, known_time timestamp"
 ALERTS = "alert_id string, rule string, event_time timestamp"
@@ -35,10 +35,12 @@ def events(spark):
 
     def make(*rows):
         usual = dict.fromkeys(column.split()[0] for column in SCHEMA.split(", "))
-        usual |= {"visitor_id": "v1", "session_id": "s1", "event_type": "view", "product_id": "p1", "store_id": "m1",
-                  "quantity": 1, "price": 10.0, "channel": "email", "event_time": MIDNIGHT + timedelta(hours=9), "ingest_time": MIDNIGHT,
-                  "kafka_partition": 0, "baseline_version": "b1", "visitor_sessions_30d": 4, "visitor_buying_sessions_30d": 1,
-                  "visitor_spend_30d": 50.0}  # fmt: skip
+        usual |= {
+            "visitor_id": "v1", "session_id": "s1", "event_type": "view", "product_id": "p1", "store_id": "m1", "quantity": 1,
+            "price": 10.0, "channel": "email", "event_time": MIDNIGHT + timedelta(hours=9), "ingest_time": MIDNIGHT,
+            "kafka_partition": 0, "baseline_version": "b1", "visitor_sessions_30d": 4, "visitor_buying_sessions_30d": 1,
+            "visitor_spend_30d": 50.0,
+        }  # fmt: skip
         made = [{**usual, "event_id": f"e{number}", "kafka_offset": number, **row} for number, row in enumerate(rows)]
         return spark.createDataFrame(made, SCHEMA)
 
@@ -106,13 +108,16 @@ def test_a_label_says_whether_the_session_went_on_to_buy(events, spark):
     assert told == {"e0": 1, "e1": 1, "e2": 1, "e3": 1, "e5": 0}
 
 
-def shop(days, seed=5):
-    """Four weeks and more of sales and restocks: p1 sells ten a day at noon, p2 two; counted at 100 ten days before TODAY."""
+def shop(days, swing=0, seed=5):
+    """Four weeks and more of sales and restocks: p1 sells ten a day at noon, p2 two; counted at 100 ten days before TODAY.
+
+    Of each, `swing` more on odd days and less on even ones.
+    """
     rng, rows = np.random.default_rng(seed), []
     for back in range(days, 0, -1):
         day = MIDNIGHT - timedelta(days=back)
         for product, units in (("p1", 10), ("p2", 2)):
-            noon = [day + timedelta(hours=12, seconds=int(rng.integers(3_600))) for _ in range(units)]
+            noon = [day + timedelta(hours=12, seconds=int(rng.integers(3_600))) for _ in range(units + swing * (1 if back % 2 else -1))]
             sale = {"event_type": "purchase", "product_id": product}
             rows += [{**sale, "event_time": time, "session_id": f"{product}{time}"} for time in noon]
         if back == 10:
@@ -185,10 +190,10 @@ def test_trends_are_drawn_from_history(events, spark, tmp_path):
     visits = [{"session_id": f"w{day}-{number}", "event_time": MIDNIGHT - timedelta(days=day), "visitor_id": f"w{number}"}
               for day in range(1, 40) for number in range(3)]  # fmt: skip
     alerts = spark.createDataFrame([("a1", "bot", MIDNIGHT)], ALERTS)
-    told = trends(events(*shop(100), *visits), spark.createDataFrame([], LABELS), alerts)
+    told = trends(events(*shop(100, swing=1), *visits), spark.createDataFrame([], LABELS), alerts)
     tables = {name: rows.toPandas() for name, rows in told.items()}
     yesterday = tables["funnel"][tables["funnel"]["day"] == TODAY - timedelta(days=1)].set_index("stage")["sessions"]
-    assert yesterday.to_dict() == {"1 any": 15, "2 view": 3, "3 cart": 0, "4 purchase": 12}
+    assert yesterday.to_dict() == {"1 any": 17, "2 view": 3, "3 cart": 0, "4 purchase": 14}
     errors = tables["forecast_backtest"].set_index("method")["wrmsse"]
     assert set(errors.index) == {"model", "calendar_mean", "seasonal_naive"} and errors.notna().all()
     policy = tables["stock_policy"].set_index("product_id")
@@ -210,4 +215,4 @@ def test_realised_service_stands_beside_the_nominal():
 
 def test_a_short_history_is_not_backtested():
     sales = pd.DataFrame({"product_id": "p", "day": pd.date_range("2020-01-01", periods=60).date, "units": 3.0, "revenue": 9.0})
-    assert tested(sales).empty
+    assert backtested(sales).empty
