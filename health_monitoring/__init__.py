@@ -23,6 +23,7 @@ VERTICAL = Vertical(
     model=ModelSpec(features.FEATURES, features.with_features, labelled=features.outcomes),
     scenarios=plain.SCENARIOS,
     label_delay=generator.LABEL_DELAY,
+    small={"beds": 40},
     pseudonymised=("patient_id",),
     also_accepts=(fhir.from_observation,),
 )

@@ -1,5 +1,6 @@
 """The rules of patient monitoring: what each scores, and which rows or window it reads.
 
+Per event (real-time mode, milliseconds): the NEWS2 of every observation, on a topic of its own.
 Per patient (real-time mode, RocksDB state): the set of a patient's observations within an event-time window of twice
 `cooldown_hours`, one every `cooldown_hours`. What it finds in its second half becomes an alert, so that a look back is always at
 least `cooldown_hours` long and no instant is judged twice. It speaks at every observation.
@@ -15,6 +16,7 @@ from pyspark.sql import functions as F
 
 from common.alerts import Rule, judge, shaped
 from common.vertical import Query
+from health_monitoring.news2 import news2
 from health_monitoring.observations import with_observation
 from health_monitoring.patterns import artefact, confirmed, highest, longest_run, rise
 from health_monitoring.settings import HealthSettings
@@ -98,6 +100,12 @@ SILENCE = (
 )
 
 
+def per_event(events: DataFrame, settings: HealthSettings) -> DataFrame:
+    """NEWS2 of each observation, points by parameter: for a chart at the bedside, not an alarm."""
+    score = news2().alias("news2")
+    return events.select(F.col("patient_id").alias("entity_id"), "observation_id", "event_time", score, "ingest_time")
+
+
 def by_patient(events: DataFrame, settings: HealthSettings) -> DataFrame:
     """Alerts over a patient's observations within a window; event_time is when a finding first reached its threshold."""
     block = settings.cooldown_hours
@@ -144,11 +152,13 @@ def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:
     """Alerts of sessions that ended though the patient was still monitored; event_time is when the silence became known."""
     is_monitored = F.coalesce(F.col("monitoring") != "ended", F.lit(True))
     last = F.struct("event_time", F.col("observation_id").alias("id"), "device_id", is_monitored.alias("is_monitored"))
+    silence = round(settings.silence_minutes * 60)
     sessions = (
         events.withWatermark("event_time", settings.watermark)
-        .groupBy(F.session_window("event_time", f"{round(settings.silence_minutes * 60)} seconds"), "patient_id")
+        .groupBy(F.session_window("event_time", f"{silence} seconds"), "patient_id")
         .agg(F.max(last).alias("last"), F.max("ingest_time").alias("ingest_time"))
-        .withColumn("event_time", F.col("session_window.end"))
+        # Not the session's end: a filter on that is pushed below the aggregation and cuts sessions in two (Spark 4.3.0).
+        .withColumn("event_time", F.col("last.event_time") + F.make_dt_interval(secs=F.lit(silence)))
     )
     return judge(sessions, SILENCE, settings, vertical=VERTICAL, entity="patient_id", subject=F.col("last.id"))
 
@@ -176,6 +186,7 @@ def _total(score: Column, found: str) -> Column:
 
 
 QUERIES = (
+    Query("per_event", (), per_event, topic="news2"),
     Query("by_patient", BY_PATIENT, by_patient, baselines=("patient",), model=True, stateful=True),
     Query("by_silence", SILENCE, by_silence, stateful=True, output_mode="append"),
 )

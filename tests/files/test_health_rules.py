@@ -4,6 +4,7 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
+from pyspark.sql import functions as F
 
 from common.alerts import ALERT_SCHEMA
 from health_monitoring import detector
@@ -191,6 +192,14 @@ def test_events_sent_twice_or_in_another_order_change_nothing(spark, alerts):
         (alert.alert_id, alert.score, alert.event) for alert in expected}
 
 
+def test_every_observation_gets_its_score(spark):
+    patients = {"mixed": [at(0), at(15, **EIGHT), at(30, **FIVE, consciousness=None)]}
+    rows = detector.per_event(spark.createDataFrame(list(rows_of(patients)), SCHEMA), SETTINGS).orderBy("event_time").collect()
+    assert [(row.observation_id, row.news2.total, row.news2.risk) for row in rows] == [
+        ("mixed 0", 0, "low"), ("mixed 1", 8, "high"), ("mixed 2", None, None)]
+    assert (rows[2].news2.known_total, rows[2].news2.missing, rows[1].news2.any_red) == (5, 1, True)
+
+
 def test_a_patient_who_falls_silent_is_missed_and_one_who_went_home_is_not(spark):
     patients = {
         "silent": [at(0), at(15), at(30, device_id="m7")],
@@ -199,10 +208,13 @@ def test_a_patient_who_falls_silent_is_missed_and_one_who_went_home_is_not(spark
         "back within the hour": [at(0), at(15), at(74), at(89, monitoring="ended")],
         "says nothing of monitoring": [at(0, monitoring=None)],
     }  # fmt: skip
-    raised = detector.by_silence(spark.createDataFrame(list(rows_of(patients)), SCHEMA), SETTINGS).collect()
+    alerts = detector.by_silence(spark.createDataFrame(list(rows_of(patients)), SCHEMA), SETTINGS)
+    raised = alerts.collect()
     found = {alert.entity_id: alert for alert in raised}
     assert sorted(found) == ["back after an hour", "says nothing of monitoring", "silent"] and len(raised) == 3
     assert found["silent"].event == "silent 2"
     assert found["silent"].event_time == NOON + timedelta(minutes=90)
     assert found["silent"].reasons == "m7 has sent nothing for 60 minutes"
     assert found["back after an hour"].event == "back after an hour 1"
+    known_by = alerts.where(F.col("event_time") <= F.lit(NOON + timedelta(minutes=75))).collect()
+    assert {alert.entity_id for alert in known_by} == {"back after an hour", "says nothing of monitoring"}
