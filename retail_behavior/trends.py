@@ -16,6 +16,7 @@ from retail_behavior.events import ADD, PURCHASE, RESTOCK, VIEW
 from retail_behavior.planning import BACKTEST, POLICY, backtested, planned
 
 SEGMENTS = 4
+SEGMENT = "segment string, customers long, median_recency_days double, median_orders double, median_spent double"
 SOLD_DAYS = 400
 STAGES = {"2 view": "views", "3 cart": "adds", "4 purchase": "purchases"}
 
@@ -62,7 +63,7 @@ def segments(history: DataFrame, today: date) -> DataFrame:
         F.countDistinct(order).alias("orders"), F.sum(F.col("quantity") * F.col("price")).alias("spent"))
     logs = customers.select("*", *[F.log1p(name).alias(f"log_{name}") for name in ("recency_days", "orders", "spent")])
     if logs.limit(SEGMENTS).count() < SEGMENTS:
-        return logs.select(F.lit("").alias("segment"), *_medians()).limit(0)
+        return history.sparkSession.createDataFrame([], SEGMENT)
     assembler = VectorAssembler(inputCols=["log_recency_days", "log_orders", "log_spent"], outputCol="raw")
     vectors = assembler.transform(logs).persist()
     scaled = StandardScaler(inputCol="raw", outputCol="features", withMean=True).fit(vectors).transform(vectors)
@@ -84,8 +85,7 @@ def _named(sizes: DataFrame) -> DataFrame:
     ranked = sizes.orderBy(F.desc("median_spent"), "prediction").collect()
     rows = [(f"{number}", row.customers, row.median_recency_days, row.median_orders, row.median_spent)
             for number, row in enumerate(ranked, 1)]
-    return sizes.sparkSession.createDataFrame(
-        rows, "segment string, customers long, median_recency_days double, median_orders double, median_spent double")
+    return sizes.sparkSession.createDataFrame(rows, SEGMENT)
 
 
 def _sessions(history: DataFrame) -> DataFrame:

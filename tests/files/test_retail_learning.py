@@ -117,7 +117,8 @@ def shop(days, swing=0, seed=5):
     for back in range(days, 0, -1):
         day = MIDNIGHT - timedelta(days=back)
         for product, units in (("p1", 10), ("p2", 2)):
-            noon = [day + timedelta(hours=12, seconds=int(rng.integers(3_600))) for _ in range(units + swing * (1 if back % 2 else -1))]
+            today = units + swing * (1 if back % 2 else -1)
+            noon = [day + timedelta(hours=12, seconds=int(rng.integers(3_600))) for _ in range(today)]
             sale = {"event_type": "purchase", "product_id": product}
             rows += [{**sale, "event_time": time, "session_id": f"{product}{time}"} for time in noon]
         if back == 10:
@@ -180,6 +181,7 @@ def test_customers_fall_into_segments_of_which_the_first_spends_most(events):
          "price": price + number, "event_time": MIDNIGHT - timedelta(days=recency)}
         for kind, (recency, orders, price) in kinds.items() for number in range(10) for order in range(orders)
     ]  # fmt: skip
+    assert segments(events(*rows).limit(2), TODAY).collect() == []
     told = segments(events(*rows), TODAY).orderBy("segment").collect()
     assert [row.customers for row in told] == [10, 10, 10, 10]
     assert told[0].median_orders == 20 and told[0].median_recency_days == 1
