@@ -35,6 +35,8 @@ class Query:
     prepare(events, settings) -> the rows that the model scores, where those are not the events themselves but, say, a
     session so far; it comes after the baselines and before the model. Its rows keep the kafka_partition and kafka_offset
     of the newest event in them, by which reconcile knows what judged them.
+    A windowed score may only grow while its window fills: a stream says nothing when a score falls below its threshold
+    again, and history would not know the alert.
     output_mode: "append" for what speaks once, when the watermark has passed (a session window, a silence); an alert's
     event_time is then the end of its window, which is how reconcile knows what had not closed yet.
     topic: "alerts", or another topic `<vertical>.<topic>` for rows that are no alerts: one JSON record each, keyed by entity_id.

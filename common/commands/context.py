@@ -23,6 +23,7 @@ from common.processing.batch import NoHistory
 from common.processing.session import start_session
 from common.processing.streams import QueryEnded, task_slots
 from common.settings import Settings, SettingsError, load
+from common.template.writing import NotWritten
 from common.vertical import UnknownVertical, Vertical, find_vertical
 from common.workspace import Workspace
 
@@ -36,6 +37,7 @@ USER_ERRORS = (
     NoHistory,
     QueryEnded,
     ReplayError,
+    NotWritten,
     OSError,
 )
 

@@ -1,0 +1,41 @@
+"""`hybrid new`: a vertical of your own, that runs before a line of it is changed."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.commands.context import console, errors
+from common.template.writing import write_vertical
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(new)
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of the vertical, for instance energy_grid")],
+    path: Annotated[Path, typer.Option(help="folder to write it into")] = Path(),
+    entity: Annotated[str, typer.Option(help="what its events are about, in the singular")] = "device",
+    install: Annotated[bool, typer.Option(help="install it into this environment, so that `hybrid run` finds it")] = True,
+) -> None:
+    """Write a vertical to start from: events, settings, generator, detector, trends, tests, README, locust user.
+
+    It is a package of its own and needs no change in the core. docs/new-domain.md walks from there to your own detector.
+    """
+    written = write_vertical(name, path, entity)
+    target = written[0].parents[1]
+    for file in written:
+        console.print(f"wrote {file}")
+    if not install:
+        console.print(f"install it with: pip install --no-build-isolation --no-deps -e {target}")
+        return
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    offline = ["--no-build-isolation", "--no-deps"]
+    done = subprocess.run([*pip, "install", *offline, "--editable", str(target)], capture_output=True, text=True)
+    if done.returncode:
+        errors.print(f"it is written, but could not be installed:\n{done.stderr.strip()}", style="red", markup=False)
+        raise typer.Exit(1)
+    console.print(f"installed; now: hybrid run {name}, pytest {target}/tests")

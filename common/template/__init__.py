@@ -1,0 +1,1 @@
+"""A vertical to start from: `hybrid new` writes it."""
