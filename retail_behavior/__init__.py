@@ -33,4 +33,5 @@ VERTICAL = Vertical(
         Scenario(scenarios.RUNNING_OUT, ("reorder_point", "stock_out_risk"), scenarios.order_size),
     ),
     label_delay=generator.LABEL_DELAY,
+    small={"visitors": 1_200, "products": 40, "stores": 1},
 )

@@ -90,8 +90,10 @@ def by_session(events: DataFrame, settings: RetailSettings) -> DataFrame:
         events.where(F.col("event_type") != RESTOCK).withWatermark("event_time", settings.watermark)
         .groupBy(F.session_window("event_time", settings.session_gap).alias("window"), "visitor_id")
         .agg(F.array_sort(F.collect_set(F.struct(*HAPPENING))).alias("happened"), F.max("ingest_time").alias("ingest_time"))
-        .withColumn("event_time", F.col("window.end"))
     )
+    # The same as the window's end, which is not used: Spark pushes a filter on it below the sessions, and cuts them.
+    silent = F.element_at("happened", -1).event_time + F.expr(f"INTERVAL {settings.session_gap}")
+    sessions = sessions.withColumn("event_time", silent)
     return judge(sessions, BY_SESSION, settings, vertical="retail_behavior", entity="visitor_id", subject=_subject("visitor_id"))
 
 

@@ -4,6 +4,7 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
+from pyspark.sql import functions as F
 
 from retail_behavior import detector
 from retail_behavior.settings import RetailSettings
@@ -129,6 +130,15 @@ def test_a_cart_that_was_bought_or_emptied_or_is_small_is_left_alone(alerts_of):
 def test_a_purchase_after_the_gap_comes_too_late(alerts_of):
     alerts = alerts_of(detector.by_session, *shopping((0, "add_to_cart", 3, 30.0), (31, "purchase", 3, 30.0)))
     assert rules(alerts) == ["cart_abandoned"]
+
+
+def test_looking_at_alerts_up_to_a_time_cuts_no_session(spark):
+    rows = [
+        {**USUAL, **step, "event_id": f"e{number}", "kafka_offset": number}
+        for number, step in enumerate(shopping((0, "add_to_cart", 3, 30.0), (20, "purchase", 3, 30.0)))
+    ]
+    alerts = detector.by_session(spark.createDataFrame(rows, SCHEMA), SETTINGS)
+    assert alerts.where(F.col("event_time") <= F.lit(NOON + timedelta(minutes=40))).collect() == []
 
 
 def test_a_visitors_session_goes_on_under_another_session_id(alerts_of):
