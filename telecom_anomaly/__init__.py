@@ -14,6 +14,7 @@ VERTICAL = Vertical(
     settings=TelecomSettings,
     queries=detector.QUERIES,
     population=Population,
+    small={"sites": 8},
     generate=generator.generate,
     generate_day=generator.generate_day,
     baselines={"cell": Baseline("cell_id", profiles.CELL_BASELINE)},

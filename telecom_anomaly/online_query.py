@@ -48,7 +48,7 @@ def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
         .select("*", "measured.metric", "measured.value").drop("measured").where("value IS NOT NULL")
     )
     found = measured.groupBy("cell_id", "metric").transformWithState(
-        statefulProcessor=_Series(settings.online_anomaly), outputStructType=FOUND, outputMode="update", timeMode="none")
+        statefulProcessor=_Series(settings.online_anomaly), outputStructType=FOUND, outputMode="append", timeMode="none")
     times = {f"{kind}_time": F.timestamp_micros(f"{kind}_micros") for kind in ("event", "ingest")}
     subject = F.concat_ws("|", "report_id", "metric")
     return judge(found.withColumns(times), RULES, settings, vertical="telecom_anomaly", entity="cell_id", subject=subject)
