@@ -1,7 +1,7 @@
 """What batch learns of products and visitors for the running rules: forecast demand, stock and its policy, habits.
 
-A baseline of a day is what was known when that day began. Recommendations take long to mine: asked for several days at
-once, all of them get those known on the first.
+A baseline of a day is what was known when that day began. Recommendations take long to mine and no model reads them: asked for
+several days at once, as training does, they are left out.
 """
 
 from datetime import date, timedelta
@@ -54,9 +54,12 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     product = (
         _forecasts(sales, days)
         .join(_stock(sales, days), ["product_id", "as_of"], "left")
-        .join(recommended(between(history, min(days) - timedelta(days=HABIT_DAYS), min(days))), "product_id", "left")
         .withColumn("stock_as_of", F.col("as_of").cast("timestamp"))
     )
+    if len(days) == 1:
+        product = product.join(recommended(between(history, days[0] - timedelta(days=HABIT_DAYS), days[0])), "product_id", "left")
+    else:
+        product = product.withColumn("recommended", F.lit(None).cast(T.ArrayType(T.StringType())))
     return {
         "product": product.select("product_id", "as_of", *PRODUCT_BASELINE.names),
         "visitor": _visitors(history, days).select("visitor_id", "as_of", *VISITOR_BASELINE.names),

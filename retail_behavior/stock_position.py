@@ -1,7 +1,8 @@
 """The live stock position of a product in a store: what the morning counted, what came, and what went, event by event.
 
-Every window of `stock_window` is filled; of those only the one counts that begins when the newest baseline counted the
-stock (`stock_as_of`). So a new baseline takes over with all sales since its own count, and none is counted twice.
+Every window of `stock_window` gathers what moved in it. A sale is judged in the window that began when the baseline in force
+at the sale counted the stock (`stock_as_of`). So a new baseline takes over with all that moved since its own count, what it
+judges is not judged in the older window, and nothing is counted twice.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -19,18 +20,23 @@ def with_positions(events: DataFrame, settings: RetailSettings) -> DataFrame:
 
     Each of `low` has event_time, event_id and position, the units left after it. `known` is what the baseline says of it.
     """
-    known = F.struct("stock_as_of", "baseline_version", "units_by_hour", *[
-        F.col("stock_by_store")[F.col("store_id")][name].alias(name) for name in KNOWN])
-    movements = events.where(F.col("event_type").isin(PURCHASE, RESTOCK) & F.col("store_id").isNotNull())
-    move = F.struct("event_time", "event_id", "event_type", "quantity", "stock_on_hand")
+    of_store = [F.col("stock_by_store")[F.col("store_id")][name].alias(name) for name in KNOWN]
+    movements = events.where(F.col("event_type").isin(PURCHASE, RESTOCK) & F.col("store_id").isNotNull()).withColumns({
+        "known": F.struct("baseline_version", "units_by_hour", *of_store),
+        "move": F.struct("event_time", "event_id", "event_type", "quantity", "stock_on_hand")})
+    in_force = F.col("window.start") == F.col("stock_as_of")
     windows = (
-        movements.withColumn("known", known).withWatermark("event_time", settings.watermark)
-        .groupBy(F.window("event_time", settings.stock_window, "1 day"), "store_id", "product_id")
-        .agg(F.array_sort(F.collect_set(move)).alias("moves"),
-             F.max("known").alias("known"), F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
-        .where((F.col("window.start") == F.col("known.stock_as_of")) & F.col("known.on_hand").isNotNull())
+        movements.withWatermark("event_time", settings.watermark)
+        .withColumn("window", F.window("event_time", settings.stock_window, "1 day"))
+        .groupBy("window", "store_id", "product_id")
+        .agg(F.array_sort(F.collect_set("move")).alias("moves"),
+             F.collect_set(F.when(in_force, F.col("event_id"))).alias("judged"),
+             F.min(F.when(in_force, F.col("known"))).alias("known"),
+             F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
+        .where(F.col("known.on_hand").isNotNull())
     )
-    low = F.filter(_positions(), lambda one: (one.event_type == PURCHASE) & (one.position <= F.col("known.reorder_point")))
+    low = F.filter(_positions(), lambda one: (one.event_type == PURCHASE) & F.array_contains("judged", one.event_id)
+                   & (one.position <= F.col("known.reorder_point")))
     return windows.withColumn("low", low).where(F.size("low") > 0).withColumns({
         "item": F.concat_ws("/", "store_id", "product_id"), "baseline_version": F.col("known.baseline_version")})
 

@@ -173,6 +173,13 @@ def test_few_orders_of_what_is_never_sold_are_no_spike(alerts_of):
     assert alerts_of(detector.by_product, *sales(5, orders_by_hour=[0.0] * 168)) == []
 
 
+def test_a_window_keeps_the_forecast_that_it_began_with(alerts_of):
+    first, later = sales(8), sales(14, baseline_version="b2", orders_by_hour=[3.0] * 168)[8:]
+    alerts = alerts_of(detector.by_product, *first, *later)
+    assert {alert.versions.baseline for alert in alerts} >= {"b1"}
+    assert max(alert.score for alert in alerts) > SETTINGS.demand_zscore
+
+
 def test_orders_sent_twice_count_once_and_are_the_evidence(alerts_of):
     once = [{**sale, "event_id": f"o{number:02d}"} for number, sale in enumerate(sales(8))]
     assert alerts_of(detector.by_product, *once, *once) == []
@@ -209,13 +216,26 @@ def test_sales_before_the_count_are_in_it(alerts_of):
 
 
 def test_a_newer_baseline_takes_over_with_its_own_count(alerts_of):
-    old = sales(1, quantity=25)[0]
+    old = {**sales(1, quantity=31)[0], "event_id": "o1"}
     newer = {"stock_as_of": MIDNIGHT + timedelta(days=1), "baseline_version": "b2",
              "stock_by_store": {"m1": {**STOCK, "on_hand": 15.0}}}  # fmt: skip
     tomorrow = {**old, **newer, "event_time": NOON + timedelta(days=1), "quantity": 4, "event_id": "o2"}
-    assert alerts_of(detector.by_stock, old, tomorrow) == []  # 15 - 4, and not 40 - 25 - 4
-    [alert] = alerts_of(detector.by_stock, old, {**tomorrow, "quantity": 5})
-    assert (alert.versions.baseline, alert.event) == ("b2", '["o2"]')
+    # 15 - 4 is enough, and what the older baseline said of yesterday stays as it was said.
+    [before] = alerts_of(detector.by_stock, old)
+    assert alerts_of(detector.by_stock, old, tomorrow) == [before]
+    both = {alert.versions.baseline: alert for alert in alerts_of(detector.by_stock, old, {**tomorrow, "quantity": 5})}
+    assert set(both) == {"b1", "b2"} and both["b1"] == before
+    assert (both["b2"].event, both["b2"].score) == ('["o2"]', 1.0)
+
+
+def test_a_newer_baseline_counts_what_moved_before_it_was_there(alerts_of):
+    # Counted in the morning, published at night: the sale at noon was judged by the baseline before it, and is gone all the same.
+    older = {"stock_as_of": MIDNIGHT - timedelta(days=1), "baseline_version": "b0",
+             "stock_by_store": {"m1": {**STOCK, "on_hand": 90.0}}}  # fmt: skip
+    noon = {**sales(1, quantity=28)[0], **older, "event_id": "o1"}
+    night = {**sales(1, quantity=3)[0], "event_id": "o2", "event_time": NOON + timedelta(hours=10)}
+    [alert] = alerts_of(detector.by_stock, noon, night)
+    assert (alert.versions.baseline, alert.event, alert.score) == ("b1", '["o2"]', 10 / 9)
 
 
 # Six units a day are three in twelve hours: what is left is enough for them or not.
