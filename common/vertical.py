@@ -39,6 +39,7 @@ class Query:
     again, and history would not know the alert.
     output_mode: "append" for what speaks once, when the watermark has passed (a session window, a silence); an alert's
     event_time is then the end of its window, which is how reconcile knows what had not closed yet.
+    in_micro_batches: why it is not to be started in real-time mode, for what Spark accepts there and then fails on.
     topic: "alerts", or another topic `<vertical>.<topic>` for rows that are no alerts: one JSON record each, keyed by entity_id.
     """
 
@@ -51,6 +52,7 @@ class Query:
     output_mode: str = "update"
     topic: str = ALERTS
     prepare: Callable[[DataFrame, Any], DataFrame] | None = None
+    in_micro_batches: str = ""
 
     @property
     def raises_alerts(self) -> bool:

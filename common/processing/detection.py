@@ -58,7 +58,7 @@ class Detection:
         """A line per rule: which query runs it, and how."""
         return [
             f"{rule.name}: {each.mode}, query {each.query.name}"
-            + (f" (real-time mode refused: {each.refusal})" if each.refusal else "")
+            + (f" ({each.reason})" if each.reason else "")
             for each in self.running
             for rule in each.query.rules
         ]

@@ -32,12 +32,12 @@ class QueryEnded(Exception):
 
 @dataclass(frozen=True)
 class Running:
-    """A started query, the mode Spark runs it in, and when that is micro-batches, Spark's reason for refusing real time."""
+    """A started query, the mode Spark runs it in, and when that is micro-batches, why."""
 
     query: Query
     streaming: StreamingQuery
     mode: str
-    refusal: str = ""
+    reason: str = ""
 
 
 def task_slots(verticals: list[Vertical], settings: Settings) -> int:
@@ -81,8 +81,9 @@ def start_query(
         .options(topic=f"{vertical.name}.{query.topic}", checkpointLocation=checkpoint, **connection.spark_options())
         .outputMode(query.output_mode)
     )
-    if query.output_mode == "append":
-        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, "it speaks when its windows close")
+    known = query.in_micro_batches or ("it speaks when its windows close" if query.output_mode == "append" else "")
+    if known:
+        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, known)
     try:
         # The stubs of PySpark 4.3.0 do not know this trigger yet.
         in_real_time = writer.trigger(realTime=f"{settings.checkpoint_interval} seconds")  # type: ignore[call-overload]
@@ -90,7 +91,7 @@ def start_query(
     except PySparkException as refused:
         reason = str(refused).splitlines()[0]
         LOG.warning("%s runs in micro-batches, as real-time mode refuses it: %s", query.name, reason)
-        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, reason)
+        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, f"Spark refuses: {reason}")
 
 
 def _observed(events: DataFrame) -> DataFrame:
