@@ -28,6 +28,8 @@ for module in (run, stages, history, new, bench, machine):
 def main() -> None:
     """Entry point. Exit codes: 1 a user's mistake, 2 misuse of the command line, 70 a defect, 130 Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # It logs the whole trace of what fails in a batch of the archive; the query's end is told in words (streams.QueryEnded).
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, _ended)
     try:
         app()

@@ -26,6 +26,9 @@ REAL_TIME, MICRO_BATCH = "real-time", "micro-batch"
 BATCH_SLOTS = 4
 
 
+DISK_FULL = "No space left on device"
+
+
 class QueryEnded(Exception):
     """A streaming query that should be running has ended."""
 
@@ -103,11 +106,17 @@ def _observed(events: DataFrame) -> DataFrame:
 def raise_if_ended(streaming: StreamingQuery, name: str) -> None:
     """Raises QueryEnded, with Spark's reason in one line, when the query does not run any more."""
     if not streaming.isActive:
-        problem = streaming.exception()
-        reason = next((line for line in str(problem).splitlines() if line.strip()), "it was stopped from outside")
+        reason = _reason(str(streaming.exception() or ""))
         raise QueryEnded(
             f"streaming query {name} ended: {reason}; what it had not finished is done again when it is started again"
         )
+
+
+def _reason(problem: str) -> str:
+    """Of a failure that Spark reports with a stack of causes, the one line that a person can act on."""
+    if DISK_FULL in problem:
+        return f"the disk is full ({DISK_FULL})"
+    return next((line for line in problem.splitlines() if line.strip()), "it was stopped from outside")
 
 
 def stop_all(queries: Mapping[str, StreamingQuery]) -> None:

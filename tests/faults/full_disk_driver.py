@@ -13,8 +13,8 @@ from pathlib import Path
 
 
 def archive(data, servers, *more):
-    command = [sys.executable, "-m", "common.cli", "archive", "finance_fraud", "--data", str(data), "--bootstrap-servers", servers]
-    environment = {**os.environ, "HYBRID_ARCHIVE_INTERVAL": "1", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "common.cli", "archive", "finance_fraud", "--data", str(data)]
+    environment = {**os.environ, "HYBRID_ARCHIVE_INTERVAL": "1", "COLUMNS": "200", "HYBRID_BOOTSTRAP_SERVERS": servers}
     return subprocess.Popen([*command, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
