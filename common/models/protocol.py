@@ -80,8 +80,10 @@ def served_rows(vertical: Vertical, events: DataFrame, labels: DataFrame, days: 
     so_far = _spec(vertical).so_far
     rows = so_far(events) if so_far else events
     rows = rows.withColumn("as_of", F.to_date(vertical.event_time)).where(F.col("as_of").isin(days))
+    used = {name for query in vertical.queries if query.model for name in query.baselines} or set(vertical.baselines)
     for name, learnt in vertical.learn(events, labels, days).items():
-        rows = rows.join(learnt, [vertical.baselines[name].key, "as_of"], "left")
+        if name in used:
+            rows = rows.join(learnt, [vertical.baselines[name].key, "as_of"], "left")
     return _spec(vertical).with_features(rows)
 
 

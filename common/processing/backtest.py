@@ -12,23 +12,30 @@ from pyspark.sql import functions as F
 from common.models.protocol import Protocol, served_rows, with_labels
 from common.models.training import TrainedModel, train
 from common.processing.learnt import MODEL_SCHEMA, Learnt, prepared, with_model
+from common.processing.spoken import spoken
 from common.vertical import Query, Vertical
 
 
 def backtest(vertical: Vertical, events: DataFrame, labels: DataFrame, days: list[date], rule_settings: object) -> DataFrame:
     """The alerts that all rules raise on the events of `days` (whole UTC days, in order), from a longer history.
 
-    Alerts of windows that were still open at the end are among them. Raises common.models.training.TrainingRefused where
+    Windows that a stream would still have open at the end have not spoken. Raises common.models.training.TrainingRefused where
     the history is too short to train the vertical's model.
     """
     model = _trained(vertical, events, labels, days[0])
     baselines = {name: rows.persist() for name, rows in vertical.learn(events, labels, days).items()}
-    judged = [
-        query.build(_served(vertical, query, events, baselines, model, days, rule_settings), rule_settings)
-        for query in vertical.queries
-        if query.raises_alerts
-    ]
+    tested = _of_days(vertical, events, days)
+    judged = []
+    for query in vertical.queries:
+        if query.raises_alerts:
+            alerts = query.build(_served(vertical, query, tested, baselines, model, rule_settings), rule_settings)
+            judged.append(spoken(query, alerts, tested, rule_settings))
     return reduce(DataFrame.unionByName, judged)
+
+
+def _of_days(vertical: Vertical, events: DataFrame, days: list[date]) -> DataFrame:
+    first, end = F.lit(days[0]).cast("timestamp"), F.lit(days[-1] + timedelta(days=1)).cast("timestamp")
+    return events.where((F.col(vertical.event_time) >= first) & (F.col(vertical.event_time) < end))
 
 
 def _trained(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: date) -> TrainedModel | None:
@@ -46,13 +53,10 @@ def _served(
     events: DataFrame,
     baselines: dict[str, DataFrame],
     model: TrainedModel | None,
-    days: list[date],
     rule_settings: object,
 ) -> DataFrame:
     """What `query` builds its alerts from, as `learnt.with_learnt` gives it live."""
-    first, end = F.lit(days[0]).cast("timestamp"), F.lit(days[-1] + timedelta(days=1)).cast("timestamp")
-    rows = events.where((F.col(vertical.event_time) >= first) & (F.col(vertical.event_time) < end))
-    rows = rows.withColumn("as_of", F.to_date(vertical.event_time))
+    rows = events.withColumn("as_of", F.to_date(vertical.event_time))
     for name in query.baselines:
         rows = rows.join(baselines[name], [vertical.baselines[name].key, "as_of"], "left")
     rows = prepared(rows.withColumn("baseline_version", F.col("as_of").cast("string")), query, rule_settings)

@@ -25,6 +25,7 @@ from common.processing.batch import came_live
 from common.processing.judged import Judged, judged_ranges, late_events
 from common.processing.learnt import MODEL_SCHEMA, Learnt, prepared, with_baselines, with_model
 from common.processing.session import use_pool
+from common.processing.spoken import spoken
 from common.processing.versions import MODEL, baseline_path, versions
 from common.vertical import Query, Vertical
 from common.workspace import Workspace
@@ -67,19 +68,9 @@ def judged_again(
     judged = []
     for query in vertical.queries:
         if query.raises_alerts:
-            alerts = query.build(_as_judged(spark, vertical, workspace, query, events, rule_settings), rule_settings)
-            judged.append(alerts.where(has_closed(events, rule_settings)) if query.output_mode == "append" else alerts)
+            rows = _as_judged(spark, vertical, workspace, query, events, rule_settings)
+            judged.append(spoken(query, query.build(rows, rule_settings), events, rule_settings))
     return _united(judged)
-
-
-def has_closed(events: DataFrame, rule_settings: object) -> Column:
-    """Whether the stream can have spoken of a window by now: the watermark has passed its end."""
-    newest = events.agg(F.max("event_time")).first()
-    return F.col("event_time") <= F.lit(newest[0] if newest else None) - _watermark_delay(rule_settings)
-
-
-def _watermark_delay(rule_settings: object) -> Column:
-    return F.expr(f"interval {getattr(rule_settings, 'watermark', '0 seconds')}")
 
 
 def _united(parts: list[DataFrame]) -> DataFrame:

@@ -13,7 +13,7 @@ from common.alerts import ALERT_SCHEMA
 from common.contract import check_contract
 from common.ingestion.stored import LABELS_SCHEMA, events_schema
 from common.processing.learnt import MODEL_SCHEMA, Learnt, with_learnt
-from common.processing.reconcile import has_closed
+from common.processing.spoken import spoken
 from common.pseudonyms import with_pseudonyms
 from common.settings import SettingsError, load
 from common.vertical import find_vertical, verticals
@@ -175,10 +175,8 @@ def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, learnt
     for query in vertical.queries:
         if not query.raises_alerts:
             continue
-        alerts = batch[query.name]
-        if query.output_mode == "append":
-            alerts = alerts.where(has_closed(stored, load(vertical.settings)))
-        expected = {row.alert_id: row.score for row in alerts.collect()}
+        closed = spoken(query, batch[query.name], stored, load(vertical.settings))
+        expected = {row.alert_id: row.score for row in closed.collect()}
         updates: dict = {}
         alerts = query.build(with_learnt(stream, learnt, vertical, query, load(vertical.settings)), load(vertical.settings))
         running = (
