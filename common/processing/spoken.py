@@ -1,4 +1,4 @@
-"""What a stream can have said by now: batch sees the end of every window, a stream only of those that its watermark has passed."""
+"""What a stream can have said by now: batch sees every window end, a stream only what its watermark has passed."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from common import tables
 from common.template.writing import NotWritten, write_vertical
+from common.workspace import Workspace
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
 
@@ -56,6 +59,16 @@ def test_it_runs_end_to_end_and_finds_what_it_put_in(written, tmp_path):
     for rule in ("unusual_value", "stuck_value"):
         equal, _late, differ, missing, extra = map(int, compared[rule].split())
         assert equal > 0 and not differ and not missing and not extra, printed
+    [workspace] = [Workspace(folder, "energy_grid") for folder in tmp_path.glob("run-*")]
+    # The run's own tables, read by another engine: every record that came in is there, once.
+    kept, places = duckdb.sql(f"""
+        SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset))
+        FROM read_parquet({tables.open_table(workspace.table("events")).file_uris()}) WHERE kafka_partition >= 0
+    """).fetchone()
+    came = int(re.search(r"([\d,]+) records came in", printed)[1].replace(",", ""))
+    quarantined = tables.row_count(workspace.table("quarantine"))
+    assert kept == places
+    assert kept + quarantined == came > 10_000
 
 
 @pytest.mark.parametrize("name", ["Energy", "1st", "class", "finance_fraud", "common", "json", "a-b", "x"])

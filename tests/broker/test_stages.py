@@ -11,9 +11,12 @@ import psutil
 import pytest
 
 from common import tables
+from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker
+
+RULES = find_vertical("finance_fraud").rules
 
 
 def start(data, *words):
@@ -75,10 +78,25 @@ def test_detection_says_how_each_rule_runs_and_ends_at_a_signal(data):
     while "judging" not in "".join(printed[-1:]):
         printed.append(detecting.stdout.readline())
         assert printed[-1], "".join(printed)
-    assert sum("real-time" in line for line in printed) == 8
+    assert sum("real-time" in line for line in printed) == len(RULES)
     started = below(detecting)
     detecting.send_signal(signal.SIGTERM)
     assert detecting.wait(30) == 128 + signal.SIGTERM
+    assert wait_for_end(started) == []
+
+
+def test_a_run_whose_broker_is_taken_away_says_so_and_leaves_nothing_running(tmp_path):
+    running = start(tmp_path, "run", "finance_fraud", "--for", "120s", "--history-days", "30")
+    printed = []
+    while "archive lag" not in "".join(printed[-1:]):
+        printed.append(running.stdout.readline())
+        assert printed[-1], "".join(printed)
+    started = below(running)
+    [broker] = [process for process in started if "kafka.Kafka" in process.cmdline()]
+    broker.kill()
+    rest, _ = running.communicate(timeout=150)
+    assert running.returncode == 1, rest
+    assert "Kafka" in rest and "Traceback" not in rest
     assert wait_for_end(started) == []
 
 

@@ -121,7 +121,7 @@ def exact_windows(events, labels):
 
 
 VERTICAL = SimpleNamespace(
-    name="small", event_id="event_id", entity="card_id", event_time="event_time", learn=learn,
+    name="small", event_id="event_id", entity="card_id", event_time="event_time", learn=learn, queries=(),
     baselines={"card": Baseline("card_id", T.StructType([T.StructField("usual_amount", T.DoubleType())]))},
     model=ModelSpec(FEATURES, lambda rows: rows.withColumn("usual", F.coalesce("usual_amount", F.lit(0.0))), exact_windows),
 )
