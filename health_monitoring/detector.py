@@ -18,7 +18,7 @@ from common.alerts import Rule, judge, shaped
 from common.vertical import Query
 from health_monitoring.news2 import news2
 from health_monitoring.observations import with_observation
-from health_monitoring.patterns import artefact, confirmed, highest, longest_run, rise
+from health_monitoring.patterns import artefact, confirmed, highest, let, longest_run, rise
 from health_monitoring.settings import HealthSettings
 
 VERTICAL = "health_monitoring"
@@ -117,11 +117,10 @@ def by_patient(events: DataFrame, settings: HealthSettings) -> DataFrame:
             F.collect_set("observation").alias("observations"),
             F.max(F.struct("ingest_time", *_versions(events))).alias("newest"),
         )
-        .select("window", "patient_id", F.array_sort("observations").alias("observations"), "newest.*")
+        .select("window", "patient_id", F.sort_array("observations").alias("observations"), "newest.*")
     )
-    verdicts = F.array(*[_verdict(rule, settings) for rule in BY_PATIENT])
-    hits = with_findings(windows, settings).withColumn(
-        "verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
+    verdicts = F.array_compact(F.array(*[_verdict(rule, settings) for rule in BY_PATIENT]))
+    hits = with_findings(windows, settings).withColumn("verdict", F.explode(verdicts))
     verdict = F.col("verdict")
     return shaped(
         hits.withColumn("event_time", verdict.reached), vertical=VERTICAL, entity="patient_id",
@@ -134,18 +133,22 @@ def with_findings(windows: DataFrame, settings: HealthSettings) -> DataFrame:
     """Windows with a column for each rule of BY_PATIENT, in its name: what it found there."""
     start = F.unix_millis("window.start")
     since = start + settings.cooldown_hours * 3_600_000
-    observations, believed = F.col("observations"), F.col("believed")
-    urgent, emergency = settings.urgent_total, settings.emergency_total
-    return windows.withColumn("believed", confirmed(observations, since, settings)).withColumns({
-        "red_parameter": highest(believed, lambda one: F.when(one.total < urgent, one.red), settings.red_points),
-        "urgent_response": highest(believed, lambda one: F.when(one.total < emergency, one.total), urgent),
-        "emergency_response": highest(believed, lambda one: one.total, emergency),
-        "deterioration": rise(observations, start, settings),
-        "sustained_hypoxia": longest_run(observations, since, "is_hypoxic", settings.hypoxia_minutes),
-        "tachycardia": longest_run(observations, since, "is_fast", settings.tachycardia_minutes),
-        "sensor_artefact": artefact(observations, since, settings),
-        "deterioration_risk": highest(believed, lambda one: one.model_score, settings.risk),
-    })
+    observations, urgent, emergency = F.col("observations"), settings.urgent_total, settings.emergency_total
+
+    def findings(believed: Column) -> Column:
+        return F.struct(
+            highest(believed, lambda one: F.when(one.total < urgent, one.red), settings.red_points).alias("red_parameter"),
+            highest(believed, lambda one: F.when(one.total < emergency, one.total), urgent).alias("urgent_response"),
+            highest(believed, lambda one: one.total, emergency).alias("emergency_response"),
+            rise(observations, start, settings).alias("deterioration"),
+            longest_run(observations, since, "is_hypoxic", settings.hypoxia_minutes).alias("sustained_hypoxia"),
+            longest_run(observations, since, "is_fast", settings.tachycardia_minutes).alias("tachycardia"),
+            artefact(observations, since, settings).alias("sensor_artefact"),
+            highest(believed, lambda one: one.model_score, settings.risk).alias("deterioration_risk"),
+        )
+
+    # A generator, as a projection would be merged with what reads it and computed anew for every field that is read.
+    return windows.select("*", F.inline(F.array(let(confirmed(observations, since, settings), findings))))
 
 
 def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:
@@ -164,15 +167,17 @@ def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:
 
 
 def _verdict(rule: Rule, settings: HealthSettings) -> Column:
-    return F.struct(
+    """What a rule says of a window; null where it does not reach its threshold."""
+    threshold = float(getattr(settings, rule.threshold))
+    return F.when(rule.score(settings) >= threshold, F.struct(
         F.lit(rule.name).alias("rule"),
         rule.score(settings).alias("score"),
-        F.lit(float(getattr(settings, rule.threshold))).alias("threshold"),
+        F.lit(threshold).alias("threshold"),
         F.lit(rule.severity).alias("severity"),
         rule.reason(settings).alias("reason"),
         rule.evidence(settings).alias("evidence"),
         F.col(f"{rule.name}.reached").alias("reached"),
-    )
+    ))
 
 
 def _versions(events: DataFrame) -> list[Column]:

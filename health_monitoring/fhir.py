@@ -7,13 +7,14 @@ does not guess: the event then carries a field `refused` with the reason, which 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from health_monitoring.events import CONSCIOUSNESS, CONSCIOUSNESS_LOINC, VITALS, Vital
+from health_monitoring.patterns import let
 
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 ACVPU_SNOMED = "1104441000000107"
@@ -40,15 +41,10 @@ def from_observation(text: Column) -> Column:
     """The JSON text of an event from that of a FHIR R4 Observation; null for any other text."""
     # Looked for first: to parse every event of our own a second time would cost as much as judging it.
     is_likely = text.contains("resourceType") & text.contains("Observation")
-    event = _with(F.from_json(text, OBSERVATION), lambda resource: F.when(
-        resource.resourceType == "Observation", _with(_measurements(resource), lambda measurements: _with(
+    event = let(F.from_json(text, OBSERVATION), lambda resource: F.when(
+        resource.resourceType == "Observation", let(_measurements(resource), lambda measurements: let(
             _found(measurements), lambda found: _event(resource, found, text)))))
     return F.when(is_likely, event)
-
-
-def _with(value: Column, then: Callable[[Column], Column]) -> Column:
-    """`then` of a value that is computed once, however often `then` names it."""
-    return F.get(F.transform(F.array(value), then), 0)
 
 
 def _measurements(resource: Column) -> Column:

@@ -17,6 +17,11 @@ from health_monitoring.settings import HealthSettings
 RUN = "struct<first:bigint,last:bigint,ids:array<string>,score:double,reached:bigint,found:array<string>>"
 
 
+def let(value: Column, then: Callable[[Column], Column]) -> Column:
+    """`then` of a value that is computed once, however often `then` names it."""
+    return F.get(F.transform(F.array(value), then), 0)
+
+
 def millis(observation: Column) -> Column:
     return F.unix_millis(observation.event_time)
 
@@ -37,10 +42,17 @@ def highest(observations: Column, score: Callable[[Column], Column], threshold: 
     scored = F.filter(F.transform(observations, lambda one: F.struct(
         score(one).cast("double").alias("score"), one.event_time.alias("event_time"), one.id.alias("id"),
         one.missing.alias("missing"))), lambda one: one.score.isNotNull())
-    reached = F.array_min(F.transform(F.filter(scored, lambda one: one.score >= threshold), lambda one: one.event_time))
-    top = F.array_max(scored)
-    return F.when(F.size(scored) > 0, F.struct(
-        top.score.alias("score"), reached.alias("reached"), F.array(top.id).alias("found"), top.missing.alias("missing")))
+
+    def reached(scored: Column) -> Column:
+        return F.array_min(F.transform(F.filter(scored, lambda one: one.score >= threshold), lambda one: one.event_time))
+
+    def outcome(scored: Column, top: Column) -> Column:
+        return F.struct(
+            top.score.alias("score"), reached(scored).alias("reached"), F.array(top.id).alias("found"),
+            top.missing.alias("missing"))
+
+    return let(scored, lambda scored: let(
+        F.array_max(scored), lambda top: F.when(top.isNotNull(), outcome(scored, top))))
 
 
 def longest_run(observations: Column, since: Column, flag: str, threshold: float) -> Column:
@@ -65,8 +77,8 @@ def longest_run(observations: Column, since: Column, flag: str, threshold: float
     def outcome(run: Column) -> Column:
         return F.struct(run.score.alias("score"), F.timestamp_millis(run.reached).alias("reached"), run.found.alias("found"))
 
-    flagged = F.filter(observations, lambda one: one[flag])
-    return F.when(F.size(flagged) > 1, F.aggregate(flagged, F.lit(None).cast(RUN), step, outcome))
+    return let(F.filter(observations, lambda one: one[flag]), lambda flagged: F.when(
+        F.size(flagged) > 1, F.aggregate(flagged, F.lit(None).cast(RUN), step, outcome)))
 
 
 def rise(observations: Column, window_start: Column, settings: HealthSettings) -> Column:
@@ -75,34 +87,34 @@ def rise(observations: Column, window_start: Column, settings: HealthSettings) -
     An hour stands with its n-th highest total against the n-th lowest of complete totals of the `cooldown_hours` before: with
     n of `hourly_readings`, a few false readings change neither. Null without enough of them.
     """
-    hours, nth = settings.cooldown_hours, settings.hourly_readings - 1
+    hours, nth, least = settings.cooldown_hours, settings.hourly_readings - 1, settings.deterioration_rise
     first_hour = F.floor(window_start / 3_600_000)
+    by_hour = F.transform(F.sequence(F.lit(0), F.lit(2 * hours - 1)), lambda hour: F.filter(
+        observations, lambda one: (one.hour - first_hour == hour) & one.is_believable))
+    levels = F.transform(by_hour, lambda readings: F.struct(
+        F.get(F.sort_array(_totals(readings), asc=False), nth).alias("high"),
+        F.get(F.sort_array(_totals(F.filter(readings, lambda one: one.missing == 0))), nth).alias("low"),
+        readings.alias("readings")))
 
-    def of(hour: Column, keep: Callable[[Column], Column]) -> Column:
-        return F.filter(observations, lambda one: (one.hour - first_hour == hour) & one.is_believable & keep(one))
+    def risen(levels: Column) -> Column:
+        later = F.transform(F.slice(levels, hours + 1, hours), lambda level, number: F.struct(
+            level.high.alias("level"), level.readings.alias("readings"),
+            F.array_min(F.transform(F.slice(levels, number + 1, hours), lambda earlier: earlier.low)).alias("low")))
+        return F.filter(F.transform(later, lambda one: F.struct(
+            (one.level - one.low).cast("double").alias("rise"), one.level, one.low, one.readings)),
+            lambda one: one.rise.isNotNull())
 
-    def totals(hour: Column, keep: Callable[[Column], Column]) -> Column:
-        return F.transform(of(hour, keep), lambda one: one.total)
+    def outcome(rises: Column, top: Column) -> Column:
+        first = F.get(F.filter(rises, lambda one: one.rise >= least), 0)
+        # When the n-th reading of the first such hour stood so high.
+        reached = let(first, lambda first: F.get(F.transform(
+            F.filter(first.readings, lambda one: one.total - first.low >= least), lambda one: one.event_time), nth))
+        found = F.transform(F.filter(top.readings, lambda one: one.total >= top.level), lambda one: one.id)
+        return F.struct(top.rise.alias("score"), reached.alias("reached"), found.alias("found"), top.level.alias("level"))
 
-    every = F.sequence(F.lit(0), F.lit(2 * hours - 1))
-    lows = F.transform(every, lambda hour: F.get(F.sort_array(totals(hour, lambda one: one.missing == 0)), nth))
-    highs = F.transform(every, lambda hour: F.get(F.sort_array(totals(hour, lambda one: F.lit(True)), asc=False), nth))
-    compared = F.transform(F.sequence(F.lit(hours), F.lit(2 * hours - 1)), lambda hour: F.struct(
-        F.get(highs, hour).alias("level"), F.array_min(F.slice(lows, hour - hours + 1, hours)).alias("low"), hour.alias("hour")))
-    rises = F.filter(F.transform(compared, lambda one: F.struct(
-        (one.level - one.low).cast("double").alias("rise"), one.hour, one.level, one.low)), lambda one: one.rise.isNotNull())
-
-    def when(risen: Column) -> Column:
-        """When the n-th reading of the hour stood so high."""
-        high = of(risen.hour, lambda one: one.total - risen.low >= settings.deterioration_rise)
-        return F.get(F.transform(high, lambda one: one.event_time), nth)
-
-    top = F.array_max(rises)
-    first = F.get(F.filter(rises, lambda one: one.rise >= settings.deterioration_rise), 0)
-    found = F.transform(of(top.hour, lambda one: one.total >= top.level), lambda one: one.id)
-    could = F.exists(observations, lambda one: one.total >= settings.deterioration_rise)
-    return F.when(could & (F.size(rises) > 0), F.struct(
-        top.rise.alias("score"), when(first).alias("reached"), found.alias("found"), top.level.alias("level")))
+    found = let(levels, lambda levels: let(risen(levels), lambda rises: let(
+        F.array_max(rises), lambda top: F.when(top.isNotNull(), outcome(rises, top)))))
+    return F.when(F.exists(observations, lambda one: one.total >= least), found)
 
 
 def artefact(observations: Column, since: Column, settings: HealthSettings) -> Column:
@@ -116,12 +128,20 @@ def artefact(observations: Column, since: Column, settings: HealthSettings) -> C
     near = F.filter(triples, lambda triple: (triple.one.extreme != 0) & (millis(triple.after) >= since)
                     & (millis(triple.after) - millis(triple.before) <= settings.artefact_minutes * 60_000))
     jumps = F.transform(near, lambda triple: F.array_max(F.array(*[_jump(triple, name) for name, *_ in CREDIBLE])))
-    scored = F.filter(jumps, lambda jump: jump.score.isNotNull())
-    wide = F.filter(scored, lambda jump: jump.score >= settings.artefact_jump)
-    reached = F.array_min(F.transform(wide, lambda jump: jump.known))
-    top = F.array_max(scored)
-    return F.when(F.exists(observations, lambda one: one.extreme != 0), F.struct(
-        top.score.alias("score"), reached.alias("reached"), F.array(top.id).alias("found"), top.parameter.alias("parameter")))
+
+    def outcome(scored: Column, top: Column) -> Column:
+        wide = F.filter(scored, lambda jump: jump.score >= settings.artefact_jump)
+        reached = F.array_min(F.transform(wide, lambda jump: jump.known))
+        return F.struct(
+            top.score.alias("score"), reached.alias("reached"), F.array(top.id).alias("found"), top.parameter.alias("parameter"))
+
+    found = let(F.filter(jumps, lambda jump: jump.score.isNotNull()), lambda scored: let(
+        F.array_max(scored), lambda top: F.when(top.isNotNull(), outcome(scored, top))))
+    return F.when(F.exists(observations, lambda one: one.extreme != 0), found)
+
+
+def _totals(readings: Column) -> Column:
+    return F.transform(readings, lambda one: one.total)
 
 
 def _jump(triple: Column, parameter: str) -> Column:
