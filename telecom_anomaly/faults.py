@@ -21,7 +21,7 @@ DRIFT_DAYS = 28
 DRIFT_SHOWS = 0.15
 PLANNED_WORKS = 1 / 60        # per site and day
 RESTARTS = 0.01               # per cell and day, as are the next
-SIGNALLING_STORMS = 0.04
+SIGNALLING_STORMS = 0.06
 EMPTY_REGIONS = 0.02          # holidays per region and day
 MATCHES = 0.25                # share of days with one
 
@@ -108,7 +108,7 @@ def flapping(effects: Effects, case: Case) -> None:
 def congestion(effects: Effects, case: Case) -> None:
     """More users than the cell can take: connections are refused."""
     effects.traffic[case.at] *= case.rng.uniform(1.6, 2.6)
-    effects.refused[case.at] += case.rng.uniform(0.06, 0.15)
+    effects.refused[case.at] += case.rng.uniform(0.07, 0.16)
 
 
 def degraded_cell(effects: Effects, case: Case) -> None:

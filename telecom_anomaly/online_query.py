@@ -47,8 +47,9 @@ def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
                 F.unix_micros("ingest_time").alias("ingest_micros"), F.explode(F.array(*metrics)).alias("measured"))
         .select("*", "measured.metric", "measured.value").drop("measured").where("value IS NOT NULL")
     )
+    series = _Series(settings.online_anomaly, settings.online_grace)
     found = measured.groupBy("cell_id", "metric").transformWithState(
-        statefulProcessor=_Series(settings.online_anomaly), outputStructType=FOUND, outputMode="append", timeMode="none")
+        statefulProcessor=series, outputStructType=FOUND, outputMode="append", timeMode="none")
     times = {f"{kind}_time": F.timestamp_micros(f"{kind}_micros") for kind in ("event", "ingest")}
     subject = F.concat_ws("|", "report_id", "metric")
     return judge(found.withColumns(times), RULES, settings, vertical="telecom_anomaly", entity="cell_id", subject=subject)
@@ -57,8 +58,9 @@ def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
 class _Series(StatefulProcessor):
     """One cell's measurement: its detector between micro-batches, as bytes."""
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float, grace: int) -> None:
         self.threshold = threshold
+        self.grace = grace
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         self.state = handle.getValueState("series", STATE)
@@ -70,7 +72,7 @@ class _Series(StatefulProcessor):
                 continue
             newest = row.event_micros
             score = detector.score_one(newest / 1e6, row.value)
-            if score >= self.threshold:
+            if score >= self.threshold and detector.count > self.grace:
                 yield Row(cell_id=key[0], metric=key[1], report_id=row.report_id, event_micros=newest,
                           ingest_micros=row.ingest_micros, value=row.value, online_score=score)
         numbers = detector.numbers()

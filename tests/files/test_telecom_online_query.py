@@ -47,7 +47,7 @@ def expected(cell):
             continue
         newest = time
         score = detector.score_one(time.replace(tzinfo=UTC).timestamp(), value)
-        if score >= THRESHOLD:
+        if score >= THRESHOLD and detector.count > SETTINGS.online_grace:
             found[report_id] = score
     return found
 
@@ -88,6 +88,13 @@ def test_a_stream_in_pieces_gives_the_same(spark, arrived, tmp_path):
     query.awaitTermination()
     assert len(batches) >= 5
     assert found == pytest.approx(expected("C1") | expected("C2"))
+
+
+def test_a_cell_that_is_hardly_known_raises_nothing(spark, arrived):
+    eager = online(spark.read.parquet(arrived), TelecomSettings(online_grace=0)).collect()
+    patient = online(spark.read.parquet(arrived), TelecomSettings(online_grace=600)).collect()
+    assert "C1-400" in {alert.event for alert in eager}
+    assert {alert.event for alert in patient} == {alert.event for alert in eager if int(alert.event.split("-")[1]) > 600}
 
 
 def test_each_measurement_that_settings_name_is_a_series_of_its_own(spark, arrived):
