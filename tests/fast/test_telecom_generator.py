@@ -167,8 +167,8 @@ def test_planned_work_is_suspect_and_never_labelled_as_its_own_fault(reports):
 def test_innocent_reports_look_like_faults(healthy, reports):
     innocent = reports[reports["scenario"] == ""]
     assert (innocent["RRU_CellUnavailableTime"] > 0).sum() > 20
-    refused = innocent["RRC_ConnEstabAtt"] - innocent["RRC_ConnEstabSucc"]
-    congested = reports[reports["scenario"] == "congestion"]
-    assert (refused > (congested["RRC_ConnEstabAtt"] - congested["RRC_ConnEstabSucc"]).median()).sum() > 20
+    refused = reports["RRC_ConnEstabAtt"] - reports["RRC_ConnEstabSucc"]
+    many = refused[reports["scenario"] == "congestion"].quantile(0.25)
+    assert (refused[reports["scenario"] == ""] > many).sum() > 20
     asleep = reports[reports["scenario"] == "sleeping_cell"]
     assert (innocent["RRC_ConnEstabAtt"] < asleep["RRC_ConnEstabAtt"].median()).sum() > 100
