@@ -32,7 +32,7 @@ CELL_STRETCHES = {"outlying": 30, "sleepy": 120, "lossy": 60, "refusing": 60, "f
 SITE_STRETCHES = {"troubled": 60}
 DOWN_S = 300.0           # seconds of a period without service that count as trouble of the site
 UNSURE = 0.3             # part of a cell's usual share of refused connections that comes and goes
-LEAST_REPORTS = 24       # of a day, before its median throughput says anything
+LEAST_HOURS = 6          # of a day, before its median throughput says anything
 
 
 def kpi_outlier(settings: TelecomSettings) -> Column:
@@ -66,9 +66,10 @@ def flapping(settings: TelecomSettings) -> Column:
 def slow_drift(settings: TelecomSettings) -> Column:
     """Percent of throughput lost against the reference days at the same load: the lesser of today's and the smoothed loss.
 
-    An exponentially weighted average over days (weight SMOOTHING) that batch carried to the start of the day. Per cell, day.
+    Today's is the median over its full hours, LEAST_HOURS or more; the smoothed one an exponentially weighted average over
+    days (weight SMOOTHING) that batch carried to the start of the day. Per cell, day.
     """
-    return F.when(F.size("residuals") >= LEAST_REPORTS, 100 * (1 - F.exp("drift")))
+    return F.when(F.size("residuals") >= LEAST_HOURS, 100 * (1 - F.exp("drift")))
 
 
 def site_alarm(settings: TelecomSettings) -> Column:
@@ -129,8 +130,7 @@ def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
             in_trouble(_unloaded(F.col("loss_dev")), LOSSY).alias("lossy"),
             in_trouble(_refusing(), REFUSING).alias("refusing"),
             in_trouble(F.when(F.col("RRU_CellUnavailableTime") > 0, 1.0), 1.0).alias("down"),
-            F.collect_set(F.when(speed_residual().isNotNull(), F.struct(
-                "event_time", "report_id", speed_residual().alias("residual")))).alias("residuals"),
+            _hourly_residuals().alias("residuals"),
             F.max("speed_residual").alias("speed_residual"),
             *_newest(),
         )
@@ -195,6 +195,13 @@ def _refusing() -> Column:
 def _worst(stretches: dict[str, int]) -> dict[str, Column]:
     """Columns of their own, so that Spark finds each worst stretch once and not once for every use."""
     return {f"{reports}_worst": worst_stretch(F.col(reports), minutes) for reports, minutes in stretches.items()}
+
+
+def _hourly_residuals() -> Column:
+    """Aggregate: the set of residuals of throughput at full hours; each of an hour's four would cost four times the state."""
+    residual = speed_residual()
+    is_one = residual.isNotNull() & (F.minute("event_time") == 0)
+    return F.collect_set(F.when(is_one, F.struct("event_time", "report_id", residual.alias("residual"))))
 
 
 def _smoothed_residual() -> Column:
