@@ -47,16 +47,16 @@ def forecast(units: Units, weekday: Days, horizon: int = HORIZON) -> Forecast:
     return Forecast(mean, np.where(closed, 0.0, np.minimum(low, mean)), np.where(closed, 0.0, np.maximum(high, mean)))
 
 
-def calendar_mean(units: Units, weekday: Days) -> Units:
+def calendar_mean(units: Units, weekday: Days, horizon: int = HORIZON) -> Units:
     """Mean of the last LEVEL_DAYS open days, 0 on closed ones: the yardstick to be below."""
     last = units.shape[1]
     level = units[:, _open_days(units, last)[-LEVEL_DAYS:]].mean(axis=1)
-    return level[:, None] * _is_open(units, weekday, last)[weekday[last : last + HORIZON]]
+    return level[:, None] * _is_open(units, weekday, last)[weekday[last : last + horizon]]
 
 
-def seasonal_naive(units: Units) -> Units:
+def seasonal_naive(units: Units, horizon: int = HORIZON) -> Units:
     """The last seven days again and again."""
-    return units[:, units.shape[1] - 7 + np.arange(HORIZON) % 7]
+    return units[:, units.shape[1] - 7 + np.arange(horizon) % 7]
 
 
 def weighted_rmsse(past: Units, revenue: Units, actual: Units, predicted: Units) -> float:
@@ -68,14 +68,14 @@ def weighted_rmsse(past: Units, revenue: Units, actual: Units, predicted: Units)
     return float((errors / np.where(known, scales, 1.0) * weights)[known].sum() / weights[known].sum())
 
 
-def backtest(units: Units, revenue: Units, weekday: Days, cuts: int = 3) -> dict[str, float]:
-    """Mean weighted RMSSE of each method over `cuts` rolling origins HORIZON apart, and the share of days inside the interval."""
-    origins = [units.shape[1] - HORIZON * back for back in range(cuts, 0, -1)]
+def backtest(units: Units, revenue: Units, weekday: Days, cuts: int = 3, horizon: int = HORIZON) -> dict[str, float]:
+    """Mean weighted RMSSE of each method over `cuts` rolling origins `horizon` apart, and the share of days in the interval."""
+    origins = [units.shape[1] - horizon * back for back in range(cuts, 0, -1)]
     measured: dict[str, list[float]] = {name: [] for name in ("model", "calendar_mean", "seasonal_naive", "coverage")}
     for origin in origins:
-        past, actual = units[:, :origin], units[:, origin : origin + HORIZON]
-        predicted = forecast(past, weekday)
-        plain = {"calendar_mean": calendar_mean(past, weekday), "seasonal_naive": seasonal_naive(past)}
+        past, actual = units[:, :origin], units[:, origin : origin + horizon]
+        predicted = forecast(past, weekday, horizon)
+        plain = {"calendar_mean": calendar_mean(past, weekday, horizon), "seasonal_naive": seasonal_naive(past, horizon)}
         candidates = {"model": predicted.mean, **plain}
         for name, candidate in candidates.items():
             measured[name].append(weighted_rmsse(past, revenue[:, :origin], actual, candidate))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from retail_behavior.baselines import HOLDING_COST, LEAD_DAYS, ORDER_COST, SERVICE
+from retail_behavior.baselines import HOLDING_COST, LEAD_DAYS, ORDER_COST, SERVICE, WEEK_DAYS
 from retail_behavior.forecast import HORIZON, LEVEL_DAYS, backtest
 from retail_behavior.inventory import Policy, economic_order_quantity, reorder_point, safety_stock, simulated_service
 
@@ -17,15 +17,21 @@ SIMULATED_DAYS = 4_000
 
 
 def backtested(sales: pd.DataFrame) -> pd.DataFrame:
-    """Sales by product and day to a row per method: its error over as many rolling cuts as history has room for, up to CUTS."""
+    """Sales by product and day to a row per method: its error over as many rolling cuts as history has room for, up to CUTS.
+
+    Each cut is HORIZON days, or a week where history has no room for one.
+    """
     day = pd.to_datetime(sales["day"])
     calendar = pd.date_range(day.min(), day.max())
-    cuts = min(CUTS, (len(calendar) - 2 * LEVEL_DAYS) // HORIZON)
+    spare = len(calendar) - 2 * LEVEL_DAYS
+    horizon = HORIZON if spare >= HORIZON else WEEK_DAYS
+    cuts = min(CUTS, (spare if horizon == HORIZON else len(calendar) - LEVEL_DAYS) // horizon)
     if cuts < 1:
-        return pd.DataFrame({"method": [], "wrmsse": [], "days_inside_interval": []})
+        nothing = pd.DataFrame({"method": "", "wrmsse": 0.0, "days_inside_interval": 0.0}, index=[0])
+        return nothing.iloc[:0]  # empty, and of the right types
     wide = sales.assign(day=day).pivot_table(index="product_id", columns="day", values=["units", "revenue"], aggfunc="sum")
     units, revenue = (wide[name].reindex(columns=calendar).fillna(0.0).to_numpy() for name in ("units", "revenue"))
-    measured = backtest(units, revenue, (calendar[0].weekday() + np.arange(len(calendar) + HORIZON)) % 7, cuts)
+    measured = backtest(units, revenue, (calendar[0].weekday() + np.arange(len(calendar) + HORIZON)) % 7, cuts, horizon)
     methods = ("model", "calendar_mean", "seasonal_naive")
     inside = [measured["coverage"], np.nan, np.nan]
     return pd.DataFrame({"method": methods, "wrmsse": [measured[name] for name in methods], "days_inside_interval": inside})

@@ -32,7 +32,7 @@ def with_positions(events: DataFrame, settings: RetailSettings) -> DataFrame:
         .agg(F.array_sort(F.collect_set("move")).alias("moves"),
              F.collect_set(F.when(in_force, F.col("event_id"))).alias("judged"),
              F.min(F.when(in_force, F.col("known"))).alias("known"),
-             F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
+             *[F.max(F.when(in_force, F.col(name))).alias(name) for name in ("event_time", "ingest_time")])
         .where(F.col("known.on_hand").isNotNull())
     )
     low = F.filter(_positions(), lambda one: (one.event_type == PURCHASE) & F.array_contains("judged", one.event_id)

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from retail_behavior.baselines import baselines
 from retail_behavior.features import FEATURES, labelled, prepare, so_far, with_features
-from retail_behavior.planning import backtested, planned
+from retail_behavior.planning import BACKTEST, backtested, planned
 from retail_behavior.recommended import recommended
 from retail_behavior.settings import RetailSettings
 from retail_behavior.trends import CHARTS, plots, segments, trends
@@ -215,6 +215,10 @@ def test_realised_service_stands_beside_the_nominal():
     assert 0.8 < row["realised_fill_rate"] <= 1 and row["cycles"] > 50
 
 
-def test_a_short_history_is_not_backtested():
-    sales = pd.DataFrame({"product_id": "p", "day": pd.date_range("2020-01-01", periods=60).date, "units": 3.0, "revenue": 9.0})
-    assert backtested(sales).empty
+def test_a_short_history_is_backtested_by_weeks_and_a_shorter_one_not_at_all(spark):
+    units = np.random.default_rng(1).poisson(8, 45).astype(float)
+    days = pd.date_range("2020-01-01", periods=45).date
+    sales = pd.DataFrame({"product_id": "p", "day": days, "units": units, "revenue": units})
+    assert backtested(sales)["wrmsse"].notna().all() and len(backtested(sales)) == 3
+    short = spark.createDataFrame(sales[:30]).groupBy("product_id").applyInPandas(backtested, BACKTEST)
+    assert short.collect() == []
