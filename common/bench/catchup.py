@@ -3,13 +3,13 @@
 import time
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
 from common import contract
 from common.bench.setting import Bench
-from common.ingestion.topics import partition_ids, topic_names
+from common.bench.subscribing import from_end
+from common.ingestion.topics import topic_names
 from common.processing.learnt import live, with_learnt
 from common.processing.streams import read_topic, start_query
 from common.vertical import Query
@@ -39,7 +39,7 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int) -> Ca
     """Start `query` at the beginning of the events topic and time it to the last expected alert."""
     expected = expected_alerts(spark, bench, query)
     topic = topic_names(bench.vertical).alerts
-    with _from_end(bench, topic) as consumer:
+    with from_end(bench, topic) as consumer:
         records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
@@ -83,23 +83,3 @@ def _arrivals(consumer: Consumer, expected: set[str], started: float) -> list[fl
                 last = time.monotonic()
                 arrivals.append(last - started)
     return arrivals
-
-
-class _from_end:
-    """A consumer of a topic from its present end; use as a context manager."""
-
-    def __init__(self, bench: Bench, topic: str) -> None:
-        options = bench.connection.client_options()
-        self.consumer = Consumer(
-            {**options, "group.id": f"bench-{time.time_ns()}", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
-        )
-        places = [TopicPartition(topic, partition) for partition in partition_ids(AdminClient(options), bench.connection, topic)]
-        for place in places:
-            place.offset = self.consumer.get_watermark_offsets(place, timeout=10)[1]
-        self.consumer.assign(places)
-
-    def __enter__(self) -> Consumer:
-        return self.consumer
-
-    def __exit__(self, *_: object) -> None:
-        self.consumer.close()

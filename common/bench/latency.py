@@ -10,8 +10,8 @@ from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
 from common.alerts import Rule
-from common.bench.catchup import _from_end
 from common.bench.setting import Bench
+from common.bench.subscribing import from_end
 from common.ingestion.paced import at_rate, send_paced
 from common.ingestion.producers import Producer
 from common.ingestion.topics import topic_names
@@ -31,7 +31,7 @@ def measure_latency(
     topics, sent, latencies = topic_names(bench.vertical), {}, []  # type: ignore[var-annotated]
     every = bench.rules.model_copy(update={query.rules[0].threshold: ALWAYS})
     stop = threading.Event()
-    with _from_end(bench, topics.alerts) as consumer:
+    with from_end(bench, topics.alerts) as consumer:
         records = read_topic(spark, bench.connection, topics.events, starting="latest")
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")

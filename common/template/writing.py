@@ -30,9 +30,11 @@ def write_vertical(name: str, folder: Path, entity: str = "device") -> list[Path
     if target.exists():
         raise NotWritten(f"{target} is there already; choose another name or --path")
     title = name.replace("_", " ")
+    article = "an" if entity[0] in "aeiou" else "a"
     words = {
         "name": name, "NAME": name.upper(), "Name": _camel(name), "dashed": name.replace("_", "-"), "title": title,
         "Title": title.capitalize(), "entity": entity, "ENTITY": entity.upper(), "letter": entity[0].upper(),
+        "an": article, "An": article.capitalize(),
     }  # fmt: skip
     sources = {f"vertical/{part}.py": f"{name}/{part}.py" for part in FIVE} | BESIDE
     written = []
