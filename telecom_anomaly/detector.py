@@ -69,7 +69,7 @@ def slow_drift(settings: TelecomSettings) -> Column:
     Today's is the median over its full hours, LEAST_HOURS or more; the smoothed one an exponentially weighted average over
     days (weight SMOOTHING) that batch carried to the start of the day. Per cell, day.
     """
-    return F.when(F.size("residuals") >= LEAST_HOURS, 100 * (1 - F.exp("drift")))
+    return 100 * (1 - F.exp("drift"))
 
 
 def site_alarm(settings: TelecomSettings) -> Column:
@@ -205,11 +205,20 @@ def _hourly_residuals() -> Column:
 
 
 def _smoothed_residual() -> Column:
-    """The lesser of today's median residual so far and the one smoothed over days; null where either is not known."""
-    ordered = F.array_sort(F.transform("residuals", lambda report: report.residual))
-    today = F.get(ordered, F.floor(F.size(ordered) / 2).cast("int"))
-    smoothed = (1 - SMOOTHING) * F.col("speed_residual") + SMOOTHING * today
-    return F.when(today > smoothed, today).otherwise(smoothed)
+    """The lesser of the day's median residual and the one smoothed over days, at the hour of the day at which it was least.
+
+    Of every beginning of the day, as a stream saw each of them and never takes back what it said. Null where not known.
+    """
+    ordered = F.array_sort("residuals")
+
+    def at(hours: Column) -> Column:
+        values = F.array_sort(F.transform(F.slice(ordered, 1, hours), lambda report: report.residual))
+        today = F.get(values, F.floor(hours / 2).cast("int"))
+        smoothed = (1 - SMOOTHING) * F.col("speed_residual") + SMOOTHING * today
+        return F.when(today > smoothed, today).otherwise(smoothed)
+
+    hours = F.size("residuals")
+    return F.when(hours >= LEAST_HOURS, F.array_min(F.transform(F.sequence(F.lit(LEAST_HOURS), hours), at)))
 
 
 def _falls() -> Column:

@@ -142,6 +142,15 @@ def test_slow_drift_needs_a_loss_that_lasts_and_is_there_today(alarms_of):
     assert alarms_of(detector.by_cell, hours(5, **lost)) == {}
 
 
+def test_a_drift_once_told_is_not_taken_back_by_the_rest_of_the_day(alarms_of):
+    lost = {"DRB_UEThpDl": 20_000.0 * 0.85, "speed_median": [log1p(17_000.0)] * HOURS}
+    usual = {"DRB_UEThpDl": 20_000.0, "speed_median": [log1p(20_000.0)] * HOURS}
+    day = [{**report, "speed_residual": -0.15} for report in (*hours(7, **lost), *hours(9, **usual))]
+    before, after = alarms_of(detector.by_cell, day[:28]), alarms_of(detector.by_cell, day)
+    assert before["slow_drift"].score == after["slow_drift"].score
+    assert before["slow_drift"].alert_id == after["slow_drift"].alert_id
+
+
 def test_throughput_that_load_takes_is_no_drift(alarms_of):
     loaded = {"DRB_UEThpDl": 15_000.0, "RRU_PrbTotDl": 60.0, "speed_median": [log1p(15_000.0)] * HOURS, "speed_residual": -0.15}
     assert alarms_of(detector.by_cell, hours(7, **loaded)) == {}
