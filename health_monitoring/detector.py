@@ -18,7 +18,7 @@ from common.alerts import Rule, judge, shaped
 from common.vertical import Query
 from health_monitoring.news2 import news2
 from health_monitoring.observations import with_observation
-from health_monitoring.patterns import artefact, confirmed, highest, let, longest_run, rise
+from health_monitoring.patterns import artefact, confirmed, highest, let, longest_run, millis, rise
 from health_monitoring.settings import HealthSettings
 
 VERTICAL = "health_monitoring"
@@ -130,7 +130,7 @@ def by_patient(events: DataFrame, settings: HealthSettings) -> DataFrame:
 
 
 def with_findings(windows: DataFrame, settings: HealthSettings) -> DataFrame:
-    """Windows with a column for each rule of BY_PATIENT, in its name: what it found there."""
+    """Windows whose second half has begun, with a column for each rule of BY_PATIENT, in its name: what it found there."""
     start = F.unix_millis("window.start")
     since = start + settings.cooldown_hours * 3_600_000
     observations, urgent, emergency = F.col("observations"), settings.urgent_total, settings.emergency_total
@@ -147,8 +147,11 @@ def with_findings(windows: DataFrame, settings: HealthSettings) -> DataFrame:
             highest(believed, lambda one: one.model_score, settings.risk).alias("deterioration_risk"),
         )
 
+    # Of the two windows that an observation is in, it is in the second half of one only; the other has nothing new to say.
+    is_due = millis(F.element_at(observations, -1)) >= since
+    found = F.when(is_due, F.array(let(confirmed(observations, since, settings), findings)))
     # A generator, as a projection would be merged with what reads it and computed anew for every field that is read.
-    return windows.select("*", F.inline(F.array(let(confirmed(observations, since, settings), findings))))
+    return windows.select("*", F.inline(found))
 
 
 def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:

@@ -133,7 +133,10 @@ def _alarms(scored: DataFrame, alerts: DataFrame) -> DataFrame:
 
 
 def _judged_week(history: DataFrame, labels: DataFrame, last_day: date, model: TrainedModel) -> DataFrame:
-    """A week of observations, scored as served, whose outcome is known by the end of the newest day."""
+    """A week of observations, scored as served, whose outcome is known by the end of the newest day.
+
+    The model may have learnt from it: this says whether it still fits, not how it would do on others.
+    """
     days = [last_day - LABEL_DELAY - timedelta(days=age) for age in range(WEEK.days)]
     return with_score(_served(history, labels, days), model)
 
