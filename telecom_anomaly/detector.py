@@ -166,7 +166,9 @@ def silence(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
         .groupBy(F.session_window("event_time", f"{_gap_seconds(settings)} seconds").alias("session"), "cell_id")
         .agg(F.max(F.struct("event_time", "report_id")).alias("last"), F.max("ingest_time").alias("ingest_time"))
     )
-    ended = sessions.select("cell_id", "ingest_time", F.col("session.end").alias("event_time"), "last.report_id")
+    # The session's end, but from the aggregate: Spark 4.3.0 pushes a filter on session.end below the aggregation.
+    end = F.col("last.event_time") + F.expr(f"INTERVAL {_gap_seconds(settings)} SECONDS")
+    ended = sessions.select("cell_id", "ingest_time", end.alias("event_time"), "last.report_id")
     return judge(ended, SILENCE, settings, vertical="telecom_anomaly", entity="cell_id", subject=F.col("report_id"))
 
 
