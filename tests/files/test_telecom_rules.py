@@ -227,8 +227,9 @@ def test_two_reports_lost_are_no_silence_and_three_are(spark):
 
 
 def test_silences_can_be_filtered_by_the_time_at_which_they_were_known(alarms_of):
-    early = lambda reports, settings: detector.silence(reports, settings).where(  # noqa: E731
-        F.col("event_time") <= F.lit(START + timedelta(hours=2)))
+    def early(reports, settings):
+        return detector.silence(reports, settings).where(F.col("event_time") <= F.lit(START + timedelta(hours=2)))
+
     times = [START, START + timedelta(minutes=15), START + timedelta(hours=4), START + timedelta(hours=4, minutes=15)]
     assert alarms_of(early, [{"event_time": time} for time in times])["silent_cell"].event == "C1-020815"
     assert alarms_of(early, [{"event_time": time} for time in times[2:]]) == {}
