@@ -27,7 +27,7 @@ class RetailSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RETAIL_BEHAVIOR_", frozen=True, extra="forbid", env_ignore_empty=True)
 
     cart_value: float = Field(60.0, gt=0, description="worth of an abandoned cart (currency units)")
-    bot_streak: float = Field(12, gt=0, description="views in a row at an even pace")
+    bot_streak: float = Field(16, gt=0, description="views in a row at an even pace")
     demand_zscore: float = Field(4.5, gt=0, description="deviations of a product's orders above its forecast")
     reorder_ratio: float = Field(1.0, gt=0, description="reorder point over live stock position")
     stock_out_risk: float = Field(0.5, gt=0, le=1, description="probability that stock runs out within risk_hours")

@@ -47,7 +47,7 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
         "demand_forecast": product.select("product_id", "forecast_units_7d", "forecast_low_7d", "forecast_high_7d"),
         "forecast_backtest": sales.groupBy(F.lit(1).alias("shop")).applyInPandas(backtested, BACKTEST),
         "stock_policy": sales.groupBy("product_id").applyInPandas(planned, POLICY),
-        "recommendations": product.where(F.size("recommended") > 0).select("product_id", "recommended"),
+        "recommendations": product.select("product_id", F.posexplode("recommended").alias("place", "goes_with")),
         "alerts_by_rule": alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.count("*").alias("alerts")),
     }
 

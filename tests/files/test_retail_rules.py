@@ -82,7 +82,7 @@ def test_nulls_everywhere_raise_nothing(alerts_of):
         assert alerts_of(query, unknown, *bought) == []
 
 
-@pytest.mark.parametrize(("count", "caught"), [(11, False), (12, True)])
+@pytest.mark.parametrize(("count", "caught"), [(15, False), (16, True)])
 def test_bot_counts_views_in_a_row_at_an_even_pace(alerts_of, count, caught):
     assert rules(alerts_of(detector.by_visitor, *views([5.0] * (count - 1)))) == (["bot"] if caught else [])
 
@@ -96,20 +96,20 @@ def test_bot_leaves_purchases_of_a_shop_assistant_alone(alerts_of):
 
 
 def test_the_evidence_of_a_bot_is_its_streak(alerts_of):
-    before, streak = views([40, 3, 90]), views([4.0] * 14, start=NOON + timedelta(minutes=10))
+    before, streak = views([40, 3, 90]), views([4.0] * 20, start=NOON + timedelta(minutes=10))
     alerts = alerts_of(detector.by_visitor, *before, *streak)
-    assert {tuple(json.loads(alert.event)) for alert in alerts} == {tuple(f"e{number}" for number in range(4, 19))}
-    assert {alert.score for alert in alerts} == {15.0}
+    assert {tuple(json.loads(alert.event)) for alert in alerts} == {tuple(f"e{number}" for number in range(4, 25))}
+    assert {alert.score for alert in alerts} == {21.0}
 
 
 def test_views_sent_twice_are_no_longer_streak(alerts_of):
-    once = [{**view, "event_id": f"e{number}"} for number, view in enumerate(views([5.0] * 9))]
+    once = [{**view, "event_id": f"e{number}"} for number, view in enumerate(views([5.0] * 12))]
     assert alerts_of(detector.by_visitor, *once, *once) == []
 
 
 def test_a_slow_pace_is_a_streak_and_silence_ends_it(alerts_of):
-    assert rules(alerts_of(detector.by_visitor, *views([100.0] * 14))) == ["bot"]
-    assert alerts_of(detector.by_visitor, *views([130.0] * 14)) == []
+    assert rules(alerts_of(detector.by_visitor, *views([100.0] * 18))) == ["bot"]
+    assert alerts_of(detector.by_visitor, *views([130.0] * 18)) == []
 
 
 def test_a_cart_left_is_worth_what_was_not_taken_out_again(alerts_of):
