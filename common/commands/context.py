@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from py4j.protocol import Py4JError
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -145,7 +144,8 @@ def session(verticals: list[Vertical], settings: Settings, streaming: bool = Fal
         yield spark
     finally:
         # A signal that came in the middle of a call to the JVM leaves that connection unusable; the JVM ends with us anyway.
-        with suppress(Py4JError, OSError):
+        # What it then raises depends on where it was cut.
+        with suppress(Exception):
             spark.stop()
 
 

@@ -92,7 +92,7 @@ def test_a_run_whose_broker_is_taken_away_says_so_and_leaves_nothing_running(tmp
         printed.append(running.stdout.readline())
         assert printed[-1], "".join(printed)
     started = below(running)
-    [broker] = [process for process in started if "kafka.Kafka" in process.cmdline()]
+    [broker] = [process for process in started if process.name() == "java" and "kafka.Kafka" in process.cmdline()]
     broker.kill()
     rest, _ = running.communicate(timeout=150)
     assert running.returncode == 1, rest
