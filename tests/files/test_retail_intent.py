@@ -9,6 +9,8 @@ from sklearn.model_selection import StratifiedKFold
 from common.models.training import export
 from retail_behavior.features import fit_intent
 
+pytestmark = pytest.mark.files
+
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "June", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from retail_behavior.forecast import HORIZON, backtest, calendar_mean, forecast, seasonal_naive, weighted_rmsse
 
+pytestmark = pytest.mark.files
+
 DAYS = 140
 WEEKDAYS = np.arange(DAYS + HORIZON) % 7
 
