@@ -78,4 +78,4 @@ lock:
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find common finance_fraud loadtests tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find common finance_fraud retail_behavior health_monitoring telecom_anomaly loadtests tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """The command `hybrid`."""
 
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -30,6 +31,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # It logs the whole trace of what fails in a batch of the archive; the query's end is told in words (streams.QueryEnded).
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    # scikit-learn beside streams: two OpenMP threads on busy cores wait for each other, twenty times longer than one works.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _ended)
     try:
         app()

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Before scikit-learn is imported: two OpenMP threads on busy cores wait for each other, twenty times longer than one works.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 

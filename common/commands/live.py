@@ -68,7 +68,9 @@ def stream(spark: SparkSession, lives: list[Live], connection: Connection) -> li
     """Everything at once until the time is over, Ctrl-C, or something ends that should run."""
     seconds = lives[0].seconds
     with ExitStack() as stack:
-        running = [stack.enter_context(_started(spark, live, connection)) for live in lives]
+        opened = [stack.enter_context(_opened(spark, live, connection)) for live in lives]
+        # Only now, when every rule runs: starting queries takes a while, and events would wait for those of the last vertical.
+        running = [stack.enter_context(_started(connection, *each)) for each in opened]
         states = [each.state for each in running]
         batch = Batch(spark, running)
         with Screen(console, states) as screen:
@@ -90,14 +92,20 @@ def stream(spark: SparkSession, lives: list[Live], connection: Connection) -> li
 
 
 @contextmanager
-def _started(spark: SparkSession, live: Live, connection: Connection) -> Iterator[Running]:
-    topics = topic_names(live.vertical)
-    with ExitStack() as stack:
+def _opened(spark: SparkSession, live: Live, connection: Connection) -> Iterator[tuple[Live, Archiving, Detection]]:
+    with console.status(f"{live.vertical.name}: starting the archive and the rules"), ExitStack() as stack:
         archived = stack.enter_context(archiving(spark, live.vertical, live.workspace, connection, live.settings))
         detecting = stack.enter_context(detection(spark, live.vertical, live.workspace, connection, live.settings, live.rules))
-        watch = stack.enter_context(AlertWatch(connection, topics.alerts))
+        running = stack.pop_all()
+    with running:
+        yield live, archived, detecting
+
+
+@contextmanager
+def _started(connection: Connection, live: Live, archived: Archiving, detecting: Detection) -> Iterator[Running]:
+    topics = topic_names(live.vertical)
+    with AlertWatch(connection, topics.alerts) as watch, _generator(live, connection) as source:
         state = State(live.vertical, detecting.modes(), live.seconds, watch)
-        source = stack.enter_context(_generator(live, connection))
         yield Running(live, state, archived, detecting, source, Lag(connection, topics.events))
 
 
