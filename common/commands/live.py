@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -164,6 +164,7 @@ class Batch:
     spark: SparkSession
     running: list[Running]
     thread: threading.Thread | None = None
+    ending: threading.Event = field(default_factory=threading.Event)
 
     def begin_once(self, due: bool) -> None:
         if self.thread is None and due:
@@ -171,12 +172,17 @@ class Batch:
             self.thread.start()
 
     def join(self) -> None:
+        """Returns when the vertical whose turn it is has been studied; those after it are put off."""
+        self.ending.set()
         if self.thread:
             self.thread.join()
 
     def _work(self) -> None:
         for each in self.running:
             live, state = each.live, each.state
+            if self.ending.is_set():
+                state.say("batch put off: the stream has ended")
+                continue
             try:
                 events, _, _ = history(self.spark, live.workspace)
                 day = newest_day(events)
