@@ -259,6 +259,6 @@ QUERIES = (
     Query("by_cell", tuple(rule for rule, _ in BY_CELL), by_cell, baselines=("cell",), stateful=True),
     Query("by_site", tuple(rule for rule, _ in BY_SITE), by_site, baselines=("cell",), stateful=True),
     Query("silence", SILENCE, silence, stateful=True, output_mode="append"),
-    # Append, as an alarm of the detector is said once; and real-time mode, which takes Python state and then fails, stays away.
-    Query("online", online_query.RULES, online_query.online, stateful=True, output_mode="append"),
+    Query("online", online_query.RULES, online_query.online, stateful=True,
+          in_micro_batches="state kept in Python, which real-time mode takes and then fails on"),
 )

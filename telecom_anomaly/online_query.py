@@ -49,7 +49,7 @@ def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     )
     series = _Series(settings.online_anomaly, settings.online_grace)
     found = measured.groupBy("cell_id", "metric").transformWithState(
-        statefulProcessor=series, outputStructType=FOUND, outputMode="append", timeMode="none")
+        statefulProcessor=series, outputStructType=FOUND, outputMode="update", timeMode="none")
     times = {f"{kind}_time": F.timestamp_micros(f"{kind}_micros") for kind in ("event", "ingest")}
     subject = F.concat_ws("|", "report_id", "metric")
     return judge(found.withColumns(times), RULES, settings, vertical="telecom_anomaly", entity="cell_id", subject=subject)

@@ -83,7 +83,7 @@ def test_a_stream_in_pieces_gives_the_same(spark, arrived, tmp_path):
         batches.append(number)
         found.update({alert.event: alert.score for alert in alerts.collect()})
 
-    query = (online(stream, SETTINGS).writeStream.outputMode("append").foreachBatch(keep)
+    query = (online(stream, SETTINGS).writeStream.outputMode("update").foreachBatch(keep)
              .option("checkpointLocation", str(tmp_path / "checkpoint")).trigger(availableNow=True).start())
     query.awaitTermination()
     assert len(batches) >= 5
