@@ -19,7 +19,10 @@ from common.workspace import Workspace
 pytestmark = pytest.mark.files
 
 KEY = bytes(range(KEY_BYTES))
-SCHEMA = T.StructType.fromDDL("reading_id string, patient_id string, heart_rate double, event_time timestamp")
+KINDS = {"reading_id": "string", "patient_id": "string", "heart_rate": "double", "event_time": "timestamp"}
+SCHEMA = T.StructType()
+for name, kind in KINDS.items():
+    SCHEMA.add(name, kind)
 NOT_NULL = [
     {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}}
     for name in ("reading_id", "patient_id", "event_time")
