@@ -74,7 +74,8 @@ def _cards(history: DataFrame, days: list[date]) -> DataFrame:
         ]
     log_mean, log_deviation = _moments(F.col(f"count_{LONGEST_DAYS}"), F.col("logs"), F.col("log_squares"))
     columns += [log_mean.alias("card_log_amount_mean_30d"), log_deviation.alias("card_log_amount_std_30d")]
-    habits = sums.select("card_id", "as_of", *columns, "card_terminals_30d")
+    terminals = F.col("card_terminals_30d").cast(CARD_BASELINE["card_terminals_30d"].dataType).alias("card_terminals_30d")
+    habits = sums.select("card_id", "as_of", *columns, terminals)
     return habits.join(_places(history, days), ["card_id", "as_of"], "left")
 
 
