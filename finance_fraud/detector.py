@@ -120,7 +120,7 @@ BY_CARD = (
 BY_TERMINAL = (
     Rule("terminal_burst", terminal_burst, "terminal_burst",
          lambda s: F.format_string("%d cards far beyond their habits", F.size("cards")),
-         lambda s: F.to_json(F.array_sort("transaction_ids"))),
+         lambda s: F.to_json(F.sort_array("transaction_ids"))),
 )
 
 
@@ -141,7 +141,7 @@ def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
             F.max("ingest_time").alias("ingest_time"),
         )
     )
-    newest_first = windows.withColumn("transactions", F.array_sort("transactions")).withColumn(
+    newest_first = windows.withColumn("transactions", F.sort_array("transactions")).withColumn(
         "event_time", F.element_at("transactions", -1).event_time)
     return judge(newest_first, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=_subject("card_id"))
 

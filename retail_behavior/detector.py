@@ -76,7 +76,7 @@ def by_visitor(events: DataFrame, settings: RetailSettings) -> DataFrame:
     windows = (
         events.where(F.col("event_type") == VIEW).withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", settings.bot_window, settings.bot_slide), "visitor_id")
-        .agg(F.array_sort(F.collect_set(F.struct("event_time", "event_id"))).alias("views"),
+        .agg(F.sort_array(F.collect_set(F.struct("event_time", "event_id"))).alias("views"),
              F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
     )
     enough = windows.where(F.size("views") >= settings.bot_streak)
@@ -89,7 +89,7 @@ def by_session(events: DataFrame, settings: RetailSettings) -> DataFrame:
     sessions = (
         events.where(F.col("event_type") != RESTOCK).withWatermark("event_time", settings.watermark)
         .groupBy(F.session_window("event_time", settings.session_gap).alias("window"), "visitor_id")
-        .agg(F.array_sort(F.collect_set(F.struct(*HAPPENING))).alias("happened"), F.max("ingest_time").alias("ingest_time"))
+        .agg(F.sort_array(F.collect_set(F.struct(*HAPPENING))).alias("happened"), F.max("ingest_time").alias("ingest_time"))
     )
     # The same as the window's end, which is not used: Spark pushes a filter on it below the sessions, and cuts them.
     silent = F.element_at("happened", -1).event_time + F.expr(f"INTERVAL {settings.session_gap}")
@@ -105,7 +105,7 @@ def by_product(events: DataFrame, settings: RetailSettings) -> DataFrame:
     windows = (
         events.where(F.col("event_type") == PURCHASE).withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", f"{settings.demand_hours} hours", settings.demand_slide), "product_id")
-        .agg(F.array_sort(F.collect_set(F.struct("event_time", "event_id", order))).alias("purchases"),
+        .agg(F.sort_array(F.collect_set(F.struct("event_time", "event_id", order))).alias("purchases"),
              F.min(F.when(F.col("baseline_version").isNotNull(), forecast)).alias("forecast"),
              F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
         .withColumn("baseline_version", F.col("forecast.baseline_version"))

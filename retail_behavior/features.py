@@ -33,7 +33,7 @@ def prepare(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """A row per running session in which nothing was bought yet: its events so far, and its visitor's habits."""
     sessions = _shopping(events).withWatermark("event_time", settings.watermark).groupBy(
         F.window("event_time", settings.intent_window), "visitor_id", "session_id").agg(
-        F.array_sort(F.collect_set(F.struct(*HAPPENING))).alias("so_far"),
+        F.sort_array(F.collect_set(F.struct(*HAPPENING))).alias("so_far"),
         F.max(F.struct(*reversed(PLACE))).alias("newest"),
         *[F.max(name).alias(name) for name in ("event_time", "ingest_time", "channel", "baseline_version", *VISITOR_HABITS)])
     # Not by the window of the newest version: a session may see two, and keeps the later.
@@ -47,11 +47,11 @@ def so_far(history: DataFrame, window: str = RetailSettings.model_fields["intent
     """
     place = F.struct(*PLACE, *HAPPENING)
     sessions = _shopping(history).groupBy(F.window("event_time", window), "visitor_id", "session_id").agg(
-        F.slice(F.array_sort(F.collect_set(place)), 1, LONGEST_SESSION).alias("arrived"), F.max("channel").alias("channel"))
+        F.slice(F.sort_array(F.collect_set(place)), 1, LONGEST_SESSION).alias("arrived"), F.max("channel").alias("channel"))
     upto = F.transform(F.sequence(F.lit(1), F.size("arrived")), lambda number: F.struct(
         F.element_at("arrived", number).alias("last"), F.slice("arrived", 1, number).alias("arrived")))
     prefixes = sessions.select("visitor_id", "session_id", "channel", F.explode(upto).alias("upto"))
-    in_time = F.array_sort(F.transform("upto.arrived", lambda one: F.struct(*[one[name].alias(name) for name in HAPPENING])))
+    in_time = F.sort_array(F.transform("upto.arrived", lambda one: F.struct(*[one[name].alias(name) for name in HAPPENING])))
     rows = prefixes.select("visitor_id", "session_id", "channel", in_time.alias("so_far"), "upto.last.event_id",
                            "upto.last.event_time", "upto.last.product_id")
     return rows.where(~any_of("so_far", PURCHASE))

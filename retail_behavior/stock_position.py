@@ -29,7 +29,7 @@ def with_positions(events: DataFrame, settings: RetailSettings) -> DataFrame:
         movements.withWatermark("event_time", settings.watermark)
         .withColumn("window", F.window("event_time", settings.stock_window, "1 day"))
         .groupBy("window", "store_id", "product_id")
-        .agg(F.array_sort(F.collect_set("move")).alias("moves"),
+        .agg(F.sort_array(F.collect_set("move")).alias("moves"),
              F.collect_set(F.when(in_force, F.col("event_id"))).alias("judged"),
              F.min(F.when(in_force, F.col("known"))).alias("known"),
              *[F.max(F.when(in_force, F.col(name))).alias(name) for name in ("event_time", "ingest_time")])

@@ -36,7 +36,7 @@ def worst_stretch(reports: Column, minutes: int) -> Column:
 
 
 def _ids(reports: Column) -> Column:
-    return F.array_sort(F.transform(reports, lambda report: report.report_id))
+    return F.sort_array(F.transform(reports, lambda report: report.report_id))
 
 
 def raise_alarms(

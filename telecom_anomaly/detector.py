@@ -104,7 +104,7 @@ BY_CELL = (
           lambda s: _evidence("falls")), "down"),
     (Rule("slow_drift", slow_drift, "slow_drift",
           lambda s: F.format_string("%.0f%% of throughput lost at the same load", slow_drift(s)),
-          lambda s: F.to_json(F.array_sort(F.transform("residuals", lambda report: report.report_id))), "minor"), None),
+          lambda s: F.to_json(F.sort_array(F.transform("residuals", lambda report: report.report_id))), "minor"), None),
 )
 BY_SITE = (
     (Rule("site_alarm", site_alarm, "site_alarm",
@@ -211,7 +211,7 @@ def _smoothed_residual() -> Column:
 
     Of every beginning of the day, as a stream saw each of them and never takes back what it said. Null where not known.
     """
-    ordered = F.array_sort("residuals")
+    ordered = F.sort_array("residuals")
 
     def at(hours: Column) -> Column:
         values = F.array_sort(F.transform(F.slice(ordered, 1, hours), lambda report: report.residual))

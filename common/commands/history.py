@@ -13,6 +13,7 @@ from common.commands.context import (
     Start,
     VerticalName,
     console,
+    errors,
     first_day,
     named,
     population_of,
@@ -22,7 +23,7 @@ from common.commands.context import (
     workspace_of,
 )
 from common.models.protocol import Protocol, evaluate_protocol, report
-from common.monitoring.evaluation import Evaluation
+from common.monitoring.evaluation import LEAST_PRECISION, LEAST_RECALL, Evaluation, shortfalls
 from common.monitoring.evaluation import evaluate as evaluated
 from common.monitoring.summary import differences_table, evaluation_tables, model_table, reconcile_table, suite_line, trend_tables
 from common.processing.backfill import backfill as fill
@@ -107,6 +108,9 @@ def evaluate(
     days: Annotated[
         int | None, typer.Option(min=1, help="instead: judge the newest days of the history by the rules as they are now")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option(help=f"exit with 1 below a recall of {LEAST_RECALL} or a precision of {LEAST_PRECISION}")
+    ] = False,
     data: Data = None,
 ) -> None:
     """Stored alerts against the labels: precision by rule, recall, precision and time to detect by scenario."""
@@ -124,6 +128,11 @@ def evaluate(
             result = _judged_days(spark, subject, workspace, days) if days else evaluated(subject, *came_live(spark, workspace))
         for table in evaluation_tables(result):
             console.print(table)
+    missed = shortfalls(result) if strict else []
+    for line in missed:
+        errors.print(line, style="red")
+    if missed:
+        raise typer.Exit(1)
 
 
 def _judged_days(spark: SparkSession, vertical: Vertical, workspace: Workspace, number: int) -> Evaluation:

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from common.alerts import event_ids
 from common.vertical import Scenario, Vertical
 
-LEAST_PRECISION = 0.8
+LEAST_RECALL, LEAST_PRECISION = 0.9, 0.8
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,18 @@ def evaluate(vertical: Vertical, events: DataFrame, labels: DataFrame, alerts: D
     finally:
         named.unpersist()
         known.unpersist()
+
+
+def shortfalls(evaluation: Evaluation, recall: float = LEAST_RECALL, precision: float = LEAST_PRECISION) -> list[str]:
+    """A line for each scenario whose rules find fewer of its cases, or are right less often, than is asked; or that has none."""
+    found = []
+    for each in evaluation.scenarios:
+        if (each.recall or 0.0) < recall:
+            found.append(f"{each.scenario}: {each.found} of {each.cases} cases found, {recall:.0%} asked")
+        if (each.of_its_rules.precision or 0.0) < precision:
+            rules = each.of_its_rules
+            found.append(f"{each.scenario}: {rules.right} of {rules.alerts} alerts of {rules.rule} right, {precision:.0%} asked")
+    return found
 
 
 def named_events(alerts: DataFrame) -> DataFrame:
