@@ -76,8 +76,8 @@ def has_failed(seed: int, delivery: date, world: World) -> NDArray[np.bool_]:
 
 
 def runs_low_at(usual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Units below which a pair that sells `usual` a day is running out: a bad day's demand."""
-    return usual + 1.8 * np.sqrt(2 * usual)
+    """Units below which a pair that sells `usual` a day is running out: a day's demand that one day in a hundred exceeds."""
+    return usual + 2.33 * np.sqrt(2 * usual)
 
 
 def order_size() -> Column:

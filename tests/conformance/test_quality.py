@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.files, pytest.mark.timeout(900)]
 START, DAYS, TESTED = date(2020, 1, 1), 45, 7
 # Lower than what `hybrid evaluate --strict` asks of a whole world: a small one holds a handful of cases of a scenario.
 RECALL, PRECISION = 0.6, 0.5
+SPOKEN = ("alert_id", "rule", "event_time", "event")
 
 
 @pytest.fixture(scope="module", params=verticals())
@@ -59,6 +60,3 @@ def test_a_rule_that_always_speaks_is_found_out(judged):
     noisy = replace(vertical, scenarios=(scenario,))
     missed = shortfalls(evaluate(noisy, events, labels, alerts.unionByName(always)), RECALL, PRECISION)
     assert any("alerts of" in line for line in missed)
-
-
-SPOKEN = ("alert_id", "rule", "event_time", "event")
