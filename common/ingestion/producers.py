@@ -62,7 +62,7 @@ class Producer:
         """Records that wait for the broker's answer."""
         return len(self._client)
 
-    def send(self, topic: str, key: bytes | None, value: bytes, timestamp: int | None = None) -> None:
+    def send(self, topic: str, key: bytes | None, value: bytes | None, timestamp: int | None = None) -> None:
         """Buffer one record; timestamp in epoch milliseconds, the time of sending when None."""
         self._put(topic, key, value, {} if timestamp is None else {"timestamp": timestamp})
         self._serve()
@@ -94,7 +94,7 @@ class Producer:
             if self.failed:
                 error.add_note(f"{self.delivered} records were delivered, {self.failed} were not")
 
-    def _put(self, topic: str, key: bytes | None, value: bytes, given: dict[str, Any]) -> None:
+    def _put(self, topic: str, key: bytes | None, value: bytes | None, given: dict[str, Any]) -> None:
         while True:
             try:
                 self._client.produce(topic, value, key, on_delivery=self._answered, **given)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 
-from confluent_kafka import Consumer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from common.ingestion.connection import Connection
+from common.ingestion.topics import partition_ids
 
 NEWEST = 8
 LATENCIES = 200_000
@@ -37,17 +39,18 @@ class Seen:
 
 
 class AlertWatch:
-    """A thread that subscribes to an alerts topic; use as a context manager. Reads from the topic's end."""
+    """A thread that subscribes to an alerts topic; use as a context manager. Reads from the topic's beginning."""
 
     def __init__(self, connection: Connection, topic: str) -> None:
         self.seen = Seen()
         self._ids: set[str] = set()
         self._stop = threading.Event()
         self._consumer = Consumer({
-            **connection.client_options(), "group.id": f"watch-{time.time_ns()}", "auto.offset.reset": "earliest",
-            "enable.auto.commit": False, "fetch.wait.max.ms": 5, "topic.metadata.refresh.interval.ms": 2000,
+            **connection.client_options(), "group.id": "watch", "enable.auto.commit": False, "fetch.wait.max.ms": 5,
         })
-        self._consumer.subscribe([topic])
+        # Assigned, not subscribed: a group that its broker has to find together again would begin anew.
+        partitions = partition_ids(AdminClient(connection.client_options()), connection, topic)
+        self._consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
         self._thread = threading.Thread(target=self._read, name="alert-watch", daemon=True)
 
     def __enter__(self) -> "AlertWatch":
