@@ -74,10 +74,10 @@ def disturb(run: Run, broker: EmbeddedKafka, kills: list[Kill]) -> Disturbed:
             if not driver.wait_until_ready():
                 raise Unsettled(f"{driver.name} did not start; see {driver.log}")
         source = stack.enter_context(_generator(run))
-        _kill_all(run, broker, drivers, watch, result, source)
+        recovering = _kill_all(run, broker, drivers, result, source)
         if source.exit_status():
             raise Unsettled(f"the generator ended with {source.exit_status()}; see {run.workspace.folder / 'generator.log'}")
-        _settle(run, drivers, watch)
+        _settle(run, drivers, watch, recovering)
         result.alerts = watch.seen.alerts.total()
         result.ended = {driver.name: driver.ended for driver in drivers.values()}
         result.outlived = sum(driver.outlived for driver in drivers.values())
@@ -118,9 +118,9 @@ def _command(run: Run, name: str, *more: str) -> list[str]:
 
 
 def _kill_all(
-    run: Run, broker: EmbeddedKafka, drivers: dict[str, Driver], watch: AlertWatch, result: Disturbed, source: Supervised
-) -> None:
-    """Until the generator has ended: kill whoever's moment has come, restart what ends, and see when work goes on."""
+    run: Run, broker: EmbeddedKafka, drivers: dict[str, Driver], result: Disturbed, source: Supervised
+) -> "list[_Recovering]":
+    """Until the generator has ended: kill whoever's moment has come. Returns the kills that nobody has recovered from yet."""
     due, recovering, fuzz = list(result.kills), list[_Recovering](), list(run.fuzz)
     began = time.monotonic()
     producer = Producer(run.connection, delivery_timeout=LONGEST_END)
@@ -130,12 +130,10 @@ def _kill_all(
             while due and due[0].at <= elapsed:
                 recovering.append(_strike(due.pop(0), broker, drivers))
             _send(producer, run, fuzz, keep=len(run.fuzz) * (1 - elapsed / run.seconds))
-            recovering = [each for each in recovering if not each.over()]
-            for driver in drivers.values():
-                driver.keep_running()
-            time.sleep(LOOK_EVERY)
+            recovering = _look(drivers, recovering)
         _send(producer, run, fuzz, keep=0)
     result.fuzz_sent, result.fuzz_refused = producer.delivered, producer.failed
+    return recovering
 
 
 @dataclass(frozen=True)
@@ -168,27 +166,33 @@ def _strike(kill: Kill, broker: EmbeddedKafka, drivers: dict[str, Driver]) -> _R
     return _Recovering(kill, driver, at, before)
 
 
+def _look(drivers: dict[str, Driver], recovering: list[_Recovering]) -> list[_Recovering]:
+    """Start again what has ended; returns, a moment later, the kills that are not recovered from yet."""
+    for driver in drivers.values():
+        driver.keep_running()
+    time.sleep(LOOK_EVERY)
+    return [each for each in recovering if not each.over()]
+
+
 def _send(producer: Producer, run: Run, fuzz: list[bytes | None], keep: float) -> None:
     """Send of the fuzz all but `keep` records."""
     while len(fuzz) > max(keep, 0):
         producer.send(topic_names(run.vertical).events, KEY, fuzz.pop())
 
 
-def _settle(run: Run, drivers: dict[str, Driver], watch: AlertWatch) -> None:
+def _settle(run: Run, drivers: dict[str, Driver], watch: AlertWatch, recovering: list[_Recovering]) -> None:
     """Returns when every query has judged all there is and no alert has come for a while."""
     ends = end_offsets(run.connection, topic_names(run.vertical).events)
     wanted = {(query.name, partition): end for query in run.vertical.queries for partition, end in ends.items()}
     deadline, quiet_since, updates = time.monotonic() + LONGEST_END, time.monotonic(), -1
     while time.monotonic() - quiet_since < QUIET:
-        for driver in drivers.values():
-            driver.keep_running()
+        recovering = _look(drivers, recovering)
         judged = judged_ends(run.workspace)
         behind = {query: end - judged.get(query, 0) for query, end in wanted.items() if judged.get(query, 0) < end}
         if time.monotonic() > deadline:
             raise Unsettled(f"{LONGEST_END:.0f} s after the last kill, records of query and partition are not judged: {behind}")
         if behind or watch.seen.updates != updates:
             quiet_since, updates = time.monotonic(), watch.seen.updates
-        time.sleep(1)
 
 
 def _archive_the_rest(run: Run) -> None:

@@ -104,7 +104,7 @@ def _opened(spark: SparkSession, live: Live, connection: Connection) -> Iterator
 @contextmanager
 def _started(connection: Connection, live: Live, archived: Archiving, detecting: Detection) -> Iterator[Running]:
     topics = topic_names(live.vertical)
-    with AlertWatch(connection, topics.alerts) as watch, _generator(live, connection) as source:
+    with AlertWatch(connection, topics.alerts, live.settings.alert_cooldown) as watch, _generator(live, connection) as source:
         state = State(live.vertical, detecting.modes(), live.seconds, watch)
         yield Running(live, state, archived, detecting, source, Lag(connection, topics.events))
 

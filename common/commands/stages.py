@@ -144,7 +144,7 @@ def detect(
     with (
         session([subject], settings, streaming=True) as spark,
         detection(spark, subject, workspace, connection, settings, rules) as detecting,
-        AlertWatch(connection, topic_names(subject).alerts) as watch,
+        AlertWatch(connection, topic_names(subject).alerts, settings.alert_cooldown) as watch,
     ):
         for line in detecting.modes():
             console.print(line)

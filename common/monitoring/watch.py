@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from common.ingestion.connection import Connection
 from common.ingestion.topics import partition_ids
+from common.monitoring.cooldown import Cooldown
 
 NEWEST = 8
 LATENCIES = 200_000
@@ -30,7 +31,7 @@ class Percentiles:
 
 @dataclass
 class Seen:
-    """What has come so far. updates: records, several of which may be one alert as its window fills."""
+    """What has come so far. updates: records, several of which may be one alert as its window fills; newest: to be shown."""
 
     updates: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
@@ -39,10 +40,14 @@ class Seen:
 
 
 class AlertWatch:
-    """A thread that subscribes to an alerts topic; use as a context manager. Reads from the topic's beginning."""
+    """A thread that reads an alerts topic from its beginning; use as a context manager.
 
-    def __init__(self, connection: Connection, topic: str) -> None:
+    cooldown: seconds in which `newest` has an entity's alerts of one rule only as they rise; all of them are counted.
+    """
+
+    def __init__(self, connection: Connection, topic: str, cooldown: float = 0.0) -> None:
         self.seen = Seen()
+        self.cooldown = Cooldown(cooldown)
         self._ids: set[str] = set()
         self._stop = threading.Event()
         self._consumer = Consumer({
@@ -78,7 +83,8 @@ class AlertWatch:
         if alert["alert_id"] not in self._ids:
             self._ids.add(alert["alert_id"])
             self.seen.alerts[alert["rule"]] += 1
-        self.seen.newest.append(alert)
+        if self.cooldown.lets_through(alert["entity_id"], alert["rule"], alert["severity"], now):
+            self.seen.newest.append(alert)
         came = datetime.fromisoformat(alert["ingest_time"]).timestamp()
         self.seen.latencies.append((now, (now - came) * 1000))
 

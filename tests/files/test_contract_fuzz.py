@@ -31,15 +31,18 @@ def verdicts(spark, vertical, values):
     return {offset: (offset in taken, reason) for offset, reason in judged}
 
 
-def check(spark, vertical, values):
-    for offset, (is_accepted, reason) in verdicts(spark, vertical, values).items():
-        assert is_accepted == (reason is None), (values[offset][:200], reason)
+def check(spark, vertical, values, valid):
+    """Of each of `values` one thing holds; `valid`, which come after them, are accepted."""
+    found = verdicts(spark, vertical, [*values, *valid])
+    for offset, (is_accepted, reason) in found.items():
+        assert is_accepted == (reason is None), ([*values, *valid][offset][:200], reason)
+    assert all(found[len(values) + number] == (True, None) for number in range(len(valid)))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.one_of(st.none(), st.binary(max_size=200), st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.none() | st.binary(max_size=200) | st.text().map(lambda text: text.encode("utf-8", "replace")), min_size=50))
 def test_any_bytes_are_accepted_or_have_a_reason(spark, values):
-    check(spark, find_vertical("finance_fraud"), [VALID, *values])
+    check(spark, find_vertical("finance_fraud"), values, [VALID])
 
 
 FIELDS = st.sampled_from([*EVENT, "unknown", "event_time\0"])
@@ -50,10 +53,10 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.dictionaries(FIELDS, JSON, max_size=6), max_size=60))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.dictionaries(FIELDS, JSON, max_size=6), min_size=50))
 def test_any_json_is_accepted_or_has_a_reason(spark, changes):
-    check(spark, find_vertical("finance_fraud"), [json.dumps(EVENT | change).encode() for change in changes] + [VALID])
+    check(spark, find_vertical("finance_fraud"), [json.dumps(EVENT | change).encode() for change in changes], [VALID])
 
 
 @pytest.mark.parametrize("name", verticals())
@@ -62,6 +65,5 @@ def test_each_kind_of_fuzz_is_accepted_or_has_a_reason(spark, name):
     chunk = next(iter(vertical.generate(1, date(2020, 1, 1), 1, vertical.population(**vertical.small), False)))
     rng = np.random.default_rng(5)
     valid = chunk.messages.values[:20].tolist()
-    values = [fuzzed(rng, valid[number % 20]) for number in range(40 * len(KINDS))]
-    check(spark, vertical, values + valid)
-    assert all(verdicts(spark, vertical, valid)[offset] == (True, None) for offset in range(20))
+    values = [fuzzed(rng, valid[number % 20]) for number in range(20 * len(KINDS))]
+    check(spark, vertical, values, valid)
