@@ -90,7 +90,7 @@ def alerts_kept(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, rules: object, disturbed: Disturbed
 ) -> list[Count]:
     """Every alert: of the topic's, in the table once; of the table's, what history says."""
-    _, _, alerts = history(spark, workspace)
+    _, _, alerts = came_live(spark, workspace)
     rows, different = alerts.count(), alerts.select("alert_id").distinct().count()
     by_status = Counter[str]()
     for (_, status), count in reconcile(spark, vertical, workspace, rules).counts.items():

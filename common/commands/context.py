@@ -18,13 +18,14 @@ from common.embedded.java import JavaError
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
 from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.files import ReplayError
+from common.ingestion.fixes import FixError
 from common.processing.batch import NoHistory
 from common.processing.session import start_session
 from common.processing.streams import QueryEnded, task_slots
 from common.settings import Settings, SettingsError, load
 from common.template.writing import NotWritten
 from common.vertical import UnknownVertical, Vertical, find_vertical
-from common.workspace import Workspace
+from common.workspace import InUse, Workspace
 
 USER_ERRORS = (
     SettingsError,
@@ -36,6 +37,8 @@ USER_ERRORS = (
     NoHistory,
     QueryEnded,
     ReplayError,
+    FixError,
+    InUse,
     NotWritten,
     OSError,
 )

@@ -160,7 +160,8 @@ def detect(
                     if latency.p50 is not None and latency.p99 is not None
                     else ""
                 )
-                console.print(f"{watch.seen.alerts.total():,} alerts{speed}")
+                held = watch.cooldown.held_back.total()
+                console.print(f"{watch.seen.alerts.total():,} alerts, {held:,} updates held back by the cooldown{speed}")
 
 
 def speed_of(text: str) -> float:

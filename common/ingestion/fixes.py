@@ -38,7 +38,7 @@ MOST_NAMES = 1_000
 ISO = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'"
 LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 # A letter before a quote makes a literal of another kind, with other escapes; the rest are comments and what names no field.
-ODD = re.compile(r"\w'|--|/\*|[^\w\s'.,()+\-*/%=<>!|&:]")
+ODD = re.compile(r"\w\0|--|/\*|[^\w\s\0.,()+\-*/%=<>!|&:]")
 NAME = re.compile(r"(?<![\w.])([A-Za-z_]\w*)(\s*\()?")
 PLAIN = re.compile(r"[A-Za-z_]\w*")
 
@@ -95,9 +95,11 @@ def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> 
 
 def _refuse_hostile(fix: Fix) -> None:
     bare = _without_literals(fix)
-    odd = re.search(r"\$\{", fix.expression) or ODD.search(bare)  # ${...} reads settings and the environment
+    # ${...} reads settings and the environment; \0 stands for a literal in what follows.
+    odd = re.search(r"\$\{|\0", fix.expression) or ODD.search(bare)
     if odd:
-        raise FixError(f"--fix {fix}: {odd[0]} is not allowed; use names of fields, literals, operators and functions")
+        shown = odd[0].replace("\0", "'")
+        raise FixError(f"--fix {fix}: {shown} is not allowed; use names of fields, literals, operators and functions")
     for name, is_call in NAME.findall(bare):
         if is_call and name.lower() not in FUNCTIONS | KEYWORDS | TYPES:
             raise FixError(f"--fix {fix}: function {_unknown(name, sorted(FUNCTIONS))}")
@@ -111,7 +113,7 @@ def _refuse_unknown(fix: Fix, names: Sequence[str]) -> None:
 
 
 def _without_literals(fix: Fix) -> str:
-    return LITERAL.sub("''", fix.expression)
+    return LITERAL.sub("\0", fix.expression)
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
@@ -138,7 +140,7 @@ def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
     return F.when(typed.isNotNull(), F.to_json(F.struct(typed.alias("v")))).otherwise(F.to_json(F.struct(text.alias("v"))))
 
 
-@F.udf(returnType=T.BinaryType())
+@F.udf(returnType=T.BinaryType(), useArrow=False)
 def _merged(value: bytes | None, fixed: dict[str, str]) -> bytes | None:
     try:
         event = json.loads(value or b"")
