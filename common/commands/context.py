@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from py4j.protocol import Py4JNetworkError
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -138,13 +139,18 @@ def existing_broker(settings: Settings) -> Connection:
 
 @contextmanager
 def session(verticals: list[Vertical], settings: Settings, streaming: bool = False) -> Iterator[SparkSession]:
-    """A Spark session with the slots that the verticals' queries hold, stopped at the end."""
+    """A Spark session with the slots that the verticals' queries hold, stopped at the end. Raises QueryEnded if Java is gone."""
     slots = task_slots(verticals if streaming else [], settings)
     ensure_jars("spark", progress=_Jars())
     with console.status("starting Spark"):
         spark = start_session("hybrid", slots, settings.data / "spark", settings)
     try:
         yield spark
+    except (Py4JNetworkError, ConnectionError):
+        raise QueryEnded(
+            "Spark's Java process is gone: it was killed, or had too little memory (HYBRID_DRIVER_MEMORY); "
+            "what it had not finished is done again when this is started again"
+        ) from None
     finally:
         # A signal that came in the middle of a call to the JVM leaves that connection unusable; the JVM ends with us anyway.
         # What it then raises depends on where it was cut.
