@@ -151,7 +151,7 @@ class _Placed:
     said: dict[str, Any]
 
     def __call__(self, message: Message) -> None:
-        self.said |= {"sent_partition": message.partition(), "sent_offset": message.offset()}
+        self.said.update(sent_partition=message.partition(), sent_offset=message.offset())
 
 
 def _keep(told: list[dict[str, Any]], fixes: Sequence[Fix], workspace: Workspace) -> None:
