@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -130,14 +131,21 @@ def _names(found: DataFrame, vertical: Vertical) -> list[str]:
 
 def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
     """{"v": the value}, of the field's type where it can be cast to it; times as text. {} for null."""
-    value = F.expr(fix.expression)
-    kind = written.select(value.alias("v")).schema["v"].dataType
+    try:
+        value = F.expr(fix.expression)
+        kind = written.select(value.alias("v")).schema["v"].dataType
+    except PySparkException as problem:
+        raise FixError(f"--fix {fix}: Spark does not take it: {_first_line(problem)}") from None
     if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
         value = F.date_format(value, ISO)
     wanted = next((field.dataType for field in vertical.event_schema if field.name == fix.field), T.StringType())
     wanted = T.StringType() if isinstance(wanted, T.TimestampType) else wanted
     typed, text = value.try_cast(wanted), value.try_cast("string")
     return F.when(typed.isNotNull(), F.to_json(F.struct(typed.alias("v")))).otherwise(F.to_json(F.struct(text.alias("v"))))
+
+
+def _first_line(problem: PySparkException) -> str:
+    return next(line for line in str(problem).splitlines() if line.strip())
 
 
 @F.udf(returnType=T.BinaryType(), useArrow=False)

@@ -81,14 +81,17 @@ def _redriven(
         with_verdict = _judged(left, vertical, settings, fixes).persist()
         found = with_verdict.toLocalIterator()
         while rows := list(islice(found, AT_ONCE)):
-            told = _drive(rows, vertical, connection)
+            told = [_told(row) for row in rows]
             if connection:
-                _keep(told, fixes, workspace)
+                try:
+                    _send(rows, told, vertical, connection)
+                finally:  # cut short, too: what Kafka took is not sent again
+                    _keep([said for said in told if said["status"] != SENT or "sent_offset" in said], fixes, workspace)
             result.sent.update(row["reason"] for row in told if row["status"] == SENT)
             result.still_invalid.update((row["reason"], row["refused_as"]) for row in told if row["status"] != SENT)
     except PySparkException as problem:
         # Not Spark's own message, which may show what a record holds.
-        raise FixError(f"a fix fails on a record ({problem.getCondition()}): use try_cast and the like") from None
+        raise FixError(f"a fix fails on a record ({problem.getCondition()}): use try_cast, try_divide and the like") from None
     return result
 
 
@@ -125,16 +128,13 @@ def _judged(left: DataFrame, vertical: Vertical, settings: Settings, fixes: Sequ
     return repaired.join(verdicts, ["partition", "offset"]).orderBy("partition", "offset")
 
 
-def _drive(rows: Sequence[Row], vertical: Vertical, connection: Connection | None) -> list[dict[str, Any]]:
-    """Send what is valid now, if there is a connection; returns what to write down of each."""
-    told = [_told(row) for row in rows]
-    if connection:
-        with Producer(connection) as producer:
-            for row, said in zip(rows, told, strict=True):
-                if said["status"] == SENT:
-                    key, value = (None if row[name] is None else bytes(row[name]) for name in ("key", "value"))
-                    producer.send(topic_names(vertical).events, key, value, delivered=_Placed(said))
-    return told
+def _send(rows: Sequence[Row], told: list[dict[str, Any]], vertical: Vertical, connection: Connection) -> None:
+    """Send what is valid now; `told`, what is written down of each row, gets the place that Kafka gave it."""
+    with Producer(connection) as producer:
+        for row, said in zip(rows, told, strict=True):
+            if said["status"] == SENT:
+                key, value = (None if row[name] is None else bytes(row[name]) for name in ("key", "value"))
+                producer.send(topic_names(vertical).events, key, value, delivered=_Placed(said))
 
 
 def _told(row: Row) -> dict[str, Any]:

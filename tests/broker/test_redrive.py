@@ -109,6 +109,8 @@ def test_what_a_fix_names_and_nobody_has_is_refused(cards):
         cards.redrive("amount=abs(amuont)", dry_run=True)
     with pytest.raises(FixError, match="current_user is unknown"):
         cards.redrive("currency=current_user", dry_run=True)
+    with pytest.raises(FixError, match="Spark does not take it"):
+        cards.redrive("amount=abs(amount", dry_run=True)
     with pytest.raises(FixError, match="use try_cast"):
         cards.redrive("amount=cast(amount AS double)", dry_run=True)
     with pytest.raises(FixError, match="there is wrong_type"):
