@@ -117,7 +117,11 @@ def archive(
     subject, settings = named(vertical), read_settings(data, servers)
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
     ensure_topics(connection, subject, settings.partitions, settings.replication)
-    with session([subject], settings) as spark, archiving(spark, subject, workspace, connection, settings) as archived:
+    with (
+        workspace.only_one("archive"),
+        session([subject], settings) as spark,
+        archiving(spark, subject, workspace, connection, settings) as archived,
+    ):
         console.print(f"archiving to {workspace.tables}; Ctrl-C ends it")
         if until_idle:
             archived.drain()
@@ -142,6 +146,7 @@ def detect(
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
     ensure_topics(connection, subject, settings.partitions, settings.replication)
     with (
+        workspace.only_one("detect"),
         session([subject], settings, streaming=True) as spark,
         detection(spark, subject, workspace, connection, settings, rules) as detecting,
         AlertWatch(connection, topic_names(subject).alerts, settings.alert_cooldown) as watch,

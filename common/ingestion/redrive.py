@@ -63,18 +63,10 @@ def redrive(
 ) -> Redrive:
     """Repair and send the quarantined events of these reasons (none: all but duplicates); without a connection only count.
 
-    Raises FixError, and InUse while another process redrives.
+    Raises FixError.
     """
     ensure_tables(vertical, workspace)
     tables.ensure_table(workspace.table("redriven"), REDRIVEN_SCHEMA)
-    with workspace.only_one("redrive"):
-        return _redriven(spark, vertical, workspace, settings, reasons, fixes, connection)
-
-
-def _redriven(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, settings: Settings, reasons: Sequence[str],
-    fixes: Sequence[Fix], connection: Connection | None,
-) -> Redrive:
     result = Redrive()
     left = _left(spark, vertical, workspace, reasons, result)
     try:

@@ -52,20 +52,19 @@ class Archiving:
 def archiving(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, connection: Connection, settings: Settings
 ) -> Iterator[Archiving]:
-    """Archive the vertical's topics until the block ends. Raises InUse where another archive writes to the same tables."""
+    """Archive the vertical's topics until the block ends."""
     use_pool(spark, "streams")
     ensure_tables(vertical, workspace)
     topics = topic_names(vertical)
     started: dict[str, StreamingQuery] = {}
-    with workspace.only_one("archive"):
-        try:
-            for name, topic, start in (
-                ("events", topics.events, archive_events),
-                ("labels", topics.labels, archive_labels),
-                ("alerts", topics.alerts, archive_alerts),
-            ):
-                records = read_topic(spark, connection, topic, MAX_OFFSETS)
-                started[name] = start(records, vertical, workspace, connection, settings)
-            yield Archiving(workspace, started)
-        finally:
-            stop_all(started)
+    try:
+        for name, topic, start in (
+            ("events", topics.events, archive_events),
+            ("labels", topics.labels, archive_labels),
+            ("alerts", topics.alerts, archive_alerts),
+        ):
+            records = read_topic(spark, connection, topic, MAX_OFFSETS)
+            started[name] = start(records, vertical, workspace, connection, settings)
+        yield Archiving(workspace, started)
+    finally:
+        stop_all(started)

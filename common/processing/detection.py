@@ -93,19 +93,18 @@ class Detection:
 def detection(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, connection: Connection, settings: Settings, rule_settings: Any
 ) -> Iterator[Detection]:
-    """Run every query of the vertical until the block ends. Raises InUse where another process runs them already."""
-    with workspace.only_one("detect"):
-        tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
-        listener = JudgedListener(vertical.name, workspace.table("judged"))
-        spark.streams.addListener(listener)
-        # When a query starts is when it first reads what is in force.
-        started = datetime.now(UTC)
-        append_judged([{"query": query.name, "ended_at": started} for query in vertical.queries], workspace.table("judged"))
-        detecting = Detection(spark, vertical, workspace, connection, settings, rule_settings, [], None)
-        try:
-            detecting._start([query.name for query in vertical.queries])
-            yield detecting
-        finally:
-            stop_all({each.query.name: each.streaming for each in detecting.running})
-            with suppress(Py4JError):  # see stop_all: a signal may have left the JVM's connection unusable
-                spark.streams.removeListener(listener)
+    """Run every query of the vertical until the block ends."""
+    tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
+    listener = JudgedListener(vertical.name, workspace.table("judged"))
+    spark.streams.addListener(listener)
+    # When a query starts is when it first reads what is in force.
+    started = datetime.now(UTC)
+    append_judged([{"query": query.name, "ended_at": started} for query in vertical.queries], workspace.table("judged"))
+    detecting = Detection(spark, vertical, workspace, connection, settings, rule_settings, [], None)
+    try:
+        detecting._start([query.name for query in vertical.queries])
+        yield detecting
+    finally:
+        stop_all({each.query.name: each.streaming for each in detecting.running})
+        with suppress(Py4JError):  # see stop_all: a signal may have left the JVM's connection unusable
+            spark.streams.removeListener(listener)

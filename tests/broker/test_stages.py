@@ -120,10 +120,12 @@ def test_a_run_that_is_killed_leaves_nothing_running(tmp_path):
     assert wait_for_end(started, 30) == []
 
 
-def test_a_spark_that_is_killed_is_told_in_words(data):
+def test_a_second_archive_is_refused_and_a_spark_that_is_killed_is_told_in_words(data):
     archive = start(data, "archive", "finance_fraud")
     while "archiving to" not in (line := archive.stdout.readline()):
         assert line
+    code, printed = finish(data, "archive", "finance_fraud", timeout=60)
+    assert code == 1 and "archive of finance_fraud runs in" in printed, "a second one is refused"
     [spark] = [process for process in below(archive) if process.name() == "java"]
     spark.kill()
     printed, _ = archive.communicate(timeout=60)
