@@ -11,7 +11,7 @@ from types import TracebackType
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from common.ingestion.connection import Connection
+from common.ingestion.connection import GROUP_PREFIX, Connection
 from common.ingestion.topics import partition_ids
 from common.monitoring.cooldown import Cooldown
 
@@ -51,7 +51,7 @@ class AlertWatch:
         self._ids: set[str] = set()
         self._stop = threading.Event()
         self._consumer = Consumer({
-            **connection.client_options(), "group.id": "watch", "enable.auto.commit": False, "fetch.wait.max.ms": 5,
+            **connection.client_options(), "group.id": f"{GROUP_PREFIX}watch", "enable.auto.commit": False, "fetch.wait.max.ms": 5,
         })
         # Assigned, not subscribed: a group that its broker has to find together again would begin anew.
         partitions = partition_ids(AdminClient(connection.client_options()), connection, topic)
