@@ -51,7 +51,8 @@ class AlertWatch:
         self._ids: set[str] = set()
         self._stop = threading.Event()
         self._consumer = Consumer({
-            **connection.client_options(), "group.id": f"{GROUP_PREFIX}watch", "enable.auto.commit": False, "fetch.wait.max.ms": 5,
+            **connection.client_options(), "enable.auto.commit": False, "fetch.wait.max.ms": 5,
+            "group.id": f"{GROUP_PREFIX}watch",  # required by the client; no offset is ever committed
         })
         # Assigned, not subscribed: a group that its broker has to find together again would begin anew.
         partitions = partition_ids(AdminClient(connection.client_options()), connection, topic)
