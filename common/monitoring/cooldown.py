@@ -36,7 +36,8 @@ class Cooldown:
     def lets_through(self, entity: str, rule: str, severity: str, now: float) -> bool:
         """now: seconds of a clock that does not go back."""
         self._sweep(now)
-        rank = SEVERITIES.index(severity)
+        # What nobody knows is told as the highest.
+        rank = SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
         said = self._said.get((entity, rule))
         if said is None or now - said.since >= self.seconds:
             self._said[entity, rule] = Said(now, rank, severity)
