@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
 def test_nothing_is_lost_doubled_or_judged_wrongly_whatever_is_killed(tmp_path):
     command = [sys.executable, "-m", "common.cli", "chaos", "finance_fraud", "--data", str(tmp_path)]
-    size = ["--events", "20000", "--rate", "250", "--driver-kills", "2", "--broker-kills", "1", "--fuzz", "100"]
+    size = ["--events", "20000", "--rate", "250", "--driver-kills", "2", "--broker-kills", "1", "--fuzz", "100", "--seed", "3"]
     environment = {**os.environ, "COLUMNS": "200", "HYBRID_CHECKPOINT_INTERVAL": "5"}
     chaos = subprocess.run(
         [*command, *size, "--history-days", "10"], capture_output=True, text=True, timeout=1100, env=environment
