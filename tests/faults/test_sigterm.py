@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -36,11 +37,17 @@ def test_a_stage_ends_at_sigterm_whatever_it_is_doing(kafka, tmp_path, stage):
             time.sleep(3 + (number + chance.random()) * 6)  # from imports and Spark's start to work
             below = psutil.Process(running.pid).children(recursive=True)
             running.send_signal(signal.SIGTERM)
-            printed, _ = running.communicate(timeout=GRACE)
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(GRACE)
+            _, alive = psutil.wait_procs(below, timeout=GRACE)
+            left = [process.cmdline() for process in alive]
+            for process in alive:
+                process.kill()
+            running.kill()
+            printed, _ = running.communicate()
+            assert left == [], printed
             assert running.returncode == 128 + signal.SIGTERM, printed
             assert "Traceback" not in printed
-            _, alive = psutil.wait_procs(below, timeout=GRACE)
-            assert [process.cmdline() for process in alive] == []
     finally:
         generator.send_signal(signal.SIGTERM)
         generator.wait(GRACE)
