@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from pyspark.sql import SparkSession
+from rich.table import Table
 
 from common import tables
 from common.chaos.counting import Count, alerts_kept, baselines_kept, records_kept
@@ -111,7 +112,7 @@ def counted(
     ]
 
 
-def recovery_table(disturbed: Disturbed) -> object:
+def recovery_table(disturbed: Disturbed) -> Table:
     table = plain_table(
         "From a kill to the next archived row (archive) or alert (detect, broker)",
         *("killed", "kills", "came back", "p50 s", "max s", "ended by itself, exit codes"),
@@ -125,7 +126,7 @@ def recovery_table(disturbed: Disturbed) -> object:
     return table
 
 
-def counts_table(counts: list[Count]) -> object:
+def counts_table(counts: list[Count]) -> Table:
     table = plain_table("What was counted", "", "found", "wanted", "")
     for count in counts:
         verdict = "" if count.wanted is None else "[green]right[/]" if count.holds else "[red]WRONG[/]"

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from common.commands.context import (
     Data,
@@ -57,7 +58,7 @@ def redrive(
         console.print(f"sent to {topic_names(subject).events}; the archive puts each into `events` or into `quarantine` again")
 
 
-def table_of(result: Redrive, sent: str) -> object:
+def table_of(result: Redrive, sent: str) -> Table:
     table = plain_table("Quarantined events", "reason", sent, "redriven before", "still invalid", "because of")
     for reason in sorted(result.sent | result.earlier | {each: 0 for each, _ in result.still_invalid}):
         again = {new: count for (old, new), count in result.still_invalid.items() if old == reason}
