@@ -1,7 +1,14 @@
 """Where a vertical's files lie under the data folder."""
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+
+class InUse(Exception):
+    """Another process does the same work on the same folder."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,17 @@ class Workspace:
 
     def table(self, name: str) -> str:
         return f"{self.tables}/{name}"
+
+    @contextmanager
+    def only_one(self, work: str) -> Iterator[None]:
+        """Raises InUse while another process does `work` here. One that is killed lets go."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{work}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InUse(f"{work} of {self.vertical} runs in {self.folder} already: stop it or use another folder") from None
+            yield
 
     def checkpoint(self, query: str) -> str:
         return str(self.folder / "checkpoints" / query)

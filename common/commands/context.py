@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from py4j.protocol import Py4JNetworkError
 from pydantic import ValidationError
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -18,13 +19,14 @@ from common.embedded.java import JavaError
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
 from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.files import ReplayError
+from common.ingestion.fixes import FixError
 from common.processing.batch import NoHistory
 from common.processing.session import start_session
 from common.processing.streams import QueryEnded, task_slots
 from common.settings import Settings, SettingsError, load
 from common.template.writing import NotWritten
 from common.vertical import UnknownVertical, Vertical, find_vertical, verticals
-from common.workspace import Workspace
+from common.workspace import InUse, Workspace
 
 USER_ERRORS = (
     SettingsError,
@@ -36,6 +38,8 @@ USER_ERRORS = (
     NoHistory,
     QueryEnded,
     ReplayError,
+    FixError,
+    InUse,
     NotWritten,
     OSError,
 )
@@ -141,13 +145,18 @@ def existing_broker(settings: Settings) -> Connection:
 
 @contextmanager
 def session(verticals: list[Vertical], settings: Settings, streaming: bool = False) -> Iterator[SparkSession]:
-    """A Spark session with the slots that the verticals' queries hold, stopped at the end."""
+    """A Spark session with the slots that the verticals' queries hold, stopped at the end. Raises QueryEnded if Java is gone."""
     slots = task_slots(verticals if streaming else [], settings)
     ensure_jars("spark", progress=_Jars())
     with console.status("starting Spark"):
         spark = start_session("hybrid", slots, settings.data / "spark", settings)
     try:
         yield spark
+    except (Py4JNetworkError, ConnectionError):
+        raise QueryEnded(
+            "Spark's Java process is gone: it was killed, or had too little memory (HYBRID_DRIVER_MEMORY); "
+            "what it had not finished is done again when this is started again"
+        ) from None
     finally:
         # A signal that came in the middle of a call to the JVM leaves that connection unusable; the JVM ends with us anyway.
         # What it then raises depends on where it was cut.

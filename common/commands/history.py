@@ -29,6 +29,7 @@ from common.monitoring.summary import differences_table, evaluation_tables, mode
 from common.processing.backfill import backfill as fill
 from common.processing.backtest import backtest
 from common.processing.batch import came_live, history, newest_day, study, train_model
+from common.processing.late import keep_late
 from common.processing.reconcile import reconcile as reconciled
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -82,15 +83,23 @@ def trends(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None
 
 
 def reconcile(vertical: VerticalName, data: Data = None) -> None:
-    """Run the rules over history and compare with the stored alerts. Exits with 1 when they disagree beyond late events."""
+    """Run the rules over history and compare with the stored alerts. Exits with 1 when they disagree beyond late events.
+
+    Alerts that the stream lost because their events came after the watermark are added to the table, once each.
+    """
     subject, settings = named(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     with session([subject], settings) as spark:
         with console.status("judging history again"):
             result = reconciled(spark, subject, workspace, rule_settings(subject))
+            late = keep_late(spark, subject, workspace, rule_settings(subject))
         console.print(reconcile_table(result, subject))
         if not result.agrees or any(status == "late" for _, status in result.counts):
             console.print(differences_table(result))
+        console.print(
+            f"{late.events:,} events came behind the watermark; {late.alerts:,} alerts were lost to it, "
+            f"{late.added:,} of them are new in {workspace.table('alerts')}"
+        )
     if not result.agrees:
         raise typer.Exit(1)
 

@@ -94,6 +94,8 @@ def stream(spark: SparkSession, lives: list[Live], connection: Connection) -> li
 @contextmanager
 def _opened(spark: SparkSession, live: Live, connection: Connection) -> Iterator[tuple[Live, Archiving, Detection]]:
     with console.status(f"{live.vertical.name}: starting the archive and the rules"), ExitStack() as stack:
+        for work in ("archive", "detect"):
+            stack.enter_context(live.workspace.only_one(work))
         archived = stack.enter_context(archiving(spark, live.vertical, live.workspace, connection, live.settings))
         detecting = stack.enter_context(detection(spark, live.vertical, live.workspace, connection, live.settings, live.rules))
         running = stack.pop_all()
@@ -104,7 +106,7 @@ def _opened(spark: SparkSession, live: Live, connection: Connection) -> Iterator
 @contextmanager
 def _started(connection: Connection, live: Live, archived: Archiving, detecting: Detection) -> Iterator[Running]:
     topics = topic_names(live.vertical)
-    with AlertWatch(connection, topics.alerts) as watch, _generator(live, connection) as source:
+    with AlertWatch(connection, topics.alerts, live.settings.alert_cooldown) as watch, _generator(live, connection) as source:
         state = State(live.vertical, detecting.modes(), live.seconds, watch)
         yield Running(live, state, archived, detecting, source, Lag(connection, topics.events))
 

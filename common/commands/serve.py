@@ -29,6 +29,7 @@ from common.models.training import TrainingRefused
 from common.processing.archiving import Archiving, archiving
 from common.processing.batch import study, train_model
 from common.processing.detection import Detection, detection
+from common.processing.late import keep_late
 from common.processing.reconcile import reconcile
 from common.processing.schedule import Scheduled, cron, scheduled
 from common.settings import Settings
@@ -92,6 +93,8 @@ def serve(
 def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connection: Connection, settings: Settings) -> Served:
     workspace, rules = workspace_of(vertical, settings), rule_settings(vertical)
     ensure_topics(connection, vertical, settings.partitions, settings.replication)
+    for work in ("archive", "detect"):
+        stack.enter_context(workspace.only_one(work))
     archived = stack.enter_context(archiving(spark, vertical, workspace, connection, settings))
     detecting = stack.enter_context(detection(spark, vertical, workspace, connection, settings, rules))
     for line in detecting.modes():
@@ -122,5 +125,7 @@ def _batch(spark: SparkSession, served: Served) -> str:
         except TrainingRefused as why:
             done.append(f"no new model: {why}")
     compared = reconcile(spark, vertical, workspace, served.detecting.rule_settings)
+    late = keep_late(spark, vertical, workspace, served.detecting.rule_settings)
+    done.append(f"{late.added} alerts added that came too late for the stream")
     done.append("stream and history agree" if compared.agrees else "stream and history differ: see table reconciled")
     return "; ".join(done)

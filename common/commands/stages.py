@@ -118,7 +118,11 @@ def archive(
     subject, settings = named(vertical), read_settings(data, servers)
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
     ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "archive"))
-    with session([subject], settings) as spark, archiving(spark, subject, workspace, connection, settings) as archived:
+    with (
+        workspace.only_one("archive"),
+        session([subject], settings) as spark,
+        archiving(spark, subject, workspace, connection, settings) as archived,
+    ):
         console.print(f"archiving to {workspace.tables}; Ctrl-C ends it")
         if until_idle:
             archived.drain()
@@ -143,9 +147,10 @@ def detect(
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
     ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "detector"))
     with (
+        workspace.only_one("detect"),
         session([subject], settings, streaming=True) as spark,
         detection(spark, subject, workspace, connection, settings, rules) as detecting,
-        AlertWatch(connection, topic_names(subject).alerts) as watch,
+        AlertWatch(connection, topic_names(subject).alerts, settings.alert_cooldown) as watch,
     ):
         for line in detecting.modes():
             console.print(line)
@@ -161,7 +166,8 @@ def detect(
                     if latency.p50 is not None and latency.p99 is not None
                     else ""
                 )
-                console.print(f"{watch.seen.alerts.total():,} alerts{speed}")
+                held = watch.cooldown.held_back.total()
+                console.print(f"{watch.seen.alerts.total():,} alerts, {held:,} updates held back by the cooldown{speed}")
 
 
 def speed_of(text: str) -> float:

@@ -99,6 +99,12 @@ class EmbeddedKafka:
             self._child.stop()
         self._child = None
 
+    def kill(self) -> None:
+        """SIGKILL to the broker, to see what comes of it; `start` brings it back with its data."""
+        if self._child:
+            self._child.kill()
+        self._child = None
+
     def __enter__(self) -> "EmbeddedKafka":
         return self.start()
 

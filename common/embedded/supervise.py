@@ -48,6 +48,14 @@ class Supervised:
             self._process.wait()
         return self.exit_status() or 0
 
+    def kill(self) -> None:
+        """SIGKILL to the command; returns when it is gone."""
+        import psutil  # not above: the supervisor itself gets by on the standard library
+
+        for command in psutil.Process(self.pid).children():
+            command.kill()
+        self._process.wait()
+
     def __enter__(self) -> "Supervised":
         return self
 

@@ -1,7 +1,7 @@
 """Sending to Kafka so that nothing is lost in silence."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -9,6 +9,8 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import Producer as Client
 
 from common.ingestion.connection import BrokerError, Connection
+
+Delivered = Callable[[Message], None]
 
 REFUSALS = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD)
 
@@ -62,9 +64,11 @@ class Producer:
         """Records that wait for the broker's answer."""
         return len(self._client)
 
-    def send(self, topic: str, key: bytes | None, value: bytes, timestamp: int | None = None) -> None:
-        """Buffer one record; timestamp in epoch milliseconds, the time of sending when None."""
-        self._put(topic, key, value, {} if timestamp is None else {"timestamp": timestamp})
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, timestamp: int | None = None, delivered: Delivered | None = None
+    ) -> None:
+        """Buffer one record; timestamp in epoch milliseconds, the time of sending when None; `delivered` is told its place."""
+        self._put(topic, key, value, {} if timestamp is None else {"timestamp": timestamp}, delivered)
         self._serve()
 
     def send_many(self, topic: str, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:
@@ -94,10 +98,17 @@ class Producer:
             if self.failed:
                 error.add_note(f"{self.delivered} records were delivered, {self.failed} were not")
 
-    def _put(self, topic: str, key: bytes | None, value: bytes, given: dict[str, Any]) -> None:
+    def _put(
+        self, topic: str, key: bytes | None, value: bytes | None, given: dict[str, Any], delivered: Delivered | None = None
+    ) -> None:
+        def answered(error: KafkaError | None, message: Message) -> None:
+            self._answered(error, message)
+            if delivered and error is None:
+                delivered(message)
+
         while True:
             try:
-                self._client.produce(topic, value, key, on_delivery=self._answered, **given)
+                self._client.produce(topic, value, key, on_delivery=answered, **given)
                 return
             except BufferError:
                 self._serve(0.05)  # back-pressure: answers make room, and what has no answer in time is given up

@@ -148,4 +148,5 @@ def _newest(states: list[State]) -> Panel:
         table.add_row(
             alert["event_time"][:19], f"[{style}]{alert['severity']}[/]", alert["rule"], alert["entity_id"], alert["reasons"]
         )
-    return Panel(table, title="newest alerts")
+    held = sum(state.watch.cooldown.held_back.total() for state in states)
+    return Panel(table, title="newest alerts" + (f"; {held:,} more held back, told already" if held else ""))

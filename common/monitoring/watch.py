@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 
-from confluent_kafka import Consumer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from common.ingestion.connection import GROUP_PREFIX, Connection
+from common.ingestion.topics import partition_ids
+from common.monitoring.cooldown import Cooldown
 
 NEWEST = 8
 LATENCIES = 200_000
@@ -28,7 +31,7 @@ class Percentiles:
 
 @dataclass
 class Seen:
-    """What has come so far. updates: records, several of which may be one alert as its window fills."""
+    """What has come so far. updates: records, several of which may be one alert as its window fills; newest: to be shown."""
 
     updates: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
@@ -37,17 +40,23 @@ class Seen:
 
 
 class AlertWatch:
-    """A thread that subscribes to an alerts topic; use as a context manager. Reads from the topic's end."""
+    """A thread that reads an alerts topic from its beginning; use as a context manager.
 
-    def __init__(self, connection: Connection, topic: str) -> None:
+    cooldown: seconds in which `newest` has an entity's alerts of one rule only as they rise; all of them are counted.
+    """
+
+    def __init__(self, connection: Connection, topic: str, cooldown: float = 0.0) -> None:
         self.seen = Seen()
+        self.cooldown = Cooldown(cooldown)
         self._ids: set[str] = set()
         self._stop = threading.Event()
         self._consumer = Consumer({
-            **connection.client_options(), "group.id": f"{GROUP_PREFIX}watch-{time.time_ns()}", "auto.offset.reset": "earliest",
-            "enable.auto.commit": False, "fetch.wait.max.ms": 5, "topic.metadata.refresh.interval.ms": 2000,
+            **connection.client_options(), "enable.auto.commit": False, "fetch.wait.max.ms": 5,
+            "group.id": f"{GROUP_PREFIX}watch",  # required by the client; no offset is ever committed
         })
-        self._consumer.subscribe([topic])
+        # Assigned, not subscribed: a group that its broker has to find together again would begin anew.
+        partitions = partition_ids(AdminClient(connection.client_options()), connection, topic)
+        self._consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
         self._thread = threading.Thread(target=self._read, name="alert-watch", daemon=True)
 
     def __enter__(self) -> "AlertWatch":
@@ -75,7 +84,8 @@ class AlertWatch:
         if alert["alert_id"] not in self._ids:
             self._ids.add(alert["alert_id"])
             self.seen.alerts[alert["rule"]] += 1
-        self.seen.newest.append(alert)
+        if self.cooldown.lets_through(alert["entity_id"], alert["rule"], alert["severity"], now):
+            self.seen.newest.append(alert)
         came = datetime.fromisoformat(alert["ingest_time"]).timestamp()
         self.seen.latencies.append((now, (now - came) * 1000))
 

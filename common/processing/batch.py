@@ -52,9 +52,9 @@ def history(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, DataF
 
 
 def came_live(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, DataFrame, DataFrame]:
-    """`history` less the events that were backfilled: those were never judged live."""
+    """`history` less the events that were backfilled, never judged live, and the alerts that batch added for late events."""
     events, labels, alerts = history(spark, workspace)
-    return events.where("kafka_partition >= 0"), labels, alerts
+    return events.where("kafka_partition >= 0"), labels, alerts.where("kafka_offset >= 0")
 
 
 def newest_day(events: DataFrame) -> date:

@@ -13,6 +13,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -84,6 +85,16 @@ def _gapless(partition: int | None, reported: list[Judged], beyond: Judged) -> I
     ranges = [first, *(replace(later, start=earlier.end) for earlier, later in pairwise(reported))]
     yield from (each for each in ranges if each.start < each.end)
     yield replace(beyond, partition=partition, start=reported[-1].end)
+
+
+def judged_ends(workspace: Workspace) -> dict[tuple[str, int], int]:
+    """By query and partition, the offset up to which batches have ended; empty before any did."""
+    path = workspace.table("judged")
+    if not tables.table_exists(path):
+        return {}
+    rows = tables.read_arrow(path, columns=["query", "kafka_partition", "end_offset"])
+    ended = rows.filter(pc.is_valid(rows["end_offset"])).group_by(["query", "kafka_partition"]).aggregate([("end_offset", "max")])
+    return {(row["query"], row["kafka_partition"]): row["end_offset_max"] for row in ended.to_pylist()}
 
 
 def late_events(spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame) -> DataFrame:

@@ -1,6 +1,5 @@
 """Batch on schedule beside the streams: one run of a vertical at a time, put off while the streams are behind."""
 
-import fcntl
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.settings import SettingsError
-from common.workspace import Workspace
+from common.workspace import InUse, Workspace
 
 LOG = logging.getLogger(__name__)
 RUNS_SCHEMA = T.StructType([
@@ -54,14 +53,14 @@ class Scheduled:
 
         None where another process is at it, or the end has come meanwhile.
         """
-        with _alone(self.workspace) as alone:
-            if not alone:
-                self.say("batch left to another process that is at it")
-                return
-            while self._caught_up():
-                self._recorded()
-                if not self.missed(datetime.now(UTC)):
-                    return
+        try:
+            with self.workspace.only_one("batch"):
+                while self._caught_up():
+                    self._recorded()
+                    if not self.missed(datetime.now(UTC)):
+                        return
+        except InUse:
+            self.say("batch left to another process that is at it")
 
     def _caught_up(self) -> bool:
         """False when the end came before the streams had caught up."""
@@ -120,16 +119,3 @@ def scheduled(jobs: list[Scheduled]) -> Iterator[None]:
         for job in jobs:
             job.ending.set()
         scheduler.shutdown(wait=True)
-
-
-@contextmanager
-def _alone(workspace: Workspace) -> Iterator[bool]:
-    """Whether no other process holds the vertical's batch lock; the system gives it back when its holder is killed."""
-    workspace.folder.mkdir(parents=True, exist_ok=True)
-    with (workspace.folder / "batch.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True

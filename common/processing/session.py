@@ -4,9 +4,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from pyspark.sql import SparkSession
 
 from common.ingestion.security import SECRET_OPTIONS
@@ -48,7 +49,7 @@ def start_session(name: str, task_slots: int, folder: Path, settings: Settings |
     builder = SparkSession.builder.appName(name).master(settings.spark_master or f"local[{task_slots}]")
     for key, value in _options(settings, folder, pools, jars).items():
         builder = builder.config(key, value)
-    with _stderr_to(folder / "spark.log"):
+    with _stderr_to(folder / "spark.log"), _java_ended_if_cut_short():
         spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     # Starts what keeps track of state stores, which a batch job with transformWithState would not find otherwise.
@@ -68,6 +69,21 @@ def _stderr_to(log: Path) -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def _java_ended_if_cut_short() -> Iterator[None]:
+    """Ends the JVM that was started in the block if a signal or an error leaves it: not connected to us yet, it would stay."""
+    own = psutil.Process()
+    before = set(own.children())
+    try:
+        yield
+    except BaseException:
+        for started in set(own.children()) - before:
+            for process in (*started.children(recursive=True), started):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        raise
 
 
 def use_pool(spark: SparkSession, pool: str) -> None:

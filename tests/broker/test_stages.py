@@ -148,6 +148,19 @@ def test_a_run_that_is_killed_leaves_nothing_running(tmp_path):
     assert wait_for_end(started, 30) == []
 
 
+def test_a_second_archive_is_refused_and_a_spark_that_is_killed_is_told_in_words(data):
+    archive = start(data, "archive", "finance_fraud")
+    while "archiving to" not in (line := archive.stdout.readline()):
+        assert line
+    code, printed = finish(data, "archive", "finance_fraud", timeout=60)
+    assert code == 1 and "archive of finance_fraud runs in" in printed, "a second one is refused"
+    [spark] = [process for process in below(archive) if process.name() == "java"]
+    spark.kill()
+    printed, _ = archive.communicate(timeout=60)
+    assert archive.returncode == 1, printed
+    assert "Java process is gone" in printed and "Traceback" not in printed
+
+
 def test_a_broker_that_goes_away_is_told_in_words(tmp_path):
     broker = start(tmp_path, "broker")
     assert "Kafka at" in broker.stdout.readline()

@@ -8,7 +8,7 @@ from common import cli
 
 COMMANDS = (
     "run", "generate", "replay", "archive", "detect", "backfill", "train", "trends", "reconcile", "evaluate", "bench", "doctor",
-    "setup", "broker", "topics", "verticals",
+    "setup", "broker", "topics", "verticals", "chaos", "redrive",
 )  # fmt: skip
 
 
@@ -94,6 +94,15 @@ def test_a_wrong_mapping_says_what_there_is(hybrid, tmp_path, word):
     assert code == 1
     assert "am" in printed.lower()
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(("fix", "said"), [
+    ("amuont=1", "did you mean amount"), ("amount", "field=SQL"), ("amount=reflect('java.lang.System', 'exit', 1)", "reflect"),
+])
+def test_a_fix_that_is_none_says_what_is_wrong(hybrid, fix, said):
+    code, printed = hybrid("redrive", "finance_fraud", "--fix", fix, "--dry-run")
+    assert code == 1
+    assert said in printed
 
 
 @pytest.mark.parametrize("text", ["soon", "-5s", "0"])

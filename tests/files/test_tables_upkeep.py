@@ -100,3 +100,22 @@ def test_appends_and_compaction_at_once_lose_and_double_nothing(spark, path):
         for writer in writers:
             writer.result()
     assert sorted(row.number for row in tables.read(spark, path).collect()) == sorted([*range(100)] * 2)
+
+
+def test_readers_see_whole_batches_while_there_is_writing_compaction_and_vacuum(spark, path):
+    with ThreadPoolExecutor(2) as pool:
+        writer = pool.submit(fill, spark, path, DAYS[0], 10)
+        upkeep = pool.submit(keep_up, path, writer)
+        while not writer.done():
+            numbers = sorted(row.number for row in tables.read(spark, path).collect())
+            assert numbers == [*range(len(numbers))] and len(numbers) % 10 == 0
+        writer.result()
+        assert upkeep.result() > 0, "compacted meanwhile"
+    assert sorted(row.number for row in tables.read(spark, path).collect()) == [*range(100)]
+
+
+def keep_up(path, writer):
+    replaced = 0
+    while not writer.done():
+        replaced += tables.maintain(path, min_files=2, retention_hours=1)
+    return replaced

@@ -1,0 +1,209 @@
+"""The disturbed run: drivers and broker at work on known events, killed as planned, until all that came in has been judged."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date
+
+from common import tables
+from common.chaos.drivers import Driver
+from common.chaos.known import KEY
+from common.chaos.plan import BROKER, Kill
+from common.embedded.kafka import EmbeddedKafka
+from common.embedded.supervise import Supervised, supervised
+from common.ingestion.connection import Connection
+from common.ingestion.producers import Producer, Undelivered
+from common.ingestion.topics import end_offsets, topic_names
+from common.monitoring.watch import AlertWatch
+from common.processing.judged import judged_ends
+from common.processing.streams import QueryEnded
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+LOOK_EVERY = 0.2
+QUIET = 25.0  # seconds without an alert after which none is expected any more
+CHECKPOINT_INTERVAL = "10"
+LONGEST_END = 600.0
+
+
+class Unsettled(QueryEnded):
+    """After the last kill the pipeline did not come to rest."""
+
+
+@dataclass
+class Disturbed:
+    """What happened. ended: by driver, exit statuses of ends that nobody asked for; outlived: processes that outlived theirs.
+
+    alerts: different ones on the topic; fuzz_sent, fuzz_refused: records that Kafka took, and that were too large for it.
+    """
+
+    kills: list[Kill]
+    ended: dict[str, list[int]] = field(default_factory=dict)
+    outlived: int = 0
+    alerts: int = 0
+    fuzz_sent: int = 0
+    fuzz_refused: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """seconds: how long events come in, at `rate` a second; fuzz: records that are sent among them."""
+
+    vertical: Vertical
+    workspace: Workspace
+    connection: Connection
+    seconds: float
+    rate: float
+    events: int
+    seed: int
+    start: date
+    fuzz: list[bytes | None]
+
+
+def disturb(run: Run, broker: EmbeddedKafka, kills: list[Kill]) -> Disturbed:
+    """Run it all, kill as planned, and return when every event has been judged and archived. Raises Unsettled."""
+    result = Disturbed(kills)
+    topics = topic_names(run.vertical)
+    with ExitStack() as stack:
+        watch = stack.enter_context(AlertWatch(run.connection, topics.alerts))
+        drivers = {driver.name: stack.enter_context(_running(driver)) for driver in _drivers(run, watch)}
+        for driver in drivers.values():
+            if not driver.wait_until_ready():
+                raise Unsettled(f"{driver.name} did not start; see {driver.log}")
+        source = stack.enter_context(_generator(run))
+        recovering = _kill_all(run, broker, drivers, result, source)
+        if source.exit_status():
+            raise Unsettled(f"the generator ended with {source.exit_status()}; see {run.workspace.folder / 'generator.log'}")
+        _settle(run, drivers, watch, recovering)
+        result.alerts = watch.seen.alerts.total()
+        result.ended = {driver.name: driver.ended for driver in drivers.values()}
+        result.outlived = sum(driver.outlived for driver in drivers.values())
+    _archive_the_rest(run)
+    return result
+
+
+def _drivers(run: Run, watch: AlertWatch) -> list[Driver]:
+    environment = {"HYBRID_CHECKPOINT_INTERVAL": CHECKPOINT_INTERVAL, **os.environ}
+    folder = run.workspace.folder
+    return [
+        Driver("archive", _command(run, "archive"), "archiving to", folder / "archive.log", environment, lambda: _archived(run)),
+        Driver("detect", _command(run, "detect"), "judging", folder / "detect.log", environment, lambda: watch.seen.updates),
+    ]
+
+
+@contextmanager
+def _running(driver: Driver) -> Iterator[Driver]:
+    driver.start()
+    try:
+        yield driver
+    finally:
+        driver.stop()
+
+
+@contextmanager
+def _generator(run: Run) -> Iterator[Supervised]:
+    # Record n is due n / rate seconds after the start: half a record less than `events` sends exactly that many.
+    timed = ["--rate", str(run.rate), "--for", f"{(run.events - 0.5) / run.rate:.6f}s"]
+    same = ["--seed", str(run.seed), "--start", run.start.isoformat()]
+    with supervised([*_command(run, "generate"), *timed, *same], run.workspace.folder / "generator.log") as source:
+        yield source
+
+
+def _command(run: Run, name: str, *more: str) -> list[str]:
+    where = ["--data", str(run.workspace.data), "--bootstrap-servers", run.connection.bootstrap_servers]
+    return [sys.executable, "-m", "common.cli", name, run.vertical.name, *where, *more]
+
+
+def _kill_all(
+    run: Run, broker: EmbeddedKafka, drivers: dict[str, Driver], result: Disturbed, source: Supervised
+) -> "list[_Recovering]":
+    """Until the generator has ended: kill whoever's moment has come. Returns the kills that nobody has recovered from yet."""
+    due, recovering, fuzz = list(result.kills), list[_Recovering](), list(run.fuzz)
+    began = time.monotonic()
+    producer = Producer(run.connection, delivery_timeout=LONGEST_END)
+    with suppress(Undelivered), producer:  # what is too large for the topic is counted below
+        while source.exit_status() is None or due:
+            elapsed = time.monotonic() - began
+            while due and due[0].at <= elapsed:
+                recovering.append(_strike(due.pop(0), broker, drivers))
+            _send(producer, run, fuzz, keep=len(run.fuzz) * (1 - elapsed / run.seconds))
+            recovering = _look(drivers, recovering)
+        _send(producer, run, fuzz, keep=0)
+    result.fuzz_sent, result.fuzz_refused = producer.delivered, producer.failed
+    return recovering
+
+
+@dataclass(frozen=True)
+class _Recovering:
+    """A kill whose victim's work has not gone on yet. before: the driver's progress when it was gone."""
+
+    kill: Kill
+    driver: Driver
+    at: float
+    before: int
+
+    def over(self) -> bool:
+        if self.driver.progress() <= self.before:
+            return False
+        self.kill.back = time.monotonic() - self.at
+        return True
+
+
+def _strike(kill: Kill, broker: EmbeddedKafka, drivers: dict[str, Driver]) -> _Recovering:
+    """Kill and start again. A broker's work goes on when an alert comes through it."""
+    at, driver = time.monotonic(), drivers.get(kill.victim, drivers["detect"])
+    if kill.victim == BROKER:
+        broker.kill()
+        before = driver.progress()
+        broker.start()
+    else:
+        driver.kill(kill.half)
+        before = driver.progress()
+        driver.start()
+    return _Recovering(kill, driver, at, before)
+
+
+def _look(drivers: dict[str, Driver], recovering: list[_Recovering]) -> list[_Recovering]:
+    """Start again what has ended; returns, a moment later, the kills that are not recovered from yet."""
+    for driver in drivers.values():
+        driver.keep_running()
+    time.sleep(LOOK_EVERY)
+    return [each for each in recovering if not each.over()]
+
+
+def _send(producer: Producer, run: Run, fuzz: list[bytes | None], keep: float) -> None:
+    """Send of the fuzz all but `keep` records."""
+    while len(fuzz) > max(keep, 0):
+        producer.send(topic_names(run.vertical).events, KEY, fuzz.pop())
+
+
+def _settle(run: Run, drivers: dict[str, Driver], watch: AlertWatch, recovering: list[_Recovering]) -> None:
+    """Returns when every query has judged all there is and no alert has come for a while."""
+    ends = end_offsets(run.connection, topic_names(run.vertical).events)
+    wanted = {(query.name, partition): end for query in run.vertical.queries for partition, end in ends.items()}
+    deadline, quiet_since, updates = time.monotonic() + LONGEST_END, time.monotonic(), -1
+    while time.monotonic() - quiet_since < QUIET:
+        recovering = _look(drivers, recovering)
+        judged = judged_ends(run.workspace)
+        behind = {query: end - judged.get(query, 0) for query, end in wanted.items() if judged.get(query, 0) < end}
+        if time.monotonic() > deadline:
+            raise Unsettled(f"{LONGEST_END:.0f} s after the last kill, records of query and partition are not judged: {behind}")
+        if behind or watch.seen.updates != updates:
+            quiet_since, updates = time.monotonic(), watch.seen.updates
+
+
+def _archive_the_rest(run: Run) -> None:
+    log = run.workspace.folder / "archive.log"
+    with supervised(_command(run, "archive", "--until-idle"), log) as last:
+        deadline = time.monotonic() + LONGEST_END
+        while last.exit_status() is None and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY)
+        if last.exit_status() != 0:
+            raise Unsettled(f"the archive did not come to its end; see {log}")
+
+
+def _archived(run: Run) -> int:
+    return sum(tables.row_count(run.workspace.table(name)) for name in ("events", "quarantine"))

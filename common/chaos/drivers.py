@@ -1,0 +1,84 @@
+"""A command of ours as a process that is killed and started again, as a service manager would."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from common.embedded.supervise import Supervised, supervised
+
+START_SECONDS = 180.0
+END_SECONDS = 60.0  # in which what a killed half leaves behind must be gone
+
+
+@dataclass
+class Driver:
+    """ready: what it prints once it works; progress() grows with its work.
+
+    ended: exit statuses of ends that nobody here asked for, such as giving up on a broker that is away; outlived: processes
+    that were still there when their driver had long been killed.
+    """
+
+    name: str
+    command: list[str]
+    ready: str
+    log: Path
+    environment: Mapping[str, str]
+    progress: Callable[[], int]
+    ended: list[int] = field(default_factory=list)
+    outlived: int = 0
+    _process: Supervised | None = None
+
+    def start(self) -> None:
+        self._process = supervised(self.command, self.log, environment=self.environment)
+
+    def wait_until_ready(self) -> bool:
+        """False when it ended or is not ready in time; its log says why."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process and self._process.exit_status() is None:
+            if self.ready in self.log.read_text(errors="replace"):
+                return True
+            time.sleep(0.2)
+        return False
+
+    def keep_running(self) -> None:
+        """Start it again if it ended."""
+        status = self._process.exit_status() if self._process else None
+        if status is not None:
+            self.ended.append(status)
+            self.start()
+
+    def kill(self, half: str) -> None:
+        """SIGKILL to one half of it; returns when all of it is gone."""
+        assert self._process is not None
+        victims = [process for process in self._family() if (process.name() == "java") == (half == "java")]
+        family = self._family()
+        for victim in victims or family:
+            _quietly(victim.kill)
+        _, alive = psutil.wait_procs(family, timeout=END_SECONDS)
+        self.outlived += len(alive)
+        for process in alive:
+            _quietly(process.kill)
+        self._process.stop()
+
+    def stop(self) -> None:
+        """SIGTERM, and its end is awaited."""
+        if self._process:
+            self._process.stop()
+        self._process = None
+
+    def _family(self) -> list[psutil.Process]:
+        assert self._process is not None
+        try:
+            return psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+
+def _quietly(act: Callable[[], None]) -> None:
+    try:
+        act()
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,78 @@
+"""What a chaos run sends, known before it is sent: the valid events by id, the repeated and broken ones by their bytes."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date
+from hashlib import sha256
+
+import numpy as np
+import orjson
+
+from common.simulation.fuzz import fuzzed
+from common.simulation.generated import Generated
+from common.vertical import Vertical
+
+KEY = b"fuzz"
+
+
+@dataclass
+class Known:
+    """ids and values of the valid events, in order; rejected: how often each other value is sent, by `digest`.
+
+    fuzz: records of which only the contract knows whether they are valid. simulated: when the last event arrives.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+    labels: int = 0
+    fuzz: list[bytes | None] = field(default_factory=list)
+    simulated: np.datetime64 | None = None
+
+    @property
+    def records(self) -> int:
+        """How many the generator sends."""
+        return len(self.ids) + self.rejected.total()
+
+
+def digest(value: bytes | None) -> str:
+    return sha256(value or b"").hexdigest()
+
+
+def known(vertical: Vertical, seed: int, start: date, days: int, population: object, events: int, fuzz: int) -> Known:
+    """The first `events` records that `generate` sends with these arguments, and `fuzz` records beside them."""
+    found = Known()
+    labelled: list[np.ndarray] = []
+    for chunk in _first(vertical.generate(seed, start, days, population), events):
+        assert chunk.messages is not None
+        labelled.append(chunk.labels["event_time"].to_numpy().astype("datetime64[ms]"))
+        for value, flaw in zip(chunk.messages.values.tolist(), chunk.messages.flaw.tolist(), strict=True):
+            if flaw:
+                found.rejected[digest(value)] += 1
+                found.duplicates += flaw == "duplicate"
+            else:
+                found.ids.append(orjson.loads(value)[vertical.event_id])
+                found.values.append(value)
+        if len(chunk.messages):
+            found.simulated = chunk.messages.arrival_time[-1]
+    found.labels = int((np.concatenate(labelled) <= found.simulated).sum())
+    rng = np.random.default_rng(seed)
+    found.fuzz = [fuzzed(rng, _renamed(vertical, found.values[number % len(found.values)], number)) for number in range(fuzz)]
+    return found
+
+
+def _first(chunks: Iterable[Generated], events: int) -> Iterator[Generated]:
+    left = events
+    for chunk in chunks:
+        assert chunk.messages is not None
+        yield replace(chunk, messages=chunk.messages.take(np.arange(min(left, len(chunk.messages)))))
+        left -= len(chunk.messages)
+        if left <= 0:
+            return
+
+
+def _renamed(vertical: Vertical, value: bytes, number: int) -> bytes:
+    """As an event of its own, so that one that is valid all the same is no repetition of a known one."""
+    return orjson.dumps(orjson.loads(value) | {vertical.event_id: f"fuzz-{number}"})

@@ -1,0 +1,134 @@
+"""`hybrid chaos`: kills at random moments of a run whose every event is known, and whether every one is where it belongs."""
+
+import statistics
+import time
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from pyspark.sql import SparkSession
+from rich.table import Table
+
+from common import tables
+from common.chaos.counting import Count, alerts_kept, baselines_kept, records_kept
+from common.chaos.disturbing import Disturbed, Run, disturb
+from common.chaos.known import Known, known
+from common.chaos.plan import BROKER, DRIVERS, planned
+from common.commands.context import (
+    FIRST_DAY,
+    Data,
+    Seed,
+    VerticalName,
+    console,
+    named,
+    population_of,
+    read_settings,
+    rule_settings,
+    session,
+    workspace_of,
+)
+from common.embedded.kafka import EmbeddedKafka
+from common.embedded.ports import free_port
+from common.ingestion.connection import Connection
+from common.ingestion.stored import ensure_tables
+from common.ingestion.topics import end_offsets, ensure_topics, topic_names
+from common.monitoring.summary import plain_table
+from common.processing.backfill import backfill
+from common.processing.batch import learn
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+DAYS = 3650
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(chaos)
+
+
+def chaos(
+    vertical: VerticalName,
+    events: Annotated[int, typer.Option(min=1_000, help="known records to send; some are late, repeated or broken")] = 60_000,
+    rate: Annotated[float, typer.Option(min=1, help="records per second")] = 500,
+    driver_kills: Annotated[int, typer.Option(min=0, help="SIGKILLs of archive and detection, of their Python or JVM")] = 4,
+    broker_kills: Annotated[int, typer.Option(min=0, help="SIGKILLs of the broker")] = 2,
+    fuzz: Annotated[int, typer.Option(min=0, help="fuzzed records that are sent among the others")] = 0,
+    history_days: Annotated[int, typer.Option(min=0, help="simulated days that baselines are learnt from before the run")] = 30,
+    seed: Seed = 1,
+    data: Data = None,
+) -> None:
+    """Kill drivers and broker at random moments, then count: every event, alert and baseline. Exits with 1 if one is not right.
+
+    Works in a new folder below the data folder, with a broker of its own. Ends by itself, some minutes after the last record.
+    """
+    subject, settings = named(vertical), read_settings(data)
+    folder = settings.data / f"chaos-{time.strftime('%Y%m%d-%H%M%S')}"
+    settings = settings.model_copy(update={"data": folder, "bootstrap_servers": None})
+    workspace, start = workspace_of(subject, settings), FIRST_DAY + timedelta(days=history_days)
+    with console.status(f"counting what {events:,} records are to become"):
+        expected = known(subject, seed, start, DAYS, population_of(subject), events, fuzz)
+    kills = planned(seed, events / rate, driver_kills, broker_kills)
+    # The port is asked for, so that a broker that comes back does so where its clients look for it.
+    broker = EmbeddedKafka(settings.data / "kafka", free_port(), partitions=settings.partitions)
+    with broker:
+        connection = Connection(broker.bootstrap_servers)
+        ensure_topics(connection, subject, settings.partitions)
+        with session([subject], settings) as spark:
+            prepare(spark, subject, workspace, seed, history_days)
+        labels_before = tables.row_count(workspace.table("labels"))
+        run = Run(subject, workspace, connection, events / rate, rate, events, seed, start, expected.fuzz)
+        console.print(f"{events:,} records at {rate:,.0f}/s, {len(kills)} kills; logs in {workspace.folder}")
+        with console.status("killing"):
+            disturbed = disturb(run, broker, kills)
+        ends = sum(end_offsets(connection, topic_names(subject).events).values())
+    expected.labels += labels_before
+    with session([subject], settings) as spark, console.status("counting"):
+        counts = counted(spark, subject, workspace, expected, disturbed, ends)
+    console.print(recovery_table(disturbed))
+    console.print(counts_table(counts))
+    if not all(count.holds for count in counts):
+        raise typer.Exit(1)
+
+
+def prepare(spark: SparkSession, vertical: Vertical, workspace: Workspace, seed: int, days: int) -> None:
+    """History and the baselines that the stream judges by."""
+    ensure_tables(vertical, workspace)
+    if days:
+        with console.status(f"backfilling {days} days, and learning from them"):
+            backfill(spark, vertical, workspace, seed, FIRST_DAY, days, population_of(vertical))
+            learn(spark, vertical, workspace, FIRST_DAY + timedelta(days=days))
+
+
+def counted(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, expected: Known, disturbed: Disturbed, ends: int
+) -> list[Count]:
+    """All that is to be right, and what is only told."""
+    assert expected.simulated is not None
+    as_of = expected.simulated.astype("datetime64[D]").item() + timedelta(days=1)
+    return [
+        *records_kept(spark, vertical, workspace, expected, disturbed, ends),
+        *alerts_kept(spark, vertical, workspace, rule_settings(vertical), disturbed),
+        *baselines_kept(spark, vertical, workspace, expected, as_of),
+        Count("processes that outlived their killed driver", disturbed.outlived, 0),
+    ]
+
+
+def recovery_table(disturbed: Disturbed) -> Table:
+    table = plain_table(
+        "From a kill to the next archived row (archive) or alert (detect, broker)",
+        *("killed", "kills", "came back", "p50 s", "max s", "ended by itself, exit codes"),
+    )
+    for victim in (*DRIVERS, BROKER):
+        own = [kill for kill in disturbed.kills if kill.victim == victim]
+        back = sorted(kill.back for kill in own if kill.back is not None)
+        times = [f"{statistics.median(back):.1f}", f"{back[-1]:.1f}"] if back else ["-", "-"]
+        ended = disturbed.ended.get(victim, [])
+        table.add_row(victim, f"{len(own)}", f"{len(back)}", *times, ", ".join(map(str, ended)) or "-")
+    return table
+
+
+def counts_table(counts: list[Count]) -> Table:
+    table = plain_table("What was counted", "", "found", "wanted", "")
+    for count in counts:
+        verdict = "" if count.wanted is None else "[green]right[/]" if count.holds else "[red]WRONG[/]"
+        table.add_row(count.what, f"{count.found:,}", "-" if count.wanted is None else f"{count.wanted:,}", verdict)
+    return table

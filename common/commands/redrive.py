@@ -1,0 +1,67 @@
+"""`hybrid redrive`: quarantined events, repaired, through the front door again."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from common.commands.context import (
+    Data,
+    Servers,
+    VerticalName,
+    console,
+    existing_broker,
+    named,
+    read_settings,
+    session,
+    workspace_of,
+)
+from common.ingestion.fixes import parse_fixes
+from common.ingestion.redrive import Redrive
+from common.ingestion.redrive import redrive as driven
+from common.ingestion.topics import topic_names
+from common.monitoring.summary import plain_table
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(redrive)
+
+
+def redrive(
+    vertical: VerticalName,
+    reason: Annotated[
+        list[str] | None, typer.Option(help="only what was quarantined for it; may be repeated [default: all but duplicates]")
+    ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="field=SQL, once per field: the field's new value by an expression of Spark over the fields as they were "
+            "written, all as text; NULL leaves the field out. For instance amount=abs(try_cast(amount AS double))"
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only count; nothing is sent or written down")] = False,
+    data: Data = None,
+    servers: Servers = None,
+) -> None:
+    """Send quarantined events that meet the contract now, or with fixes do, to the events topic again, each once.
+
+    What still does not meet it stays in quarantine. Table `redriven` keeps what was tried, when and with which fixes.
+    """
+    subject, settings = named(vertical), read_settings(data, servers)
+    fixes = parse_fixes(fix or [], subject)
+    workspace = workspace_of(subject, settings)
+    connection = None if dry_run else existing_broker(settings)
+    with workspace.only_one("redrive"), session([subject], settings) as spark, console.status("redriving"):
+        result = driven(spark, subject, workspace, settings, reason or [], fixes, connection)
+    console.print(table_of(result, "would be sent" if dry_run else "sent"))
+    if result.sent and not dry_run:
+        console.print(f"sent to {topic_names(subject).events}; the archive puts each into `events` or into `quarantine` again")
+
+
+def table_of(result: Redrive, sent: str) -> Table:
+    table = plain_table("Quarantined events", "reason", sent, "redriven before", "still invalid", "because of")
+    for reason in sorted(result.sent | result.earlier | {each: 0 for each, _ in result.still_invalid}):
+        again = {new: count for (old, new), count in result.still_invalid.items() if old == reason}
+        because = ", ".join(f"{new} {count:,}" for new, count in sorted(again.items())) or "-"
+        table.add_row(reason, f"{result.sent[reason]:,}", f"{result.earlier[reason]:,}", f"{sum(again.values()):,}", because)
+    return table

@@ -1,0 +1,165 @@
+"""Fixes of records that were refused: `field=SQL`, an expression of Spark over the fields as they were written.
+
+What stands in a fix may come from a ticket or a chat, so it is checked before Spark sees it: names of fields, literals,
+operators and some sixty functions of text, numbers and times, nothing that reads a file, a table or the environment.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from common.vertical import Vertical
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FUNCTIONS = _words(
+    """
+    abs bround btrim cast cbrt ceil ceiling char_length chr coalesce concat concat_ws contains date_add date_format date_sub
+    date_trunc elt endswith exp find_in_set floor from_unixtime greatest if ifnull initcap instr isnan isnotnull isnull lcase
+    least left length ln locate log10 lower ltrim make_timestamp md5 nanvl nullif nvl nvl2 position pow power regexp_extract
+    regexp_replace replace reverse right round rtrim sign split_part sqrt startswith substr substring substring_index
+    timestamp_micros timestamp_millis timestamp_seconds to_date to_timestamp to_utc_timestamp translate trim try_add try_cast
+    try_divide try_multiply try_subtract try_to_timestamp ucase upper uuid
+    """
+)
+KEYWORDS = _words("and as between case else end false in is like not null or rlike then true when")
+TYPES = _words("bigint boolean date decimal double float int integer interval string timestamp")
+UNITS = _words("day days hour hours millisecond milliseconds minute minutes second seconds week weeks")
+MOST_NAMES = 1_000
+ISO = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'"
+LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+# A letter before a quote makes a literal of another kind, with other escapes; the rest are comments and what names no field.
+ODD = re.compile(r"\w\0|--|/\*|[^\w\s\0.,()+\-*/%=<>!|&:]")
+NAME = re.compile(r"(?<![\w.])([A-Za-z_]\w*)(\s*\()?")
+PLAIN = re.compile(r"[A-Za-z_]\w*")
+
+
+class FixError(Exception):
+    """A fix that cannot be applied; the message says which, why, and what would do."""
+
+
+@dataclass(frozen=True)
+class Fix:
+    """`field` gets the value of `expression`; null leaves the field out."""
+
+    field: str
+    expression: str
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.expression}"
+
+
+def parse_fixes(texts: Sequence[str], vertical: Vertical) -> tuple[Fix, ...]:
+    """Fixes as given on the command line. Raises FixError."""
+    fixes: list[Fix] = []
+    for text in texts:
+        field, _, expression = (part.strip() for part in text.partition("="))
+        if not field or not expression:
+            raise FixError(f"--fix {text}: give field=SQL, for instance amount=abs(try_cast(amount AS double))")
+        if field in (fix.field for fix in fixes):
+            raise FixError(f"--fix {text}: {field} has a fix already")
+        if field not in vertical.event_schema.names and expression.upper() != "NULL":
+            raise FixError(f"--fix {text}: {_unknown(field, vertical.event_schema.names)}; {field}=NULL leaves one out")
+        fixes.append(Fix(field, expression))
+        _refuse_hostile(fixes[-1])
+    return tuple(fixes)
+
+
+def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> DataFrame:
+    """Kafka records with the fixes applied to `value`; one that is no JSON object stays as it is.
+
+    An expression sees the vertical's fields and those that occur in the records, all as text as they were written, null
+    where there is none. Raises FixError naming what an expression asks for and no record has.
+    """
+    if not fixes:
+        return records
+    found = records.withColumn("_found", F.from_json(F.col("value").cast("string"), "map<string,string>"))
+    names = _names(found, vertical)
+    for fix in fixes:
+        _refuse_unknown(fix, names)
+    row = F.struct(*records.columns).alias("_row")
+    written = found.select(row, *[F.col("_found")[name].alias(name) for name in names])
+    said = [part for fix in fixes for part in (F.lit(fix.field), _as_json(fix, written, vertical))]
+    fixed = written.select("_row.*", F.create_map(*said).alias("_fixed"))
+    return fixed.withColumn("value", _merged("value", "_fixed")).drop("_fixed")
+
+
+def _refuse_hostile(fix: Fix) -> None:
+    bare = _without_literals(fix)
+    # ${...} reads settings and the environment; \0 stands for a literal in what follows.
+    odd = re.search(r"\$\{|\0", fix.expression) or ODD.search(bare)
+    if odd:
+        shown = odd[0].replace("\0", "'")
+        raise FixError(f"--fix {fix}: {shown} is not allowed; use names of fields, literals, operators and functions")
+    for name, is_call in NAME.findall(bare):
+        if is_call and name.lower() not in FUNCTIONS | KEYWORDS | TYPES:
+            raise FixError(f"--fix {fix}: function {_unknown(name, sorted(FUNCTIONS))}")
+
+
+def _refuse_unknown(fix: Fix, names: Sequence[str]) -> None:
+    known = {name.lower() for name in names} | KEYWORDS | TYPES | UNITS
+    for name, is_call in NAME.findall(_without_literals(fix)):
+        if not is_call and name.lower() not in known:
+            raise FixError(f"--fix {fix}: {_unknown(name, names)}")
+
+
+def _without_literals(fix: Fix) -> str:
+    return LITERAL.sub("\0", fix.expression)
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{name} is unknown" + (f" (did you mean {close[0]}?)" if close else "") + f"; known are {', '.join(known)}"
+
+
+def _names(found: DataFrame, vertical: Vertical) -> list[str]:
+    """The vertical's fields, and the others that occur in the records and that SQL can name."""
+    seen = found.select(F.explode(F.map_keys("_found"))).distinct().limit(MOST_NAMES).collect()
+    names = {name.lower(): name for name in sorted(row[0] for row in seen) if PLAIN.fullmatch(name) and name != "_row"}
+    return sorted((names | {name.lower(): name for name in vertical.event_schema.names}).values())
+
+
+def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
+    """{"v": the value}, of the field's type where it can be cast to it; times as text. {} for null."""
+    try:
+        value = F.expr(fix.expression)
+        kind = written.select(value.alias("v")).schema["v"].dataType
+    except PySparkException as problem:
+        raise FixError(f"--fix {fix}: Spark does not take it: {_first_line(problem)}") from None
+    if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
+        value = F.date_format(value, ISO)
+    wanted = next((field.dataType for field in vertical.event_schema if field.name == fix.field), T.StringType())
+    wanted = T.StringType() if isinstance(wanted, T.TimestampType) else wanted
+    typed, text = value.try_cast(wanted), value.try_cast("string")
+    return F.when(typed.isNotNull(), F.to_json(F.struct(typed.alias("v")))).otherwise(F.to_json(F.struct(text.alias("v"))))
+
+
+def _first_line(problem: PySparkException) -> str:
+    return next(line for line in str(problem).splitlines() if line.strip())
+
+
+@F.udf(returnType=T.BinaryType(), useArrow=False)
+def _merged(value: bytes | None, fixed: dict[str, str]) -> bytes | None:
+    try:
+        event = json.loads(value or b"")
+    except ValueError:
+        return value
+    if not isinstance(event, dict):
+        return value
+    for field, text in fixed.items():
+        new = json.loads(text).get("v")
+        if new is None:
+            event.pop(field, None)
+        else:
+            event[field] = new
+    return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")

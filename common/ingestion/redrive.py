@@ -1,0 +1,152 @@
+"""Redrive: quarantined events, repaired or not, go back through the front door, and what was tried is kept in table `redriven`.
+
+Only what meets the contract now is sent; the rest stays where it is. A record that was sent once is not sent again: its
+event is in `events`, or, if it was refused for another reason, in `quarantine` under its new place. A redrive that is
+killed between sending and writing that down sends up to a batch again, which the archive then knows as duplicates.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+from confluent_kafka import Message
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from common import contract, tables
+from common.ingestion.connection import Connection
+from common.ingestion.fixes import Fix, FixError, with_fixes
+from common.ingestion.producers import Producer
+from common.ingestion.stored import PLACE, ensure_tables
+from common.ingestion.topics import topic_names
+from common.pseudonyms import decrypted
+from common.settings import Settings
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+SENT, STILL_INVALID = "sent", "still invalid"
+DUPLICATE = "duplicate"  # its event is in `events` already: driven only when asked for by name
+AT_ONCE = 1_000
+
+# The place is the quarantined record's; sent_partition and sent_offset are where it is on the topic now.
+REDRIVEN_SCHEMA = T.StructType([
+    *PLACE,
+    T.StructField("reason", T.StringType()),
+    T.StructField("fix", T.StringType()),
+    T.StructField("status", T.StringType()),
+    T.StructField("refused_as", T.StringType()),
+    T.StructField("sent_partition", T.IntegerType()),
+    T.StructField("sent_offset", T.LongType()),
+    T.StructField("redriven_at", T.TimestampType()),
+])
+
+
+@dataclass
+class Redrive:
+    """Quarantined records by their reason: those sent (or that would be), those refused again, by (reason, new reason)."""
+
+    sent: Counter[str] = field(default_factory=Counter)
+    still_invalid: Counter[tuple[str, str]] = field(default_factory=Counter)
+    earlier: Counter[str] = field(default_factory=Counter)
+
+
+def redrive(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, settings: Settings, reasons: Sequence[str],
+    fixes: Sequence[Fix], connection: Connection | None,
+) -> Redrive:
+    """Repair and send the quarantined events of these reasons (none: all but duplicates); without a connection only count.
+
+    Raises FixError.
+    """
+    ensure_tables(vertical, workspace)
+    tables.ensure_table(workspace.table("redriven"), REDRIVEN_SCHEMA)
+    result = Redrive()
+    left = _left(spark, vertical, workspace, reasons, result)
+    try:
+        with_verdict = _judged(left, vertical, settings, fixes).persist()
+        found = with_verdict.toLocalIterator()
+        while rows := list(islice(found, AT_ONCE)):
+            told = [_told(row) for row in rows]
+            if connection:
+                try:
+                    _send(rows, told, vertical, connection)
+                finally:  # cut short, too: what Kafka took is not sent again
+                    _keep([said for said in told if said["status"] != SENT or "sent_offset" in said], fixes, workspace)
+            result.sent.update(row["reason"] for row in told if row["status"] == SENT)
+            result.still_invalid.update((row["reason"], row["refused_as"]) for row in told if row["status"] != SENT)
+    except PySparkException as problem:
+        # Not Spark's own message, which may show what a record holds.
+        raise FixError(f"a fix fails on a record ({problem.getCondition()}): use try_cast, try_divide and the like") from None
+    return result
+
+
+def _left(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, reasons: Sequence[str], result: Redrive
+) -> DataFrame:
+    """Quarantined events of these reasons that were not sent before, in the clear."""
+    refused = tables.read(spark, workspace.table("quarantine")).where(F.col("topic") == topic_names(vertical).events)
+    there = sorted(row.reason for row in refused.select("reason").distinct().collect())
+    missing = [reason for reason in reasons if reason not in there]
+    if missing:
+        raise FixError(f"--reason {missing[0]}: nothing was quarantined for it; there is {', '.join(there) or 'nothing at all'}")
+    wanted = refused.where(F.col("reason").isin(list(reasons)) if reasons else F.col("reason") != DUPLICATE)
+    place = [column.name for column in PLACE]
+    before = tables.read(spark, workspace.table("redriven")).where(F.col("status") == SENT).select(*place).distinct()
+    result.earlier.update({
+        row.reason: row["count"] for row in wanted.join(before, place, "left_semi").groupBy("reason").count().collect()
+    })
+    left = wanted.join(before, place, "left_anti").select("raw", "key", "reason", *place)
+    return left.withColumns({name: decrypted(F.col(name)) for name in ("raw", "key")}) if vertical.pseudonymised else left
+
+
+def _judged(left: DataFrame, vertical: Vertical, settings: Settings, fixes: Sequence[Fix]) -> DataFrame:
+    """The records repaired: key, value, place, reason, and `refused_as` where they still break the contract."""
+    records = left.select(
+        F.col("raw").alias("value"), "key", "topic", F.col("kafka_partition").alias("partition"),
+        F.col("kafka_offset").alias("offset"), F.current_timestamp().alias("timestamp"), "reason",
+    )
+    # Kept, so that what is judged is what is sent: a fix may make something up, such as an id.
+    repaired = with_fixes(records, fixes, vertical).persist()
+    verdicts = contract.parse(repaired, vertical, settings.future_tolerance).select(
+        F.col("kafka_partition").alias("partition"), F.col("kafka_offset").alias("offset"), F.col("reason").alias("refused_as")
+    )
+    return repaired.join(verdicts, ["partition", "offset"]).orderBy("partition", "offset")
+
+
+def _send(rows: Sequence[Row], told: list[dict[str, Any]], vertical: Vertical, connection: Connection) -> None:
+    """Send what is valid now; `told`, what is written down of each row, gets the place that Kafka gave it."""
+    with Producer(connection) as producer:
+        for row, said in zip(rows, told, strict=True):
+            if said["status"] == SENT:
+                key, value = (None if row[name] is None else bytes(row[name]) for name in ("key", "value"))
+                producer.send(topic_names(vertical).events, key, value, delivered=_Placed(said))
+
+
+def _told(row: Row) -> dict[str, Any]:
+    return {
+        "topic": row.topic, "kafka_partition": row.partition, "kafka_offset": row.offset, "reason": row.reason,
+        "status": STILL_INVALID if row.refused_as else SENT, "refused_as": row.refused_as, "redriven_at": datetime.now(UTC),
+    }
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Notes where Kafka put a record."""
+
+    said: dict[str, Any]
+
+    def __call__(self, message: Message) -> None:
+        self.said.update(sent_partition=message.partition(), sent_offset=message.offset())
+
+
+def _keep(told: list[dict[str, Any]], fixes: Sequence[Fix], workspace: Workspace) -> None:
+    rows = [said | {"fix": "; ".join(map(str, fixes)) or None} for said in told]
+    schema = to_arrow_schema(REDRIVEN_SCHEMA, timezone="UTC")
+    tables.append_arrow(pa.Table.from_pylist(rows, schema=schema), workspace.table("redriven"))

@@ -1,0 +1,71 @@
+"""An event behind the watermark: kept, counted, judged by batch, and its alert added to the table once."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+
+from common import tables
+from common.ingestion.producers import Producer
+from common.ingestion.topics import end_offsets, ensure_topics, topic_names
+from common.processing.archiving import archiving
+from common.processing.detection import detection
+from common.processing.judged import judged_ends
+from common.processing.late import keep_late
+from common.processing.reconcile import reconcile
+from common.settings import Settings, load
+from common.vertical import find_vertical
+from common.workspace import Workspace
+
+pytestmark = pytest.mark.broker
+
+AFTERNOON = datetime(2020, 3, 2, 14, tzinfo=UTC)
+
+
+@pytest.fixture
+def place(broker, vertical_name, tmp_path):
+    vertical = replace(find_vertical("finance_fraud"), name=vertical_name)
+    ensure_topics(broker, vertical, partitions=1)
+    settings = load(Settings, data=tmp_path, checkpoint_interval=5, archive_interval=1)
+    return vertical, Workspace(tmp_path, vertical.name), settings, load(vertical.settings)
+
+
+def send(broker, vertical, card, *times):
+    with Producer(broker, linger=0) as producer:
+        for at in times:
+            event = {"transaction_id": f"{card} {at:%d %H:%M}", "card_id": card, "terminal_id": "t", "amount": 50.0,
+                     "event_time": f"{at:%Y-%m-%dT%H:%M:%S}.000Z"}
+            producer.send(topic_names(vertical).events, card.encode(), orjson.dumps(event))
+
+
+def wait_until_judged(broker, vertical, workspace):
+    deadline = time.monotonic() + 120
+    wanted = {(query.name, 0): end_offsets(broker, topic_names(vertical).events)[0] for query in vertical.queries}
+    while judged_ends(workspace) != wanted:
+        assert time.monotonic() < deadline, (judged_ends(workspace), wanted)
+        time.sleep(0.5)
+
+
+def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broker, place):
+    vertical, workspace, settings, rules = place
+    burst = [AFTERNOON + timedelta(minutes=number) for number in range(6)]
+    with detection(spark, vertical, workspace, broker, settings, rules) as detecting:
+        send(broker, vertical, "c1", *burst[:5])
+        send(broker, vertical, "c2", AFTERNOON + timedelta(days=3))
+        wait_until_judged(broker, vertical, workspace)
+        time.sleep(2 * settings.checkpoint_interval + 2)  # Spark leaves out what is behind the watermark of the batch before
+        send(broker, vertical, "c1", burst[5], burst[5])  # the second is a duplicate
+        wait_until_judged(broker, vertical, workspace)
+        detecting.raise_failure()
+    with archiving(spark, vertical, workspace, broker, settings) as archived:
+        archived.drain()
+    assert archived.counts() == {"events": 7, "quarantine": 1, "labels": 0, "alerts": 0}
+    for added in (1, 0):
+        result = reconcile(spark, vertical, workspace, rules)
+        assert result.counts == {("velocity", "late"): 1} and result.agrees
+        late = keep_late(spark, vertical, workspace, rules)
+        assert (late.events, late.alerts, late.added) == (1, 1, added)
+    [alert] = tables.read_arrow(workspace.table("alerts")).to_pylist()
+    assert (alert["rule"], alert["entity_id"], alert["score"], alert["kafka_offset"]) == ("velocity", "c1", 6.0, -1)

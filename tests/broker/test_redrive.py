@@ -1,0 +1,130 @@
+"""Quarantined events driven again over a real broker: repaired ones end in `events` once, and nothing is sent twice."""
+
+import json
+from dataclasses import replace
+from datetime import date
+from types import SimpleNamespace
+
+import pytest
+
+from common import tables
+from common.ingestion.archive import archive_events
+from common.ingestion.fixes import FixError, parse_fixes
+from common.ingestion.producers import Producer
+from common.ingestion.redrive import redrive
+from common.ingestion.stored import ensure_tables
+from common.ingestion.topics import ensure_topics
+from common.processing.streams import read_topic
+from common.vertical import find_vertical
+from common.workspace import Workspace
+
+pytestmark = pytest.mark.broker
+
+SETTINGS = SimpleNamespace(future_tolerance=300, archive_interval=0, vacuum_hours=168)
+GOOD = {"transaction_id": "1", "card_id": "c", "terminal_id": "t", "amount": 1.5, "event_time": "2026-04-01T12:00:00.123Z"}
+
+
+class Pipeline:
+    """A vertical of its own topics: send, archive what came, redrive."""
+
+    def __init__(self, spark, broker, vertical, folder):
+        self.spark, self.broker, self.vertical = spark, broker, vertical
+        self.workspace = Workspace(folder, vertical.name)
+        ensure_topics(broker, vertical.name, 1)
+        ensure_tables(vertical, self.workspace)
+
+    def send(self, *values):
+        with Producer(self.broker) as producer:
+            for value in values:
+                text = value if isinstance(value, bytes) else json.dumps(value).encode()
+                producer.send(f"{self.vertical.name}.events", b"a key", text)
+
+    def archive(self):
+        records = read_topic(self.spark, self.broker, f"{self.vertical.name}.events")
+        query = archive_events(records, self.vertical, self.workspace, None, SETTINGS)
+        try:
+            query.processAllAvailable()
+        finally:
+            query.stop()
+
+    def redrive(self, *fixes, reasons=(), dry_run=False):
+        connection = None if dry_run else self.broker
+        parsed = parse_fixes(fixes, self.vertical)
+        result = redrive(self.spark, self.vertical, self.workspace, SETTINGS, reasons, parsed, connection)
+        if not dry_run:
+            self.archive()
+        return dict(result.sent), dict(result.still_invalid), dict(result.earlier)
+
+    def rows(self, table):
+        return tables.read_arrow(self.workspace.table(table)).to_pylist()
+
+
+@pytest.fixture
+def cards(spark, broker, vertical_name, tmp_path):
+    return Pipeline(spark, broker, replace(find_vertical("finance_fraud"), name=vertical_name), tmp_path)
+
+
+def test_a_repaired_event_is_in_events_once_and_not_driven_again(cards):
+    cards.send(GOOD, GOOD, GOOD | {"transaction_id": "2", "amount": "7,5"}, GOOD | {"transaction_id": "3", "amount": -4}, b"?")
+    cards.archive()
+    fix = "amount=abs(try_cast(replace(amount, ',', '.') AS double))"
+    assert cards.redrive(fix, dry_run=True) == (
+        {"wrong_type": 1, "out_of_range": 1}, {("malformed_json", "malformed_json"): 1}, {}
+    )
+    assert cards.rows("redriven") == []
+    cards.redrive(fix)
+    assert {row["transaction_id"]: row["amount"] for row in cards.rows("events")} == {"1": 1.5, "2": 7.5, "3": 4.0}
+    assert len(cards.rows("quarantine")) == 4, "what was refused stays on record"
+    said = {row["kafka_offset"]: row for row in cards.rows("redriven")}
+    assert {offset: (row["reason"], row["status"], row["sent_offset"]) for offset, row in said.items()} == {
+        2: ("wrong_type", "sent", 5), 3: ("out_of_range", "sent", 6), 4: ("malformed_json", "still invalid", None)
+    }
+    assert all(row["fix"] == fix and row["redriven_at"] for row in said.values())
+    sent, still_invalid, earlier = cards.redrive(fix)
+    assert (sent, still_invalid) == ({}, {("malformed_json", "malformed_json"): 1})
+    assert earlier == {"wrong_type": 1, "out_of_range": 1}
+    assert len(cards.rows("events")) == 3 and len(cards.rows("quarantine")) == 4
+
+
+def test_an_event_that_came_right_meanwhile_is_a_duplicate_when_it_is_driven(cards):
+    cards.send(GOOD | {"amount": "x"}, GOOD)
+    cards.archive()
+    assert cards.redrive("amount=2.0", reasons=["wrong_type"])[0] == {"wrong_type": 1}
+    assert [row["amount"] for row in cards.rows("events")] == [1.5]
+    assert sorted(row["reason"] for row in cards.rows("quarantine")) == ["duplicate", "wrong_type"]
+    assert cards.redrive("amount=2.0")[0] == {}, "a duplicate is not driven unless asked for"
+
+
+def test_fields_that_are_unknown_can_be_left_out_and_looked_at(cards):
+    cards.send(GOOD | {"amt": "3.5", "amount": 1.0})
+    cards.archive()
+    assert cards.redrive("amt=NULL", "amount=try_cast(amt AS double)")[0] == {"unknown_field": 1}
+    assert [row["amount"] for row in cards.rows("events")] == [3.5]
+
+
+def test_what_a_fix_names_and_nobody_has_is_refused(cards):
+    cards.send(GOOD | {"amount": "x"})
+    cards.archive()
+    with pytest.raises(FixError, match=r"amuont is unknown .did you mean amount"):
+        cards.redrive("amount=abs(amuont)", dry_run=True)
+    with pytest.raises(FixError, match="current_user is unknown"):
+        cards.redrive("currency=current_user", dry_run=True)
+    with pytest.raises(FixError, match="Spark does not take it"):
+        cards.redrive("amount=abs(amount", dry_run=True)
+    with pytest.raises(FixError, match="use try_cast"):
+        cards.redrive("amount=cast(amount AS double)", dry_run=True)
+    with pytest.raises(FixError, match="there is wrong_type"):
+        cards.redrive(reasons=["wrong_tipe"], dry_run=True)
+
+
+def test_who_is_named_by_a_pseudonym_is_redriven_by_the_name_that_was_sent(spark, broker, vertical_name, tmp_path):
+    health = find_vertical("health_monitoring")
+    patients = Pipeline(spark, broker, replace(health, name=vertical_name), tmp_path)
+    chunk = next(iter(health.generate(1, date(2020, 1, 1), 1, health.population(**health.small), False)))
+    event = json.loads(chunk.messages.values[0])
+    patients.send(event, event | {health.event_id: "other", "debug": 1})
+    patients.archive()
+    assert patients.redrive("debug=NULL")[0] == {"unknown_field": 1}
+    first, second = patients.rows("events")
+    assert first["patient_id"] == second["patient_id"] != event["patient_id"]
+    assert all(event["patient_id"] not in str(row) for row in patients.rows("redriven") + patients.rows("quarantine"))

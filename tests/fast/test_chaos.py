@@ -1,0 +1,43 @@
+"""What a chaos run is to send and whom it is to kill when, drawn before it starts."""
+
+from datetime import date
+
+from common.chaos.known import digest, known
+from common.chaos.plan import BROKER, DRIVERS, planned
+from common.vertical import find_vertical
+
+FINANCE = find_vertical("finance_fraud")
+WORLD = FINANCE.population(**FINANCE.small)
+START = date(2020, 1, 31)
+
+
+def sent(events):
+    """The first records that `generate` sends, with what they are."""
+    found = []
+    for chunk in FINANCE.generate(3, START, 30, WORLD):
+        found += zip(chunk.messages.values.tolist(), chunk.messages.flaw.tolist(), strict=True)
+        if len(found) >= events:
+            return found[:events]
+
+
+def test_every_record_that_is_sent_is_known_as_valid_or_rejected():
+    expected, records = known(FINANCE, 3, START, 30, WORLD, 2_000, 0), sent(2_000)
+    assert expected.records == len(records) == 2_000
+    assert expected.values == [value for value, flaw in records if not flaw]
+    assert sum(expected.rejected[digest(value)] > 0 for value, flaw in records if flaw) == expected.rejected.total() > 0
+    assert len(set(expected.ids)) == len(expected.ids)
+    assert expected.labels > 0
+
+
+def test_fuzz_is_the_same_for_a_seed_and_none_of_it_has_a_known_id():
+    one, other = (known(FINANCE, 3, START, 30, WORLD, 1_000, 200) for _ in range(2))
+    assert one.fuzz == other.fuzz
+    assert not {digest(value) for value in one.fuzz} & {digest(value) for value in one.values}
+
+
+def test_kills_are_spread_over_the_run_and_named_by_its_seed():
+    kills = planned(5, 100.0, drivers=4, brokers=2)
+    assert kills == planned(5, 100.0, 4, 2) != planned(6, 100.0, 4, 2)
+    assert sorted(kill.victim for kill in kills) == sorted([*DRIVERS, *DRIVERS, BROKER, BROKER])
+    assert [int(kill.at // 25) for kill in kills if kill.victim != BROKER] == [0, 1, 2, 3]
+    assert [int(kill.at // 50) for kill in kills if kill.victim == BROKER] == [0, 1]

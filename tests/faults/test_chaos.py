@@ -1,0 +1,24 @@
+"""Archive, detection and broker killed with SIGKILL while known and fuzzed records come in: in the end every one is counted."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+
+
+def test_nothing_is_lost_doubled_or_judged_wrongly_whatever_is_killed(tmp_path):
+    command = [sys.executable, "-m", "common.cli", "chaos", "finance_fraud", "--data", str(tmp_path)]
+    size = ["--events", "20000", "--rate", "250", "--driver-kills", "2", "--broker-kills", "1", "--fuzz", "100", "--seed", "3"]
+    environment = {**os.environ, "COLUMNS": "200", "HYBRID_CHECKPOINT_INTERVAL": "5"}
+    chaos = subprocess.run(
+        [*command, *size, "--history-days", "10"], capture_output=True, text=True, timeout=1100, env=environment
+    )
+    assert chaos.returncode == 0, chaos.stdout + chaos.stderr
+    assert "WRONG" not in chaos.stdout
+    assert int(re.search(r"against history: equal +([\d,]+)", chaos.stdout)[1].replace(",", "")) > 20, chaos.stdout
+    came_back = re.findall(r"^(?:archive|detect|broker) +1 +1 ", chaos.stdout, re.MULTILINE)
+    assert len(came_back) == 3, chaos.stdout
