@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     checkpoint_interval: int = Field(60, ge=5, description="seconds between checkpoints of a real-time query")
     archive_interval: int = Field(5, ge=1, description="seconds between micro-batches of the archive")
     future_tolerance: int = Field(300, ge=0, description="seconds an event may be ahead of its Kafka timestamp")
+    retrain_drift: float = Field(0.25, gt=0, description="PSI of a model's feature above which a batch run trains a challenger")
     vacuum_hours: int = Field(168, ge=1, description="age at which replaced table files are removed")
 
 

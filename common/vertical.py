@@ -144,6 +144,12 @@ class Vertical:
     def rules(self) -> tuple[Rule, ...]:
         return tuple(rule for query in self.queries for rule in query.rules)
 
+    @property
+    def live_thresholds(self) -> tuple[str, ...]:
+        """The settings' fields that can be changed while streams run."""
+        fixed = {rule.threshold for rule in self.rules if not rule.live}
+        return tuple(dict.fromkeys(rule.threshold for rule in self.rules if rule.threshold not in fixed))
+
 
 def verticals() -> list[str]:
     """Names of all installed verticals."""

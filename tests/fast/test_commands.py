@@ -8,7 +8,7 @@ from common import cli
 
 COMMANDS = (
     "run", "generate", "replay", "archive", "detect", "backfill", "train", "trends", "reconcile", "evaluate", "bench", "doctor",
-    "setup", "broker", "topics", "verticals",
+    "setup", "broker", "topics", "verticals", "settings", "backtest", "promote", "rollback",
 )  # fmt: skip
 
 
