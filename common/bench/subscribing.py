@@ -6,6 +6,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from common.bench.setting import Bench
+from common.ingestion.connection import GROUP_PREFIX
 from common.ingestion.topics import partition_ids
 
 
@@ -15,7 +16,7 @@ class from_end:
     def __init__(self, bench: Bench, topic: str) -> None:
         options = bench.connection.client_options()
         self.consumer = Consumer(
-            {**options, "group.id": f"bench-{time.time_ns()}", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
+            {**options, "group.id": f"{GROUP_PREFIX}bench-{time.time_ns()}", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
         )
         places = [TopicPartition(topic, partition) for partition in partition_ids(AdminClient(options), bench.connection, topic)]
         for place in places:

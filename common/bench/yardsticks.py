@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from common.bench.setting import Bench
+from common.ingestion.connection import GROUP_PREFIX
 from common.ingestion.producers import Producer
 from common.ingestion.topics import partition_ids, topic_names
 from common.processing.streams import read_topic
@@ -38,9 +39,12 @@ def bare_spark(spark: SparkSession, bench: Bench, events: int, parsed: bool = Fa
 def python_loop(bench: Bench, events: int) -> float:
     """Events per second of confluent-kafka and orjson, keeping each entity's last 20 minutes in memory; nothing is durable."""
     topic, options = topic_names(bench.vertical).events, bench.connection.client_options()
-    consumer = Consumer(
-        {**options, "group.id": f"loop-{time.time_ns()}", "enable.auto.commit": False, "queued.min.messages": 200_000}
-    )
+    consumer = Consumer({
+        **options,
+        "group.id": f"{GROUP_PREFIX}loop-{time.time_ns()}",
+        "enable.auto.commit": False,
+        "queued.min.messages": 200_000,
+    })
     consumer.assign([TopicPartition(topic, number, 0) for number in partition_ids(AdminClient(options), bench.connection, topic)])
     entity, event_time = bench.vertical.entity, bench.vertical.event_time
     recent: dict[str, deque[float]] = defaultdict(deque)

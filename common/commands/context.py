@@ -25,7 +25,7 @@ from common.processing.session import start_session
 from common.processing.streams import QueryEnded, task_slots
 from common.settings import Settings, SettingsError, load
 from common.template.writing import NotWritten
-from common.vertical import UnknownVertical, Vertical, find_vertical
+from common.vertical import UnknownVertical, Vertical, find_vertical, verticals
 from common.workspace import Workspace
 
 USER_ERRORS = (
@@ -45,6 +45,7 @@ USER_ERRORS = (
     OSError,
 )
 
+ALL = "all"
 FIRST_DAY = date(2020, 1, 1)  # of every simulated world
 
 console = Console(highlight=False)
@@ -97,6 +98,11 @@ def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
 
 def named(vertical: str) -> Vertical:
     return find_vertical(vertical)
+
+
+def subjects_of(vertical: str) -> list[Vertical]:
+    """The vertical of that name, or every installed one for `all`."""
+    return [named(name) for name in (verticals() if vertical == ALL else [vertical])]
 
 
 def population_of(vertical: Vertical, **given: Any) -> Any:

@@ -1,6 +1,7 @@
 """Commands about this machine: doctor, setup, broker, topics, verticals."""
 
 from functools import partial
+from typing import Annotated
 
 import typer
 from rich.progress import Progress, TaskID
@@ -19,8 +20,10 @@ from common.commands.context import (
 )
 from common.doctor import diagnose
 from common.embedded.jars import KINDS, ensure_jars
+from common.ingestion.access import ROLES, allow
 from common.ingestion.connection import Connection
 from common.ingestion.topics import ensure_topics
+from common.settings import SettingsError
 from common.vertical import verticals as installed
 
 
@@ -64,12 +67,31 @@ def broker(data: Data = None) -> None:
             pass
 
 
-def topics(vertical: VerticalName, data: Data = None, servers: Servers = None) -> None:
-    """Create the topics that a vertical needs."""
+def topics(
+    vertical: VerticalName,
+    allow_: Annotated[
+        list[str] | None,
+        typer.Option("--allow", help=f"role=user, where the cluster controls access; roles: {', '.join(ROLES)}"),
+    ] = None,
+    data: Data = None,
+    servers: Servers = None,
+) -> None:
+    """Create the topics that a vertical needs, and grant logins what their commands need of them."""
     subject, settings = named(vertical), read_settings(data, servers)
-    created = ensure_topics(existing_broker(settings), subject, settings.partitions, settings.replication)
-    for name, partitions in created.items():
+    granted = [_granted(text) for text in allow_ or []]
+    connection = existing_broker(settings)
+    for name, partitions in ensure_topics(connection, subject, settings.partitions, settings.replication).items():
         console.print(f"{name}: {partitions} partitions")
+    for role, user in granted:
+        for line in allow(connection, subject, role, user):
+            console.print(line)
+
+
+def _granted(text: str) -> tuple[str, str]:
+    role, _, user = text.partition("=")
+    if role not in ROLES or not user:
+        raise SettingsError(f"--allow {text}: give role=user, the role one of {', '.join(ROLES)}")
+    return role, user
 
 
 def verticals() -> None:

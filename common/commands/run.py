@@ -14,12 +14,12 @@ from common.commands.context import (
     console,
     duration,
     errors,
-    named,
     own_broker,
     population_of,
     read_settings,
     rule_settings,
     session,
+    subjects_of,
     workspace_of,
 )  # fmt: skip
 from common.commands.live import Live, stream
@@ -41,10 +41,8 @@ from common.monitoring.watch import Percentiles
 from common.processing.backfill import backfill
 from common.processing.batch import came_live, learn, study, train_model
 from common.processing.reconcile import reconcile
-from common.vertical import verticals
 
 WARM_UP = 20.0  # seconds after the first event in which JIT compilers and first batches are not what a user waits for
-ALL = "all"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,7 +65,7 @@ def run(
     Event time runs faster than the clock: `rate` decides how many simulated days pass. Everything lies in a folder of
     this run under the data folder.
     """
-    subjects = [named(name) for name in (verticals() if vertical == ALL else [vertical])]
+    subjects = subjects_of(vertical)
     seconds = duration(for_) or 60.0
     settings = read_settings(data, servers)
     folder = settings.data / f"run-{datetime.now():%Y%m%d-%H%M%S}"

@@ -28,6 +28,7 @@ from common.commands.context import (
     until_stopped,
     workspace_of,
 )  # fmt: skip
+from common.ingestion.access import rights
 from common.ingestion.connection import check
 from common.ingestion.generated import Sent, send_generated
 from common.ingestion.lag import Lag
@@ -66,7 +67,7 @@ def generate(
     """Send synthetic events, and apart from them their labels, to the vertical's topics."""
     subject, settings = named(vertical), read_settings(data, servers)
     connection = existing_broker(settings)
-    ensure_topics(connection, subject, settings.partitions, settings.replication)
+    ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "producer"))
     chunks = subject.generate(seed, first_day(start), days, population_of(subject), dirt)
     say = _Said(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated}")
     with Producer(connection, linger=0.0 if rate <= 20_000 else 0.005) as producer:
@@ -99,7 +100,7 @@ def replay(
     plan = plan_replay(subject, file, parse_mapping(map_ or []), label, scenario, timedelta(days=label_delay))
     pace = speed_of(speed)
     connection = existing_broker(settings)
-    ensure_topics(connection, subject, settings.partitions, settings.replication)
+    ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "producer"))
     with Producer(connection) as producer:
         counts = send_file(
             plan, producer, speed=pace, progress=_Said(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent")
@@ -117,7 +118,7 @@ def archive(
     """Keep what comes in: valid events, quarantine, labels and alerts, each once, in Delta tables."""
     subject, settings = named(vertical), read_settings(data, servers)
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
-    ensure_topics(connection, subject, settings.partitions, settings.replication)
+    ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "archive"))
     with session([subject], settings) as spark, archiving(spark, subject, workspace, connection, settings) as archived:
         console.print(f"archiving to {workspace.tables}; Ctrl-C ends it")
         if until_idle:
@@ -141,7 +142,7 @@ def detect(
     subject, settings = named(vertical), read_settings(data, servers)
     rules = rule_settings(subject)
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
-    ensure_topics(connection, subject, settings.partitions, settings.replication)
+    ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "detector"))
     with (
         session([subject], settings, streaming=True) as spark,
         detection(spark, subject, workspace, connection, settings, rules) as detecting,

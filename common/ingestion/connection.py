@@ -18,12 +18,16 @@ CLIENT_LOG.propagate = False
 
 REASONS = {
     KafkaError._AUTHENTICATION: "it refused the login: check kafka_sasl_mechanism, kafka_sasl_username and kafka_sasl_password",
-    KafkaError._SSL: "TLS failed: check that kafka_ssl_ca_location holds the authority that signed the broker's certificate",
+    KafkaError._SSL: "TLS failed: check that kafka_ssl_ca_location holds the authority that signed the broker's certificate, and "
+    "that neither has expired",
     KafkaError._RESOLVE: "its name is unknown: check the address",
     KafkaError._TRANSPORT: "nothing answers there: check the address, and that the broker runs and speaks {protocol}",
     KafkaError._ALL_BROKERS_DOWN: "nothing answers there: check the address, and that the broker runs and speaks {protocol}",
     KafkaError._TIMED_OUT: "no answer in time: check the address, and that the broker speaks {protocol}",
 }
+
+# Every consumer group of ours begins so, for access rights to name.
+GROUP_PREFIX = "hybrid-"
 
 
 class BrokerError(Exception):

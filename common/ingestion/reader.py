@@ -6,7 +6,7 @@ from typing import NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from common.ingestion.connection import BrokerError, Connection, explain
+from common.ingestion.connection import GROUP_PREFIX, BrokerError, Connection, explain
 from common.ingestion.topics import partition_ids
 
 
@@ -49,7 +49,7 @@ def read_all(connection: Connection, topic: str, at_least: int = 0, timeout: flo
 def _consumer(connection: Connection) -> Consumer:
     return Consumer({
         **connection.client_options(),
-        "group.id": "read-all",  # required by the client; no offset is ever committed
+        "group.id": f"{GROUP_PREFIX}read-all",  # required by the client; no offset is ever committed
         "enable.auto.commit": False,
         "enable.partition.eof": True,
     })

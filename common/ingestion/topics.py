@@ -1,6 +1,7 @@
 """The topics of a vertical: names, creation, and how far they reach."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -8,6 +9,8 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from common.ingestion.connection import BrokerError, Connection, explain
 from common.vertical import Vertical
+
+LISTED_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -29,23 +32,51 @@ def topic_names(vertical: Vertical | str) -> TopicNames:
     return TopicNames(f"{name}.events", f"{name}.labels", f"{name}.alerts", f"{name}.dead-letter")
 
 
-def ensure_topics(connection: Connection, vertical: Vertical | str, partitions: int = 2, replication: int = 1) -> dict[str, int]:
+def own_topics(vertical: Vertical) -> list[str]:
+    """Topics of the vertical's queries that find something other than alerts."""
+    return sorted({f"{vertical.name}.{query.topic}" for query in vertical.queries if not query.raises_alerts})
+
+
+def ensure_topics(
+    connection: Connection,
+    vertical: Vertical | str,
+    partitions: int = 2,
+    replication: int = 1,
+    only: Collection[str] | None = None,
+) -> dict[str, int]:
     """Create the topics that are missing; returns the partitions of all, by name: the four, and those of a vertical's queries.
 
-    A topic that is there already is left as it is. Raises BrokerError.
+    only: no others than these, for a login that sees no others. A topic that is there already is left as it is, and needs no
+    right to create one. Raises BrokerError.
     """
-    names = list(topic_names(vertical))
-    if isinstance(vertical, Vertical):
-        names += sorted({f"{vertical.name}.{query.topic}" for query in vertical.queries if not query.raises_alerts})
+    names = [*topic_names(vertical), *(own_topics(vertical) if isinstance(vertical, Vertical) else ())]
+    names = [name for name in names if only is None or name in only]
     admin = AdminClient(connection.client_options())
-    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names]
-    for name, created in admin.create_topics(wanted, operation_timeout=10, request_timeout=15).items():
+    there = _listed(admin, connection)
+    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names if name not in there]
+    for name, created in (admin.create_topics(wanted, operation_timeout=10, request_timeout=15) if wanted else {}).items():
         try:
             created.result()
         except KafkaException as failure:
             if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise BrokerError(_refused(connection, name, replication, failure.args[0])) from None
+    if wanted:
+        _wait_until_listed(admin, connection, names)
     return {name: len(partition_ids(admin, connection, name)) for name in names}
+
+
+def _wait_until_listed(admin: AdminClient, connection: Connection, names: Collection[str]) -> None:
+    """The controller has made them; a broker hears of it a moment later."""
+    deadline = time.monotonic() + LISTED_SECONDS
+    while not set(names) <= set(_listed(admin, connection)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _listed(admin: AdminClient, connection: Connection) -> Collection[str]:
+    try:
+        return admin.list_topics(timeout=10).topics
+    except KafkaException as failure:
+        raise BrokerError(explain(connection, [failure.args[0]])) from None
 
 
 def partition_ids(admin: AdminClient, connection: Connection, topic: str) -> list[int]:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from confluent_kafka import Consumer
 
-from common.ingestion.connection import Connection
+from common.ingestion.connection import GROUP_PREFIX, Connection
 
 NEWEST = 8
 LATENCIES = 200_000
@@ -44,7 +44,7 @@ class AlertWatch:
         self._ids: set[str] = set()
         self._stop = threading.Event()
         self._consumer = Consumer({
-            **connection.client_options(), "group.id": f"watch-{time.time_ns()}", "auto.offset.reset": "earliest",
+            **connection.client_options(), "group.id": f"{GROUP_PREFIX}watch-{time.time_ns()}", "auto.offset.reset": "earliest",
             "enable.auto.commit": False, "fetch.wait.max.ms": 5, "topic.metadata.refresh.interval.ms": 2000,
         })
         self._consumer.subscribe([topic])

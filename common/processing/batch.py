@@ -15,7 +15,7 @@ from common.models.drift import stability
 from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
 from common.models.storage import from_json, save
 from common.models.training import TrainedModel, TrainingRefused, train
-from common.processing.champions import publish_model
+from common.processing.champions import challenger, publish_model
 from common.processing.learnt import publish_baselines
 from common.processing.session import use_pool
 from common.processing.versions import MODEL, Version, in_force
@@ -130,9 +130,12 @@ def drift_since_training(vertical: Vertical, events: DataFrame, labels: DataFram
 
 
 def retrain_if_moved(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date, limit: float) -> str:
-    """Train a challenger if a feature of the champion moved by a psi above `limit`; what was done, for people."""
+    """Train a challenger if a feature of the champion moved by a psi above `limit`; what was done, for people.
+
+    One that waits already is left to its proof: labels come days later, and a new one would begin anew.
+    """
     champion = in_force(workspace.tables, MODEL)
-    if vertical.model is None or champion is None:
+    if vertical.model is None or champion is None or challenger(workspace.tables):
         return ""
     events, labels, _ = history(spark, workspace)
     moved = drift_since_training(vertical, events, labels, champion, as_of)

@@ -50,6 +50,11 @@ class Compared:
     champion: dict[str, float]
     challenger: dict[str, float]
 
+    def line(self) -> str:
+        """Both in one line."""
+        one, other = (f"{side['average_precision']:.3f}" for side in (self.challenger, self.champion))
+        return f"average precision {one} against {other} of the champion, on {self.events:,} events"
+
     def is_better(self, margin: float) -> bool:
         """Whether the challenger's average precision lies above the champion's by `margin` or more."""
         # A measure that is not a number, as without anomalies, proves nothing.

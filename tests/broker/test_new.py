@@ -61,10 +61,10 @@ def test_it_runs_end_to_end_and_finds_what_it_put_in(written, tmp_path):
         assert equal > 0 and not differ and not missing and not extra, printed
     [workspace] = [Workspace(folder, "energy_grid") for folder in tmp_path.glob("run-*")]
     # The run's own tables, read by another engine: every record that came in is there, once.
-    kept, places = duckdb.sql(f"""
+    [(kept, places)] = duckdb.sql(f"""
         SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset))
         FROM read_parquet({tables.open_table(workspace.table("events")).file_uris()}) WHERE kafka_partition >= 0
-    """).fetchone()
+    """).fetchall()
     came = int(re.search(r"([\d,]+) records came in", printed)[1].replace(",", ""))
     quarantined = tables.row_count(workspace.table("quarantine"))
     assert kept == places

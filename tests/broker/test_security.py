@@ -1,20 +1,25 @@
 """A broker with TLS and a login: both clients get in by the one definition, and who cannot is told why."""
 
 import ipaddress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from py4j.protocol import Py4JJavaError
 from pydantic import SecretStr
 
 from common.embedded.kafka import EmbeddedKafka
+from common.ingestion.access import allow, rights
 from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.producers import Producer, Undelivered
 from common.ingestion.reader import read_all
 from common.ingestion.security import Security
-from common.ingestion.topics import ensure_topics
+from common.ingestion.topics import ensure_topics, topic_names
+from common.vertical import find_vertical
 
 pytestmark = pytest.mark.broker
 
@@ -23,11 +28,11 @@ LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 QUOTED = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def make_certificate(folder, name):
+def make_certificate(folder, name, days=1):
     """A certificate that signs itself, for 127.0.0.1, with its key: paths of the certificate and of both in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    begin, end = datetime.now(UTC) - timedelta(1), datetime.now(UTC) + timedelta(1)
+    begin, end = datetime.now(UTC) - timedelta(9), datetime.now(UTC) + timedelta(days)
     certificate = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), begin, end)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
@@ -40,28 +45,61 @@ def make_certificate(folder, name):
     return folder / f"{name}.pem", folder / f"{name}-and-key.pem"
 
 
-def login(ca, password=PASSWORD):
-    return Security(protocol="SASL_SSL", mechanism="PLAIN", username="ann", password=SecretStr(password), ca=ca)
+def login(ca, password=PASSWORD, username="ann", mechanism="PLAIN"):
+    return Security(protocol="SASL_SSL", mechanism=mechanism, username=username, password=SecretStr(password), ca=ca)
 
 
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory):
-    """The address of a broker with TLS and a login, and the certificate to trust."""
-    folder = tmp_path_factory.mktemp("secured")
-    certificate, both = make_certificate(folder, "broker")
+@contextmanager
+def broker_with(folder, certificate, both, properties, client_options=()):
+    """A broker with TLS by that certificate, and a login for ann; waits for it as ann."""
     properties = {
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": str(both),
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(certificate),
-        "sasl.enabled.mechanisms": "PLAIN",
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
         "sasl.mechanism.inter.broker.protocol": "PLAIN",
         "listener.name.sasl_ssl.plain.sasl.jaas.config":
             f'{LOGIN} username="ann" password="{QUOTED}" user_ann="{QUOTED}";',
-    }
+        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config":
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+    } | properties
     client = {name: value for name, value in login(certificate).client_options().items() if isinstance(value, str)}
+    client |= dict(client_options)
     with EmbeddedKafka(folder / "kafka", protocol="SASL_SSL", properties=properties, client=client) as kafka:
-        yield kafka.bootstrap_servers, certificate
+        yield kafka.bootstrap_servers
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory):
+    """The address of a broker with TLS, logins and access control, and the certificate to trust."""
+    folder = tmp_path_factory.mktemp("secured")
+    certificate, both = make_certificate(folder, "broker")
+    # Its own controller speaks to it without a login, on a listener of its own.
+    controlled = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ann;User:ANONYMOUS",
+    }
+    with broker_with(folder, certificate, both, controlled) as address:
+        yield address, certificate
+
+
+@pytest.fixture(scope="module")
+def detector(secured):
+    """A connection with the login (SCRAM) of a detector of finance_fraud, whose topics hold a record each."""
+    address, certificate = secured
+    owner, vertical = Connection(address, login(certificate)), find_vertical("finance_fraud")
+    ensure_topics(owner, vertical)
+    with Producer(owner) as producer:
+        for topic in topic_names(vertical):
+            producer.send(topic, b"k", b"v")
+    credentials = UserScramCredentialUpsertion("dora", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), PASSWORD.encode())
+    admin = AdminClient(owner.client_options())
+    for answer in admin.alter_user_scram_credentials([credentials]).values():
+        answer.result()
+    assert allow(owner, vertical, "detector", "dora") == [
+        "dora may read finance_fraud.events", "dora may read and write finance_fraud.alerts"]
+    return Connection(address, login(certificate, username="dora", mechanism="SCRAM-SHA-512"))
 
 
 def test_the_one_definition_lets_in_both_clients(secured, spark):
@@ -100,3 +138,45 @@ def test_a_producer_with_a_wrong_password_delivers_nothing_and_says_so(secured):
     with pytest.raises(Undelivered) as caught, producer:
         producer.send("t.events", b"k", b"v")
     assert (caught.value.delivered, caught.value.failed) == (0, 1)
+
+
+def test_an_expired_certificate_is_told(tmp_path):
+    expired, both = make_certificate(tmp_path, "expired", days=-1)
+    unseen = {"enable.ssl.certificate.verification": "false"}  # or nothing would ever see this broker answer
+    with (
+        broker_with(tmp_path, expired, both, {}, unseen) as address,
+        pytest.raises(BrokerError, match="and that neither has expired"),
+    ):
+        check(Connection(address, login(expired)))
+
+
+def test_a_detector_reads_events_and_writes_alerts(detector, spark):
+    vertical = find_vertical("finance_fraud")
+    needed = rights(vertical, "detector")
+    assert set(ensure_topics(detector, vertical, only=needed)) == set(needed)
+    with Producer(detector) as producer:
+        producer.send("finance_fraud.alerts", b"k", b"an alert")
+    assert {record.value for record in read_all(detector, "finance_fraud.alerts")} == {b"v", b"an alert"}
+    rows = spark.read.format("kafka").options(**detector.spark_options()).option("subscribe", "finance_fraud.events").load()
+    assert [bytes(row.value) for row in rows.select("value").collect()] == [b"v"]
+
+
+def test_a_detector_cannot_read_labels(detector, spark):
+    with pytest.raises(BrokerError, match=r"finance_fraud\.labels"):
+        read_all(detector, "finance_fraud.labels")
+    rows = spark.read.format("kafka").options(**detector.spark_options()).option("subscribe", "finance_fraud.labels").load()
+    with pytest.raises(Py4JJavaError, match="authorization failed"):
+        rows.collect()
+
+
+@pytest.mark.parametrize("topic", ["finance_fraud.labels", "finance_fraud.events", "finance_fraud.dead-letter"])
+def test_a_detector_writes_nothing_but_alerts(detector, topic):
+    with pytest.raises(Undelivered), Producer(detector, delivery_timeout=3) as producer:
+        producer.send(topic, b"k", b"v")
+
+
+def test_who_may_not_create_topics_or_grant_is_told(detector):
+    with pytest.raises(BrokerError, match="may not create topics"):
+        ensure_topics(detector, find_vertical("finance_fraud"))
+    with pytest.raises(BrokerError, match="archive=dora"):
+        allow(detector, find_vertical("finance_fraud"), "archive", "dora")

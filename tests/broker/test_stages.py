@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import psutil
+import pyarrow as pa
 import pytest
 
 from common import tables
+from common.processing.schedule import RUNS_SCHEMA
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
@@ -83,6 +86,31 @@ def test_detection_says_how_each_rule_runs_and_ends_at_a_signal(data):
     detecting.send_signal(signal.SIGTERM)
     assert detecting.wait(30) == 128 + signal.SIGTERM
     assert wait_for_end(started) == []
+
+
+def test_serve_catches_up_a_batch_run_that_was_missed_and_ends_at_a_signal(data):
+    workspace = Workspace(data, "finance_fraud")
+    tables.ensure_table(workspace.table("batch_runs"), RUNS_SCHEMA)
+    yesterday = datetime.now(UTC) - timedelta(days=1, minutes=1)
+    row = {"started_at": yesterday, "ended_at": yesterday, "outcome": "done"}
+    tables.append_arrow(pa.Table.from_pylist([row]), workspace.table("batch_runs"))
+    serving = start(data, "serve", "finance_fraud")
+    printed = []
+    while "batch: " not in "".join(printed[-1:]):
+        printed.append(serving.stdout.readline())
+        assert printed[-1], "".join(printed)
+    assert sum("real-time" in line for line in printed) == len(RULES)
+    assert "in force" in printed[-1] and "stream and history agree" in printed[-1], "".join(printed)
+    assert tables.row_count(workspace.table("batch_runs")) == 2
+    started = below(serving)
+    serving.send_signal(signal.SIGTERM)
+    assert serving.wait(30) == 128 + signal.SIGTERM
+    assert wait_for_end(started) == []
+
+
+def test_a_schedule_that_is_none_is_told(data):
+    code, printed = finish(data, "serve", "finance_fraud", "--schedule", "at night")
+    assert code == 1 and "five cron fields" in printed
 
 
 def test_a_run_whose_broker_is_taken_away_says_so_and_leaves_nothing_running(tmp_path):

@@ -1,0 +1,142 @@
+"""`hybrid serve`: a vertical's streams for good, and its batch jobs on schedule beside them."""
+
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+import typer
+from pyspark.sql import SparkSession
+
+from common.commands.context import (
+    Data,
+    Servers,
+    console,
+    duration,
+    existing_broker,
+    read_settings,
+    rule_settings,
+    session,
+    subjects_of,
+    until_stopped,
+    workspace_of,
+)
+from common.ingestion.connection import Connection, check
+from common.ingestion.lag import Lag
+from common.ingestion.topics import ensure_topics, topic_names
+from common.models.training import TrainingRefused
+from common.processing.archiving import Archiving, archiving
+from common.processing.batch import study, train_model
+from common.processing.champions import challenger
+from common.processing.detection import Detection, detection
+from common.processing.reconcile import reconcile
+from common.processing.schedule import Scheduled, cron, scheduled
+from common.processing.shadow import compare
+from common.processing.versions import MODEL, in_force
+from common.settings import Settings
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+SAY_EVERY = 60.0
+LONGEST_SILENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A vertical whose streams run."""
+
+    vertical: Vertical
+    workspace: Workspace
+    archived: Archiving
+    detecting: Detection
+    lag: Lag
+
+    def behind(self) -> int:
+        return self.lag.of(self.archived.progress())
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(serve)
+
+
+def serve(
+    vertical: Annotated[str, typer.Argument(metavar="VERTICAL", help="for instance finance_fraud; all: every installed one")],
+    schedule: Annotated[
+        str | None, typer.Option(help="when batch runs: five cron fields, UTC [default: 0 3 * * *, or HYBRID_BATCH_SCHEDULE]")
+    ] = None,
+    for_: Annotated[str | None, typer.Option("--for", help="how long [default: until stopped]")] = None,
+    data: Data = None,
+    servers: Servers = None,
+) -> None:
+    """Archive and judge what comes, and on schedule: contract suite, baselines, trends, drift of the model, reconcile.
+
+    Batch is put off while the archive is behind; a run that was missed, also while this did not run, is caught up once.
+    """
+    settings = read_settings(data, servers, batch_schedule=schedule)
+    cron(settings.batch_schedule)  # refused before anything is started
+    connection, ending = existing_broker(settings), threading.Event()
+    verticals = subjects_of(vertical)
+    with session(verticals, settings, streaming=True) as spark, ExitStack() as stack:
+        running = [_started(stack, spark, each, connection, settings) for each in verticals]
+        stack.enter_context(scheduled([_job(spark, each, settings, ending) for each in running]))
+        console.print(f"serving; batch runs at {settings.batch_schedule} UTC; Ctrl-C ends it")
+        for seconds in until_stopped(duration(for_)):
+            for each in running:
+                each.archived.raise_failure()
+                each.detecting.raise_failure()
+                each.detecting.follow_model()
+            if seconds % SAY_EVERY < 1:
+                check(connection, LONGEST_SILENCE)
+                for each in running:
+                    console.print(f"{each.vertical.name}: {each.archived.counts()}; lag {each.behind():,}")
+
+
+def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connection: Connection, settings: Settings) -> Served:
+    workspace, rules = workspace_of(vertical, settings), rule_settings(vertical)
+    ensure_topics(connection, vertical, settings.partitions, settings.replication)
+    archived = stack.enter_context(archiving(spark, vertical, workspace, connection, settings))
+    detecting = stack.enter_context(detection(spark, vertical, workspace, connection, settings, rules))
+    for line in detecting.modes():
+        console.print(f"{vertical.name}: {line}")
+    return Served(vertical, workspace, archived, detecting, Lag(connection, topic_names(vertical).events))
+
+
+def _job(spark: SparkSession, served: Served, settings: Settings, ending: threading.Event) -> Scheduled:
+    return Scheduled(
+        workspace=served.workspace,
+        trigger=cron(settings.batch_schedule),
+        work=partial(_batch, spark, served, settings),
+        lag=served.behind,
+        lag_limit=settings.batch_lag_limit,
+        say=lambda line: console.print(f"{served.vertical.name}: {line}", soft_wrap=True),
+        ending=ending,
+    )
+
+
+def _model(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> str:
+    """The first model is trained; after that, how champion and challenger do."""
+    champion, waiting = in_force(workspace.tables, MODEL), challenger(workspace.tables)
+    if champion is None:
+        try:
+            return f"model {train_model(spark, vertical, workspace).version} in force"
+        except TrainingRefused as why:
+            return f"no model: {why}"
+    if waiting is None:
+        return f"model {champion.version} stays in force"
+    compared = compare(spark, vertical, workspace)
+    return f"challenger {waiting.version}: {compared.line() if compared else 'no known label yet of what both scored'}"
+
+
+def _batch(spark: SparkSession, served: Served, settings: Settings) -> str:
+    """All that batch does for a vertical; a line of what came of it."""
+    vertical, workspace = served.vertical, served.workspace
+    studied = study(spark, vertical, workspace, retrain_above=settings.retrain_drift)
+    done = [f"baselines {studied.baseline_version} in force", f"{len(studied.trends)} trends"]
+    if studied.retrained:
+        done.append(studied.retrained)
+    if vertical.model:
+        done.append(_model(spark, vertical, workspace))
+    compared = reconcile(spark, vertical, workspace, served.detecting.rule_settings)
+    done.append("stream and history agree" if compared.agrees else "stream and history differ: see table reconciled")
+    return "; ".join(done)

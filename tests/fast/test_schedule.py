@@ -1,0 +1,144 @@
+"""Batch on schedule: one run at a time, put off while the streams are behind, a missed one caught up once."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from common import tables
+from common.processing.schedule import Scheduled, cron, last_run, scheduled
+from common.settings import SettingsError
+from common.workspace import Workspace
+
+NEVER = CronTrigger(year=2000, timezone=UTC)
+EVERY_SECOND = CronTrigger(second="*", timezone=UTC)
+
+
+def job(tmp_path, trigger=NEVER, work=lambda: "done", lag=lambda: 0, **given):
+    said = []
+    made = Scheduled(
+        Workspace(tmp_path, "v"), trigger, work, lag, lag_limit=10, say=said.append, ending=threading.Event(), **given)
+    return made, said
+
+
+def outcomes(tmp_path):
+    return tables.read_arrow(Workspace(tmp_path, "v").table("batch_runs")).sort_by("started_at")["outcome"].to_pylist()
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_run_that_is_due_is_done_and_recorded(tmp_path):
+    done = threading.Event()
+    made, _ = job(tmp_path, EVERY_SECOND, work=lambda: done.set() or "two baselines")
+    with scheduled([made]):
+        assert done.wait(60)
+    assert set(outcomes(tmp_path)) == {"two baselines"}
+
+
+def test_a_run_due_during_another_waits_for_its_end(tmp_path):
+    began, release, at_once, most = [], threading.Event(), [0], [0]
+
+    def work():
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        began.append(datetime.now(UTC))
+        if len(began) == 1:
+            release.wait(60)
+        at_once[0] -= 1
+        return "done"
+
+    made, _ = job(tmp_path, EVERY_SECOND, work)
+    with scheduled([made]):
+        wait_until(lambda: began)
+        time.sleep(2.2)  # two more are due meanwhile
+        assert len(began) == 1
+        release.set()
+        wait_until(lambda: len(began) >= 3)
+    assert most == [1]
+
+
+def test_all_that_were_due_during_a_run_are_one_run_after_it(tmp_path):
+    began = []
+
+    def work():
+        began.append(datetime.now(UTC))
+        if len(began) == 1:
+            time.sleep(2.2)  # two more are due meanwhile
+            made.ending.wait(1.05 - datetime.now(UTC).microsecond / 1e6)  # and what follows begins early in a second
+        return "done"
+
+    made, _ = job(tmp_path, EVERY_SECOND, work)
+    made.run()
+    assert len(began) == 2
+
+
+def test_missed_is_told_from_what_is_recorded(tmp_path):
+    now = datetime.now(UTC)
+    made, _ = job(tmp_path, CronTrigger(hour=(now.hour + 12) % 24, timezone=UTC))
+    assert not made.missed(now), "it never ran, so nothing was missed"
+    made.run()
+    assert last_run(made.workspace) >= now
+    assert not made.missed(now + timedelta(minutes=5))
+    assert made.missed(now + timedelta(days=1, seconds=5))
+
+
+def test_what_was_missed_while_nothing_ran_is_caught_up_once(tmp_path):
+    earlier, _ = job(tmp_path)
+    earlier.run()
+    made, _ = job(tmp_path, IntervalTrigger(hours=24, start_date=datetime.now(UTC), timezone=UTC))
+    time.sleep(0.01)
+    with scheduled([made]):
+        wait_until(lambda: len(outcomes(tmp_path)) == 2)
+        time.sleep(0.5)
+    assert outcomes(tmp_path) == ["done", "done"]
+
+
+def test_it_is_put_off_while_the_streams_are_behind(tmp_path):
+    behind = [500, 500, 3]
+    made, said = job(tmp_path, lag=lambda: behind.pop(0), wait_seconds=0.01)
+    made.run()
+    assert said == ["batch put off: the streams are 500 records behind", "batch begins", "batch: done"]
+
+
+def test_the_end_while_it_is_put_off_ends_it_without_a_run(tmp_path):
+    made, _ = job(tmp_path, EVERY_SECOND, lag=lambda: 500)
+    with scheduled([made]):
+        time.sleep(1.5)
+    assert last_run(made.workspace) is None
+
+
+def test_two_processes_do_not_run_it_at_once(tmp_path):
+    inside, release = threading.Event(), threading.Event()
+    first, _ = job(tmp_path, work=lambda: inside.set() or (release.wait(60) and "done"))
+    second, said = job(tmp_path)
+    thread = threading.Thread(target=first.run)
+    thread.start()
+    assert inside.wait(60)
+    second.run()
+    release.set()
+    thread.join()
+    assert said == ["batch left to another process that is at it"]
+    assert outcomes(tmp_path) == ["done"]
+
+
+def test_a_failure_is_recorded_and_the_next_run_comes(tmp_path):
+    made, said = job(tmp_path, work=lambda: 1 / 0)
+    made.run()
+    made.work = lambda: "done"
+    made.run()
+    assert outcomes(tmp_path) == ["failed: division by zero", "done"]
+    assert "batch: failed: division by zero" in said
+
+
+@pytest.mark.parametrize("expression", ["", "3", "61 * * * *", "* * * *", "a b c d e", "* * * * * *"])
+def test_a_schedule_that_is_none_is_refused(expression):
+    with pytest.raises(SettingsError, match="five cron fields"):
+        cron(expression)
