@@ -13,7 +13,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-VERSIONS = T.StructType([T.StructField("baseline", T.StringType()), T.StructField("model", T.StringType())])
+from common.thresholds import threshold, with_thresholds
+
+# rules: a hash of the rules and their settings, and after a + the thresholds that were published since (`processing.tuning`).
+VERSIONS = T.StructType([T.StructField(name, T.StringType()) for name in ("baseline", "model", "rules")])
 
 ALERT_SCHEMA = T.StructType([
     T.StructField("alert_id", T.StringType()),
@@ -41,6 +44,7 @@ class Rule:
     score(settings) -> Column of doubles; null means the rule has nothing to say of this row.
     threshold: the settings' field that holds it. reason(settings) -> Column of text for people.
     severity: of an alert at the threshold; at `critical_at` times the threshold it is critical.
+    live: whether the threshold can be changed while a stream runs; not where it also is a window's length or kept in state.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Rule:
     evidence: Callable[[Any], Column]
     severity: str = "major"
     critical_at: float = 2.0
+    live: bool = True
 
 
 def judge(
@@ -59,10 +64,12 @@ def judge(
 
     subject: what, beside the rule, an alert is about (the event's id, or its entity and window); the alert's id is
     a hash of both, so that a replay makes the same id.
-    `rows` has event_time, ingest_time, and where it was joined with them baseline_version and model_version.
+    `rows` has event_time, ingest_time, and where it was joined with them baseline_version and model_version. ingest_time is
+    that of the newest event behind a row: by it reconcile knows under which thresholds the row was judged last.
     """
+    rows = with_thresholds(rows, rules, settings)
     verdicts = F.array(*[_verdict(rule, settings) for rule in rules])
-    any_hit = reduce(Column.__or__, [rule.score(settings) >= getattr(settings, rule.threshold) for rule in rules])
+    any_hit = reduce(Column.__or__, [rule.score(settings) >= threshold(rule.threshold) for rule in rules])
     hits = (
         rows.where(any_hit)
         .withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
@@ -79,8 +86,10 @@ def shaped(
 
     evidence: the id, or a JSON array of the ids, of the events behind an alert. The rest as for `judge`.
     """
-    baseline = F.col("baseline_version") if "baseline_version" in rows.columns else F.lit(None).cast("string")
-    model = F.col("model_version") if "model_version" in rows.columns else F.lit(None).cast("string")
+    versions = {
+        kind: F.col(f"{kind}_version") if f"{kind}_version" in rows.columns else F.lit(None).cast("string")
+        for kind in VERSIONS.names
+    }
     return rows.select(
         F.substring(F.sha2(F.concat_ws("|", F.lit(vertical), rule, subject), 256), 1, 32).alias("alert_id"),
         F.lit(vertical).alias("vertical"),
@@ -91,20 +100,20 @@ def shaped(
         score.cast("double").alias("score"),
         threshold.cast("double").alias("threshold"),
         reason.alias("reasons"),
-        F.struct(baseline.alias("baseline"), model.alias("model")).alias("versions"),
+        F.struct(*[version.alias(kind) for kind, version in versions.items()]).alias("versions"),
         evidence.alias("event"),
         F.col("ingest_time"),
     )
 
 
 def _verdict(rule: Rule, settings: Any) -> Column:
-    threshold = float(getattr(settings, rule.threshold))
+    least = threshold(rule.threshold)
     score = rule.score(settings).cast("double")
-    severity = F.when(score >= threshold * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))
+    severity = F.when(score >= least * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))
     return F.struct(
         F.lit(rule.name).alias("rule"),
         score.alias("score"),
-        F.lit(threshold).alias("threshold"),
+        least.alias("threshold"),
         severity.alias("severity"),
         rule.reason(settings).alias("reason"),
         rule.evidence(settings).alias("evidence"),

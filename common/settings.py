@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     archive_interval: int = Field(5, ge=1, description="seconds between micro-batches of the archive")
     future_tolerance: int = Field(300, ge=0, description="seconds an event may be ahead of its Kafka timestamp")
     alert_cooldown: float = Field(300, ge=0, description="seconds in which screens tell an alert again only as it rises")
+    retrain_drift: float = Field(0.25, gt=0, description="PSI of a model's feature above which a batch run trains a challenger")
     batch_schedule: str = Field("0 3 * * *", description="when serve runs the batch jobs: five cron fields, UTC")
     batch_lag_limit: int = Field(100_000, ge=0, description="records behind beyond which serve puts a batch job off")
     vacuum_hours: int = Field(168, ge=1, description="age at which replaced table files are removed")

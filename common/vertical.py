@@ -31,7 +31,8 @@ class Query:
 
     build(events, settings) -> alerts in the shape of `common.alerts.ALERT_SCHEMA`; pure, and the same for a stream and
     for a table. The core has joined `events` with the baselines named here (each keyed by the event's column of
-    that name's entity) and, with `model`, has added the model's features and `model_score`.
+    that name's entity) and, with `model`, has added the model's features and `model_score`. Thresholds may change while it
+    runs: `judge` takes them as they are, and what reads one itself does by `common.thresholds`.
     prepare(events, settings) -> the rows that the model scores, where those are not the events themselves but, say, a
     session so far; it comes after the baselines and before the model. Its rows keep the kafka_partition and kafka_offset
     of the newest event in them, by which reconcile knows what judged them.
@@ -143,6 +144,12 @@ class Vertical:
     @property
     def rules(self) -> tuple[Rule, ...]:
         return tuple(rule for query in self.queries for rule in query.rules)
+
+    @property
+    def live_thresholds(self) -> tuple[str, ...]:
+        """The settings' fields that can be changed while streams run."""
+        fixed = {rule.threshold for rule in self.rules if not rule.live}
+        return tuple(dict.fromkeys(rule.threshold for rule in self.rules if rule.threshold not in fixed))
 
 
 def verticals() -> list[str]:

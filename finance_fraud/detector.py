@@ -148,7 +148,7 @@ def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
 
 def by_terminal(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
     """Alerts over the unusual transactions at a terminal within a window."""
-    is_unusual = (amount_outlier(settings) >= settings.burst_zscore) | (unseen_region(settings) >= settings.unseen_region_km)
+    is_unusual = (amount_outlier(settings) >= settings.burst_zscore) | (unseen_region(settings) >= settings.burst_region_km)
     days = (
         transactions.where(is_unusual)
         .withWatermark("event_time", settings.watermark)

@@ -44,6 +44,7 @@ class FraudSettings(BaseSettings):
     spree_ratio: float = Field(1.8, gt=1, description="times its 30-day mean from which a card's amount is part of a spree")
     usual_spread: float = Field(0.45, gt=0, description="standard deviation of the logarithms of a usual card's amounts")
     burst_zscore: float = Field(3, gt=0, description="what makes an amount unusual for terminal_burst")
+    burst_region_km: float = Field(1_500, gt=0, description="what makes a place unusual for terminal_burst")
     tiny_amount: float = Field(5, gt=0, description="below it an amount may be a test")
     min_travel_km: float = Field(200, gt=0, description="places nearer than this are one place")
     card_window: str = Field("5 hours", description="event-time window of a card's transactions")

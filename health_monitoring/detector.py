@@ -15,6 +15,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.alerts import Rule, judge, shaped
+from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
 from health_monitoring.news2 import news2
 from health_monitoring.observations import with_observation
@@ -96,7 +97,7 @@ SILENCE = (
     Rule("silent_device", silent_device, "silence_minutes", severity="major", critical_at=NEVER,
          reason=lambda s: F.format_string(
              "%s has sent nothing for %.0f minutes", F.coalesce("last.device_id", F.lit("the device")), silent_device(s)),
-         evidence=lambda s: F.col("last.id")),
+         evidence=lambda s: F.col("last.id"), live=False),
 )
 
 
@@ -133,25 +134,25 @@ def with_findings(windows: DataFrame, settings: HealthSettings) -> DataFrame:
     """Windows whose second half has begun, with a column for each rule of BY_PATIENT, in its name: what it found there."""
     start = F.unix_millis("window.start")
     since = start + settings.cooldown_hours * 3_600_000
-    observations, urgent, emergency = F.col("observations"), settings.urgent_total, settings.emergency_total
+    observations, urgent, emergency = F.col("observations"), threshold("urgent_total"), threshold("emergency_total")
 
     def findings(believed: Column) -> Column:
         return F.struct(
-            highest(believed, lambda one: F.when(one.total < urgent, one.red), settings.red_points).alias("red_parameter"),
+            highest(believed, lambda one: F.when(one.total < urgent, one.red), threshold("red_points")).alias("red_parameter"),
             highest(believed, lambda one: F.when(one.total < emergency, one.total), urgent).alias("urgent_response"),
             highest(believed, lambda one: one.total, emergency).alias("emergency_response"),
             rise(observations, start, settings).alias("deterioration"),
-            longest_run(observations, since, "is_hypoxic", settings.hypoxia_minutes).alias("sustained_hypoxia"),
-            longest_run(observations, since, "is_fast", settings.tachycardia_minutes).alias("tachycardia"),
+            longest_run(observations, since, "is_hypoxic", threshold("hypoxia_minutes")).alias("sustained_hypoxia"),
+            longest_run(observations, since, "is_fast", threshold("tachycardia_minutes")).alias("tachycardia"),
             artefact(observations, since, settings).alias("sensor_artefact"),
-            highest(believed, lambda one: one.model_score, settings.risk).alias("deterioration_risk"),
+            highest(believed, lambda one: one.model_score, threshold("risk")).alias("deterioration_risk"),
         )
 
     # Of the two windows that an observation is in, it is in the second half of one only; the other has nothing new to say.
     is_due = millis(F.element_at(observations, -1)) >= since
     found = F.when(is_due, F.array(let(confirmed(observations, since, settings), findings)))
     # A generator, as a projection would be merged with what reads it and computed anew for every field that is read.
-    return windows.select("*", F.inline(found))
+    return with_thresholds(windows, BY_PATIENT, settings).select("*", F.inline(found))
 
 
 def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:
@@ -171,11 +172,11 @@ def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:
 
 def _verdict(rule: Rule, settings: HealthSettings) -> Column:
     """What a rule says of a window; null where it does not reach its threshold."""
-    threshold = float(getattr(settings, rule.threshold))
-    return F.when(rule.score(settings) >= threshold, F.struct(
+    least = threshold(rule.threshold)
+    return F.when(rule.score(settings) >= least, F.struct(
         F.lit(rule.name).alias("rule"),
         rule.score(settings).alias("score"),
-        F.lit(threshold).alias("threshold"),
+        least.alias("threshold"),
         F.lit(rule.severity).alias("severity"),
         rule.reason(settings).alias("reason"),
         rule.evidence(settings).alias("evidence"),

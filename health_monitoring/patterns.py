@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from common.thresholds import threshold
 from health_monitoring.observations import CREDIBLE
 from health_monitoring.settings import HealthSettings
 
@@ -37,14 +38,14 @@ def confirmed(observations: Column, since: Column, settings: HealthSettings) -> 
     return F.filter(observations, lambda one: (millis(one) >= since) & (one.is_believable | is_repeated(one)))
 
 
-def highest(observations: Column, score: Callable[[Column], Column], threshold: float) -> Column:
+def highest(observations: Column, score: Callable[[Column], Column], least: Column) -> Column:
     """Of the observation that scores highest, the latest of equals: also `missing`. Null where all scores are."""
     scored = F.filter(F.transform(observations, lambda one: F.struct(
         score(one).cast("double").alias("score"), one.event_time.alias("event_time"), one.id.alias("id"),
         one.missing.alias("missing"))), lambda one: one.score.isNotNull())
 
     def reached(scored: Column) -> Column:
-        return F.array_min(F.transform(F.filter(scored, lambda one: one.score >= threshold), lambda one: one.event_time))
+        return F.array_min(F.transform(F.filter(scored, lambda one: one.score >= least), lambda one: one.event_time))
 
     def outcome(scored: Column, top: Column) -> Column:
         return F.struct(
@@ -55,7 +56,7 @@ def highest(observations: Column, score: Callable[[Column], Column], threshold: 
         F.array_max(scored), lambda top: F.when(top.isNotNull(), outcome(scored, top))))
 
 
-def longest_run(observations: Column, since: Column, flag: str, threshold: float) -> Column:
+def longest_run(observations: Column, since: Column, flag: str, least: Column) -> Column:
     """Of the longest unbroken run of readings with `flag` that lasts beyond `since`; score: minutes from first to last.
 
     Unbroken: each comes within its own `gap_ms` of the one before. Null without two.
@@ -66,7 +67,7 @@ def longest_run(observations: Column, since: Column, flag: str, threshold: float
         ids = F.concat(F.when(goes_on, run.ids).otherwise(F.array().cast("array<string>")), F.array(one.id))
         minutes = (millis(one) - first) / 60_000
         longer = (millis(one) >= since) & (minutes > F.coalesce(run.score, F.lit(-1.0)))
-        reached = F.when((millis(one) >= since) & (minutes >= threshold), millis(one))
+        reached = F.when((millis(one) >= since) & (minutes >= least), millis(one))
         return F.struct(
             first.alias("first"), millis(one).alias("last"), ids.alias("ids"),
             F.when(longer, minutes).otherwise(run.score).alias("score"),
@@ -87,7 +88,7 @@ def rise(observations: Column, window_start: Column, settings: HealthSettings) -
     An hour stands with its n-th highest total against the n-th lowest of complete totals of the `cooldown_hours` before: with
     n of `hourly_readings`, a few false readings change neither. Null without enough of them.
     """
-    hours, nth, least = settings.cooldown_hours, settings.hourly_readings - 1, settings.deterioration_rise
+    hours, nth, least = settings.cooldown_hours, settings.hourly_readings - 1, threshold("deterioration_rise")
     first_hour = F.floor(window_start / 3_600_000)
     by_hour = F.transform(F.sequence(F.lit(0), F.lit(2 * hours - 1)), lambda hour: F.filter(
         observations, lambda one: (one.hour - first_hour == hour) & one.is_believable))
@@ -130,7 +131,7 @@ def artefact(observations: Column, since: Column, settings: HealthSettings) -> C
     jumps = F.transform(near, lambda triple: F.array_max(F.array(*[_jump(triple, name) for name, *_ in CREDIBLE])))
 
     def outcome(scored: Column, top: Column) -> Column:
-        wide = F.filter(scored, lambda jump: jump.score >= settings.artefact_jump)
+        wide = F.filter(scored, lambda jump: jump.score >= threshold("artefact_jump"))
         reached = F.array_min(F.transform(wide, lambda jump: jump.known))
         return F.struct(
             top.score.alias("score"), reached.alias("reached"), F.array(top.id).alias("found"), top.parameter.alias("parameter"))

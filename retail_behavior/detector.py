@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.alerts import Rule, judge
+from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
 from retail_behavior.events import PURCHASE, RESTOCK, VIEW
 from retail_behavior.features import HAPPENING, any_of, cart_value, intents, prepare
@@ -79,7 +80,7 @@ def by_visitor(events: DataFrame, settings: RetailSettings) -> DataFrame:
         .agg(F.sort_array(F.collect_set(F.struct("event_time", "event_id"))).alias("views"),
              F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
     )
-    enough = windows.where(F.size("views") >= settings.bot_streak)
+    enough = with_thresholds(windows, BY_VISITOR, settings).where(F.size("views") >= threshold("bot_streak"))
     paced = enough.withColumns({"ids": F.transform("views", lambda view: view.event_id), "streak": _streak(settings)})
     return judge(paced, BY_VISITOR, settings, vertical="retail_behavior", entity="visitor_id", subject=_subject("visitor_id"))
 

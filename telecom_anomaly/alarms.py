@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.alerts import Rule, shaped
+from common.thresholds import threshold, with_thresholds
 
 CLEAR_MINUTES = 60
 
@@ -44,20 +45,21 @@ def raise_alarms(
 ) -> DataFrame:
     """Alerts of `rules`, each with the column that holds its set of reports in trouble (None: it does not clear)."""
     verdicts = F.array(*[_verdict(rule, trouble, settings) for rule, trouble in rules])
-    hits = rows.withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
+    judged = with_thresholds(rows, [rule for rule, _ in rules], settings)
+    hits = judged.withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
     said = {name: F.col(f"verdict.{name}") for name in ("rule", "severity", "score", "threshold", "reason", "evidence")}
     return shaped(hits, vertical="telecom_anomaly", entity=entity, subject=subject, **said)
 
 
 def _verdict(rule: Rule, trouble: str | None, settings: Any) -> Column:
-    threshold = float(getattr(settings, rule.threshold))
+    least = threshold(rule.threshold)
     score = rule.score(settings).cast("double")
-    severity = F.when(score >= threshold * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))
+    severity = F.when(score >= least * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))
     if trouble:
         last = F.array_max(F.transform(trouble, lambda report: report.event_time))
         is_over = F.unix_seconds("event_time") - F.unix_seconds(last) >= 60 * CLEAR_MINUTES
         severity = F.when(is_over, F.lit("cleared")).otherwise(severity)
     return F.struct(
-        F.lit(rule.name).alias("rule"), score.alias("score"), F.lit(threshold).alias("threshold"),
+        F.lit(rule.name).alias("rule"), score.alias("score"), least.alias("threshold"),
         severity.alias("severity"), rule.reason(settings).alias("reason"), rule.evidence(settings).alias("evidence"),
     )

@@ -113,7 +113,8 @@ BY_SITE = (
 )
 SILENCE = (
     Rule("silent_cell", silent_cell, "silent_cell",
-         lambda s: F.format_string("no report for %.0f minutes", F.lit(_gap_seconds(s) / 60)), lambda s: F.col("report_id")),
+         lambda s: F.format_string("no report for %.0f minutes", F.lit(_gap_seconds(s) / 60)), lambda s: F.col("report_id"),
+         live=False),
 )
 
 

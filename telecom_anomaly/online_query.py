@@ -34,7 +34,7 @@ def online_anomaly(settings: TelecomSettings) -> Column:
 RULES = (
     Rule("online_anomaly", online_anomaly, "online_anomaly",
          lambda s: F.format_string("%s of %.1f is unlike this cell's own past", F.col("metric"), F.col("value")),
-         lambda s: F.col("report_id"), "warning", critical_at=2.0),
+         lambda s: F.col("report_id"), "warning", critical_at=2.0, live=False),
 )
 
 

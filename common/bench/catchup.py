@@ -12,6 +12,7 @@ from common.bench.subscribing import from_end
 from common.ingestion.topics import topic_names
 from common.processing.learnt import live, with_learnt
 from common.processing.streams import read_topic, start_query
+from common.processing.tuning import live_settings
 from common.vertical import Query
 
 QUIET_SECONDS = 20.0
@@ -44,7 +45,8 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int) -> Ca
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
         started = time.monotonic()
-        running = start_query(records, bench.vertical, query, learnt, bench.rules, bench.connection, checkpoint, bench.settings)
+        rules = live_settings(spark, bench.vertical, bench.workspace.tables, bench.rules)
+        running = start_query(records, bench.vertical, query, learnt, rules, bench.connection, checkpoint, bench.settings)
         try:
             arrivals = _arrivals(consumer, expected, started)
         finally:

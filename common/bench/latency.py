@@ -18,6 +18,7 @@ from common.ingestion.topics import topic_names
 from common.monitoring.watch import Percentiles, percentiles
 from common.processing.learnt import live
 from common.processing.streams import read_topic, start_query
+from common.processing.tuning import live_settings
 from common.simulation.messages import Messages
 from common.vertical import Query
 
@@ -29,7 +30,9 @@ def measure_latency(
 ) -> tuple[Percentiles, Percentiles]:
     """Percentiles during the warm-up and after it."""
     topics, sent, latencies = topic_names(bench.vertical), {}, []  # type: ignore[var-annotated]
-    every = bench.rules.model_copy(update={query.rules[0].threshold: ALWAYS})
+    every = live_settings(
+        spark, bench.vertical, bench.workspace.tables, bench.rules.model_copy(update={query.rules[0].threshold: ALWAYS})
+    )
     stop = threading.Event()
     with from_end(bench, topics.alerts) as consumer:
         records = read_topic(spark, bench.connection, topics.events, starting="latest")

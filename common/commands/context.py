@@ -20,7 +20,9 @@ from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
 from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
-from common.processing.batch import NoHistory
+from common.models.training import TrainingRefused
+from common.processing.batch import NoHistory, NoModel
+from common.processing.champions import NoSuchModel
 from common.processing.session import start_session
 from common.processing.streams import QueryEnded, task_slots
 from common.settings import Settings, SettingsError, load
@@ -36,6 +38,9 @@ USER_ERRORS = (
     JarsError,
     JavaError,
     NoHistory,
+    NoModel,
+    NoSuchModel,
+    TrainingRefused,
     QueryEnded,
     ReplayError,
     FixError,

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from common.commands.context import (
     Data,
@@ -27,10 +26,12 @@ from common.monitoring.evaluation import LEAST_PRECISION, LEAST_RECALL, Evaluati
 from common.monitoring.evaluation import evaluate as evaluated
 from common.monitoring.summary import differences_table, evaluation_tables, model_table, reconcile_table, suite_line, trend_tables
 from common.processing.backfill import backfill as fill
-from common.processing.backtest import backtest
+from common.processing.backtest import backtest, of_days
 from common.processing.batch import came_live, history, newest_day, study, train_model
+from common.processing.champions import challenger
 from common.processing.late import keep_late
 from common.processing.reconcile import reconcile as reconciled
+from common.processing.tuning import tuned_settings
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -61,12 +62,14 @@ def backfill(
 
 
 def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
-    """Train the model on history and the labels known by then, export it to SQL, and put it in force."""
+    """Train the model on history and the labels known by then, export it to SQL; the first is put in force, a later waits."""
     subject, settings = named(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     with session([subject], settings) as spark, console.status("training"):
         trained = train_model(spark, subject, workspace, _day(as_of))
     console.print(model_table(trained))
+    waits = challenger(workspace.tables) is not None
+    console.print(f"it challenges the model in force: hybrid promote {subject.name}" if waits else "it is in force")
 
 
 def trends(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
@@ -75,8 +78,10 @@ def trends(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None
     workspace = workspace_of(subject, settings)
     with session([subject], settings) as spark:
         with console.status("studying") as status:
-            studied = study(spark, subject, workspace, _day(as_of), progress=status.update)
+            studied = study(spark, subject, workspace, _day(as_of), progress=status.update, retrain_above=settings.retrain_drift)
         console.print(suite_line(studied))
+        if studied.retrained:
+            console.print(studied.retrained)
         for table in trend_tables(spark, workspace, list(studied.trends)):
             console.print(table)
     console.print(f"tables in {workspace.tables}, plots in {workspace.plots}, data docs in {workspace.docs}")
@@ -148,9 +153,8 @@ def _judged_days(spark: SparkSession, vertical: Vertical, workspace: Workspace, 
     events, labels, _ = history(spark, workspace)
     newest = newest_day(events)
     days = [newest - timedelta(days=back) for back in reversed(range(number))]
-    alerts = backtest(vertical, events, labels, days, rule_settings(vertical)).persist()
-    judged = events.where(F.col("event_day") >= F.lit(days[0]))
-    return evaluated(vertical, judged, labels, alerts)
+    alerts, = backtest(vertical, events, labels, days, tuned_settings(vertical, workspace.tables))
+    return evaluated(vertical, of_days(vertical, events, days), labels, alerts.persist())
 
 
 def _day(given: datetime | None) -> date | None:

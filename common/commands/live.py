@@ -21,6 +21,7 @@ from common.monitoring.screen import Screen, State
 from common.monitoring.watch import AlertWatch
 from common.processing.archiving import Archiving, archiving
 from common.processing.batch import history, learn, newest_day, train_model
+from common.processing.champions import challenger
 from common.processing.detection import Detection, detection
 from common.settings import Settings
 from common.vertical import Vertical
@@ -192,7 +193,8 @@ class Batch:
                 state.say(f"batch: baselines {version} in force")
                 if live.vertical.model:
                     trained = train_model(self.spark, live.vertical, live.workspace, day)
-                    state.say(f"batch: model {trained.version} in force")
+                    waits = challenger(live.workspace.tables) is not None
+                    state.say(f"batch: model {trained.version} " + ("challenges the one in force" if waits else "in force"))
             except Exception as problem:
                 state.say(f"batch failed: {str(problem).splitlines()[0]}")
                 state.failures.append(problem)

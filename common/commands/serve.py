@@ -28,10 +28,13 @@ from common.ingestion.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
 from common.processing.archiving import Archiving, archiving
 from common.processing.batch import study, train_model
+from common.processing.champions import challenger
 from common.processing.detection import Detection, detection
 from common.processing.late import keep_late
 from common.processing.reconcile import reconcile
 from common.processing.schedule import Scheduled, cron, scheduled
+from common.processing.shadow import compare
+from common.processing.versions import MODEL, in_force
 from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -67,7 +70,7 @@ def serve(
     data: Data = None,
     servers: Servers = None,
 ) -> None:
-    """Archive and judge what comes, and on schedule: contract suite, baselines, model, trends, reconcile.
+    """Archive and judge what comes, and on schedule: contract suite, baselines, trends, drift of the model, reconcile.
 
     Batch is put off while the archive is behind; a run that was missed, also while this did not run, is caught up once.
     """
@@ -106,7 +109,7 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
     return Scheduled(
         workspace=served.workspace,
         trigger=cron(settings.batch_schedule),
-        work=partial(_batch, spark, served),
+        work=partial(_batch, spark, served, settings),
         lag=served.behind,
         lag_limit=settings.batch_lag_limit,
         say=lambda line: console.print(f"{served.vertical.name}: {line}", soft_wrap=True),
@@ -114,16 +117,29 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
     )
 
 
-def _batch(spark: SparkSession, served: Served) -> str:
+def _model(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> str:
+    """The first model is trained; after that, how champion and challenger do."""
+    champion, waiting = in_force(workspace.tables, MODEL), challenger(workspace.tables)
+    if champion is None:
+        try:
+            return f"model {train_model(spark, vertical, workspace).version} in force"
+        except TrainingRefused as why:
+            return f"no model: {why}"
+    if waiting is None:
+        return f"model {champion.version} stays in force"
+    compared = compare(spark, vertical, workspace)
+    return f"challenger {waiting.version}: {compared.line() if compared else 'no known label yet of what both scored'}"
+
+
+def _batch(spark: SparkSession, served: Served, settings: Settings) -> str:
     """All that batch does for a vertical; a line of what came of it."""
     vertical, workspace = served.vertical, served.workspace
-    studied = study(spark, vertical, workspace)
+    studied = study(spark, vertical, workspace, retrain_above=settings.retrain_drift)
     done = [f"baselines {studied.baseline_version} in force", f"{len(studied.trends)} trends"]
+    if studied.retrained:
+        done.append(studied.retrained)
     if vertical.model:
-        try:
-            done.append(f"model {train_model(spark, vertical, workspace).version} in force")
-        except TrainingRefused as why:
-            done.append(f"no new model: {why}")
+        done.append(_model(spark, vertical, workspace))
     compared = reconcile(spark, vertical, workspace, served.detecting.rule_settings)
     late = keep_late(spark, vertical, workspace, served.detecting.rule_settings)
     done.append(f"{late.added} alerts added that came too late for the stream")

@@ -41,6 +41,7 @@ from common.ingestion.topics import ensure_topics, topic_names
 from common.monitoring.watch import AlertWatch
 from common.processing.archiving import archiving
 from common.processing.detection import detection
+from common.processing.tuning import thresholds
 from common.settings import SettingsError
 
 SAY_EVERY = 10.0
@@ -154,6 +155,9 @@ def detect(
     ):
         for line in detecting.modes():
             console.print(line)
+        for each in thresholds(subject, workspace.tables):
+            if each.changed:
+                console.print(f"{each.name}: {each.value:g}, published by {each.changed.details['who']}")
         console.print("judging; Ctrl-C ends it")
         for seconds in until_stopped(duration(for_)):
             detecting.raise_failure()

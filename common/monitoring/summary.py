@@ -13,6 +13,9 @@ from common.monitoring.evaluation import Evaluation
 from common.monitoring.watch import Percentiles
 from common.processing.batch import Studied
 from common.processing.reconcile import STATUSES, Reconciled
+from common.processing.rehearsal import STATUSES as CHANGES
+from common.processing.rehearsal import Rehearsed
+from common.processing.shadow import Compared
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -61,6 +64,31 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
             time_span(case.median_seconds),
             case.by or "-",
         )
+    yield scenarios
+
+
+def rehearsal_tables(result: Rehearsed) -> Iterator[Table]:
+    """Present and changed rules side by side."""
+    columns = ("alerts a day", "precision")
+    rules = plain_table(
+        f"{result.days} days of history, judged by the present rules and by the changed ones",
+        *("rule", *(f"{column}: {side}" for column in columns for side in ("present", "changed")), *CHANGES),
+    )
+    present, changed = result.present, result.changed
+    for old, new in zip((*present.rules, present.overall), (*changed.rules, changed.overall), strict=True):
+        every = old is present.overall
+        counts = [sum(n for (rule, each), n in result.counts.items() if each == status and (every or rule == old.rule))
+                  for status in CHANGES]  # fmt: skip
+        per_day = [f"{each.alerts / result.days:,.1f}" for each in (old, new)]
+        rules.add_row(old.rule, *per_day, share(old.precision), share(new.precision), *(f"{count:,}" for count in counts))
+    yield rules
+    scenarios = plain_table(
+        "What was found of each injected scenario, by the rules meant for it",
+        *("scenario", "cases", *(f"{column}: {side}" for column in ("recall", "precision") for side in ("present", "changed"))),
+    )
+    for before, after in zip(present.scenarios, changed.scenarios, strict=True):
+        told = [share(each.recall) for each in (before, after)] + [share(each.of_its_rules.precision) for each in (before, after)]
+        scenarios.add_row(before.scenario, f"{before.cases:,}", *told)
     yield scenarios
 
 
@@ -152,6 +180,13 @@ def _largest(rows: DataFrame) -> list[Column]:
     # A count of rows says nothing of what a trend is about.
     weighty = next((name for name in reversed(numbers) if not name.endswith("rows")), None)
     return [F.desc(F.abs(F.col(weighty)))] if weighty else []
+
+
+def compared_table(found: Compared) -> Table:
+    table = plain_table(f"Both models on {found.events:,} events of the stream with known labels", "", "champion", "challenger")
+    for name, value in found.champion.items():
+        table.add_row(name.replace("_", " "), _cell(value), _cell(found.challenger[name]))
+    return table
 
 
 def model_table(trained: Any) -> Table:

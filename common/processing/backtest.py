@@ -16,24 +16,31 @@ from common.processing.spoken import spoken
 from common.vertical import Query, Vertical
 
 
-def backtest(vertical: Vertical, events: DataFrame, labels: DataFrame, days: list[date], rule_settings: object) -> DataFrame:
-    """The alerts that all rules raise on the events of `days` (whole UTC days, in order), from a longer history.
+def backtest(
+    vertical: Vertical, events: DataFrame, labels: DataFrame, days: list[date], *rule_settings: object
+) -> list[DataFrame]:
+    """For each of `rule_settings` the alerts that all rules raise on the events of `days`, from a longer history.
 
-    Windows that a stream would still have open at the end have not spoken. Raises common.models.training.TrainingRefused where
-    the history is too short to train the vertical's model.
+    days: whole UTC days, in order. Windows that a stream would still have open at the end have not spoken. Raises
+    common.models.training.TrainingRefused where the history is too short to train the vertical's model.
     """
     model = _trained(vertical, events, labels, days[0])
     baselines = {name: rows.persist() for name, rows in vertical.learn(events, labels, days).items()}
-    tested = _of_days(vertical, events, days)
-    judged = []
-    for query in vertical.queries:
-        if query.raises_alerts:
-            alerts = query.build(_served(vertical, query, tested, baselines, model, rule_settings), rule_settings)
-            judged.append(spoken(query, alerts, tested, rule_settings))
-    return reduce(DataFrame.unionByName, judged)
+    tested = of_days(vertical, events, days)
+
+    def alerts(settings: object) -> DataFrame:
+        judged = []
+        for query in vertical.queries:
+            if query.raises_alerts:
+                raised = query.build(_served(vertical, query, tested, baselines, model, settings), settings)
+                judged.append(spoken(query, raised, tested, settings))
+        return reduce(DataFrame.unionByName, judged)
+
+    return [alerts(settings) for settings in rule_settings]
 
 
-def _of_days(vertical: Vertical, events: DataFrame, days: list[date]) -> DataFrame:
+def of_days(vertical: Vertical, events: DataFrame, days: list[date]) -> DataFrame:
+    """The events of whole UTC days that follow each other."""
     first, end = F.lit(days[0]).cast("timestamp"), F.lit(days[-1] + timedelta(days=1)).cast("timestamp")
     return events.where((F.col(vertical.event_time) >= first) & (F.col(vertical.event_time) < end))
 

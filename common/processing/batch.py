@@ -7,16 +7,18 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from common import contract, tables
+from common.models.drift import stability
 from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
 from common.models.storage import from_json, save
-from common.models.training import TrainedModel, train
-from common.processing.learnt import publish_baselines, publish_model
+from common.models.training import TrainedModel, TrainingRefused, train
+from common.processing.champions import challenger, publish_model
+from common.processing.learnt import publish_baselines
 from common.processing.session import use_pool
-from common.processing.versions import MODEL, in_force
+from common.processing.versions import MODEL, Version, in_force
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -41,6 +43,7 @@ class Studied:
     baseline_version: str
     trends: dict[str, int] = field(default_factory=dict)
     plots: list[Path] = field(default_factory=list)
+    retrained: str = ""
 
 
 def history(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, DataFrame, DataFrame]:
@@ -71,7 +74,9 @@ def learn(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: 
 
 
 def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date | None = None) -> TrainedModel:
-    """Train the vertical's model on days whose labels are all known by `as_of`, store it as files, put it in force.
+    """Train the vertical's model on days whose labels are all known by `as_of`, store it as files, publish it.
+
+    The first one is put in force, a later one becomes the challenger.
 
     Raises NoModel, NoHistory, or TrainingRefused when those days hold no anomalies.
     """
@@ -110,6 +115,39 @@ def rehearsed(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: d
     return {name: value for name, value in measured.items() if isinstance(value, int | float)}
 
 
+def drift_since_training(vertical: Vertical, events: DataFrame, labels: DataFrame, model: Version, as_of: date) -> Row | None:
+    """The feature, and its psi, that moved most from the days that `model` learnt from to the week before `as_of`.
+
+    None when these are not apart yet.
+    """
+    learnt_from = Protocol(date.fromisoformat(model.as_of), delay_days=vertical.label_delay.days).training()
+    week = [as_of - timedelta(days=back) for back in range(1, 8)]
+    if set(week) & set(learnt_from) or vertical.model is None:
+        return None
+    rows = served_rows(vertical, events, labels, [*learnt_from, *week])
+    rows = rows.withColumn("is_current", F.to_date(vertical.event_time).isin(week))
+    return stability(rows, vertical.model.features).orderBy(F.desc_nulls_last("psi")).first()
+
+
+def retrain_if_moved(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date, limit: float) -> str:
+    """Train a challenger if a feature of the champion moved by a psi above `limit`; what was done, for people.
+
+    One that waits already is left to its proof: labels come days later, and a new one would begin anew.
+    """
+    champion = in_force(workspace.tables, MODEL)
+    if vertical.model is None or champion is None or challenger(workspace.tables):
+        return ""
+    events, labels, _ = history(spark, workspace)
+    moved = drift_since_training(vertical, events, labels, champion, as_of)
+    if moved is None or moved.psi is None or moved.psi <= limit:
+        return ""
+    said = f"{moved.feature} moved since model {champion.version} was trained (psi {moved.psi:.2f}, limit {limit:g})"
+    try:
+        return f"{said}: challenger {train_model(spark, vertical, workspace, as_of).version} trained"
+    except TrainingRefused as refused:
+        return f"{said}; no challenger: {refused}"
+
+
 def report_trends(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> dict[str, int]:
     """Write each trend to its table `trend_<name>`; returns their numbers of rows."""
     use_pool(spark, "batch")
@@ -136,8 +174,12 @@ def study(
     workspace: Workspace,
     as_of: date | None = None,
     progress: Callable[[str], None] = LOG.info,
+    retrain_above: float | None = None,
 ) -> Studied:
-    """One batch run: contract suite, baselines, trends. A history that breaks its contract stops it before it writes."""
+    """One batch run: contract suite, baselines, trends. A history that breaks its contract stops it before it writes.
+
+    retrain_above: train a challenger when a feature of the model moved by a psi above it.
+    """
     use_pool(spark, "batch")
     events, _, _ = history(spark, workspace)
     as_of = as_of or newest_day(events) + timedelta(days=1)
@@ -148,4 +190,6 @@ def study(
     progress("reporting trends")
     written = report_trends(spark, vertical, workspace)
     plots = plot_trends(vertical, workspace, written)
-    return Studied(as_of, tables.row_count(workspace.table("events")), suite, version, written, plots)
+    progress("comparing what the model reads with what it learnt from")
+    retrained = retrain_if_moved(spark, vertical, workspace, as_of, retrain_above) if retrain_above else ""
+    return Studied(as_of, tables.row_count(workspace.table("events")), suite, version, written, plots, retrained)

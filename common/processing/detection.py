@@ -9,6 +9,7 @@ from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
+from pyspark.sql.streaming import StreamingQuery
 
 from common import tables
 from common.ingestion.connection import Connection
@@ -16,10 +17,13 @@ from common.ingestion.topics import topic_names
 from common.models.scoring import same_structure
 from common.models.storage import from_json
 from common.models.training import TrainedModel
+from common.processing.champions import challenging
 from common.processing.judged import JUDGED_SCHEMA, JudgedListener, append_judged
 from common.processing.learnt import live
+from common.processing.shadow import start_shadow
 from common.processing.streams import Running, raise_if_ended, read_topic, start_query, stop_all
-from common.processing.versions import MODEL, in_force
+from common.processing.tuning import live_settings
+from common.processing.versions import MODEL, Version, newest, versions
 from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -38,13 +42,18 @@ class Detection:
     rule_settings: Any
     running: list[Running]
     scoring: TrainedModel | None
+    shadowed: str = ""  # version of the challenger that is scored beside the champion
+    shadow: StreamingQuery | None = None
 
     def follow_model(self) -> bool:
         """Restart the queries that score with the model if one of another structure is in force; True if it did.
 
-        A model of the same structure needs no restart: its parameters are data that the running query reads again.
+        A model of the same structure needs no restart: its parameters are data that the running query reads again. The
+        challenger, if there is one, is scored by a query of its own.
         """
-        model = in_force(self.workspace.tables, MODEL)
+        published = versions(self.workspace.tables)
+        self._follow_challenger(challenging(published))
+        model = newest(published, MODEL)
         if model is None or (self.scoring and same_structure(self.scoring, from_json(model.details))):
             return False
         LOG.info("model %s has another structure: its queries restart from their checkpoints", model.version)
@@ -53,6 +62,23 @@ class Detection:
         self.running = [each for each in self.running if not each.query.model]
         self._start([each.query.name for each in scoring])
         return True
+
+    def _follow_challenger(self, waiting: Version | None) -> None:
+        if self.shadow and not self.shadow.isActive:
+            LOG.warning("challenger %s is not scored any more: %s", self.shadowed, self.shadow.exception())
+            self.shadow = None
+        if (waiting.version if waiting else "") == self.shadowed:
+            return
+        self.stop_shadow()
+        self.shadowed = waiting.version if waiting else ""
+        self.shadow = start_shadow(
+            self.spark, self.vertical, self.workspace, self.connection, self.settings, self.rule_settings
+        )
+
+    def stop_shadow(self) -> None:
+        if self.shadow:
+            stop_all({self.shadowed: self.shadow})
+            self.shadow = None
 
     def modes(self) -> list[str]:
         """A line per rule: which query runs it, and how."""
@@ -71,6 +97,7 @@ class Detection:
     def _start(self, names: list[str]) -> None:
         learnt = live(self.spark, self.workspace.tables, self.vertical.baselines)
         self.scoring = learnt.scoring
+        rules = live_settings(self.spark, self.vertical, self.workspace.tables, self.rule_settings)
         topic = topic_names(self.vertical).events
         for query in self.vertical.queries:
             if query.name in names:
@@ -81,7 +108,7 @@ class Detection:
                         self.vertical,
                         query,
                         learnt,
-                        self.rule_settings,
+                        rules,
                         self.connection,
                         self.workspace.checkpoint(query.name),
                         self.settings,
@@ -95,7 +122,7 @@ def detection(
 ) -> Iterator[Detection]:
     """Run every query of the vertical until the block ends."""
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
-    listener = JudgedListener(vertical.name, workspace.table("judged"))
+    listener = JudgedListener(vertical, workspace.table("judged"))
     spark.streams.addListener(listener)
     # When a query starts is when it first reads what is in force.
     started = datetime.now(UTC)
@@ -105,6 +132,7 @@ def detection(
         detecting._start([query.name for query in vertical.queries])
         yield detecting
     finally:
+        detecting.stop_shadow()
         stop_all({each.query.name: each.streaming for each in detecting.running})
         with suppress(Py4JError):  # see stop_all: a signal may have left the JVM's connection unusable
             spark.streams.removeListener(listener)

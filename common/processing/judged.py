@@ -22,7 +22,8 @@ from pyspark.sql.streaming import StreamingQueryListener
 from pyspark.sql.streaming.listener import QueryProgressEvent, QueryStartedEvent, QueryTerminatedEvent
 
 from common import tables
-from common.processing.versions import BASELINE, MODEL, versions
+from common.processing.versions import BASELINE, MODEL, SETTINGS, versions
+from common.thresholds import THRESHOLDS
 from common.vertical import Query, Vertical
 from common.workspace import Workspace
 
@@ -39,6 +40,7 @@ JUDGED_SCHEMA = T.StructType(
         T.StructField("end_offset", T.LongType()),
         T.StructField("baseline_version", T.StringType()),
         T.StructField("model_version", T.StringType()),
+        T.StructField("settings_version", T.StringType()),
         T.StructField("watermark", T.TimestampType()),
         T.StructField("ended_at", T.TimestampType()),
     ]
@@ -47,13 +49,17 @@ JUDGED_SCHEMA = T.StructType(
 
 @dataclass(frozen=True)
 class Judged:
-    """Offsets [start, end) of a partition (None: of any), the versions that judged them, and the watermark they met."""
+    """Offsets [start, end) of a partition (None: of any), the versions that judged them, and the watermark they met.
+
+    settings: "" before thresholds were published; None where the batch had nothing to judge.
+    """
 
     partition: int | None
     start: int
     end: int
     baseline: str | None
     model: str | None
+    settings: str | None
     watermark: datetime | None
 
 
@@ -67,17 +73,56 @@ def judged_ranges(spark: SparkSession, workspace: Workspace, query: Query) -> li
     rows = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name).orderBy("ended_at").collect()
     last_try = {(row.batch, row.kafka_partition): row for row in rows if row.kafka_partition is not None}
     reported = [
-        Judged(row.kafka_partition, row.start_offset, row.end_offset, row.baseline_version, row.model_version, row.watermark)
+        Judged(
+            row.kafka_partition,
+            row.start_offset,
+            row.end_offset,
+            row.baseline_version,
+            row.model_version,
+            row.settings_version,
+            row.watermark,
+        )
         for row in last_try.values()
     ]
     then = max(row.ended_at for row in rows).replace(tzinfo=UTC)
     found = [version for version in versions(workspace.tables) if version.created_at <= then]
-    in_force = {kind: next((v.version for v in reversed(found) if v.kind == kind), None) for kind in (BASELINE, MODEL)}
+    in_force = {kind: next((v.version for v in reversed(found) if v.kind == kind), None) for kind in (BASELINE, MODEL, SETTINGS)}
     model = in_force[MODEL] if query.model else None
     watermark = max((each.watermark for each in reported if each.watermark), default=None)
-    beyond = Judged(None, 0, BEYOND, in_force[BASELINE], model, watermark)
+    beyond = Judged(None, 0, BEYOND, in_force[BASELINE], model, in_force[SETTINGS] or "", watermark)
     by_partition = groupby(sorted(reported, key=lambda each: (each.partition or 0, each.start)), lambda each: each.partition)
     return [each for partition, own in by_partition for each in _gapless(partition, list(own), beyond)] or [beyond]
+
+
+@dataclass(frozen=True)
+class Era:
+    """A stretch of a query's life under the same thresholds: the offsets judged in it, and the newest watermark in it.
+
+    The watermark of an append query is of batches in which something closed: those alone had rows to judge.
+    """
+
+    settings: str
+    ranges: list[Judged]
+    watermark: datetime | None
+
+
+def settings_eras(spark: SparkSession, workspace: Workspace, query: Query) -> list[Era]:
+    """What `query` judged, by the thresholds it judged with, in the order in which they were in force.
+
+    A batch that had nothing to judge counts to the one before it, as it makes no difference.
+    """
+    ranges = judged_ranges(spark, workspace, query)
+    published = ["", *dict.fromkeys(each.version for each in versions(workspace.tables) if each.kind == SETTINGS)]
+    of_version: dict[str, list[Judged]] = {version: [] for version in published}
+    for _, own in groupby(ranges, lambda each: each.partition):
+        so_far = ""
+        for each in own:
+            so_far = so_far if each.settings is None else each.settings
+            of_version[so_far].append(each)
+    judged = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name)
+    newest = judged.groupBy("settings_version").agg(F.max("watermark").alias("watermark")).collect()
+    met = {row.settings_version: row.watermark for row in newest if row.watermark}
+    return [Era(version, own, met.get(version)) for version, own in of_version.items() if own or version in met]
 
 
 def _gapless(partition: int | None, reported: list[Judged], beyond: Judged) -> Iterator[Judged]:
@@ -120,8 +165,9 @@ def late_events(spark: SparkSession, vertical: Vertical, workspace: Workspace, e
 class JudgedListener(StreamingQueryListener):
     """Writes a row for each partition of each finished batch of a vertical's queries."""
 
-    def __init__(self, vertical: str, path: str):
-        self.prefix, self.path = f"{vertical}.", path
+    def __init__(self, vertical: Vertical, path: str):
+        self.prefix, self.path = f"{vertical.name}.", path
+        self.queries = {query.name for query in vertical.queries}
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None: ...
 
@@ -130,16 +176,18 @@ class JudgedListener(StreamingQueryListener):
     def onQueryProgress(self, event: QueryProgressEvent) -> None:
         progress = event.progress
         name = progress.name or ""
-        if not name.startswith(self.prefix) or name.startswith(f"{self.prefix}archive-"):
+        if not name.startswith(self.prefix) or name.removeprefix(self.prefix) not in self.queries:
             return
         observed = progress.observedMetrics.get("versions")
         seen = observed.asDict() if observed else {}
+        judged_by = progress.observedMetrics.get(THRESHOLDS)
         watermark = progress.eventTime.get("watermark")
         said = {
             "query": name.removeprefix(self.prefix),
             "batch": progress.batchId,
             "baseline_version": seen.get("baseline_version"),
             "model_version": seen.get("model_version"),
+            "settings_version": judged_by.asDict()["settings_version"] if judged_by else None,
             "watermark": datetime.fromisoformat(watermark) if watermark else None,
             "ended_at": datetime.now(UTC),
         }

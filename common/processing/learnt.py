@@ -21,7 +21,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.models.scoring import score_column
-from common.models.storage import as_json, from_json
+from common.models.storage import from_json
 from common.models.training import TrainedModel
 from common.processing.versions import BASELINE, MODEL, LearntSource, Version, baseline_path, in_force
 from common.vertical import Baseline, Query, Vertical
@@ -61,26 +61,18 @@ def publish_baselines(learnt: Mapping[str, DataFrame], vertical: Vertical, folde
         path = baseline_path(folder, name)
         tables.ensure_table(path, versioned.schema, partition_by=["baseline_version"])
         tables.append(versioned, path, query=f"baselines-{version.version}", batch=0)
-    _put_in_force(version, folder)
+    put_in_force(version, folder)
     return version
-
-
-def publish_model(model: TrainedModel, as_of: str, folder: str) -> Version:
-    """Put a trained model in force."""
-    published = Version(MODEL, model.version, as_of, datetime.now(UTC), as_json(model))
-    _put_in_force(published, folder)
-    return published
 
 
 def live(spark: SparkSession, folder: str, baselines: Mapping[str, Baseline]) -> Learnt:
     """Frames for streaming joins, each read again in its newest version at every batch."""
-    spark.dataSource.register(LearntSource)
     frames = {
-        name: _load(spark, folder, name, T.StructType([*baseline.schema, T.StructField("baseline_version", T.StringType())]))
+        name: followed(spark, folder, name, T.StructType([*baseline.schema, T.StructField("baseline_version", T.StringType())]))
         for name, baseline in baselines.items()
     }
     model = in_force(folder, MODEL)
-    return Learnt(frames, _load(spark, folder, MODEL, MODEL_SCHEMA), from_json(model.details) if model else None)
+    return Learnt(frames, followed(spark, folder, MODEL, MODEL_SCHEMA), from_json(model.details) if model else None)
 
 
 def with_learnt(events: DataFrame, learnt: Learnt, vertical: Vertical, query: Query, rule_settings: Any) -> DataFrame:
@@ -111,11 +103,14 @@ def with_model(rows: DataFrame, learnt: Learnt, vertical: Vertical, query: Query
     return rows.withColumn("model_score", score)
 
 
-def _load(spark: SparkSession, folder: str, name: str, schema: T.StructType) -> DataFrame:
+def followed(spark: SparkSession, folder: str, name: str, schema: T.StructType) -> DataFrame:
+    """A baseline, the model or the thresholds, read again in the newest version whenever the frame is."""
+    spark.dataSource.register(LearntSource)
     return spark.read.format("hybrid_learnt").schema(schema).option("folder", folder).option("name", name).load()
 
 
-def _put_in_force(version: Version, folder: str) -> None:
+def put_in_force(version: Version, folder: str) -> None:
+    """Append to the versions table: from now on `version` is the newest of its kind."""
     path = f"{folder}/versions"
     tables.ensure_table(path, VERSIONS_SCHEMA)
     row = {**version.__dict__, "details": json.dumps(version.details, sort_keys=True)}

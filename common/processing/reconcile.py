@@ -1,7 +1,9 @@
 """Whether stream and history agree: the same rules over the archived events, compared with the stored alerts, alert by alert.
 
 Each event is judged under the baseline and model version that the stream judged its offset with, as the queries'
-progress recorded them. Statuses:
+progress recorded them, and each row (an event, a window) under the thresholds in force when its newest event came: where
+they changed while a window filled, an alert is what the last of them that saw the window grow and reach them made of it.
+What waits for the watermark is judged by the thresholds of the batch whose watermark closed it. Statuses:
 
 equal           the same alert, the same score
 late            they differ, and an event behind the alert was behind the watermark of its batch: the stream left it out
@@ -14,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -22,10 +24,11 @@ from common import tables
 from common.alerts import event_ids
 from common.models.storage import from_json
 from common.processing.batch import came_live
-from common.processing.judged import Judged, judged_ranges, late_events
+from common.processing.judged import Era, Judged, judged_ranges, late_events, settings_eras
 from common.processing.learnt import MODEL_SCHEMA, Learnt, prepared, with_baselines, with_model
 from common.processing.session import use_pool
 from common.processing.spoken import spoken
+from common.processing.tuning import settings_as_of
 from common.processing.versions import MODEL, baseline_path, versions
 from common.vertical import Query, Vertical
 from common.workspace import Workspace
@@ -69,7 +72,8 @@ def judged_again(
     for query in vertical.queries:
         if query.raises_alerts:
             rows = _as_judged(spark, vertical, workspace, query, events, rule_settings)
-            judged.append(spoken(query, query.build(rows, rule_settings), events, rule_settings))
+            alerts = _under_their_thresholds(spark, vertical, workspace, query, rows, rule_settings)
+            judged.append(spoken(query, alerts, events, rule_settings))
     return _united(judged)
 
 
@@ -109,6 +113,49 @@ def compare(stored: DataFrame, batch: DataFrame, late: DataFrame) -> DataFrame:
 
 def _scored(alerts: DataFrame, name: str) -> DataFrame:
     return alerts.select("alert_id", F.struct("rule", "entity_id", "event_time", "score").alias(name))
+
+
+def _under_their_thresholds(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, query: Query, rows: DataFrame, rule_settings: object
+) -> DataFrame:
+    """The alerts of `query` over `rows`, each under the thresholds of its time."""
+    def build(rows: DataFrame, era: Era) -> DataFrame:
+        return query.build(rows, settings_as_of(spark, vertical, workspace.tables, rule_settings, era.settings))
+
+    if not any(rule.live for rule in query.rules):
+        return query.build(rows, rule_settings)
+    eras = settings_eras(spark, workspace, query)
+    return _as_closed(rows, eras, build) if query.output_mode == "append" else _as_grown(rows, eras, build)
+
+
+def _as_grown(rows: DataFrame, eras: list[Era], build: Callable[[DataFrame, Era], DataFrame]) -> DataFrame:
+    """Of each alert the last: era by era, over all that had come by then, where the newest event came in that era."""
+    eras = [era for era in eras if era.ranges]
+    if len(eras) == 1:
+        return build(rows, eras[0])
+    found = []
+    for number, era in enumerate(eras):
+        # Where a row says when an event came there now stands in which era, and so an alert's newest event tells its own.
+        eras_so_far = [F.when(_inside(each.ranges), _era_time(n)) for n, each in enumerate(eras[: number + 1])]
+        so_far = rows.withColumn("ingest_time", F.coalesce(*eras_so_far)).where("ingest_time IS NOT NULL")
+        found.append(build(so_far, era).where(F.col("ingest_time") == _era_time(number)))
+    last = Window.partitionBy("alert_id").orderBy(F.desc("ingest_time"))
+    return _united(found).withColumn("nth", F.row_number().over(last)).where("nth = 1").drop("nth")
+
+
+def _era_time(number: int) -> Column:
+    return F.timestamp_seconds(F.lit(number))
+
+
+def _as_closed(rows: DataFrame, eras: list[Era], build: Callable[[DataFrame, Era], DataFrame]) -> DataFrame:
+    """Each alert by the era whose watermark passed its event_time; what closed after the last belongs to the last."""
+    closing = [era for era in eras if era.watermark] or eras[-1:]
+    found = []
+    for before, era in zip([None, *closing], closing, strict=False):
+        alerts = build(rows, era)
+        alerts = alerts.where(F.col("event_time") > F.lit(before.watermark)) if before else alerts
+        found.append(alerts if era is closing[-1] else alerts.where(F.col("event_time") <= F.lit(era.watermark)))
+    return _united(found)
 
 
 def _as_judged(

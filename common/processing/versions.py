@@ -15,12 +15,16 @@ from pyspark.sql import types as T
 from pyspark.sql.datasource import DataSource, DataSourceReader
 from pyspark.sql.pandas.types import to_arrow_schema
 
-BASELINE, MODEL = "baseline", "model"
+BASELINE, MODEL, CHALLENGER, SETTINGS = "baseline", "model", "challenger", "settings"
 
 
 @dataclass(frozen=True)
 class Version:
-    """One row of the versions table. details: what its kind needs (a model's structure, parameters and metrics)."""
+    """One row of the versions table.
+
+    details: what its kind needs (a model's structure, parameters and metrics; the thresholds that differ from the
+    environment's, and who changed them).
+    """
 
     kind: str
     version: str
@@ -40,8 +44,13 @@ def versions(folder: str) -> list[Version]:
 
 
 def in_force(folder: str, kind: str) -> Version | None:
-    """The newest version of `kind` ("baseline" or "model")."""
-    return next((version for version in reversed(versions(folder)) if version.kind == kind), None)
+    """The newest version of `kind`."""
+    return newest(versions(folder), kind)
+
+
+def newest(published: list[Version], kind: str) -> Version | None:
+    """The last of `kind`."""
+    return next((version for version in reversed(published) if version.kind == kind), None)
 
 
 def baseline_path(folder: str, name: str) -> str:
@@ -60,19 +69,26 @@ class LearntSource(DataSource):
 
 
 class LearntReader(DataSourceReader):
-    """Reads one baseline, or the model, in the version in force at the moment of reading."""
+    """Reads one baseline, the model or the thresholds, in the version in force at the moment of reading."""
 
     def __init__(self, folder: str, name: str, schema: T.StructType):
         self.folder, self.baseline, self.schema = folder, name, schema
 
     def read(self, partition: Any) -> Iterator[pa.RecordBatch]:
         schema = to_arrow_schema(self.schema, timezone="UTC")
-        yield from (_model_rows if self.baseline == MODEL else _baseline_rows)(self.folder, self.baseline, schema).to_batches()
+        rows = {MODEL: _model_rows, SETTINGS: _settings_rows}.get(self.baseline, _baseline_rows)
+        yield from rows(self.folder, self.baseline, schema).to_batches()
 
 
 def _model_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
     model = in_force(folder, MODEL)
     rows = [] if model is None else [{"model_version": model.version, "model_parameters": model.details["parameters"]}]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _settings_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
+    changed = in_force(folder, SETTINGS)
+    rows = [] if changed is None else [{"settings_version": changed.version, **changed.details["values"]}]
     return pa.Table.from_pylist(rows, schema=schema)
 
 

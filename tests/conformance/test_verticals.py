@@ -14,6 +14,7 @@ from common.contract import check_contract
 from common.ingestion.stored import LABELS_SCHEMA, events_schema
 from common.processing.learnt import MODEL_SCHEMA, Learnt, with_learnt
 from common.processing.spoken import spoken
+from common.processing.tuning import live_settings, publish_settings, rules_version
 from common.pseudonyms import with_pseudonyms
 from common.settings import SettingsError, load
 from common.vertical import find_vertical, verticals
@@ -82,9 +83,9 @@ def learnt(spark, vertical, history):
     return Learnt(frames, spark.createDataFrame([], MODEL_SCHEMA))
 
 
-def judged(vertical, learnt, events):
+def judged(vertical, learnt, events, settings=None):
     """Alerts of all queries over events."""
-    settings = load(vertical.settings)
+    settings = settings or load(vertical.settings)
     return {
         query.name: query.build(with_learnt(events, learnt, vertical, query, settings), settings)
         for query in vertical.queries
@@ -166,6 +167,25 @@ def test_alerts_have_the_shared_shape_and_one_row_per_id(spark, vertical, record
         assert all(row.score >= row.threshold and row.entity_id and row.event and row.reasons for row in rows)
 
 
+def test_a_threshold_that_was_published_judges_as_the_same_one_from_the_environment(spark, vertical, records, learnt, tmp_path):
+    settings = load(vertical.settings)
+    lower = {name: 0.9 * getattr(settings, name) for name in vertical.live_thresholds}
+    published = publish_settings(vertical, str(tmp_path), {name: str(value) for name, value in lower.items()}, "ann")
+    live = live_settings(spark, vertical, str(tmp_path), settings)
+    events = contract.accepted(spark.read.parquet(records), vertical).persist()
+    from_environment = judged(vertical, learnt, events, settings.model_copy(update=lower))
+    found = 0
+    for name, alerts in judged(vertical, learnt, events, live).items():
+        rows = alerts.collect()
+        assert _told(rows) == _told(from_environment[name].collect()), name
+        is_live = {rule.name for rule in vertical.rules if rule.threshold in lower}
+        versions = {row.versions.rules for row in rows if row.rule in is_live}
+        assert versions <= {f"{rules_version(vertical, settings)}+{published.version}"}
+        found += len(rows)
+    assert found > 0
+    events.unpersist()
+
+
 def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, learnt, tmp_path):
     """Over the same records; a stream's last update of an alert is what batch computes."""
     stored = contract.accepted(spark.read.parquet(records), vertical)
@@ -190,6 +210,10 @@ def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, learnt
         assert updates == pytest.approx(expected), query.name
         found += len(expected)
     assert found > 0
+
+
+def _told(rows):
+    return sorted((row.alert_id, row.score, row.threshold, row.severity, row.event) for row in rows)
 
 
 def _rounded(rows):

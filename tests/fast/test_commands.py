@@ -8,7 +8,7 @@ from common import cli
 
 COMMANDS = (
     "run", "generate", "replay", "archive", "detect", "backfill", "train", "trends", "reconcile", "evaluate", "bench", "doctor",
-    "setup", "broker", "topics", "verticals", "chaos", "redrive",
+    "setup", "broker", "topics", "verticals", "chaos", "redrive", "settings", "backtest", "promote", "rollback", "serve",
 )  # fmt: skip
 
 

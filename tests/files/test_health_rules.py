@@ -169,7 +169,7 @@ def test_an_alert_says_what_it_rests_on(alerts):
     assert (partial.reasons, whole.reasons) == ("NEWS2 is 5 at least: partial, a vital sign is missing", "NEWS2 is 5")
     [artefact] = alerts["probe off"]["sensor_artefact"]
     assert (artefact.event, artefact.severity) == ('["probe off 1"]', "warning")
-    assert artefact.versions.asDict() == {"baseline": "b1", "model": "m1"}
+    assert artefact.versions.asDict() == {"baseline": "b1", "model": "m1", "rules": None}
 
 
 def test_an_alert_stands_at_the_instant_it_was_first_true(alerts):

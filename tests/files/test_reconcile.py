@@ -1,10 +1,12 @@
 """Stream against history, and alerts against labels: what each comparison calls equal, late, missing, found."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
@@ -12,7 +14,9 @@ from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, ensure_tables,
 from common.monitoring.evaluation import best_plain_recall, evaluate
 from common.processing.batch import came_live
 from common.processing.judged import BEYOND, JUDGED_SCHEMA, judged_ranges, late_events
-from common.processing.reconcile import compare
+from common.processing.reconcile import compare, judged_again
+from common.processing.tuning import publish_settings
+from common.settings import load
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
@@ -29,6 +33,13 @@ def alerts(spark, *rows):
 
 def put(path, schema, *rows):
     tables.append_arrow(pa.Table.from_pylist(list(rows), schema=to_arrow_schema(schema, timezone="UTC")), path)
+
+
+def archived(spark, vertical, rows):
+    """Events as their table holds them, less the day; what rows leave out is null."""
+    kept = [each for each in events_schema(vertical) if each.name != "event_day"]
+    schema = T.StructType([T.StructField(each.name, each.dataType) for each in kept])
+    return spark.createDataFrame([tuple(row.get(name) for name in schema.names) for row in rows], schema)
 
 
 def test_each_kind_of_difference_has_its_name(spark):
@@ -102,6 +113,61 @@ def test_a_batch_that_a_kill_left_unreported_counts_as_judged_like_the_next(spar
     )
     ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(spark, workspace, query)]
     assert ranges == [(0, 10, "v1"), (10, 30, "v2"), (30, BEYOND, None)]
+
+
+def purchase(card, number, offset):
+    """Card transactions two minutes apart, as they are archived."""
+    return {"transaction_id": f"{card}-{number}", "card_id": card, "terminal_id": "m1", "amount": 50.0, "kafka_partition": 0,
+            "kafka_offset": offset, "event_time": NOON + timedelta(minutes=2 * number), "ingest_time": NOON}
+
+
+def test_a_window_is_judged_by_the_last_thresholds_that_saw_it_grow(spark, tmp_path):
+    workspace = Workspace(tmp_path, VERTICAL.name)
+    windowed = replace(VERTICAL, queries=tuple(query for query in VERTICAL.queries if query.name == "by_card"))
+    tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
+    eight, three = (publish_settings(windowed, workspace.tables, {"velocity": value}, "ann").version for value in ("8", "3"))
+    batch = {"query": "by_card", "kafka_partition": 0, "ended_at": datetime.now(UTC)}
+    before = [("stops", 6), ("grows on", 6), ("falls short", 6), ("too few", 4), ("later enough", 4)]
+    raised, lowered = [("grows on", 7), ("grows on", 8), ("falls short", 7)], [("later enough", 5)]
+    came = [(card, number) for card, count in before for number in range(1, count + 1)]
+    eras = ["" for _ in came] + [eight for _ in raised] + [three for _ in lowered]
+    put(
+        workspace.table("judged"),
+        JUDGED_SCHEMA,
+        *({**batch, "batch": n, "start_offset": n, "end_offset": n + 1, "settings_version": era} for n, era in enumerate(eras)),
+        # Nothing to judge, as of events that a query leaves out: it makes no difference.
+        {**batch, "batch": len(eras), "start_offset": len(eras), "end_offset": len(eras) + 9, "settings_version": None},
+    )
+    rows = [purchase(card, number, offset) for offset, (card, number) in enumerate(came + raised + lowered)]
+    events = archived(spark, windowed, rows)
+    alerts = judged_again(spark, windowed, workspace, events, load(VERTICAL.settings)).collect()
+    found = {(alert.entity_id, alert.score, alert.threshold) for alert in alerts}
+    assert found == {("stops", 6, 6), ("grows on", 8, 8), ("falls short", 6, 6), ("later enough", 5, 3)}
+
+
+def test_what_waits_for_a_watermark_is_judged_by_the_thresholds_that_it_closed_under(spark, tmp_path):
+    shop = find_vertical("retail_behavior")
+    shop = replace(shop, queries=tuple(query for query in shop.queries if query.name == "by_session"))
+    workspace = Workspace(tmp_path, shop.name)
+    tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
+    higher = publish_settings(shop, workspace.tables, {"cart_value": "100"}, "ann").version
+    batch, one = {"query": "by_session", "kafka_partition": 0, "ended_at": datetime.now(UTC)}, NOON + timedelta(hours=1)
+    put(
+        workspace.table("judged"),
+        JUDGED_SCHEMA,
+        {**batch, "batch": 0, "start_offset": 0, "end_offset": 4, "watermark": NOON, "settings_version": ""},
+        {**batch, "batch": 1, "start_offset": 4, "end_offset": 5, "watermark": one, "settings_version": higher},
+    )
+    # Carts that fall silent half an hour after their last event; all came in the first batch.
+    carts = [("closed before", -1, 80.0), ("closed after", 0, 80.0), ("dear enough", 0, 120.0), ("still open", 5, 500.0)]
+    usual = {"event_type": "add_to_cart", "product_id": "p1", "quantity": 1, "kafka_partition": 0, "ingest_time": NOON}
+    rows = [
+        {**usual, "event_id": who, "visitor_id": who, "price": price, "event_time": NOON + timedelta(hours=at), "kafka_offset": n}
+        for n, (who, at, price) in enumerate(carts)
+    ]
+    events = archived(spark, shop, rows)
+    alerts = judged_again(spark, shop, workspace, events, load(shop.settings)).collect()
+    assert {(alert.entity_id, alert.threshold) for alert in alerts} == {("closed before", 60), ("dear enough", 100)}
 
 
 def test_evaluation_counts_an_alert_as_right_and_an_event_as_found_when_they_name_each_other(spark, tmp_path):

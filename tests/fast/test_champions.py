@@ -1,0 +1,54 @@
+"""Who is champion, who challenges, and the way back."""
+
+from math import nan
+
+import pytest
+
+from common.models.training import TrainedModel
+from common.processing.champions import NoSuchModel, challenger, promote, publish_model, rollback
+from common.processing.shadow import Compared
+from common.processing.versions import MODEL, in_force
+
+FIRST, SECOND, THIRD = (TrainedModel(("amount",), "`amount` * GET(model_parameters, 0)", (weight,)) for weight in (1.0, 2.0, 3.0))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(tmp_path)
+
+
+def champion(folder):
+    return in_force(folder, MODEL).version
+
+
+def test_the_first_model_is_champion_and_a_later_one_challenges_it_until_it_is_promoted(folder):
+    publish_model(FIRST, "2020-03-01", folder)
+    assert (champion(folder), challenger(folder)) == (FIRST.version, None)
+    publish_model(FIRST, "2020-03-02", folder)
+    assert challenger(folder) is None, "the champion trained again is no challenger"
+    publish_model(SECOND, "2020-03-03", folder)
+    assert (champion(folder), challenger(folder).version) == (FIRST.version, SECOND.version)
+    publish_model(THIRD, "2020-03-04", folder)
+    assert challenger(folder).version == THIRD.version, "the newest challenges"
+    assert promote(folder, "ann").details["who"] == "ann"
+    assert (champion(folder), challenger(folder)) == (THIRD.version, None)
+    with pytest.raises(NoSuchModel, match="no challenger"):
+        promote(folder, "ann")
+
+
+def test_rollback_goes_back_step_by_step_and_not_to_and_fro(folder):
+    for model in (FIRST, SECOND, THIRD):
+        publish_model(model, "2020-03-01", folder)
+        if challenger(folder):
+            promote(folder, "ann")
+    assert [rollback(folder, "ben").version for _ in range(2)] == [SECOND.version, FIRST.version]
+    with pytest.raises(NoSuchModel, match="before"):
+        rollback(folder, "ben")
+    publish_model(THIRD, "2020-03-05", folder)
+    promote(folder, "ann")
+    assert rollback(folder, "ben").version == FIRST.version
+
+
+@pytest.mark.parametrize(("old", "new", "better"), [(0.5, 0.52, True), (0.5, 0.505, False), (0.5, 0.4, False), (nan, nan, False)])
+def test_a_challenger_is_better_by_a_margin_and_never_without_anomalies(old, new, better):
+    assert Compared(10, {"average_precision": old}, {"average_precision": new}).is_better(0.01) is better

@@ -1,0 +1,102 @@
+"""Thresholds that are published: what is refused, what is in force, and who changed what."""
+
+import shutil
+from dataclasses import replace
+from inspect import getfile
+from pathlib import Path
+
+import pytest
+
+from common.processing.tuning import changed_settings, publish_settings, rules_version, thresholds, tuned_settings
+from common.processing.versions import versions
+from common.settings import SettingsError, load
+from common.vertical import find_vertical
+
+VERTICAL = find_vertical("finance_fraud")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(tmp_path)
+
+
+def standing(folder):
+    return {each.name: each for each in thresholds(VERTICAL, folder)}
+
+
+def test_what_was_published_last_is_in_force_before_environment_and_default(folder, monkeypatch):
+    assert standing(folder)["velocity"].value == 6
+    monkeypatch.setenv("FINANCE_FRAUD_VELOCITY", "7")
+    assert standing(folder)["velocity"].value == 7
+    publish_settings(VERTICAL, folder, {"velocity": "8", "spree": "4"}, "ann")
+    publish_settings(VERTICAL, folder, {"velocity": "9"}, "ben")
+    assert {name: (each.value, each.changed.details["who"]) for name, each in standing(folder).items() if each.changed} == {
+        "velocity": (9, "ben"), "spree": (4, "ann")}  # fmt: skip
+    publish_settings(VERTICAL, folder, {"velocity": None}, "ann")
+    assert (standing(folder)["velocity"].value, standing(folder)["velocity"].changed) == (7, None)
+    assert tuned_settings(VERTICAL, folder).spree == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("velocity", "-1", "greater than 0"),
+        ("velocity", "many", "valid number"),
+        ("velocity", "inf", "finite"),
+        ("model_score", "1.5", "less than or equal to 1"),
+        ("velocty", "7", "did you mean velocity"),
+        ("card_window", "1 hour", "FINANCE_FRAUD_CARD_WINDOW"),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_reason_and_the_old_one_stays(folder, name, value, message):
+    publish_settings(VERTICAL, folder, {"velocity": "8"}, "ann")
+    before = versions(folder)
+    with pytest.raises(SettingsError, match=message):
+        publish_settings(VERTICAL, folder, {"spree": "4", name: value}, "ben")
+    assert versions(folder) == before
+    assert standing(folder)["velocity"].value == 8
+
+
+def test_a_threshold_that_shapes_a_window_is_changed_by_a_restart_only(folder):
+    telecom = find_vertical("telecom_anomaly")
+    with pytest.raises(SettingsError, match="TELECOM_ANOMALY_SILENT_CELL"):
+        publish_settings(telecom, folder, {"silent_cell": "4"}, "ann")
+    assert [each.name for each in thresholds(telecom, folder) if not each.live] == ["silent_cell", "online_anomaly"]
+
+
+def test_any_setting_can_be_tried_on_history_if_it_is_one(folder):
+    assert changed_settings(VERTICAL, folder, {"card_window": "6 hours"}).card_window == "6 hours"
+    with pytest.raises(SettingsError, match="did you mean card_window"):
+        changed_settings(VERTICAL, folder, {"card_windw": "6 hours"})
+
+
+def test_rules_are_named_by_their_content(monkeypatch, tmp_path):
+    settings = load(VERTICAL.settings)
+    assert rules_version(VERTICAL, settings) == rules_version(VERTICAL, load(VERTICAL.settings))
+    assert rules_version(VERTICAL, settings) != rules_version(VERTICAL, settings.model_copy(update={"card_window": "6 hours"}))
+    before = rules_version(VERTICAL, settings)
+    package = shutil.copytree(Path(getfile(VERTICAL.settings)).parent, tmp_path / "package")
+    monkeypatch.setattr("common.processing.tuning.getfile", lambda _: str(package / "settings.py"))
+    assert rules_version(VERTICAL, settings) == before
+    (package / "detector.py").write_text((package / "detector.py").read_text() + "# another rule\n")
+    assert rules_version(VERTICAL, settings) != before
+
+
+def test_a_threshold_that_a_vertical_has_no_longer_is_passed_over(folder):
+    publish_settings(VERTICAL, folder, {"velocity": "8", "spree": "4"}, "ann")
+    without = replace(VERTICAL, queries=tuple(query for query in VERTICAL.queries if query.name != "by_card"))
+    assert tuned_settings(without, folder).velocity == 6
+
+
+def test_the_command_lists_and_changes(capsys, monkeypatch, tmp_path):
+    from common import cli
+
+    monkeypatch.setenv("HYBRID_DATA", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.argv", ["hybrid", "settings", "finance_fraud", "--set", "velocity=8", "--who", "ann"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert ended.value.code == 0
+    assert lines["velocity"].split()[1:3] == ["8", "6"]
+    assert "by ann" in lines["velocity"]
