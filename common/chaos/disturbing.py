@@ -25,6 +25,7 @@ from common.workspace import Workspace
 
 LOOK_EVERY = 0.2
 QUIET = 25.0  # seconds without an alert after which none is expected any more
+LONGEST_RECOVERY = 120.0  # of that silence, for a driver that is starting
 CHECKPOINT_INTERVAL = "10"
 LONGEST_END = 600.0
 
@@ -181,11 +182,14 @@ def _send(producer: Producer, run: Run, fuzz: list[bytes | None], keep: float) -
 
 
 def _settle(run: Run, drivers: dict[str, Driver], watch: AlertWatch, recovering: list[_Recovering]) -> None:
-    """Returns when every query has judged all there is and no alert has come for a while."""
+    """Returns when every query has judged all there is, no alert has come for a while, and who was killed is back at work.
+
+    That is not waited for for good: an archive that was killed last may have nothing left to do.
+    """
     ends = end_offsets(run.connection, topic_names(run.vertical).events)
     wanted = {(query.name, partition): end for query in run.vertical.queries for partition, end in ends.items()}
     deadline, quiet_since, updates = time.monotonic() + LONGEST_END, time.monotonic(), -1
-    while time.monotonic() - quiet_since < QUIET:
+    while (quiet := time.monotonic() - quiet_since) < QUIET or (recovering and quiet < LONGEST_RECOVERY):
         recovering = _look(drivers, recovering)
         judged = judged_ends(run.workspace)
         behind = {query: end - judged.get(query, 0) for query, end in wanted.items() if judged.get(query, 0) < end}
