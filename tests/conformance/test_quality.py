@@ -30,7 +30,8 @@ def judged(request, spark, tmp_path_factory):
     backfill(spark, vertical, workspace, 1, START, DAYS, vertical.population(**vertical.small))
     events, labels, _ = history(spark, workspace)
     days = [START + timedelta(days=day) for day in range(DAYS - TESTED, DAYS)]
-    alerts = backtest(vertical, events, labels, days, load(vertical.settings)).persist()
+    [alerts] = backtest(vertical, events, labels, days, load(vertical.settings))
+    alerts.persist()
     yield vertical, events.where(F.col("event_day") >= F.lit(days[0])).persist(), labels, alerts
     alerts.unpersist()
 
