@@ -29,13 +29,13 @@ for module in (run, serve, stages, redrive, history, tuning, models, new, bench,
 def main() -> None:
     """Entry point. Exit codes: 1 a user's mistake, 2 misuse of the command line, 70 a defect, 130 Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    # It logs the whole trace of what fails in a batch of the archive; the query's end is told in words (streams.QueryEnded).
-    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_for_people)
     # scikit-learn beside streams: two OpenMP threads on busy cores wait for each other, twenty times longer than one works.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _ended)
     try:
-        app()
+        _run()
     except KeyboardInterrupt:
         errors.print("stopped")
         sys.exit(130)
@@ -52,6 +52,21 @@ def main() -> None:
             f"hybrid: unexpected {type(defect).__name__}: {first}\nThe whole trace is in {trace}", style="red", markup=False
         )
         sys.exit(70)
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    # py4j logs the whole trace of what fails in the JVM or with it; what that means is told in words (streams.QueryEnded).
+    return "py4j" not in Path(record.pathname).parts
+
+
+def _run() -> None:
+    try:
+        app()
+    except SystemError as problem:
+        # A signal that comes while a C library is at work may only surface at the next call, as the cause of this.
+        if isinstance(problem.__cause__, KeyboardInterrupt | SystemExit):
+            raise problem.__cause__ from None
+        raise
 
 
 def _ended(number: int, frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import psutil
@@ -22,14 +23,29 @@ pytestmark = pytest.mark.broker
 RULES = find_vertical("finance_fraud").rules
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_running():
+    """A test that fails leaves what it started to this."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(60)
+
+
 def start(data, *words):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "common.cli", *words, "--data", str(data)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "COLUMNS": "200"},
     )
+    STARTED.append(process)
+    return process
 
 
 def finish(data, *words, timeout=180):
@@ -41,6 +57,17 @@ def finish(data, *words, timeout=180):
 def below(process):
     """All processes that it started, however deep."""
     return psutil.Process(process.pid).children(recursive=True)
+
+
+def java_below(process, *words):
+    """The one Java process that it started with these words in its command; workers come and go meanwhile."""
+    found = []
+    for each in below(process):
+        with suppress(psutil.NoSuchProcess):
+            if each.name() == "java" and set(words) <= set(each.cmdline()):
+                found.append(each)
+    [java] = found
+    return java
 
 
 def wait_for_end(processes, seconds=20):
@@ -120,8 +147,7 @@ def test_a_run_whose_broker_is_taken_away_says_so_and_leaves_nothing_running(tmp
         printed.append(running.stdout.readline())
         assert printed[-1], "".join(printed)
     started = below(running)
-    [broker] = [process for process in started if process.name() == "java" and "kafka.Kafka" in process.cmdline()]
-    broker.kill()
+    java_below(running, "kafka.Kafka").kill()
     rest, _ = running.communicate(timeout=150)
     assert running.returncode == 1, rest
     assert "Kafka" in rest and "Traceback" not in rest
@@ -154,8 +180,7 @@ def test_a_second_archive_is_refused_and_a_spark_that_is_killed_is_told_in_words
         assert line
     code, printed = finish(data, "archive", "finance_fraud", timeout=60)
     assert code == 1 and "archive of finance_fraud runs in" in printed, "a second one is refused"
-    [spark] = [process for process in below(archive) if process.name() == "java"]
-    spark.kill()
+    java_below(archive).kill()
     printed, _ = archive.communicate(timeout=60)
     assert archive.returncode == 1, printed
     assert "Java process is gone" in printed and "Traceback" not in printed
