@@ -21,8 +21,10 @@ from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
 from common.models.training import TrainingRefused
+from common.processing.archiving import Archiving, archiving
 from common.processing.batch import NoHistory, NoModel
 from common.processing.champions import NoSuchModel
+from common.processing.detection import Detection, detection
 from common.processing.session import start_session
 from common.processing.streams import QueryEnded, task_slots
 from common.settings import Settings, SettingsError, load
@@ -49,6 +51,7 @@ USER_ERRORS = (
     OSError,
 )
 
+LONGEST_SILENCE = 30.0  # seconds that a broker may be away before a command gives up; Spark itself would wait without a word
 ALL = "all"
 FIRST_DAY = date(2020, 1, 1)  # of every simulated world
 
@@ -56,6 +59,9 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 VerticalName = Annotated[str, typer.Argument(metavar="VERTICAL", help="for instance finance_fraud")]
+VerticalOrAll = Annotated[
+    str, typer.Argument(metavar="VERTICAL", help=f"for instance finance_fraud; {ALL}: every installed one")
+]
 Data = Annotated[Path | None, typer.Option(help="data folder [default: hybrid-data, or HYBRID_DATA]", show_default=False)]
 Servers = Annotated[
     str | None,
@@ -146,6 +152,20 @@ def existing_broker(settings: Settings) -> Connection:
     except BrokerError:
         raise BrokerError(f"no broker: none was given, and the one in {settings.data} does not run; {hint}") from None
     return connection
+
+
+@contextmanager
+def streams(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, connection: Connection, settings: Settings, rules: Any
+) -> Iterator[tuple[Archiving, Detection]]:
+    """Archive and judge the vertical's events until the block ends. Raises InUse where another process does either."""
+    with (
+        workspace.only_one("archive"),
+        workspace.only_one("detect"),
+        archiving(spark, vertical, workspace, connection, settings) as archived,
+        detection(spark, vertical, workspace, connection, settings, rules) as detecting,
+    ):
+        yield archived, detecting
 
 
 @contextmanager

@@ -12,17 +12,17 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from common.commands.context import console
+from common.commands.context import console, streams
 from common.embedded.supervise import Supervised, supervised
 from common.ingestion.connection import Connection
 from common.ingestion.lag import Lag
 from common.ingestion.topics import end_offsets, topic_names
 from common.monitoring.screen import Screen, State
 from common.monitoring.watch import AlertWatch
-from common.processing.archiving import Archiving, archiving
+from common.processing.archiving import Archiving
 from common.processing.batch import history, learn, newest_day, train_model
 from common.processing.champions import challenger
-from common.processing.detection import Detection, detection
+from common.processing.detection import Detection
 from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -95,10 +95,8 @@ def stream(spark: SparkSession, lives: list[Live], connection: Connection) -> li
 @contextmanager
 def _opened(spark: SparkSession, live: Live, connection: Connection) -> Iterator[tuple[Live, Archiving, Detection]]:
     with console.status(f"{live.vertical.name}: starting the archive and the rules"), ExitStack() as stack:
-        for work in ("archive", "detect"):
-            stack.enter_context(live.workspace.only_one(work))
-        archived = stack.enter_context(archiving(spark, live.vertical, live.workspace, connection, live.settings))
-        detecting = stack.enter_context(detection(spark, live.vertical, live.workspace, connection, live.settings, live.rules))
+        both = streams(spark, live.vertical, live.workspace, connection, live.settings, live.rules)
+        archived, detecting = stack.enter_context(both)
         running = stack.pop_all()
     with running:
         yield live, archived, detecting

@@ -11,6 +11,7 @@ from common.commands.context import (
     Data,
     Seed,
     Servers,
+    VerticalOrAll,
     console,
     duration,
     errors,
@@ -50,7 +51,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    vertical: Annotated[str, typer.Argument(metavar="VERTICAL", help="for instance finance_fraud; all: every installed one")],
+    vertical: VerticalOrAll,
     for_: Annotated[str, typer.Option("--for", help="how long to stream, warm-up included")] = "60s",
     rate: Annotated[float, typer.Option(min=1, help="events per second, of all verticals together")] = 500,
     history_days: Annotated[

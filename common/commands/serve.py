@@ -10,14 +10,17 @@ import typer
 from pyspark.sql import SparkSession
 
 from common.commands.context import (
+    LONGEST_SILENCE,
     Data,
     Servers,
+    VerticalOrAll,
     console,
     duration,
     existing_broker,
     read_settings,
     rule_settings,
     session,
+    streams,
     subjects_of,
     until_stopped,
     workspace_of,
@@ -26,10 +29,10 @@ from common.ingestion.connection import Connection, check
 from common.ingestion.lag import Lag
 from common.ingestion.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
-from common.processing.archiving import Archiving, archiving
+from common.processing.archiving import Archiving
 from common.processing.batch import study, train_model
 from common.processing.champions import challenger
-from common.processing.detection import Detection, detection
+from common.processing.detection import Detection
 from common.processing.late import keep_late
 from common.processing.reconcile import reconcile
 from common.processing.schedule import Scheduled, cron, scheduled
@@ -40,7 +43,6 @@ from common.vertical import Vertical
 from common.workspace import Workspace
 
 SAY_EVERY = 60.0
-LONGEST_SILENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(
-    vertical: Annotated[str, typer.Argument(metavar="VERTICAL", help="for instance finance_fraud; all: every installed one")],
+    vertical: VerticalOrAll,
     schedule: Annotated[
         str | None, typer.Option(help="when batch runs: five cron fields, UTC [default: 0 3 * * *, or HYBRID_BATCH_SCHEDULE]")
     ] = None,
@@ -96,10 +98,7 @@ def serve(
 def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connection: Connection, settings: Settings) -> Served:
     workspace, rules = workspace_of(vertical, settings), rule_settings(vertical)
     ensure_topics(connection, vertical, settings.partitions, settings.replication)
-    for work in ("archive", "detect"):
-        stack.enter_context(workspace.only_one(work))
-    archived = stack.enter_context(archiving(spark, vertical, workspace, connection, settings))
-    detecting = stack.enter_context(detection(spark, vertical, workspace, connection, settings, rules))
+    archived, detecting = stack.enter_context(streams(spark, vertical, workspace, connection, settings, rules))
     for line in detecting.modes():
         console.print(f"{vertical.name}: {line}")
     return Served(vertical, workspace, archived, detecting, Lag(connection, topic_names(vertical).events))

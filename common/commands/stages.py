@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from common.commands.context import (
+    LONGEST_SILENCE,
     Data,
     Seed,
     Servers,
@@ -45,7 +46,6 @@ from common.processing.tuning import thresholds
 from common.settings import SettingsError
 
 SAY_EVERY = 10.0
-LONGEST_SILENCE = 30.0  # seconds that a broker may be away before a stage gives up; Spark itself would wait without a word
 
 
 def add_to(app: typer.Typer) -> None:

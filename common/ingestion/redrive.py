@@ -12,13 +12,11 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-import pyarrow as pa
 from confluent_kafka import Message
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import contract, tables
 from common.ingestion.connection import Connection
@@ -112,8 +110,10 @@ def _judged(left: DataFrame, vertical: Vertical, settings: Settings, fixes: Sequ
         F.col("raw").alias("value"), "key", "topic", F.col("kafka_partition").alias("partition"),
         F.col("kafka_offset").alias("offset"), F.current_timestamp().alias("timestamp"), "reason",
     )
-    # Kept, so that what is judged is what is sent: a fix may make something up, such as an id.
+    # Kept, so that what is judged is what is sent: a fix may make something up, such as an id. Counted, so that a fix that
+    # fails does so here and once; two stages that fail side by side are an error that says nothing of its cause.
     repaired = with_fixes(records, fixes, vertical).persist()
+    repaired.count()
     verdicts = contract.parse(repaired, vertical, settings.future_tolerance).select(
         F.col("kafka_partition").alias("partition"), F.col("kafka_offset").alias("offset"), F.col("reason").alias("refused_as")
     )
@@ -148,5 +148,4 @@ class _Placed:
 
 def _keep(told: list[dict[str, Any]], fixes: Sequence[Fix], workspace: Workspace) -> None:
     rows = [said | {"fix": "; ".join(map(str, fixes)) or None} for said in told]
-    schema = to_arrow_schema(REDRIVEN_SCHEMA, timezone="UTC")
-    tables.append_arrow(pa.Table.from_pylist(rows, schema=schema), workspace.table("redriven"))
+    tables.append_rows(rows, REDRIVEN_SCHEMA, workspace.table("redriven"))

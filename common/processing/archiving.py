@@ -13,7 +13,7 @@ from common.ingestion.archive import archive_alerts, archive_events, archive_lab
 from common.ingestion.connection import Connection
 from common.ingestion.topics import topic_names
 from common.processing.session import use_pool
-from common.processing.streams import raise_if_ended, read_topic, stop_all
+from common.processing.streams import STOP_GRACE, raise_if_ended, read_topic, stop_all
 from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -67,4 +67,4 @@ def archiving(
             started[name] = start(records, vertical, workspace, connection, settings)
         yield Archiving(workspace, started)
     finally:
-        stop_all(started)
+        stop_all(started, STOP_GRACE)

@@ -21,7 +21,7 @@ from common.processing.champions import challenging
 from common.processing.judged import JUDGED_SCHEMA, JudgedListener, append_judged
 from common.processing.learnt import live
 from common.processing.shadow import start_shadow
-from common.processing.streams import Running, raise_if_ended, read_topic, start_query, stop_all
+from common.processing.streams import STOP_GRACE, Running, raise_if_ended, read_topic, start_query, stop_all
 from common.processing.tuning import live_settings
 from common.processing.versions import MODEL, Version, newest, versions
 from common.settings import Settings
@@ -132,7 +132,7 @@ def detection(
         detecting._start([query.name for query in vertical.queries])
         yield detecting
     finally:
-        detecting.stop_shadow()
-        stop_all({each.query.name: each.streaming for each in detecting.running})
+        shadow = {detecting.shadowed: detecting.shadow} if detecting.shadow else {}
+        stop_all(shadow | {each.query.name: each.streaming for each in detecting.running}, STOP_GRACE)
         with suppress(Py4JError):  # see stop_all: a signal may have left the JVM's connection unusable
             spark.streams.removeListener(listener)

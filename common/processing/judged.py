@@ -12,12 +12,10 @@ from datetime import UTC, datetime
 from itertools import groupby, pairwise
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.streaming import StreamingQueryListener
 from pyspark.sql.streaming.listener import QueryProgressEvent, QueryStartedEvent, QueryTerminatedEvent
 
@@ -200,7 +198,7 @@ class JudgedListener(StreamingQueryListener):
 
 def append_judged(rows: list[dict[str, Any]], path: str) -> None:
     """Add rows of JUDGED_SCHEMA; columns that a row leaves out are null."""
-    tables.append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(JUDGED_SCHEMA, timezone="UTC")), path)
+    tables.append_rows(rows, JUDGED_SCHEMA, path)
 
 
 def _offsets(start: str | None, end: str | None) -> Iterator[dict[str, int]]:

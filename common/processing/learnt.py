@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.models.scoring import score_column
@@ -114,4 +112,4 @@ def put_in_force(version: Version, folder: str) -> None:
     path = f"{folder}/versions"
     tables.ensure_table(path, VERSIONS_SCHEMA)
     row = {**version.__dict__, "details": json.dumps(version.details, sort_keys=True)}
-    tables.append_arrow(pa.Table.from_pylist([row], schema=to_arrow_schema(VERSIONS_SCHEMA, timezone="UTC")), path)
+    tables.append_rows([row], VERSIONS_SCHEMA, path)

@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import pyarrow as pa
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.settings import SettingsError
@@ -84,7 +82,7 @@ class Scheduled:
         path = self.workspace.table("batch_runs")
         tables.ensure_table(path, RUNS_SCHEMA)
         row = {"started_at": started, "ended_at": datetime.now(UTC), "outcome": outcome}
-        tables.append_arrow(pa.Table.from_pylist([row], schema=to_arrow_schema(RUNS_SCHEMA, timezone="UTC")), path)
+        tables.append_rows([row], RUNS_SCHEMA, path)
         self.say(f"batch: {outcome}")
 
 

@@ -113,6 +113,9 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path]) ->
         # Spark's own check counts the waiting tasks of batch as taken slots and would end a stream at its checkpoint. We
         # count the slots ourselves (streams.task_slots), and the pools see to it that streams get theirs.
         "spark.scheduler.pipelinedGroup.slotCheck.enabled": "false",
+        # Otherwise every operation on a column asks the JVM five things more, to tell the line of Python in an error: most of
+        # the time that building the rules takes (docs/performance.md).
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",

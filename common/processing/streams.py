@@ -1,8 +1,10 @@
 """Streaming queries, Kafka to Kafka: real-time mode where Spark accepts the plan, micro-batches where it refuses."""
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 from py4j.protocol import Py4JError
@@ -24,7 +26,7 @@ LOG = logging.getLogger(__name__)
 REAL_TIME, MICRO_BATCH = "real-time", "micro-batch"
 # What batch jobs and the archive's micro-batches get beside the slots that real-time queries hold for good.
 BATCH_SLOTS = 4
-
+STOP_GRACE = 5.0  # seconds that queries get to end at the end of all work; service managers kill after 10
 
 DISK_FULL = "No space left on device"
 
@@ -119,10 +121,22 @@ def _reason(problem: str) -> str:
     return next((line for line in problem.splitlines() if line.strip()), "it was stopped from outside")
 
 
-def stop_all(queries: Mapping[str, StreamingQuery]) -> None:
-    """Stop every query, by name; what one has in flight is done again when it resumes from its checkpoint."""
-    for name, streaming in queries.items():
-        try:
-            streaming.stop()
-        except (PySparkException, Py4JError) as problem:
-            LOG.info("%s stopped with: %s", name, str(problem).splitlines()[0])
+def stop_all(queries: Mapping[str, StreamingQuery], within: float | None = None) -> None:
+    """Stop every query, by name, side by side; what one has in flight is done again when it resumes from its checkpoint.
+
+    One that waits for a broker that is gone listens late. Where `within` seconds are given it is left then, to end by itself
+    or with the session.
+    """
+    stopping = [Thread(target=_stop, args=each, daemon=True) for each in queries.items()]
+    for each in stopping:
+        each.start()
+    deadline = None if within is None else time.monotonic() + within
+    for each in stopping:
+        each.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+
+
+def _stop(name: str, streaming: StreamingQuery) -> None:
+    try:
+        streaming.stop()
+    except (PySparkException, Py4JError, OSError) as problem:  # OSError: Java ended meanwhile
+        LOG.info("%s stopped with: %s", name, str(problem).splitlines()[:1])

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import pyarrow as pa
@@ -13,6 +13,8 @@ from deltalake.transaction import AddAction
 from pyarrow import fs
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from common.tables.log import commit, is_committed, once, open_table, schema_of, transaction, uri
 from common.tables.statistics import describe, rows
@@ -48,6 +50,11 @@ def append_arrow(table: pa.Table, path: str | Path, query: str | None = None, ba
         return int(table.num_rows)
 
     return once(path, query, batch, write)
+
+
+def append_rows(rows: list[dict[str, Any]], schema: T.StructType, path: str | Path) -> None:
+    """Adds a few rows of `schema` to the table, which is there; columns that a row leaves out are null."""
+    append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(schema, timezone="UTC")), path)
 
 
 def upsert(
