@@ -14,6 +14,7 @@ from common.bench.setting import Bench
 from common.bench.subscribing import from_end
 from common.ingestion.paced import at_rate, send_paced
 from common.ingestion.producers import Producer
+from common.ingestion.reader import arrived
 from common.ingestion.topics import topic_names
 from common.monitoring.watch import Percentiles, percentiles
 from common.processing.learnt import live
@@ -69,7 +70,7 @@ def _subscribe(
     consumer: Consumer, rule: Rule, sent: dict[str, float], latencies: list[tuple[float, float]], stop: threading.Event
 ) -> None:
     while not stop.is_set():
-        for message in consumer.consume(1000, timeout=0.005):
+        for message in arrived(consumer, timeout=0.1):
             now = time.time()
             if message.error() is not None:
                 continue

@@ -76,11 +76,11 @@ def stream(spark: SparkSession, lives: list[Live], connection: Connection) -> li
         batch = Batch(spark, running)
         with Screen(console, states) as screen:
             try:
-                began = time.time()
-                while time.time() - began < seconds and any(each.source.exit_status() is None for each in running):
+                began = time.monotonic()
+                while time.monotonic() - began < seconds and any(each.source.exit_status() is None for each in running):
                     for each in running:
                         each.follow(connection)
-                    batch.begin_once(time.time() - began > seconds / 2)
+                    batch.begin_once(time.monotonic() - began > seconds / 2)
                     screen.refresh()
                     time.sleep(0.25)
             except KeyboardInterrupt:

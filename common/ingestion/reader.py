@@ -1,9 +1,9 @@
-"""Reading a topic to its end: for tests and evaluation, where all of it fits in memory."""
+"""Reading topics: to the end, where all of it fits in memory, and what arrives the moment it does."""
 
 import time
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from common.ingestion.connection import GROUP_PREFIX, BrokerError, Connection, explain
@@ -44,6 +44,15 @@ def read_all(connection: Connection, topic: str, at_least: int = 0, timeout: flo
                 elif not error.retriable():
                     raise BrokerError(explain(connection, [error]))
     return records
+
+
+def arrived(consumer: Consumer, timeout: float, at_most: int = 1_000) -> list[Message]:
+    """What has come; waits up to `timeout` seconds for the first, and for no other.
+
+    `consume` alone waits until it has as many as it is asked for, so that whoever measures when they come measures that.
+    """
+    first = consumer.poll(timeout)
+    return [] if first is None else [first, *consumer.consume(at_most - 1, timeout=0)]
 
 
 def _consumer(connection: Connection) -> Consumer:

@@ -37,7 +37,7 @@ class State:
     def came(self, total: int) -> None:
         """`total` records are in the events topic now."""
         self.total = total
-        self._ends.append((time.time(), total))
+        self._ends.append((time.monotonic(), total))
 
     @property
     def rate(self) -> float:
@@ -78,8 +78,8 @@ class Screen:
     def refresh(self) -> None:
         if self._live:
             self._live.update(draw(self._states), refresh=True)
-        elif time.time() - self._said >= PLAIN_EVERY:
-            self._said = time.time()
+        elif time.monotonic() - self._said >= PLAIN_EVERY:
+            self._said = time.monotonic()
             for state in self._states:
                 self._console.print((f"{state.vertical.name} " if len(self._states) > 1 else "") + line(state))
 

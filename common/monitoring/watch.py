@@ -12,6 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from common.ingestion.connection import GROUP_PREFIX, Connection
+from common.ingestion.reader import arrived
 from common.ingestion.topics import partition_ids
 from common.monitoring.cooldown import Cooldown
 
@@ -74,7 +75,7 @@ class AlertWatch:
 
     def _read(self) -> None:
         while not self._stop.is_set():
-            for message in self._consumer.consume(1000, timeout=0.01):
+            for message in arrived(self._consumer, timeout=0.1):
                 if message.error() is None:
                     self._take(message.value(), time.time())
 

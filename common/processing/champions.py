@@ -22,8 +22,7 @@ def publish_model(model: TrainedModel, as_of: str, folder: str) -> Version:
     champion = in_force(folder, MODEL)
     kind = MODEL if champion is None or champion.version == model.version else CHALLENGER
     published = Version(kind, model.version, as_of, datetime.now(UTC), as_json(model))
-    put_in_force(published, folder)
-    return published
+    return put_in_force(published, folder)
 
 
 def challenger(folder: str) -> Version | None:
@@ -61,5 +60,4 @@ def rollback(folder: str, who: str) -> Version:
 def _crown(model: Version, folder: str, who: str, rollback: bool = False) -> Version:
     details = {**model.details, "who": who, "rollback": rollback}
     crowned = replace(model, kind=MODEL, created_at=datetime.now(UTC), details=details)
-    put_in_force(crowned, folder)
-    return crowned
+    return put_in_force(crowned, folder)

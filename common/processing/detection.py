@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from py4j.protocol import Py4JError
@@ -18,7 +17,7 @@ from common.models.scoring import same_structure
 from common.models.storage import from_json
 from common.models.training import TrainedModel
 from common.processing.champions import challenging
-from common.processing.judged import JUDGED_SCHEMA, JudgedListener, append_judged
+from common.processing.judged import JUDGED_SCHEMA, JudgedListener
 from common.processing.learnt import live
 from common.processing.shadow import start_shadow
 from common.processing.streams import STOP_GRACE, Running, raise_if_ended, read_topic, start_query, stop_all
@@ -124,9 +123,7 @@ def detection(
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
     listener = JudgedListener(vertical, workspace.table("judged"))
     spark.streams.addListener(listener)
-    # When a query starts is when it first reads what is in force.
-    started = datetime.now(UTC)
-    append_judged([{"query": query.name, "ended_at": started} for query in vertical.queries], workspace.table("judged"))
+    listener.start()
     detecting = Detection(spark, vertical, workspace, connection, settings, rule_settings, [], None)
     try:
         detecting._start([query.name for query in vertical.queries])

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
-from typing import Any
 
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
@@ -20,6 +19,7 @@ from pyspark.sql.streaming import StreamingQueryListener
 from pyspark.sql.streaming.listener import QueryProgressEvent, QueryStartedEvent, QueryTerminatedEvent
 
 from common import tables
+from common.clock import after
 from common.processing.versions import BASELINE, MODEL, SETTINGS, versions
 from common.thresholds import THRESHOLDS
 from common.vertical import Query, Vertical
@@ -166,6 +166,13 @@ class JudgedListener(StreamingQueryListener):
     def __init__(self, vertical: Vertical, path: str):
         self.prefix, self.path = f"{vertical.name}.", path
         self.queries = {query.name for query in vertical.queries}
+        self.ended_at = max(tables.read_arrow(path, columns=["ended_at"])["ended_at"].to_pylist(), default=None)
+
+    def start(self) -> None:
+        """Note that the queries start: from when on they read what is in force. They may be without a word for long."""
+        self.ended_at = after(self.ended_at)
+        started = [{"query": name, "ended_at": self.ended_at} for name in sorted(self.queries)]
+        tables.append_rows(started, JUDGED_SCHEMA, self.path)
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None: ...
 
@@ -180,6 +187,7 @@ class JudgedListener(StreamingQueryListener):
         seen = observed.asDict() if observed else {}
         judged_by = progress.observedMetrics.get(THRESHOLDS)
         watermark = progress.eventTime.get("watermark")
+        self.ended_at = after(self.ended_at)
         said = {
             "query": name.removeprefix(self.prefix),
             "batch": progress.batchId,
@@ -187,18 +195,13 @@ class JudgedListener(StreamingQueryListener):
             "model_version": seen.get("model_version"),
             "settings_version": judged_by.asDict()["settings_version"] if judged_by else None,
             "watermark": datetime.fromisoformat(watermark) if watermark else None,
-            "ended_at": datetime.now(UTC),
+            "ended_at": self.ended_at,
         }
         offsets = [each for source in progress.sources for each in _offsets(source.startOffset, source.endOffset)]
         try:
-            append_judged([said | each for each in offsets], self.path)
+            tables.append_rows([said | each for each in offsets], JUDGED_SCHEMA, self.path)
         except Exception:
             LOG.exception("which versions judged batch %s of %s could not be written", progress.batchId, progress.name)
-
-
-def append_judged(rows: list[dict[str, Any]], path: str) -> None:
-    """Add rows of JUDGED_SCHEMA; columns that a row leaves out are null."""
-    tables.append_rows(rows, JUDGED_SCHEMA, path)
 
 
 def _offsets(start: str | None, end: str | None) -> Iterator[dict[str, int]]:

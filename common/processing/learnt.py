@@ -9,7 +9,7 @@ makes Spark open the newest version again at every batch (in real-time mode: at 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,10 +18,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import tables
+from common.clock import after
 from common.models.scoring import score_column
 from common.models.storage import from_json
 from common.models.training import TrainedModel
-from common.processing.versions import BASELINE, MODEL, LearntSource, Version, baseline_path, in_force
+from common.processing.versions import BASELINE, MODEL, LearntSource, Version, baseline_path, in_force, versions
 from common.vertical import Baseline, Query, Vertical
 
 VERSIONS_SCHEMA = T.StructType([
@@ -59,8 +60,7 @@ def publish_baselines(learnt: Mapping[str, DataFrame], vertical: Vertical, folde
         path = baseline_path(folder, name)
         tables.ensure_table(path, versioned.schema, partition_by=["baseline_version"])
         tables.append(versioned, path, query=f"baselines-{version.version}", batch=0)
-    put_in_force(version, folder)
-    return version
+    return put_in_force(version, folder)
 
 
 def live(spark: SparkSession, folder: str, baselines: Mapping[str, Baseline]) -> Learnt:
@@ -107,9 +107,13 @@ def followed(spark: SparkSession, folder: str, name: str, schema: T.StructType) 
     return spark.read.format("hybrid_learnt").schema(schema).option("folder", folder).option("name", name).load()
 
 
-def put_in_force(version: Version, folder: str) -> None:
-    """Append to the versions table: from now on `version` is the newest of its kind."""
+def put_in_force(version: Version, folder: str) -> Version:
+    """Append to the versions table: from now on `version` is the newest of its kind, whatever the clock did. As appended."""
     path = f"{folder}/versions"
     tables.ensure_table(path, VERSIONS_SCHEMA)
+    before = versions(folder)
+    if before and before[-1].created_at >= version.created_at:
+        version = replace(version, created_at=after(before[-1].created_at))
     row = {**version.__dict__, "details": json.dumps(version.details, sort_keys=True)}
     tables.append_rows([row], VERSIONS_SCHEMA, path)
+    return version

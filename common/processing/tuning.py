@@ -59,8 +59,7 @@ def publish_settings(vertical: Vertical, folder: str, changes: Mapping[str, str 
     now = datetime.now(UTC)
     details = {"values": values, "who": who, "changed": sorted(changes)}
     version = Version(SETTINGS, f"{_hash(values)}.{now:%Y%m%d%H%M%S}", now.date().isoformat(), now, details)
-    put_in_force(version, folder)
-    return version
+    return put_in_force(version, folder)
 
 
 def tuned_settings(vertical: Vertical, folder: str) -> BaseSettings:

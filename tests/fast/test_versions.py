@@ -1,0 +1,34 @@
+"""Which version is in force, whatever the clock did between publications."""
+
+from datetime import UTC, datetime, timedelta
+
+from common import clock
+from common.processing.learnt import put_in_force
+from common.processing.versions import BASELINE, MODEL, Version, in_force, versions
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def published(folder, name, at, kind=BASELINE):
+    return put_in_force(Version(kind, name, "2026-03-01", at, {}), str(folder))
+
+
+def test_a_clock_that_is_set_back_does_not_bring_an_old_version_back(tmp_path):
+    published(tmp_path, "first", NOON)
+    later = published(tmp_path, "second", NOON - timedelta(hours=3))
+    assert in_force(str(tmp_path), BASELINE) == later
+    assert [each.version for each in versions(str(tmp_path))] == ["first", "second"]
+    assert later.created_at > NOON
+
+
+def test_a_version_keeps_its_time_while_clocks_go_forward(tmp_path):
+    published(tmp_path, "first", NOON)
+    assert published(tmp_path, "second", NOON + timedelta(hours=3), MODEL).created_at == NOON + timedelta(hours=3)
+
+
+def test_after_is_now_unless_that_is_before():
+    begun = datetime.now(UTC)
+    assert begun <= clock.after(None) <= datetime.now(UTC)
+    assert begun <= clock.after(begun - timedelta(days=1)) <= datetime.now(UTC)
+    ahead = begun + timedelta(days=1)
+    assert clock.after(ahead) > ahead
