@@ -26,6 +26,7 @@ from common.processing.batch import NoHistory, NoModel
 from common.processing.champions import NoSuchModel
 from common.processing.detection import Detection, detection
 from common.processing.session import start_session
+from common.processing.state import OtherState
 from common.processing.streams import QueryEnded, task_slots
 from common.settings import Settings, SettingsError, load
 from common.template.writing import NotWritten
@@ -42,6 +43,7 @@ USER_ERRORS = (
     NoHistory,
     NoModel,
     NoSuchModel,
+    OtherState,
     TrainingRefused,
     QueryEnded,
     ReplayError,

@@ -85,7 +85,7 @@ class AlertWatch:
         if alert["alert_id"] not in self._ids:
             self._ids.add(alert["alert_id"])
             self.seen.alerts[alert["rule"]] += 1
-        if self.cooldown.lets_through(alert["entity_id"], alert["rule"], alert["severity"], now):
+        if self.cooldown.lets_through(alert["entity_id"], alert["rule"], alert["severity"], time.monotonic()):
             self.seen.newest.append(alert)
         came = datetime.fromisoformat(alert["ingest_time"]).timestamp()
         self.seen.latencies.append((now, (now - came) * 1000))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import groupby, pairwise
 
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.streaming import StreamingQueryListener
@@ -32,6 +32,7 @@ BEYOND = 1 << 62  # after any offset
 JUDGED_SCHEMA = T.StructType(
     [
         T.StructField("query", T.StringType()),
+        T.StructField("checkpoint", T.StringType()),
         T.StructField("batch", T.LongType()),
         T.StructField("kafka_partition", T.IntegerType()),
         T.StructField("start_offset", T.LongType()),
@@ -64,11 +65,11 @@ class Judged:
 def judged_ranges(spark: SparkSession, workspace: Workspace, query: Query) -> list[Judged]:
     """What judged each offset, without gaps or overlap from offset 0 to BEYOND, by the progress that `query` reported.
 
-    Of several attempts at a batch the last counts. A batch that ended without a report (a kill came between) is taken to
-    be judged as the one after it. What lies beyond was judged by the batch that was under way in the end: by the
-    versions in force when the last progress was reported.
+    Of several attempts at a batch the last counts, and of several checkpoints, for a new one judges all anew. A batch that
+    ended without a report (a kill came between) is taken to be judged as the one after it. What lies beyond was judged by
+    the batch that was under way in the end: by the versions in force when the last progress was reported.
     """
-    rows = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name).orderBy("ended_at").collect()
+    rows = _reported(spark, workspace, query)
     last_try = {(row.batch, row.kafka_partition): row for row in rows if row.kafka_partition is not None}
     reported = [
         Judged(
@@ -90,6 +91,13 @@ def judged_ranges(spark: SparkSession, workspace: Workspace, query: Query) -> li
     beyond = Judged(None, 0, BEYOND, in_force[BASELINE], model, in_force[SETTINGS] or "", watermark)
     by_partition = groupby(sorted(reported, key=lambda each: (each.partition or 0, each.start)), lambda each: each.partition)
     return [each for partition, own in by_partition for each in _gapless(partition, list(own), beyond)] or [beyond]
+
+
+def _reported(spark: SparkSession, workspace: Workspace, query: Query) -> list[Row]:
+    """The rows of a query and its newest checkpoint, as they were written; those of its starts have no checkpoint."""
+    rows = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name).orderBy("ended_at").collect()
+    newest = next((row.checkpoint for row in reversed(rows) if row.checkpoint), None)
+    return [row for row in rows if row.checkpoint == newest or row.kafka_partition is None]
 
 
 @dataclass(frozen=True)
@@ -117,9 +125,10 @@ def settings_eras(spark: SparkSession, workspace: Workspace, query: Query) -> li
         for each in own:
             so_far = so_far if each.settings is None else each.settings
             of_version[so_far].append(each)
-    judged = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name)
-    newest = judged.groupBy("settings_version").agg(F.max("watermark").alias("watermark")).collect()
-    met = {row.settings_version: row.watermark for row in newest if row.watermark}
+    met: dict[str | None, datetime] = {}
+    for row in _reported(spark, workspace, query):
+        if row.watermark:
+            met[row.settings_version] = max(row.watermark, met.get(row.settings_version, row.watermark))
     return [Era(version, own, met.get(version)) for version, own in of_version.items() if own or version in met]
 
 
@@ -131,13 +140,19 @@ def _gapless(partition: int | None, reported: list[Judged], beyond: Judged) -> I
 
 
 def judged_ends(workspace: Workspace) -> dict[tuple[str, int], int]:
-    """By query and partition, the offset up to which batches have ended; empty before any did."""
+    """By query and partition, the offset up to which batches of its newest checkpoint have ended; empty before any did."""
     path = workspace.table("judged")
     if not tables.table_exists(path):
         return {}
-    rows = tables.read_arrow(path, columns=["query", "kafka_partition", "end_offset"])
-    ended = rows.filter(pc.is_valid(rows["end_offset"])).group_by(["query", "kafka_partition"]).aggregate([("end_offset", "max")])
-    return {(row["query"], row["kafka_partition"]): row["end_offset_max"] for row in ended.to_pylist()}
+    rows = tables.read_arrow(path, columns=["query", "checkpoint", "kafka_partition", "end_offset", "ended_at"])
+    ended = rows.filter(pc.is_valid(rows["end_offset"])).sort_by("ended_at").to_pylist()
+    newest = {row["query"]: row["checkpoint"] for row in ended}
+    ends: dict[tuple[str, int], int] = {}
+    for row in ended:
+        if row["checkpoint"] == newest[row["query"]]:
+            place = row["query"], row["kafka_partition"]
+            ends[place] = max(row["end_offset"], ends.get(place, 0))
+    return ends
 
 
 def late_events(spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame) -> DataFrame:
@@ -190,6 +205,7 @@ class JudgedListener(StreamingQueryListener):
         self.ended_at = after(self.ended_at)
         said = {
             "query": name.removeprefix(self.prefix),
+            "checkpoint": str(progress.id),
             "batch": progress.batchId,
             "baseline_version": seen.get("baseline_version"),
             "model_version": seen.get("model_version"),

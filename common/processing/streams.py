@@ -18,6 +18,7 @@ from common.alerts import to_kafka
 from common.ingestion.connection import Connection
 from common.processing.learnt import Learnt, with_learnt
 from common.processing.session import use_pool
+from common.processing.state import check_state
 from common.settings import Settings
 from common.vertical import Query, Vertical
 
@@ -75,10 +76,11 @@ def start_query(
     checkpoint: str,
     settings: Settings,
 ) -> Running:
-    """Start one of the vertical's queries on `records`; what it finds goes to `<vertical>.<its topic>`."""
+    """Start one of the vertical's queries on `records`; what it finds goes to `<vertical>.<its topic>`. Raises OtherState."""
     use_pool(records.sparkSession, "streams")
     accepted = contract.accepted(records, vertical, settings.future_tolerance)
     found = query.build(_observed(with_learnt(accepted, learnt, vertical, query, rule_settings)), rule_settings)
+    check_state(found, checkpoint)
     writer = (
         to_kafka(found)
         .writeStream.queryName(f"{vertical.name}.{query.name}")

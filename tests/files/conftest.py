@@ -1,17 +1,17 @@
-"""How Spark runs in the layer over files: the same plans, walked through instead of compiled.
+"""For tests of many queries over a handful of rows: the same plans, walked through instead of compiled.
 
-Compiling takes seconds a query, most of the layer's time, for a handful of rows. What is compiled is tested in conformance,
-over the broker and under faults.
+Compiling takes seconds a query. What is compiled is tested over real data, in conformance, over the broker and under faults.
 """
 
 import pytest
 
+OPTIONS = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
-@pytest.fixture(scope="package", autouse=True)
+
+@pytest.fixture(scope="module")
 def not_compiled(spark):
-    options = ("spark.sql.codegen.wholeStage", "false"), ("spark.sql.codegen.factoryMode", "NO_CODEGEN")
-    for name, value in options:
+    for name, value in OPTIONS.items():
         spark.conf.set(name, value)
     yield
-    for name, _ in options:
+    for name in OPTIONS:
         spark.conf.unset(name)

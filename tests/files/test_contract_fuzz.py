@@ -39,8 +39,8 @@ def check(spark, vertical, values, valid):
     assert all(found[len(values) + number] == (True, None) for number in range(len(valid)))
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.none() | st.binary(max_size=200) | st.text().map(lambda text: text.encode("utf-8", "replace")), min_size=50))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.none() | st.binary(max_size=200) | st.text().map(lambda text: text.encode("utf-8", "replace")), min_size=30))
 def test_any_bytes_are_accepted_or_have_a_reason(spark, values):
     check(spark, find_vertical("finance_fraud"), values, [VALID])
 
@@ -53,8 +53,8 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.dictionaries(FIELDS, JSON, max_size=6), min_size=50))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.dictionaries(FIELDS, JSON, max_size=6), min_size=30))
 def test_any_json_is_accepted_or_has_a_reason(spark, changes):
     check(spark, find_vertical("finance_fraud"), [json.dumps(EVENT | change).encode() for change in changes], [VALID])
 

@@ -13,14 +13,14 @@ from common import tables
 from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, ensure_tables, events_schema
 from common.monitoring.evaluation import best_plain_recall, evaluate
 from common.processing.batch import came_live
-from common.processing.judged import BEYOND, JUDGED_SCHEMA, judged_ranges, late_events
+from common.processing.judged import BEYOND, JUDGED_SCHEMA, judged_ends, judged_ranges, late_events
 from common.processing.reconcile import compare, judged_again
 from common.processing.tuning import publish_settings
 from common.settings import load
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
-pytestmark = pytest.mark.files
+pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
 
 VERTICAL = find_vertical("finance_fraud")
 NOON = datetime(2020, 3, 2, 12, tzinfo=UTC)
@@ -99,6 +99,25 @@ def test_every_offset_was_judged_once_by_the_last_attempt_and_beyond_by_what_was
     )
     ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(spark, workspace, query)]
     assert sorted(ranges) == [(0, 10, "v1"), (10, 20, "v2"), (20, BEYOND, None)]
+
+
+def test_a_new_checkpoint_judges_all_anew(spark, tmp_path):
+    workspace, query = Workspace(tmp_path, "v"), VERTICAL.queries[0]
+    tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
+    batch = {"query": query.name, "kafka_partition": 0, "batch": 0, "start_offset": 0}
+    old, new = {"checkpoint": "a", "baseline_version": "v1"}, {"checkpoint": "b", "baseline_version": "v2"}
+    later = NOON + timedelta(minutes=1)
+    put(
+        workspace.table("judged"),
+        JUDGED_SCHEMA,
+        {**batch, **old, "end_offset": 10, "ended_at": NOON},
+        {**batch, **old, "batch": 1, "start_offset": 10, "end_offset": 90, "ended_at": NOON},
+        {"query": query.name, "ended_at": later},
+        {**batch, **new, "end_offset": 40, "ended_at": later},
+    )
+    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(spark, workspace, query)]
+    assert ranges == [(0, 40, "v2"), (40, BEYOND, None)]
+    assert judged_ends(workspace) == {(query.name, 0): 40}
 
 
 def test_a_batch_that_a_kill_left_unreported_counts_as_judged_like_the_next(spark, tmp_path):

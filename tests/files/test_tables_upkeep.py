@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 from common import tables
 from common.tables import writing
 
-pytestmark = pytest.mark.files
+pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
 
 SCHEMA = T.StructType().add("number", "long").add("event_day", "date")
 DAYS = [date(2026, 1, day) for day in (1, 2, 3)]

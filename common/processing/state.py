@@ -1,0 +1,65 @@
+"""What a streaming query keeps between batches: its structure stands beside its checkpoint.
+
+Spark notices when an aggregate was added or a key has another type. It does not notice another window, or another field in a
+collected set, whose bytes it would read as what they are not.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+FILE = "kept-state.txt"
+STATEFUL = ("Aggregate", "Deduplicate", "TransformWithState", "FlatMapGroups", "SessionWindow")
+# Numbers that differ from one start to the next: of columns, and of the variables of lambda functions.
+NUMBERED = re.compile(r"#\d+L?|(?<=\b[xyz]_)\d+\b")
+WINDOW = re.compile(r"% (\d+)")  # in microseconds, as Spark finds the start of a window
+MOST_FIELDS = 10_000
+
+
+class OtherState(Exception):
+    """A checkpoint that holds what another version of the rules kept; the message says which, and what to do."""
+
+
+def check_state(found: DataFrame, checkpoint: str) -> None:
+    """Raises OtherState if the query `found` keeps something else than the one that wrote `checkpoint` did."""
+    spark = found.sparkSession
+    jvm: Any = spark._jvm
+    path = jvm.org.apache.hadoop.fs.Path(checkpoint, FILE)
+    files = path.getFileSystem(spark._jsc.hadoopConfiguration())
+    structure = "\n".join(kept(found))
+    if not files.exists(path):
+        file = files.create(path)
+        file.write(bytearray(structure.encode()))
+        file.close()
+        return
+    file = files.open(path)
+    before = jvm.org.apache.commons.io.IOUtils.toString(file, "UTF-8")
+    file.close()
+    if before != structure:
+        raise OtherState(
+            f"the checkpoint {checkpoint} holds what another version of the rules, or of their windows, kept. Go back to that "
+            "version; or remove the checkpoint: the query then judges its topic anew from the start, and alerts keep their ids"
+        )
+
+
+def kept(found: DataFrame) -> list[str]:
+    """A line for each stateful step of a query: what it keeps, of which types, and the windows' lengths below it."""
+    lines = []
+    for node in _nodes(found._jdf.queryExecution().analyzed()):
+        if node.nodeName().startswith(STATEFUL):
+            windows = sorted({size for below in _nodes(node) for size in WINDOW.findall(_text(below))}, key=int)
+            lines.append(f"{_text(node)} {NUMBERED.sub('', node.schema().catalogString())} windows {' '.join(windows)}")
+    return lines
+
+
+def _nodes(plan: Any) -> Iterator[Any]:
+    yield plan
+    children = plan.children()
+    for number in range(children.size()):
+        yield from _nodes(children.apply(number))
+
+
+def _text(node: Any) -> str:
+    return NUMBERED.sub("", node.simpleString(MOST_FIELDS))
