@@ -20,6 +20,7 @@ from loadtests.users import HttpUser, KafkaUser, NullUser
 
 USERS = {"kafka": KafkaUser, "http": HttpUser, "null": NullUser}
 SPAWNED_PER_SECOND = 100
+REPORTED_SECONDS = 4.0  # within which the workers' last figures are with the master, and in its files
 # Not judged while the load is on: a case's later events, and its alerts, are still to come.
 DURING = ("alert_p99_ms", "lag_records", "error_share", "pace")
 
@@ -78,7 +79,8 @@ class Control:
         if self._ended is None:
             self.end_load(seconds)
         assert self._ended is not None
-        return (0, SPAWNED_PER_SECOND) if seconds - self._ended < self.plan.settle else None
+        settle = max(self.plan.settle, REPORTED_SECONDS if self.processes > 1 else 0.0)
+        return (0, SPAWNED_PER_SECOND) if seconds - self._ended < settle else None
 
     def end_load(self, seconds: float) -> None:
         if self._ended is None:

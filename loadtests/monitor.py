@@ -5,16 +5,19 @@ statistics, hence in its table, web page, report and CSV files. They are logged 
 requests they would be part of the totals, and a lag of 20,000 records would be read as 20,000 milliseconds of load.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 
 import gevent
+from deltalake.exceptions import DeltaError
 from gevent import get_hub
 from locust.env import Environment
 
 from common import tables
 from common.commands.context import existing_broker, read_settings
+from common.ingestion.connection import BrokerError
 from common.ingestion.topics import end_offsets, topic_names
 from common.monitoring.watch import LATENCIES, percentiles
 from common.vertical import Vertical
@@ -23,6 +26,8 @@ from loadtests.options import Plan
 from loadtests.progress import Ends, lag, taken
 from loadtests.scores import Scores
 from loadtests.watching import Alert, Watch
+
+LOG = logging.getLogger("loadtests")
 
 EVERY = 1.0
 HISTORY = 3_600
@@ -68,7 +73,10 @@ class Monitor:
             began = time.monotonic()
             self._count()
             # Files, tables and the broker are asked by a thread, so that no user waits for them.
-            self.lags, self.rows = get_hub().threadpool.apply(self._look)
+            try:
+                self.lags, self.rows = get_hub().threadpool.apply(self._look)
+            except (BrokerError, OSError, DeltaError) as problem:  # away for the moment: that is what load tests are for
+                LOG.warning("lag and rows are not known now: %s", problem)
             self._log()
             gevent.sleep(max(0.1, EVERY - (time.monotonic() - began)))
 

@@ -1,11 +1,11 @@
 """Locust users that send a vertical's own simulated events: to Kafka, to the HTTP gateway, or nowhere."""
 
 import random
-from typing import Any
 
 import gevent
 from locust import FastHttpUser, User, constant_throughput, task
 
+from loadtests.answers import verdict
 from loadtests.feed import Sent
 from loadtests.node import Node
 
@@ -78,21 +78,3 @@ class NullUser(FedUser):
         for record in records:
             said = {"response_time": 0.0, "response_length": len(record.value), "exception": None, "context": {}}
             self.environment.events.request.fire(request_type="NULL", name="nowhere", **said)
-
-
-def verdict(status: int, flawed: int) -> tuple[str, str | None]:
-    """What an answer is called in the figures, and what is wrong with it (None: it is as it should be)."""
-    if status == 202:
-        return "202 accepted", None
-    if status == 422:
-        return "422 refused", None if flawed else "422: an event that meets the contract was refused"
-    problems: dict[int, Any] = {
-        0: ("no answer", "no answer: the connection was refused, cut or timed out"),
-        401: ("401 no token", "401: give a token in LOAD_TOKEN"),
-        403: ("403 no right", "403: the token in LOAD_TOKEN has no right to send this vertical's events"),
-        413: ("413 too large", "413: fewer events at a time (--batch)"),
-        429: ("429 throttled", "429: the gateway asks for fewer"),
-        503: ("503 unavailable", "503: the gateway's broker is away"),
-    }
-    found: tuple[str, str] = problems.get(status, (str(status), f"unexpected answer {status}"))
-    return found
