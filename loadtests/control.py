@@ -39,7 +39,9 @@ class Control:
 
     def __init__(self, environment: Environment) -> None:
         """Raises what a wrong option, vertical, objective or broker raises, before anything is sent."""
-        self.environment, self.plan = environment, plan_of(environment.parsed_options)
+        assert environment.parsed_options
+        self.environment, self.options = environment, environment.parsed_options
+        self.plan = plan_of(self.options)
         self.vertical = find_vertical(self.plan.vertical)
         self.objectives = read_objectives(self.plan.objectives, self.plan.vertical)
         self.only = None if self.plan.watch else OF_THE_LOAD
@@ -65,7 +67,7 @@ class Control:
             ensure_topics(connection, self.vertical, settings.partitions, settings.replication)
             if plan.first_day is None:
                 # Told by the option, because locust hands the options to its workers with the order to start.
-                self.environment.parsed_options.first_day = str(next_day(connection, self.vertical) or "")
+                self.options.first_day = str(next_day(connection, self.vertical) or "")
         if plan.watch:
             self.monitor = Monitor(self.environment, plan, self.vertical)
 
@@ -121,7 +123,7 @@ class Control:
     @property
     def processes(self) -> int:
         runner = self.environment.runner
-        return int(self.environment.parsed_options.expect_workers) if isinstance(runner, MasterRunner) else 1
+        return int(self.options.expect_workers) if isinstance(runner, MasterRunner) else 1
 
     def _rate(self, seconds: float) -> float | None:
         plan = self.plan

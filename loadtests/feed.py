@@ -20,13 +20,13 @@ from common.simulation.messages import encode, plain_columns
 
 
 class Slice(NamedTuple):
-    """Process `index` of `of`."""
+    """Process `number`, counted from 0, of `of`."""
 
-    index: int
+    number: int
     of: int
 
     def owns(self, entity: bytes) -> bool:
-        return self.of == 1 or crc32(entity) % self.of == self.index
+        return self.of == 1 or crc32(entity) % self.of == self.number
 
 
 class Sent(NamedTuple):

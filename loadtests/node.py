@@ -68,6 +68,7 @@ def slice_of(environment: Environment) -> Slice:
     runner = environment.runner
     if not isinstance(runner, WorkerRunner):
         return Slice(0, 1)
+    assert environment.parsed_options
     of = environment.parsed_options.expect_workers
     if runner.worker_index >= of:
         raise OptionError(

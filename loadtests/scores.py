@@ -15,7 +15,7 @@ from common.vertical import Scenario
 REMEMBERED = 200_000
 
 
-class Recent(OrderedDict):  # type: ignore[type-arg]
+class Recent(OrderedDict):
     """A dictionary of the newest entries: past its size the oldest goes."""
 
     def __init__(self, size: int) -> None:
