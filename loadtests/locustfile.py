@@ -19,6 +19,7 @@ from loadtests.control import Control
 from loadtests.node import make_node
 from loadtests.objectives import ObjectivesError
 from loadtests.options import OptionError, add_options
+from loadtests.page import serve
 from loadtests.users import NODE, HttpUser, KafkaUser, NullUser
 
 __all__ = ["HttpUser", "KafkaUser", "NullUser", "PlannedLoad"]
@@ -59,6 +60,8 @@ def _init(environment: Environment, **_: Any) -> None:
         setattr(environment, CONTROL, Control(environment))
         if not isinstance(environment.runner, WorkerRunner):
             getattr(environment, CONTROL).connect()
+    if environment.web_ui:
+        serve(environment.web_ui, lambda: getattr(environment, CONTROL).monitor)
 
 
 @events.test_start.add_listener

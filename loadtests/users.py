@@ -1,16 +1,18 @@
 """Locust users that send a vertical's own simulated events: to Kafka, to the HTTP gateway, or nowhere."""
 
 import random
+import time
 from typing import Any
 
 import gevent
-from locust import FastHttpUser, User, constant_throughput, task
+from locust import FastHttpUser, User, task
 
 from loadtests.answers import verdict
 from loadtests.feed import Sent
 from loadtests.node import Node
 
 NODE = "load_node"  # the attribute of locust's environment that holds it
+LONGEST_ARREARS = 1.0  # seconds that a user makes up for; what it was held up beyond that is missing from the pace
 
 
 class FedUser(User):
@@ -22,11 +24,15 @@ class FedUser(User):
     def on_start(self) -> None:
         self.node = getattr(self.environment, NODE)
         plan = self.node.plan
-        self.pace = constant_throughput(plan.per_user / plan.batch)
-        gevent.sleep(random.random() * plan.batch / plan.per_user)  # users that start together do not send together
+        self.every = plan.batch / plan.per_user
+        gevent.sleep(random.random() * self.every)  # users that start together do not send together
+        self.due = time.monotonic()
 
     def wait_time(self) -> float:
-        return float(self.pace(self))
+        """Until the next is due, counted from the start and not from the last, so that no delay adds up."""
+        now = time.monotonic()
+        self.due = max(self.due + self.every, now - LONGEST_ARREARS)
+        return max(0.0, self.due - now)
 
     @task
     def send(self) -> None:
