@@ -1,6 +1,7 @@
 """One load test from its first to its last second: the shape's ticks, what is measured, and the verdict."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from locust.env import Environment
@@ -119,6 +120,11 @@ class Control:
             lines.append(f"alerts: {monitor.scores.told()}")
             lines.append(f"event to alert: p99 {_number(figures.alert_p99_ms)} ms; lag: {behind}; new rows: {monitor.rows}")
         return lines
+
+    @property
+    def history(self) -> Iterable[dict[str, float]]:
+        """The system's figures, second by second; none before a load that is watched."""
+        return self.monitor.history if self.monitor else ()
 
     @property
     def processes(self) -> int:

@@ -58,10 +58,10 @@ def _init(environment: Environment, **_: Any) -> None:
     environment.stop_timeout = environment.stop_timeout or STOP_SECONDS
     with _refusing(environment):
         setattr(environment, CONTROL, Control(environment))
-        if not isinstance(environment.runner, WorkerRunner):
-            getattr(environment, CONTROL).connect()
+        # In each process: a worker whose master ended at this point would wait for it.
+        getattr(environment, CONTROL).connect()
     if environment.web_ui:
-        serve(environment.web_ui, lambda: getattr(environment, CONTROL).monitor)
+        serve(environment.web_ui, lambda: getattr(environment, CONTROL).history)
 
 
 @events.test_start.add_listener
@@ -78,23 +78,25 @@ def _start(environment: Environment, **_: Any) -> None:
 
 @events.test_stopping.add_listener
 def _stopping(environment: Environment, **_: Any) -> None:
-    getattr(environment, CONTROL).end_load(0.0)
+    control: Control | None = getattr(environment, CONTROL, None)
+    if control:
+        control.end_load(0.0)
 
 
 @events.test_stop.add_listener
 def _stop(environment: Environment, **_: Any) -> None:
-    node, control = getattr(environment, NODE, None), getattr(environment, CONTROL)
+    node, control = getattr(environment, NODE, None), getattr(environment, CONTROL, None)
     if node and node.sender:
         node.sender.drain()
-    if control.monitor:
+    if control and control.monitor:
         control.monitor.stop()
 
 
 @events.quitting.add_listener
 def _verdict(environment: Environment, **_: Any) -> None:
-    control: Control = getattr(environment, CONTROL)
+    control: Control | None = getattr(environment, CONTROL, None)
     runner = environment.runner
-    if isinstance(runner, WorkerRunner) or environment.process_exit_code is not None or not control.pace.planned:
+    if isinstance(runner, WorkerRunner) or environment.process_exit_code is not None or not control or not control.pace.planned:
         return
     code, lines = control.verdict()
     for line in [*control.summary(), *lines]:
@@ -109,6 +111,10 @@ def _refusing(environment: Environment) -> Iterator[None]:
     try:
         yield
     except (*USER_ERRORS, ObjectivesError, OptionError) as problem:
-        errors.print(str(problem), style="red", markup=False, soft_wrap=True)
         environment.process_exit_code = 2
+        runner = environment.runner
+        if not isinstance(runner, WorkerRunner):
+            errors.print(str(problem), style="red", markup=False, soft_wrap=True)
+            if runner:
+                runner.quit()  # the workers, too
         sys.exit(2)

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from html import escape
+from typing import Any
 
 from flask import Response
-
-from loadtests.monitor import Monitor
 
 WIDTH, HEIGHT, SHOWN = 560, 120, 600
 REFRESH_SECONDS = 2
@@ -36,11 +35,10 @@ def page(history: Iterable[dict[str, float]]) -> str:
     return f"<!doctype html><title>{title}</title>{refresh}<style>{style}</style><h1>{title}</h1>{body}"
 
 
-def serve(web_ui: object, monitor: Callable[[], Monitor | None]) -> None:
+def serve(web_ui: Any, history: Callable[[], Iterable[dict[str, float]]]) -> None:
     """Add the page to locust's own web interface, behind its login where it has one."""
 
     def system() -> Response:
-        watched = monitor()
-        return Response(page(watched.history if watched else []), mimetype="text/html")
+        return Response(page(history()), mimetype="text/html")
 
-    web_ui.app.add_url_rule("/system", "system", web_ui.auth_required_if_enabled(system))  # type: ignore[attr-defined]
+    web_ui.app.add_url_rule("/system", "system", web_ui.auth_required_if_enabled(system))

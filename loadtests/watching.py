@@ -39,7 +39,7 @@ class Label:
 
 
 class Watch:
-    """Reads both topics from their present ends until `stop`."""
+    """Reads both topics from their present ends until `stop`. dropped: records that were not counted."""
 
     def __init__(self, connection: Connection, topics: TopicNames) -> None:
         self.dropped = 0
@@ -70,7 +70,10 @@ class Watch:
         while not self._stopping:
             for message in arrived(self._consumer, timeout=0.1):
                 if message.error() is None:
-                    self._keep(message.topic(), orjson.loads(message.value()))
+                    try:
+                        self._keep(message.topic(), orjson.loads(message.value()))
+                    except (ValueError, TypeError, KeyError):  # not one of ours
+                        self.dropped += 1
 
     def _keep(self, topic: str, found: dict) -> None:
         if len(self._came) >= WAITING:

@@ -14,6 +14,7 @@ from common.vertical import Scenario, find_vertical
 from loadtests.feed import Feed, Slice
 from loadtests.options import OptionError, plan_of
 from loadtests.pace import Pace
+from loadtests.page import page
 from loadtests.progress import Ends, lag, taken
 from loadtests.scores import Scores
 
@@ -151,6 +152,14 @@ def test_lag_is_that_of_the_moment_at_which_a_query_last_spoke_and_grows_when_it
     assert lag(ends, query, now=1_020, interval=60) == 100     # at 1010 there were 1,000
     assert lag(ends, query, now=1_190, interval=60) == 100 * 70 - 900
     assert lag(ends, None, now=1_190, interval=60) == 19_000
+
+
+def test_the_page_draws_each_figure_as_far_as_it_is_known():
+    drawn = page([{"time": 1.0, "LAG a<b": 50.0}, {"time": 2.0, "LAG a<b": 200.0, "SEEN alerts": 3.0}])
+    assert drawn.count("<polyline") == 2
+    assert 'points="0.0,90.0 560.0,0.0"' in drawn
+    assert "LAG a&lt;b: 200 now, 200 at most" in drawn and "a<b" not in drawn
+    assert "Nothing is watched yet" in page([])
 
 
 class Options:
