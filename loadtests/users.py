@@ -1,83 +1,87 @@
-"""Locust users that send a vertical's own synthetic events, fed by its generator."""
+"""Locust users that send a vertical's own simulated events: to Kafka, to the HTTP gateway, or nowhere."""
 
+import random
 import time
-from collections.abc import Iterator
-from datetime import date
 from typing import Any
 
 import gevent
-from confluent_kafka import KafkaException, Message, Producer
-from locust import User, constant_throughput, task
+from locust import FastHttpUser, User, task
 
-from common.commands.context import existing_broker, population_of, read_settings
-from common.ingestion.topics import ensure_topics, topic_names
-from common.vertical import find_vertical
+from loadtests.answers import verdict
+from loadtests.feed import Sent
+from loadtests.node import Node
 
-START, DAYS = date(2020, 2, 15), 3650
-POLL_SECONDS = 0.005
-BUFFERED_RECORDS = 20_000
+NODE = "load_node"  # the attribute of locust's environment that holds it
+LONGEST_ARREARS = 1.0  # seconds that a user makes up for; what it was held up beyond that is missing from the pace
 
 
-class KafkaUser(User):
-    """Sends one event a task to Kafka and reports the time until the broker has acknowledged it (acks=all).
-
-    The producer's own threads do the sending; a greenlet serves its delivery reports, so that nothing blocks the
-    event loop. A full buffer is a failure that is reported, not a wait. Set `vertical_name` in a subclass.
-    """
+class FedUser(User):
+    """Takes the next events of its process's feed at the plan's pace and hands them to `deliver`, `batch` at a time."""
 
     abstract = True
-    vertical_name = ""
-    wait_time = constant_throughput(100)
+    node: Node
 
     def on_start(self) -> None:
-        vertical = find_vertical(self.vertical_name)
-        connection = existing_broker(read_settings(servers=self.host or None))
-        ensure_topics(connection, vertical)
-        self._topic = topic_names(vertical).events
-        self._producer = Producer({
-            **connection.client_options(), "acks": "all", "enable.idempotence": True, "linger.ms": 1,
-            "queue.buffering.max.messages": BUFFERED_RECORDS, "partitioner": "murmur2_random",
-        })
-        self._messages = self._events(vertical)
-        self._polling = gevent.spawn(self._poll)
+        self.node = getattr(self.environment, NODE)
+        plan = self.node.plan
+        self.every = plan.batch / plan.per_user
+        gevent.sleep(random.random() * self.every)  # users that start together do not send together
+        self.due = time.monotonic()
 
-    def on_stop(self) -> None:
-        while len(self._producer):
-            self._producer.poll(0)
-            gevent.sleep(POLL_SECONDS)
-        self._polling.kill()
+    def wait_time(self) -> float:
+        """Until the next is due, counted from the start and not from the last, so that no delay adds up."""
+        now = time.monotonic()
+        self.due = max(self.due + self.every, now - LONGEST_ARREARS)
+        return max(0.0, self.due - now)
 
     @task
     def send(self) -> None:
-        key, value = next(self._messages)
-        sent = time.perf_counter()
+        records, labels = self.node.feed.take(self.node.plan.batch)
+        if records:
+            self.deliver(records)
+        self.node.tell(labels)
 
-        def delivered(error: Any, message: Message) -> None:
-            failure = KafkaException(error) if error else None
-            self._report((time.perf_counter() - sent) * 1_000, len(value), failure)
+    def deliver(self, records: list[Sent]) -> None:
+        raise NotImplementedError
 
-        try:
-            self._producer.produce(self._topic, value, key, on_delivery=delivered)
-        except BufferError as full:
-            self._report(0.0, len(value), full)
 
-    def _events(self, vertical: Any) -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values in order of arrival; another seed for each user, so that no two send the same events."""
-        seed = 1_000 + id(self) % 1_000_000
-        for chunk in vertical.generate(seed, START, DAYS, population_of(vertical), True):
-            yield from zip(chunk.messages.keys, chunk.messages.values, strict=True)
+class KafkaUser(FedUser):
+    """To the events topic; a request is a record, its time that until the broker has acknowledged it (acks=all)."""
 
-    def _poll(self) -> None:
-        while True:
-            self._producer.poll(0)
-            gevent.sleep(POLL_SECONDS)
+    def deliver(self, records: list[Sent]) -> None:
+        assert self.node.sender
+        for record in records:
+            self.node.sender.send(self.node.topics.events, record.key, record.value)
 
-    def _report(self, milliseconds: float, size: int, failure: Exception | None) -> None:
-        self.environment.events.request.fire(
-            request_type="kafka",
-            name=self._topic,
-            response_time=milliseconds,
-            response_length=size,
-            exception=failure,
-            context={},
-        )
+
+class HttpUser(FedUser, FastHttpUser):
+    """To the gateway at --host, with the bearer token in LOAD_TOKEN: one event as JSON, several as NDJSON.
+
+    A request is counted under its answer, and an answer of 422 is right where the generator broke an event on purpose.
+    """
+
+    host = "http://127.0.0.1:8080"
+    insecure = False
+
+    def deliver(self, records: list[Sent]) -> None:
+        path = f"/v1/{self.node.plan.vertical}/events"
+        single = len(records) == 1
+        content = {"Content-Type": "application/json" if single else "application/x-ndjson"}
+        body: Any = b"\n".join(record.value for record in records)  # bytes, which locust takes but does not declare
+        flawed = sum(record.flawed for record in records)
+        with self.client.post(path, data=body, headers=content | self.node.headers, catch_response=True) as answer:
+            said, problem = verdict(answer.status_code, flawed)
+            answer.request_meta["name"] = f"{path} {said}"
+            if problem:
+                answer.failure(problem)
+            else:
+                answer.success()
+
+
+class NullUser(FedUser):
+    """Nowhere: what is left is the work of the generator and of locust itself, hence the load tool's own ceiling."""
+
+    def deliver(self, records: list[Sent]) -> None:
+        for record in records:
+            said: dict[str, Any] = {"response_time": 0.0, "response_length": len(record.value), "exception": None, "context": {}}
+            self.environment.events.request.fire(request_type="NULL", name="nowhere", **said)

@@ -11,6 +11,7 @@ from common.ingestion.connection import BrokerError, Connection, explain
 from common.vertical import Vertical
 
 LISTED_SECONDS = 10.0
+LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,17 @@ def end_offsets(connection: Connection, topic: str) -> dict[int, int]:
 def read_end_offsets(admin: AdminClient, connection: Connection, topic: str) -> dict[int, int]:
     """`end_offsets` over a client that is kept."""
     asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partition_ids(admin, connection, topic)}
-    try:
-        found = admin.list_offsets(asked, request_timeout=10)
-        return {asked_of.partition: answer.result().offset for asked_of, answer in found.items()}
-    except KafkaException as failure:
-        raise BrokerError(explain(connection, [failure.args[0]])) from None
+    deadline = time.monotonic() + LISTED_SECONDS
+    while True:
+        try:
+            found = admin.list_offsets(asked, request_timeout=10)
+            return {asked_of.partition: answer.result().offset for asked_of, answer in found.items()}
+        except KafkaException as failure:
+            error = failure.args[0]
+            # A topic that was made a moment ago is listed before its partitions have a leader.
+            if error.code() not in LEADERLESS or time.monotonic() > deadline:
+                raise BrokerError(explain(connection, [error])) from None
+        time.sleep(0.05)
 
 
 def _refused(connection: Connection, topic: str, replication: int, error: KafkaError) -> str:

@@ -1,0 +1,71 @@
+"""Objectives: read from one file, compared with what was measured; and what the gateway's answers count as."""
+
+import pytest
+
+from common.vertical import find_vertical, verticals
+from loadtests.answers import verdict
+from loadtests.objectives import OF_THE_LOAD, Figures, ObjectivesError, missed, read_objectives
+from loadtests.options import OBJECTIVES
+
+
+def written(tmp_path, text):
+    path = tmp_path / "objectives.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_verticals_own_objectives_go_before_the_default(tmp_path):
+    path = written(tmp_path, "[default]\nrecall = 0.5\npace = 0.9\n[finance_fraud]\nrecall = 0.7\n")
+    assert read_objectives(path, "finance_fraud") == Figures(recall=0.7, pace=0.9)
+    assert read_objectives(path, "energy_grid") == Figures(recall=0.5, pace=0.9)
+
+
+@pytest.mark.parametrize("name", verticals())
+def test_every_installed_vertical_has_objectives(name):
+    found = read_objectives(OBJECTIVES, find_vertical(name).name)
+    assert None not in (found.alert_p99_ms, found.lag_records, found.error_share, found.recall)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("[default]\nrecal = 1\n", "unknown objective 'recal'"), ("[default]\nrecall = 'x'\n", "not a number"), ("[", "objectives")],
+)
+def test_a_file_that_cannot_be_read_as_objectives_is_refused_by_name(tmp_path, text, told):
+    with pytest.raises(ObjectivesError, match=told):
+        read_objectives(written(tmp_path, text), "finance_fraud")
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(ObjectivesError, match="nowhere"):
+        read_objectives(tmp_path / "nowhere", "finance_fraud")
+
+
+def test_what_is_missed_is_named_and_what_is_just_met_is_not():
+    asked = Figures(alert_p99_ms=100, lag_records=10, error_share=0.01, pace=0.9, recall=0.5)
+    assert missed(asked, Figures(100, 10, 0.01, 0.9, 0.5)) == []
+    lines = missed(asked, Figures(101, 11, 0.02, 0.8, 0.4))
+    assert [line.split(":")[0] for line in lines] == ["alert_p99_ms", "lag_records", "error_share", "pace", "recall"]
+    assert lines[0] == "alert_p99_ms: 101, at most 100 asked"
+    assert lines[4] == "recall: 0.4, at least 0.5 asked"
+
+
+def test_what_was_not_measured_is_missed_unless_nobody_looked():
+    asked = Figures(alert_p99_ms=100, error_share=0.01)
+    assert missed(asked, Figures(error_share=0.0)) == ["alert_p99_ms: not measured, at most 100 asked"]
+    assert missed(asked, Figures(error_share=0.0), OF_THE_LOAD) == []
+
+
+def test_what_is_not_asked_for_cannot_be_missed():
+    assert missed(Figures(), Figures(alert_p99_ms=1e9, recall=0.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "flawed", "name", "fails"),
+    [
+        (202, 0, "202 accepted", False), (422, 1, "422 refused", False), (422, 0, "422 refused", True),
+        (429, 0, "429 throttled", True), (503, 0, "503 unavailable", True), (0, 0, "no answer", True), (500, 0, "500", True),
+    ],
+)  # fmt: skip
+def test_answers_are_told_apart(status, flawed, name, fails):
+    said, problem = verdict(status, flawed)
+    assert (said, problem is not None) == (name, fails)
