@@ -55,7 +55,7 @@ def running(ready: Ready, job: Mapping[str, Any], folder: Path) -> Iterator["Wor
         for index in range(peer.processes):
             given = shared | {"index": index, "group": f"{GROUP_PREFIX}{folder.name}"}
             command = [str(ready.python), *_script(peer), json.dumps(given)]
-            child = supervised(command, folder / "log", environment=_environment(peer), grace=GRACE)
+            child = supervised(command, folder / "log", folder, environment=_environment(peer), grace=GRACE)
             stack.callback(_end, child)
             children.append(child)
         yield Work(peer, children, folder / "log")
