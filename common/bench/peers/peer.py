@@ -42,11 +42,11 @@ def requirements_of(name: str) -> Path | None:
 
 OURS = "ours"
 PEERS = (
-    Peer(OURS, "hybrid (Spark real-time mode)", "pyspark"),
+    Peer(OURS, "hybrid", "pyspark"),
     Peer("flink", "Flink SQL", "apache-flink"),
     Peer("bytewax", "Bytewax", "bytewax", processes=2),
     Peer("quix", "Quix Streams", "quixstreams", processes=2),
-    Peer("loop", "confluent-kafka loop (nothing durable)", "confluent-kafka"),
+    Peer("loop", "plain loop", "confluent-kafka"),
 )
 
 
