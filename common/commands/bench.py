@@ -15,6 +15,7 @@ from common.bench.catchup import CaughtUp, catch_up
 from common.bench.latency import measure_latency
 from common.bench.setting import Bench, hardware
 from common.bench.yardsticks import bare_spark, python_loop
+from common.commands.bench_batch import batch
 from common.commands.bench_peers import peers
 from common.commands.context import (
     FIRST_DAY,
@@ -59,6 +60,7 @@ def add_to(app: typer.Typer) -> None:
     )
     group.command(OF_A_VERTICAL)(bench)
     group.command()(peers)
+    group.command()(batch)
     app.add_typer(group, name="bench")
 
 

@@ -15,16 +15,17 @@ from common.bench.peers.transactions import transactions
 from common.commands.context import Data, Seed, console, errors, own_broker, read_settings
 from common.monitoring.summary import plain_table
 
+ALL = ",".join(peer.name for peer in PEERS)
 LONGEST_START = 200  # seconds, hence as many single events, that an engine may take to its first alert
 
 
 def peers(
-    events: Annotated[int, typer.Option(min=1_000, help="backlog to catch up with; 0.25 GB of broker data a million")] = 1_000_000,
+    events: Annotated[int, typer.Option(min=1_000, help="backlog to catch up with; a million take 0.25 GB")] = 1_000_000,
     rate: Annotated[float, typer.Option(min=1, help="events per second while latency is measured")] = 1_000,
     seconds: Annotated[float, typer.Option(min=1, help="how long latency is measured")] = 60,
     warm_up: Annotated[float, typer.Option(min=0, help="seconds at that rate before, which are left out")] = 30,
     repeats: Annotated[int, typer.Option(min=1, help="rounds, engines interleaved; medians are quoted")] = 5,
-    engines: Annotated[str, typer.Option(help="which, separated by commas")] = ",".join(peer.name for peer in PEERS),
+    engines: Annotated[str, typer.Option(help="which, separated by commas")] = ALL,
     output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
     seed: Seed = 1,
     data: Data = None,
@@ -48,7 +49,8 @@ def peers(
         comparison.catch_ups(site, ready, job, transactions(seed, events), repeats, found, status.update)
         paced = transactions(seed + 1, int(rate * (warm_up + seconds)) + LONGEST_START)
         comparison.latencies(site, ready, job, paced, rate, warm_up, seconds, repeats, found, status.update)
-    results = comparison.results_of(found, wanted, job, machine, events=events, rate=rate, seconds=seconds, repeats=repeats, seed=seed)
+    options = {"events": events, "rate": rate, "seconds": seconds, "repeats": repeats, "seed": seed}
+    results = comparison.results_of(found, wanted, job, machine, **options)
     path = output or settings.data / "peers.json"
     told = write(results, comparison.markdown(results, wanted, found), path)
     show(results, found)
@@ -71,7 +73,8 @@ def show(results: dict[str, Any], found: comparison.Found) -> None:
         table = plain_table(title, "engine", *columns)
         for peer in PEERS:
             if peer.name in getattr(found, part.removesuffix("_ms")):
-                table.add_row(peer.title, *(cell for field in fields for cell in comparison.cells(results[part][field], peer.name, digits)))
+                cells = (cell for field in fields for cell in comparison.cells(results[part][field], peer.name, digits))
+                table.add_row(peer.title, *cells)
         console.print(table)
     for name, reason in found.not_measured.items():
         console.print(f"{name}: not measured: {reason}", markup=False, soft_wrap=True)

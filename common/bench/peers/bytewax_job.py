@@ -9,7 +9,7 @@ from pathlib import Path
 
 import bytewax.operators as op
 import orjson
-from bytewax.connectors.kafka import KafkaSinkMessage, KafkaSource, KafkaSink
+from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main

@@ -118,14 +118,17 @@ def machine_now() -> dict[str, Any]:
 
 def differing(found: Found) -> list[str]:
     """A line for each engine and round with other alerts than expected, with their ids."""
-    lines = []
-    for name, rounds in found.catch_up.items():
-        for number, each in enumerate(rounds, 1):
-            for side in ("missing", "unexpected"):
-                if ids := each[side]:
-                    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-                    lines.append(f"{name}, round {number}: {len(ids)} of {each['expected']} {side}: {' '.join(ids[:SHOWN])}{more}")
-    return lines
+    return [
+        f"{name}, round {number}: {len(each[side])} of {each['expected']} {side}: {_some(each[side])}"
+        for name, rounds in found.catch_up.items()
+        for number, each in enumerate(rounds, 1)
+        for side in ("missing", "unexpected")
+        if each[side]
+    ]
+
+
+def _some(ids: list[str]) -> str:
+    return " ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
 
 
 def markdown(results: dict[str, Any], peers: list[Peer], found: Found) -> str:

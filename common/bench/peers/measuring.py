@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,7 @@ class CaughtUp:
 def send_all(site: Site, topic: str, sent: Transactions) -> None:
     """As fast as they go into the topic, keyed by card."""
     with Producer(site.connection, linger=0.02) as producer:
-        producer.send_many(topic, sent.messages.keys, sent.messages.values)
+        producer.send_many(topic, sent.messages.keys.tolist(), sent.messages.values.tolist())
 
 
 def catch_up(site: Site, ready: Ready, job: CardJob, topic: str, events: int, expected: set[str], name: str) -> CaughtUp:
@@ -139,23 +140,24 @@ def latency(
     events, alerts = site.new_topic(f"peers.{name}-events"), site.new_topic(f"peers.{name}")
     ledger = Ledger(sent, every)
     stop = threading.Event()
-    with from_end(site.connection, alerts) as consumer:
-        with running(ready, site.job(every, events, alerts, True), site.folder / name) as work:
-            subscriber = threading.Thread(target=_subscribe, args=(consumer, ledger, stop), daemon=True)
-            subscriber.start()
-            try:
-                with Producer(site.connection, linger=0) as producer:
-                    send = partial(_send, producer, events, ledger)
-                    probes = _until_first_alert(send, sent.messages, ledger, work)
-                    began = time.monotonic()
-                    rest = sent.messages.take(np.arange(probes, len(sent)))
-                    shifted = partial(_send_from, send, sent.messages, probes)
-                    send_paced(at_rate([rest], rate), shifted, until=warm_up + seconds)
-                time.sleep(AFTER_SECONDS)
-                work.check()
-            finally:
-                stop.set()
-                subscriber.join()
+    told = site.job(every, events, alerts, True)
+    with from_end(site.connection, alerts) as consumer, running(ready, told, site.folder / name) as work:
+        subscriber = threading.Thread(target=_subscribe, args=(consumer, ledger, stop), daemon=True)
+        subscriber.start()
+        try:
+            with Producer(site.connection, linger=0) as producer:
+                send = partial(_send, producer, events, ledger, sent.messages)
+                probes = _until_first_alert(send, ledger, work)
+                began = time.monotonic()
+                rest = sent.messages.take(np.arange(probes, len(sent)))
+                send_paced(
+                    at_rate([rest], rate), lambda _, first, last: send(first + probes, last + probes), until=warm_up + seconds
+                )
+            time.sleep(AFTER_SECONDS)
+            work.check()
+        finally:
+            stop.set()
+            subscriber.join()
     return ledger.summary(began + warm_up)
 
 
@@ -196,16 +198,12 @@ def _send(producer: Producer, topic: str, ledger: Ledger, messages: Messages, fi
         producer.send(topic, messages.keys[row], messages.values[row])
 
 
-def _send_from(send: Any, messages: Messages, offset: int, _: Messages, first: int, last: int) -> None:
-    send(messages, first + offset, last + offset)
-
-
-def _until_first_alert(send: Any, messages: Messages, ledger: Ledger, work: Work) -> int:
+def _until_first_alert(send: Callable[[int, int], None], ledger: Ledger, work: Work) -> int:
     """One event a second until an alert comes; how many that took."""
     deadline, row = time.monotonic() + START_SECONDS, 0
     while not ledger.answered and time.monotonic() < deadline:
         work.check()
-        send(messages, row, row + 1)
+        send(row, row + 1)
         row += 1
         time.sleep(1)
     return row

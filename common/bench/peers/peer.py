@@ -22,6 +22,10 @@ class Peer:
     processes: int = 1
 
     @property
+    def is_ours(self) -> bool:
+        return self.name.endswith(OURS)
+
+    @property
     def script(self) -> Path:
         return HERE / f"{self.name}_job.py"
 

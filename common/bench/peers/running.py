@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.bench.peers.environments import ensure_environment
-from common.bench.peers.peer import OURS, Peer
+from common.bench.peers.peer import Peer
 from common.embedded.jars import ensure_jars
 from common.embedded.java import find_java
 from common.embedded.ports import HOST, free_port
@@ -76,8 +76,22 @@ class Work:
                 raise PeerFailed(f"{self.peer.name} ended with status {child.exit_status()}. The end of {self.log}:\n  {said}")
 
 
+    def wait(self, limit: float) -> float:
+        """Seconds until the engine has ended by itself; raises PeerFailed when it fails or takes longer than `limit`."""
+        began = time.monotonic()
+        child, = self.children
+        while child.exit_status() is None and time.monotonic() - began < limit:
+            time.sleep(0.01)
+        passed = time.monotonic() - began
+        if child.exit_status() is None:
+            raise PeerFailed(f"{self.peer.name} was not through after {limit:g} s")
+        if child.exit_status():
+            self.check()
+        return passed
+
+
 def _script(peer: Peer) -> list[str]:
-    return ["-m", f"common.bench.peers.{peer.name}_job"] if peer.name == OURS else [str(peer.script)]
+    return ["-m", f"common.bench.peers.{peer.name}_job"] if peer.is_ours else [str(peer.script)]
 
 
 def _environment(peer: Peer) -> dict[str, str]:

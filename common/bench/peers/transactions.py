@@ -16,7 +16,7 @@ from finance_fraud.settings import Population
 
 FIRST_DAY = date(2020, 1, 1)
 # Half of the windows that have a transaction have more than one. 490,000 transactions a day.
-POPULATION = Population(cards=5_000, terminals=1_000, transactions_per_card=100)
+POPULATION = Population.model_validate({"cards": 5_000, "terminals": 1_000, "transactions_per_card": 100})
 LATEST = np.timedelta64(30, "m")  # what comes later than this after its event time is left out
 
 
@@ -34,7 +34,8 @@ class Transactions:
         """card_id, amount and event_time of each."""
         read = map(orjson.loads, self.messages.values)
         rows = pd.DataFrame(
-            [(event["card_id"], event["amount"], event["event_time"]) for event in read], columns=["card_id", "amount", "event_time"]
+            [(event["card_id"], event["amount"], event["event_time"]) for event in read],
+            columns=["card_id", "amount", "event_time"],
         )
         return rows.assign(event_time=pd.to_datetime(rows["event_time"]))
 
