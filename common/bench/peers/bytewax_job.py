@@ -19,7 +19,8 @@ from card_rules import NOTHING, Totals, added, alerts, cents, window_start
 def dataflow(job: dict) -> Dataflow:
     servers = [job["servers"]]
     flow = Dataflow("card_job")
-    source = KafkaSource(servers, [job["events"]], add_config={"fetch.wait.max.ms": "10"}, batch_size=1_000)
+    batch = 1_000 if job["low_latency"] else 5_000
+    source = KafkaSource(servers, [job["events"]], add_config={"fetch.wait.max.ms": "10"}, batch_size=batch)
     messages = op.input("events", flow, source)
     # (card, (window start, amount in cents))
     amounts = op.flat_map_batch("amounts", messages, lambda batch: [read(job, message.value) for message in batch])
