@@ -12,7 +12,7 @@ from common.bench.peers.measuring import Site, catch_up, send_all
 from common.bench.peers.peer import PEERS
 from common.bench.peers.reference import CardJob
 from common.bench.peers.running import Ready
-from common.bench.peers.transactions import transactions
+from common.bench.peers.transactions import POPULATION, transactions
 
 
 def in_pandas(rows, job):
@@ -34,7 +34,7 @@ def in_pandas(rows, job):
 
 def test_the_loop_finds_what_pandas_finds(broker, tmp_path):
     loop = next(peer for peer in PEERS if peer.name == "loop")
-    job, sent = CardJob(), transactions(1, 2_000)
+    job, sent = CardJob(), transactions(1, 2_000, POPULATION.model_copy(update={"cards": 50, "terminals": 100}))
     expected = in_pandas(sent.columns, job)
     assert len(expected) > 10
     site = Site(broker, tmp_path)

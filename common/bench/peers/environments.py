@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 
 class NotInstalled(Exception):
@@ -23,14 +24,15 @@ def ensure_environment(requirements: Path, home: Path) -> Path:
         if not installed.exists():
             log = folder.with_suffix(".log")
             with log.open("w") as output:
-                _run([sys.executable, "-m", "venv", "--clear", str(folder)], output, log)
+                run([sys.executable, "-m", "venv", "--clear", str(folder)], output, log)
                 install = ["-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "-r", str(requirements)]
-                _run([str(python), *install], output, log)
+                run([str(python), *install], output, log)
             installed.touch()
     return python
 
 
-def _run(command: list[str], output, log: Path) -> None:  # type: ignore[no-untyped-def]
+def run(command: list[str], output: IO[str], log: Path) -> None:
+    """Runs `command`, all that it says to `output`, which is the file `log`; raises NotInstalled when it fails."""
     if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT).returncode:
         raise NotInstalled(f"{why(log.read_text(errors='replace'))} (all of it: {log})")
 

@@ -17,6 +17,7 @@ from finance_fraud.settings import Population
 FIRST_DAY = date(2020, 1, 1)
 # Half of the windows that have a transaction have more than one. 490,000 transactions a day.
 POPULATION = Population.model_validate({"cards": 5_000, "terminals": 1_000, "transactions_per_card": 100})
+MOST_DAYS = 3_650
 LATEST = np.timedelta64(30, "m")  # what comes later than this after its event time is left out
 
 
@@ -40,10 +41,10 @@ class Transactions:
         return rows.assign(event_time=pd.to_datetime(rows["event_time"]))
 
 
-def transactions(seed: int, count: int) -> Transactions:
-    """The first `count` of the world that `seed` makes."""
+def transactions(seed: int, count: int, population: Population = POPULATION) -> Transactions:
+    """The first `count` of the world that `seed` and `population` make."""
     taken, found = list[Messages](), 0
-    for messages in _in_time(seed, count // 400_000 + 2):
+    for messages in _in_time(seed, population):
         taken.append(messages)
         found += len(messages)
         if found >= count:
@@ -51,8 +52,8 @@ def transactions(seed: int, count: int) -> Transactions:
     return Transactions(joined(taken).take(np.arange(count)))
 
 
-def _in_time(seed: int, days: int) -> Iterator[Messages]:
-    for chunk in VERTICAL.generate(seed, FIRST_DAY, days, POPULATION, False):
+def _in_time(seed: int, population: Population) -> Iterator[Messages]:
+    for chunk in VERTICAL.generate(seed, FIRST_DAY, MOST_DAYS, population, False):
         if chunk.messages is not None:
             yield chunk.messages.take(_delays(chunk.messages) <= LATEST)
 
