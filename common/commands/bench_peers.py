@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from common.bench.peers import comparison
-from common.bench.peers.measuring import Site
+from common.bench.peers.measuring import START_SECONDS, Site
 from common.bench.peers.peer import PEERS, UnknownPeer, chosen
 from common.bench.peers.reference import CardJob
 from common.bench.peers.results import write
@@ -16,7 +16,6 @@ from common.commands.context import Data, Seed, console, errors, own_broker, rea
 from common.monitoring.summary import plain_table
 
 ALL = ",".join(peer.name for peer in PEERS)
-LONGEST_START = 200  # seconds, hence as many single events, that an engine may take to its first alert
 
 
 def peers(
@@ -47,7 +46,7 @@ def peers(
         site = Site(connection, settings.data, settings.partitions, settings.checkpoint_interval)
         status.update("transactions")
         comparison.catch_ups(site, ready, job, transactions(seed, events), repeats, found, status.update)
-        paced = transactions(seed + 1, int(rate * (warm_up + seconds)) + LONGEST_START)
+        paced = transactions(seed + 1, int(rate * (warm_up + seconds)) + round(START_SECONDS))
         comparison.latencies(site, ready, job, paced, rate, warm_up, seconds, repeats, found, status.update)
     options = {"events": events, "rate": rate, "seconds": seconds, "repeats": repeats, "seed": seed}
     results = comparison.results_of(found, wanted, job, machine, **options)

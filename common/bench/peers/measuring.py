@@ -28,10 +28,10 @@ from common.monitoring.watch import Percentiles, percentiles
 from common.simulation.messages import Messages
 
 ALERT_ID = re.compile(rb'^\{\s*"alert_id"\s*:\s*"([0-9a-f]{32})"')
-LIMIT_SECONDS = 900.0  # for one engine over one backlog
-QUIET_SECONDS = 90.0   # without an expected alert: what is missing then will not come
-AFTER_SECONDS = 3.0    # in which alerts that nobody expected may still come
-START_SECONDS = 180.0  # to an engine's first alert
+LIMIT_SECONDS = 1_800.0  # for one engine over one backlog
+QUIET_SECONDS = 90.0     # without a new alert after the first: what is missing then will not come
+AFTER_SECONDS = 3.0      # in which alerts that nobody expected may still come
+START_SECONDS = 300.0    # to an engine's first alert; some 20 on a quiet machine
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def _arrivals(consumer: Consumer, work: Work, expected: set[str], began: float) 
     waiting, updates, last = set(expected), 0, began
     while True:
         now = time.monotonic()
-        if now - began > LIMIT_SECONDS or now - last > (QUIET_SECONDS if waiting else AFTER_SECONDS):
+        patience = START_SECONDS if not first_seen else QUIET_SECONDS if waiting else AFTER_SECONDS
+        if now - began > LIMIT_SECONDS or now - last > patience:
             return first_seen, updates
         work.check()
         messages = arrived(consumer, timeout=0.1, at_most=10_000)
