@@ -1,6 +1,7 @@
 """The parts of `hybrid bench peers` and `hybrid bench batch` that need no broker: ids, ratios, tables, parsing."""
 
 import hashlib
+import json
 import math
 import sys
 
@@ -124,6 +125,13 @@ def test_a_run_fails_when_ours_differ_and_not_when_others_do():
     assert differing(found) == ["flink, round 1: 1 of 2 missing: abc"]
     found.catch_up["ours"].append(same | {"unexpected": ["def"]})
     assert found.ours_differ
+
+
+def test_what_was_found_so_far_is_kept(tmp_path):
+    found = Found()
+    found.latency["ours"].append({"p50": 2.0})
+    found.keep(tmp_path)
+    assert json.loads((tmp_path / "rounds.json").read_text())["latency"] == {"ours": [{"p50": 2.0}]}
 
 
 def test_the_report_names_engines_agreement_and_what_was_not_measured():

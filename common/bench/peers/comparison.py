@@ -1,5 +1,6 @@
 """One run of the card job in every engine: the check by id, catch-up in interleaved rounds, latency, and what is told of it."""
 
+import json
 import os
 from collections import defaultdict
 from collections.abc import Callable
@@ -31,6 +32,10 @@ class Found:
     catch_up: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     latency: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     not_measured: dict[str, str] = field(default_factory=dict)
+
+    def keep(self, folder: Path) -> None:
+        """What was found so far as JSON, so that a run of hours which is cut short is not lost."""
+        (folder / "rounds.json").write_text(json.dumps(vars(self), indent=2) + "\n")
 
     @property
     def ours_differ(self) -> bool:
@@ -71,6 +76,7 @@ def catch_ups(
             whole = caught.per_second if not caught.differences.missing else None
             told = {"per_second": whole, "steady": caught.steady if whole else None, "updates": caught.updates}
             found.catch_up[ready.peer.name].append(told | asdict(caught.differences) | {"expected": len(expected)})
+            found.keep(site.folder)
 
 
 def latencies(
@@ -86,6 +92,7 @@ def latencies(
                 found.not_measured[ready.peer.name] = str(problem)
                 continue
             found.latency[ready.peer.name].append(_told(measured))
+            found.keep(site.folder)
 
 
 def _told(measured: Latency) -> dict[str, Any]:
