@@ -40,7 +40,7 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int) -> Ca
     """Start `query` at the beginning of the events topic and time it to the last expected alert."""
     expected = expected_alerts(spark, bench, query)
     topic = topic_names(bench.vertical).alerts
-    with from_end(bench, topic) as consumer:
+    with from_end(bench.connection, topic) as consumer:
         records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")

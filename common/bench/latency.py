@@ -35,7 +35,7 @@ def measure_latency(
         spark, bench.vertical, bench.workspace.tables, bench.rules.model_copy(update={query.rules[0].threshold: ALWAYS})
     )
     stop = threading.Event()
-    with from_end(bench, topics.alerts) as consumer:
+    with from_end(bench.connection, topics.alerts) as consumer:
         records = read_topic(spark, bench.connection, topics.events, starting="latest")
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")

@@ -9,11 +9,14 @@ from typing import Annotated, Any
 
 import typer
 from pyspark.sql import SparkSession
+from typer.core import TyperGroup
 
 from common.bench.catchup import CaughtUp, catch_up
 from common.bench.latency import measure_latency
 from common.bench.setting import Bench, hardware
 from common.bench.yardsticks import bare_spark, python_loop
+from common.commands.bench_batch import batch
+from common.commands.bench_peers import peers
 from common.commands.context import (
     FIRST_DAY,
     Data,
@@ -38,12 +41,27 @@ from common.processing.batch import learn, train_model
 from common.simulation.messages import Messages
 from common.vertical import Query, Vertical
 
+OF_A_VERTICAL = "vertical"
 HISTORY_DAYS = 45
 YARDSTICKS = ("bare Spark", "Spark parsing", "python loop")
 
 
+class VerticalUnlessNamed(TyperGroup):
+    """`bench`, `bench finance_fraud` and `bench --events 10000` are of a vertical; other benchmarks are named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named_here = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named_here else [OF_A_VERTICAL, *args])
+
+
 def add_to(app: typer.Typer) -> None:
-    app.command()(bench)
+    group = typer.Typer(
+        cls=VerticalUnlessNamed, rich_markup_mode=None, help=f"Measure; without a name: {OF_A_VERTICAL}. Each has its own --help."
+    )
+    group.command(OF_A_VERTICAL)(bench)
+    group.command()(peers)
+    group.command()(batch)
+    app.add_typer(group, name="bench")
 
 
 def bench(

@@ -17,8 +17,8 @@ from common.embedded.authorities import PASSWORD, write_trust_store
 from common.embedded.java import Java, find_java
 from common.settings import Settings, load
 
-Kind = Literal["spark", "broker"]
-KINDS: tuple[Kind, ...] = ("spark", "broker")
+Kind = Literal["spark", "broker", "flink"]
+KINDS: tuple[Kind, ...] = ("spark", "broker")  # what set-up fetches; "flink" is fetched by the benchmark that needs it
 Progress = Callable[[str, int, int], None]
 """Called with a jar's name, how many are there now, and how many there will be."""
 

@@ -1,0 +1,75 @@
+"""The engines, and what is said of each."""
+
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An engine with its own script for the job.
+
+    package: whose version is told, and whose environment `<name>.requirements.txt` pins; ours and the loop run in the project's.
+    processes: how many a user would start on one machine, by the engine's own documentation.
+    """
+
+    name: str
+    title: str
+    package: str
+    processes: int = 1
+
+    @property
+    def is_ours(self) -> bool:
+        return self.name.endswith(OURS)
+
+    @property
+    def script(self) -> Path:
+        return HERE / f"{self.name}_job.py"
+
+    @property
+    def requirements(self) -> Path | None:
+        """Pinned and hashed; None for what runs in the project's own environment."""
+        return requirements_of(self.name)
+
+    @property
+    def version(self) -> str:
+        return pinned_version(self.requirements.read_text(), self.package) if self.requirements else version(self.package)
+
+
+def requirements_of(name: str) -> Path | None:
+    path = HERE / f"{name}.requirements.txt"
+    return path if path.exists() else None
+
+
+OURS = "ours"
+PEERS = (
+    Peer(OURS, "hybrid", "pyspark"),
+    Peer("flink", "Flink SQL", "apache-flink"),
+    Peer("bytewax", "Bytewax", "bytewax", processes=2),
+    Peer("quix", "Quix Streams", "quixstreams", processes=2),
+    Peer("loop", "plain loop", "confluent-kafka"),
+)
+
+
+def pinned_version(requirements: str, package: str) -> str:
+    """The version that a requirements file pins for `package`."""
+    found = re.search(rf"^{re.escape(package)}==([^\s;]+)", requirements, re.MULTILINE)
+    if not found:
+        raise ValueError(f"{package} is not pinned in the requirements")
+    return found[1]
+
+
+class UnknownPeer(ValueError):
+    """No engine of that name; the message lists those there are."""
+
+
+def chosen(names: str) -> list[Peer]:
+    """The peers of a comma-separated list; ours is always among them, as ratios are to ours."""
+    wanted = {name.strip() for name in names.split(",")} - {""} | {OURS}
+    known = {peer.name for peer in PEERS}
+    if unknown := sorted(wanted - known):
+        raise UnknownPeer(f"unknown engine {', '.join(unknown)}: known are {', '.join(peer.name for peer in PEERS)}")
+    return [peer for peer in PEERS if peer.name in wanted]

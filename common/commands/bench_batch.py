@@ -1,0 +1,71 @@
+"""`hybrid bench batch`: daily totals over Parquet in Spark, DuckDB and Polars."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.bench.peers.batch import BATCH_PEERS, FIELDS, cells, markdown, measure, prepare, told, write_transactions
+from common.bench.peers.comparison import machine_now
+from common.bench.peers.results import commit, write
+from common.commands.context import Data, Seed, console, errors, read_settings
+from common.monitoring.summary import plain_table
+
+
+def batch(
+    rows: Annotated[str, typer.Option(help="sizes, separated by commas; 1e8 takes 3 GB of disk")] = "1e6,1e7",
+    repeats: Annotated[int, typer.Option(min=1, help="rounds, engines interleaved; medians are quoted")] = 5,
+    output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
+    seed: Seed = 1,
+    data: Data = None,
+) -> None:
+    """Each terminal's daily count, sum, mean and deviation over the same Parquet in this project's Spark, DuckDB and Polars."""
+    sizes = sizes_in(rows)
+    settings = read_settings(data)
+    folder = (settings.data / f"batch-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+    results: dict[str, Any] = {"machine": machine_now(), "commit": commit(), "repeats": repeats, "seed": seed, "not_measured": {}}
+    results |= {"versions": {peer.package: peer.version for peer in BATCH_PEERS}, "rows": {}, "differences": {}}
+    with console.status("environments") as status:
+        engines = prepare(settings.home, results["not_measured"])
+        for size in sizes:
+            status.update(f"{size:,} rows of Parquet")
+            transactions = folder / f"transactions-{size}"
+            write_transactions(transactions, size, seed)
+            rounds, differ = measure(engines, transactions, folder / str(size), repeats, results["not_measured"], status.update)
+            results["rows"][str(size)] = told(rounds)
+            results["differences"] |= {f"{name}, {size:,} rows": problem for name, problem in differ.items() if problem}
+            shutil.rmtree(transactions)
+    results["load_after"] = [round(load, 2) for load in os.getloadavg()]
+    path = output or folder / "batch.json"
+    beside = write(results, markdown(results), path)
+    show(results)
+    console.print(f"results: {path}, {beside}", soft_wrap=True)
+    if results["differences"]:
+        raise typer.Exit(1)
+
+
+def sizes_in(rows: str) -> list[int]:
+    """Numbers of rows in a comma-separated list such as 1e6,2500000."""
+    try:
+        sizes = [int(float(size)) for size in rows.split(",") if size.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"--rows {rows}: numbers such as 1e6, separated by commas") from None
+    if not sizes or min(sizes) < 1:
+        raise typer.BadParameter(f"--rows {rows}: at least one number of rows, each 1 or more")
+    return sizes
+
+
+def show(results: dict[str, Any]) -> None:
+    for rows, measured in results["rows"].items():
+        title = f"Daily totals of each terminal, {int(rows):,} rows, seconds"
+        table = plain_table(title, "engine", *(column for field in FIELDS for column in (field, "of ours")))
+        for peer in BATCH_PEERS:
+            if peer.name in measured["rounds"]:
+                table.add_row(peer.title, *(cell for field in FIELDS for cell in cells(measured[field], peer.name)))
+        console.print(table)
+    for kind in ("not_measured", "differences"):
+        for name, problem in results[kind].items():
+            errors.print(f"{name}: {problem}", markup=False, soft_wrap=True)

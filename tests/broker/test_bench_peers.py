@@ -1,0 +1,46 @@
+"""The plain loop finds in a real topic what pandas finds in the same transactions, and is gone afterwards."""
+
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+
+from common.bench.peers.card_rules import alert_id
+from common.bench.peers.measuring import Site, catch_up, send_all
+from common.bench.peers.peer import PEERS
+from common.bench.peers.reference import CardJob
+from common.bench.peers.running import Ready
+from common.bench.peers.transactions import POPULATION, transactions
+
+
+def in_pandas(rows, job):
+    """The job's rules once more: what only grows by its end, the z-score prefix by prefix with pandas' own mean and deviation."""
+    limits = job.thresholds
+    keys = [rows["card_id"], rows["event_time"].dt.floor(f"{job.window_seconds}s")]
+    amounts = rows["amount"].groupby(keys)
+    ends = amounts.agg(["count", "max"])
+    fills = rows[amounts.transform("count") >= limits.least_events]
+    so_far = fills["amount"].groupby([key[fills.index] for key in keys]).expanding(limits.least_events)
+    scores = (so_far.max() - so_far.mean()) / so_far.std(ddof=0)
+    found = {
+        "velocity": ends.index[ends["count"] >= limits.velocity],
+        "amount": ends.index[ends["max"] * 100 >= limits.amount_cents],
+        "zscore": scores[scores >= limits.zscore].index.droplevel(2).unique(),
+    }
+    return {alert_id(rule, card, int(start.timestamp())) for rule, hits in found.items() for card, start in hits}
+
+
+def test_the_loop_finds_what_pandas_finds(broker, tmp_path):
+    loop = next(peer for peer in PEERS if peer.name == "loop")
+    job, sent = CardJob(), transactions(1, 2_000, POPULATION.model_copy(update={"cards": 50, "terminals": 100}))
+    expected = in_pandas(sent.columns, job)
+    assert len(expected) > 10
+    site = Site(broker, tmp_path)
+    name = uuid4().hex[:8]
+    topic = site.new_topic(f"peers.{name}-events")
+    send_all(site, topic, sent)
+    caught = catch_up(site, Ready(loop, Path(sys.executable)), job, topic, len(sent), expected, name)
+    assert not caught.differences
+    assert caught.updates >= len(expected)
+    assert not [each for each in psutil.Process().children(recursive=True) if "loop_job.py" in " ".join(each.cmdline())]
