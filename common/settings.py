@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     spark_master: str | None = Field(None, description="a cluster's master; without it local[as many slots as needed]")
     driver_memory: str = Field("2g", pattern=r"^\d+[kmg]$")
     shuffle_partitions: int = Field(2, ge=1, le=4096, description="shuffle partitions of each streaming query")
-    checkpoint_interval: int = Field(60, ge=5, description="seconds between checkpoints of a real-time query")
+    checkpoint_interval: int = Field(300, ge=5, description="seconds between checkpoints of a real-time query")
     archive_interval: int = Field(5, ge=1, description="seconds between micro-batches of the archive")
     future_tolerance: int = Field(300, ge=0, description="seconds an event may be ahead of its Kafka timestamp")
     alert_cooldown: float = Field(300, ge=0, description="seconds in which screens tell an alert again only as it rises")
