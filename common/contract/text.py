@@ -7,7 +7,7 @@ from typing import Any
 
 from common.contract.records import ISO_8601
 
-LONGEST_NUMBER = 1_000  # characters: Jackson, Spark's JSON reader, takes no longer ones
+LONGEST_NUMBER, LONGEST_NAME = 1_000, 50_000  # characters: Jackson, Spark's JSON reader, takes no longer ones
 TIME = re.compile(ISO_8601.replace(r"\z", r"\Z"), re.ASCII)
 LARGEST_OFFSET = "18:00"  # of Java's zones
 EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -34,6 +34,8 @@ def read_object(raw: bytes) -> Pairs:
         raise MalformedJson(str(problem)) from None
     if not isinstance(found, Pairs):
         raise MalformedJson("it is another JSON value")
+    if any(len(name) > LONGEST_NAME for name, _ in found):
+        raise MalformedJson(f"a name of more than {LONGEST_NAME:,} characters")
     return found
 
 
