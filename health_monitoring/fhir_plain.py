@@ -1,11 +1,10 @@
-"""`fhir.from_observation` in plain Python, for the gateway: a test runs both over the same resources.
-
-Stricter in one thing: what FHIR says is text is taken only where it is text.
-"""
+"""`fhir.from_observation` in plain Python, for the gateway: a test runs both over the same resources."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+import orjson
 
 from common.contract.predicates import java_pattern
 from health_monitoring.events import CONSCIOUSNESS, CONSCIOUSNESS_LOINC, VITALS, Vital
@@ -27,13 +26,13 @@ def from_observation(resource: Json, text: bytes) -> dict[str, Any] | None:
     letter = _consciousness(level) if level else None
     subject, device = _object(resource, "subject"), _object(resource, "device")
     event = {
-        "observation_id": _text(resource, "id") or hashlib.sha256(text).hexdigest(),
-        "patient_id": _id_in(PATIENT, subject) or _text(_object(subject, "identifier"), "value"),
-        "device_id": _id_in(DEVICE, device) or _text(device, "display"),
+        "observation_id": _given(_text(resource, "id"), hashlib.sha256(text).hexdigest()),
+        "patient_id": _given(_id_in(PATIENT, subject), _text(_object(subject, "identifier"), "value")),
+        "device_id": _given(_id_in(DEVICE, device), _text(device, "display")),
         **values,
         "consciousness": letter,
-        "event_time": _text(resource, "effectiveDateTime") or _text(resource, "effectiveInstant")
-        or _text(_object(resource, "effectivePeriod"), "end"),
+        "event_time": _given(_text(resource, "effectiveDateTime"), _text(resource, "effectiveInstant"),
+                             _text(_object(resource, "effectivePeriod"), "end")),
         "refused": _refusal(resource, found, values, level is not None, letter),
     }  # fmt: skip
     return {name: value for name, value in event.items() if value is not None}
@@ -57,7 +56,7 @@ def _first(measurements: list[Json], system: str, codes: tuple[str, ...]) -> Jso
 
 def _quantity(measurement: Json | None, vital: Vital) -> float | None:
     quantity = _object(measurement or {}, "valueQuantity")
-    unit = _text(quantity, "code") or _text(quantity, "unit")
+    unit = _given(_text(quantity, "code"), _text(quantity, "unit"))
     value = _number(quantity)
     return value / vital.per_unit if value is not None and unit == vital.ucum else None
 
@@ -97,7 +96,13 @@ def _id_in(pattern: Any, reference: Json) -> str | None:
 
 def _text(part: Json, name: str) -> str | None:
     value = part.get(name)
-    return value if isinstance(value, str) else None
+    # As Spark reads what should be text: another value's JSON.
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _given(*texts: str | None) -> str | None:
+    """The first that is there, empty or not."""
+    return next((text for text in texts if text is not None), None)
 
 
 def _object(part: Json, name: str) -> Json:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+import orjson
+
 from telecom_anomaly.events import KPIS
 
 Json = Mapping[str, Any]
@@ -19,7 +21,7 @@ class Result(NamedTuple):
 
     cell: str | None
     suspect: bool
-    type: str
+    type: str | None
     value: str | None
 
 
@@ -47,7 +49,7 @@ def from_ves(message: Json, text: bytes) -> dict[str, Any] | None:
 
 def _report(instance: str | None, results: list[Result], time: datetime | None, site: str | None) -> dict[str, Any]:
     cell = None if instance is None else instance.rpartition("=")[2]
-    measured = {result.type: _number(result.value) for result in results}
+    measured = {result.type: _number(result.value) for result in reversed(results)}  # of two of a type, the first
     stamp = [] if time is None else [time.strftime("%Y%m%d%H%M")]
     report = {
         "report_id": "-".join([*([] if cell is None else [cell]), *stamp]),
@@ -66,10 +68,9 @@ def _results(info: Json) -> Iterator[Result]:
     for values in _objects(info, "measValuesList"):
         instance, suspect = values.get("measObjInstId"), values.get("suspectFlag") == "true"
         for result in _objects(values, "measResults"):
-            place = result.get("p")
-            if not isinstance(types, list) or type(place) is not int or not 0 < place <= len(types):
-                raise NotTaken
-            yield Result(instance if isinstance(instance, str) else None, suspect, str(types[place - 1]), result.get("sValue"))
+            place: Any = result.get("p")
+            named = types[place - 1] if isinstance(types, list) and type(place) is int and 0 < place <= len(types) else None
+            yield Result(_text(instance), suspect, _text(named), _text(result.get("sValue")))
 
 
 def _number(text: str | None) -> float | None:
@@ -87,7 +88,12 @@ def _time(header: Json) -> datetime | None:
 def _site(collection: Json, header: Json) -> str | None:
     entity, source = collection.get("measuredEntityDn"), header.get("sourceName")
     found = ELEMENT.search(entity) if isinstance(entity, str) else None
-    return found[1] if found else source if isinstance(source, str) else None
+    return found[1] if found else _text(source)
+
+
+def _text(value: Any) -> str | None:
+    """As Spark reads what should be text: another value's JSON."""
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _object(part: Json, name: str) -> Json:

@@ -94,9 +94,10 @@ class PlainContract:
         event = dict(pairs)
         failed = self._first_failed(pairs, event, latest)
         if failed is None:
-            return self._accepted(event, raw)
+            return Accepted(_utf8(event[self._vertical.event_id]), _utf8(event[self._vertical.entity]), raw)
         event_id, names_someone = event.get(self._vertical.event_id), self._vertical.event_id in self._vertical.pseudonymised
-        return Rejected(event_id if isinstance(event_id, str) and not names_someone else None, *failed)
+        reason, detail = failed
+        return Rejected(_utf8(event_id) if isinstance(event_id, str) and not names_someone else None, reason, _utf8(detail))
 
     def _first_failed(self, pairs: Pairs, event: dict[str, Any], latest: datetime) -> tuple[str, str] | None:
         schema = self._vertical.event_schema
@@ -184,6 +185,11 @@ def _is_not_finite(value: Any) -> bool:
         return isinstance(value, int | float) and not abs(float(value)) < float("inf")
     except OverflowError:
         return True
+
+
+def _utf8(text: str) -> str:
+    """As the stream reads it: half a surrogate pair, which JSON can write and UTF-8 cannot, becomes a question mark."""
+    return text.encode(errors="replace").decode()
 
 
 def _is_time(field: T.StructField) -> bool:

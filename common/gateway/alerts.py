@@ -44,7 +44,7 @@ class Cursor(NamedTuple):
     alert_id: str
 
     def __str__(self) -> str:
-        return base64.urlsafe_b64encode(orjson.dumps(self)).decode().rstrip("=")
+        return base64.urlsafe_b64encode(orjson.dumps(list(self))).decode().rstrip("=")
 
     @classmethod
     def read(cls, text: str) -> "Cursor":

@@ -49,7 +49,7 @@ class Judged:
             self.reject(index, verdict.event_id, "too_large", f"an event has at most {LARGEST_EVENT:,} bytes")
         else:
             self.ids.append(verdict.event_id)
-            self.messages.append({"key": verdict.entity.encode(errors="replace"), "value": verdict.value})
+            self.messages.append({"key": verdict.entity.encode(), "value": verdict.value})
 
     def reject(self, index: int | None, event_id: str | None, reason: str, detail: str) -> None:
         self.rejected.append({"index": index, "id": event_id, "reason": reason, "detail": detail})

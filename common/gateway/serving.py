@@ -1,6 +1,7 @@
 """The gateway as a server: where it listens, what it needs for that, and how it ends."""
 
 import logging
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +73,19 @@ def run_gateway(verticals: Sequence[Vertical], settings: Settings, connection: C
         access_log=False, log_config=None, server_header=False, proxy_headers=False,
         limit_concurrency=settings.gateway_connections, timeout_graceful_shutdown=GRACE_SECONDS,
         ssl_certfile=address.certificate, ssl_keyfile=address.key))  # fmt: skip
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    log = logging.getLogger("uvicorn.error")
+    log.setLevel(logging.WARNING)
+    log.addFilter(_without_values)
     server.run()
     if problems:
         raise BrokerError(f"the producer cannot go on: {problems[0]}; start the gateway again")
     if not server.started:
         raise SettingsError(f"cannot listen at {address.url}")
+
+
+def _without_values(record: logging.LogRecord) -> bool:
+    """Of a defect the log has its kind and place: its message could hold a part of an event, and so name a person."""
+    if record.exc_info and record.exc_info[1]:
+        defect, trace = record.exc_info[1], traceback.extract_tb(record.exc_info[2])
+        record.msg, record.args, record.exc_info = "a request failed: %s in %s", (type(defect).__name__, trace[-1:]), None
+    return True
