@@ -67,7 +67,7 @@ def _results(info: Json) -> Iterator[Result]:
     types = _object(info, "measTypes").get("sMeasTypesList")
     for values in _objects(info, "measValuesList"):
         instance, suspect = values.get("measObjInstId"), values.get("suspectFlag") == "true"
-        for result in _objects(values, "measResults"):
+        for result in _objects(values, "measResults", or_null=True):
             place: Any = result.get("p")
             named = types[place - 1] if isinstance(types, list) and type(place) is int and 0 < place <= len(types) else None
             yield Result(_text(instance), suspect, _text(named), _text(result.get("sValue")))
@@ -101,8 +101,9 @@ def _object(part: Json, name: str) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def _objects(part: Json, name: str) -> list[Json]:
+def _objects(part: Json, name: str, or_null: bool = False) -> list[Json]:
+    """A list of objects, a null as an empty one where that is no reason to leave the event; raises NotTaken."""
     value = part.get(name)
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+    if not isinstance(value, list) or not all(isinstance(each, dict) or (or_null and each is None) for each in value):
         raise NotTaken
-    return value
+    return [each or {} for each in value]

@@ -1,4 +1,4 @@
-"""librdkafka's own mock broker, enough of Kafka for producers and readers, in milliseconds; and a gateway over it that listens."""
+"""librdkafka's own mock broker: enough of Kafka for producers and readers, in milliseconds. Over it, a gateway that listens."""
 
 import http.client
 import json

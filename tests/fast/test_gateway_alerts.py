@@ -69,8 +69,8 @@ def test_a_walk_reads_the_version_in_which_it_began(gateway, tmp_path):
 
 @pytest.mark.parametrize(("query", "expected"), [
     ("since=2020-03-01T23:35:00Z", range(10, 101)), ("since=2020-03-02T00:35:00%2B01:00", range(10, 101)),
-    ("since=2020-03-01T23:35:00", range(10, 101)), ("since=2020-03-02T00:05:00Z", range(70, 101)), ("entity=c3", range(3, 101, 5)),
-    ("rule=amount", range(1, 101, 2)), ("rule=amount&entity=c3&since=2020-03-01T23:35:00Z", range(13, 101, 10)),
+    ("since=2020-03-01T23:35:00", range(10, 101)), ("since=2020-03-02T00:05:00Z", range(70, 101)),
+    ("entity=c3", range(3, 101, 5)), ("rule=amount", range(1, 101, 2)), ("rule=amount&entity=c3&since=2020-03-01T23:35:00Z", range(13, 101, 10)),
     ("severity=critical", [100]), ("rule=none", []),
 ])  # fmt: skip
 def test_what_is_asked_for(gateway, tmp_path, query, expected):
@@ -78,8 +78,8 @@ def test_what_is_asked_for(gateway, tmp_path, query, expected):
     assert walk(gateway, f"{query}&limit=7")[0] == [f"a{number:03d}" for number in expected]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "since=yesterday", "severity=bad", "cursor=x", "cursor=W10", "cursor=%00",
-                                   "cursor=WzEsIjIwMjAtMDEtMDEiLCJhIl0"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "since=yesterday", "severity=bad", "cursor=x", "cursor=W10",
+                                   "cursor=%00", "cursor=WzEsIjIwMjAtMDEtMDEiLCJhIl0"])
 def test_what_cannot_be_asked_for(gateway, query):
     assert gateway.ask("GET", f"{PATH}?{query}")[0] == 422
 
@@ -112,7 +112,8 @@ def next_alert(answer):
 def test_every_listener_hears_what_arrives_from_then_on(gateway, mortal_kafka):
     def raise_alerts(*numbers):
         with Producer(mortal_kafka.connection) as producer:
-            producer.send_many("finance_fraud.alerts", [b"k"] * len(numbers), [b'{"alert_id": %d}' % number for number in numbers])
+            for number in numbers:
+                producer.send("finance_fraud.alerts", b"k", b'{"alert_id": %d}' % number)
 
     raise_alerts(0)
     with listening(gateway) as first, listening(gateway) as second:

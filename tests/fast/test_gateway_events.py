@@ -64,7 +64,8 @@ def test_a_body_that_is_no_event_is_told_so(gateway, body):
 def test_a_name_that_is_there_twice_is_found_in_one_in_lines_and_in_an_array(gateway, five):
     twice = json.dumps(five[0])[:-1].encode() + b', "amount": 2}'
     other = json.dumps(five[1]).encode()
-    for body, kind, index in ((twice, "json", 0), (other + b"\n" + twice, "x-ndjson", 1), (b"[%s, %s]" % (other, twice), "json", 1)):
+    array = b"[%s, %s]" % (other, twice)
+    for body, kind, index in ((twice, "json", 0), (other + b"\n" + twice, "x-ndjson", 1), (array, "json", 1)):
         status, told, _ = gateway.post(body, content_type=f"application/{kind}")
         assert (status, [(each["index"], each["reason"]) for each in told["rejected"]]) == (422, [(index, "duplicate_field")])
 
@@ -135,8 +136,8 @@ def test_a_client_that_sends_too_much_is_asked_to_wait(start_gateway, five):
 
 def test_a_patient_is_named_in_no_answer_but_by_the_id_of_the_event(gateway, generated_events):
     [event] = generated_events("health_monitoring", 1)
-    wrong = [event | {"patient_id": "Quastenflosser", "heart_rate_bpm": "Quastenflosser"}, event | {"patient_id": ["Quastenflosser"]},
-             event | {"Quastenflosser": 1}, event | {"patient_id": "Quastenflosser" * 10}, "Quastenflosser"]  # fmt: skip
+    wrong = [event | {"patient_id": "Quastenflosser", "heart_rate_bpm": "Quastenflosser"},
+             event | {"patient_id": ["Quastenflosser"]}, event | {"Quastenflosser": 1}, event | {"patient_id": "Quastenflosser" * 10}, "Quastenflosser"]  # fmt: skip
     status, told, _ = gateway.post(wrong, "health_monitoring")
     assert status == 422 and len(told["rejected"]) == 5
     assert "Quastenflosser" not in json.dumps(told)

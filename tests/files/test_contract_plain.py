@@ -82,17 +82,21 @@ TIMES = [
     "2026-04-01T12:05:00Z", "2026-04-01T12:05:00.001Z", "2026-04-01T12:05:00.000000999Z", "2026-04-01T14:04:59+02:00", "now", "",
     "2026-04-01T12:00:60Z", "2026-04-01T24:00:00Z", "2026-02-29T12:00:00Z", "2024-02-29T12:00:00Z", "2026-04-01T12:00:00+18:00",
     "2026-04-01T12:00:00+18:01", "2026-04-01T12:00:00-19:00", "2026-04-01T12:00:00+02:75", "0000-02-29T00:00:00Z",
-    "0000-00-00T00:00:00Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "2026-04-01T12:00:00Z\n", "2026-04-01T12:00:00",
-    "2026-04-01 12:00:00Z", "2026-04-01t12:00:00z", "٢026-04-01T12:00:00Z", "2019-12-31T23:59:59.999999Z", "2026-04-01T12:00:00.Z",
+    "0000-00-00T00:00:00Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "2026-04-01T12:00:00Z\n",
+    "2026-04-01T12:00:00",
+    "2026-04-01 12:00:00Z", "2026-04-01t12:00:00z", "٢026-04-01T12:00:00Z", "2019-12-31T23:59:59.999999Z",
+    "2026-04-01T12:00:00.Z",
 ]
-TEXTS = ["A", "Ab", "Abc", "Ab\n", "Ab\r", "Ab\r\n", "Ab\u2028", "A\n", "Aé", "Éb", "ab", "", "💳", "1234", "12345", "💳💳💳💳", "a:b", 'a"b', "\ud800"]
+TEXTS = ["A", "Ab", "Abc", "Ab\n", "Ab\r", "Ab\r\n", "Ab\u2028", "A\n", "Aé", "Éb", "ab", "", "💳", "1234", "12345", "💳💳💳💳",
+         "a:b", 'a"b', "\ud800"]
 NUMBERS = [0, -0.0, 1, 3, 1.0, 0.5, -1, 2**31, 2**53 + 1, 2**62, 2**63, 2**64, 10**400, 1e308, 1e-400, 5e-324]
 OTHERS = [None, True, False, "NaN", "INF", "1", [], {}, [1], {"a": None}, float("nan"), float("inf")]
 ANY = st.sampled_from([*TIMES, *TEXTS, *NUMBERS, *OTHERS]) | st.text(max_size=5) | st.integers() | st.floats()
 FITTING = {
-    "id": st.sampled_from(TEXTS), "class": st.sampled_from(TEXTS), "phases": st.sampled_from(NUMBERS), "pulses": st.sampled_from(NUMBERS),
-    "low": st.sampled_from(NUMBERS) | st.floats(), "high": st.sampled_from(NUMBERS), "since": st.sampled_from(TIMES),
-    "at": st.sampled_from(TIMES) | st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
+    "id": st.sampled_from(TEXTS), "class": st.sampled_from(TEXTS),
+    "phases": st.sampled_from(NUMBERS), "pulses": st.sampled_from(NUMBERS),
+    "low": st.sampled_from(NUMBERS) | st.floats(), "high": st.sampled_from(NUMBERS),
+    "since": st.sampled_from(TIMES), "at": st.sampled_from(TIMES) | st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
 }
 CHANGES = st.one_of(
     st.fixed_dictionaries({}, optional=FITTING),
@@ -114,8 +118,9 @@ def coded(code, system="http://loinc.org"):
 
 
 OBSERVATION = {
-    "resourceType": "Observation", "id": "o1", "status": "final", "code": coded("85353-1"), "subject": {"reference": "Patient/p1"},
-    "device": {"reference": "https://host/fhir/Device/m7/_history/2"}, "effectiveDateTime": "2020-03-02T11:00:00Z",
+    "resourceType": "Observation", "id": "o1", "status": "final", "code": coded("85353-1"),
+    "subject": {"reference": "Patient/p1"}, "device": {"reference": "https://host/fhir/Device/m7/_history/2"},
+    "effectiveDateTime": "2020-03-02T11:00:00Z",
     "component": [
         {"code": coded("8867-4"), "valueQuantity": {"value": 90, "code": "/min"}},
         {"code": coded("3150-6"), "valueQuantity": {"value": 40.5, "unit": "%"}},
