@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import ExitStack
 from datetime import date
+from functools import cache
 
 import pytest
 import uvicorn
@@ -83,6 +84,7 @@ class Running:
         return self.ask("POST", f"/v1/{vertical}/events", body, content_type=content_type, **headers)
 
 
+@cache
 def generated(vertical, number):
     """Valid events of a vertical, as objects."""
     vertical = find_vertical(vertical)

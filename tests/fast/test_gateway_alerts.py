@@ -70,7 +70,8 @@ def test_a_walk_reads_the_version_in_which_it_began(gateway, tmp_path):
 @pytest.mark.parametrize(("query", "expected"), [
     ("since=2020-03-01T23:35:00Z", range(10, 101)), ("since=2020-03-02T00:35:00%2B01:00", range(10, 101)),
     ("since=2020-03-01T23:35:00", range(10, 101)), ("since=2020-03-02T00:05:00Z", range(70, 101)),
-    ("entity=c3", range(3, 101, 5)), ("rule=amount", range(1, 101, 2)), ("rule=amount&entity=c3&since=2020-03-01T23:35:00Z", range(13, 101, 10)),
+    ("entity=c3", range(3, 101, 5)), ("rule=amount", range(1, 101, 2)),
+    ("rule=amount&entity=c3&since=2020-03-01T23:35:00Z", range(13, 101, 10)),
     ("severity=critical", [100]), ("rule=none", []),
 ])  # fmt: skip
 def test_what_is_asked_for(gateway, tmp_path, query, expected):

@@ -96,7 +96,8 @@ FITTING = {
     "id": st.sampled_from(TEXTS), "class": st.sampled_from(TEXTS),
     "phases": st.sampled_from(NUMBERS), "pulses": st.sampled_from(NUMBERS),
     "low": st.sampled_from(NUMBERS) | st.floats(), "high": st.sampled_from(NUMBERS),
-    "since": st.sampled_from(TIMES), "at": st.sampled_from(TIMES) | st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
+    "since": st.sampled_from(TIMES),
+    "at": st.sampled_from(TIMES) | st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
 }
 CHANGES = st.one_of(
     st.fixed_dictionaries({}, optional=FITTING),
