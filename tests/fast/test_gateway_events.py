@@ -137,8 +137,8 @@ def test_a_client_that_sends_too_much_is_asked_to_wait(start_gateway, five):
 def test_a_patient_is_named_in_no_answer_but_by_the_id_of_the_event(gateway, generated_events):
     [event] = generated_events("health_monitoring", 1)
     wrong = [event | {"patient_id": "Quastenflosser", "heart_rate_bpm": "Quastenflosser"},
-             event | {"patient_id": ["Quastenflosser"]}, event | {"Quastenflosser": 1}, event | {"patient_id": "Quastenflosser" * 10},
-             "Quastenflosser"]  # fmt: skip
+             event | {"patient_id": ["Quastenflosser"]}, event | {"Quastenflosser": 1},
+             event | {"patient_id": "Quastenflosser" * 10}, "Quastenflosser"]  # fmt: skip
     status, told, _ = gateway.post(wrong, "health_monitoring")
     assert status == 422 and len(told["rejected"]) == 5
     assert "Quastenflosser" not in json.dumps(told)
