@@ -95,6 +95,8 @@ def serve(
     with session(verticals, settings, streaming=True) as spark, ExitStack() as stack:
         running = [_started(stack, spark, each, connection, settings) for each in verticals]
         beside = stack.enter_context(gateway_beside(vertical, address, connection, settings)) if address else None
+        if address:
+            console.print(f"gateway at {address.url}; its log is {settings.data / 'gateway.log'}", soft_wrap=True)
         stack.enter_context(scheduled([_job(spark, each, settings, ending) for each in running]))
         console.print(f"serving; batch runs at {settings.batch_schedule} UTC; Ctrl-C ends it")
         for seconds in until_stopped(duration(for_)):
