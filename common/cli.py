@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from common.commands import bench, chaos, history, machine, models, new, redrive, run, serve, stages, tuning
+from common.commands import bench, chaos, gateway, history, machine, models, new, redrive, run, serve, stages, tuning
 from common.commands.context import USER_ERRORS, errors
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Stream and batch on one core: events through Kafka, judged in real time, kept in Delta tables, studied by batch.",
 )
-for module in (run, serve, stages, redrive, history, tuning, models, new, bench, chaos, machine):
+for module in (run, serve, gateway, stages, redrive, history, tuning, models, new, bench, chaos, machine):
     module.add_to(app)
 
 

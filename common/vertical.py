@@ -115,7 +115,8 @@ class Vertical:
     generate_day(seed, day, population) -> a day's valid events and labels, without messages
     pseudonymised: fields whose text is replaced by a keyed hash wherever it would be kept or shown.
     small: fields of the population that make a world small enough to test with.
-    also_accepts: functions from an event's JSON text in another format to its JSON text in ours, null for what is not theirs.
+    also_accepts: functions from an event's JSON text in another format to its JSON text in ours, null for what is not theirs;
+    also_accepts_plain: the same in the same order for the gateway, (JSON object, its text) -> event as an object, or None.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Vertical:
     label_delay: timedelta = timedelta(days=7)
     pseudonymised: tuple[str, ...] = ()
     also_accepts: tuple[Callable[[Column], Column], ...] = ()
+    also_accepts_plain: tuple[Callable[[Mapping[str, Any], bytes], dict[str, Any] | None], ...] = ()
     small: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -1,7 +1,7 @@
 """Patient monitoring: vital signs judged in real time, patients and wards studied in batch. Not a medical device."""
 
 from common.vertical import Baseline, ModelSpec, Vertical
-from health_monitoring import detector, events, features, fhir, generator, plain, trends
+from health_monitoring import detector, events, features, fhir, fhir_plain, generator, plain, trends
 from health_monitoring.settings import HealthSettings, Population
 
 VERTICAL = Vertical(
@@ -26,4 +26,5 @@ VERTICAL = Vertical(
     small={"beds": 40},
     pseudonymised=("patient_id",),
     also_accepts=(fhir.from_observation,),
+    also_accepts_plain=(fhir_plain.from_observation,),
 )

@@ -23,6 +23,9 @@ NEWS2_SNOMED = "1104051000000101"   # total score
 NEWS2_RULES = ("urgent_response", "emergency_response")
 REPORTED = ("registered", "preliminary", "final", "amended", "corrected")
 
+# An id in a reference such as `https://host/fhir/Patient/12/_history/2`, for the kind of resource that is put in.
+ID_IN_REFERENCE = r"(?:^|/){}/([A-Za-z0-9\-.]{{1,64}})(?:/_history/.*)?$"
+
 CONCEPT = "struct<coding:array<struct<system:string,code:string>>,text:string>"
 MEASURED = (
     f"code:{CONCEPT},valueQuantity:struct<value:double,unit:string,system:string,code:string>,"
@@ -120,8 +123,8 @@ def _refusal(resource: Column, found: Column) -> Column:
 
 
 def _id_in(reference: Column, kind: str) -> Column:
-    """The id in a FHIR reference such as `https://host/fhir/Patient/12/_history/2`; null for another kind."""
-    found = F.regexp_extract(reference, rf"(?:^|/){kind}/([A-Za-z0-9\-.]{{1,64}})(?:/_history/.*)?$", 1)
+    """The id in a FHIR reference; null for another kind."""
+    found = F.regexp_extract(reference, ID_IN_REFERENCE.format(kind), 1)
     return F.when(found != "", found)
 
 

@@ -1,7 +1,7 @@
 """A mobile network: performance reports of its cells judged in real time, capacity planned in batch."""
 
 from common.vertical import Baseline, Vertical
-from telecom_anomaly import detector, events, generator, profiles, scenarios, trends, ves
+from telecom_anomaly import detector, events, generator, profiles, scenarios, trends, ves, ves_plain
 from telecom_anomaly.settings import Population, TelecomSettings
 
 VERTICAL = Vertical(
@@ -24,4 +24,5 @@ VERTICAL = Vertical(
     scenarios=scenarios.SCENARIOS,
     label_delay=generator.IDENTITY.label_delay,
     also_accepts=(ves.from_ves,),
+    also_accepts_plain=(ves_plain.from_ves,),
 )

@@ -26,7 +26,6 @@ def from_ves(text: Column) -> Column:
     results = F.flatten(F.transform(collection.measInfoList, _results))
     objects = F.array_distinct(F.transform(results, lambda result: result.object))
     time = F.timestamp_micros(header.lastEpochMicrosec)
-    measured = F.map_from_entries(F.array_distinct(F.transform(results, lambda result: F.struct(result.type, result.value))))
     cell = F.substring_index(F.element_at(objects, 1), "=", -1)
     report = F.struct(
         F.concat_ws("-", cell, F.date_format(time, "yyyyMMddHHmm")).alias("report_id"),
@@ -35,7 +34,7 @@ def from_ves(text: Column) -> Column:
         F.when(F.element_at(objects, 1).contains("NRCell"), "NR").otherwise("LTE").alias("technology"),
         F.date_format(time, "yyyy-MM-dd'T'HH:mm:ss.SSSXXX").alias("event_time"),
         F.exists(results, lambda result: result.suspect).alias("suspect_flag"),
-        *[F.try_element_at(measured, F.lit(name.replace("_", ".", 1))).try_cast("double").alias(name) for name in KPIS],
+        *[_first(results, name.replace("_", ".", 1)).try_cast("double").alias(name) for name in KPIS],
     )
     return F.when((header.domain == "perf3gpp") & (F.size(objects) == 1), F.to_json(report))
 
@@ -48,6 +47,11 @@ def _results(info: Column) -> Column:
             F.get(info.measTypes.sMeasTypesList, result.p - 1).alias("type"),
             result.sValue.alias("value")))
     return F.flatten(F.transform(info.measValuesList, of))
+
+
+def _first(results: Column, name: str) -> Column:
+    """The text of the first result of that type. Not by a map: that ends the query at a result without type, or at two of one."""
+    return F.get(F.filter(results, lambda result: result.type == name), 0).value
 
 
 def _site(entity: Column, source: Column) -> Column:

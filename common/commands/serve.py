@@ -25,7 +25,10 @@ from common.commands.context import (
     until_stopped,
     workspace_of,
 )
-from common.ingestion.connection import Connection, check
+from common.commands.gateway import Certificate, Key, gateway_beside
+from common.gateway.serving import Address
+from common.gateway.tokens import TokenFile, Tokens
+from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.lag import Lag
 from common.ingestion.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
@@ -68,6 +71,12 @@ def serve(
     schedule: Annotated[
         str | None, typer.Option(help="when batch runs: five cron fields, UTC [default: 0 3 * * *, or HYBRID_BATCH_SCHEDULE]")
     ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(help="take events and give alerts over HTTP at HOST:PORT too, in a process of its own", show_default=False),
+    ] = None,
+    certificate: Certificate = None,
+    key: Key = None,
     for_: Annotated[str | None, typer.Option("--for", help="how long [default: until stopped]")] = None,
     data: Data = None,
     servers: Servers = None,
@@ -78,10 +87,16 @@ def serve(
     """
     settings = read_settings(data, servers, batch_schedule=schedule)
     cron(settings.batch_schedule)  # refused before anything is started
+    address = Address.read(http, certificate, key) if http else None
+    if address:
+        address.check(Tokens(TokenFile(settings.data)))
     connection, ending = existing_broker(settings), threading.Event()
     verticals = subjects_of(vertical)
     with session(verticals, settings, streaming=True) as spark, ExitStack() as stack:
         running = [_started(stack, spark, each, connection, settings) for each in verticals]
+        beside = stack.enter_context(gateway_beside(vertical, address, connection, settings)) if address else None
+        if address:
+            console.print(f"gateway at {address.url}; its log is {settings.data / 'gateway.log'}", soft_wrap=True)
         stack.enter_context(scheduled([_job(spark, each, settings, ending) for each in running]))
         console.print(f"serving; batch runs at {settings.batch_schedule} UTC; Ctrl-C ends it")
         for seconds in until_stopped(duration(for_)):
@@ -89,6 +104,8 @@ def serve(
                 each.archived.raise_failure()
                 each.detecting.raise_failure()
                 each.detecting.follow_model()
+            if beside and beside.exit_status() is not None:
+                raise BrokerError(f"the gateway has ended; its last words are in {settings.data / 'gateway.log'}")
             if seconds % SAY_EVERY < 1:
                 check(connection, LONGEST_SILENCE)
                 for each in running:

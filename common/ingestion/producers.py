@@ -27,6 +27,23 @@ class Undelivered(BrokerError):
         )
 
 
+def producer_options(
+    connection: Connection, linger: float, delivery_timeout: float, max_records: int, max_megabytes: int
+) -> dict[str, Any]:
+    """For confluent-kafka's producer, so that what it reports as delivered is kept, once and in order. Seconds throughout."""
+    return {
+        **connection.client_options(),
+        "acks": "all",
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "linger.ms": linger * 1000,
+        "delivery.timeout.ms": int(delivery_timeout * 1000),
+        "queue.buffering.max.messages": max_records,
+        "queue.buffering.max.kbytes": max_megabytes * 1024,
+        "socket.nagle.disable": True,
+    }
+
+
 class Producer:
     """An idempotent producer with bounded memory, used as a context manager.
 
@@ -43,17 +60,7 @@ class Producer:
         self.reasons: Counter[str] = Counter()
         self._broken = False
         self._delivery_timeout = delivery_timeout
-        self._client = Client({
-            **connection.client_options(),
-            "acks": "all",
-            "enable.idempotence": True,
-            "partitioner": "murmur2_random",
-            "linger.ms": linger * 1000,
-            "delivery.timeout.ms": int(delivery_timeout * 1000),
-            "queue.buffering.max.messages": max_records,
-            "queue.buffering.max.kbytes": max_megabytes * 1024,
-            "socket.nagle.disable": True,
-        })
+        self._client = Client(producer_options(connection, linger, delivery_timeout, max_records, max_megabytes))
 
     @property
     def failed(self) -> int:

@@ -9,6 +9,7 @@ from common import cli
 COMMANDS = (
     "run", "generate", "replay", "archive", "detect", "backfill", "train", "trends", "reconcile", "evaluate", "bench", "doctor",
     "setup", "broker", "topics", "verticals", "chaos", "redrive", "settings", "backtest", "promote", "rollback", "serve",
+    "gateway", "token",
 )  # fmt: skip
 
 
@@ -103,6 +104,23 @@ def test_a_fix_that_is_none_says_what_is_wrong(hybrid, fix, said):
     code, printed = hybrid("redrive", "finance_fraud", "--fix", fix, "--dry-run")
     assert code == 1
     assert said in printed
+
+
+def test_a_gateway_that_others_could_reach_needs_a_token_and_tls(hybrid):
+    for command in ("gateway", "serve"):
+        code, printed = hybrid(command, "all", "--http", "0.0.0.0:8080")
+        assert code == 1
+        assert "hybrid token add" in printed and "--certificate" in printed
+
+
+def test_a_token_is_shown_once_listed_and_revoked(hybrid):
+    code, token = hybrid("token", "add", "shop", "--scope", "finance_fraud:write")
+    assert code == 0 and "." in token
+    code, printed = hybrid("token", "list")
+    assert code == 0 and "shop" in printed and "finance_fraud:write" in printed and token.split(".")[1] not in printed
+    assert hybrid("token", "revoke", "shop")[0] == 0
+    code, printed = hybrid("token", "revoke", "shop")
+    assert code == 1 and "no token named" in printed
 
 
 @pytest.mark.parametrize("text", ["soon", "-5s", "0"])

@@ -1,0 +1,1 @@
+"""Events in and alerts out over HTTP, for all verticals in one process without Spark."""

@@ -1,0 +1,112 @@
+"""Request bodies: read within a limit, unpacked within a limit, and taken apart into the bytes of each event."""
+
+import json
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import orjson
+
+from common.contract.plain import names_are_apart
+
+Receive = Callable[[], Awaitable[Any]]
+
+SPACE = " \t\n\r"
+DECODER = json.JSONDecoder()
+
+
+class Unreadable(Exception):
+    """A body that cannot be taken; `status` is HTTP's, the message says what to do."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        self.status = status
+        super().__init__(problem)
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body; raises Unreadable once it is larger than `limit` bytes, whatever its header said."""
+    message = await receive()
+    body = message.get("body", b"")
+    if not message.get("more_body"):
+        return _within(body, limit)
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Unreadable(400, "the connection ended before the body did")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            break
+    return _within(b"".join(parts), limit)
+
+
+def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body without its Content-Encoding; never more than `limit` bytes are unpacked."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        raise Unreadable(415, f"Content-Encoding {encoding[:20]!r} is not read: send gzip, or none")
+    parts, size = [], 0
+    while body:  # a gzip file may have several members
+        member = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(member.decompress(body, limit + 1 - size))
+        except zlib.error:
+            raise Unreadable(400, "the body is not gzip, as Content-Encoding says it is") from None
+        size += len(parts[-1])
+        if size > limit:
+            raise _too_large(limit)
+        if not member.eof:
+            raise Unreadable(400, "the gzip body ends too early")
+        body = member.unused_data
+    return b"".join(parts)
+
+
+def lines(body: bytes) -> list[bytes | dict[str, Any]]:
+    """NDJSON: an event a line, empty lines left out."""
+    return [line for line in body.split(b"\n") if line and not line.isspace()]
+
+
+def elements(body: bytes) -> list[bytes | dict[str, Any]]:
+    """The elements of a JSON array; of anything else, the text as it is.
+
+    Objects where writing them anew says what was written, else each element's own text.
+    """
+    if body.lstrip()[:1] != b"[":
+        return [body]
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return [body]  # one text, which the contract will call malformed
+    # orjson keeps the last of two values of a name in silence.
+    if all(type(value) is dict for value in values) and names_are_apart(body, sum(map(len, values))):
+        return values
+    return list(_slices(body.decode()))
+
+
+def _slices(text: str) -> Iterator[bytes]:
+    """The elements of a valid array as they were written."""
+    at = _after_space(text, text.index("[") + 1)
+    while text[at] != "]":
+        _, end = DECODER.raw_decode(text, at)
+        yield text[at:end].encode()
+        at = _after_space(text, end)
+        if text[at] == ",":
+            at = _after_space(text, at + 1)
+
+
+def _after_space(text: str, at: int) -> int:
+    while text[at] in SPACE:
+        at += 1
+    return at
+
+
+def _within(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> Unreadable:
+    return Unreadable(413, f"the body is larger than {limit:,} bytes: send fewer events in one request")

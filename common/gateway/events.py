@@ -1,0 +1,188 @@
+"""`POST /v1/{vertical}/events`: judged by the contract, sent, and answered once Kafka has acknowledged.
+
+A plain ASGI application: routing and validation by a framework would cost as much as the rest.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, MutableMapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from common.contract.plain import Accepted, PlainContract, Rejected
+from common.gateway.access import Access, Refused
+from common.gateway.bodies import Receive, Unreadable, elements, lines, read_body, unpacked
+from common.gateway.delivery import Away, Delivery, Failure, Full
+from common.gateway.idempotency import LONGEST_KEY, Answers, Reused, UnderWay
+from common.gateway.limits import Rates
+from common.ingestion.producers import REFUSALS
+from common.ingestion.topics import topic_names
+from common.vertical import Vertical
+
+AT_ONCE = 500            # events judged before others have their turn
+LARGEST_EVENT = 900_000  # bytes: a topic takes records of 1 MB unless told otherwise
+NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+AGAIN_SECONDS = {429: b"1", 503: b"2"}
+
+
+class Answer(NamedTuple):
+    """What goes back: HTTP's status, a JSON body, and seconds after which to try again."""
+
+    status: int
+    body: bytes
+    retry_after: bytes = b""
+
+
+class Judged:
+    """A request's events: those to be sent, and those refused with their place and reason."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.messages: list[dict[str, Any]] = []
+        self.rejected: list[dict[str, Any]] = []
+
+    def add(self, index: int, verdict: Accepted | Rejected) -> None:
+        if isinstance(verdict, Rejected):
+            self.reject(index, *verdict)
+        elif len(verdict.value) > LARGEST_EVENT:
+            self.reject(index, verdict.event_id, "too_large", f"an event has at most {LARGEST_EVENT:,} bytes")
+        else:
+            self.ids.append(verdict.event_id)
+            self.messages.append({"key": verdict.entity.encode(), "value": verdict.value})
+
+    def reject(self, index: int | None, event_id: str | None, reason: str, detail: str) -> None:
+        self.rejected.append({"index": index, "id": event_id, "reason": reason, "detail": detail})
+
+
+class Events:
+    """The intake of one vertical."""
+
+    def __init__(self, vertical: Vertical, contract: PlainContract, delivery: Delivery, access: Access, rates: Rates,
+                 answers: Answers, largest: int) -> None:
+        self._name, self._topic = vertical.name, topic_names(vertical).events
+        self._id_is_hidden = vertical.event_id in vertical.pseudonymised
+        self._contract, self._delivery, self._access, self._rates = contract, delivery, access, rates
+        self._answers, self._largest = answers, largest
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Any) -> None:
+        try:
+            answer = await self._answer(scope, receive)
+        except (Unreadable, Refused) as problem:
+            answer = _problem(problem.status, str(problem))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
+        if answer.retry_after:
+            headers.append((b"retry-after", answer.retry_after))
+        if answer.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if answer.status == 405:
+            headers.append((b"allow", b"POST"))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive) -> Answer:
+        headers = dict(scope["headers"])
+        if scope["method"] != "POST":
+            return _problem(405, "events are sent by POST")
+        client = self._access.allow(scope, headers, self._name, "write")
+        wait = self._rates.wait(client)
+        if wait:
+            return _problem(429, "more events than this client may send", b"%d" % wait)
+        is_ndjson = _is_ndjson(headers)
+        if int(headers.get(b"content-length", b"0")) > self._largest:
+            raise Unreadable(413, f"the body is larger than {self._largest:,} bytes: send fewer events in one request")
+        body = await read_body(receive, self._largest)
+        body = unpacked(body, headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(), self._largest)
+        key = headers.get(b"idempotency-key")
+        if key is None:
+            return await self._take(body, is_ndjson, client)
+        return await self._take_once((client, self._name, key), body, is_ndjson, client)
+
+    async def _take_once(self, key: tuple[str, str, bytes], body: bytes, is_ndjson: bool, client: str) -> Answer:
+        if not 0 < len(key[2]) <= LONGEST_KEY:
+            return _problem(400, f"Idempotency-Key has 1 to {LONGEST_KEY} characters")
+        try:
+            earlier = self._answers.begin(key, body)
+        except Reused:
+            return _problem(422, "this Idempotency-Key came before with another body: give each request a key of its own")
+        except UnderWay:
+            return _problem(409, "the request with this Idempotency-Key is under way: ask again", b"1")
+        if earlier:
+            return Answer(*earlier)
+        kept = None
+        try:
+            answer = await self._take(body, is_ndjson, client)
+            kept = (answer.status, answer.body) if answer.status in (202, 422) else None
+            return answer
+        finally:
+            self._answers.end(key, kept)
+
+    async def _take(self, body: bytes, is_ndjson: bool, client: str) -> Answer:
+        judged = await self._judged(lines(body) if is_ndjson else elements(body))
+        self._rates.take(client, max(1, len(judged.messages) + len(judged.rejected)))
+        if not judged.messages:
+            return _told(judged)
+        try:
+            sent = self._delivery.send(self._topic, judged.messages)
+        except Full:
+            return _problem(429, "the buffer is full, nothing of this request was taken: send it again")
+        except Away:
+            return _problem(503, "Kafka does not answer, nothing of this request was taken: send it again")
+        await sent.done
+        return _told(judged, sent.failures)
+
+    async def _judged(self, events: list[bytes | dict[str, Any]]) -> Judged:
+        judged, latest = Judged(), self._contract.latest()
+        for index, event in enumerate(events):
+            if isinstance(event, bytes):
+                judged.add(index, self._contract.judge(event, latest))
+            else:
+                judged.add(index, self._contract.judge_object(event, latest))
+            if index % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
+        return judged
+
+
+def _told(judged: Judged, failures: list[Failure] | None = None) -> Answer:
+    """202: all are acknowledged. 422: some were refused, the others are acknowledged. 503: some have no acknowledgement."""
+    ids, lost = _sorted_out(judged, failures) if failures else (judged.ids, [])
+    told: dict[str, Any] = {"accepted": len(ids), "ids": ids}
+    if judged.rejected:
+        told["rejected"] = judged.rejected
+    if lost:
+        told["detail"] = "Kafka did not acknowledge all of these events: send those again whose ids are in not_acknowledged"
+        told["not_acknowledged"] = lost
+    status = 503 if lost else 422 if judged.rejected else 202
+    return Answer(status, orjson.dumps(told), AGAIN_SECONDS.get(status, b""))
+
+
+def _sorted_out(judged: Judged, failures: list[Failure]) -> tuple[list[str], list[str]]:
+    """Ids of what was acknowledged and of what was not; what the broker will never take is rejected."""
+    failed, never = Counter(value for value, _ in failures), {value for value, error in failures if error.code() in REFUSALS}
+    kept: list[str] = []
+    lost: list[str] = []
+    for event_id, message in zip(judged.ids, judged.messages, strict=True):
+        value = message["value"]
+        if not failed[value]:
+            kept.append(event_id)
+            continue
+        failed[value] -= 1
+        if value in never:
+            judged.reject(None, event_id, "too_large", "Kafka refuses a record of this size")
+        else:
+            lost.append(event_id)
+    return kept, lost
+
+
+def _is_ndjson(headers: Mapping[bytes, bytes]) -> bool:
+    """From the content type; one that a browser sends unasked is none of ours, so no page can post in its user's name."""
+    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    if kind in NDJSON:
+        return True
+    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+        return False
+    raise Unreadable(415, f"Content-Type {kind[:60]!r} is not read: send application/json or application/x-ndjson")
+
+
+def _problem(status: int, detail: str, retry_after: bytes = b"") -> Answer:
+    return Answer(status, orjson.dumps({"detail": detail}), retry_after or AGAIN_SECONDS.get(status, b""))

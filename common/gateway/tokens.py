@@ -1,0 +1,136 @@
+"""Bearer tokens: made once and shown once, kept as hashes in a file that only its owner reads.
+
+A token is `<id>.<256 random bits>`. As it is random, one SHA-256 is hash enough: there is nothing to guess from.
+"""
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from common.settings import SettingsError
+
+ALL = "all"
+VERBS = ("read", "write")
+LOOK_AGAIN_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Token:
+    """What is kept of a token. scopes: `<vertical>:<verb>` or `all:<verb>`; digest: SHA-256 of its text, hexadecimal."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    digest: str
+    made: str
+
+    def allows(self, vertical: str, verb: str) -> bool:
+        return f"{vertical}:{verb}" in self.scopes or f"{ALL}:{verb}" in self.scopes
+
+
+class TokenFile:
+    """The tokens of a data folder, in `<data>/gateway/tokens.json`."""
+
+    def __init__(self, data: Path) -> None:
+        self.path = data.absolute() / "gateway" / "tokens.json"
+
+    def read(self) -> list[Token]:
+        """All tokens; none when there is no file. Raises SettingsError for a file that is no list of tokens."""
+        try:
+            return [Token(**{**each, "scopes": tuple(each["scopes"])}) for each in json.loads(self.path.read_bytes())]
+        except FileNotFoundError:
+            return []
+        except (ValueError, TypeError, KeyError):
+            raise SettingsError(f"{self.path} is not readable as tokens: remove it, and make them anew") from None
+
+    def add(self, name: str, scopes: list[str], known: list[str]) -> str:
+        """Make a token; returns its text, which is kept nowhere. `known`: the verticals there are."""
+        for scope in scopes:
+            _check_scope(scope, known)
+        token_id, made = secrets.token_hex(6), datetime.now(UTC).isoformat(timespec="seconds")
+        text = f"{token_id}.{secrets.token_urlsafe(32)}"
+        with self._changing() as tokens:
+            if any(each.name == name for each in tokens):
+                raise SettingsError(f"there is a token named {name!r} already: revoke it first, or give another name")
+            tokens.append(Token(token_id, name, tuple(dict.fromkeys(scopes)), _digest(text), made))
+        return text
+
+    def revoke(self, name: str) -> None:
+        """Forget the token of that name; raises SettingsError when there is none."""
+        with self._changing() as tokens:
+            kept = [each for each in tokens if each.name != name]
+            if len(kept) == len(tokens):
+                known = ", ".join(each.name for each in tokens) or "none"
+                raise SettingsError(f"no token named {name!r}; there are: {known}")
+            tokens[:] = kept
+
+    @contextmanager
+    def _changing(self) -> Iterator[list[Token]]:
+        """The tokens, to be changed in place; written whole, with no one else writing meanwhile."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            tokens = self.read()
+            yield tokens
+            made = self.path.with_suffix(f".{os.getpid()}")
+            with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
+                json.dump([asdict(each) for each in tokens], file, indent=1)
+            made.replace(self.path)
+
+
+class Tokens:
+    """The tokens as they are now: looked at again once a second, so that a revoked one is refused without a restart."""
+
+    def __init__(self, file: TokenFile) -> None:
+        self._file = file
+        self._seen: tuple[int, ...] | None = None
+        self._looked = float("-inf")
+        self._by_id: dict[str, Token] = {}
+
+    def __bool__(self) -> bool:
+        self._look()
+        return bool(self._by_id)
+
+    def find(self, authorization: bytes) -> Token | None:
+        """The token that an `Authorization: Bearer ...` header gives; None if it is none of ours."""
+        self._look()
+        scheme, _, text = authorization.decode("latin-1").strip().partition(" ")
+        token = self._by_id.get(text.strip().partition(".")[0])
+        known = token.digest if token else "0" * 64
+        is_it = hmac.compare_digest(known, _digest(text.strip()))
+        return token if is_it and scheme.lower() == "bearer" else None
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < LOOK_AGAIN_SECONDS:
+            return
+        self._looked = now
+        try:
+            status = self._file.path.stat()
+            seen: tuple[int, ...] = (status.st_mtime_ns, status.st_size, status.st_ino)
+        except FileNotFoundError:
+            seen = ()
+        if seen != self._seen:
+            self._by_id = {each.id: each for each in self._file.read()}
+            self._seen = seen
+
+
+def _check_scope(scope: str, known: list[str]) -> None:
+    vertical, _, verb = scope.partition(":")
+    if vertical not in (*known, ALL) or verb not in VERBS:
+        raise SettingsError(
+            f"scope {scope!r}: give VERTICAL:VERB, the verb {' or '.join(VERBS)}, the vertical one of {', '.join((*known, ALL))}"
+        )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

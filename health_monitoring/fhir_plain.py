@@ -1,0 +1,115 @@
+"""`fhir.from_observation` in plain Python, for the gateway: a test runs both over the same resources."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+
+from common.contract.predicates import java_pattern
+from health_monitoring.events import CONSCIOUSNESS, CONSCIOUSNESS_LOINC, VITALS, Vital
+from health_monitoring.fhir import ACVPU_FINDINGS, ACVPU_SNOMED, ID_IN_REFERENCE, LOINC, REPORTED, SNOMED
+
+Json = Mapping[str, Any]
+
+PATIENT, DEVICE = (java_pattern(ID_IN_REFERENCE.format(kind)) for kind in ("Patient", "Device"))
+
+
+def from_observation(resource: Json, text: bytes) -> dict[str, Any] | None:
+    """An event from a FHIR R4 Observation; None for any other object."""
+    if resource.get("resourceType") != "Observation":
+        return None
+    measurements = list(_measurements(resource))
+    found = {vital.field: _first(measurements, LOINC, vital.loinc) for vital in VITALS}
+    level = _first(measurements, LOINC, (CONSCIOUSNESS_LOINC,)) or _first(measurements, SNOMED, (ACVPU_SNOMED,))
+    values = {vital.field: _quantity(found[vital.field], vital) for vital in VITALS}
+    letter = _consciousness(level) if level else None
+    subject, device = _object(resource, "subject"), _object(resource, "device")
+    event = {
+        "observation_id": _given(_text(resource, "id"), hashlib.sha256(text).hexdigest()),
+        "patient_id": _given(_id_in(PATIENT, subject), _text(_object(subject, "identifier"), "value")),
+        "device_id": _given(_id_in(DEVICE, device), _text(device, "display")),
+        **values,
+        "consciousness": letter,
+        "event_time": _given(_text(resource, "effectiveDateTime"), _text(resource, "effectiveInstant"),
+                             _text(_object(resource, "effectivePeriod"), "end")),
+        "refused": _refusal(resource, found, values, level is not None, letter),
+    }  # fmt: skip
+    return {name: value for name, value in event.items() if value is not None}
+
+
+def _measurements(resource: Json) -> Iterator[Json]:
+    """The resource itself, its components, its contained Observations and their components."""
+    yield resource
+    yield from _objects(resource, "component")
+    for part in _objects(resource, "contained"):
+        if part.get("resourceType") == "Observation":
+            yield part
+            yield from _objects(part, "component")
+
+
+def _first(measurements: list[Json], system: str, codes: tuple[str, ...]) -> Json | None:
+    return next((each for each in measurements if any(
+        coding.get("system") == system and coding.get("code") in codes
+        for coding in _objects(_object(each, "code"), "coding"))), None)  # fmt: skip
+
+
+def _quantity(measurement: Json | None, vital: Vital) -> float | None:
+    quantity = _object(measurement or {}, "valueQuantity")
+    unit = _given(_text(quantity, "code"), _text(quantity, "unit"))
+    value = _number(quantity)
+    return value / vital.per_unit if value is not None and unit == vital.ucum else None
+
+
+def _number(quantity: Json) -> float | None:
+    value = quantity.get("value")
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _consciousness(level: Json) -> str | None:
+    concept = _object(level, "valueCodeableConcept")
+    codes = [coding.get("code") for coding in _objects(concept, "coding")]
+    letters = [ACVPU_FINDINGS.get(code, code) for code in codes if isinstance(code, str)]
+    given = [*letters, level.get("valueString"), concept.get("text")]
+    return next((letter for letter in given if letter in CONSCIOUSNESS), None)
+
+
+def _refusal(
+    resource: Json, found: Mapping[str, Json | None], values: Mapping[str, float | None], has_level: bool, letter: str | None
+) -> str | None:
+    """Why the resource is not taken over, None if it is."""
+    if resource.get("status") not in REPORTED:
+        return "its status is not one of a reported value"
+    for vital in VITALS:
+        if values[vital.field] is None and _number(_object(found[vital.field] or {}, "valueQuantity")) is not None:
+            return f"{vital.field} is not in {vital.ucum}"
+    if has_level and letter is None:
+        return "level of consciousness not understood"
+    return None if letter or any(value is not None for value in values.values()) else "no vital sign among its codes"
+
+
+def _id_in(pattern: Any, reference: Json) -> str | None:
+    text = _text(reference, "reference")
+    found = pattern.search(text) if text else None
+    return found[1] if found else None
+
+
+def _text(part: Json, name: str) -> str | None:
+    value = part.get(name)
+    # As Spark reads what should be text: another value's JSON.
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _given(*texts: str | None) -> str | None:
+    """The first that is there, empty or not."""
+    return next((text for text in texts if text is not None), None)
+
+
+def _object(part: Json, name: str) -> Json:
+    value = part.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(part: Json, name: str) -> list[Json]:
+    value = part.get(name)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -1,0 +1,130 @@
+"""The gateway as a process of its own over a real broker: whatever is killed, what it acknowledged is on the topic."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from common.commands.gateway import gateway_beside
+from common.embedded.kafka import EmbeddedKafka
+from common.embedded.ports import free_port
+from common.gateway.serving import Address
+from common.ingestion.connection import Connection
+from common.ingestion.reader import read_all
+from common.settings import Settings
+
+pytestmark = pytest.mark.broker
+
+EVENT = {"card_id": "c", "terminal_id": "t", "amount": 1.5, "event_time": "2026-04-01T12:00:00.123Z"}
+BATCH = 50
+
+
+def start(port, kafka, data):
+    command = [sys.executable, "-m", "common.cli", "gateway", "finance_fraud", "--http", f"127.0.0.1:{port}"]
+    process = subprocess.Popen([*command, "--bootstrap-servers", kafka.bootstrap_servers, "--data", str(data)],
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               env={**os.environ, "HYBRID_GATEWAY_TIMEOUT": "2"})
+    line = process.stdout.readline()
+    assert f"http://127.0.0.1:{port}" in line and "this machine only" in line, line
+    return process
+
+
+def ask(port, method, path, body=None, kind="application/json"):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, {"content-type": kind})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def until_ready(port, ready=200):
+    while True:
+        with suppress(OSError):
+            if ask(port, "GET", "/readyz")[0] == ready:
+                return
+        time.sleep(0.05)
+
+
+class Client(threading.Thread):
+    """Sends batches without pause, each event once, and remembers what was acknowledged and which answers it had."""
+
+    def __init__(self, port, name, ending):
+        super().__init__(name=name)
+        self.port, self.ending = port, ending
+        self.acknowledged, self.statuses, self.sent = [], set(), 0
+
+    def run(self):
+        while not self.ending.is_set():
+            ids = [f"{self.name}-{self.sent + number}" for number in range(BATCH)]
+            self.sent += BATCH
+            body = "\n".join(json.dumps(EVENT | {"transaction_id": each}) for each in ids)
+            try:
+                status, told = ask(self.port, "POST", "/v1/finance_fraud/events", body, "application/x-ndjson")
+                self.statuses.add(status)
+                self.acknowledged += told.get("ids", [])
+            except (OSError, http.client.HTTPException):
+                self.statuses.add("gone")
+                time.sleep(0.05)
+
+
+def await_more(clients, number=500):
+    before = sum(len(each.acknowledged) for each in clients)
+    while sum(len(each.acknowledged) for each in clients) < before + number:
+        assert all(each.is_alive() for each in clients)
+        time.sleep(0.02)
+
+
+@pytest.mark.timeout(240)
+def test_all_that_was_acknowledged_is_on_the_topic_whatever_was_killed(tmp_path):
+    port, ending = free_port(), threading.Event()
+    with EmbeddedKafka(tmp_path / "kafka", partitions=2) as kafka:
+        gateway = start(port, kafka, tmp_path)
+        clients = [Client(port, f"client{number}", ending) for number in range(3)]
+        try:
+            until_ready(port)
+            for client in clients:
+                client.start()
+            await_more(clients)
+            gateway.kill()
+            gateway.wait()
+            gateway = start(port, kafka, tmp_path)
+            await_more(clients)
+            kafka.kill()
+            until_ready(port, 503)
+            kafka.start()
+            until_ready(port)
+            await_more(clients)
+        finally:
+            ending.set()
+            for client in clients:
+                if client.is_alive():
+                    client.join(60)
+            gateway.send_signal(signal.SIGTERM)
+            rest, _ = gateway.communicate(timeout=30)
+        assert gateway.returncode == 128 + signal.SIGTERM and "Traceback" not in rest, rest
+        on_topic = {json.loads(record.value)["transaction_id"] for record in
+                    read_all(Connection(kafka.bootstrap_servers), "finance_fraud.events")}
+    acknowledged = [each for client in clients for each in client.acknowledged]
+    assert len(acknowledged) == len(set(acknowledged)) >= 1_500
+    assert set(acknowledged) <= on_topic
+    statuses = set.union(*(client.statuses for client in clients))
+    assert {202, "gone", 503} <= statuses <= {202, "gone", 503, 429}
+
+
+def test_beside_a_run_it_ends_with_it(broker, tmp_path):
+    address = Address.read(f"127.0.0.1:{free_port()}")
+    with gateway_beside("finance_fraud", address, broker, Settings(data=tmp_path)) as beside:
+        until_ready(address.port)
+        assert ask(address.port, "POST", "/v1/finance_fraud/events", json.dumps(EVENT | {"transaction_id": "1"}))[0] == 202
+        assert beside.exit_status() is None
+    with pytest.raises(ConnectionRefusedError):
+        ask(address.port, "GET", "/healthz")

@@ -1,0 +1,116 @@
+"""Who gets in: by token and scope, and without any token this machine only. No secret is kept, shown or logged."""
+
+import json
+import stat
+
+import pytest
+
+from common.gateway import tokens as module
+from common.gateway.serving import Address
+from common.gateway.tokens import TokenFile, Tokens
+from common.settings import SettingsError
+
+KNOWN = ["finance_fraud", "health_monitoring"]
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Changes of the file are looked for at every request."""
+    monkeypatch.setattr(module, "LOOK_AGAIN_SECONDS", 0)
+
+
+def bearer(text):
+    return {"authorization": f"Bearer {text}"}
+
+
+def test_a_token_does_what_its_scopes_say_until_it_is_revoked(gateway, tmp_path, generated_events, at_once):
+    file, events = TokenFile(tmp_path), generated_events("finance_fraud", 1)
+    assert gateway.post(events)[0] == 202, "without any token, this machine"
+    writer = file.add("shop", ["finance_fraud:write"], KNOWN)
+    reader = file.add("screen", ["all:read"], KNOWN)
+    for headers, expected in ((bearer(writer), 202), (bearer(reader), 403), ({}, 401), (bearer(writer + "x"), 401),
+                              (bearer("é"), 401), (bearer(""), 401), ({"authorization": f"Basic {writer}"}, 401),
+                              (bearer(writer.split(".")[0]), 401)):
+        status, told, answered = gateway.post(events, **headers)
+        assert status == expected, (headers, told)
+        assert ("www-authenticate" in answered) == (status == 401)
+    assert gateway.post([], "health_monitoring", **bearer(writer))[0] == 403
+    assert gateway.ask("GET", "/v1/finance_fraud/alerts", **bearer(reader))[0] == 200
+    assert gateway.ask("GET", "/v1/finance_fraud/alerts", **bearer(writer))[0] == 403
+    assert gateway.ask("GET", "/v1/finance_fraud/alerts/stream")[0] == 401
+    assert gateway.ask("GET", "/healthz")[0] == 200
+    file.revoke("shop")
+    assert gateway.post(events, **bearer(writer))[0] == 401
+    file.revoke("screen")
+    assert gateway.post(events)[0] == 202
+
+
+def test_beyond_this_machine_nobody_gets_in_when_the_last_token_is_gone(start_gateway, tmp_path, at_once):
+    gateway, file = start_gateway(on_loopback=False), TokenFile(tmp_path)
+    text = file.add("a", ["all:write"], KNOWN)
+    assert gateway.post([], **bearer(text))[0] == 202
+    file.revoke("a")
+    assert gateway.post([], **bearer(text))[0] == 401
+    assert gateway.post([])[0] == 401
+
+
+def test_a_page_that_points_its_own_name_at_this_machine_is_refused(gateway):
+    assert gateway.post([], host="evil.example:80")[0] == 403
+    assert gateway.post([], host="localhost")[0] == 202
+
+
+def test_the_file_is_its_owner_s_and_holds_no_token(tmp_path):
+    file = TokenFile(tmp_path)
+    text = file.add("a", ["finance_fraud:write", "all:read"], KNOWN)
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    assert text.partition(".")[2] not in file.path.read_text()
+    [token] = file.read()
+    assert (token.name, token.scopes) == ("a", ("finance_fraud:write", "all:read"))
+    assert token.allows("finance_fraud", "write") and not token.allows("health_monitoring", "write")
+    assert Tokens(file).find(f"bearer {text}".encode()) == token
+
+
+@pytest.mark.parametrize("scope", ["finance_fraud", "finance_frod:write", "all:delete", "", ":read"])
+def test_a_scope_that_is_none_is_told(tmp_path, scope):
+    with pytest.raises(SettingsError, match="VERTICAL:VERB"):
+        TokenFile(tmp_path).add("a", [scope], KNOWN)
+
+
+def test_names_are_given_once_and_unknown_ones_are_told(tmp_path):
+    file = TokenFile(tmp_path)
+    file.add("a", ["all:read"], KNOWN)
+    with pytest.raises(SettingsError, match="already"):
+        file.add("a", ["all:read"], KNOWN)
+    with pytest.raises(SettingsError, match="there are: a"):
+        file.revoke("b")
+    file.path.write_text(json.dumps([{"name": "x"}]))
+    with pytest.raises(SettingsError, match="not readable"):
+        file.read()
+
+
+def test_others_may_reach_it_only_with_token_and_tls(tmp_path):
+    (tmp_path / "c.pem").touch()
+    tls = {"certificate": tmp_path / "c.pem", "key": tmp_path / "c.pem"}
+    none = Tokens(TokenFile(tmp_path / "none"))
+    TokenFile(tmp_path).add("a", ["all:read"], KNOWN)
+    some = Tokens(TokenFile(tmp_path))
+    for host in ("127.0.0.1:80", "[::1]:80", "localhost:80"):
+        Address.read(host).check(none)
+    for tokens, given, lacking in ((none, {}, "token.* and TLS"), (some, {}, "needs TLS"), (none, tls, r"needs a token[^T]*$")):
+        with pytest.raises(SettingsError, match=lacking):
+            Address.read("0.0.0.0:80", **given).check(tokens)
+    Address.read("0.0.0.0:80", **tls).check(some)
+
+
+@pytest.mark.parametrize("text", ["8080", "localhost", "localhost:http", ":80", "h:0", "h:70000"])
+def test_an_address_that_is_none_is_told(text):
+    with pytest.raises(SettingsError, match="HOST:PORT"):
+        Address.read(text)
+
+
+def test_one_file_of_tls_without_the_other_is_told(tmp_path):
+    (tmp_path / "c.pem").touch()
+    with pytest.raises(SettingsError, match="give both"):
+        Address.read("127.0.0.1:80", certificate=tmp_path / "c.pem")
+    with pytest.raises(SettingsError, match="not there"):
+        Address.read("127.0.0.1:80", certificate=tmp_path / "none.pem", key=tmp_path / "c.pem")

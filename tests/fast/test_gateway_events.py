@@ -1,0 +1,158 @@
+"""What the intake takes, what it refuses and why, and what it says of it; over HTTP, to a broker."""
+
+import gzip
+import json
+import zlib
+
+import pytest
+
+from common.ingestion.reader import read_all
+
+TOPIC = "finance_fraud.events"
+
+
+def values(kafka, topic=TOPIC):
+    return [json.loads(record.value) for record in read_all(kafka.connection, topic)]
+
+
+@pytest.fixture
+def five(generated_events):
+    return generated_events("finance_fraud", 5)
+
+
+def ndjson(events):
+    return "\n".join(map(json.dumps, events)).encode() + b"\n\n"
+
+
+def ids(events):
+    return [event["transaction_id"] for event in events]
+
+
+def test_one_an_array_and_lines_are_answered_with_their_ids_and_are_on_the_topic(gateway, mortal_kafka, five):
+    assert gateway.post(five[0])[:2] == (202, {"accepted": 1, "ids": ids(five[:1])})
+    assert gateway.post(five)[:2] == (202, {"accepted": 5, "ids": ids(five)})
+    assert gateway.post(ndjson(five), content_type="application/x-ndjson")[:2] == (202, {"accepted": 5, "ids": ids(five)})
+    assert sorted(ids(values(mortal_kafka))) == sorted(ids(five[:1] + five + five))
+    assert {record.key.decode() for record in read_all(mortal_kafka.connection, TOPIC)} == {event["card_id"] for event in five}
+
+
+@pytest.mark.parametrize("name", ["retail_behavior", "health_monitoring", "telecom_anomaly"])
+def test_every_vertical_has_an_intake(gateway, mortal_kafka, generated_events, name):
+    events = generated_events(name, 3)
+    assert gateway.post(events, name)[:2][0] == 202
+    assert len(values(mortal_kafka, f"{name}.events")) == 3
+
+
+def test_bad_events_have_their_reason_and_the_good_ones_of_the_request_are_kept(gateway, mortal_kafka, five):
+    wrong = [five[1] | {"amount": -1}, five[2] | {"amount": "1"}, five[3] | {"merchant": "m"}, {}, 5]
+    for content in ({"events": [five[0], *wrong, five[4]]}, {"events": ndjson([five[0], *wrong, five[4]]),
+                                                             "content_type": "application/x-ndjson"}):
+        status, told, _ = gateway.post(**content)
+        assert (status, told["accepted"], told["ids"]) == (422, 2, ids([five[0], five[4]]))
+        assert [(each["index"], each["id"], each["reason"]) for each in told["rejected"]] == [
+            (1, ids(five)[1], "out_of_range"), (2, ids(five)[2], "wrong_type"), (3, ids(five)[3], "unknown_field"),
+            (4, None, "missing_field"), (5, None, "malformed_json")]
+    assert sorted(ids(values(mortal_kafka))) == sorted(ids([five[0], five[4]] * 2))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[{}", b"null", b'{"a": NaN}', b"\xff", b"[" * 100_000, b"[1, 2"])
+def test_a_body_that_is_no_event_is_told_so(gateway, body):
+    status, told, _ = gateway.post(body)
+    assert (status, told["rejected"][0]["index"]) == (422, 0)
+
+
+def test_a_name_that_is_there_twice_is_found_in_one_in_lines_and_in_an_array(gateway, five):
+    twice = json.dumps(five[0])[:-1].encode() + b', "amount": 2}'
+    other = json.dumps(five[1]).encode()
+    array = b"[%s, %s]" % (other, twice)
+    for body, kind, index in ((twice, "json", 0), (other + b"\n" + twice, "x-ndjson", 1), (array, "json", 1)):
+        status, told, _ = gateway.post(body, content_type=f"application/{kind}")
+        assert (status, [(each["index"], each["reason"]) for each in told["rejected"]]) == (422, [(index, "duplicate_field")])
+
+
+def test_an_array_with_white_space_and_escapes_is_taken_as_it_is(gateway, mortal_kafka, five):
+    odd = five[0] | {"card_id": 'c":"\\é, ]'}
+    status, told, _ = gateway.post(json.dumps([odd, five[1]], separators=(" ,\n", " : ")).encode())
+    assert (status, told["ids"]) == (202, ids(five[:2]))
+    assert odd["card_id"] in {event["card_id"] for event in values(mortal_kafka)}
+
+
+def test_gzip_is_unpacked_and_a_bomb_is_not(start_gateway, five):
+    gateway = start_gateway(gateway_body_megabytes=1)
+    packed = gzip.compress(ndjson(five[:3])) + gzip.compress(ndjson(five[3:]))
+    status, told, _ = gateway.post(packed, content_encoding="gzip", content_type="application/x-ndjson")
+    assert (status, told["ids"]) == (202, ids(five))
+    bomb = zlib.compressobj(wbits=31)
+    bomb = bomb.compress(b" " * 500_000_000) + bomb.flush()
+    assert len(bomb) < 1_000_000
+    assert gateway.post(bomb, content_encoding="gzip")[0] == 413
+    assert gateway.post(packed[:-4], content_encoding="gzip")[0] == 400
+    assert gateway.post(b"no gzip", content_encoding="gzip")[0] == 400
+    assert gateway.post(b"{}", content_encoding="br")[0] == 415
+
+
+def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(start_gateway):
+    gateway = start_gateway(gateway_body_megabytes=1)
+    assert gateway.post(b" " * 1_048_577)[0] == 413
+    chunks = (b" " * 100_000 for _ in range(20))
+    assert gateway.ask("POST", "/v1/finance_fraud/events", chunks, content_type="application/json")[0] == 413
+
+
+def test_an_event_that_no_topic_takes_is_refused_and_the_others_are_kept(gateway, five):
+    large = json.dumps(five[0])[:-1].encode() + b" " * 950_000 + b"}"
+    status, told, _ = gateway.post(large + b"\n" + json.dumps(five[1]).encode(), content_type="application/x-ndjson")
+    assert (status, told["ids"], told["rejected"][0]["reason"]) == (422, ids(five[1:2]), "too_large")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "application/xml"])
+def test_a_content_type_that_a_page_could_send_unasked_is_refused(gateway, kind):
+    assert gateway.post(b"{}", content_type=kind)[0] == 415
+
+
+def test_what_is_not_there_and_what_is_not_done(gateway):
+    assert gateway.post({}, "unknown")[0] == 404
+    status, _, headers = gateway.ask("GET", "/v1/finance_fraud/events")
+    assert (status, headers["allow"]) == (405, "POST")
+
+
+def test_a_repeated_key_is_answered_as_before_and_sends_nothing(gateway, mortal_kafka, five):
+    mixed = [five[0], five[1] | {"amount": -1}]
+    first = gateway.post(mixed, idempotency_key="k1")
+    again = gateway.post(mixed, idempotency_key="k1")
+    assert first[:2] == again[:2] and first[0] == 422
+    assert len(values(mortal_kafka)) == 1
+    status, told, _ = gateway.post(five, idempotency_key="k1")
+    assert status == 422 and "Idempotency-Key" in told["detail"]
+    assert gateway.post(five[1:], idempotency_key="k2")[0] == 202
+    assert gateway.post(five[1:], idempotency_key="k" * 256)[0] == 400
+
+
+def test_a_client_that_sends_too_much_is_asked_to_wait(start_gateway, five):
+    gateway = start_gateway(gateway_rate=2)
+    assert gateway.post(five)[0] == 202
+    status, _, headers = gateway.post(five)
+    assert status == 429 and 1 <= int(headers["retry-after"]) <= 2
+
+
+def test_a_patient_is_named_in_no_answer_but_by_the_id_of_the_event(gateway, generated_events):
+    [event] = generated_events("health_monitoring", 1)
+    wrong = [event | {"patient_id": "Quastenflosser", "heart_rate_bpm": "Quastenflosser"},
+             event | {"patient_id": ["Quastenflosser"]}, event | {"Quastenflosser": 1},
+             event | {"patient_id": "Quastenflosser" * 10}, "Quastenflosser"]  # fmt: skip
+    status, told, _ = gateway.post(wrong, "health_monitoring")
+    assert status == 422 and len(told["rejected"]) == 5
+    assert "Quastenflosser" not in json.dumps(told)
+
+
+def test_a_fhir_observation_goes_to_the_topic_as_it_came(gateway, mortal_kafka):
+    observation = {
+        "resourceType": "Observation", "id": "o9", "status": "final", "subject": {"reference": "Patient/p1"},
+        "effectiveDateTime": "2020-03-02T11:00:00Z", "valueQuantity": {"value": 72, "code": "/min"},
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
+    }  # fmt: skip
+    told = gateway.post(observation, "health_monitoring", content_type="application/fhir+json")
+    assert told[:2] == (202, {"accepted": 1, "ids": ["o9"]})
+    [record] = read_all(mortal_kafka.connection, "health_monitoring.events")
+    assert (json.loads(record.value), record.key) == (observation, b"p1")
+    status, told, _ = gateway.post([observation | {"status": "cancelled"}], "health_monitoring")
+    assert (status, told["rejected"][0]["reason"]) == (422, "unknown_field")

@@ -1,0 +1,50 @@
+"""What OpenAPI promises holds: schemathesis looks for requests, right and wrong, that end in a 500 or in what it does not say."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+from common.contract.plain import Accepted, PlainContract
+from common.gateway.openapi import examples_of
+from common.vertical import find_vertical, verticals
+
+
+@pytest.mark.parametrize("name", verticals())
+def test_the_examples_of_every_vertical_meet_its_contract(name):
+    vertical = find_vertical(name)
+    contract = PlainContract(vertical)
+    latest = datetime.now(UTC) + timedelta(minutes=5)
+    for example in examples_of(vertical):
+        assert isinstance(contract.judge(json.dumps(example).encode(), latest), Accepted)
+
+
+def test_no_request_that_openapi_allows_or_forbids_ends_in_a_500(gateway):
+    status, document, _ = gateway.ask("GET", "/openapi.json")
+    assert status == 200
+    for name in verticals():
+        assert document["paths"][f"/v1/{name}/events"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.update(base_url=f"http://127.0.0.1:{gateway.port}")
+    checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
+    asked = 0
+    for operation in schema.get_all_operations():
+        operation = operation.ok()
+        if operation.path.endswith("/stream"):
+            continue  # it has no end
+
+        @settings(max_examples=8, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+                  suppress_health_check=list(HealthCheck))
+        def ask(case):
+            nonlocal asked
+            asked += 1
+            case.call_and_validate(checks=checks, timeout=30)
+
+        takes_something = operation.body or operation.query or operation.headers
+        for mode in schemathesis.GenerationMode if takes_something else [schemathesis.GenerationMode.POSITIVE]:
+            given(case=operation.as_strategy(generation_mode=mode))(ask)()
+    assert asked > 60
