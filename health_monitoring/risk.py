@@ -12,19 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
-from sklearn.ensemble import GradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
 
 from health_monitoring.calibration import reliability_table
 from health_monitoring.icu import ALL_FEATURES, VITAL_FEATURES, with_features
 from health_monitoring.utility import best_threshold, utility
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 FOLDS = 5
 QUIET_SHARE = 6     # of the hours without a label, one in so many is learnt from, and counts for all of them
@@ -44,8 +45,11 @@ class Judged:
     reliability: pd.DataFrame
 
 
-def fit_boosting(features: pd.DataFrame, labels: NDArray[np.int64]) -> Pipeline:
+def fit_boosting(features: pd.DataFrame, labels: NDArray[np.int64]) -> "Pipeline":
     """Sixty trees of depth 4, which orbital exports to SQL. What is left out is weighed in again."""
+    from sklearn.ensemble import GradientBoostingClassifier
+    from sklearn.pipeline import Pipeline
+
     rng = np.random.default_rng(0)
     kept = (labels == 1) | (rng.random(len(labels)) < 1 / QUIET_SHARE)
     boosting = GradientBoostingClassifier(
@@ -55,12 +59,14 @@ def fit_boosting(features: pd.DataFrame, labels: NDArray[np.int64]) -> Pipeline:
     return pipeline.fit(features[kept], labels[kept], boosting__sample_weight=weight)
 
 
-def recalibrated(pipeline: Pipeline, features: pd.DataFrame, labels: NDArray[np.int64]) -> Pipeline:
+def recalibrated(pipeline: "Pipeline", features: pd.DataFrame, labels: NDArray[np.int64]) -> "Pipeline":
     """The pipeline with its log odds stretched and moved to fit patients that it has not learnt from (Platt scaling).
 
     The hours of a patient are alike, so boosting is surer of them than it may be. The scaling is written into the trees
     and the prior, in place: the model stays one that orbital exports.
     """
+    from sklearn.linear_model import LogisticRegression
+
     boosting = pipeline.named_steps["boosting"]
     prior = boosting.init_.class_prior_
     scaling = LogisticRegression(C=np.inf).fit(boosting.decision_function(features).reshape(-1, 1), labels)

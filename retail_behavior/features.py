@@ -4,17 +4,18 @@
 that had arrived by then. The label of such a row is whether the session went on to a purchase.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from sklearn.ensemble import GradientBoostingClassifier
-from sklearn.pipeline import Pipeline
 
 from retail_behavior.events import ADD, PURCHASE, REMOVE, VIEW
 from retail_behavior.settings import RetailSettings
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 FEATURES = (
     "views", "adds", "removes", "distinct_products", "repeated_share", "cart_value", "mean_price", "ends_with_add",
@@ -92,15 +93,18 @@ def with_features(sessions: DataFrame) -> DataFrame:
     return sessions.withColumns(columns)
 
 
-def fit_intent(features: pd.DataFrame, labels: np.ndarray, trees: int = 150, depth: int = 5) -> Pipeline:
+def fit_intent(features: pd.DataFrame, labels: np.ndarray, trees: int = 150, depth: int = 5) -> "Pipeline":
     """Gradient boosting as orbital exports it: small steps, each tree on a part of the rows and features."""
+    from sklearn.ensemble import GradientBoostingClassifier
+    from sklearn.pipeline import Pipeline
+
     boosted = GradientBoostingClassifier(
         n_estimators=trees, max_depth=depth, learning_rate=5.25 / trees, min_samples_leaf=30, subsample=0.6, max_features=6,
         random_state=0)
     return Pipeline([("trees", boosted.fit(features, labels))])
 
 
-def fit_live(features: pd.DataFrame, labels: np.ndarray) -> Pipeline:
+def fit_live(features: pd.DataFrame, labels: np.ndarray) -> "Pipeline":
     """The same, small: every update of a running session is scored by the trees written out as SQL."""
     return fit_intent(features, labels, trees=40, depth=3)
 

@@ -6,10 +6,13 @@ in the past. A day of the week without any sale in eight weeks is closed, and so
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingRegressor
 
 HORIZON = 28             # days ahead, unless fewer are asked for
 LEVEL_DAYS = 28          # open days that make a product's level
@@ -98,7 +101,7 @@ def _predicted(units: Units, weekday: Days, origin: int, horizon: int) -> Units:
 
 def _fitted(
     units: Units, weekday: Days, last: int, is_open: NDArray[np.bool_], horizon: int
-) -> HistGradientBoostingRegressor | None:
+) -> "HistGradientBoostingRegressor | None":
     """A model of units over level; None where history is too short for a single origin."""
     features, ratios, weights = [], [], []
     for origin in range(last - horizon, LEVEL_DAYS - 1, -7)[:ORIGINS]:
@@ -110,6 +113,8 @@ def _fitted(
         weights.append(np.tile(level, len(days)))
     if not features:
         return None
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     model = HistGradientBoostingRegressor(
         loss="poisson", learning_rate=0.05, max_iter=60, max_leaf_nodes=15, min_samples_leaf=200, random_state=0)
     return model.fit(np.concatenate(features), np.concatenate(ratios), sample_weight=np.concatenate(weights))

@@ -17,7 +17,7 @@ from common.commands.context import (
     subjects_of,
 )
 from common.embedded.supervise import Supervised, supervised
-from common.gateway.serving import Address, run_gateway
+from common.gateway.address import Address
 from common.gateway.tokens import TokenFile, Tokens
 from common.ingestion.connection import Connection
 from common.ingestion.topics import ensure_topics
@@ -49,6 +49,9 @@ def gateway(
 
     Without any token (hybrid token add) only this machine is served. Beyond it, a token and TLS are needed.
     """
+    # The server's libraries take a second to import, which no other command has to wait for.
+    from common.gateway.serving import run_gateway
+
     address, settings, subjects = Address.read(http, certificate, key), read_settings(data, servers), subjects_of(vertical)
     tokens = Tokens(TokenFile(settings.data))
     address.check(tokens)

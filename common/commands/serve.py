@@ -26,7 +26,7 @@ from common.commands.context import (
     workspace_of,
 )
 from common.commands.gateway import Certificate, Key, gateway_beside
-from common.gateway.serving import Address
+from common.gateway.address import Address
 from common.gateway.tokens import TokenFile, Tokens
 from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.lag import Lag

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 
 def ranking_metrics(scored: pd.DataFrame, k: int = 100) -> dict[str, float]:
@@ -16,6 +15,8 @@ def ranking_metrics(scored: pd.DataFrame, k: int = 100) -> dict[str, float]:
 
     The ceiling is the precision@k of a score that knows the labels. A measure that needs both classes is nan without.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     label, score = scored["label"].to_numpy(), scored["score"].to_numpy()
     both = len(np.unique(label)) == 2
     return {

@@ -2,6 +2,9 @@
 
 A TrainedModel is text and numbers: no pickle is written or read. Its version is a hash of what decides a score, so the
 same training gives the same version wherever and whenever it is done.
+
+scikit-learn and orbital are imported where something is trained, here and in the verticals: they take seconds and 150 MB,
+and most processes never train.
 """
 
 import hashlib
@@ -10,24 +13,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orbital
-import orbital.types
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from common.models.scoring import with_score
 from common.models.structure import DIALECT, lift
 
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
 LIBRARIES = ("numpy", "orbital", "pyspark", "scikit-learn", "sqlglot")
 PARITY_ROWS = 2_000
 
-Fit = Callable[[pd.DataFrame, np.ndarray], Pipeline]
+Fit = Callable[[pd.DataFrame, np.ndarray], "Pipeline"]
 
 
 class TrainingRefused(Exception):
@@ -77,12 +78,16 @@ def train(
     return TrainedModel(tuple(features), structure, parameters, details={**counts, **created, **details})
 
 
-def fit_logistic(features: pd.DataFrame, labels: np.ndarray) -> Pipeline:
+def fit_logistic(features: pd.DataFrame, labels: np.ndarray) -> "Pipeline":
     """A logistic regression, fitted on standardised features and then written per unit of each feature.
 
     Newton's method and nine digits of each weight make it the same whatever the last bits of the sums. A weight of
     exactly 0 (a feature that never varied) becomes 1e-12: orbital leaves zeros out, and the structure would change.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     standardised = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-8, max_iter=200))
     scaler, logistic = (step for _, step in standardised.fit(features, labels).steps)
     weights = _nine_digits(logistic.coef_ / scaler.scale_)
@@ -92,15 +97,19 @@ def fit_logistic(features: pd.DataFrame, labels: np.ndarray) -> Pipeline:
     return Pipeline([("logistic", logistic)])
 
 
-def export(pipeline: Pipeline, features: Sequence[str]) -> tuple[str, tuple[float, ...]]:
+def export(pipeline: "Pipeline", features: Sequence[str]) -> tuple[str, tuple[float, ...]]:
     """The probability of class 1 as (structure, parameters)."""
+    import orbital
+    import orbital.types
+
     columns = {feature: orbital.types.DoubleColumnType() for feature in features}
     query = orbital.export_sql("events", orbital.parse_pipeline(pipeline, features=columns), dialect=DIALECT)
     return lift(query, "output_probability.1")
 
 
 def prove_parity(
-    spark: SparkSession, pipeline: Pipeline, structure: str, parameters: Sequence[float], features: pd.DataFrame, tolerance: float
+    spark: SparkSession, pipeline: "Pipeline", structure: str, parameters: Sequence[float], features: pd.DataFrame,
+    tolerance: float,
 ) -> float:
     """The largest difference between Spark's score and predict_proba over `features`; raises ParityBroken above `tolerance`."""
     exported = TrainedModel(tuple(features.columns), structure, tuple(parameters))

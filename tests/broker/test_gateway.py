@@ -15,7 +15,7 @@ import pytest
 from common.commands.gateway import gateway_beside
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import free_port
-from common.gateway.serving import Address
+from common.gateway.address import Address
 from common.ingestion.connection import Connection
 from common.ingestion.reader import read_all
 from common.settings import Settings

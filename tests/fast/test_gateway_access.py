@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from common.gateway import tokens as module
-from common.gateway.serving import Address
+from common.gateway.address import Address
 from common.gateway.tokens import TokenFile, Tokens
 from common.settings import SettingsError
 
