@@ -14,7 +14,9 @@ FILE = "kept-state.txt"
 STATEFUL = ("Aggregate", "Deduplicate", "TransformWithState", "FlatMapGroups", "SessionWindow")
 # Numbers that differ from one start to the next: of columns, and of the variables of lambda functions.
 NUMBERED = re.compile(r"#\d+L?|(?<=\b[xyz]_)\d+\b")
-WINDOW = re.compile(r"% (\d+)")  # in microseconds, as Spark finds the start of a window
+# As Spark finds the windows of a time: microseconds of their length and of the step between them.
+TO_WINDOWS = "precisetimestampconversion"
+MICROSECONDS = re.compile(r"\b\d{5,}\b")
 MOST_FIELDS = 10_000
 
 
@@ -49,7 +51,7 @@ def kept(found: DataFrame) -> list[str]:
     lines = []
     for node in _nodes(found._jdf.queryExecution().analyzed()):
         if node.nodeName().startswith(STATEFUL):
-            windows = sorted({size for below in _nodes(node) for size in WINDOW.findall(_text(below))}, key=int)
+            windows = sorted({size for below in _nodes(node) for size in _window_sizes(_text(below))}, key=int)
             lines.append(f"{_text(node)} {NUMBERED.sub('', node.schema().catalogString())} windows {' '.join(windows)}")
     return lines
 
@@ -59,6 +61,10 @@ def _nodes(plan: Any) -> Iterator[Any]:
     children = plan.children()
     for number in range(children.size()):
         yield from _nodes(children.apply(number))
+
+
+def _window_sizes(text: str) -> list[str]:
+    return MICROSECONDS.findall(text) if TO_WINDOWS in text else []
 
 
 def _text(node: Any) -> str:
