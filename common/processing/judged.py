@@ -216,8 +216,9 @@ class JudgedListener(StreamingQueryListener):
         offsets = [each for source in progress.sources for each in _offsets(source.startOffset, source.endOffset)]
         try:
             tables.append_rows([said | each for each in offsets], JUDGED_SCHEMA, self.path)
-        except Exception:
-            LOG.exception("which versions judged batch %s of %s could not be written", progress.batchId, progress.name)
+        except Exception as problem:
+            why = str(problem).partition("\n")[0]
+            LOG.error("which versions judged batch %s of %s could not be written: %s", progress.batchId, progress.name, why)
 
 
 def _offsets(start: str | None, end: str | None) -> Iterator[dict[str, int]]:
