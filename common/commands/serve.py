@@ -33,7 +33,7 @@ from common.ingestion.lag import Lag
 from common.ingestion.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
 from common.processing.archiving import Archiving
-from common.processing.batch import study, train_model
+from common.processing.batch import has_history, study, train_model
 from common.processing.champions import challenger
 from common.processing.detection import Detection
 from common.processing.late import keep_late
@@ -61,6 +61,13 @@ class Served:
     def behind(self) -> int:
         return self.lag.of(self.archived.progress())
 
+    def put_off_batch(self, lag_limit: int) -> str | None:
+        """Why batch should not begin yet."""
+        behind = self.behind()
+        if behind > lag_limit:
+            return f"the streams are {behind:,} records behind"
+        return None if has_history(self.workspace) else "no event is archived yet"
+
 
 def add_to(app: typer.Typer) -> None:
     app.command()(serve)
@@ -83,7 +90,8 @@ def serve(
 ) -> None:
     """Archive and judge what comes, and on schedule: contract suite, baselines, trends, drift of the model, reconcile.
 
-    Batch is put off while the archive is behind; a run that was missed, also while this did not run, is caught up once.
+    Batch is put off while the archive is behind or holds no event yet. A run that was missed, also while this did not run, is
+    caught up once.
     """
     settings = read_settings(data, servers, batch_schedule=schedule)
     cron(settings.batch_schedule)  # refused before anything is started
@@ -126,8 +134,7 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
         workspace=served.workspace,
         trigger=cron(settings.batch_schedule),
         work=partial(_batch, spark, served, settings),
-        lag=served.behind,
-        lag_limit=settings.batch_lag_limit,
+        put_off=partial(served.put_off_batch, settings.batch_lag_limit),
         say=lambda line: console.print(f"{served.vertical.name}: {line}", soft_wrap=True),
         ending=ending,
     )

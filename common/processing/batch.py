@@ -46,10 +46,16 @@ class Studied:
     retrained: str = ""
 
 
+def has_history(workspace: Workspace) -> bool:
+    """Whether there is an event to study."""
+    path = workspace.table("events")
+    return tables.table_exists(path) and tables.row_count(path) > 0
+
+
 def history(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, DataFrame, DataFrame]:
     """Events, labels and alerts as their tables hold them now; raises NoHistory when there are no events."""
     path = workspace.table("events")
-    if not tables.table_exists(path) or not tables.row_count(path):
+    if not has_history(workspace):
         raise NoHistory(f"no events in {path} yet: run backfill, or archive what a topic holds, first")
     return tables.read(spark, path), tables.read(spark, workspace.table("labels")), tables.read(spark, workspace.table("alerts"))
 

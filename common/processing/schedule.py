@@ -1,4 +1,4 @@
-"""Batch on schedule beside the streams: one run of a vertical at a time, put off while the streams are behind."""
+"""Batch on schedule beside the streams: one run of a vertical at a time, put off while something speaks against it."""
 
 import logging
 import threading
@@ -26,7 +26,7 @@ RUNS_SCHEMA = T.StructType([
 
 @dataclass
 class Scheduled:
-    """A vertical's batch job. work() returns a line about what it did; lag() how many records the streams are behind.
+    """A vertical's batch job. work() returns a line about what it did; put_off() why it should not begin yet, if anything speaks against it.
 
     Each run leaves a row in table `batch_runs`, by which a later process knows whether one was missed.
     """
@@ -34,11 +34,10 @@ class Scheduled:
     workspace: Workspace
     trigger: BaseTrigger
     work: Callable[[], str]
-    lag: Callable[[], int]
-    lag_limit: int
+    put_off: Callable[[], str | None]
     say: Callable[[str], None]
     ending: threading.Event
-    wait_seconds: float = 30.0
+    wait_seconds: float = 10.0
 
     def missed(self, now: datetime) -> bool:
         """Whether the schedule had a run since the last one that is recorded; without any, nothing was missed."""
@@ -47,25 +46,25 @@ class Scheduled:
         return due is not None and due <= now
 
     def run(self) -> None:
-        """One run, once the streams have caught up, and one more for all that were due while it waited or worked.
+        """One run, once nothing speaks against it, and one more for all that were due while it waited or worked.
 
         None where another process is at it, or the end has come meanwhile.
         """
         try:
             with self.workspace.only_one("batch"):
-                while self._caught_up():
+                while self._may_begin():
                     self._recorded()
                     if not self.missed(datetime.now(UTC)):
                         return
         except InUse:
             self.say("batch left to another process that is at it")
 
-    def _caught_up(self) -> bool:
-        """False when the end came before the streams had caught up."""
+    def _may_begin(self) -> bool:
+        """False when the end came before that."""
         said = False
-        while not self.ending.is_set() and (behind := self.lag()) > self.lag_limit:
+        while not self.ending.is_set() and (why := self.put_off()):
             if not said:
-                self.say(f"batch put off: the streams are {behind:,} records behind")
+                self.say(f"batch put off: {why}")
             said = True
             self.ending.wait(self.wait_seconds)
         return not self.ending.is_set()

@@ -1,4 +1,4 @@
-"""Batch on schedule: one run at a time, put off while the streams are behind, a missed one caught up once."""
+"""Batch on schedule: one run at a time, put off while something speaks against it, a missed one caught up once."""
 
 import threading
 import time
@@ -17,10 +17,10 @@ NEVER = CronTrigger(year=2000, timezone=UTC)
 EVERY_SECOND = CronTrigger(second="*", timezone=UTC)
 
 
-def job(tmp_path, trigger=NEVER, work=lambda: "done", lag=lambda: 0, **given):
+def job(tmp_path, trigger=NEVER, work=lambda: "done", put_off=lambda: None, **given):
     said = []
     made = Scheduled(
-        Workspace(tmp_path, "v"), trigger, work, lag, lag_limit=10, say=said.append, ending=threading.Event(), **given)
+        Workspace(tmp_path, "v"), trigger, work, put_off, say=said.append, ending=threading.Event(), **given)
     return made, said
 
 
@@ -101,15 +101,15 @@ def test_what_was_missed_while_nothing_ran_is_caught_up_once(tmp_path):
     assert outcomes(tmp_path) == ["done", "done"]
 
 
-def test_it_is_put_off_while_the_streams_are_behind(tmp_path):
-    behind = [500, 500, 3]
-    made, said = job(tmp_path, lag=lambda: behind.pop(0), wait_seconds=0.01)
+def test_it_is_put_off_while_something_speaks_against_it(tmp_path):
+    reasons = ["the streams are behind", "the streams are behind", None]
+    made, said = job(tmp_path, put_off=lambda: reasons.pop(0), wait_seconds=0.01)
     made.run()
-    assert said == ["batch put off: the streams are 500 records behind", "batch begins", "batch: done"]
+    assert said == ["batch put off: the streams are behind", "batch begins", "batch: done"]
 
 
 def test_the_end_while_it_is_put_off_ends_it_without_a_run(tmp_path):
-    made, _ = job(tmp_path, EVERY_SECOND, lag=lambda: 500)
+    made, _ = job(tmp_path, EVERY_SECOND, put_off=lambda: "the streams are behind")
     with scheduled([made]):
         time.sleep(1.5)
     assert last_run(made.workspace) is None
