@@ -40,8 +40,8 @@ class Site:
 
     connection: Connection
     folder: Path
-    partitions: int = 2
-    checkpoint_seconds: int = 60
+    partitions: int
+    checkpoint_seconds: int
 
     def job(self, job: CardJob, events: str, alerts: str, low_latency: bool) -> dict[str, Any]:
         """What an engine's script is told."""
