@@ -26,7 +26,7 @@ RUNS_SCHEMA = T.StructType([
 
 @dataclass
 class Scheduled:
-    """A vertical's batch job. work() returns a line about what it did; put_off() why it should not begin yet, if anything speaks against it.
+    """A vertical's batch job. work() returns a line about what it did; put_off() why it should not begin yet, if it should not.
 
     Each run leaves a row in table `batch_runs`, by which a later process knows whether one was missed.
     """
