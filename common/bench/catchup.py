@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 from common import contract
 from common.bench.setting import Bench
-from common.bench.subscribing import from_end
+from common.ingestion.reader import from_ends
 from common.ingestion.topics import topic_names
 from common.processing.learnt import live, with_learnt
 from common.processing.streams import read_topic, start_query
@@ -40,7 +40,7 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int) -> Ca
     """Start `query` at the beginning of the events topic and time it to the last expected alert."""
     expected = expected_alerts(spark, bench, query)
     topic = topic_names(bench.vertical).alerts
-    with from_end(bench.connection, topic) as consumer:
+    with from_ends(bench.connection, topic, group="bench") as consumer:
         records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")

@@ -19,11 +19,10 @@ from common.bench.peers.card_rules import VELOCITY, alert_id
 from common.bench.peers.reference import EVERY_EVENT, CardJob, Differences, differences, so_far
 from common.bench.peers.running import Ready, Work, running
 from common.bench.peers.transactions import Transactions
-from common.bench.subscribing import from_end
 from common.ingestion.connection import Connection
 from common.ingestion.paced import at_rate, send_paced
 from common.ingestion.producers import Producer
-from common.ingestion.reader import arrived
+from common.ingestion.reader import arrived, from_ends
 from common.monitoring.watch import Percentiles, percentiles
 from common.simulation.messages import Messages
 
@@ -88,7 +87,7 @@ def send_all(site: Site, topic: str, sent: Transactions) -> None:
 def catch_up(site: Site, ready: Ready, job: CardJob, topic: str, events: int, expected: set[str], name: str) -> CaughtUp:
     """Start the engine at the beginning of `topic`, and time it to the last expected alert."""
     alerts = site.new_topic(f"peers.{name}")
-    with from_end(site.connection, alerts) as consumer:
+    with from_ends(site.connection, alerts, group="bench") as consumer:
         began = time.monotonic()
         with running(ready, site.job(job, topic, alerts, False), site.folder / name) as work:
             first_seen, updates = _arrivals(consumer, work, expected, began)
@@ -142,7 +141,7 @@ def latency(
     ledger = Ledger(sent, every)
     stop = threading.Event()
     told = site.job(every, events, alerts, True)
-    with from_end(site.connection, alerts) as consumer, running(ready, told, site.folder / name) as work:
+    with from_ends(site.connection, alerts, group="bench") as consumer, running(ready, told, site.folder / name) as work:
         subscriber = threading.Thread(target=_subscribe, args=(consumer, ledger, stop), daemon=True)
         subscriber.start()
         try:
