@@ -75,7 +75,6 @@ class Work:
                 said = "\n  ".join(line[:300] for line in lines[-LOG_LINES:])
                 raise PeerFailed(f"{self.peer.name} ended with status {child.exit_status()}. The end of {self.log}:\n  {said}")
 
-
     def wait(self, limit: float) -> float:
         """Seconds until the engine has ended by itself; raises PeerFailed when it fails or takes longer than `limit`."""
         began = time.monotonic()
