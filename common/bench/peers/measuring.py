@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 from confluent_kafka import Consumer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from common.bench.peers.card_rules import VELOCITY, alert_id
 from common.bench.peers.reference import EVERY_EVENT, CardJob, Differences, differences, so_far
@@ -23,6 +23,7 @@ from common.ingestion.connection import Connection
 from common.ingestion.paced import at_rate, send_paced
 from common.ingestion.producers import Producer
 from common.ingestion.reader import arrived, from_ends
+from common.ingestion.topics import create_topics
 from common.monitoring.watch import Percentiles, percentiles
 from common.simulation.messages import Messages
 
@@ -54,10 +55,7 @@ class Site:
         }
 
     def new_topic(self, name: str) -> str:
-        admin = AdminClient(self.connection.client_options())
-        for made in admin.create_topics([NewTopic(name, num_partitions=self.partitions, replication_factor=1)]).values():
-            made.result()
-        time.sleep(0.5)  # the controller has made it; the broker hears of it a moment later
+        create_topics(AdminClient(self.connection.client_options()), self.connection, [name], self.partitions)
         return name
 
 
