@@ -74,7 +74,7 @@ def catch_ups(
                 found.not_measured[ready.peer.name] = str(problem)
                 continue
             whole = caught.per_second if not caught.differences.missing else None
-            told = {"per_second": whole, "steady": caught.steady if whole else None, "updates": caught.updates}
+            told = {"per_second": whole, "steady": caught.steady, "updates": caught.updates}
             found.catch_up[ready.peer.name].append(told | asdict(caught.differences) | {"expected": len(expected)})
             found.keep(site.folder)
 

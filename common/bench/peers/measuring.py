@@ -19,6 +19,7 @@ from common.bench.peers.card_rules import VELOCITY, alert_id
 from common.bench.peers.reference import EVERY_EVENT, CardJob, Differences, differences, so_far
 from common.bench.peers.running import Ready, Work, running
 from common.bench.peers.transactions import Transactions
+from common.bench.setting import steady_rate
 from common.ingestion.connection import Connection
 from common.ingestion.paced import at_rate, send_paced
 from common.ingestion.producers import Producer
@@ -61,8 +62,8 @@ class Site:
 
 @dataclass(frozen=True)
 class CaughtUp:
-    """seconds: from the start of the engine's process to the last expected alert, NaN when some are missing; steady: events
-    per second between a fifth and all of the alerts; updates: all alerts that came, an alert's repetitions included.
+    """seconds: from the start of the engine's process to the last expected alert, NaN when some are missing; steady:
+    `steady_rate`, None then; updates: all alerts that came, an alert's repetitions included.
     """
 
     events: int
@@ -90,11 +91,8 @@ def catch_up(site: Site, ready: Ready, job: CardJob, topic: str, events: int, ex
         with running(ready, site.job(job, topic, alerts, False), site.folder / name) as work:
             first_seen, updates = _arrivals(consumer, work, expected, began)
     found = differences(expected, set(first_seen))
-    times = sorted(first_seen[each] for each in expected & set(first_seen))
-    seconds = times[-1] if times and not found.missing else float("nan")
-    fifth = len(times) // 5
-    steady = events * 0.8 / (seconds - times[fifth]) if len(times) > 10 and seconds > times[fifth] else None
-    return CaughtUp(events, seconds, steady, updates, found)
+    times = [] if found.missing else sorted(first_seen[each] for each in expected)
+    return CaughtUp(events, times[-1] if times else float("nan"), steady_rate(events, times), updates, found)
 
 
 def _arrivals(consumer: Consumer, work: Work, expected: set[str], began: float) -> tuple[dict[str, float], int]:
