@@ -4,10 +4,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, ensure_tables, events_schema
@@ -32,7 +30,7 @@ def alerts(spark, *rows):
 
 
 def put(path, schema, *rows):
-    tables.append_arrow(pa.Table.from_pylist(list(rows), schema=to_arrow_schema(schema, timezone="UTC")), path)
+    tables.append_rows(list(rows), schema, path)
 
 
 def archived(spark, vertical, rows):
