@@ -55,12 +55,12 @@ def velocity(settings: FraudSettings) -> Column:
     Windows of `card_window` every `card_slide` overlap by more than a burst lasts, so none is cut; a burst in the
     overlap is reported by both windows.
     """
-    return F.size(_largest_burst(_ordinary(settings), settings.burst_minutes)).cast("double")
+    return F.size("burst").cast("double")
 
 
 def card_testing(settings: FraudSettings) -> Column:
     """Most transactions of less than `tiny_amount` within `testing_minutes`, exact sliding. Per card and window, as velocity."""
-    return F.size(_largest_burst(_tiny(settings), settings.testing_minutes)).cast("double")
+    return F.size("tests").cast("double")
 
 
 def spree(settings: FraudSettings) -> Column:
@@ -69,7 +69,7 @@ def spree(settings: FraudSettings) -> Column:
     Exact sliding inside the window. Per card and window, as velocity; a spree is shorter than the overlap of two windows
     only up to an hour, so one across a border may lose its first purchases.
     """
-    return F.size(_largest_burst(_large(settings), settings.spree_minutes)).cast("double")
+    return F.size("purchases").cast("double")
 
 
 def impossible_travel(settings: FraudSettings) -> Column:
@@ -78,7 +78,7 @@ def impossible_travel(settings: FraudSettings) -> Column:
     Pairs up to the overlap of two windows apart (`card_window` - `card_slide`) are always seen together. Two places less
     than `min_travel_km` apart say nothing, and no pair is taken as less than a minute apart.
     """
-    return F.array_max(F.transform(_successive_places(), lambda pair: _speed_kmh(pair.a, pair.b, settings.min_travel_km)))
+    return F.col("journey.kmh")
 
 
 def terminal_burst(settings: FraudSettings) -> Column:
@@ -108,15 +108,16 @@ PER_EVENT = (
 BY_CARD = (
     Rule("velocity", velocity, "velocity",
          lambda s: F.format_string("%.0f transactions in %s minutes", velocity(s), F.lit(str(s.burst_minutes))),
-         lambda s: _ids(_largest_burst(_ordinary(s), s.burst_minutes))),
+         lambda s: _ids("burst")),
     Rule("card_testing", card_testing, "card_testing",
          lambda s: F.format_string("%.0f tiny amounts in %s minutes", card_testing(s), F.lit(str(s.testing_minutes))),
-         lambda s: _ids(_largest_burst(_tiny(s), s.testing_minutes))),
+         lambda s: _ids("tests")),
     Rule("spree", spree, "spree",
          lambda s: F.format_string("%.0f large amounts in %s minutes", spree(s), F.lit(str(s.spree_minutes))),
-         lambda s: _ids(_largest_burst(_large(s), s.spree_minutes))),
+         lambda s: _ids("purchases")),
     Rule("impossible_travel", impossible_travel, "travel_kmh",
-         lambda s: F.format_string("%.0f km/h between two places", impossible_travel(s)), lambda s: _ids(_fastest_pair(s))),
+         lambda s: F.format_string("%.0f km/h between two places", impossible_travel(s)),
+         lambda s: _ids("journey.places")),
 )
 BY_TERMINAL = (
     Rule("terminal_burst", terminal_burst, "terminal_burst",
@@ -142,9 +143,16 @@ def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
             ))).alias("transactions"),
             F.max("ingest_time").alias("ingest_time"),
         )
-        .withColumn("event_time", F.element_at("transactions", -1).event_time)
     )
-    return judge(windows, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=_subject("card_id"))
+    found = windows.select(
+        "*",
+        F.element_at("transactions", -1).event_time.alias("event_time"),
+        _largest_burst(_ordinary(settings), settings.burst_minutes).alias("burst"),
+        _largest_burst(_tiny(settings), settings.testing_minutes).alias("tests"),
+        _largest_burst(_large(settings), settings.spree_minutes).alias("purchases"),
+        _fastest_journey(settings).alias("journey"),
+    )
+    return judge(found, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=_subject("card_id"))
 
 
 def by_terminal(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
@@ -218,13 +226,14 @@ def _successive_places() -> Column:
     return let(F.filter(F.col("transactions"), lambda transaction: transaction.latitude.isNotNull()), pairs)
 
 
-def _fastest_pair(settings: FraudSettings) -> Column:
-    timed = F.transform(_successive_places(), lambda pair: F.struct(
-        _speed_kmh(pair.a, pair.b, settings.min_travel_km).alias("speed"), F.array(pair.a, pair.b).alias("pair")))
-    return F.array_max(F.filter(timed, lambda pair: pair.speed.isNotNull())).pair
+def _fastest_journey(settings: FraudSettings) -> Column:
+    """Between two successive places: its kmh and the two transactions; null without any that says something."""
+    journeys = F.transform(_successive_places(), lambda pair: F.struct(
+        _speed_kmh(pair.a, pair.b, settings.min_travel_km).alias("kmh"), F.array(pair.a, pair.b).alias("places")))
+    return F.array_max(F.filter(journeys, lambda journey: journey.kmh.isNotNull()))
 
 
-def _ids(transactions: Column) -> Column:
+def _ids(transactions: str) -> Column:
     return F.to_json(F.transform(transactions, lambda transaction: transaction.transaction_id))
 
 
