@@ -6,6 +6,8 @@ window. It speaks at every event; a transaction sent twice counts once, as it is
 Per terminal and window (real-time mode, RocksDB state): transactions that stand out for their own cards, gathered.
 """
 
+from collections.abc import Callable
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -147,9 +149,9 @@ def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
     found = windows.select(
         "*",
         F.element_at("transactions", -1).event_time.alias("event_time"),
-        _largest_burst(_ordinary(settings), settings.burst_minutes).alias("burst"),
-        _largest_burst(_tiny(settings), settings.testing_minutes).alias("tests"),
-        _largest_burst(_large(settings), settings.spree_minutes).alias("purchases"),
+        _largest_burst(lambda one: one.amount >= settings.tiny_amount, settings.burst_minutes).alias("burst"),
+        _largest_burst(lambda one: one.amount < settings.tiny_amount, settings.testing_minutes).alias("tests"),
+        _largest_burst(lambda one: one.is_large, settings.spree_minutes).alias("purchases"),
         _fastest_journey(settings).alias("journey"),
     )
     return judge(found, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=_subject("card_id"))
@@ -186,36 +188,27 @@ def distance_km(latitude_a: Column, longitude_a: Column, latitude_b: Column, lon
     return 2 * EARTH_RADIUS_KM * F.asin(F.sqrt(F.when(chord > 1, 1.0).otherwise(chord)))
 
 
-def _tiny(settings: FraudSettings) -> Column:
-    return F.filter(F.col("transactions"), lambda transaction: transaction.amount < settings.tiny_amount)
-
-
-def _ordinary(settings: FraudSettings) -> Column:
-    return F.filter(F.col("transactions"), lambda transaction: transaction.amount >= settings.tiny_amount)
-
-
-def _large(settings: FraudSettings) -> Column:
-    return F.filter(F.col("transactions"), lambda transaction: transaction.is_large)
-
-
 def _is_large(settings: FraudSettings) -> Column:
     """Never so where the card has no habit."""
     usual = F.when(F.col("card_count_30d") >= settings.min_history, F.col("card_amount_mean_30d"))
     return F.coalesce(F.col("amount") >= settings.spree_ratio * usual, F.lit(False))
 
 
-def _largest_burst(transactions: Column, minutes: float) -> Column:
-    """Of the stretches of `minutes` that end with a transaction, the one with the most; null when there is none."""
-    def ending_with(last: Column, among: Column) -> Column:
-        return F.filter(among, lambda other: (other.event_time <= last.event_time)
+def _largest_burst(which: Callable[[Column], Column], minutes: float) -> Column:
+    """Of the stretches of `minutes` that end with a transaction, the one with the most of `which`; null where there are none."""
+    transactions = F.col("transactions")
+
+    def ending_with(last: Column, counted: Column) -> Column:
+        return F.filter(counted, lambda other: (other.event_time <= last.event_time)
                         & (F.unix_millis(last.event_time) - F.unix_millis(other.event_time) < minutes * 60_000))
 
-    def largest(among: Column) -> Column:
-        bursts = F.transform(among, lambda last: ending_with(last, among))
+    def largest(counted: Column) -> Column:
+        bursts = F.transform(counted, lambda last: ending_with(last, counted))
         return F.array_max(F.transform(bursts, lambda burst: F.struct(F.size(burst).alias("size"), burst.alias("burst")))).burst
 
-    # Most windows hold one transaction, and every event is judged in one or two of them: this is most of the work saved.
-    return let(transactions, lambda among: F.when(F.size(among) == 1, among).otherwise(largest(among)))
+    # Every event is judged in one or two windows, and most windows hold nothing else: these are not worth a search.
+    alone = F.when(which(transactions[0]), transactions)
+    return F.when(F.size(transactions) == 1, alone).otherwise(let(F.filter(transactions, which), largest))
 
 
 def _successive_places() -> Column:
@@ -230,7 +223,8 @@ def _fastest_journey(settings: FraudSettings) -> Column:
     """Between two successive places: its kmh and the two transactions; null without any that says something."""
     journeys = F.transform(_successive_places(), lambda pair: F.struct(
         _speed_kmh(pair.a, pair.b, settings.min_travel_km).alias("kmh"), F.array(pair.a, pair.b).alias("places")))
-    return F.array_max(F.filter(journeys, lambda journey: journey.kmh.isNotNull()))
+    fastest = F.array_max(F.filter(journeys, lambda journey: journey.kmh.isNotNull()))
+    return F.when(F.size("transactions") > 1, fastest)
 
 
 def _ids(transactions: str) -> Column:
