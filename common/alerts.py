@@ -7,7 +7,7 @@ same rows are judged in one projection (an array of structs, filtered and explod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -34,7 +34,8 @@ ALERT_SCHEMA = T.StructType([
 ])
 
 # Perceived severities of ITU-T X.733, as TM Forum's TMF642 has them; an alarm that is over is updated to "cleared".
-SEVERITIES = ("cleared", "warning", "minor", "major", "critical")
+Severity = Literal["cleared", "warning", "minor", "major", "critical"]
+SEVERITIES: tuple[str, ...] = get_args(Severity)
 
 
 @dataclass(frozen=True)

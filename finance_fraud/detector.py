@@ -6,10 +6,13 @@ window. It speaks at every event; a transaction sent twice counts once, as it is
 Per terminal and window (real-time mode, RocksDB state): transactions that stand out for their own cards, gathered.
 """
 
+from collections.abc import Callable
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.alerts import Rule, judge
+from common.columns import let
 from common.vertical import Query, Scenario
 from finance_fraud.settings import FraudSettings
 
@@ -54,12 +57,12 @@ def velocity(settings: FraudSettings) -> Column:
     Windows of `card_window` every `card_slide` overlap by more than a burst lasts, so none is cut; a burst in the
     overlap is reported by both windows.
     """
-    return F.size(_largest_burst(_ordinary(settings), settings.burst_minutes)).cast("double")
+    return F.size("burst").cast("double")
 
 
 def card_testing(settings: FraudSettings) -> Column:
     """Most transactions of less than `tiny_amount` within `testing_minutes`, exact sliding. Per card and window, as velocity."""
-    return F.size(_largest_burst(_tiny(settings), settings.testing_minutes)).cast("double")
+    return F.size("tests").cast("double")
 
 
 def spree(settings: FraudSettings) -> Column:
@@ -68,7 +71,7 @@ def spree(settings: FraudSettings) -> Column:
     Exact sliding inside the window. Per card and window, as velocity; a spree is shorter than the overlap of two windows
     only up to an hour, so one across a border may lose its first purchases.
     """
-    return F.size(_largest_burst(_large(settings), settings.spree_minutes)).cast("double")
+    return F.size("purchases").cast("double")
 
 
 def impossible_travel(settings: FraudSettings) -> Column:
@@ -77,7 +80,7 @@ def impossible_travel(settings: FraudSettings) -> Column:
     Pairs up to the overlap of two windows apart (`card_window` - `card_slide`) are always seen together. Two places less
     than `min_travel_km` apart say nothing, and no pair is taken as less than a minute apart.
     """
-    return F.array_max(F.transform(_successive_places(), lambda pair: _speed_kmh(pair.a, pair.b, settings.min_travel_km)))
+    return F.col("journey.kmh")
 
 
 def terminal_burst(settings: FraudSettings) -> Column:
@@ -107,15 +110,16 @@ PER_EVENT = (
 BY_CARD = (
     Rule("velocity", velocity, "velocity",
          lambda s: F.format_string("%.0f transactions in %s minutes", velocity(s), F.lit(str(s.burst_minutes))),
-         lambda s: _ids(_largest_burst(_ordinary(s), s.burst_minutes))),
+         lambda s: _ids("burst")),
     Rule("card_testing", card_testing, "card_testing",
          lambda s: F.format_string("%.0f tiny amounts in %s minutes", card_testing(s), F.lit(str(s.testing_minutes))),
-         lambda s: _ids(_largest_burst(_tiny(s), s.testing_minutes))),
+         lambda s: _ids("tests")),
     Rule("spree", spree, "spree",
          lambda s: F.format_string("%.0f large amounts in %s minutes", spree(s), F.lit(str(s.spree_minutes))),
-         lambda s: _ids(_largest_burst(_large(s), s.spree_minutes))),
+         lambda s: _ids("purchases")),
     Rule("impossible_travel", impossible_travel, "travel_kmh",
-         lambda s: F.format_string("%.0f km/h between two places", impossible_travel(s)), lambda s: _ids(_fastest_pair(s))),
+         lambda s: F.format_string("%.0f km/h between two places", impossible_travel(s)),
+         lambda s: _ids("journey.places")),
 )
 BY_TERMINAL = (
     Rule("terminal_burst", terminal_burst, "terminal_burst",
@@ -135,15 +139,22 @@ def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
         transactions.withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", settings.card_window, settings.card_slide), "card_id")
         .agg(
-            F.collect_set(F.struct(
+            # Sorted within the aggregation: of a column made after it, the optimizer would sort anew at every mention.
+            F.sort_array(F.collect_set(F.struct(
                 "event_time", "transaction_id", "amount", "latitude", "longitude", _is_large(settings).alias("is_large"),
-            )).alias("transactions"),
+            ))).alias("transactions"),
             F.max("ingest_time").alias("ingest_time"),
         )
     )
-    newest_first = windows.withColumn("transactions", F.sort_array("transactions")).withColumn(
-        "event_time", F.element_at("transactions", -1).event_time)
-    return judge(newest_first, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=_subject("card_id"))
+    found = windows.select(
+        "*",
+        F.element_at("transactions", -1).event_time.alias("event_time"),
+        _largest_burst(lambda one: one.amount >= settings.tiny_amount, settings.burst_minutes).alias("burst"),
+        _largest_burst(lambda one: one.amount < settings.tiny_amount, settings.testing_minutes).alias("tests"),
+        _largest_burst(lambda one: one.is_large, settings.spree_minutes).alias("purchases"),
+        _fastest_journey(settings).alias("journey"),
+    )
+    return judge(found, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=_subject("card_id"))
 
 
 def by_terminal(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
@@ -177,53 +188,53 @@ def distance_km(latitude_a: Column, longitude_a: Column, latitude_b: Column, lon
     return 2 * EARTH_RADIUS_KM * F.asin(F.sqrt(F.when(chord > 1, 1.0).otherwise(chord)))
 
 
-def _tiny(settings: FraudSettings) -> Column:
-    return F.filter(F.col("transactions"), lambda transaction: transaction.amount < settings.tiny_amount)
-
-
-def _ordinary(settings: FraudSettings) -> Column:
-    return F.filter(F.col("transactions"), lambda transaction: transaction.amount >= settings.tiny_amount)
-
-
-def _large(settings: FraudSettings) -> Column:
-    return F.filter(F.col("transactions"), lambda transaction: transaction.is_large)
-
-
 def _is_large(settings: FraudSettings) -> Column:
     """Never so where the card has no habit."""
     usual = F.when(F.col("card_count_30d") >= settings.min_history, F.col("card_amount_mean_30d"))
     return F.coalesce(F.col("amount") >= settings.spree_ratio * usual, F.lit(False))
 
 
-def _largest_burst(transactions: Column, minutes: float) -> Column:
-    """Of the stretches of `minutes` that end with a transaction, the one with the most; null when there is none."""
-    def burst(last: Column) -> Column:
-        return F.filter(transactions, lambda other: (other.event_time <= last.event_time)
+def _largest_burst(which: Callable[[Column], Column], minutes: float) -> Column:
+    """Of the stretches of `minutes` that end with a transaction, the one with the most of `which`; null where there are none."""
+    transactions = F.col("transactions")
+
+    def ending_with(last: Column, counted: Column) -> Column:
+        return F.filter(counted, lambda other: (other.event_time <= last.event_time)
                         & (F.unix_millis(last.event_time) - F.unix_millis(other.event_time) < minutes * 60_000))
-    bursts = F.transform(transactions, lambda last: F.struct(F.size(burst(last)).alias("size"), burst(last).alias("burst")))
-    return F.array_max(bursts).burst
+
+    def largest(counted: Column) -> Column:
+        bursts = F.transform(counted, lambda last: ending_with(last, counted))
+        return F.array_max(F.transform(bursts, lambda burst: F.struct(F.size(burst).alias("size"), burst.alias("burst")))).burst
+
+    # Every event is judged in one or two windows, and most windows hold nothing else: these are not worth a search.
+    alone = F.when(which(transactions[0]), transactions)
+    return F.when(F.size(transactions) == 1, alone).otherwise(let(F.filter(transactions, which), largest))
 
 
 def _successive_places() -> Column:
-    places = F.filter(F.col("transactions"), lambda transaction: transaction.latitude.isNotNull())
-    rest = F.greatest(F.size(places) - 1, F.lit(0))
-    return F.arrays_zip(F.slice(places, 1, rest).alias("a"), F.slice(places, 2, rest).alias("b"))
+    """Pairs a, b; null where there are fewer than two places."""
+    def pairs(places: Column) -> Column:
+        rest = F.size(places) - 1
+        return F.when(rest > 0, F.arrays_zip(F.slice(places, 1, rest).alias("a"), F.slice(places, 2, rest).alias("b")))
+    return let(F.filter(F.col("transactions"), lambda transaction: transaction.latitude.isNotNull()), pairs)
 
 
-def _fastest_pair(settings: FraudSettings) -> Column:
-    timed = F.transform(_successive_places(), lambda pair: F.struct(
-        _speed_kmh(pair.a, pair.b, settings.min_travel_km).alias("speed"), F.array(pair.a, pair.b).alias("pair")))
-    return F.array_max(F.filter(timed, lambda pair: pair.speed.isNotNull())).pair
+def _fastest_journey(settings: FraudSettings) -> Column:
+    """Between two successive places: its kmh and the two transactions; null without any that says something."""
+    journeys = F.transform(_successive_places(), lambda pair: F.struct(
+        _speed_kmh(pair.a, pair.b, settings.min_travel_km).alias("kmh"), F.array(pair.a, pair.b).alias("places")))
+    fastest = F.array_max(F.filter(journeys, lambda journey: journey.kmh.isNotNull()))
+    return F.when(F.size("transactions") > 1, fastest)
 
 
-def _ids(transactions: Column) -> Column:
+def _ids(transactions: str) -> Column:
     return F.to_json(F.transform(transactions, lambda transaction: transaction.transaction_id))
 
 
 def _speed_kmh(earlier: Column, later: Column, min_travel_km: float) -> Column:
     distance = distance_km(earlier.latitude, earlier.longitude, later.latitude, later.longitude)
     hours = F.greatest(F.unix_millis(later.event_time) - F.unix_millis(earlier.event_time), F.lit(60_000)) / 3_600_000
-    return F.when(distance >= min_travel_km, distance / hours)
+    return let(distance, lambda km: F.when(km >= min_travel_km, km / hours))
 
 
 def _subject(key: str) -> Column:

@@ -13,8 +13,8 @@ from typing import Any
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from common.columns import let
 from health_monitoring.events import CONSCIOUSNESS, CONSCIOUSNESS_LOINC, VITALS, Vital
-from health_monitoring.patterns import let
 
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 ACVPU_SNOMED = "1104441000000107"

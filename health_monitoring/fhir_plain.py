@@ -4,13 +4,10 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from common.contract.predicates import java_pattern
+from common.contract.text import Json, as_text, object_of
 from health_monitoring.events import CONSCIOUSNESS, CONSCIOUSNESS_LOINC, VITALS, Vital
 from health_monitoring.fhir import ACVPU_FINDINGS, ACVPU_SNOMED, ID_IN_REFERENCE, LOINC, REPORTED, SNOMED
-
-Json = Mapping[str, Any]
 
 PATIENT, DEVICE = (java_pattern(ID_IN_REFERENCE.format(kind)) for kind in ("Patient", "Device"))
 
@@ -24,15 +21,15 @@ def from_observation(resource: Json, text: bytes) -> dict[str, Any] | None:
     level = _first(measurements, LOINC, (CONSCIOUSNESS_LOINC,)) or _first(measurements, SNOMED, (ACVPU_SNOMED,))
     values = {vital.field: _quantity(found[vital.field], vital) for vital in VITALS}
     letter = _consciousness(level) if level else None
-    subject, device = _object(resource, "subject"), _object(resource, "device")
+    subject, device = object_of(resource, "subject"), object_of(resource, "device")
     event = {
-        "observation_id": _given(_text(resource, "id"), hashlib.sha256(text).hexdigest()),
-        "patient_id": _given(_id_in(PATIENT, subject), _text(_object(subject, "identifier"), "value")),
-        "device_id": _given(_id_in(DEVICE, device), _text(device, "display")),
+        "observation_id": _given(resource.get("id"), hashlib.sha256(text).hexdigest()),
+        "patient_id": _given(_id_in(PATIENT, subject), object_of(subject, "identifier").get("value")),
+        "device_id": _given(_id_in(DEVICE, device), device.get("display")),
         **values,
         "consciousness": letter,
-        "event_time": _given(_text(resource, "effectiveDateTime"), _text(resource, "effectiveInstant"),
-                             _text(_object(resource, "effectivePeriod"), "end")),
+        "event_time": _given(resource.get("effectiveDateTime"), resource.get("effectiveInstant"),
+                             object_of(resource, "effectivePeriod").get("end")),
         "refused": _refusal(resource, found, values, level is not None, letter),
     }  # fmt: skip
     return {name: value for name, value in event.items() if value is not None}
@@ -51,12 +48,12 @@ def _measurements(resource: Json) -> Iterator[Json]:
 def _first(measurements: list[Json], system: str, codes: tuple[str, ...]) -> Json | None:
     return next((each for each in measurements if any(
         coding.get("system") == system and coding.get("code") in codes
-        for coding in _objects(_object(each, "code"), "coding"))), None)  # fmt: skip
+        for coding in _objects(object_of(each, "code"), "coding"))), None)  # fmt: skip
 
 
 def _quantity(measurement: Json | None, vital: Vital) -> float | None:
-    quantity = _object(measurement or {}, "valueQuantity")
-    unit = _given(_text(quantity, "code"), _text(quantity, "unit"))
+    quantity = object_of(measurement or {}, "valueQuantity")
+    unit = _given(quantity.get("code"), quantity.get("unit"))
     value = _number(quantity)
     return value / vital.per_unit if value is not None and unit == vital.ucum else None
 
@@ -67,7 +64,7 @@ def _number(quantity: Json) -> float | None:
 
 
 def _consciousness(level: Json) -> str | None:
-    concept = _object(level, "valueCodeableConcept")
+    concept = object_of(level, "valueCodeableConcept")
     codes = [coding.get("code") for coding in _objects(concept, "coding")]
     letters = [ACVPU_FINDINGS.get(code, code) for code in codes if isinstance(code, str)]
     given = [*letters, level.get("valueString"), concept.get("text")]
@@ -81,7 +78,7 @@ def _refusal(
     if resource.get("status") not in REPORTED:
         return "its status is not one of a reported value"
     for vital in VITALS:
-        if values[vital.field] is None and _number(_object(found[vital.field] or {}, "valueQuantity")) is not None:
+        if values[vital.field] is None and _number(object_of(found[vital.field] or {}, "valueQuantity")) is not None:
             return f"{vital.field} is not in {vital.ucum}"
     if has_level and letter is None:
         return "level of consciousness not understood"
@@ -89,25 +86,14 @@ def _refusal(
 
 
 def _id_in(pattern: Any, reference: Json) -> str | None:
-    text = _text(reference, "reference")
+    text = as_text(reference.get("reference"))
     found = pattern.search(text) if text else None
     return found[1] if found else None
 
 
-def _text(part: Json, name: str) -> str | None:
-    value = part.get(name)
-    # As Spark reads what should be text: another value's JSON.
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _given(*texts: str | None) -> str | None:
-    """The first that is there, empty or not."""
-    return next((text for text in texts if text is not None), None)
-
-
-def _object(part: Json, name: str) -> Json:
-    value = part.get(name)
-    return value if isinstance(value, dict) else {}
+def _given(*values: Any) -> str | None:
+    """The first that is there, empty or not, as text."""
+    return as_text(next((value for value in values if value is not None), None))
 
 
 def _objects(part: Json, name: str) -> list[Json]:

@@ -11,16 +11,12 @@ from collections.abc import Callable
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from common.columns import let
 from common.thresholds import threshold
 from health_monitoring.observations import CREDIBLE
 from health_monitoring.settings import HealthSettings
 
 RUN = "struct<first:bigint,last:bigint,ids:array<string>,score:double,reached:bigint,found:array<string>>"
-
-
-def let(value: Column, then: Callable[[Column], Column]) -> Column:
-    """`then` of a value that is computed once, however often `then` names it."""
-    return F.get(F.transform(F.array(value), then), 0)
 
 
 def millis(observation: Column) -> Column:

@@ -16,7 +16,7 @@ from gevent import get_hub
 from gevent.lock import RLock
 
 from common.simulation.generated import Generated
-from common.simulation.messages import encode, plain_columns
+from common.simulation.messages import label_messages
 
 
 class Slice(NamedTuple):
@@ -55,11 +55,9 @@ def share_of(chunk: Generated, own: Slice) -> Share:
     flawed = (messages.flaw != "") & (messages.flaw != "duplicate")
     rows = zip(messages.keys.tolist(), messages.values.tolist(), flawed.tolist(), strict=True)
     mine = [(place, Sent(*row)) for place, row in enumerate(rows) if own.owns(row[0])]
-    labels = chunk.labels.sort_by("event_time")
-    due = np.searchsorted(messages.arrival_time, labels["event_time"].to_numpy().astype("datetime64[ms]"))
-    due = np.minimum(due, len(messages) - 1)
-    keys = [entity.encode() for entity in labels["entity_id"].to_pylist()]
-    told = zip(due.tolist(), keys, encode(plain_columns(labels)).tolist(), strict=True)
+    labels = label_messages(chunk.labels)
+    due = np.minimum(np.searchsorted(messages.arrival_time, labels.arrival_time), len(messages) - 1)
+    told = zip(due.tolist(), labels.keys.tolist(), labels.values.tolist(), strict=True)
     known = [(place, Sent(key, value)) for place, key, value in told if own.owns(key)]
     return Share(
         len(messages), [place for place, _ in mine], [record for _, record in mine],

@@ -5,13 +5,12 @@ yet to take is reckoned for the moment at which its last batch ended, by the top
 has been silent for longer than two intervals that moment moves on, and what stands still falls behind.
 """
 
-import json
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.ingestion.lag import records_behind
+from common.ingestion.lag import records_behind, slowest
 
 SAMPLES = 1_200  # of the topic's ends; one or two seconds apart
 
@@ -37,10 +36,7 @@ def taken(checkpoint: Path, topic: str) -> Taken | None:
         at = (commits / last).stat().st_mtime
     except FileNotFoundError:  # Spark removes old batches meanwhile
         return None
-    offsets: dict[int, int] = {}
-    for source in sources:
-        for partition, offset in (json.loads(source).get(topic, {}) if source.startswith("{") else {}).items():
-            offsets[int(partition)] = min(offset, offsets.get(int(partition), offset))
+    offsets = slowest((source for source in sources if source.startswith("{")), topic)
     return Taken(offsets, at) if offsets else None
 
 

@@ -6,13 +6,14 @@ import gevent
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from common.ingestion.connection import Connection
+from common.ingestion.producers import producer_options
 
 # topic, milliseconds, bytes, what went wrong
 Report = Callable[[str, float, int, Exception | None], None]
 
 POLL_SECONDS = 0.005
 BUFFERED_RECORDS = 20_000
-BUFFERED_KBYTES = 64 * 1024
+BUFFERED_MEGABYTES = 64
 
 
 class BufferFull(Exception):
@@ -32,11 +33,7 @@ class Sender:
     def __init__(self, connection: Connection, report: Report) -> None:
         self.lost_labels = 0
         self._report = report
-        self._producer = Producer({
-            **connection.client_options(), "acks": "all", "enable.idempotence": True, "linger.ms": 1,
-            "queue.buffering.max.messages": BUFFERED_RECORDS, "queue.buffering.max.kbytes": BUFFERED_KBYTES,
-            "delivery.timeout.ms": 30_000, "partitioner": "murmur2_random",
-        })  # fmt: skip
+        self._producer = Producer(producer_options(connection, 0.001, 30, BUFFERED_RECORDS, BUFFERED_MEGABYTES))
         self._polling = gevent.spawn(self._poll)
 
     def send(self, topic: str, key: bytes, value: bytes) -> None:

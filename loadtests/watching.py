@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
 from gevent import get_hub
 
-from common.ingestion.connection import GROUP_PREFIX, Connection
-from common.ingestion.reader import arrived
-from common.ingestion.topics import TopicNames, end_offsets
+from common.ingestion.connection import Connection
+from common.ingestion.reader import arrived, from_ends
+from common.ingestion.topics import TopicNames
 
 WAITING = 500_000  # records that may wait to be counted; beyond that the oldest are dropped, and counted as such
 
@@ -46,15 +45,7 @@ class Watch:
         self._topics = topics
         self._came: deque[Alert | Label] = deque()
         self._stopping = False
-        self._consumer = Consumer({
-            **connection.client_options(), "enable.auto.commit": False, "fetch.wait.max.ms": 5,
-            "group.id": f"{GROUP_PREFIX}load-watch",  # required by the client; no offset is ever committed
-        })  # fmt: skip
-        self._consumer.assign([
-            TopicPartition(topic, partition, offset)
-            for topic in (topics.alerts, topics.labels)
-            for partition, offset in end_offsets(connection, topic).items()
-        ])  # fmt: skip
+        self._consumer = from_ends(connection, topics.alerts, topics.labels, group="load-watch")
         self._thread = get_hub().threadpool.spawn(self._read)
 
     def take(self) -> list[Alert | Label]:

@@ -1,15 +1,12 @@
 """`ves.from_ves` in plain Python, for the gateway: a test runs both over the same events."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-import orjson
-
+from common.contract.text import Json, as_text, object_of
 from telecom_anomaly.events import KPIS
-
-Json = Mapping[str, Any]
 
 ELEMENT = re.compile("ManagedElement=([^,]+)")
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
@@ -31,11 +28,11 @@ class NotTaken(Exception):
 
 def from_ves(message: Json, text: bytes) -> dict[str, Any] | None:
     """A report from a VES perf3gpp event about one cell; None for any other object."""
-    event = _object(message, "event")
-    header, fields = _object(event, "commonEventHeader"), _object(event, "perf3gppFields")
+    event = object_of(message, "event")
+    header, fields = object_of(event, "commonEventHeader"), object_of(event, "perf3gppFields")
     if header.get("domain") != "perf3gpp":
         return None
-    collection = _object(fields, "measDataCollection")
+    collection = object_of(fields, "measDataCollection")
     try:
         results = [result for info in _objects(collection, "measInfoList") for result in _results(info)]
     except NotTaken:
@@ -64,13 +61,13 @@ def _report(instance: str | None, results: list[Result], time: datetime | None, 
 
 
 def _results(info: Json) -> Iterator[Result]:
-    types = _object(info, "measTypes").get("sMeasTypesList")
+    types = object_of(info, "measTypes").get("sMeasTypesList")
     for values in _objects(info, "measValuesList"):
         instance, suspect = values.get("measObjInstId"), values.get("suspectFlag") == "true"
         for result in _objects(values, "measResults", or_null=True):
             place: Any = result.get("p")
             named = types[place - 1] if isinstance(types, list) and type(place) is int and 0 < place <= len(types) else None
-            yield Result(_text(instance), suspect, _text(named), _text(result.get("sValue")))
+            yield Result(as_text(instance), suspect, as_text(named), as_text(result.get("sValue")))
 
 
 def _number(text: str | None) -> float | None:
@@ -88,17 +85,7 @@ def _time(header: Json) -> datetime | None:
 def _site(collection: Json, header: Json) -> str | None:
     entity, source = collection.get("measuredEntityDn"), header.get("sourceName")
     found = ELEMENT.search(entity) if isinstance(entity, str) else None
-    return found[1] if found else _text(source)
-
-
-def _text(value: Any) -> str | None:
-    """As Spark reads what should be text: another value's JSON."""
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _object(part: Json, name: str) -> Json:
-    value = part.get(name)
-    return value if isinstance(value, dict) else {}
+    return found[1] if found else as_text(source)
 
 
 def _objects(part: Json, name: str, or_null: bool = False) -> list[Json]:

@@ -7,8 +7,8 @@ from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
 from common import contract
-from common.bench.setting import Bench
-from common.bench.subscribing import from_end
+from common.bench.setting import Bench, steady_rate
+from common.ingestion.reader import from_ends
 from common.ingestion.topics import topic_names
 from common.processing.learnt import live, with_learnt
 from common.processing.streams import read_topic, start_query
@@ -21,8 +21,8 @@ LIMIT_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class CaughtUp:
-    """events in `seconds` from the start of the query, its planning and JIT warm-up included; steady: per second between
-    a fifth and all of the alerts. alerts of expected: 0 missing, or the figure does not count.
+    """events in `seconds` from the start of the query, its planning and JIT warm-up included; steady: `steady_rate`.
+    alerts of expected: 0 missing, or the figure does not count.
     """
 
     events: int
@@ -40,7 +40,7 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int) -> Ca
     """Start `query` at the beginning of the events topic and time it to the last expected alert."""
     expected = expected_alerts(spark, bench, query)
     topic = topic_names(bench.vertical).alerts
-    with from_end(bench.connection, topic) as consumer:
+    with from_ends(bench.connection, topic, group="bench") as consumer:
         records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
@@ -52,9 +52,7 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int) -> Ca
         finally:
             running.streaming.stop()
     seconds = arrivals[-1] if arrivals else float("nan")
-    fifth = len(arrivals) // 5
-    steady = events * 0.8 / (seconds - arrivals[fifth]) if len(arrivals) > 10 else None
-    return CaughtUp(events, seconds, steady, len(arrivals), len(expected))
+    return CaughtUp(events, seconds, steady_rate(events, arrivals), len(arrivals), len(expected))
 
 
 def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]:

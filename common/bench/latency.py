@@ -11,10 +11,9 @@ from pyspark.sql import SparkSession
 
 from common.alerts import Rule
 from common.bench.setting import Bench
-from common.bench.subscribing import from_end
 from common.ingestion.paced import at_rate, send_paced
 from common.ingestion.producers import Producer
-from common.ingestion.reader import arrived
+from common.ingestion.reader import arrived, from_ends
 from common.ingestion.topics import topic_names
 from common.monitoring.watch import Percentiles, percentiles
 from common.processing.learnt import live
@@ -35,7 +34,7 @@ def measure_latency(
         spark, bench.vertical, bench.workspace.tables, bench.rules.model_copy(update={query.rules[0].threshold: ALWAYS})
     )
     stop = threading.Event()
-    with from_end(bench.connection, topics.alerts) as consumer:
+    with from_ends(bench.connection, topics.alerts, group="bench") as consumer:
         records = read_topic(spark, bench.connection, topics.events, starting="latest")
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")

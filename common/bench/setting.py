@@ -1,7 +1,8 @@
-"""What a benchmark measures with: a vertical, its learnt baselines and model, a broker, and the machine it ran on."""
+"""What benchmarks share: a vertical with its broker and folders, the machine they ran on, and a rate without the warm-up."""
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -23,6 +24,13 @@ class Bench:
     connection: Connection
     settings: Settings
     rules: Any
+
+
+def steady_rate(events: int, arrivals: Sequence[float]) -> float | None:
+    """Events per second between a fifth and all of the alerts, by the seconds at which these came; None for a few alerts."""
+    if len(arrivals) <= 10 or arrivals[-1] == (fifth := arrivals[len(arrivals) // 5]):
+        return None
+    return events * 0.8 / (arrivals[-1] - fifth)
 
 
 def hardware() -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from common.bench.peers.batch import BATCH_PEERS, FIELDS, cells, markdown, measure, prepare, told, write_transactions
+from common.bench.peers.batch import BATCH_PEERS, FIELDS, markdown, measure, told, write_transactions
 from common.bench.peers.comparison import machine_now
-from common.bench.peers.results import commit, write
+from common.bench.peers.results import cells, commit, write
+from common.bench.peers.running import prepare
 from common.commands.context import Data, Seed, console, errors, read_settings
 from common.monitoring.summary import plain_table
 
@@ -28,8 +29,8 @@ def batch(
     folder = (settings.data / f"batch-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
     results: dict[str, Any] = {"machine": machine_now(), "commit": commit(), "repeats": repeats, "seed": seed, "not_measured": {}}
     results |= {"versions": {peer.package: peer.version for peer in BATCH_PEERS}, "rows": {}, "differences": {}}
-    with console.status("environments") as status:
-        engines = prepare(settings.home, results["not_measured"])
+    with console.status("") as status:
+        engines = prepare(BATCH_PEERS, settings.home, results["not_measured"], status.update)
         for size in sizes:
             status.update(f"{size:,} rows of Parquet")
             transactions = folder / f"transactions-{size}"
@@ -64,7 +65,7 @@ def show(results: dict[str, Any]) -> None:
         table = plain_table(title, "engine", *(column for field in FIELDS for column in (field, "of ours")))
         for peer in BATCH_PEERS:
             if peer.name in measured["rounds"]:
-                table.add_row(peer.title, *(cell for field in FIELDS for cell in cells(measured[field], peer.name)))
+                table.add_row(peer.title, *(cell for field in FIELDS for cell in cells(measured[field], peer.name, 2)))
         console.print(table)
     for kind in ("not_measured", "differences"):
         for name, problem in results[kind].items():

@@ -10,7 +10,8 @@ from common.bench.peers import comparison
 from common.bench.peers.measuring import START_SECONDS, Site
 from common.bench.peers.peer import PEERS, UnknownPeer, chosen
 from common.bench.peers.reference import CardJob
-from common.bench.peers.results import write
+from common.bench.peers.results import cells, write
+from common.bench.peers.running import prepare
 from common.bench.peers.transactions import transactions
 from common.commands.context import Data, Seed, console, errors, own_broker, read_settings
 from common.monitoring.summary import plain_table
@@ -41,7 +42,7 @@ def peers(
     settings.data.mkdir(parents=True)
     machine, found, job = comparison.machine_now(), comparison.Found(), CardJob()
     with console.status("") as status:
-        ready = comparison.prepare(wanted, settings.home, found, status.update)
+        ready = prepare(wanted, settings.home, found.not_measured, status.update)
     with own_broker(settings) as connection, console.status("") as status:
         site = Site(connection, settings.data, settings.partitions, settings.checkpoint_interval)
         status.update("transactions")
@@ -72,8 +73,8 @@ def show(results: dict[str, Any], found: comparison.Found) -> None:
         table = plain_table(title, "engine", *columns)
         for peer in PEERS:
             if peer.name in getattr(found, part.removesuffix("_ms")):
-                cells = (cell for field in fields for cell in comparison.cells(results[part][field], peer.name, digits))
-                table.add_row(peer.title, *cells)
+                figures = (cell for field in fields for cell in cells(results[part][field], peer.name, digits))
+                table.add_row(peer.title, *figures)
         console.print(table)
     for name, reason in found.not_measured.items():
         console.print(f"{name}: not measured: {reason}", markup=False, soft_wrap=True)

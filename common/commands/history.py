@@ -27,7 +27,7 @@ from common.monitoring.evaluation import evaluate as evaluated
 from common.monitoring.summary import differences_table, evaluation_tables, model_table, reconcile_table, suite_line, trend_tables
 from common.processing.backfill import backfill as fill
 from common.processing.backtest import backtest, of_days
-from common.processing.batch import came_live, history, newest_day, study, train_model
+from common.processing.batch import came_live, history, newest_days, study, train_model
 from common.processing.champions import challenger
 from common.processing.late import keep_late
 from common.processing.reconcile import reconcile as reconciled
@@ -151,8 +151,7 @@ def evaluate(
 
 def _judged_days(spark: SparkSession, vertical: Vertical, workspace: Workspace, number: int) -> Evaluation:
     events, labels, _ = history(spark, workspace)
-    newest = newest_day(events)
-    days = [newest - timedelta(days=back) for back in reversed(range(number))]
+    days = newest_days(events, number)
     alerts, = backtest(vertical, events, labels, days, tuned_settings(vertical, workspace.tables))
     return evaluated(vertical, of_days(vertical, events, days), labels, alerts.persist())
 

@@ -56,7 +56,7 @@ def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
             raise Unreadable(400, "the body is not gzip, as Content-Encoding says it is") from None
         size += len(parts[-1])
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         if not member.eof:
             raise Unreadable(400, "the gzip body ends too early")
         body = member.unused_data
@@ -104,9 +104,9 @@ def _after_space(text: str, at: int) -> int:
 
 def _within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     return body
 
 
-def _too_large(limit: int) -> Unreadable:
+def too_large(limit: int) -> Unreadable:
     return Unreadable(413, f"the body is larger than {limit:,} bytes: send fewer events in one request")

@@ -12,7 +12,7 @@ import orjson
 
 from common.contract.plain import Accepted, PlainContract, Rejected
 from common.gateway.access import Access, Refused
-from common.gateway.bodies import Receive, Unreadable, elements, lines, read_body, unpacked
+from common.gateway.bodies import Receive, Unreadable, elements, lines, read_body, too_large, unpacked
 from common.gateway.delivery import Away, Delivery, Failure, Full
 from common.gateway.idempotency import LONGEST_KEY, Answers, Reused, UnderWay
 from common.gateway.limits import Rates
@@ -90,7 +90,7 @@ class Events:
             return _problem(429, "more events than this client may send", b"%d" % wait)
         is_ndjson = _is_ndjson(headers)
         if int(headers.get(b"content-length", b"0")) > self._largest:
-            raise Unreadable(413, f"the body is larger than {self._largest:,} bytes: send fewer events in one request")
+            raise too_large(self._largest)
         body = await read_body(receive, self._largest)
         body = unpacked(body, headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(), self._largest)
         key = headers.get(b"idempotency-key")

@@ -73,7 +73,7 @@ def intake(vertical: Vertical, security: list[dict[str, list[str]]]) -> dict[str
                 "schema": {"anyOf": [one, {"type": "array", "items": one}]},
                 "examples": {"one": {"value": examples[0]}, "several": {"value": examples}}},
             "application/x-ndjson": {"schema": {"type": "string"}, "examples": {"several": {"value": texts}}}}},
-        "responses": {status: _response(said, schema) for status, (said, schema) in ANSWERS.items()}}}  # fmt: skip
+        "responses": {status: response(*answer) for status, answer in ANSWERS.items()}}}  # fmt: skip
 
 
 def event_schema(vertical: Vertical) -> dict[str, Any]:
@@ -114,5 +114,5 @@ def _limits(kind: str, kwargs: Any) -> dict[str, Any]:
     return {BOUNDS[bound, strict[bound]]: kwargs[bound] for bound in strict if isinstance(kwargs.get(bound), int | float)}
 
 
-def _response(said: str, schema: dict[str, Any]) -> dict[str, Any]:
+def response(said: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": said, "content": {"application/json": {"schema": schema}}}

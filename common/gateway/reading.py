@@ -3,15 +3,17 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from common.alerts import Severity
 from common.gateway.access import Access
 from common.gateway.alerts import BadCursor, Cursor, CursorGone, Wanted, read_page
+from common.gateway.openapi import ANSWERS, PROBLEM, response
 from common.gateway.stream import AlertStream, Listener, server_sent
 from common.ingestion.connection import BrokerError, Connection
 from common.ingestion.topics import topic_names
@@ -19,12 +21,9 @@ from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
 
-Severity = Literal["cleared", "warning", "minor", "major", "critical"]
 Text = Annotated[str | None, Query(max_length=200)]
-PROBLEM = {"content": {"application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": said, **PROBLEM}
-    for status, said in ((401, "no token, or none of ours"), (403, "the token has no such scope"), (404, "no such vertical"))
+    **{status: response(*ANSWERS[status]) for status in ("401", "403")}, "404": response("no such vertical", PROBLEM),
 }
 MANY = {"type": "array", "items": {"type": "object"}}
 PAGE = {"type": "object", "properties": {"alerts": MANY, "next": {"type": ["string", "null"]}}}
@@ -44,8 +43,8 @@ def alert_routes(
             raise HTTPException(404, f"no vertical of that name here; there are {', '.join(paths)}")
 
     @router.get("", summary="Alerts in the table, by event time", responses={
-        200: {"description": "a page", "content": {"application/json": {"schema": PAGE}}},
-        410: {"description": "the cursor is too old: begin again", **PROBLEM}})  # fmt: skip
+        200: response("a page", PAGE),
+        410: response("the cursor is too old: begin again", PROBLEM)})  # fmt: skip
     async def alerts(
         request: Request, vertical: str, since: datetime | None = None, entity: Text = None, rule: Text = None,
         severity: Severity | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -65,7 +64,7 @@ def alert_routes(
 
     @router.get("/stream", summary="Alerts as they arrive, as server-sent events", responses={
         200: {"description": "for ever", "content": {"text/event-stream": {}}},
-        503: {"description": "Kafka does not answer", **PROBLEM}})  # fmt: skip
+        503: response("Kafka does not answer", PROBLEM)})  # fmt: skip
     async def stream(request: Request, vertical: str) -> StreamingResponse:
         readable(vertical, request)
         stack = AsyncExitStack()

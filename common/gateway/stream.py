@@ -5,11 +5,10 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 
-from common.ingestion.connection import GROUP_PREFIX, Connection
-from common.ingestion.reader import arrived
-from common.ingestion.topics import end_offsets
+from common.ingestion.connection import Connection
+from common.ingestion.reader import arrived, from_ends
 
 WAITING = 1_000        # alerts that a listener may be behind
 LOOK_SECONDS = 0.2
@@ -57,16 +56,14 @@ class AlertStream:
                 self._consuming = None
 
     async def _start(self) -> None:
-        ends = await asyncio.to_thread(end_offsets, self._connection, self._topic)
+        consumer = await asyncio.to_thread(from_ends, self._connection, self._topic, group="gateway", wait_ms=500)
         ending, loop = threading.Event(), asyncio.get_running_loop()
-        work = threading.Thread(target=self._consume, args=(ends, ending, loop), name=f"listen-{self._topic}", daemon=True)
+        work = threading.Thread(target=self._consume, args=(consumer, ending, loop), name=f"listen-{self._topic}", daemon=True)
         work.start()
         self._consuming = ending
 
-    def _consume(self, ends: dict[int, int], ending: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
-        options = {"group.id": f"{GROUP_PREFIX}gateway", "enable.auto.commit": False}  # no offset is ever committed
-        with Consumer({**self._connection.client_options(), **options}) as consumer:
-            consumer.assign([TopicPartition(self._topic, partition, offset) for partition, offset in ends.items()])
+    def _consume(self, consumer: Consumer, ending: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
+        with consumer:
             while not ending.is_set():
                 alerts = [message.value() for message in arrived(consumer, LOOK_SECONDS) if message.error() is None]
                 if alerts and not loop.is_closed():

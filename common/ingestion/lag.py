@@ -1,7 +1,7 @@
 """Consumer lag: how many records of a topic a streaming query has yet to take."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
@@ -32,11 +32,14 @@ def records_behind(ends: Mapping[int, int], taken: Mapping[int, int]) -> int:
 
 
 def read_offsets(progress: Mapping[str, Any] | None, topic: str) -> dict[int, int]:
-    """Per partition of `topic`, the offset a query goes on from; several sources of one topic: the slowest counts."""
+    """Per partition of `topic`, the offset a query goes on from."""
+    return slowest([source["endOffset"] for source in progress["sources"]] if progress else [], topic)
+
+
+def slowest(sources: Iterable[str | Mapping[str, Any] | None], topic: str) -> dict[int, int]:
+    """Per partition of `topic`, the least of its sources' offsets, as Spark writes these: JSON text, or the object itself."""
     taken: dict[int, int] = {}
-    for source in progress["sources"] if progress else []:
-        offsets = source["endOffset"]
-        # PySpark's progress object holds it as JSON text, the JSON of a listener as an object.
+    for offsets in sources:
         by_topic = json.loads(offsets) if isinstance(offsets, str) else offsets
         for partition, offset in ((by_topic or {}).get(topic) or {}).items():
             taken[int(partition)] = min(offset, taken.get(int(partition), offset))

@@ -1,13 +1,13 @@
-"""Reading topics: to the end, where all of it fits in memory, and what arrives the moment it does."""
+"""Reading topics: to the end, where all of it fits in memory, and what arrives from then on, the moment it does."""
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from common.ingestion.connection import GROUP_PREFIX, BrokerError, Connection, explain
-from common.ingestion.topics import partition_ids
+from common.ingestion.topics import end_offsets, partition_ids
 
 
 class Record(NamedTuple):
@@ -29,7 +29,7 @@ def read_all(connection: Connection, topic: str, at_least: int = 0, timeout: flo
     records: list[Record] = []
     at_end: set[int] = set()
     deadline = time.monotonic() + timeout
-    with _consumer(connection) as consumer:
+    with _consumer(connection, "read-all", {"enable.partition.eof": True}) as consumer:
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
         while len(at_end) < len(partitions) or len(records) < at_least:
             if time.monotonic() > deadline:
@@ -46,6 +46,19 @@ def read_all(connection: Connection, topic: str, at_least: int = 0, timeout: flo
     return records
 
 
+def from_ends(connection: Connection, *topics: str, group: str, wait_ms: int = 5) -> Consumer:
+    """A consumer of what comes to `topics` from now on, to be closed; raises BrokerError.
+
+    wait_ms: how long the broker may wait for something to come before it answers that there is nothing.
+    """
+    ends = [
+        TopicPartition(topic, partition, end) for topic in topics for partition, end in end_offsets(connection, topic).items()
+    ]
+    consumer = _consumer(connection, group, {"fetch.wait.max.ms": wait_ms})
+    consumer.assign(ends)
+    return consumer
+
+
 def arrived(consumer: Consumer, timeout: float, at_most: int = 1_000) -> list[Message]:
     """What has come; waits up to `timeout` seconds for the first, and for no other.
 
@@ -55,10 +68,7 @@ def arrived(consumer: Consumer, timeout: float, at_most: int = 1_000) -> list[Me
     return [] if first is None else [first, *consumer.consume(at_most - 1, timeout=0)]
 
 
-def _consumer(connection: Connection) -> Consumer:
-    return Consumer({
-        **connection.client_options(),
-        "group.id": f"{GROUP_PREFIX}read-all",  # required by the client; no offset is ever committed
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-    })
+def _consumer(connection: Connection, group: str, options: dict[str, Any]) -> Consumer:
+    # The client requires a group; no offset is ever committed.
+    usual = {**connection.client_options(), "group.id": f"{GROUP_PREFIX}{group}", "enable.auto.commit": False}
+    return Consumer(usual | options)

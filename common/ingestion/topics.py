@@ -54,20 +54,23 @@ def ensure_topics(
     names = [name for name in names if only is None or name in only]
     admin = AdminClient(connection.client_options())
     there = _listed(admin, connection)
-    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names if name not in there]
-    for name, created in (admin.create_topics(wanted, operation_timeout=10, request_timeout=15) if wanted else {}).items():
+    if wanted := [name for name in names if name not in there]:
+        create_topics(admin, connection, wanted, partitions, replication)
+    return {name: len(partition_ids(admin, connection, name)) for name in names}
+
+
+def create_topics(
+    admin: AdminClient, connection: Connection, names: Collection[str], partitions: int, replication: int = 1
+) -> None:
+    """Create the topics, if nobody else does meanwhile; returns once the broker lists them. Raises BrokerError."""
+    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names]
+    for name, created in admin.create_topics(wanted, operation_timeout=10, request_timeout=15).items():
         try:
             created.result()
         except KafkaException as failure:
             if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise BrokerError(_refused(connection, name, replication, failure.args[0])) from None
-    if wanted:
-        _wait_until_listed(admin, connection, names)
-    return {name: len(partition_ids(admin, connection, name)) for name in names}
-
-
-def _wait_until_listed(admin: AdminClient, connection: Connection, names: Collection[str]) -> None:
-    """The controller has made them; a broker hears of it a moment later."""
+    # The controller has made them; a broker hears of it a moment later.
     deadline = time.monotonic() + LISTED_SECONDS
     while not set(names) <= set(_listed(admin, connection)) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -67,9 +67,15 @@ def came_live(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, Dat
 
 
 def newest_day(events: DataFrame) -> date:
-    """The UTC day after the newest event's: baselines as of its start know every whole day there is."""
+    """The UTC day of the newest event: baselines as of its start know every whole day there is."""
     newest: date = events.agg(F.max("event_day")).first()[0]  # type: ignore[index]
     return newest
+
+
+def newest_days(events: DataFrame, number: int) -> list[date]:
+    """The UTC days up to that of the newest event, in order."""
+    newest = newest_day(events)
+    return [newest - timedelta(days=back) for back in reversed(range(number))]
 
 
 def learn(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date) -> str:

@@ -6,13 +6,14 @@ its own batch had passed it.
 
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby, pairwise
+from typing import Any
 
-import pyarrow.compute as pc
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.streaming import StreamingQueryListener
@@ -62,28 +63,21 @@ class Judged:
     watermark: datetime | None
 
 
-def judged_ranges(spark: SparkSession, workspace: Workspace, query: Query) -> list[Judged]:
+def judged_ranges(workspace: Workspace, query: Query) -> list[Judged]:
     """What judged each offset, without gaps or overlap from offset 0 to BEYOND, by the progress that `query` reported.
 
     Of several attempts at a batch the last counts, and of several checkpoints, for a new one judges all anew. A batch that
     ended without a report (a kill came between) is taken to be judged as the one after it. What lies beyond was judged by
     the batch that was under way in the end: by the versions in force when the last progress was reported.
     """
-    rows = _reported(spark, workspace, query)
-    last_try = {(row.batch, row.kafka_partition): row for row in rows if row.kafka_partition is not None}
+    rows = _reported(workspace)[query.name]
+    last_try = {(row["batch"], row["kafka_partition"]): row for row in rows if row["kafka_partition"] is not None}
     reported = [
-        Judged(
-            row.kafka_partition,
-            row.start_offset,
-            row.end_offset,
-            row.baseline_version,
-            row.model_version,
-            row.settings_version,
-            row.watermark,
-        )
+        Judged(row["kafka_partition"], row["start_offset"], row["end_offset"], row["baseline_version"], row["model_version"],
+               row["settings_version"], row["watermark"])
         for row in last_try.values()
-    ]
-    then = max(row.ended_at for row in rows).replace(tzinfo=UTC)
+    ]  # fmt: skip
+    then = max(row["ended_at"] for row in rows)
     found = [version for version in versions(workspace.tables) if version.created_at <= then]
     in_force = {kind: next((v.version for v in reversed(found) if v.kind == kind), None) for kind in (BASELINE, MODEL, SETTINGS)}
     model = in_force[MODEL] if query.model else None
@@ -93,11 +87,15 @@ def judged_ranges(spark: SparkSession, workspace: Workspace, query: Query) -> li
     return [each for partition, own in by_partition for each in _gapless(partition, list(own), beyond)] or [beyond]
 
 
-def _reported(spark: SparkSession, workspace: Workspace, query: Query) -> list[Row]:
-    """The rows of a query and its newest checkpoint, as they were written; those of its starts have no checkpoint."""
-    rows = tables.read(spark, workspace.table("judged")).where(F.col("query") == query.name).orderBy("ended_at").collect()
-    newest = next((row.checkpoint for row in reversed(rows) if row.checkpoint), None)
-    return [row for row in rows if row.checkpoint == newest or row.kafka_partition is None]
+def _reported(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
+    """By query the rows of its newest checkpoint, as they were written; those of its starts have no checkpoint."""
+    rows = tables.read_arrow(workspace.table("judged")).sort_by("ended_at").to_pylist()
+    newest = {row["query"]: row["checkpoint"] for row in rows if row["checkpoint"]}
+    reported = defaultdict(list)
+    for row in rows:
+        if row["checkpoint"] == newest.get(row["query"]) or row["kafka_partition"] is None:
+            reported[row["query"]].append(row)
+    return reported
 
 
 @dataclass(frozen=True)
@@ -112,12 +110,12 @@ class Era:
     watermark: datetime | None
 
 
-def settings_eras(spark: SparkSession, workspace: Workspace, query: Query) -> list[Era]:
+def settings_eras(workspace: Workspace, query: Query) -> list[Era]:
     """What `query` judged, by the thresholds it judged with, in the order in which they were in force.
 
     A batch that had nothing to judge counts to the one before it, as it makes no difference.
     """
-    ranges = judged_ranges(spark, workspace, query)
+    ranges = judged_ranges(workspace, query)
     published = ["", *dict.fromkeys(each.version for each in versions(workspace.tables) if each.kind == SETTINGS)]
     of_version: dict[str, list[Judged]] = {version: [] for version in published}
     for _, own in groupby(ranges, lambda each: each.partition):
@@ -126,9 +124,9 @@ def settings_eras(spark: SparkSession, workspace: Workspace, query: Query) -> li
             so_far = so_far if each.settings is None else each.settings
             of_version[so_far].append(each)
     met: dict[str | None, datetime] = {}
-    for row in _reported(spark, workspace, query):
-        if row.watermark:
-            met[row.settings_version] = max(row.watermark, met.get(row.settings_version, row.watermark))
+    for row in _reported(workspace)[query.name]:
+        if watermark := row["watermark"]:
+            met[row["settings_version"]] = max(watermark, met.get(row["settings_version"], watermark))
     return [Era(version, own, met.get(version)) for version, own in of_version.items() if own or version in met]
 
 
@@ -141,17 +139,14 @@ def _gapless(partition: int | None, reported: list[Judged], beyond: Judged) -> I
 
 def judged_ends(workspace: Workspace) -> dict[tuple[str, int], int]:
     """By query and partition, the offset up to which batches of its newest checkpoint have ended; empty before any did."""
-    path = workspace.table("judged")
-    if not tables.table_exists(path):
+    if not tables.table_exists(workspace.table("judged")):
         return {}
-    rows = tables.read_arrow(path, columns=["query", "checkpoint", "kafka_partition", "end_offset", "ended_at"])
-    ended = rows.filter(pc.is_valid(rows["end_offset"])).sort_by("ended_at").to_pylist()
-    newest = {row["query"]: row["checkpoint"] for row in ended}
     ends: dict[tuple[str, int], int] = {}
-    for row in ended:
-        if row["checkpoint"] == newest[row["query"]]:
-            place = row["query"], row["kafka_partition"]
-            ends[place] = max(row["end_offset"], ends.get(place, 0))
+    for query, rows in _reported(workspace).items():
+        for row in rows:
+            if row["end_offset"] is not None:
+                place = query, row["kafka_partition"]
+                ends[place] = max(row["end_offset"], ends.get(place, 0))
     return ends
 
 
@@ -162,7 +157,7 @@ def late_events(spark: SparkSession, vertical: Vertical, workspace: Workspace, e
         (each.partition, each.start, each.end, each.watermark, rule.name)
         for query in vertical.queries
         if query.stateful and query.rules
-        for each in judged_ranges(spark, workspace, query)
+        for each in judged_ranges(workspace, query)
         if each.watermark
         for rule in query.rules
     ]

@@ -124,7 +124,7 @@ def _under_their_thresholds(
 
     if not any(rule.live for rule in query.rules):
         return query.build(rows, rule_settings)
-    eras = settings_eras(spark, workspace, query)
+    eras = settings_eras(workspace, query)
     return _as_closed(rows, eras, build) if query.output_mode == "append" else _as_grown(rows, eras, build)
 
 
@@ -164,7 +164,7 @@ def _as_judged(
     """What `learnt.with_learnt` gives on the stream, each event and row with the versions that judged it there."""
     rows = events
     if query.baselines or query.model:
-        ranges = judged_ranges(spark, workspace, query)
+        ranges = judged_ranges(workspace, query)
         models = {version.version: version.details for version in versions(workspace.tables) if version.kind == MODEL}
     if query.baselines:
         rows = _united([

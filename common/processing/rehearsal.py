@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -11,7 +10,7 @@ from common import tables
 from common.alerts import event_ids
 from common.monitoring.evaluation import Evaluation, evaluate
 from common.processing.backtest import backtest, of_days
-from common.processing.batch import NoHistory, history, newest_day
+from common.processing.batch import NoHistory, history, newest_days
 from common.processing.session import use_pool
 from common.processing.tuning import changed_settings, tuned_settings
 from common.vertical import Vertical
@@ -38,10 +37,9 @@ def rehearse(spark: SparkSession, vertical: Vertical, workspace: Workspace, chan
     use_pool(spark, "batch")
     present, changed = tuned_settings(vertical, workspace.tables), changed_settings(vertical, workspace.tables, changes)
     events, labels, _ = history(spark, workspace)
-    last, first = newest_day(events), events.agg(F.min("event_day")).first()[0]  # type: ignore[index]
-    judged_days = [last - timedelta(days=back) for back in reversed(range(days))]
+    judged_days, first = newest_days(events, days), events.agg(F.min("event_day")).first()[0]  # type: ignore[index]
     if judged_days[0] <= first:
-        raise NoHistory(f"the history is of {first} to {last}: not {days} days, and some before them to learn from")
+        raise NoHistory(f"the history is of {first} to {judged_days[-1]}: not {days} days, and some before them to learn from")
     judged = of_days(vertical, events, judged_days)
     old, new = (alerts.persist() for alerts in backtest(vertical, events, labels, judged_days, present, changed))
     compared = _compared(old, new, labels).withColumn("changes", F.lit(" ".join(f"{n}={v}" for n, v in changes.items())))

@@ -100,6 +100,9 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path]) ->
         # of compiling it. What was seen with and without: docs/performance.md.
         "spark.driver.extraJavaOptions": COMPILE_LARGE_METHODS,
         "spark.executor.extraJavaOptions": COMPILE_LARGE_METHODS,
+        # Beyond some size (35,000 bytes of a method were seen) Java's first compiler gives up, and interprets for good. Such a
+        # query is not made one method, then, but several.
+        "spark.sql.codegen.hugeMethodLimit": "20000",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.local.dir": str(folder / "local"),

@@ -31,8 +31,8 @@ class Messages:
     def __len__(self) -> int:
         return len(self.values)
 
-    def take(self, rows: NDArray) -> "Messages":
-        """The messages at `rows` (positions or a mask)."""
+    def take(self, rows: NDArray | slice) -> "Messages":
+        """The messages at `rows` (positions, a mask or a slice)."""
         return Messages(self.arrival_time[rows], self.keys[rows], self.values[rows], self.flaw[rows])
 
 
@@ -85,6 +85,14 @@ def on_the_way(
     spoilt, flaw = spoil(rng, values[broken], fields)
     attempts = Messages(arrival_time[broken], keys[broken], spoilt, flaw)
     return in_order(joined([attempts, clean, copies]))
+
+
+def label_messages(labels: pa.Table) -> Messages:
+    """Labels as they are sent, keyed by entity; each is due at the time of its event, in whose order they are."""
+    labels = labels.sort_by("event_time")
+    keys = as_objects([entity.encode() for entity in labels["entity_id"].to_pylist()])
+    due = labels["event_time"].to_numpy().astype("datetime64[ms]")
+    return Messages(due, keys, encode(plain_columns(labels)), as_objects([""] * len(keys)))
 
 
 def joined(parts: list[Messages]) -> Messages:

@@ -36,7 +36,7 @@ def test_the_loop_finds_what_pandas_finds(broker, tmp_path):
     job, sent = CardJob(), transactions(1, 2_000, POPULATION.model_copy(update={"cards": 50, "terminals": 100}))
     expected = in_pandas(sent.columns, job)
     assert len(expected) > 10
-    site = Site(broker, tmp_path)
+    site = Site(broker, tmp_path, partitions=2, checkpoint_seconds=300)
     name = uuid4().hex[:8]
     topic = site.new_topic(f"peers.{name}-events")
     send_all(site, topic, sent)

@@ -10,7 +10,6 @@ import zipfile
 from datetime import UTC, date, datetime, timedelta
 
 import orjson
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -62,7 +61,7 @@ def after(broker, tmp_path_factory):
     path = Workspace(data, vertical.name).table("batch_runs")
     tables.ensure_table(path, RUNS_SCHEMA)
     yesterday = datetime.now(UTC) - timedelta(days=1, minutes=1)
-    tables.append_arrow(pa.Table.from_pylist([{"started_at": yesterday, "ended_at": yesterday, "outcome": "done"}]), path)
+    tables.append_rows([{"started_at": yesterday, "ended_at": yesterday, "outcome": "done"}], RUNS_SCHEMA, path)
     command = [sys.executable, "-m", "common.cli", "serve", vertical.name, "--data", str(data)]
     environment = {**os.environ, "HYBRID_CHECKPOINT_INTERVAL": "5"}
     serving = subprocess.Popen([*command, "--bootstrap-servers", broker.bootstrap_servers], stdout=subprocess.PIPE,

@@ -10,7 +10,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import psutil
-import pyarrow as pa
 import pytest
 
 from common import tables
@@ -120,7 +119,7 @@ def test_serve_catches_up_a_batch_run_that_was_missed_and_ends_at_a_signal(data)
     tables.ensure_table(workspace.table("batch_runs"), RUNS_SCHEMA)
     yesterday = datetime.now(UTC) - timedelta(days=1, minutes=1)
     row = {"started_at": yesterday, "ended_at": yesterday, "outcome": "done"}
-    tables.append_arrow(pa.Table.from_pylist([row]), workspace.table("batch_runs"))
+    tables.append_rows([row], RUNS_SCHEMA, workspace.table("batch_runs"))
     serving = start(data, "serve", "finance_fraud")
     printed = []
     while "batch: " not in "".join(printed[-1:]):

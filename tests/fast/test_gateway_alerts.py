@@ -5,7 +5,6 @@ import json
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
 import pytest
 
 from common import tables
@@ -32,7 +31,7 @@ def alert(number, **given):
 def store(folder, alerts):
     path = Workspace(folder, "finance_fraud").table("alerts")
     tables.ensure_table(path, ALERTS_SCHEMA, [PARTITION])
-    tables.append_arrow(pa.Table.from_pylist(alerts), path)
+    tables.append_rows(alerts, ALERTS_SCHEMA, path)
 
 
 def walk(gateway, query=""):

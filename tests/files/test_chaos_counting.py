@@ -4,9 +4,7 @@ import json
 from collections import Counter
 from datetime import UTC, date, datetime
 
-import pyarrow as pa
 import pytest
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.chaos.counting import differing, records_kept
@@ -47,8 +45,7 @@ def wrong(spark, folder, events, quarantine, sent=4, known=KNOWN, disturbed=None
     workspace = Workspace(folder, VERTICAL.name)
     ensure_tables(VERTICAL, workspace)
     for name, schema, rows in (("events", events_schema(VERTICAL), events), ("quarantine", QUARANTINE_SCHEMA, quarantine)):
-        arrow = pa.Table.from_pylist(rows, schema=to_arrow_schema(schema, timezone="UTC"))
-        tables.append_arrow(arrow, workspace.table(name))
+        tables.append_rows(rows, schema, workspace.table(name))
     counts = records_kept(spark, VERTICAL, workspace, known, disturbed or Disturbed([]), sent)
     return {count.what for count in counts if not count.holds}
 

@@ -4,10 +4,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, ensure_tables, events_schema
@@ -32,7 +30,7 @@ def alerts(spark, *rows):
 
 
 def put(path, schema, *rows):
-    tables.append_arrow(pa.Table.from_pylist(list(rows), schema=to_arrow_schema(schema, timezone="UTC")), path)
+    tables.append_rows(list(rows), schema, path)
 
 
 def archived(spark, vertical, rows):
@@ -78,7 +76,7 @@ def test_late_is_what_was_behind_the_watermark_of_the_batch_that_came_to_it(spar
     assert [(row.event_id, row.late_seconds) for row in late] == [("2", 3 * 3600.0), ("4", 2 * 3600.0)]
 
 
-def test_every_offset_was_judged_once_by_the_last_attempt_and_beyond_by_what_was_in_force_then(spark, tmp_path):
+def test_every_offset_was_judged_once_by_the_last_attempt_and_beyond_by_what_was_in_force_then(tmp_path):
     workspace, query = Workspace(tmp_path, "v"), VERTICAL.queries[0]
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
     batch = {"query": query.name, "kafka_partition": 0, "model_version": None}
@@ -97,11 +95,11 @@ def test_every_offset_was_judged_once_by_the_last_attempt_and_beyond_by_what_was
             "ended_at": NOON + timedelta(minutes=1),
         },
     )
-    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(spark, workspace, query)]
+    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(workspace, query)]
     assert sorted(ranges) == [(0, 10, "v1"), (10, 20, "v2"), (20, BEYOND, None)]
 
 
-def test_a_new_checkpoint_judges_all_anew(spark, tmp_path):
+def test_a_new_checkpoint_judges_all_anew(tmp_path):
     workspace, query = Workspace(tmp_path, "v"), VERTICAL.queries[0]
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
     batch = {"query": query.name, "kafka_partition": 0, "batch": 0, "start_offset": 0}
@@ -115,12 +113,12 @@ def test_a_new_checkpoint_judges_all_anew(spark, tmp_path):
         {"query": query.name, "ended_at": later},
         {**batch, **new, "end_offset": 40, "ended_at": later},
     )
-    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(spark, workspace, query)]
+    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(workspace, query)]
     assert ranges == [(0, 40, "v2"), (40, BEYOND, None)]
     assert judged_ends(workspace) == {(query.name, 0): 40}
 
 
-def test_a_batch_that_a_kill_left_unreported_counts_as_judged_like_the_next(spark, tmp_path):
+def test_a_batch_that_a_kill_left_unreported_counts_as_judged_like_the_next(tmp_path):
     workspace, query = Workspace(tmp_path, "v"), VERTICAL.queries[0]
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
     batch = {"query": query.name, "kafka_partition": 0, "ended_at": NOON}
@@ -130,7 +128,7 @@ def test_a_batch_that_a_kill_left_unreported_counts_as_judged_like_the_next(spar
         {**batch, "batch": 0, "start_offset": 0, "end_offset": 10, "baseline_version": "v1"},
         {**batch, "batch": 2, "start_offset": 25, "end_offset": 30, "baseline_version": "v2"},
     )
-    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(spark, workspace, query)]
+    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(workspace, query)]
     assert ranges == [(0, 10, "v1"), (10, 30, "v2"), (30, BEYOND, None)]
 
 

@@ -12,10 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.bench.peers.environments import NotInstalled
 from common.bench.peers.peer import Peer
-from common.bench.peers.results import compared, machine_line, markdown_table, text
-from common.bench.peers.running import PeerFailed, Ready, prepared, running
+from common.bench.peers.results import cells, compared, machine_line, markdown_table
+from common.bench.peers.running import PeerFailed, Ready, running
 
 BATCH_OURS = "batch_ours"
 BATCH_PEERS = (
@@ -54,16 +53,6 @@ def _some(rng: np.random.Generator, first: int, count: int) -> pa.Table:
         "amount": np.round(rng.lognormal(3.3, 0.9, count), 2),
         "event_time": pa.array(times, pa.timestamp("us", "UTC")),
     })
-
-
-def prepare(home: Path, not_measured: dict[str, str]) -> list[Ready]:
-    ready = []
-    for peer in BATCH_PEERS:
-        try:
-            ready.append(prepared(peer, home))
-        except NotInstalled as problem:
-            not_measured[peer.name] = str(problem)
-    return ready
 
 
 def measure(
@@ -137,7 +126,7 @@ def markdown(results: dict[str, Any]) -> str:
     ]
     for rows, measured in results["rows"].items():
         lines = [
-            [f"{peer.title} {peer.version}", *(cell for field in FIELDS for cell in cells(measured[field], peer.name))]
+            [f"{peer.title} {peer.version}", *(cell for field in FIELDS for cell in cells(measured[field], peer.name, 2))]
             for peer in BATCH_PEERS
             if peer.name in measured["rounds"]
         ]
@@ -145,7 +134,3 @@ def markdown(results: dict[str, Any]) -> str:
     parts += [f"{name}: not measured: {reason.splitlines()[0]}" for name, reason in results["not_measured"].items()]
     parts += [f"{name}: {problem}" for name, problem in results["differences"].items()]
     return "\n\n".join([*parts, machine_line(results)]) + "\n"
-
-
-def cells(figures: dict[str, Any], name: str) -> list[str]:
-    return [text(figures["median"].get(name), 2), text(figures["ratio"].get(name), 2)]

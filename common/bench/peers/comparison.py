@@ -10,15 +10,13 @@ from typing import Any
 
 import psutil
 
-from common.bench.peers.environments import NotInstalled
 from common.bench.peers.measuring import Latency, Site, catch_up, latency, send_all
 from common.bench.peers.peer import OURS, Peer
 from common.bench.peers.reference import CardJob, expected_alerts
-from common.bench.peers.results import bars, commit, compared, machine_line, markdown_table, text
-from common.bench.peers.running import PeerFailed, Ready, prepared
+from common.bench.peers.results import bars, cells, commit, compared, machine_line, markdown_table
+from common.bench.peers.running import PeerFailed, Ready
 from common.bench.peers.transactions import Transactions
 from common.bench.setting import hardware
-from common.embedded.jars import JarsError
 
 SHOWN = 20  # differing ids that are printed
 CATCH_UP, LATENCY = ("per_second", "steady"), ("p50", "p95", "p99")
@@ -44,18 +42,6 @@ class Found:
         return OURS in self.not_measured or any(each["missing"] or each["unexpected"] for each in rounds)
 
 
-def prepare(peers: list[Peer], home: Path, found: Found, say: Say) -> list[Ready]:
-    """The engines that can be had here; of the others, why not, in `found`."""
-    ready = []
-    for peer in peers:
-        say(f"{peer.title} {peer.version}: its environment")
-        try:
-            ready.append(prepared(peer, home))
-        except (NotInstalled, JarsError) as problem:
-            found.not_measured[peer.name] = str(problem)
-    return ready
-
-
 def catch_ups(
     site: Site, engines: list[Ready], job: CardJob, backlog: Transactions, repeats: int, found: Found, say: Say
 ) -> None:
@@ -74,7 +60,7 @@ def catch_ups(
                 found.not_measured[ready.peer.name] = str(problem)
                 continue
             whole = caught.per_second if not caught.differences.missing else None
-            told = {"per_second": whole, "steady": caught.steady if whole else None, "updates": caught.updates}
+            told = {"per_second": whole, "steady": caught.steady, "updates": caught.updates}
             found.catch_up[ready.peer.name].append(told | asdict(caught.differences) | {"expected": len(expected)})
             found.keep(site.folder)
 
@@ -163,11 +149,6 @@ def markdown(results: dict[str, Any], peers: list[Peer], found: Found) -> str:
         machine_line(results),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def cells(figures: dict[str, Any], name: str, digits: int) -> list[str]:
-    """An engine's median and its ratio to ours, as text."""
-    return [text(figures["median"].get(name), digits), text(figures["ratio"].get(name), 2)]
 
 
 def _agreement(found: Found, name: str) -> str:

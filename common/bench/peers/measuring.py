@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 import orjson
 from confluent_kafka import Consumer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from common.bench.peers.card_rules import VELOCITY, alert_id
 from common.bench.peers.reference import EVERY_EVENT, CardJob, Differences, differences, so_far
 from common.bench.peers.running import Ready, Work, running
 from common.bench.peers.transactions import Transactions
-from common.bench.subscribing import from_end
+from common.bench.setting import steady_rate
 from common.ingestion.connection import Connection
 from common.ingestion.paced import at_rate, send_paced
 from common.ingestion.producers import Producer
-from common.ingestion.reader import arrived
+from common.ingestion.reader import arrived, from_ends
+from common.ingestion.topics import create_topics
 from common.monitoring.watch import Percentiles, percentiles
 from common.simulation.messages import Messages
 
@@ -40,8 +41,8 @@ class Site:
 
     connection: Connection
     folder: Path
-    partitions: int = 2
-    checkpoint_seconds: int = 60
+    partitions: int
+    checkpoint_seconds: int
 
     def job(self, job: CardJob, events: str, alerts: str, low_latency: bool) -> dict[str, Any]:
         """What an engine's script is told."""
@@ -55,17 +56,14 @@ class Site:
         }
 
     def new_topic(self, name: str) -> str:
-        admin = AdminClient(self.connection.client_options())
-        for made in admin.create_topics([NewTopic(name, num_partitions=self.partitions, replication_factor=1)]).values():
-            made.result()
-        time.sleep(0.5)  # the controller has made it; the broker hears of it a moment later
+        create_topics(AdminClient(self.connection.client_options()), self.connection, [name], self.partitions)
         return name
 
 
 @dataclass(frozen=True)
 class CaughtUp:
-    """seconds: from the start of the engine's process to the last expected alert, NaN when some are missing; steady: events
-    per second between a fifth and all of the alerts; updates: all alerts that came, an alert's repetitions included.
+    """seconds: from the start of the engine's process to the last expected alert, NaN when some are missing; steady:
+    `steady_rate`, None then; updates: all alerts that came, an alert's repetitions included.
     """
 
     events: int
@@ -88,16 +86,13 @@ def send_all(site: Site, topic: str, sent: Transactions) -> None:
 def catch_up(site: Site, ready: Ready, job: CardJob, topic: str, events: int, expected: set[str], name: str) -> CaughtUp:
     """Start the engine at the beginning of `topic`, and time it to the last expected alert."""
     alerts = site.new_topic(f"peers.{name}")
-    with from_end(site.connection, alerts) as consumer:
+    with from_ends(site.connection, alerts, group="bench") as consumer:
         began = time.monotonic()
         with running(ready, site.job(job, topic, alerts, False), site.folder / name) as work:
             first_seen, updates = _arrivals(consumer, work, expected, began)
     found = differences(expected, set(first_seen))
-    times = sorted(first_seen[each] for each in expected & set(first_seen))
-    seconds = times[-1] if times and not found.missing else float("nan")
-    fifth = len(times) // 5
-    steady = events * 0.8 / (seconds - times[fifth]) if len(times) > 10 and seconds > times[fifth] else None
-    return CaughtUp(events, seconds, steady, updates, found)
+    times = [] if found.missing else sorted(first_seen[each] for each in expected)
+    return CaughtUp(events, times[-1] if times else float("nan"), steady_rate(events, times), updates, found)
 
 
 def _arrivals(consumer: Consumer, work: Work, expected: set[str], began: float) -> tuple[dict[str, float], int]:
@@ -142,7 +137,7 @@ def latency(
     ledger = Ledger(sent, every)
     stop = threading.Event()
     told = site.job(every, events, alerts, True)
-    with from_end(site.connection, alerts) as consumer, running(ready, told, site.folder / name) as work:
+    with from_ends(site.connection, alerts, group="bench") as consumer, running(ready, told, site.folder / name) as work:
         subscriber = threading.Thread(target=_subscribe, args=(consumer, ledger, stop), daemon=True)
         subscriber.start()
         try:

@@ -54,6 +54,11 @@ def text(value: float | None, digits: int = 0) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 
+def cells(figures: Mapping[str, Figures], name: str, digits: int) -> list[str]:
+    """Of what `compared` found for a field, an engine's median and its ratio to ours, as text."""
+    return [text(figures["median"].get(name), digits), text(figures["ratio"].get(name), 2)]
+
+
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -5,15 +5,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.bench.peers.environments import ensure_environment
+from common.bench.peers.environments import NotInstalled, ensure_environment
 from common.bench.peers.peer import Peer
-from common.embedded.jars import ensure_jars
+from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import find_java
 from common.embedded.ports import HOST, free_port
 from common.embedded.supervise import Supervised, supervised
@@ -36,8 +36,19 @@ class Ready:
     jars: tuple[str, ...] = ()
 
 
-def prepared(peer: Peer, home: Path) -> Ready:
-    """What `peer` needs, fetched and installed. Raises NotInstalled or JarsError."""
+def prepare(peers: Sequence[Peer], home: Path, not_measured: dict[str, str], say: Callable[[str], object]) -> list[Ready]:
+    """The engines that can be had here, fetched and installed; of the others, why not, in `not_measured`."""
+    ready = []
+    for peer in peers:
+        say(f"{peer.title} {peer.version}: its environment")
+        try:
+            ready.append(_prepared(peer, home))
+        except (NotInstalled, JarsError) as problem:
+            not_measured[peer.name] = str(problem)
+    return ready
+
+
+def _prepared(peer: Peer, home: Path) -> Ready:
     jars = tuple(map(str, ensure_jars("flink", home=home))) if peer.name == "flink" else ()
     python = ensure_environment(peer.requirements, home) if peer.requirements else Path(sys.executable)
     return Ready(peer, python, jars)
@@ -74,7 +85,6 @@ class Work:
                 lines = [line for line in self.log.read_text(errors="replace").splitlines() if not line.startswith("\tat ")]
                 said = "\n  ".join(line[:300] for line in lines[-LOG_LINES:])
                 raise PeerFailed(f"{self.peer.name} ended with status {child.exit_status()}. The end of {self.log}:\n  {said}")
-
 
     def wait(self, limit: float) -> float:
         """Seconds until the engine has ended by itself; raises PeerFailed when it fails or takes longer than `limit`."""
