@@ -1,9 +1,9 @@
 """`hybrid bench`: latency and catch-up of a vertical's real-time paths, beside two yardsticks, in one run."""
 
-import json
 import time
 from datetime import timedelta
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +13,10 @@ from typer.core import TyperGroup
 
 from common.bench.catchup import CaughtUp, catch_up
 from common.bench.latency import measure_latency
-from common.bench.setting import Bench, hardware
+from common.bench.results import commit, hardware, load_average, machine_line, markdown_table, text, write
+from common.bench.setting import Bench
 from common.bench.yardsticks import bare_spark, python_loop
+from common.commands.bench_against import Against, report, stored
 from common.commands.bench_batch import batch
 from common.commands.bench_peers import peers
 from common.commands.context import (
@@ -43,6 +45,7 @@ from common.vertical import Query, Vertical
 
 OF_A_VERTICAL = "vertical"
 HISTORY_DAYS = 45
+PACKAGES = ("pyspark", "confluent-kafka", "deltalake", "scikit-learn")
 YARDSTICKS = ("bare Spark", "Spark parsing", "python loop")
 
 
@@ -71,11 +74,13 @@ def bench(
     seconds: Annotated[float, typer.Option(min=5, help="how long latency is measured, after a warm-up of 30 s")] = 60,
     repeats: Annotated[int, typer.Option(min=1, help="of the catch-up; medians are quoted")] = 3,
     output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
+    against: Against = None,
     seed: Seed = 1,
     data: Data = None,
 ) -> None:
     """Measure a vertical's real-time paths: event-to-alert latency, and catch-up beside a bare Spark job and a Python loop."""
     subject, settings = named(vertical), read_settings(data)
+    before = stored(against, vertical=subject.name, events=events, rate=rate)
     settings = settings.model_copy(
         update={"data": settings.data / f"bench-{time.strftime('%Y%m%d-%H%M%S')}", "bootstrap_servers": None}
     )
@@ -88,14 +93,16 @@ def bench(
             learn(spark, subject, workspace, FIRST_DAY + timedelta(days=HISTORY_DAYS))
             if subject.model:
                 train_model(spark, subject, workspace, FIRST_DAY + timedelta(days=HISTORY_DAYS))
-        results: dict[str, Any] = {"vertical": subject.name, "events": events, "rate": rate, "machine": hardware()}
+        results: dict[str, Any] = {"vertical": subject.name, "events": events, "rate": rate, "repeats": repeats, "seed": seed}
+        results |= {"machine": hardware(), "commit": commit(), "versions": {name: version(name) for name in PACKAGES}}
         results["latency_ms"] = latencies(spark, setting, rate, seconds, seed)
         results["catch_up"] = catch_ups(spark, setting, events, repeats, seed)
-    results["ratios"] = ratios(results["catch_up"])
+    results |= {"load_after": load_average(), "ratios": ratios(results["catch_up"])}
     path = output or settings.data / "bench.json"
-    path.write_text(json.dumps(results, indent=2) + "\n")
+    beside = write(results, markdown(results), path)
     show(results)
-    console.print(f"results: {path}")
+    console.print(f"results: {path}, {beside}", soft_wrap=True)
+    report(before, results["ratios"])
 
 
 def paths(vertical: Vertical) -> dict[str, Query]:
@@ -143,41 +150,39 @@ def ratios(measured: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def tables_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """What was measured: titles, columns and rows of text."""
+    late, caught = results["latency_ms"], results["catch_up"]
+    latency = [
+        [name, f"{each['after']['count']:,}", *(text(each["after"][field], 1) for field in ("p50", "p95", "p99"))]
+        for name, each in late.items()
+    ]
+    catch_up = [
+        [name, text(caught[name]), *(text(results["ratios"].get(f"{name} / {of}"), 2) for of in YARDSTICKS)]
+        for name in (*YARDSTICKS, *late)
+    ]
+    return [
+        (f"Send to alert, milliseconds, at {results['rate']:,.0f} events/s, an alert for every event",
+         ["path", "alerts", "p50", "p95", "p99"], latency),
+        (f"Catch-up over {caught['events']:,} events, start and warm-up included",
+         ["path", "events/s", *("of " + name for name in YARDSTICKS)], catch_up),
+    ]  # fmt: skip
+
+
+def markdown(results: dict[str, Any]) -> str:
+    parts = [f"# {results['vertical']}: real-time paths"]
+    for title, columns, rows in tables_of(results):
+        parts += [f"## {title}", markdown_table(columns, rows)]
+    return "\n\n".join([*parts, machine_line(results)]) + "\n"
+
+
 def show(results: dict[str, Any]) -> None:
-    latency = plain_table(
-        f"Send to alert, milliseconds, at {results['rate']:,.0f} events/s, an alert for every event",
-        "path",
-        "alerts",
-        "p50",
-        "p95",
-        "p99",
-    )
-    for name, measured in results["latency_ms"].items():
-        after = measured["after"]
-        latency.add_row(
-            name,
-            f"{after['count']:,}",
-            *(f"{after[key]:.1f}" if after[key] is not None else "-" for key in ("p50", "p95", "p99")),
-        )
-    console.print(latency)
-    table = plain_table(
-        f"Catch-up over {results['catch_up']['events']:,} events, start and warm-up included",
-        "path",
-        "events/s",
-        *("of " + name for name in YARDSTICKS),
-    )
-    for name in (*YARDSTICKS, *results["latency_ms"]):
-        table.add_row(
-            name,
-            f"{results['catch_up'][name]:,.0f}",
-            *(
-                f"{results['ratios'].get(f'{name} / {of}', 1.0):.2f}" if f"{name} / {of}" in results["ratios"] else ""
-                for of in YARDSTICKS
-            ),
-        )
-    console.print(table)
-    machine = results["machine"]
-    console.print(f"{machine['cores']} cores, {machine['memory_gib']} GiB, load {machine['load_average']}, {machine['versions']}")
+    for title, columns, rows in tables_of(results):
+        table = plain_table(title, *columns)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    console.print(machine_line(results), soft_wrap=True)
 
 
 def _messages(bench: Bench, seed: int, first: int, days: int) -> list[Messages]:

@@ -1,6 +1,5 @@
 """`hybrid bench batch`: daily totals over Parquet in Spark, DuckDB and Polars."""
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from common.bench.peers.batch import BATCH_PEERS, FIELDS, markdown, measure, told, write_transactions
-from common.bench.peers.comparison import machine_now
-from common.bench.peers.results import cells, commit, write
+from common.bench.peers.batch import BATCH_PEERS, FIELDS, markdown, measure, ratios, told, write_transactions
 from common.bench.peers.running import prepare
+from common.bench.results import cells, commit, hardware, load_average, write
+from common.commands.bench_against import Against, report, stored
 from common.commands.context import Data, Seed, console, errors, read_settings
 from common.monitoring.summary import plain_table
 
@@ -20,14 +19,15 @@ def batch(
     rows: Annotated[str, typer.Option(help="sizes, separated by commas; 1e8 takes 3 GB of disk")] = "1e6,1e7",
     repeats: Annotated[int, typer.Option(min=1, help="rounds, engines interleaved; medians are quoted")] = 5,
     output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
+    against: Against = None,
     seed: Seed = 1,
     data: Data = None,
 ) -> None:
     """Each terminal's daily count, sum, mean and deviation over the same Parquet in this project's Spark, DuckDB and Polars."""
     sizes = sizes_in(rows)
-    settings = read_settings(data)
+    before, settings = stored(against), read_settings(data)
     folder = (settings.data / f"batch-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
-    results: dict[str, Any] = {"machine": machine_now(), "commit": commit(), "repeats": repeats, "seed": seed, "not_measured": {}}
+    results: dict[str, Any] = {"machine": hardware(), "commit": commit(), "repeats": repeats, "seed": seed, "not_measured": {}}
     results |= {"versions": {peer.package: peer.version for peer in BATCH_PEERS}, "rows": {}, "differences": {}}
     with console.status("") as status:
         engines = prepare(BATCH_PEERS, settings.home, results["not_measured"], status.update)
@@ -39,13 +39,15 @@ def batch(
             results["rows"][str(size)] = told(rounds)
             results["differences"] |= {f"{name}, {size:,} rows": problem for name, problem in differ.items() if problem}
             shutil.rmtree(transactions)
-    results["load_after"] = [round(load, 2) for load in os.getloadavg()]
+    results["load_after"] = load_average()
+    results["ratios"] = ratios(results["rows"])
     path = output or folder / "batch.json"
     beside = write(results, markdown(results), path)
     show(results)
     console.print(f"results: {path}, {beside}", soft_wrap=True)
     if results["differences"]:
         raise typer.Exit(1)
+    report(before, results["ratios"])
 
 
 def sizes_in(rows: str) -> list[int]:

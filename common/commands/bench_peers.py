@@ -10,9 +10,10 @@ from common.bench.peers import comparison
 from common.bench.peers.measuring import START_SECONDS, Site
 from common.bench.peers.peer import PEERS, UnknownPeer, chosen
 from common.bench.peers.reference import CardJob
-from common.bench.peers.results import cells, write
 from common.bench.peers.running import prepare
 from common.bench.peers.transactions import transactions
+from common.bench.results import cells, hardware, write
+from common.commands.bench_against import Against, report, stored
 from common.commands.context import Data, Seed, console, errors, own_broker, read_settings
 from common.monitoring.summary import plain_table
 
@@ -27,6 +28,7 @@ def peers(
     repeats: Annotated[int, typer.Option(min=1, help="rounds, engines interleaved; medians are quoted")] = 5,
     engines: Annotated[str, typer.Option(help="which, separated by commas")] = ALL,
     output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
+    against: Against = None,
     seed: Seed = 1,
     data: Data = None,
 ) -> None:
@@ -35,12 +37,13 @@ def peers(
         wanted = chosen(engines)
     except UnknownPeer as problem:
         raise typer.BadParameter(str(problem)) from None
-    settings = read_settings(data)
+    options = {"events": events, "rate": rate, "seconds": seconds, "repeats": repeats, "seed": seed}
+    before, settings = stored(against, events=events, rate=rate), read_settings(data)
     settings = settings.model_copy(
         update={"data": (settings.data / f"peers-{time.strftime('%Y%m%d-%H%M%S')}").absolute(), "bootstrap_servers": None}
     )
     settings.data.mkdir(parents=True)
-    machine, found, job = comparison.machine_now(), comparison.Found(), CardJob()
+    machine, found, job = hardware(), comparison.Found(), CardJob()
     with console.status("") as status:
         ready = prepare(wanted, settings.home, found.not_measured, status.update)
     with own_broker(settings) as connection, console.status("") as status:
@@ -49,7 +52,6 @@ def peers(
         comparison.catch_ups(site, ready, job, transactions(seed, events), repeats, found, status.update)
         paced = transactions(seed + 1, int(rate * (warm_up + seconds)) + round(START_SECONDS))
         comparison.latencies(site, ready, job, paced, rate, warm_up, seconds, repeats, found, status.update)
-    options = {"events": events, "rate": rate, "seconds": seconds, "repeats": repeats, "seed": seed}
     results = comparison.results_of(found, wanted, job, machine, **options)
     path = output or settings.data / "peers.json"
     told = write(results, comparison.markdown(results, wanted, found), path)
@@ -60,6 +62,7 @@ def peers(
         errors.print(line, soft_wrap=True)
     if found.ours_differ:
         raise typer.Exit(1)
+    report(before, results["ratios"])
 
 
 def show(results: dict[str, Any], found: comparison.Found) -> None:

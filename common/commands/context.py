@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pyspark.sql import SparkSession
 from rich.console import Console
 
+from common.bench.against import NotComparable
 from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import JavaError
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
@@ -49,6 +50,7 @@ USER_ERRORS = (
     ReplayError,
     FixError,
     InUse,
+    NotComparable,
     NotWritten,
     OSError,
 )

@@ -13,10 +13,10 @@ from common.bench.peers import batch, card_rules
 from common.bench.peers.comparison import Found, differing, markdown, results_of
 from common.bench.peers.environments import NotInstalled, run
 from common.bench.peers.measuring import ALERT_ID, Ledger
-from common.bench.peers.peer import PEERS, UnknownPeer, chosen, pinned_version
+from common.bench.peers.peer import OURS, PEERS, UnknownPeer, chosen, pinned_version
 from common.bench.peers.reference import EVERY_EVENT, CardJob, Thresholds, differences, expected_alerts
-from common.bench.peers.results import compared, markdown_table, middle, ratios
 from common.bench.peers.transactions import POPULATION, transactions
+from common.bench.results import compared, markdown_table, middle, ratios
 from common.commands.bench_batch import sizes_in
 
 SMALL = POPULATION.model_copy(update={"cards": 50, "terminals": 100})
@@ -109,11 +109,11 @@ def test_alert_ids_are_read_from_every_engines_json():
 
 def test_medians_and_ratios_leave_out_what_was_not_measured():
     rounds = {"ours": [{"p50": 2.0}, {"p50": 4.0}, {"p50": 3.0}], "flink": [{"p50": None}, {"p50": 6.0}], "quix": [{"p50": None}]}
-    assert compared(rounds, ["p50"])["p50"] == {
+    assert compared(rounds, ["p50"], OURS)["p50"] == {
         "median": {"ours": 3.0, "flink": 6.0, "quix": None}, "ratio": {"ours": 1.0, "flink": 2.0, "quix": None},
     }
     assert middle([float("nan"), None]) is None
-    assert ratios({"flink": 2.0}) == {"flink": None}
+    assert ratios({"flink": 2.0}, OURS) == {"flink": None}
 
 
 def test_a_run_fails_when_ours_differ_and_not_when_others_do():
@@ -143,7 +143,9 @@ def test_the_report_names_engines_agreement_and_what_was_not_measured():
     found.not_measured["quix"] = "ERROR: no such version\nmore"
     machine = {"cores": 2, "memory_gib": 24, "system": "Linux", "python": "3.11", "load_average": [0, 0, 0]}
     options = {"events": 100, "rate": 10.0, "repeats": 1}
-    told = markdown(results_of(found, list(PEERS), CardJob(), machine, **options), list(PEERS), found)
+    results = results_of(found, list(PEERS), CardJob(), machine, **options)
+    assert results["ratios"] == {"per_second / flink": 2.0, "steady / flink": 1.0}
+    told = markdown(results, list(PEERS), found)
     ours, flink = (next(line for line in told.splitlines() if line.startswith(f"| {name}")) for name in ("hybrid", "Flink"))
     assert "| 1,000 | 1.00 |" in ours and ours.endswith("| yes |")
     assert "| 500 | 0.50 |" in flink and flink.endswith("| no |")

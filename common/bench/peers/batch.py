@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.bench.peers.peer import Peer
-from common.bench.peers.results import cells, compared, machine_line, markdown_table
 from common.bench.peers.running import PeerFailed, Ready, running
+from common.bench.results import cells, compared, machine_line, markdown_table
 
 BATCH_OURS = "batch_ours"
 BATCH_PEERS = (
@@ -116,6 +116,17 @@ def difference(ours: pd.DataFrame, other: pd.DataFrame) -> str:
 
 def told(rounds: Rounds) -> dict[str, Any]:
     return {**compared(rounds, FIELDS, BATCH_OURS), "rounds": rounds}
+
+
+def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Every other engine's seconds in multiples of ours: higher is better for us."""
+    return {
+        f"{int(number):,} rows: {field} of {name} / ours": of
+        for number, measured in rows.items()
+        for field in FIELDS
+        for name, of in measured[field]["ratio"].items()
+        if of and name != BATCH_OURS
+    }
 
 
 def markdown(results: dict[str, Any]) -> str:

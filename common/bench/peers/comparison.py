@@ -1,22 +1,18 @@
 """One run of the card job in every engine: the check by id, catch-up in interleaved rounds, latency, and what is told of it."""
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from common.bench.peers.measuring import Latency, Site, catch_up, latency, send_all
 from common.bench.peers.peer import OURS, Peer
 from common.bench.peers.reference import CardJob, expected_alerts
-from common.bench.peers.results import bars, cells, commit, compared, machine_line, markdown_table
 from common.bench.peers.running import PeerFailed, Ready
 from common.bench.peers.transactions import Transactions
-from common.bench.setting import hardware
+from common.bench.results import Figures, bars, cells, commit, compared, load_average, machine_line, markdown_table
 
 SHOWN = 20  # differing ids that are printed
 CATCH_UP, LATENCY = ("per_second", "steady"), ("p50", "p95", "p99")
@@ -90,23 +86,27 @@ def _still_measured(engines: list[Ready], found: Found) -> list[Ready]:
 
 
 def results_of(found: Found, peers: list[Peer], job: CardJob, machine: dict[str, Any], **options: Any) -> dict[str, Any]:
+    caught, late = compared(found.catch_up, CATCH_UP, OURS), compared(found.latency, LATENCY, OURS)
     return {
         **options,
         "job": job.values(),
         "machine": machine,
         "commit": commit(),
-        "load_after": [round(load, 2) for load in os.getloadavg()],
+        "load_after": load_average(),
         "versions": {peer.package: peer.version for peer in peers},
         "not_measured": found.not_measured,
-        "catch_up": {**compared(found.catch_up, CATCH_UP), "rounds": dict(found.catch_up)},
-        "latency_ms": {**compared(found.latency, LATENCY), "rounds": dict(found.latency)},
+        "catch_up": {**caught, "rounds": dict(found.catch_up)},
+        "latency_ms": {**late, "rounds": dict(found.latency)},
+        "ratios": {
+            **{f"{field} / {name}": 1 / of for field in CATCH_UP for name, of in _others(caught[field])},
+            **{f"{field} of {name} / ours": of for field in LATENCY for name, of in _others(late[field])},
+        },
     }
 
 
-def machine_now() -> dict[str, Any]:
-    """As `hardware` tells it, with the processor's clock where the system knows it."""
-    clock = psutil.cpu_freq()
-    return hardware() | {"mhz": round(clock.max or clock.current) if clock else None}
+def _others(field: dict[str, Figures]) -> list[tuple[str, float]]:
+    """Other engines' figures in multiples of ours."""
+    return [(name, of) for name, of in field["ratio"].items() if of and name != OURS]
 
 
 def differing(found: Found) -> list[str]:

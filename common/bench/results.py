@@ -1,7 +1,9 @@
-"""What a comparison found: medians, ratios to ours, and the same as JSON, Markdown and bars."""
+"""What a benchmark found, and on which machine: medians, ratios, and the same as JSON, Markdown and bars."""
 
 import json
 import math
+import os
+import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +11,8 @@ from statistics import median
 from typing import Any
 
 import pandas as pd
+import psutil
 
-from common.bench.peers.peer import OURS
 from common.monitoring.plots import Bars, draw
 
 Figures = dict[str, float | None]
@@ -23,7 +25,7 @@ def middle(rounds: Sequence[float | None]) -> float | None:
     return median(measured) if measured else None
 
 
-def ratios(figures: Mapping[str, float | None], base: str = OURS) -> Figures:
+def ratios(figures: Mapping[str, float | None], base: str) -> Figures:
     """Each engine's figure in multiples of that of `base`."""
     own = figures.get(base)
     return {name: round(value / own, 3) if value is not None and own else None for name, value in figures.items()}
@@ -34,10 +36,27 @@ def medians(rounds: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> Fi
     return {name: middle([each.get(field) for each in found]) for name, found in rounds.items()}
 
 
-def compared(rounds: Mapping[str, Sequence[Mapping[str, Any]]], fields: Sequence[str], base: str = OURS) -> dict[str, Any]:
+def compared(rounds: Mapping[str, Sequence[Mapping[str, Any]]], fields: Sequence[str], base: str) -> dict[str, Any]:
     """For each of `fields`: medians, and their ratios to those of `base`."""
     found = {field: medians(rounds, field) for field in fields}
     return {field: {"median": figures, "ratio": ratios(figures, base)} for field, figures in found.items()}
+
+
+def hardware() -> dict[str, Any]:
+    """Cores, the processor's clock where the system knows it, memory, system, and the load average that others put on it."""
+    clock = psutil.cpu_freq()
+    return {
+        "cores": os.cpu_count(),
+        "mhz": round(clock.max or clock.current) if clock else None,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load_average": load_average(),
+    }
+
+
+def load_average() -> list[float]:
+    return [round(load, 2) for load in os.getloadavg()]
 
 
 def commit() -> str | None:

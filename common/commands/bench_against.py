@@ -1,0 +1,37 @@
+"""The option `--against` of every benchmark."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.bench.against import FALL, changes, stored_ratios
+from common.bench.results import text
+from common.commands.context import console
+from common.monitoring.summary import plain_table
+
+Against = Annotated[
+    Path | None,
+    typer.Option(help=f"JSON of an earlier run: shows each ratio's change, and exits with 1 if one fell by over {FALL:.0%}",
+                 show_default=False),
+]  # fmt: skip
+
+
+def stored(against: Path | None, **asked: Any) -> dict[str, float]:
+    """The ratios of the earlier run, read before anything is measured; none without one. Raises NotComparable."""
+    return stored_ratios(against, **asked) if against else {}
+
+
+def report(before: Mapping[str, float], now: Mapping[str, float]) -> None:
+    """Print what changed since the earlier run, if there is one; raises typer.Exit where a ratio is worse."""
+    if not before:
+        return
+    found = changes(before, now)
+    table = plain_table("Ratios against the stored run, higher is better", "ratio", "then", "now", "change")
+    for each in found:
+        share = "-" if each.share is None else f"{each.share:+.0%}" + (" worse" if each.is_worse else "")
+        table.add_row(each.name, text(each.before, 2), text(each.now, 2), share)
+    console.print(table)
+    if any(each.is_worse for each in found):
+        raise typer.Exit(1)

@@ -1,0 +1,72 @@
+"""A benchmark's ratios beside those of an earlier run."""
+
+import json
+
+import pytest
+import typer
+
+from common.bench.against import NotComparable, changes, stored_ratios
+from common.commands import bench
+from common.commands.bench_against import report, stored
+
+ASKED = {"vertical": "finance_fraud", "events": 1000}
+
+
+def written(tmp_path, **changed):
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(ASKED | {"ratios": {"windowed / python loop": 0.4}} | changed))
+    return path
+
+
+def test_the_ratios_of_the_same_benchmark_are_read(tmp_path):
+    assert stored_ratios(written(tmp_path), **ASKED) == {"windowed / python loop": 0.4}
+
+
+@pytest.mark.parametrize("changed", [{"events": 2000}, {"vertical": None}, {"ratios": None}, {"ratios": {"windowed": "fast"}}])
+def test_another_run_or_file_is_refused_with_its_name(tmp_path, changed):
+    with pytest.raises(NotComparable, match="bench.json"):
+        stored(written(tmp_path, **changed), **ASKED)
+
+
+def test_what_is_not_there_or_not_json_is_refused(tmp_path):
+    for content in (None, "[]", "{", "\x00"):
+        path = tmp_path / "other.json"
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(NotComparable, match="other.json"):
+            stored_ratios(path)
+
+
+@pytest.mark.parametrize(("now", "is_worse"), [(0.5, False), (0.33, False), (0.31, True), (0.0, True)])
+def test_a_ratio_that_fell_by_more_than_a_fifth_is_worse(now, is_worse):
+    [change] = changes({"a": 0.4}, {"a": now})
+    assert change.is_worse is is_worse
+
+
+def test_a_ratio_of_one_run_only_is_told_and_not_worse():
+    assert [(each.name, each.share, each.is_worse) for each in changes({"gone": 1.0}, {"new": 2.0})] == [
+        ("gone", None, False), ("new", None, False)]
+
+
+def test_the_command_ends_with_1_where_a_ratio_is_worse():
+    report({}, {"a": 0.1})
+    report({"a": 0.1}, {"a": 0.1})
+    with pytest.raises(typer.Exit) as ended:
+        report({"a": 0.4, "b": 1.0}, {"a": 0.1, "b": 1.0})
+    assert ended.value.exit_code == 1
+
+
+def test_results_are_told_as_markdown():
+    after = {"count": 1234, "p50": 1.23, "p95": None, "p99": 45.0}
+    caught = {"bare Spark": 300_000.0, "Spark parsing": 150_000.0, "python loop": 100_000.0, "windowed": 40_000.0, "events": 1_000}
+    results = {
+        "vertical": "finance_fraud", "rate": 1000.0, "latency_ms": {"windowed": {"after": after}}, "catch_up": caught,
+        "machine": {"cores": 2, "memory_gib": 24.0, "system": "Linux", "python": "3.11", "load_average": [0.1, 0.2, 0.3]},
+        "versions": {"pyspark": "4.3.0"}, "commit": None, "load_after": [1.0, 1.0, 1.0],
+        "ratios": bench.ratios(caught),
+    }  # fmt: skip
+    told = bench.markdown(results)
+    assert "| windowed | 1,234 | 1.2 | - | 45.0 |" in told
+    assert "| windowed | 40,000 | 0.13 | 0.27 | 0.40 |" in told
+    assert "| python loop | 100,000 | - | - | - |" in told
+    assert "pyspark 4.3.0" in told
