@@ -173,12 +173,17 @@ def streams(
 
 
 @contextmanager
-def session(verticals: list[Vertical], settings: Settings, streaming: bool = False) -> Iterator[SparkSession]:
-    """A Spark session with the slots that the verticals' queries hold, stopped at the end. Raises QueryEnded if Java is gone."""
+def session(
+    verticals: list[Vertical], settings: Settings, streaming: bool = False, *, is_brief: bool = False
+) -> Iterator[SparkSession]:
+    """A Spark session with the slots that the verticals' queries hold, stopped at the end. Raises QueryEnded if Java is gone.
+
+    is_brief: as for `start_session`.
+    """
     slots = task_slots(verticals if streaming else [], settings)
     ensure_jars("spark", progress=_Jars())
     with console.status("starting Spark"):
-        spark = start_session("hybrid", slots, settings.data / "spark", settings)
+        spark = start_session("hybrid", slots, settings.data / "spark", settings, is_brief=is_brief)
     try:
         yield spark
     except (Py4JNetworkError, ConnectionError):

@@ -43,6 +43,7 @@ from common.processing.backfill import backfill
 from common.processing.batch import came_live, learn, study, train_model
 from common.processing.reconcile import reconcile
 
+BRIEF = 300.0  # seconds of streaming; a longer run earns back what Java's second compiler costs
 WARM_UP = 20.0  # seconds after the first event in which JIT compilers and first batches are not what a user waits for
 
 
@@ -86,7 +87,7 @@ def run(
         for subject in subjects
     ]
     populations = [population_of(subject) for subject in subjects]
-    with own_broker(settings) as connection, session(subjects, settings, streaming=True) as spark:
+    with own_broker(settings) as connection, session(subjects, settings, True, is_brief=seconds <= BRIEF) as spark:
         for live, population in zip(lives, populations, strict=True):
             prepare(spark, live, connection, population, history_days)
         states = stream(spark, lives, connection)

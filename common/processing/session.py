@@ -26,13 +26,18 @@ POOLS = """<?xml version="1.0"?>
 
 
 COMPILE_LARGE_METHODS = "-XX:-DontCompileHugeMethods"
+# Java's second compiler makes code faster in the end, and on two cores is at work for minutes until then.
+COMPILE_QUICKLY = "-XX:TieredStopAtLevel=1"
 
 
-def start_session(name: str, task_slots: int, folder: Path, settings: Settings | None = None) -> SparkSession:
+def start_session(
+    name: str, task_slots: int, folder: Path, settings: Settings | None = None, *, is_brief: bool = False
+) -> SparkSession:
     """A session with `task_slots` local task slots (or on `settings.spark_master`), working under `folder`.
 
     Real-time queries hold a slot for each Kafka and each shuffle partition for good: count them with
-    `common.processing.streams.task_slots` and add some for batch.
+    `common.processing.streams.task_slots` and add some for batch. is_brief: it is to be quick at once, rather than quickest
+    after some minutes.
     """
     from common.embedded.jars import ensure_jars
     from common.embedded.java import find_java
@@ -47,7 +52,7 @@ def start_session(name: str, task_slots: int, folder: Path, settings: Settings |
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName(name).master(settings.spark_master or f"local[{task_slots}]")
-    for key, value in _options(settings, folder, pools, jars).items():
+    for key, value in _options(settings, folder, pools, jars, is_brief).items():
         builder = builder.config(key, value)
     with _stderr_to(folder / "spark.log"), _java_ended_if_cut_short():
         spark = builder.getOrCreate()
@@ -91,14 +96,14 @@ def use_pool(spark: SparkSession, pool: str) -> None:
     spark.sparkContext.setLocalProperty("spark.scheduler.pool", pool)
 
 
-def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path]) -> dict[str, str]:
+def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path], is_brief: bool) -> dict[str, str]:
     local = {} if settings.spark_master else {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     return local | {
         "spark.jars": ",".join(str(jar) for jar in jars),
         "spark.driver.memory": settings.driver_memory,
         # The generated code of a query with all its rules is one large method, which Java would interpret for good instead
         # of compiling it. What was seen with and without: docs/performance.md.
-        "spark.driver.extraJavaOptions": COMPILE_LARGE_METHODS,
+        "spark.driver.extraJavaOptions": f"{COMPILE_LARGE_METHODS} {COMPILE_QUICKLY}" if is_brief else COMPILE_LARGE_METHODS,
         "spark.executor.extraJavaOptions": COMPILE_LARGE_METHODS,
         # Beyond some size (35,000 bytes of a method were seen) Java's first compiler gives up, and interprets for good. Such a
         # query is not made one method, then, but several.

@@ -24,7 +24,7 @@ def test_the_ratios_of_the_same_benchmark_are_read(tmp_path):
 
 @pytest.mark.parametrize("changed", [{"events": 2000}, {"vertical": None}, {"ratios": None}, {"ratios": {"windowed": "fast"}}])
 def test_another_run_or_file_is_refused_with_its_name(tmp_path, changed):
-    with pytest.raises(NotComparable, match="bench.json"):
+    with pytest.raises(NotComparable, match=r"bench\.json"):
         stored(written(tmp_path, **changed), **ASKED)
 
 
@@ -33,7 +33,7 @@ def test_what_is_not_there_or_not_json_is_refused(tmp_path):
         path = tmp_path / "other.json"
         if content is not None:
             path.write_text(content)
-        with pytest.raises(NotComparable, match="other.json"):
+        with pytest.raises(NotComparable, match=r"other\.json"):
             stored_ratios(path)
 
 
@@ -58,7 +58,8 @@ def test_the_command_ends_with_1_where_a_ratio_is_worse():
 
 def test_results_are_told_as_markdown():
     after = {"count": 1234, "p50": 1.23, "p95": None, "p99": 45.0}
-    caught = {"bare Spark": 300_000.0, "Spark parsing": 150_000.0, "python loop": 100_000.0, "windowed": 40_000.0, "events": 1_000}
+    yardsticks = {"bare Spark": 300_000.0, "Spark parsing": 150_000.0, "python loop": 100_000.0}
+    caught = yardsticks | {"windowed": 40_000.0, "events": 1_000}
     results = {
         "vertical": "finance_fraud", "rate": 1000.0, "latency_ms": {"windowed": {"after": after}}, "catch_up": caught,
         "machine": {"cores": 2, "memory_gib": 24.0, "system": "Linux", "python": "3.11", "load_average": [0.1, 0.2, 0.3]},
