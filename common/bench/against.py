@@ -28,7 +28,8 @@ class Change:
 
     @property
     def is_worse(self) -> bool:
-        return self.share is not None and self.share < -FALL
+        """Also where there is no figure now: a path that found nothing has a ratio of NaN."""
+        return self.share is not None and not self.share >= -FALL
 
 
 def stored_ratios(path: Path, **asked: Any) -> dict[str, float]:

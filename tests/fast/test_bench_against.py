@@ -37,7 +37,7 @@ def test_what_is_not_there_or_not_json_is_refused(tmp_path):
             stored_ratios(path)
 
 
-@pytest.mark.parametrize(("now", "is_worse"), [(0.5, False), (0.33, False), (0.31, True), (0.0, True)])
+@pytest.mark.parametrize(("now", "is_worse"), [(0.5, False), (0.33, False), (0.31, True), (0.0, True), (float("nan"), True)])
 def test_a_ratio_that_fell_by_more_than_a_fifth_is_worse(now, is_worse):
     [change] = changes({"a": 0.4}, {"a": now})
     assert change.is_worse is is_worse
