@@ -70,7 +70,10 @@ def judged_ranges(workspace: Workspace, query: Query) -> list[Judged]:
     ended without a report (a kill came between) is taken to be judged as the one after it. What lies beyond was judged by
     the batch that was under way in the end: by the versions in force when the last progress was reported.
     """
-    rows = _reported(workspace)[query.name]
+    return _ranges(workspace, query, _reported(workspace)[query.name])
+
+
+def _ranges(workspace: Workspace, query: Query, rows: list[dict[str, Any]]) -> list[Judged]:
     last_try = {(row["batch"], row["kafka_partition"]): row for row in rows if row["kafka_partition"] is not None}
     reported = [
         Judged(row["kafka_partition"], row["start_offset"], row["end_offset"], row["baseline_version"], row["model_version"],
@@ -115,16 +118,16 @@ def settings_eras(workspace: Workspace, query: Query) -> list[Era]:
 
     A batch that had nothing to judge counts to the one before it, as it makes no difference.
     """
-    ranges = judged_ranges(workspace, query)
+    rows = _reported(workspace)[query.name]
     published = ["", *dict.fromkeys(each.version for each in versions(workspace.tables) if each.kind == SETTINGS)]
     of_version: dict[str, list[Judged]] = {version: [] for version in published}
-    for _, own in groupby(ranges, lambda each: each.partition):
+    for _, own in groupby(_ranges(workspace, query, rows), lambda each: each.partition):
         so_far = ""
         for each in own:
             so_far = so_far if each.settings is None else each.settings
             of_version[so_far].append(each)
     met: dict[str | None, datetime] = {}
-    for row in _reported(workspace)[query.name]:
+    for row in rows:
         if watermark := row["watermark"]:
             met[row["settings_version"]] = max(watermark, met.get(row["settings_version"], watermark))
     return [Era(version, own, met.get(version)) for version, own in of_version.items() if own or version in met]
