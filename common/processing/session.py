@@ -106,7 +106,7 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path], is
         # of compiling it. What was seen with and without: docs/performance.md.
         "spark.driver.extraJavaOptions": f"{COMPILE_LARGE_METHODS} {COMPILE_QUICKLY}" if is_brief else COMPILE_LARGE_METHODS,
         "spark.executor.extraJavaOptions": COMPILE_LARGE_METHODS,
-        # Beyond some size (35,000 bytes of a method were seen) Java's first compiler gives up, and interprets for good. Such a
+        # Beyond some size (39,000 bytes of a method were seen) Java's first compiler gives up, and interprets for good. Such a
         # query is not made one method, then, but several.
         "spark.sql.codegen.hugeMethodLimit": "20000",
         "spark.ui.enabled": "false",
