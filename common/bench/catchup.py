@@ -7,7 +7,8 @@ from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
 from common import contract
-from common.bench.setting import Bench, steady_rate
+from common.bench.results import steady_rate
+from common.bench.setting import Bench
 from common.ingestion.reader import from_ends
 from common.ingestion.topics import topic_names
 from common.processing.learnt import live, with_learnt

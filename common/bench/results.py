@@ -42,6 +42,18 @@ def compared(rounds: Mapping[str, Sequence[Mapping[str, Any]]], fields: Sequence
     return {field: {"median": figures, "ratio": ratios(figures, base)} for field, figures in found.items()}
 
 
+def others(figures: Mapping[str, Figures], base: str) -> list[tuple[str, float]]:
+    """Of what `compared` found for a field, the other engines' figures in multiples of `base`'s, where they were measured."""
+    return [(name, of) for name, of in figures["ratio"].items() if of and name != base]
+
+
+def steady_rate(events: int, arrivals: Sequence[float]) -> float | None:
+    """Events per second between a fifth and all of the alerts, by the seconds at which these came; None for a few alerts."""
+    if len(arrivals) <= 10 or arrivals[-1] == (fifth := arrivals[len(arrivals) // 5]):
+        return None
+    return events * 0.8 / (arrivals[-1] - fifth)
+
+
 def hardware() -> dict[str, Any]:
     """Cores, the processor's clock where the system knows it, memory, system, and the load average that others put on it."""
     clock = psutil.cpu_freq()

@@ -1,6 +1,5 @@
-"""What benchmarks share: a vertical with its broker and folders, the machine they ran on, and a rate without the warm-up."""
+"""What a benchmark of a vertical measures with: its learnt baselines and model, and a broker."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +16,3 @@ class Bench:
     connection: Connection
     settings: Settings
     rules: Any
-
-
-def steady_rate(events: int, arrivals: Sequence[float]) -> float | None:
-    """Events per second between a fifth and all of the alerts, by the seconds at which these came; None for a few alerts."""
-    if len(arrivals) <= 10 or arrivals[-1] == (fifth := arrivals[len(arrivals) // 5]):
-        return None
-    return events * 0.8 / (arrivals[-1] - fifth)

@@ -86,8 +86,9 @@ def run(
         )
         for subject in subjects
     ]
+    is_brief = seconds <= BRIEF
     populations = [population_of(subject) for subject in subjects]
-    with own_broker(settings) as connection, session(subjects, settings, True, is_brief=seconds <= BRIEF) as spark:
+    with own_broker(settings) as connection, session(subjects, settings, streaming=True, is_brief=is_brief) as spark:
         for live, population in zip(lives, populations, strict=True):
             prepare(spark, live, connection, population, history_days)
         states = stream(spark, lives, connection)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from common.bench.peers.peer import Peer
 from common.bench.peers.running import PeerFailed, Ready, running
-from common.bench.results import cells, compared, machine_line, markdown_table
+from common.bench.results import cells, compared, machine_line, markdown_table, others
 
 BATCH_OURS = "batch_ours"
 BATCH_PEERS = (
@@ -124,8 +124,7 @@ def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
         f"{int(number):,} rows: {field} of {name} / ours": of
         for number, measured in rows.items()
         for field in FIELDS
-        for name, of in measured[field]["ratio"].items()
-        if of and name != BATCH_OURS
+        for name, of in others(measured[field], BATCH_OURS)
     }
 
 

@@ -12,7 +12,7 @@ from common.bench.peers.peer import OURS, Peer
 from common.bench.peers.reference import CardJob, expected_alerts
 from common.bench.peers.running import PeerFailed, Ready
 from common.bench.peers.transactions import Transactions
-from common.bench.results import Figures, bars, cells, commit, compared, load_average, machine_line, markdown_table
+from common.bench.results import bars, cells, commit, compared, load_average, machine_line, markdown_table, others
 
 SHOWN = 20  # differing ids that are printed
 CATCH_UP, LATENCY = ("per_second", "steady"), ("p50", "p95", "p99")
@@ -98,15 +98,10 @@ def results_of(found: Found, peers: list[Peer], job: CardJob, machine: dict[str,
         "catch_up": {**caught, "rounds": dict(found.catch_up)},
         "latency_ms": {**late, "rounds": dict(found.latency)},
         "ratios": {
-            **{f"{field} / {name}": 1 / of for field in CATCH_UP for name, of in _others(caught[field])},
-            **{f"{field} of {name} / ours": of for field in LATENCY for name, of in _others(late[field])},
+            **{f"{field} / {name}": 1 / of for field in CATCH_UP for name, of in others(caught[field], OURS)},
+            **{f"{field} of {name} / ours": of for field in LATENCY for name, of in others(late[field], OURS)},
         },
     }
-
-
-def _others(field: dict[str, Figures]) -> list[tuple[str, float]]:
-    """Other engines' figures in multiples of ours."""
-    return [(name, of) for name, of in field["ratio"].items() if of and name != OURS]
 
 
 def differing(found: Found) -> list[str]:

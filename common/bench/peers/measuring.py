@@ -19,7 +19,7 @@ from common.bench.peers.card_rules import VELOCITY, alert_id
 from common.bench.peers.reference import EVERY_EVENT, CardJob, Differences, differences, so_far
 from common.bench.peers.running import Ready, Work, running
 from common.bench.peers.transactions import Transactions
-from common.bench.setting import steady_rate
+from common.bench.results import steady_rate
 from common.ingestion.connection import Connection
 from common.ingestion.paced import at_rate, send_paced
 from common.ingestion.producers import Producer
