@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VERTICAL ?= finance_fraud
 FOR ?= 60s
+# Processes that share the tests of a layer, a file at a time; each has a Spark session and a broker of its own.
+WORKERS ?= 2
 
 VENV_PYTHON = .venv/bin/python
+PYTEST = $(VENV_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile
 # Written last of all, so that a set-up cut short is taken up again. It names this folder: after a move, scripts are stale.
 INSTALLED = .venv/installed
 # While this is there, a package may be half in place, so the environment is made anew (from pip's cache, hence fast).
@@ -28,20 +31,20 @@ setup: $(INSTALLED) $(JARS)
 run: setup
 	.venv/bin/hybrid run $(VERTICAL) --for $(FOR)
 
-# One process, hence one Spark session, a layer; the quick ones first, and the first failure ends it.
+# The quick layers first, and the first that fails ends it.
 test: lint test-fast test-files test-broker test-faults
 
 test-fast: $(INSTALLED)
-	$(VENV_PYTHON) -m pytest tests/fast
+	$(PYTEST) tests/fast
 
 test-files: setup
-	$(VENV_PYTHON) -m pytest tests/files tests/conformance
+	$(PYTEST) tests/files tests/conformance
 
 test-broker: setup
-	$(VENV_PYTHON) -m pytest tests/broker
+	$(PYTEST) tests/broker
 
 test-faults: setup
-	$(VENV_PYTHON) -m pytest tests/faults
+	$(PYTEST) tests/faults
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     checkpoint_interval: int = Field(300, ge=5, description="seconds between checkpoints of a real-time query")
     archive_interval: int = Field(5, ge=1, description="seconds between micro-batches of the archive")
     future_tolerance: int = Field(300, ge=0, description="seconds an event may be ahead of its Kafka timestamp")
+    delivery_timeout: float = Field(60, gt=0, description="seconds that generate and replay keep trying while the broker is away")
     alert_cooldown: float = Field(300, ge=0, description="seconds in which screens tell an alert again only as it rises")
     retrain_drift: float = Field(0.25, gt=0, description="PSI of a model's feature above which a batch run trains a challenger")
     batch_schedule: str = Field("0 3 * * *", description="when serve runs the batch jobs: five cron fields, UTC")

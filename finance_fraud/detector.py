@@ -29,14 +29,16 @@ def amount_outlier(settings: FraudSettings) -> Column:
 
     Amounts spread in proportion, hence logarithms. The card's deviation is drawn towards what is usual for cards
     (`usual_spread`, as if seen in ten more transactions), so that few or equal amounts promise no certainty. Where the
-    card has been within 30 days one deviation less counts. Null for a card with fewer than `min_history` transactions:
-    a new card has no habit to leave.
+    card has been within 30 days one deviation less counts. Null for a card with fewer than `min_history` transactions, as
+    a new card has no habit to leave, and for less than `least_ratio` times its mean: who always spends alike is free to
+    spend thrice that once.
     """
     count, prior = F.col("card_count_30d"), 10.0
     variance = (count * F.col("card_log_amount_std_30d") ** 2 + prior * settings.usual_spread**2) / (count + prior)
     deviations = (log_amount() - F.col("card_log_amount_mean_30d")) / F.sqrt(variance)
     known_place = F.coalesce(F.array_contains("card_terminals_30d", F.col("terminal_id")), F.lit(False))
-    return F.when(count >= settings.min_history, deviations - F.when(known_place, 1.0).otherwise(0.0))
+    is_large = F.col("amount") >= settings.least_ratio * F.col("card_amount_mean_30d")
+    return F.when((count >= settings.min_history) & is_large, deviations - F.when(known_place, 1.0).otherwise(0.0))
 
 
 def unseen_region(settings: FraudSettings) -> Column:
@@ -66,10 +68,11 @@ def card_testing(settings: FraudSettings) -> Column:
 
 
 def spree(settings: FraudSettings) -> Column:
-    """Most transactions of the card within `spree_minutes` that are each `spree_ratio` times its 30-day mean or more.
+    """Most transactions of the card within `spree_minutes` that are each `spree_ratio` times its 30-day median or more.
 
-    Exact sliding inside the window. Per card and window, as velocity; a spree is shorter than the overlap of two windows
-    only up to an hour, so one across a border may lose its first purchases.
+    The median, as the first sprees on a card that leaked have moved its mean. Exact sliding inside the window. Per card and
+    window, as velocity; a spree is shorter than the overlap of two windows only up to an hour, so one across a border may
+    lose its first purchases.
     """
     return F.size("purchases").cast("double")
 
@@ -190,7 +193,7 @@ def distance_km(latitude_a: Column, longitude_a: Column, latitude_b: Column, lon
 
 def _is_large(settings: FraudSettings) -> Column:
     """Never so where the card has no habit."""
-    usual = F.when(F.col("card_count_30d") >= settings.min_history, F.col("card_amount_mean_30d"))
+    usual = F.when(F.col("card_count_30d") >= settings.min_history, F.col("card_amount_median_30d"))
     return F.coalesce(F.col("amount") >= settings.spree_ratio * usual, F.lit(False))
 
 

@@ -27,6 +27,7 @@ MOVERS = 50
 CARD_BASELINE = T.StructType([
     *(T.StructField(f"card_count_{days}d", T.LongType()) for days in WINDOWS_DAYS),
     *(T.StructField(f"card_amount_{what}_{days}d", T.DoubleType()) for what in ("mean", "std") for days in WINDOWS_DAYS),
+    T.StructField("card_amount_median_30d", T.DoubleType()),
     *(T.StructField(f"card_log_amount_{what}_30d", T.DoubleType()) for what in ("mean", "std")),
     *(T.StructField(name, T.DoubleType()) for name in ("card_home_latitude", "card_home_longitude", "card_max_distance_km_30d")),
     T.StructField("card_terminals_30d", T.ArrayType(T.StringType())),
@@ -57,11 +58,12 @@ def _cards(history: DataFrame, days: list[date]) -> DataFrame:
     daily = _recent(history, days, timedelta(0)).groupBy("card_id", F.to_date("event_time").alias("event_day")).agg(
         F.count("*").alias("count"), F.sum("amount").alias("amount"), F.sum(F.col("amount") ** 2).alias("squares"),
         F.sum(log_amount()).alias("logs"), F.sum(log_amount() ** 2).alias("log_squares"),
-        F.collect_set("terminal_id").alias("terminals"))
+        F.collect_list("amount").alias("amounts"), F.collect_set("terminal_id").alias("terminals"))
     sums = _with_as_of(daily, days, delay=0).groupBy("card_id", "as_of").agg(
         *(F.sum(F.when(F.col("age") <= window, F.col(what))).alias(f"{what}_{window}")
           for window in WINDOWS_DAYS for what in ("count", "amount", "squares")),
         F.sum("logs").alias("logs"), F.sum("log_squares").alias("log_squares"),
+        F.sort_array(F.flatten(F.collect_list("amounts"))).alias("amounts"),
         F.sort_array(F.array_distinct(F.flatten(F.collect_list("terminals")))).alias("card_terminals_30d"))
     columns: list[Column] = []
     for window in WINDOWS_DAYS:
@@ -73,6 +75,7 @@ def _cards(history: DataFrame, days: list[date]) -> DataFrame:
             deviation.alias(f"card_amount_std_{window}d"),
         ]
     log_mean, log_deviation = _moments(F.col(f"count_{LONGEST_DAYS}"), F.col("logs"), F.col("log_squares"))
+    columns.append(_median("amounts").alias("card_amount_median_30d"))
     columns += [log_mean.alias("card_log_amount_mean_30d"), log_deviation.alias("card_log_amount_std_30d")]
     terminals = F.col("card_terminals_30d").cast(CARD_BASELINE["card_terminals_30d"].dataType).alias("card_terminals_30d")
     habits = sums.select("card_id", "as_of", *columns, terminals)
@@ -83,6 +86,12 @@ def _moments(count: Column, total: Column, squares: Column) -> tuple[Column, Col
     """Mean and standard deviation (of the population) from sums."""
     mean = total / count
     return mean, F.sqrt(F.greatest(squares / count - mean**2, F.lit(0.0)))
+
+
+def _median(ordered: str) -> Column:
+    """Of the numbers in a sorted array that is not empty."""
+    first, second = (F.size(ordered) + 1) / 2, F.size(ordered) / 2 + 1
+    return (F.element_at(ordered, first.cast("int")) + F.element_at(ordered, second.cast("int"))) / 2
 
 
 def _places(history: DataFrame, days: list[date]) -> DataFrame:

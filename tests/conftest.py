@@ -1,4 +1,4 @@
-"""One Spark session for every layer, and where the real data lies when it is there."""
+"""One Spark session for all layers of a process, and where the real data lies when it is there."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     from common.processing.session import start_session
 
-    session = start_session("tests", task_slots=12, folder=tmp_path_factory.mktemp("spark"))
+    session = start_session("tests", task_slots=12, folder=tmp_path_factory.mktemp("spark"), is_brief=True)
     yield session
     session.stop()
 

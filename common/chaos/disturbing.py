@@ -51,7 +51,10 @@ class Disturbed:
 
 @dataclass(frozen=True)
 class Run:
-    """seconds: how long events come in, at `rate` a second; fuzz: records that are sent among them."""
+    """seconds: how long events come in, at `rate` a second; fuzz: records that are sent among them.
+
+    broker_away: seconds that a killed broker stays away.
+    """
 
     vertical: Vertical
     workspace: Workspace
@@ -62,6 +65,7 @@ class Run:
     seed: int
     start: date
     fuzz: list[bytes | None]
+    broker_away: float = 0
 
 
 def disturb(run: Run, broker: EmbeddedKafka, kills: list[Kill]) -> Disturbed:
@@ -109,7 +113,9 @@ def _generator(run: Run) -> Iterator[Supervised]:
     # Record n is due n / rate seconds after the start: half a record less than `events` sends exactly that many.
     timed = ["--rate", str(run.rate), "--for", f"{(run.events - 0.5) / run.rate:.6f}s"]
     same = ["--seed", str(run.seed), "--start", run.start.isoformat()]
-    with supervised([*_command(run, "generate"), *timed, *same], run.workspace.folder / "generator.log") as source:
+    patient = {**os.environ, "HYBRID_DELIVERY_TIMEOUT": f"{LONGEST_END + run.broker_away}"}
+    command = [*_command(run, "generate"), *timed, *same]
+    with supervised(command, run.workspace.folder / "generator.log", environment=patient) as source:
         yield source
 
 
@@ -124,12 +130,12 @@ def _kill_all(
     """Until the generator has ended: kill whoever's moment has come. Returns the kills that nobody has recovered from yet."""
     due, recovering, fuzz = list(result.kills), list[_Recovering](), list(run.fuzz)
     began = time.monotonic()
-    producer = Producer(run.connection, delivery_timeout=LONGEST_END)
+    producer = Producer(run.connection, delivery_timeout=LONGEST_END + run.broker_away)
     with suppress(Undelivered), producer:  # what is too large for the topic is counted below
         while source.exit_status() is None or due:
             elapsed = time.monotonic() - began
             while due and due[0].at <= elapsed:
-                recovering.append(_strike(due.pop(0), broker, drivers))
+                recovering.append(_strike(due.pop(0), run, broker, drivers))
             _send(producer, run, fuzz, keep=len(run.fuzz) * (1 - elapsed / run.seconds))
             recovering = _look(drivers, recovering)
         _send(producer, run, fuzz, keep=0)
@@ -153,12 +159,15 @@ class _Recovering:
         return True
 
 
-def _strike(kill: Kill, broker: EmbeddedKafka, drivers: dict[str, Driver]) -> _Recovering:
-    """Kill and start again. A broker's work goes on when an alert comes through it."""
+def _strike(kill: Kill, run: Run, broker: EmbeddedKafka, drivers: dict[str, Driver]) -> _Recovering:
+    """Kill and start again. A broker's work goes on when an alert comes through it, counted from its return."""
     at, driver = time.monotonic(), drivers.get(kill.victim, drivers["detect"])
     if kill.victim == BROKER:
         broker.kill()
         before = driver.progress()
+        while time.monotonic() < at + run.broker_away:
+            _look(drivers, [])
+        at = time.monotonic()
         broker.start()
     else:
         driver.kill(kill.half)

@@ -51,6 +51,7 @@ def chaos(
     rate: Annotated[float, typer.Option(min=1, help="records per second")] = 500,
     driver_kills: Annotated[int, typer.Option(min=0, help="SIGKILLs of archive and detection, of their Python or JVM")] = 4,
     broker_kills: Annotated[int, typer.Option(min=0, help="SIGKILLs of the broker")] = 2,
+    broker_away: Annotated[float, typer.Option(min=0, help="seconds that a killed broker stays away")] = 0,
     fuzz: Annotated[int, typer.Option(min=0, help="fuzzed records that are sent among the others")] = 0,
     history_days: Annotated[int, typer.Option(min=0, help="simulated days that baselines are learnt from before the run")] = 30,
     seed: Seed = 1,
@@ -75,7 +76,7 @@ def chaos(
         with session([subject], settings) as spark:
             prepare(spark, subject, workspace, seed, history_days)
         labels_before = tables.row_count(workspace.table("labels"))
-        run = Run(subject, workspace, connection, events / rate, rate, events, seed, start, expected.fuzz)
+        run = Run(subject, workspace, connection, events / rate, rate, events, seed, start, expected.fuzz, broker_away)
         console.print(f"{events:,} records at {rate:,.0f}/s, {len(kills)} kills; logs in {workspace.folder}")
         with console.status("killing"):
             disturbed = disturb(run, broker, kills)
@@ -114,7 +115,7 @@ def counted(
 
 def recovery_table(disturbed: Disturbed) -> Table:
     table = plain_table(
-        "From a kill to the next archived row (archive) or alert (detect, broker)",
+        "From a kill (of the broker: its return) to the next archived row (archive) or alert (detect, broker)",
         *("killed", "kills", "came back", "p50 s", "max s", "ended by itself, exit codes"),
     )
     for victim in (*DRIVERS, BROKER):

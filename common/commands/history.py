@@ -1,6 +1,6 @@
 """Commands over history: backfill, train, trends, reconcile, evaluate."""
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -87,7 +87,14 @@ def trends(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None
     console.print(f"tables in {workspace.tables}, plots in {workspace.plots}, data docs in {workspace.docs}")
 
 
-def reconcile(vertical: VerticalName, data: Data = None) -> None:
+def reconcile(
+    vertical: VerticalName,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="compare only alerts whose newest event is of this day or later [default: all]"),
+    ] = None,
+    data: Data = None,
+) -> None:
     """Run the rules over history and compare with the stored alerts. Exits with 1 when they disagree beyond late events.
 
     Alerts that the stream lost because their events came after the watermark are added to the table, once each.
@@ -96,7 +103,8 @@ def reconcile(vertical: VerticalName, data: Data = None) -> None:
     workspace = workspace_of(subject, settings)
     with session([subject], settings) as spark:
         with console.status("judging history again"):
-            result = reconciled(spark, subject, workspace, rule_settings(subject))
+            utc = since.replace(tzinfo=UTC) if since else None
+            result = reconciled(spark, subject, workspace, rule_settings(subject), utc)
             late = keep_late(spark, subject, workspace, rule_settings(subject))
         console.print(reconcile_table(result, subject))
         if not result.agrees or any(status == "late" for _, status in result.counts):

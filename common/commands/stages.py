@@ -70,7 +70,7 @@ def generate(
     ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "producer"))
     chunks = subject.generate(seed, first_day(start), days, population_of(subject), dirt)
     say = _Said(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated}")
-    with Producer(connection, linger=0.0 if rate <= 20_000 else 0.005) as producer:
+    with Producer(connection, 0.0 if rate <= 20_000 else 0.005, settings.delivery_timeout) as producer:
         sent = send_generated(
             subject, chunks, producer, partial(at_rate, per_second=rate), until=duration(for_) or math.inf, progress=say
         )
@@ -101,7 +101,7 @@ def replay(
     pace = speed_of(speed)
     connection = existing_broker(settings)
     ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "producer"))
-    with Producer(connection) as producer:
+    with Producer(connection, delivery_timeout=settings.delivery_timeout) as producer:
         counts = send_file(
             plan, producer, speed=pace, progress=_Said(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent")
         )

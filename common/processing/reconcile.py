@@ -14,6 +14,7 @@ extra           the stream raised it, batch does not
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -35,6 +36,14 @@ from common.workspace import Workspace
 
 SCORE_TOLERANCE = 1e-9
 STATUSES = ("equal", "late", "score_differs", "missing", "extra")
+# The metric: alerts of each rule by status at each run, so that agreement can be followed over time.
+RECONCILIATIONS_SCHEMA = T.StructType([
+    T.StructField("reconciled_at", T.TimestampType()),
+    T.StructField("since", T.TimestampType()),
+    T.StructField("rule", T.StringType()),
+    T.StructField("status", T.StringType()),
+    T.StructField("alerts", T.LongType()),
+])
 
 
 @dataclass(frozen=True)
@@ -49,19 +58,37 @@ class Reconciled:
         return not any(count for (_, status), count in self.counts.items() if status not in ("equal", "late"))
 
 
-def reconcile(spark: SparkSession, vertical: Vertical, workspace: Workspace, rule_settings: object) -> Reconciled:
-    """Compare every stored alert with what batch finds in the events that came through Kafka; writes table `reconciled`."""
+def reconcile(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, rule_settings: object, since: datetime | None = None
+) -> Reconciled:
+    """Compare every stored alert with what batch finds in the events that came through Kafka.
+
+    Writes table `reconciled`, a row per alert, and adds this run's counts to table `reconciliations`.
+
+    since: compare only alerts whose newest event is of then or later. Earlier events are judged all the same, as windows and
+    state reach back to them.
+    """
     use_pool(spark, "batch")
     events, _, alerts = came_live(spark, workspace)
     came = events.drop("event_day")
     batch = judged_again(spark, vertical, workspace, came, rule_settings)
     compared = compare(alerts, batch, late_events(spark, vertical, workspace, came))
+    compared = compared.where(F.col("event_time") >= F.lit(since)) if since else compared
     path = workspace.table("reconciled")
     tables.ensure_table(path, compared.schema)
     tables.overwrite(compared, path)
     stored = tables.read(spark, path)
     counts = {(row.rule, row.status): row["count"] for row in stored.groupBy("rule", "status").count().collect()}
+    _record(workspace, counts, since)
     return Reconciled(counts, stored.where("status <> 'equal'").orderBy("status", "rule", "event_time"))
+
+
+def _record(workspace: Workspace, counts: dict[tuple[str, str], int], since: datetime | None) -> None:
+    run = {"reconciled_at": datetime.now(UTC), "since": since}
+    rows = [run | {"rule": rule, "status": status, "alerts": count} for (rule, status), count in sorted(counts.items())]
+    path = workspace.table("reconciliations")
+    tables.ensure_table(path, RECONCILIATIONS_SCHEMA)
+    tables.append_rows(rows, RECONCILIATIONS_SCHEMA, path)
 
 
 def judged_again(

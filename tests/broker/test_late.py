@@ -67,5 +67,8 @@ def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broke
         assert result.counts == {("velocity", "late"): 1} and result.agrees
         late = keep_late(spark, vertical, workspace, rules)
         assert (late.events, late.alerts, late.added) == (1, 1, added)
+    assert reconcile(spark, vertical, workspace, rules, since=AFTERNOON + timedelta(days=1)).counts == {}
+    runs = tables.read_arrow(workspace.table("reconciliations")).to_pylist()
+    assert [(run["rule"], run["status"], run["alerts"]) for run in runs] == [("velocity", "late", 1)] * 2
     [alert] = tables.read_arrow(workspace.table("alerts")).to_pylist()
     assert (alert["rule"], alert["entity_id"], alert["score"], alert["kafka_offset"]) == ("velocity", "c1", 6.0, -1)

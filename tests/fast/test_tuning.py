@@ -90,9 +90,10 @@ def test_a_threshold_that_a_vertical_has_no_longer_is_passed_over(folder):
 
 def test_the_command_lists_and_changes(capsys, monkeypatch, tmp_path):
     from common import cli
+    from common.commands.context import console
 
     monkeypatch.setenv("HYBRID_DATA", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
     monkeypatch.setattr("sys.argv", ["hybrid", "settings", "finance_fraud", "--set", "velocity=8", "--who", "ann"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

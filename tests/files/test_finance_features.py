@@ -111,6 +111,14 @@ def test_a_baseline_counts_whole_days_back(spark):
     assert (row["card_count_1d"], row["card_count_7d"], row["card_count_30d"]) == (0, 1, 2)
     assert (row["card_amount_mean_1d"], row["card_amount_mean_7d"], row["card_amount_mean_30d"]) == (None, 30.0, 20.0)
     assert row["card_amount_std_30d"] == pytest.approx(10.0)
+    assert row["card_amount_median_30d"] == 20.0
+
+
+@pytest.mark.parametrize(("amounts", "median"), [([7], 7.0), ([9, 1], 5.0), ([100, 1, 3], 3.0), ([100, 1, 3, 4], 3.5)])
+def test_a_cards_median_is_of_all_its_amounts_of_30_days(spark, amounts, median):
+    rows = [(str(number), "a", "t", amount, timedelta(days=1 + number)) for number, amount in enumerate(amounts)]
+    events = transactions(spark, *rows)
+    assert one(baselines(events, labels(spark), [DAY])["card"])["card_amount_median_30d"] == median
 
 
 def test_a_label_that_is_not_known_when_the_day_begins_does_not_count(spark):

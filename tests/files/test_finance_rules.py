@@ -18,6 +18,7 @@ SETTINGS = FraudSettings()
 BASELINE = {
     "card_count_30d": 30.0,
     "card_amount_mean_30d": 50.0,
+    "card_amount_median_30d": 45.0,
     "card_log_amount_mean_30d": math.log(50.0),
     "card_log_amount_std_30d": 0.2,
     "card_terminals_30d": ["m1"],
@@ -81,32 +82,34 @@ def test_nulls_everywhere_raise_nothing(alerts_of):
     assert alerts_of(detector.by_terminal, nothing, nothing, nothing) == []
 
 
-# The card's transactions with a deviation of 0.2, and as if ten more with 0.45.
+# The card's transactions with a deviation of 0.6, and as if ten more with 0.45.
 SEEN = BASELINE["card_count_30d"]
-DEVIATION = math.sqrt((SEEN * 0.2**2 + 10 * 0.45**2) / (SEEN + 10))
-EQUAL = 50.0 * math.exp(SETTINGS.amount_zscore * math.sqrt(10 * 0.45**2 / (SEEN + 10)))
+UNEVEN = {"card_log_amount_std_30d": 0.6}
+DEVIATION = math.sqrt((SEEN * 0.6**2 + 10 * 0.45**2) / (SEEN + 10))
 
 
-@pytest.mark.parametrize(("deviations", "caught"), [(3.24, False), (3.26, True)])
-def test_amount_outlier_counts_deviations_above_the_cards_own_logarithms(alerts_of, deviations, caught):
-    new_place = {"amount": 50.0 * math.exp(deviations * DEVIATION), "terminal_id": "m2"}
-    assert rules(alerts_of(detector.per_event, new_place)) == (["amount_outlier"] if caught else [])
+@pytest.mark.parametrize(("beyond", "caught"), [(-0.01, False), (0.01, True)])
+def test_amount_outlier_counts_deviations_above_the_cards_own_logarithms(alerts_of, beyond, caught):
+    amount = 50.0 * math.exp((SETTINGS.amount_zscore + beyond) * DEVIATION)
+    assert rules(alerts_of(detector.per_event, {**UNEVEN, "amount": amount, "terminal_id": "m2"})) == ["amount_outlier"] * caught
 
 
 def test_an_amount_has_to_be_larger_where_the_card_has_been_before(alerts_of):
-    amount = 50.0 * math.exp(3.5 * DEVIATION)
-    assert alerts_of(detector.per_event, {"amount": amount}) == []
-    assert rules(alerts_of(detector.per_event, {"amount": amount, "terminal_id": "m2"})) == ["amount_outlier"]
+    amount = {**UNEVEN, "amount": 50.0 * math.exp((SETTINGS.amount_zscore + 0.5) * DEVIATION)}
+    assert alerts_of(detector.per_event, amount) == []
+    assert rules(alerts_of(detector.per_event, {**amount, "terminal_id": "m2"})) == ["amount_outlier"]
 
 
 def test_amount_outlier_leaves_a_card_without_a_habit_alone(alerts_of):
     assert alerts_of(detector.per_event, {"amount": 5000.0, "card_count_30d": SETTINGS.min_history - 1.0}) == []
 
 
-def test_amount_outlier_takes_no_card_of_equal_amounts_at_its_word(alerts_of):
+def test_a_card_that_always_spends_alike_may_spend_more_once(alerts_of):
     equal = {"card_log_amount_std_30d": 0.0, "terminal_id": "m2"}
-    assert alerts_of(detector.per_event, {**equal, "amount": 0.99 * EQUAL}) == []
-    assert rules(alerts_of(detector.per_event, {**equal, "amount": 1.01 * EQUAL})) == ["amount_outlier"]
+    assert alerts_of(detector.per_event, {**equal, "amount": 50.0 * SETTINGS.least_ratio - 0.01}) == []
+    [alert] = alerts_of(detector.per_event, {**equal, "amount": 50.0 * SETTINGS.least_ratio})
+    as_if_less_alike = math.sqrt(10 * 0.45**2 / (SEEN + 10))
+    assert (alert.rule, alert.score) == ("amount_outlier", pytest.approx(math.log(SETTINGS.least_ratio) / as_if_less_alike))
 
 
 def test_unseen_region_is_far_beyond_where_the_card_has_been(alerts_of):
@@ -141,7 +144,8 @@ def test_one_transaction_may_raise_several_rules_each_with_its_own_id(alerts_of)
 
 
 def test_severity_rises_with_the_score(alerts_of):
-    severities = [alerts_of(detector.per_event, {"amount": amount})[0].severity for amount in (250.0, 900.0)]
+    amounts = ({**UNEVEN, "terminal_id": "m2", "amount": amount} for amount in (300.0, 900.0))
+    severities = [alerts_of(detector.per_event, amount)[0].severity for amount in amounts]
     assert severities == ["major", "critical"]
 
 
