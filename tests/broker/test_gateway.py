@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -128,3 +129,29 @@ def test_beside_a_run_it_ends_with_it(broker, tmp_path):
         assert beside.exit_status() is None
     with pytest.raises(ConnectionRefusedError):
         ask(address.port, "GET", "/healthz")
+
+
+def test_over_tls_it_is_who_its_certificate_says_and_takes_nothing_in_plain_text(broker, make_certificate, tmp_path):
+    address = Address.read(f"127.0.0.1:{free_port()}", *make_certificate(tmp_path, "gateway"))
+    trusting = ssl.create_default_context(cafile=address.certificate)
+
+    def status(trust, method, path, body=None):
+        connection = http.client.HTTPSConnection("127.0.0.1", address.port, timeout=30, context=trust)
+        try:
+            connection.request(method, path, body, {"content-type": "application/json"})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    with gateway_beside("finance_fraud", address, broker, Settings(data=tmp_path)):
+        deadline, ready = time.monotonic() + 30, None
+        while ready != 200 and time.monotonic() < deadline:
+            with suppress(ConnectionError):
+                ready = status(trusting, "GET", "/readyz")
+            time.sleep(0.05)
+        event = json.dumps(EVENT | {"transaction_id": "over tls"})
+        assert status(trusting, "POST", "/v1/finance_fraud/events", event) == 202
+        with pytest.raises(ssl.SSLCertVerificationError):
+            status(ssl.create_default_context(), "GET", "/healthz")
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            ask(address.port, "GET", "/healthz")

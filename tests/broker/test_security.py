@@ -1,14 +1,9 @@
 """A broker with TLS and a login: both clients get in by the one definition, and who cannot is told why."""
 
-import ipaddress
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from py4j.protocol import Py4JJavaError
 from pydantic import SecretStr
 
@@ -26,23 +21,6 @@ pytestmark = pytest.mark.broker
 PASSWORD = 'pa"ss\\w rd;'
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 QUOTED = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def make_certificate(folder, name, days=1):
-    """A certificate that signs itself, for 127.0.0.1, with its key: paths of the certificate and of both in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    begin, end = datetime.now(UTC) - timedelta(9), datetime.now(UTC) + timedelta(days)
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), begin, end)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    ).public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / f"{name}.pem").write_bytes(certificate)
-    (folder / f"{name}-and-key.pem").write_bytes(private + certificate)
-    return folder / f"{name}.pem", folder / f"{name}-and-key.pem"
 
 
 def login(ca, password=PASSWORD, username="ann", mechanism="PLAIN"):
@@ -71,7 +49,7 @@ def broker_with(folder, certificate, both, properties, client_options=()):
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory):
+def secured(tmp_path_factory, make_certificate):
     """The address of a broker with TLS, logins and access control, and the certificate to trust."""
     folder = tmp_path_factory.mktemp("secured")
     certificate, both = make_certificate(folder, "broker")
@@ -121,7 +99,7 @@ def test_a_wrong_password_is_told(secured):
     assert "wr0ng" not in str(caught.value)
 
 
-def test_a_certificate_of_a_foreign_authority_is_told(secured, tmp_path):
+def test_a_certificate_of_a_foreign_authority_is_told(secured, make_certificate, tmp_path):
     foreign, _ = make_certificate(tmp_path, "foreign")
     with pytest.raises(BrokerError, match="TLS failed: check that kafka_ssl_ca_location"):
         check(Connection(secured[0], login(foreign)))
@@ -140,7 +118,7 @@ def test_a_producer_with_a_wrong_password_delivers_nothing_and_says_so(secured):
     assert (caught.value.delivered, caught.value.failed) == (0, 1)
 
 
-def test_an_expired_certificate_is_told(tmp_path):
+def test_an_expired_certificate_is_told(make_certificate, tmp_path):
     expired, both = make_certificate(tmp_path, "expired", days=-1)
     unseen = {"enable.ssl.certificate.verification": "false"}  # or nothing would ever see this broker answer
     with (
