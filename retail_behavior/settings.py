@@ -28,14 +28,14 @@ class RetailSettings(BaseSettings):
 
     cart_value: float = Field(60.0, gt=0, description="worth of an abandoned cart (currency units)")
     bot_streak: float = Field(16, gt=0, description="views in a row at an even pace")
-    demand_zscore: float = Field(4.5, gt=0, description="deviations of a product's orders above its forecast")
+    demand_zscore: float = Field(3.75, gt=0, description="deviations of a product's orders above its forecast")
     reorder_ratio: float = Field(1.0, gt=0, description="reorder point over live stock position")
-    stock_out_risk: float = Field(0.5, gt=0, le=1, description="probability that stock runs out within risk_hours")
+    stock_out_risk: float = Field(0.3, gt=0, le=1, description="probability that stock runs out within risk_hours")
 
     even_pace: float = Field(1.5, gt=1, description="two successive gaps are even when neither is more than this times the other")
     longest_gap_seconds: float = Field(120, gt=0, description="two views further apart than this are no streak")
     min_orders: int = Field(6, ge=1, description="orders in a window before demand can be a spike")
-    risk_hours: int = Field(12, ge=1, le=168, description="hours ahead that stock_out_risk looks")
+    risk_hours: int = Field(24, ge=1, le=168, description="hours ahead that stock_out_risk looks")
     session_gap: str = Field("30 minutes", description="silence that ends a session, in event time")
     bot_window: str = Field("2 hours", description="event-time window of a visitor's views")
     bot_slide: str = Field("1 hour", description="a new such window begins this often")

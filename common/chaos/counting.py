@@ -83,7 +83,8 @@ def records_kept(
 def _digests(rejected: DataFrame, hidden: bool) -> Counter[str]:
     raw = decrypted(F.col("raw")) if hidden else F.col("raw")
     counted = rejected.groupBy(F.sha2(F.coalesce(raw, F.lit(b"")), 256).alias("digest")).count()
-    return Counter({row["digest"]: row["count"] for row in counted.collect()})
+    found = counted.toArrow()
+    return Counter(dict(zip(found["digest"].to_pylist(), found["count"].to_pylist(), strict=True)))
 
 
 def alerts_kept(

@@ -3,14 +3,15 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import islice
 
 from common import tables
 from common.chaos.drivers import Driver
-from common.chaos.known import KEY
+from common.chaos.known import KEY, Fuzz
 from common.chaos.plan import BROKER, Kill
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.supervise import Supervised, supervised
@@ -64,7 +65,7 @@ class Run:
     events: int
     seed: int
     start: date
-    fuzz: list[bytes | None]
+    fuzz: Fuzz
     broker_away: float = 0
 
 
@@ -128,17 +129,19 @@ def _kill_all(
     run: Run, broker: EmbeddedKafka, drivers: dict[str, Driver], result: Disturbed, source: Supervised
 ) -> "list[_Recovering]":
     """Until the generator has ended: kill whoever's moment has come. Returns the kills that nobody has recovered from yet."""
-    due, recovering, fuzz = list(result.kills), list[_Recovering](), list(run.fuzz)
-    began = time.monotonic()
+    due, recovering, fuzz = list(result.kills), list[_Recovering](), iter(run.fuzz)
+    began, sent = time.monotonic(), 0
     producer = Producer(run.connection, delivery_timeout=LONGEST_END + run.broker_away)
     with suppress(Undelivered), producer:  # what is too large for the topic is counted below
         while source.exit_status() is None or due:
             elapsed = time.monotonic() - began
             while due and due[0].at <= elapsed:
                 recovering.append(_strike(due.pop(0), run, broker, drivers))
-            _send(producer, run, fuzz, keep=len(run.fuzz) * (1 - elapsed / run.seconds))
+            wanted = int(len(run.fuzz) * min(1.0, elapsed / run.seconds))
+            _send(producer, run, islice(fuzz, wanted - sent))
+            sent = wanted
             recovering = _look(drivers, recovering)
-        _send(producer, run, fuzz, keep=0)
+        _send(producer, run, fuzz)
     result.fuzz_sent, result.fuzz_refused = producer.delivered, producer.failed
     return recovering
 
@@ -184,10 +187,9 @@ def _look(drivers: dict[str, Driver], recovering: list[_Recovering]) -> list[_Re
     return [each for each in recovering if not each.over()]
 
 
-def _send(producer: Producer, run: Run, fuzz: list[bytes | None], keep: float) -> None:
-    """Send of the fuzz all but `keep` records."""
-    while len(fuzz) > max(keep, 0):
-        producer.send(topic_names(run.vertical).events, KEY, fuzz.pop())
+def _send(producer: Producer, run: Run, fuzz: Iterable[bytes | None]) -> None:
+    for record in fuzz:
+        producer.send(topic_names(run.vertical).events, KEY, record)
 
 
 def _settle(run: Run, drivers: dict[str, Driver], watch: AlertWatch, recovering: list[_Recovering]) -> None:

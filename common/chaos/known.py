@@ -16,19 +16,41 @@ from common.vertical import Vertical
 KEY = b"fuzz"
 
 
+@dataclass(frozen=True)
+class Fuzz:
+    """`count` records of which only the contract knows whether they are valid, each made of one of the valid `values`.
+
+    Drawn anew at each walk, and the same each time: together they may be larger than memory.
+    """
+
+    vertical: Vertical
+    seed: int
+    values: list[bytes]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        rng = np.random.default_rng(self.seed)
+        for number in range(self.count):
+            yield fuzzed(rng, _renamed(self.vertical, self.values[number % len(self.values)], number))
+
+
 @dataclass
 class Known:
     """ids and values of the valid events, in order; rejected: how often each other value is sent, by `digest`.
 
-    fuzz: records of which only the contract knows whether they are valid. simulated: when the last event arrives.
+    fuzz: records that are sent beside them. simulated: when the last event arrives.
     """
+
+    fuzz: Fuzz
 
     ids: list[str] = field(default_factory=list)
     values: list[bytes] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     labels: int = 0
-    fuzz: list[bytes | None] = field(default_factory=list)
     simulated: np.datetime64 | None = None
 
     @property
@@ -43,7 +65,7 @@ def digest(value: bytes | None) -> str:
 
 def known(vertical: Vertical, seed: int, start: date, days: int, population: object, events: int, fuzz: int) -> Known:
     """The first `events` records that `generate` sends with these arguments, and `fuzz` records beside them."""
-    found = Known()
+    found = Known(Fuzz(vertical, seed, [], fuzz))
     labelled: list[np.ndarray] = []
     for chunk in _first(vertical.generate(seed, start, days, population), events):
         assert chunk.messages is not None
@@ -58,8 +80,7 @@ def known(vertical: Vertical, seed: int, start: date, days: int, population: obj
         if len(chunk.messages):
             found.simulated = chunk.messages.arrival_time[-1]
     found.labels = int((np.concatenate(labelled) <= found.simulated).sum())
-    rng = np.random.default_rng(seed)
-    found.fuzz = [fuzzed(rng, _renamed(vertical, found.values[number % len(found.values)], number)) for number in range(fuzz)]
+    found.fuzz.values.extend(found.values)
     return found
 
 

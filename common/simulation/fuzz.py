@@ -67,7 +67,7 @@ def _wrapped(rng: np.random.Generator, value: bytes) -> bytes:
 
 
 def _long(rng: np.random.Generator, value: bytes) -> bytes:
-    text = b"x" * int(rng.choice((1_000, 60_000, LARGEST, BEYOND_A_TOPIC), p=(0.6, 0.25, 0.1, 0.05)))
+    text = b"x" * int(rng.choice((1_000, 60_000, LARGEST, BEYOND_A_TOPIC), p=(0.7, 0.28, 0.015, 0.005)))
     return _with_value(rng, value, b'"' + text + b'"') if rng.random() < 0.5 else b'{"' + text + b'":1,' + value[1:]
 
 

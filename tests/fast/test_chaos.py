@@ -31,7 +31,8 @@ def test_every_record_that_is_sent_is_known_as_valid_or_rejected():
 
 def test_fuzz_is_the_same_for_a_seed_and_none_of_it_has_a_known_id():
     one, other = (known(FINANCE, 3, START, 30, WORLD, 1_000, 200) for _ in range(2))
-    assert one.fuzz == other.fuzz
+    assert list(one.fuzz) == list(other.fuzz) == list(one.fuzz)
+    assert len(one.fuzz) == len(list(one.fuzz)) == 200
     assert not {digest(value) for value in one.fuzz} & {digest(value) for value in one.values}
 
 
