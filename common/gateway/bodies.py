@@ -1,5 +1,6 @@
 """Request bodies: read within a limit, unpacked within a limit, and taken apart into the bytes of each event."""
 
+import asyncio
 import json
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,6 +14,7 @@ Receive = Callable[[], Awaitable[Any]]
 
 SPACE = " \t\n\r"
 DECODER = json.JSONDecoder()
+BODY_SECONDS = 30.0  # a body that takes longer holds a connection that others wait for
 
 
 class Unreadable(Exception):
@@ -24,7 +26,15 @@ class Unreadable(Exception):
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body; raises Unreadable once it is larger than `limit` bytes, whatever its header said."""
+    """The whole body; raises Unreadable once it is larger than `limit` bytes, whatever its header said, or too slow."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_body(receive, limit)
+    except TimeoutError:
+        raise Unreadable(408, f"the body was not there within {BODY_SECONDS:g} s") from None
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes:
     message = await receive()
     body = message.get("body", b"")
     if not message.get("more_body"):

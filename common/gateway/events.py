@@ -75,6 +75,8 @@ class Events:
             headers.append((b"retry-after", answer.retry_after))
         if answer.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
+        if answer.status == 408:
+            headers.append((b"connection", b"close"))  # the rest of the body may come yet, and be taken for a request
         if answer.status == 405:
             headers.append((b"allow", b"POST"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -42,6 +42,7 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
     "400": ("a body or header that cannot be read", PROBLEM),
     "401": ("no token, or none of ours", PROBLEM),
     "403": ("the token has no such scope", PROBLEM),
+    "408": ("the body took too long", PROBLEM),
     "409": ("the request with this Idempotency-Key is under way", PROBLEM),
     "413": ("the body is too large", PROBLEM),
     "415": ("a content type or encoding that is not read", PROBLEM),

@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import socket
 import zlib
 
 import pytest
 
+from common.gateway import bodies
 from common.ingestion.reader import read_all
 
 TOPIC = "finance_fraud.events"
@@ -96,6 +98,17 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(start_gat
     assert gateway.post(b" " * 1_048_577)[0] == 413
     chunks = (b" " * 100_000 for _ in range(20))
     assert gateway.ask("POST", "/v1/finance_fraud/events", chunks, content_type="application/json")[0] == 413
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(gateway, monkeypatch):
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
+    head = b"\r\n".join((b"POST /v1/finance_fraud/events HTTP/1.1", b"Host: localhost", b"Content-Type: application/json",
+                         b"Content-Length: 9", b"", b""))  # fmt: skip
+    for part in (b"", b"{"):
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+            client.sendall(head + part)
+            answer = client.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 408") and b"within 0.2 s" in answer
 
 
 def test_an_event_that_no_topic_takes_is_refused_and_the_others_are_kept(gateway, five):
