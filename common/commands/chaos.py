@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections import Counter
 from datetime import timedelta
 from typing import Annotated
 
@@ -122,8 +123,9 @@ def recovery_table(disturbed: Disturbed) -> Table:
         own = [kill for kill in disturbed.kills if kill.victim == victim]
         back = sorted(kill.back for kill in own if kill.back is not None)
         times = [f"{statistics.median(back):.1f}", f"{back[-1]:.1f}"] if back else ["-", "-"]
-        ended = disturbed.ended.get(victim, [])
-        table.add_row(victim, f"{len(own)}", f"{len(back)}", *times, ", ".join(map(str, ended)) or "-")
+        ended = Counter(disturbed.ended.get(victim, []))
+        codes = ", ".join(f"{count} times {code}" for code, count in sorted(ended.items()))
+        table.add_row(victim, f"{len(own)}", f"{len(back)}", *times, codes or "-")
     return table
 
 
