@@ -20,7 +20,7 @@ VERTICAL = find_vertical("finance_fraud")
 NOON = datetime(2020, 3, 2, 12, tzinfo=UTC)
 TOPIC = "finance_fraud.events"
 VALUES = [json.dumps({"transaction_id": name}).encode() for name in ("a", "b")]
-KNOWN = Known(ids=["a", "b"], values=VALUES, rejected=Counter({digest(b"?"): 1, digest(VALUES[0]): 1}), labels=0)
+KNOWN = Known(fuzz=[], ids=["a", "b"], values=VALUES, rejected=Counter({digest(b"?"): 1, digest(VALUES[0]): 1}), labels=0)
 
 
 def event(name, offset, partition=0):
@@ -71,7 +71,7 @@ def test_each_kind_of_loss_makes_its_count_wrong(spark, tmp_path, events, quaran
 
 
 def test_fuzz_is_in_one_of_the_tables_or_was_refused_by_kafka(spark, tmp_path):
-    known = Known(KNOWN.ids, KNOWN.values, KNOWN.rejected, fuzz=[b"\0", b"valid", b"too large"])
+    known = Known([b"\0", b"valid", b"too large"], KNOWN.ids, KNOWN.values, KNOWN.rejected)
     events, quarantine = [*RIGHT[0], event("fuzz-1", 4)], [*RIGHT[1], refused(b"\0", 5)]
     sent = Disturbed([], fuzz_sent=2, fuzz_refused=1)
     assert wrong(spark, tmp_path, events, quarantine, 6, known, sent) == set()
