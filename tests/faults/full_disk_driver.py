@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from deltalake.exceptions import DeltaError
+
 from common import tables
 
 READY = {"archive": "archiving to", "detect": "judging"}
@@ -25,7 +27,7 @@ def started(stage, data, *more):
 
 
 def ended(process):
-    printed, _ = process.communicate(timeout=180)
+    printed, _ = process.communicate(timeout=300)
     return {"code": process.returncode, "printed": printed}
 
 
@@ -47,7 +49,7 @@ def compacted_when_full(table, ballast):
     try:
         tables.compact(table)
         said = ""
-    except OSError as error:
+    except (OSError, DeltaError) as error:
         said = str(error)
     readable = tables.read_arrow(str(table)).num_rows == before
     ballast.unlink()
