@@ -137,6 +137,9 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path], is
         "spark.shuffle.streaming.networkBufferMaxWaitTimeMs": "1",
         # Constraints over a model's many features, each an expression of others, take the optimizer minutes and gigabytes.
         "spark.sql.constraintPropagation.enabled": "false",
+        # Who is killed in the first batch, or meets a full disk there, leaves unfinished files in the checkpoint. Spark would
+        # then refuse to start from it, for good; whether a checkpoint fits its query is for `state.check_state` to say.
+        "spark.sql.streaming.verifyCheckpointDirectoryEmptyOnStart": "false",
         "spark.sql.streaming.metricsEnabled": "true",
         "spark.sql.adaptive.enabled": "true",
     }

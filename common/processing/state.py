@@ -11,6 +11,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 FILE = "kept-state.txt"
+UNFINISHED = f"_{FILE}.unfinished"
 STATEFUL = ("Aggregate", "Deduplicate", "TransformWithState", "FlatMapGroups", "SessionWindow")
 # Numbers that differ from one start to the next: of columns, and of the variables of lambda functions.
 NUMBERED = re.compile(r"#\d+L?|(?<=\b[xyz]_)\d+\b")
@@ -32,9 +33,12 @@ def check_state(found: DataFrame, checkpoint: str) -> None:
     files = path.getFileSystem(spark._jsc.hadoopConfiguration())
     structure = "\n".join(kept(found))
     if not files.exists(path):
-        file = files.create(path)
+        # Who is killed here leaves all of it or nothing.
+        unfinished = jvm.org.apache.hadoop.fs.Path(checkpoint, UNFINISHED)
+        file = files.create(unfinished)
         file.write(bytearray(structure.encode()))
         file.close()
+        files.rename(unfinished, path)
         return
     file = files.open(path)
     before = jvm.org.apache.commons.io.IOUtils.toString(file, "UTF-8")

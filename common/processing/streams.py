@@ -110,17 +110,25 @@ def _observed(events: DataFrame) -> DataFrame:
 def raise_if_ended(streaming: StreamingQuery, name: str) -> None:
     """Raises QueryEnded, with Spark's reason in one line, when the query does not run any more."""
     if not streaming.isActive:
-        reason = _reason(str(streaming.exception() or ""))
+        reason = reason_of(streaming.exception())
         raise QueryEnded(
             f"streaming query {name} ended: {reason}; what it had not finished is done again when it is started again"
         )
 
 
-def _reason(problem: str) -> str:
-    """Of a failure that Spark reports with a stack of causes, the one line that a person can act on."""
-    if DISK_FULL in problem:
+def reason_of(failure: Exception | None) -> str:
+    """Of a failure that Spark reports with a chain of causes, the one line that a person can act on."""
+    if failure is None:
+        return "it was stopped from outside"
+    chain: list[str] = []
+    cause: Exception | None = failure
+    while cause is not None:
+        chain.append(str(cause))
+        cause = getattr(cause, "_cause", None)  # PySpark keeps the causes to itself, and its text is the outermost's alone.
+    if any(DISK_FULL in each for each in chain):
         return f"the disk is full ({DISK_FULL})"
-    return next((line for line in problem.splitlines() if line.strip()), "it was stopped from outside")
+    first, last = ([line for line in each.splitlines() if line.strip()] or [""] for each in (chain[0], chain[-1]))
+    return first[0] if last[0] in chain[0] else f"{first[0]} (caused by {last[0]})"
 
 
 def stop_all(queries: Mapping[str, StreamingQuery], within: float | None = None) -> None:

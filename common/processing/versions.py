@@ -96,6 +96,11 @@ def _baseline_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
     baseline = in_force(folder, BASELINE)
     if baseline is None:
         return schema.empty_table()
-    rows = DeltaTable(baseline_path(folder, name)).to_pyarrow_table(
-        partitions=[("baseline_version", "=", baseline.version)], columns=schema.names)
-    return rows.cast(schema)
+    table = DeltaTable(baseline_path(folder, name))
+    there = {field.name for field in table.schema().fields}
+    rows = table.to_pyarrow_table(
+        partitions=[("baseline_version", "=", baseline.version)], columns=[each for each in schema.names if each in there])
+    # What an older baseline did not learn yet is null until the next batch run.
+    for field in schema:
+        rows = rows if field.name in there else rows.append_column(field, pa.nulls(len(rows), field.type))
+    return rows.select(schema.names).cast(schema)

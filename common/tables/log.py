@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from deltalake import DeltaTable, Schema
+from deltalake import DeltaTable, Field, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, Transaction
 from pyspark.sql import types as T
@@ -22,8 +22,12 @@ CONFIGURATION: dict[str, str | None] = {
 
 
 def ensure_table(path: str | Path, schema: T.StructType, partition_by: Sequence[str] | None = None) -> None:
-    """Creates the table if there is none; several processes may do so at once. Partitions are dates, integers or texts."""
+    """Creates the table if there is none; several processes may do so at once. Partitions are dates, integers or texts.
+
+    A table that is there gets the columns of `schema` that it lacks; in its older rows they are null.
+    """
     if table_exists(path):
+        _add_missing(path, schema)
         return
     for name in partition_by or ():
         kind = schema[name].dataType
@@ -40,6 +44,20 @@ def ensure_table(path: str | Path, schema: T.StructType, partition_by: Sequence[
         # Another query created it between our look and our commit: then it is there now.
         if not table_exists(path):
             raise
+
+
+def _add_missing(path: str | Path, schema: T.StructType) -> None:
+    def missing() -> list[Field]:
+        there = {field.name for field in open_table(path).schema().fields}
+        return [field for field in Schema.from_json(_nullable(schema).json()).fields if field.name not in there]
+
+    if columns := missing():
+        try:
+            open_table(path).alter.add_columns(columns)
+        except DeltaError:
+            # Somebody else may have added them between our look and our commit.
+            if missing():
+                raise
 
 
 def table_exists(path: str | Path) -> bool:

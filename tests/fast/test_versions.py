@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
-from common import clock
+from pyspark.sql import types as T
+
+from common import clock, tables
 from common.processing.learnt import put_in_force
-from common.processing.versions import BASELINE, MODEL, Version, in_force, versions
+from common.processing.versions import BASELINE, MODEL, LearntReader, Version, baseline_path, in_force, versions
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -32,3 +34,14 @@ def test_after_is_now_unless_that_is_before():
     assert begun <= clock.after(begun - timedelta(days=1)) <= datetime.now(UTC)
     ahead = begun + timedelta(days=1)
     assert clock.after(ahead) > ahead
+
+
+def test_what_an_older_baseline_did_not_learn_yet_is_null(tmp_path):
+    learnt = T.StructType().add("card_id", "string").add("count", "long").add("baseline_version", "string")
+    path = baseline_path(str(tmp_path), "card")
+    tables.ensure_table(path, learnt, ["baseline_version"])
+    tables.append_rows([{"card_id": "c1", "count": 3, "baseline_version": "first"}], learnt, path)
+    published(tmp_path, "first", NOON)
+    now = T.StructType().add("card_id", "string").add("median", "double").add("count", "long").add("baseline_version", "string")
+    [batch] = LearntReader(str(tmp_path), "card", now).read(None)
+    assert batch.to_pylist() == [{"card_id": "c1", "median": None, "count": 3, "baseline_version": "first"}]

@@ -157,6 +157,20 @@ def test_an_older_version_can_be_read(spark, path):
     assert tables.read(spark, path, version=version).count() == 4 == tables.read_arrow(path, version=version).num_rows
 
 
+def test_a_column_that_came_later_is_null_in_older_rows(spark, path):
+    tables.append(spark.createDataFrame(ROWS[:1], SCHEMA), path, "q", 0)
+    wider = T.StructType([*SCHEMA.fields[:1], T.StructField("note", T.StringType()), *SCHEMA.fields[1:]])
+    for _ in range(2):
+        tables.ensure_table(path, wider)
+    assert tables.open_table(path).version() == 2, "what has the column is left alone"
+    newer = spark.createDataFrame([("b", "new", *ROWS[1][1:])], wider)
+    tables.append(newer.select(*tables.read(spark, path).columns), path, "q", 1)
+    assert {found.id: found.note for found in tables.read(spark, path).collect()} == {"a": None, "b": "new"}
+    events = tables.open_table(path).to_pyarrow_dataset()
+    assert duckdb.sql("select id, note from events order by 1").fetchall() == [("a", None), ("b", "new")]
+    assert events
+
+
 def test_duckdb_reads_the_table(spark, path):
     tables.append(spark.createDataFrame(ROWS, SCHEMA), path, "q", 0)
     events = tables.open_table(path).to_pyarrow_dataset()

@@ -1,0 +1,53 @@
+"""A streaming query that ends says why, and one that was stopped at any moment starts again."""
+
+import pytest
+
+from common.processing.streams import DISK_FULL, QueryEnded, raise_if_ended, reason_of
+
+pytestmark = pytest.mark.files
+
+SCHEMA = "value string"
+
+
+def started(spark, folder, checkpoint, name):
+    stream = spark.readStream.schema(SCHEMA).parquet(str(folder)).groupBy("value").count()
+    writer = stream.writeStream.format("noop").outputMode("update").option("checkpointLocation", str(checkpoint))
+    return writer.queryName(name).trigger(availableNow=True).start()
+
+
+def test_one_that_was_killed_in_its_first_batch_starts_again(spark, tmp_path):
+    folder, checkpoint = tmp_path / "events", tmp_path / "checkpoint"
+    spark.createDataFrame([("a",), ("b",)], SCHEMA).write.parquet(str(folder))
+    for left in ("offsets/.0.c0ffee.tmp", "state/0/0/.1.zip.c0ffee.tmp"):
+        (checkpoint / left).parent.mkdir(parents=True)
+        (checkpoint / left).touch()
+    query = started(spark, folder, checkpoint, "killed_once")
+    query.awaitTermination()
+    assert query.exception() is None
+    assert query.lastProgress.numInputRows == 2
+
+
+def test_what_ended_it_is_said_down_to_the_first_cause(spark, tmp_path):
+    folder = tmp_path / "events"
+    folder.mkdir()
+    (folder / "part-0.parquet").write_bytes(b"no Parquet at all")
+    query = started(spark, folder, tmp_path / "checkpoint", "misread")
+    with pytest.raises(Exception, match=r"part-0\.parquet"):
+        query.awaitTermination()
+    with pytest.raises(QueryEnded, match=r"misread ended: .*part-0.parquet.*\(caused by .*is not a Parquet file") as ended:
+        raise_if_ended(query, "misread")
+    assert "\n" not in str(ended.value)
+
+
+class Caused(Exception):
+    def __init__(self, said, cause=None):
+        super().__init__(said)
+        self._cause = cause
+
+
+def test_a_full_disk_is_said_wherever_in_the_chain_it_stands():
+    full = Caused(f"java.io.IOException: {DISK_FULL}", Caused("status 5"))
+    chain = Caused("[STREAM_FAILED] it failed", Caused("no commit", full))
+    assert reason_of(chain) == "the disk is full (No space left on device)"
+    assert reason_of(None) == "it was stopped from outside"
+    assert reason_of(Caused("\n")) == ""
