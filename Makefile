@@ -31,8 +31,10 @@ setup: $(INSTALLED) $(JARS)
 run: setup
 	.venv/bin/hybrid run $(VERTICAL) --for $(FOR)
 
-# The quick layers first, and the first that fails ends it.
-test: lint test-fast test-files test-broker test-faults
+# The quick layers first, and the first that fails ends it. The last two share their processes, the longest files first: what
+# they do most is wait.
+test: lint test-fast test-files
+	$(PYTEST) --no-loadscope-reorder tests/faults tests/broker
 
 test-fast: $(INSTALLED)
 	$(PYTEST) tests/fast

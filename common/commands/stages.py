@@ -117,6 +117,8 @@ def archive(
 ) -> None:
     """Keep what comes in: valid events, quarantine, labels and alerts, each once, in Delta tables."""
     subject, settings = named(vertical), read_settings(data, servers)
+    if until_idle:  # the pause between batches is there to make files large: here somebody waits
+        settings = settings.model_copy(update={"archive_interval": 1})
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
     ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "archive"))
     with (

@@ -1,9 +1,14 @@
 """One embedded broker for the tests that share it; a topic of its own name, and certificates, for each test that asks."""
 
 import ipaddress
+import os
+import subprocess
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -47,3 +52,53 @@ def make_certificate():
         return folder / f"{name}.pem", folder / f"{name}-and-key.pem"
 
     return make
+
+
+class Stages:
+    """Commands of `hybrid`, each a process of its own, and what they start in turn."""
+
+    def __init__(self):
+        self.started = []
+
+    def start(self, data, *words):
+        command = [sys.executable, "-m", "common.cli", *words, "--data", str(data)]
+        environment = {**os.environ, "COLUMNS": "200"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        self.started.append(process)
+        return process
+
+    def finish(self, data, *words, timeout=180):
+        process = self.start(data, *words)
+        printed, _ = process.communicate(timeout=timeout)
+        return process.returncode, printed
+
+    @staticmethod
+    def below(process):
+        """All processes that it started, however deep."""
+        return psutil.Process(process.pid).children(recursive=True)
+
+    def java_below(self, process, *words):
+        """The one Java process that it started with these words in its command; workers come and go meanwhile."""
+        found = []
+        for each in self.below(process):
+            with suppress(psutil.NoSuchProcess):
+                if each.name() == "java" and set(words) <= set(each.cmdline()):
+                    found.append(each)
+        [java] = found
+        return java
+
+    @staticmethod
+    def wait_for_end(processes, seconds=20):
+        _, alive = psutil.wait_procs(processes, timeout=seconds)
+        return [process.cmdline() for process in alive]
+
+
+@pytest.fixture(scope="module")
+def stages():
+    """Starts commands; a test that fails leaves what it started to this."""
+    stages = Stages()
+    yield stages
+    for process in stages.started:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(60)
