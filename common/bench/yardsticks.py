@@ -36,8 +36,17 @@ def bare_spark(spark: SparkSession, bench: Bench, events: int, parsed: bool = Fa
     return events / (time.monotonic() - started)
 
 
-def python_loop(bench: Bench, events: int) -> float:
-    """Events per second of confluent-kafka and orjson, keeping each entity's last 20 minutes in memory; nothing is durable."""
+def consume(bench: Bench, events: int) -> float:
+    """Events per second that confluent-kafka reads and nobody looks at."""
+    consumer, seen, started = _from_the_start(bench), 0, time.monotonic()
+    while seen < events:
+        seen += len(consumer.consume(10_000, timeout=1))
+    elapsed = time.monotonic() - started
+    consumer.close()
+    return events / elapsed
+
+
+def _from_the_start(bench: Bench) -> Consumer:
     topic, options = topic_names(bench.vertical).events, bench.connection.client_options()
     consumer = Consumer({
         **options,
@@ -46,6 +55,12 @@ def python_loop(bench: Bench, events: int) -> float:
         "queued.min.messages": 200_000,
     })
     consumer.assign([TopicPartition(topic, number, 0) for number in partition_ids(AdminClient(options), bench.connection, topic)])
+    return consumer
+
+
+def python_loop(bench: Bench, events: int) -> float:
+    """Events per second of confluent-kafka and orjson, keeping each entity's last 20 minutes in memory; nothing is durable."""
+    consumer = _from_the_start(bench)
     entity, event_time = bench.vertical.entity, bench.vertical.event_time
     recent: dict[str, deque[float]] = defaultdict(deque)
     seen, started = 0, time.monotonic()

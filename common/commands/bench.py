@@ -2,7 +2,6 @@
 
 import time
 from datetime import timedelta
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from pyspark.sql import SparkSession
 from typer.core import TyperGroup
 
+from common.bench.backlog import fill_topic
 from common.bench.catchup import CaughtUp, catch_up
 from common.bench.latency import measure_latency
 from common.bench.results import commit, hardware, load_average, machine_line, markdown_table, text, write
@@ -19,6 +19,7 @@ from common.bench.yardsticks import bare_spark, python_loop
 from common.commands.bench_against import Against, report, stored
 from common.commands.bench_batch import batch
 from common.commands.bench_peers import peers
+from common.commands.bench_stages import bench_stages
 from common.commands.context import (
     FIRST_DAY,
     Data,
@@ -33,9 +34,6 @@ from common.commands.context import (
     session,
     workspace_of,
 )
-from common.ingestion.generated import send_generated
-from common.ingestion.paced import at_speed
-from common.ingestion.producers import Producer
 from common.ingestion.topics import ensure_topics
 from common.monitoring.summary import plain_table
 from common.processing.backfill import backfill
@@ -62,6 +60,7 @@ def add_to(app: typer.Typer) -> None:
         cls=VerticalUnlessNamed, rich_markup_mode=None, help=f"Measure; without a name: {OF_A_VERTICAL}. Each has its own --help."
     )
     group.command(OF_A_VERTICAL)(bench)
+    group.command("stages")(bench_stages)
     group.command()(peers)
     group.command()(batch)
     app.add_typer(group, name="bench")
@@ -123,7 +122,8 @@ def latencies(spark: SparkSession, bench: Bench, rate: float, seconds: float, se
 
 def catch_ups(spark: SparkSession, bench: Bench, events: int, repeats: int, seed: int) -> dict[str, Any]:
     with console.status(f"a backlog of {events:,} events"):
-        total = _backlog(bench, seed, events)
+        start = FIRST_DAY + timedelta(days=HISTORY_DAYS + 100)
+        total = fill_topic(bench, seed, start, events, population_of(bench.vertical))
     rounds: dict[str, list[Any]] = {name: [] for name in (*YARDSTICKS, *paths(bench.vertical))}
     for number in range(repeats):
         with console.status(f"catch-up, round {number + 1} of {repeats}"):
@@ -191,25 +191,3 @@ def show(results: dict[str, Any]) -> None:
 def _messages(bench: Bench, seed: int, first: int, days: int) -> list[Messages]:
     chunks = bench.vertical.generate(seed, FIRST_DAY + timedelta(days=first), days, population_of(bench.vertical), False)
     return [chunk.messages for chunk in chunks if chunk.messages is not None]
-
-
-def _backlog(bench: Bench, seed: int, events: int) -> int:
-    """Events as fast as they go into the topic; returns how many the topic holds then."""
-    from common.ingestion.topics import end_offsets, topic_names
-
-    chunks = bench.vertical.generate(
-        seed, FIRST_DAY + timedelta(days=HISTORY_DAYS + 100), 100_000, population_of(bench.vertical), False
-    )
-    taken = 0
-
-    def enough():  # type: ignore[no-untyped-def]
-        nonlocal taken
-        for chunk in chunks:
-            yield chunk
-            taken += len(chunk.messages or ())
-            if taken >= events:
-                return
-
-    with Producer(bench.connection, linger=0.02) as producer:
-        send_generated(bench.vertical, enough(), producer, partial(at_speed, speed=float("inf")))
-    return sum(end_offsets(bench.connection, topic_names(bench.vertical).events).values())

@@ -119,6 +119,15 @@ def subjects_of(vertical: str) -> list[Vertical]:
     return [named(name) for name in (verticals() if vertical == ALL else [vertical])]
 
 
+def named_values(option: str, given: list[str], form: str) -> dict[str, str]:
+    """Names and values from words of the `form` name=value; raises SettingsError."""
+    pairs = [word.partition("=") for word in given]
+    unclear = [word for word, (name, equals, value) in zip(given, pairs, strict=True) if not (name and equals and value)]
+    if unclear:
+        raise SettingsError(f"{option} {unclear[0]}: give {form}")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def population_of(vertical: Vertical, **given: Any) -> Any:
     """The simulated world, with what was given on the command line."""
     try:

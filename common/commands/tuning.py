@@ -6,11 +6,10 @@ import psutil
 import typer
 from rich.table import Table
 
-from common.commands.context import Data, VerticalName, console, named, read_settings, session, workspace_of
+from common.commands.context import Data, VerticalName, console, named, named_values, read_settings, session, workspace_of
 from common.monitoring.summary import rehearsal_tables
 from common.processing.rehearsal import rehearse
 from common.processing.tuning import Threshold, changed_settings, publish_settings, thresholds
-from common.settings import SettingsError
 
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="threshold=value, for instance amount_zscore=5; may be given again")
@@ -57,11 +56,7 @@ def backtest(
 
 def parse_changes(given: list[str]) -> dict[str, str]:
     """Threshold names and values from words such as `amount_zscore=5`; raises SettingsError."""
-    pairs = [word.partition("=") for word in given]
-    unclear = [word for word, (name, equals, value) in zip(given, pairs, strict=True) if not (name and equals and value)]
-    if unclear:
-        raise SettingsError(f"--set {unclear[0]}: give threshold=value, for instance amount_zscore=5")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return named_values("--set", given, "threshold=value, for instance amount_zscore=5")
 
 
 def _table(found: list[Threshold]) -> Table:

@@ -22,7 +22,7 @@ from pyspark.sql.streaming import StreamingQuery
 from common import contract, tables
 from common.alerts import ALERT_SCHEMA
 from common.ingestion.connection import Connection
-from common.ingestion.duplicates import PLACE, without_duplicates
+from common.ingestion.duplicates import PLACE, repeated, without_duplicates
 from common.ingestion.stored import (
     ALERTS_SCHEMA,
     LABELS_SCHEMA,
@@ -105,18 +105,22 @@ def keep_events(
 ) -> Kept:
     """Put one batch of parsed records (`contract.parse`) into `events` or `quarantine`; the latter's are dead letters too."""
     with _persisted(parsed.withColumn(PARTITION, F.to_date(vertical.event_time))) as received:
-        days = _observed(received, F.collect_set(F.when(F.isnull("reason"), F.col(PARTITION))))
-        path = workspace.table("events")
-        stored = tables.read(received.sparkSession, path, days, [vertical.event_id, *PLACE])
-        with _persisted(_split(received, stored, vertical)) as split:
-            valid, rejected = _observed(split, F.array(F.count_if(F.isnull("reason")), F.count_if(F.isnotnull("reason"))))
+        is_valid = F.isnull("reason")
+        seen = _observed(received, F.struct(F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
+                                            F.count_if(is_valid).alias("valid")))  # fmt: skip
+        path, valid = workspace.table("events"), received.where("reason is null")
+        stored = tables.read(received.sparkSession, path, seen["days"], [vertical.event_id, *PLACE])
+        with _persisted(repeated(valid, stored, vertical.event_id)) as again:
+            split = without_duplicates(valid, again, vertical.event_id)
             events = split.where("reason is null").select(*events_schema(vertical).names)
-            quarantined = to_quarantine(split.where("reason is not null"))
-            kept = _append(events, valid, path, batch)
-            added = _append(quarantined, rejected, workspace.table("quarantine"), batch)
-            if connection and rejected:
-                options = {"topic": topic_names(vertical).dead_letter, **connection.spark_options()}
-                to_dead_letters(quarantined).write.format("kafka").options(**options).save()
+            kept = _append(events, seen["valid"], path, batch)
+            refused = received.where("reason is not null").unionByName(split.where("reason is not null"))
+            with _persisted(to_quarantine(refused)) as quarantined:
+                rejected = quarantined.count()
+                added = _append(quarantined, rejected, workspace.table("quarantine"), batch)
+                if connection and rejected:
+                    options = {"topic": topic_names(vertical).dead_letter, **connection.spark_options()}
+                    to_dead_letters(quarantined).write.format("kafka").options(**options).save()
             return Kept(kept, added)
 
 
@@ -142,12 +146,6 @@ def keep_alerts(records: DataFrame, batch: Batch, vertical: Vertical, workspace:
         path, earliest = workspace.table("alerts"), ["first_event_time"]
         rows = tables.upsert(alerts, path, ["alert_id"], "kafka_offset", batch.query, batch.number, earliest)
         return Kept(rows, _quarantine(parsed, vertical, workspace, batch))
-
-
-def _split(received: DataFrame, stored: DataFrame, vertical: Vertical) -> DataFrame:
-    """Parsed records less those that an earlier attempt stored; duplicates have their reason."""
-    valid, rejected = received.where("reason is null"), received.where("reason is not null")
-    return without_duplicates(valid, stored, vertical.event_id).unionByName(rejected)
 
 
 def _observed(rows: DataFrame, aggregate: Column) -> Any:

@@ -11,7 +11,9 @@ from common.ingestion.connection import BrokerError, Connection, explain
 from common.vertical import Vertical
 
 LISTED_SECONDS = 10.0
-LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+# Passing: no leader yet, or one chosen a moment ago, as when a broker on busy cores was late with its heartbeat.
+LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE,
+              KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH)
 
 
 @dataclass(frozen=True)

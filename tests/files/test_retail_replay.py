@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from common import contract
-from common.ingestion.duplicates import without_duplicates
+from common.ingestion.duplicates import repeated, without_duplicates
 from common.ingestion.mapping import parse_mapping
 from common.ingestion.replay import plan_replay, replay
 from retail_behavior import VERTICAL
@@ -53,7 +53,7 @@ def judged(spark, invoices, tmp_path_factory):
     parsed = contract.parse(records, VERTICAL).persist()
     valid, invalid = parsed.where("reason IS NULL"), parsed.where("reason IS NOT NULL")
     stored = valid.select("event_id", "kafka_partition", "kafka_offset", "ingest_time").limit(0)
-    rows = without_duplicates(valid, stored, "event_id").unionByName(invalid).persist()
+    rows = without_duplicates(valid, repeated(valid, stored, "event_id"), "event_id").unionByName(invalid).persist()
     yield rows
     rows.unpersist()
     parsed.unpersist()

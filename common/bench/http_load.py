@@ -1,0 +1,59 @@
+"""HTTP load from one process: connections that are kept, each sending its next request once the last is answered."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import uvloop
+
+HEAD = b"POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+
+
+class NotAccepted(Exception):
+    """An answer other than 202; the message holds it."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """seconds: until the last answer; latencies: of each request, in ms."""
+
+    seconds: float
+    latencies: list[float]
+
+
+def post_all(host: str, port: int, path: str, bodies: Sequence[bytes], connections: int, content_type: str) -> Answered:
+    """Send each body once over so many connections. Raises NotAccepted at the first that is not taken."""
+    head = (path.encode(), host.encode(), content_type.encode())
+    requests = iter([HEAD % (*head, len(body)) + body for body in bodies])
+    latencies: list[float] = []
+
+    async def all_of_them() -> float:
+        started = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(connections):
+                group.create_task(_send(host, port, requests, latencies))
+        return time.perf_counter() - started
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return Answered(runner.run(all_of_them()), latencies)
+
+
+async def _send(host: str, port: int, requests: Iterator[bytes], latencies: list[float]) -> None:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        for request in requests:
+            began = time.perf_counter()
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readexactly(_length(head))
+            if not head.startswith(b"HTTP/1.1 202"):
+                raise NotAccepted(f"{head.splitlines()[0].decode()}: {body[:300].decode(errors='replace')}")
+            latencies.append((time.perf_counter() - began) * 1000)
+    finally:
+        writer.close()
+
+
+def _length(head: bytes) -> int:
+    [value] = [line[15:] for line in head.lower().splitlines() if line.startswith(b"content-length:")]
+    return int(value)

@@ -1,0 +1,175 @@
+"""How many events each stage of a vertical handles a second, with the memory that it takes and the files that it leaves."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import partial
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from common import tables
+from common.bench.backlog import MOST_DAYS, at_least, fill_topic
+from common.bench.http_load import Answered, post_all
+from common.bench.memory import PeakMemory
+from common.bench.setting import Bench
+from common.bench.yardsticks import bare_spark, consume, python_loop
+from common.embedded.ports import HOST, free_port
+from common.embedded.supervise import supervised
+from common.ingestion.topics import end_offsets, topic_names
+from common.monitoring.watch import percentiles
+from common.processing.archiving import archiving
+from common.processing.backfill import backfill
+from common.processing.batch import study
+from common.simulation.messages import Messages
+from common.workspace import Workspace
+
+BATCH = 500            # events in a request, where they come in batches
+SINGLE_SHARE = 10      # one in so many events is sent by itself: such requests are that much slower
+CONNECTIONS = 16
+START_SECONDS = 60.0
+NDJSON = "application/x-ndjson"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """events in `seconds`. peak_mib: of all processes, broker and Spark included; files: that the events table then has.
+
+    p50 and p99: ms to an answer, where there are answers.
+    """
+
+    events: int
+    seconds: float
+    peak_mib: float
+    files: int | None = None
+    p50: float | None = None
+    p99: float | None = None
+
+    @property
+    def per_second(self) -> float:
+        return self.events / self.seconds
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is to generate: a population, from `seed`, whose days begin at `start`."""
+
+    population: Any
+    seed: int
+    start: date
+    history_days: int
+    events: int
+
+    @property
+    def end(self) -> date:
+        return self.start + timedelta(days=self.history_days)
+
+
+def stages(spark: SparkSession, bench: Bench, world: World) -> Iterator[tuple[str, Callable[[], Stage]]]:
+    """Names of the stages, and what measures each; in this order, as each stands on what the ones before have left."""
+    archived = Workspace(bench.workspace.data / "archived", bench.vertical.name)
+    yield "generator", partial(_generator, bench, world)
+    yield "backfill", partial(_backfill, spark, bench, world)
+    yield "batch", partial(_batch, spark, bench, world)
+    yield "producer", lambda: _timed(lambda: fill_topic(bench, world.seed, world.end, world.events, world.population))
+    yield "consume alone", lambda: _rate(bench, partial(consume, bench))
+    yield "python loop", lambda: _rate(bench, partial(python_loop, bench))
+    yield "bare Spark", lambda: _rate(bench, partial(bare_spark, spark, bench))
+    yield "archive", partial(_archive, spark, bench, archived)
+    yield from gateway_stages(bench, world)
+
+
+def gateway_stages(bench: Bench, world: World) -> Iterator[tuple[str, Callable[[], Stage]]]:
+    """Requests of one event and of many, to the gateway and to a server that does nothing with them."""
+    echo = ["uvicorn", "common.bench.echo:app", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
+    gateway = ["common.cli", "gateway", bench.vertical.name, "--bootstrap-servers", bench.connection.bootstrap_servers]
+    gateway += ["--data", str(bench.settings.data.absolute())]
+    events = [value for chunk in _messages(bench, world) for value in chunk.values]
+    single = events[: len(events) // SINGLE_SHARE]
+    batches = [b"\n".join(events[first : first + BATCH]) for first in range(0, len(events), BATCH)]
+    for name, command, port in (("echo", echo, free_port()), ("gateway", gateway, free_port())):
+        listen = ["--http", f"{HOST}:{port}"] if name == "gateway" else ["--port", str(port), "--log-level", "warning"]
+        yield f"{name}, one by one", partial(_http, bench, [*command, *listen], port, single, len(single), "application/json")
+        yield f"{name}, {BATCH} at once", partial(_http, bench, [*command, *listen], port, batches, len(events), NDJSON)
+
+
+def _generator(bench: Bench, world: World) -> Stage:
+    made = bench.vertical.generate(world.seed, world.end, MOST_DAYS, world.population, True)
+    return _timed(lambda: sum(len(chunk.messages or ()) for chunk in at_least(made, world.events)))
+
+
+def _backfill(spark: SparkSession, bench: Bench, world: World) -> Stage:
+    days = (world.seed, world.start, world.history_days, world.population)
+    return _timed(lambda: backfill(spark, bench.vertical, bench.workspace, *days), bench.workspace)
+
+
+def _batch(spark: SparkSession, bench: Bench, world: World) -> Stage:
+    """Contract suite, baselines, trends and plots of all the history."""
+    return _timed(lambda: study(spark, bench.vertical, bench.workspace, world.end).events)
+
+
+def _archive(spark: SparkSession, bench: Bench, archived: Workspace) -> Stage:
+    def drain() -> int:
+        settings = bench.settings.model_copy(update={"archive_interval": 1})
+        with archiving(spark, bench.vertical, archived, bench.connection, settings) as queries:
+            queries.drain()
+            return queries.counts()["events"] + queries.counts()["quarantine"]
+
+    measured = _timed(drain, archived)
+    if measured.events != (events := _on_topic(bench)):
+        raise RuntimeError(f"the topic holds {events:,} events, the archive kept {measured.events:,}")
+    return measured
+
+
+def _http(bench: Bench, module: list[str], port: int, bodies: list[bytes], events: int, kind: str) -> Stage:
+    def post() -> Answered:
+        return post_all(HOST, port, f"/v1/{bench.vertical.name}/events", bodies, CONNECTIONS, kind)
+
+    environment = {**os.environ, "HYBRID_GATEWAY_RATE": "0"}  # from one address comes more than one client may send
+    log = bench.settings.data.absolute() / "bench-http.log"
+    with supervised([sys.executable, "-m", *module], log, environment=environment), PeakMemory() as memory:
+        _wait_until_it_listens(port)
+        answered = post()
+    found = percentiles(answered.latencies)
+    return Stage(events, answered.seconds, memory.mib, p50=found.p50, p99=found.p99)
+
+
+def _wait_until_it_listens(port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection((HOST, port)).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _messages(bench: Bench, world: World) -> Iterable[Messages]:
+    """A fifth of the events, clean: HTTP is not what a backlog is worked off by."""
+    made = bench.vertical.generate(world.seed, world.end, MOST_DAYS, world.population, False)
+    return (chunk.messages for chunk in at_least(made, world.events // 5) if chunk.messages is not None)
+
+
+def _on_topic(bench: Bench) -> int:
+    return sum(end_offsets(bench.connection, topic_names(bench.vertical).events).values())
+
+
+def _timed(work: Callable[[], int], workspace: Workspace | None = None) -> Stage:
+    with PeakMemory() as memory:
+        started = time.monotonic()
+        events = work()
+        seconds = time.monotonic() - started
+    return Stage(events, seconds, memory.mib, len(tables.files(workspace.table("events"))) if workspace else None)
+
+
+def _rate(bench: Bench, rate_over: Callable[[int], float]) -> Stage:
+    events = _on_topic(bench)
+    with PeakMemory() as memory:
+        per_second = rate_over(events)
+    return Stage(events, events / per_second, memory.mib)

@@ -1,0 +1,108 @@
+"""`hybrid bench stages`: events a second, memory and files of every stage of a vertical that is not real time."""
+
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.bench.results import commit, hardware, load_average, machine_line, markdown_table, text, write
+from common.bench.setting import Bench
+from common.bench.stages import Stage, World, stages
+from common.commands.bench_against import Against, report, stored
+from common.commands.context import (
+    FIRST_DAY,
+    Data,
+    Seed,
+    VerticalName,
+    console,
+    named,
+    named_values,
+    own_broker,
+    population_of,
+    read_settings,
+    rule_settings,
+    session,
+    workspace_of,
+)
+from common.ingestion.topics import ensure_topics
+from common.monitoring.summary import plain_table
+
+PACKAGES = ("pyspark", "confluent-kafka", "deltalake", "uvicorn")
+COLUMNS = ["stage", "events", "events/s", "of its yardstick", "p50 ms", "p99 ms", "peak MiB", "files"]
+# What each is compared with: who reads the topic, with reading alone; the gateway, with a server that does nothing.
+YARDSTICK = {"archive": "consume alone", "python loop": "consume alone", "bare Spark": "consume alone"}
+
+
+def bench_stages(
+    vertical: VerticalName = "finance_fraud",
+    events: Annotated[int, typer.Option(min=10_000, help="to send, read and archive; a fifth of them by HTTP")] = 500_000,
+    history_days: Annotated[int, typer.Option(min=1, help="simulated days of history for backfill and batch")] = 30,
+    population: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD=NUMBER", help="of the simulated world, such as cards=100000; repeatable")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
+    against: Against = None,
+    seed: Seed = 1,
+    data: Data = None,
+) -> None:
+    """Measure generator, backfill, batch, producer, archive and gateway of a vertical, beside reading alone and an HTTP echo."""
+    subject, settings = named(vertical), read_settings(data)
+    sizes = named_values("--population", population or [], "field=number, for instance cards=100000")
+    world = population_of(subject, **sizes)
+    before = stored(against, vertical=subject.name, events=events, population=world.model_dump(mode="json"))
+    folder = settings.data / f"stages-{time.strftime('%Y%m%d-%H%M%S')}"
+    settings = settings.model_copy(update={"data": folder, "bootstrap_servers": None})
+    results: dict[str, Any] = {"vertical": subject.name, "events": events, "seed": seed}
+    results |= {"population": world.model_dump(mode="json"), "history_days": history_days, "stages": {}}
+    results |= {"machine": hardware(), "commit": commit(), "versions": {name: version(name) for name in PACKAGES}}
+    with own_broker(settings) as connection, session([subject], settings) as spark:
+        setting = Bench(subject, workspace_of(subject, settings), connection, settings, rule_settings(subject))
+        ensure_topics(connection, subject, settings.partitions)
+        with console.status("") as status:
+            for name, measure in stages(spark, setting, World(world, seed, FIRST_DAY, history_days, events)):
+                status.update(name)
+                results["stages"][name] = told(measure())
+    results |= {"load_after": load_average(), "ratios": ratios(results["stages"])}
+    path = output or folder / "stages.json"
+    beside = write(results, markdown(results), path)
+    table = plain_table(f"{subject.name}, {history_days} days of history", *COLUMNS)
+    for row in rows_of(results):
+        table.add_row(*row)
+    console.print(table)
+    console.print(machine_line(results), soft_wrap=True)
+    console.print(f"results: {path}, {beside}", soft_wrap=True)
+    report(before, results["ratios"])
+
+
+def told(stage: Stage) -> dict[str, Any]:
+    return stage.__dict__ | {"per_second": stage.per_second}
+
+
+def yardstick_of(stage: str) -> str | None:
+    return stage.replace("gateway", "echo") if stage.startswith("gateway") else YARDSTICK.get(stage)
+
+
+def ratios(measured: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Of each stage that has a yardstick, its events per second in multiples of that one's."""
+    compared = {name: yardstick_of(name) for name in measured}
+    speed = {name: each["per_second"] for name, each in measured.items()}
+    return {f"{name} / {of}": round(speed[name] / speed[of], 3) for name, of in compared.items() if of}
+
+
+def rows_of(results: dict[str, Any]) -> list[list[str]]:
+    found = []
+    for name, each in results["stages"].items():
+        ratio = results["ratios"].get(f"{name} / {yardstick_of(name)}")
+        found.append([
+            name, f"{each['events']:,}", text(each["per_second"]), "" if ratio is None else f"{ratio:.2f}",
+            *("" if each[field] is None else text(each[field], 1) for field in ("p50", "p99")),
+            text(each["peak_mib"]), "" if each["files"] is None else f"{each['files']:,}",
+        ])  # fmt: skip
+    return found
+
+
+def markdown(results: dict[str, Any]) -> str:
+    table = markdown_table(COLUMNS, rows_of(results))
+    return f"# {results['vertical']}: stages\n\n{table}\n\n{machine_line(results)}\n"

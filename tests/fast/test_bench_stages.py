@@ -1,0 +1,69 @@
+"""The parts of `hybrid bench stages` that need neither Spark nor a broker: memory, HTTP load, ratios and tables."""
+
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from common.bench.http_load import NotAccepted, post_all
+from common.bench.memory import PeakMemory, held_mib
+from common.commands.bench_stages import markdown, ratios
+from common.embedded.ports import HOST, free_port, is_free
+from common.embedded.supervise import supervised
+
+REFUSING = """
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 422, "headers": [(b"content-length", b"3")]})
+    await send({"type": "http.response.body", "body": b"bad"})
+"""
+
+
+@contextmanager
+def serving(app, folder):
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--lifespan", "off"]
+    with supervised(command, folder / "log", folder):
+        while is_free(port):
+            time.sleep(0.05)
+        yield port
+
+
+def test_every_body_is_posted_once_over_all_connections(tmp_path):
+    with serving("common.bench.echo:app", tmp_path) as port:
+        answered = post_all(HOST, port, "/v1/any/events", [b"x" * size for size in range(200)], 4, "text/plain")
+    assert len(answered.latencies) == 200
+    assert 0 < max(answered.latencies) / 1000 <= answered.seconds
+
+
+def test_what_is_not_accepted_ends_the_load_and_is_told(tmp_path):
+    (tmp_path / "refusing.py").write_text(REFUSING)
+    with serving("refusing:app", tmp_path) as port, pytest.raises(ExceptionGroup) as failed:
+        post_all(HOST, port, "/", [b"x"] * 3, 1, "text/plain")
+    [error] = failed.value.exceptions
+    assert isinstance(error, NotAccepted) and "422" in str(error) and "bad" in str(error)
+
+
+def test_the_peak_is_of_all_processes_and_of_any_moment(tmp_path):
+    before = held_mib()
+    with PeakMemory() as memory, supervised([sys.executable, "-c", "a = b'x' * (200 << 20); input()"], tmp_path / "log"):
+        time.sleep(2)
+    assert memory.mib > before + 150
+    assert held_mib() < memory.mib - 150
+
+
+def stage(per_second, **more):
+    return {"events": 1000, "per_second": per_second, "peak_mib": 12.0, "files": None, "p50": None, "p99": None, **more}
+
+
+def test_stages_are_compared_with_what_does_nothing():
+    measured = {
+        "generator": stage(5), "consume alone": stage(200), "archive": stage(50, files=3),
+        "echo, one by one": stage(10, p50=1.0, p99=2.0), "gateway, one by one": stage(8, p50=1.5, p99=3.0),
+    }  # fmt: skip
+    found = ratios(measured)
+    assert found == {"archive / consume alone": 0.25, "gateway, one by one / echo, one by one": 0.8}
+    machine = {"cores": 2, "memory_gib": 4, "system": "s", "python": "3", "load_average": [0]}
+    results = {"vertical": "v", "stages": measured, "ratios": found, "machine": machine, "versions": {}, "commit": None,
+               "load_after": [0]}
+    assert "| archive | 1,000 | 50 | 0.25 |  |  | 12 | 3 |" in markdown(results)

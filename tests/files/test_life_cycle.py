@@ -1,0 +1,38 @@
+"""The life of a model and of a threshold as a person leads it, command by command, over a history without a broker."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.files, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def hybrid(tmp_path):
+    def run(command, *words, code=0):
+        asked = [sys.executable, "-m", "common.cli", command, "finance_fraud", *words, "--data", str(tmp_path)]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stdout + done.stderr
+        return " ".join((done.stdout + done.stderr).split())
+
+    return run
+
+
+def test_backtest_promote_and_roll_back(hybrid):
+    hybrid("backfill", "--days", "32")
+    assert "no challenger" in hybrid("promote", code=1)
+    hybrid("trends")
+    first, second = (re.search(r"model (\S+)", hybrid("train", "--as-of", day))[1] for day in ("2020-01-26", "2020-02-01"))
+    assert first != second
+    promoted = hybrid("promote", "--who", "ann")
+    assert f"model {second} in force" in promoted and "no event that both scored" in promoted
+    assert f"model {first} in force again" in hybrid("rollback")
+    hybrid("rollback", code=1)
+
+    rehearsed = hybrid("backtest", "--set", "amount_zscore=6", "--days", "5")
+    assert "amount_outlier" in rehearsed and "backtest" in rehearsed
+    assert "amount_zscore" in hybrid("backtest", "--set", "amount_zscore=-1", code=1)
+    hybrid("settings", "--set", "amount_zscore=6", "--who", "ben")
+    assert re.search(r"amount_zscore 6 2\.9 .* by ben", hybrid("settings"))
