@@ -70,7 +70,9 @@ def chaos(
         expected = known(subject, seed, start, DAYS, population_of(subject), events, fuzz)
     kills = planned(seed, events / rate, driver_kills, broker_kills)
     # The port is asked for, so that a broker that comes back does so where its clients look for it.
-    broker = EmbeddedKafka(settings.data / "kafka", free_port(), partitions=settings.partitions)
+    # What is counted afterwards must be there still, however far behind the drivers fall.
+    kept = {"log.retention.bytes": "-1"}
+    broker = EmbeddedKafka(settings.data / "kafka", free_port(), partitions=settings.partitions, properties=kept)
     with broker:
         connection = Connection(broker.bootstrap_servers)
         ensure_topics(connection, subject, settings.partitions)

@@ -1,6 +1,7 @@
 """Streaming queries, Kafka to Kafka: real-time mode where Spark accepts the plan, micro-batches where it refuses."""
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,18 @@ BATCH_SLOTS = 4
 STOP_GRACE = 5.0  # seconds that queries get to end at the end of all work; service managers kill after 10
 
 DISK_FULL = "No space left on device"
+GONE = (
+    "records that it had not read are not in the topic any more: Kafka's retention is shorter than the lag. Give the topic more "
+    "(retention.bytes, retention.ms); to go on without them, remove the query's checkpoint"
+)
+KNOWN_FAILURES = {
+    DISK_FULL: f"the disk is full ({DISK_FULL})",
+    "OffsetOutOfRangeException": GONE,
+    "Some data may have been lost because they are not available in Kafka any more": GONE,
+}
+TRACEBACK = "Traceback (most recent call last):"
+# A line of a Python stack that names an error, or the Java error that py4j puts below it.
+RAISED = re.compile(r"(?:: )?((?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception)\b.*)")
 
 
 class QueryEnded(Exception):
@@ -125,10 +138,19 @@ def reason_of(failure: Exception | None) -> str:
     while cause is not None:
         chain.append(str(cause))
         cause = getattr(cause, "_cause", None)  # PySpark keeps the causes to itself, and its text is the outermost's alone.
-    if any(DISK_FULL in each for each in chain):
-        return f"the disk is full ({DISK_FULL})"
-    first, last = ([line for line in each.splitlines() if line.strip()] or [""] for each in (chain[0], chain[-1]))
-    return first[0] if last[0] in chain[0] else f"{first[0]} (caused by {last[0]})"
+    for known, told in KNOWN_FAILURES.items():
+        if any(known in each for each in chain):
+            return told
+    first, last = _line_of(chain[0]), _line_of(chain[-1])
+    return first if last in chain[0] else f"{first} (caused by {last})"
+
+
+def _line_of(text: str) -> str:
+    """The line that says most: the first, or where Python raised it the error below its stack."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    _, is_pythons, below = text.partition(TRACEBACK)
+    found = [match.group(1) for line in below.splitlines() if (match := RAISED.match(line))]
+    return found[-1] if is_pythons and found else lines[0]
 
 
 def stop_all(queries: Mapping[str, StreamingQuery], within: float | None = None) -> None:
