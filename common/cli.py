@@ -6,8 +6,10 @@ import signal
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import typer
 
@@ -26,8 +28,25 @@ for module in (run, serve, gateway, stages, redrive, history, tuning, models, ne
     module.add_to(app)
 
 
+def entry() -> None:
+    """What the script `hybrid` calls: `main`, and then an end without the interpreter's own.
+
+    A thread of Arrow may let go of a Python object late; if the interpreter is being taken down by then, the process aborts
+    with all its work done (apache/arrow issue 34314). Whatever has to be ended was ended by its `with`.
+    """
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # who read it may be gone
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 def main() -> None:
-    """Entry point. Exit codes: 1 a user's mistake, 2 misuse of the command line, 70 a defect, 130 Ctrl-C."""
+    """All of it, ended by SystemExit. Exit codes: 1 a user's mistake, 2 misuse of the command line, 70 a defect, 130 Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(_is_for_people)
@@ -75,4 +94,4 @@ def _ended(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry()

@@ -24,7 +24,14 @@ from common.commands.context import (
 from common.models.protocol import Protocol, evaluate_protocol, report
 from common.monitoring.evaluation import LEAST_PRECISION, LEAST_RECALL, Evaluation, shortfalls
 from common.monitoring.evaluation import evaluate as evaluated
-from common.monitoring.summary import differences_table, evaluation_tables, model_table, reconcile_table, suite_line, trend_tables
+from common.monitoring.summary import (
+    differences_table,
+    evaluation_tables,
+    model_summary,
+    reconcile_table,
+    suite_line,
+    trend_tables,
+)
 from common.processing.backfill import backfill as fill
 from common.processing.backtest import backtest, of_days
 from common.processing.batch import came_live, history, newest_days, study, train_model
@@ -67,7 +74,7 @@ def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
     workspace = workspace_of(subject, settings)
     with session([subject], settings) as spark, console.status("training"):
         trained = train_model(spark, subject, workspace, _day(as_of))
-    console.print(model_table(trained))
+    console.print(model_summary(trained))
     waits = challenger(workspace.tables) is not None
     console.print(f"it challenges the model in force: hybrid promote {subject.name}" if waits else "it is in force")
 

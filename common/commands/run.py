@@ -31,7 +31,7 @@ from common.monitoring.screen import State
 from common.monitoring.summary import (
     evaluation_tables,
     latency_table,
-    model_table,
+    model_summary,
     quality_table,
     reconcile_table,
     reconciled_line,
@@ -114,7 +114,7 @@ def prepare(spark: SparkSession, live: Live, connection: Connection, population:
     console.print(f"baselines {version} in force")
     if vertical.model:
         with console.status("training the model on labels known by then"):
-            console.print(model_table(train_model(spark, vertical, live.workspace, live.live_from)))
+            console.print(model_summary(train_model(spark, vertical, live.workspace, live.live_from)))
 
 
 def latencies(live: Live, state: State) -> dict[str, Percentiles]:

@@ -189,7 +189,10 @@ def compared_table(found: Compared) -> Table:
     return table
 
 
-def model_table(trained: Any) -> Table:
+def model_summary(trained: Any) -> Table | str:
+    """What was measured of a model; a sentence where history is too short to have rehearsed its training."""
+    if not trained.metrics:
+        return f"model {trained.version}, not measured: that takes more days of history"
     table = plain_table(f"Model {trained.version}", "", "")
     for name, value in trained.metrics.items():
         table.add_row(name.replace("_", " "), _cell(value))

@@ -1,5 +1,6 @@
 """What the command line says to people: help, and a clear message for each kind of misuse."""
 
+import subprocess
 import sys
 
 import pytest
@@ -146,3 +147,19 @@ def test_a_defect_leaves_its_trace_in_a_file_and_not_on_the_screen(hybrid, monke
     assert code == 70
     assert "something that nobody foresaw" in printed
     assert "Traceback" not in printed
+
+
+def test_the_end_waits_for_no_thread_and_all_that_was_printed_is_there():
+    """Arrow's threads may hold Python objects when the interpreter is taken down, which aborts it."""
+    script = """
+import sys, threading, time
+from common import cli
+def main():
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    print("done")
+    sys.exit(3)
+cli.main = main
+cli.entry()
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (3, "done\n")

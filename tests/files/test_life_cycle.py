@@ -24,7 +24,7 @@ def test_backtest_promote_and_roll_back(hybrid):
     hybrid("backfill", "--days", "32")
     assert "no challenger" in hybrid("promote", code=1)
     hybrid("trends")
-    first, second = (re.search(r"model (\S+)", hybrid("train", "--as-of", day))[1] for day in ("2020-01-26", "2020-02-01"))
+    first, second = (re.search(r"[Mm]odel (\w{12})", hybrid("train", "--as-of", day))[1] for day in ("2020-01-26", "2020-02-01"))
     assert first != second
     promoted = hybrid("promote", "--who", "ann")
     assert f"model {second} in force" in promoted and "no event that both scored" in promoted
