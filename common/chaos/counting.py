@@ -17,7 +17,7 @@ from common.chaos.known import Known, digest
 from common.ingestion.stored import PARTITION, events_schema
 from common.ingestion.topics import topic_names
 from common.processing.batch import came_live, history
-from common.processing.reconcile import STATUSES, reconcile
+from common.processing.reconcile import AGREEING, STATUSES, reconcile
 from common.pseudonyms import decrypted
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -96,11 +96,10 @@ def alerts_kept(
     by_status = Counter[str]()
     for (_, status), count in reconcile(spark, vertical, workspace, rules).counts.items():
         by_status[status] += count
-    told = ("equal", "late")
     return [
         Count("different alerts in `alerts`", different, disturbed.alerts),
         Count("alerts in `alerts` more than once", rows - different, 0),
-        *(Count(f"alerts against history: {name}", by_status[name], None if name in told else 0) for name in STATUSES),
+        *(Count(f"alerts against history: {name}", by_status[name], None if name in AGREEING else 0) for name in STATUSES),
     ]
 
 

@@ -9,6 +9,8 @@ equal           the same alert, the same score
 late            they differ, and an event behind the alert was behind the watermark of its batch: the stream left it out
 score_differs   the same alert with another score
 missing         batch raises it, the stream did not
+repeated_id     batch does not raise it, but does from a record that stands in quarantine as a duplicate: two different events
+                came under one id, of which history keeps the first, and a per-event rule judged both
 extra           the stream raised it, batch does not
 """
 
@@ -21,7 +23,7 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from common import tables
+from common import contract, tables
 from common.alerts import event_ids
 from common.models.storage import from_json
 from common.processing.batch import came_live
@@ -35,7 +37,8 @@ from common.vertical import Query, Vertical
 from common.workspace import Workspace
 
 SCORE_TOLERANCE = 1e-9
-STATUSES = ("equal", "late", "score_differs", "missing", "extra")
+STATUSES = ("equal", "late", "score_differs", "missing", "extra", "repeated_id")
+AGREEING = ("equal", "late", "repeated_id")  # or explained
 # The metric: alerts of each rule by status at each run, so that agreement can be followed over time.
 RECONCILIATIONS_SCHEMA = T.StructType([
     T.StructField("reconciled_at", T.TimestampType()),
@@ -55,7 +58,7 @@ class Reconciled:
 
     @property
     def agrees(self) -> bool:
-        return not any(count for (_, status), count in self.counts.items() if status not in ("equal", "late"))
+        return not any(count for (_, status), count in self.counts.items() if status not in AGREEING)
 
 
 def reconcile(
@@ -77,10 +80,33 @@ def reconcile(
     path = workspace.table("reconciled")
     tables.ensure_table(path, compared.schema)
     tables.overwrite(compared, path)
+    if tables.read(spark, path).where("status = 'extra'").head():
+        repeated = judged_again(spark, vertical, workspace, duplicates(spark, vertical, workspace, came.columns), rule_settings)
+        tables.overwrite(with_repeated(tables.read(spark, path), repeated), path)
     stored = tables.read(spark, path)
     counts = {(row.rule, row.status): row["count"] for row in stored.groupBy("rule", "status").count().collect()}
     _record(workspace, counts, since)
     return Reconciled(counts, stored.where("status <> 'equal'").orderBy("status", "rule", "event_time"))
+
+
+def duplicates(spark: SparkSession, vertical: Vertical, workspace: Workspace, columns: list[str]) -> DataFrame:
+    """Events in quarantine because another came before under their id; of pseudonymised ones none, as they cannot be read."""
+    refused = tables.read(spark, workspace.table("quarantine")).where("reason = 'duplicate'")
+    records = refused.selectExpr("raw AS value", "key", "topic", "kafka_partition AS partition", "kafka_offset AS offset",
+                                 "ingest_time AS timestamp")
+    return contract.accepted(records, vertical).select(columns)
+
+
+def with_repeated(compared: DataFrame, repeated: DataFrame) -> DataFrame:
+    """What `compare` called extra is a repeated id's where the duplicates raise the same alert."""
+    found = repeated.groupBy("alert_id").agg(F.collect_set("score").alias("scores"))
+    same = F.exists("scores", lambda score: _near(F.col("stream_score"), score))
+    status = F.when((F.col("status") == "extra") & same, F.lit("repeated_id")).otherwise(F.col("status"))
+    return compared.join(found, "alert_id", "left").withColumn("status", status).select(compared.columns)
+
+
+def _near(one: Column, other: Column) -> Column:
+    return F.abs(one - other) <= SCORE_TOLERANCE * (1 + F.abs(other))
 
 
 def _record(workspace: Workspace, counts: dict[tuple[str, str], int], since: datetime | None) -> None:
@@ -118,7 +144,7 @@ def compare(stored: DataFrame, batch: DataFrame, late: DataFrame) -> DataFrame:
     )
     sides = _scored(stored, "stream").join(_scored(batch, "batch"), "alert_id", "full").join(late_alerts, "alert_id", "left")
     any_side = F.coalesce("stream", "batch")
-    near = F.abs(F.col("stream.score") - F.col("batch.score")) <= SCORE_TOLERANCE * (1 + F.abs(F.col("batch.score")))
+    near = _near(F.col("stream.score"), F.col("batch.score"))
     status = (
         F.when(near, "equal")
         .when(F.col("late_seconds").isNotNull(), "late")

@@ -4,15 +4,16 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
+import orjson
 import pytest
 from pyspark.sql import types as T
 
 from common import tables
-from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, ensure_tables, events_schema
+from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, QUARANTINE_SCHEMA, ensure_tables, events_schema
 from common.monitoring.evaluation import best_plain_recall, evaluate
 from common.processing.batch import came_live
 from common.processing.judged import BEYOND, JUDGED_SCHEMA, judged_ends, judged_ranges, late_events
-from common.processing.reconcile import compare, judged_again
+from common.processing.reconcile import compare, duplicates, judged_again, with_repeated
 from common.processing.tuning import publish_settings
 from common.settings import load
 from common.vertical import find_vertical
@@ -54,6 +55,24 @@ def test_each_kind_of_difference_has_its_name(spark):
         "only_batch": ("missing", None),
         "behind": ("late", 9000),
     }
+
+
+def test_an_alert_on_a_second_event_of_one_id_is_told_from_one_that_nothing_explains(spark, tmp_path):
+    workspace = Workspace(tmp_path, VERTICAL.name)
+    ensure_tables(VERTICAL, workspace)
+    event = {"transaction_id": "t1", "card_id": "c1", "terminal_id": "m1", "amount": 9.5, "event_time": "2020-03-02T12:00:00Z"}
+    place = {"topic": "t", "kafka_partition": 0, "kafka_offset": 7, "ingest_time": NOON, "ingest_day": NOON.date()}
+    rows = [{"reason": "duplicate", "raw": orjson.dumps(event)}, {"reason": "bad_format", "raw": b"{"}]
+    put(workspace.table("quarantine"), QUARANTINE_SCHEMA, *(place | row for row in rows))
+    [found] = duplicates(spark, VERTICAL, workspace, ["transaction_id", "amount", "kafka_offset"]).collect()
+    assert tuple(found) == ("t1", 9.5, 7)
+
+    none = spark.createDataFrame([], "event_id string, rule string, late_seconds double")
+    stream = alerts(spark, ("second", 6.0, "t1"), ("other score", 6.0, "t1"), ("alone", 6.0, "x"), ("same", 6.0, "y"))
+    compared = compare(stream, alerts(spark, ("same", 6.0, "y")), none)
+    repeated = alerts(spark, ("second", 6.0, "t1"), ("other score", 7.0, "t1"), ("same", 9.0, "y"), ("nowhere", 6.0, "z"))
+    statuses = {row.alert_id: row.status for row in with_repeated(compared, repeated).collect()}
+    assert statuses == {"second": "repeated_id", "other score": "extra", "alone": "extra", "same": "equal"}
 
 
 def test_late_is_what_was_behind_the_watermark_of_the_batch_that_came_to_it(spark, tmp_path):
