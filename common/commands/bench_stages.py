@@ -30,7 +30,7 @@ from common.ingestion.topics import ensure_topics
 from common.monitoring.summary import plain_table
 
 PACKAGES = ("pyspark", "confluent-kafka", "deltalake", "uvicorn")
-COLUMNS = ["stage", "events", "events/s", "of its yardstick", "p50 ms", "p99 ms", "peak MiB", "files"]
+COLUMNS = ["stage", "events", "events/s", "ratio", "p50 ms", "p99 ms", "MiB", "files"]
 # What each is compared with: who reads the topic, with reading alone; the gateway, with a server that does nothing.
 YARDSTICK = {"archive": "consume alone", "python loop": "consume alone", "bare Spark": "consume alone"}
 
