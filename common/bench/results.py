@@ -5,7 +5,8 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -79,6 +80,15 @@ def commit() -> str | None:
         return subprocess.run(asked, cwd=here, capture_output=True, text=True, check=True).stdout.strip() or None
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def measured_on(versions: Mapping[str, str]) -> dict[str, Any]:
+    """What every benchmark's results begin with: the machine as it is before, the commit, and versions by package."""
+    return {"machine": hardware(), "commit": commit(), "versions": dict(versions)}
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    return {name: version(name) for name in packages}
 
 
 def text(value: float | None, digits: int = 0) -> str:

@@ -1,10 +1,9 @@
 """How many events each stage of a vertical handles a second, with the memory that it takes and the files that it leaves."""
 
 import os
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -13,19 +12,17 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from common import tables
-from common.bench.backlog import MOST_DAYS, at_least, fill_topic
+from common.bench.backlog import MOST_DAYS, at_least, clean_messages, fill_topic, on_topic
 from common.bench.http_load import Answered, post_all
 from common.bench.memory import PeakMemory
 from common.bench.setting import Bench
 from common.bench.yardsticks import bare_spark, consume, python_loop
-from common.embedded.ports import HOST, free_port
+from common.embedded.ports import HOST, free_port, wait_until_taken
 from common.embedded.supervise import supervised
-from common.ingestion.topics import end_offsets, topic_names
 from common.monitoring.watch import percentiles
 from common.processing.archiving import archiving
 from common.processing.backfill import backfill
 from common.processing.batch import study
-from common.simulation.messages import Messages
 from common.workspace import Workspace
 
 BATCH = 500            # events in a request, where they come in batches
@@ -88,7 +85,9 @@ def gateway_stages(bench: Bench, world: World) -> Iterator[tuple[str, Callable[[
     echo = ["uvicorn", "common.bench.echo:app", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
     gateway = ["common.cli", "gateway", bench.vertical.name, "--bootstrap-servers", bench.connection.bootstrap_servers]
     gateway += ["--data", str(bench.settings.data.absolute())]
-    events = [value for chunk in _messages(bench, world) for value in chunk.values]
+    # A fifth of the events: HTTP is not what a backlog is worked off by.
+    chunks = clean_messages(bench, world.seed, world.end, world.events // 5, world.population)
+    events = [value for chunk in chunks for value in chunk.values]
     single = events[: len(events) // SINGLE_SHARE]
     batches = [b"\n".join(events[first : first + BATCH]) for first in range(0, len(events), BATCH)]
     for name, command, port in (("echo", echo, free_port()), ("gateway", gateway, free_port())):
@@ -120,7 +119,7 @@ def _archive(spark: SparkSession, bench: Bench, archived: Workspace) -> Stage:
             return queries.counts()["events"] + queries.counts()["quarantine"]
 
     measured = _timed(drain, archived)
-    if measured.events != (events := _on_topic(bench)):
+    if measured.events != (events := on_topic(bench)):
         raise RuntimeError(f"the topic holds {events:,} events, the archive kept {measured.events:,}")
     return measured
 
@@ -132,32 +131,10 @@ def _http(bench: Bench, module: list[str], port: int, bodies: list[bytes], event
     environment = {**os.environ, "HYBRID_GATEWAY_RATE": "0"}  # from one address comes more than one client may send
     log = bench.settings.data.absolute() / "bench-http.log"
     with supervised([sys.executable, "-m", *module], log, environment=environment), PeakMemory() as memory:
-        _wait_until_it_listens(port)
+        wait_until_taken(port, START_SECONDS)
         answered = post()
     found = percentiles(answered.latencies)
     return Stage(events, answered.seconds, memory.mib, p50=found.p50, p99=found.p99)
-
-
-def _wait_until_it_listens(port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            socket.create_connection((HOST, port)).close()
-            return
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
-def _messages(bench: Bench, world: World) -> Iterable[Messages]:
-    """A fifth of the events, clean: HTTP is not what a backlog is worked off by."""
-    made = bench.vertical.generate(world.seed, world.end, MOST_DAYS, world.population, False)
-    return (chunk.messages for chunk in at_least(made, world.events // 5) if chunk.messages is not None)
-
-
-def _on_topic(bench: Bench) -> int:
-    return sum(end_offsets(bench.connection, topic_names(bench.vertical).events).values())
 
 
 def _timed(work: Callable[[], int], workspace: Workspace | None = None) -> Stage:
@@ -169,7 +146,7 @@ def _timed(work: Callable[[], int], workspace: Workspace | None = None) -> Stage
 
 
 def _rate(bench: Bench, rate_over: Callable[[int], float]) -> Stage:
-    events = _on_topic(bench)
+    events = on_topic(bench)
     with PeakMemory() as memory:
         per_second = rate_over(events)
     return Stage(events, events / per_second, memory.mib)

@@ -1,8 +1,6 @@
 """`hybrid bench`: latency and catch-up of a vertical's real-time paths, beside two yardsticks, in one run."""
 
-import time
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,21 +8,22 @@ import typer
 from pyspark.sql import SparkSession
 from typer.core import TyperGroup
 
-from common.bench.backlog import fill_topic
+from common.bench.backlog import clean_messages, fill_topic
 from common.bench.catchup import CaughtUp, catch_up
 from common.bench.latency import measure_latency
-from common.bench.results import commit, hardware, load_average, machine_line, markdown_table, text, write
+from common.bench.results import machine_line, markdown_table, measured_on, text, versions_of
 from common.bench.setting import Bench
 from common.bench.yardsticks import bare_spark, python_loop
-from common.commands.bench_against import Against, report, stored
 from common.commands.bench_batch import batch
 from common.commands.bench_peers import peers
+from common.commands.bench_results import Against, keep, report, stored
 from common.commands.bench_stages import bench_stages
 from common.commands.context import (
     FIRST_DAY,
     Data,
     Seed,
     VerticalName,
+    apart,
     console,
     named,
     own_broker,
@@ -38,11 +37,11 @@ from common.ingestion.topics import ensure_topics
 from common.monitoring.summary import plain_table
 from common.processing.backfill import backfill
 from common.processing.batch import learn, train_model
-from common.simulation.messages import Messages
 from common.vertical import Query, Vertical
 
 OF_A_VERTICAL = "vertical"
 HISTORY_DAYS = 45
+WARM_UP = 30.0  # seconds
 PACKAGES = ("pyspark", "confluent-kafka", "deltalake", "scikit-learn")
 YARDSTICKS = ("bare Spark", "Spark parsing", "python loop")
 
@@ -80,9 +79,7 @@ def bench(
     """Measure a vertical's real-time paths: event-to-alert latency, and catch-up beside a bare Spark job and a Python loop."""
     subject, settings = named(vertical), read_settings(data)
     before = stored(against, vertical=subject.name, events=events, rate=rate)
-    settings = settings.model_copy(
-        update={"data": settings.data / f"bench-{time.strftime('%Y%m%d-%H%M%S')}", "bootstrap_servers": None}
-    )
+    settings = apart(settings, "bench")
     workspace = workspace_of(subject, settings)
     with own_broker(settings) as connection, session([subject], settings, streaming=True) as spark:
         setting = Bench(subject, workspace, connection, settings, rule_settings(subject))
@@ -93,14 +90,13 @@ def bench(
             if subject.model:
                 train_model(spark, subject, workspace, FIRST_DAY + timedelta(days=HISTORY_DAYS))
         results: dict[str, Any] = {"vertical": subject.name, "events": events, "rate": rate, "repeats": repeats, "seed": seed}
-        results |= {"machine": hardware(), "commit": commit(), "versions": {name: version(name) for name in PACKAGES}}
+        results |= measured_on(versions_of(PACKAGES))
         results["latency_ms"] = latencies(spark, setting, rate, seconds, seed)
         results["catch_up"] = catch_ups(spark, setting, events, repeats, seed)
-    results |= {"load_after": load_average(), "ratios": ratios(results["catch_up"])}
-    path = output or settings.data / "bench.json"
-    beside = write(results, markdown(results), path)
+    results["ratios"] = ratios(results["catch_up"])
+    where = keep(results, markdown, output or settings.data / "bench.json")
     show(results)
-    console.print(f"results: {path}, {beside}", soft_wrap=True)
+    console.print(where, soft_wrap=True)
     report(before, results["ratios"])
 
 
@@ -114,8 +110,9 @@ def latencies(spark: SparkSession, bench: Bench, rate: float, seconds: float, se
     measured = {}
     for number, (name, query) in enumerate(paths(bench.vertical).items()):
         with console.status(f"latency, {name}"):
-            messages = _messages(bench, seed, HISTORY_DAYS + 30 * number, days=int((seconds + 30) * rate / 5_000) + 2)
-            warm_up, after = measure_latency(spark, bench, query, messages, rate, 30.0, seconds)
+            start = FIRST_DAY + timedelta(days=HISTORY_DAYS + 30 * number)
+            messages = clean_messages(bench, seed, start, round((WARM_UP + seconds) * rate), population_of(bench.vertical))
+            warm_up, after = measure_latency(spark, bench, query, messages, rate, WARM_UP, seconds)
         measured[name] = {"warm_up": warm_up.__dict__, "after": after.__dict__}
     return measured
 
@@ -186,8 +183,3 @@ def show(results: dict[str, Any]) -> None:
             table.add_row(*row)
         console.print(table)
     console.print(machine_line(results), soft_wrap=True)
-
-
-def _messages(bench: Bench, seed: int, first: int, days: int) -> list[Messages]:
-    chunks = bench.vertical.generate(seed, FIRST_DAY + timedelta(days=first), days, population_of(bench.vertical), False)
-    return [chunk.messages for chunk in chunks if chunk.messages is not None]

@@ -1,7 +1,6 @@
 """`hybrid bench batch`: daily totals over Parquet in Spark, DuckDB and Polars."""
 
 import shutil
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,9 +8,9 @@ import typer
 
 from common.bench.peers.batch import BATCH_PEERS, FIELDS, markdown, measure, ratios, told, write_transactions
 from common.bench.peers.running import prepare
-from common.bench.results import cells, commit, hardware, load_average, write
-from common.commands.bench_against import Against, report, stored
-from common.commands.context import Data, Seed, console, errors, read_settings
+from common.bench.results import cells, measured_on
+from common.commands.bench_results import Against, keep, report, stored
+from common.commands.context import Data, Seed, apart, console, errors, read_settings
 from common.monitoring.summary import plain_table
 
 
@@ -26,9 +25,9 @@ def batch(
     """Each terminal's daily count, sum, mean and deviation over the same Parquet in this project's Spark, DuckDB and Polars."""
     sizes = sizes_in(rows)
     before, settings = stored(against), read_settings(data)
-    folder = (settings.data / f"batch-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
-    results: dict[str, Any] = {"machine": hardware(), "commit": commit(), "repeats": repeats, "seed": seed, "not_measured": {}}
-    results |= {"versions": {peer.package: peer.version for peer in BATCH_PEERS}, "rows": {}, "differences": {}}
+    folder = apart(settings, "batch").data
+    results: dict[str, Any] = measured_on({peer.package: peer.version for peer in BATCH_PEERS})
+    results |= {"repeats": repeats, "seed": seed, "not_measured": {}, "rows": {}, "differences": {}}
     with console.status("") as status:
         engines = prepare(BATCH_PEERS, settings.home, results["not_measured"], status.update)
         for size in sizes:
@@ -39,12 +38,10 @@ def batch(
             results["rows"][str(size)] = told(rounds)
             results["differences"] |= {f"{name}, {size:,} rows": problem for name, problem in differ.items() if problem}
             shutil.rmtree(transactions)
-    results["load_after"] = load_average()
     results["ratios"] = ratios(results["rows"])
-    path = output or folder / "batch.json"
-    beside = write(results, markdown(results), path)
+    where = keep(results, markdown, output or folder / "batch.json")
     show(results)
-    console.print(f"results: {path}, {beside}", soft_wrap=True)
+    console.print(where, soft_wrap=True)
     if results["differences"]:
         raise typer.Exit(1)
     report(before, results["ratios"])

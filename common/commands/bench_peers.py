@@ -1,6 +1,6 @@
 """`hybrid bench peers`: the same card job in other engines, in one run over one broker."""
 
-import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +12,9 @@ from common.bench.peers.peer import PEERS, UnknownPeer, chosen
 from common.bench.peers.reference import CardJob
 from common.bench.peers.running import prepare
 from common.bench.peers.transactions import transactions
-from common.bench.results import cells, hardware, write
-from common.commands.bench_against import Against, report, stored
-from common.commands.context import Data, Seed, console, errors, own_broker, read_settings
+from common.bench.results import cells, measured_on
+from common.commands.bench_results import Against, keep, report, stored
+from common.commands.context import Data, Seed, apart, console, errors, own_broker, read_settings
 from common.monitoring.summary import plain_table
 
 ALL = ",".join(peer.name for peer in PEERS)
@@ -39,11 +39,10 @@ def peers(
         raise typer.BadParameter(str(problem)) from None
     options = {"events": events, "rate": rate, "seconds": seconds, "repeats": repeats, "seed": seed}
     before, settings = stored(against, events=events, rate=rate), read_settings(data)
-    settings = settings.model_copy(
-        update={"data": (settings.data / f"peers-{time.strftime('%Y%m%d-%H%M%S')}").absolute(), "bootstrap_servers": None}
-    )
+    settings = apart(settings, "peers")
     settings.data.mkdir(parents=True)
-    machine, found, job = hardware(), comparison.Found(), CardJob()
+    found, job = comparison.Found(), CardJob()
+    machine = measured_on({peer.package: peer.version for peer in wanted})
     with console.status("") as status:
         ready = prepare(wanted, settings.home, found.not_measured, status.update)
     with own_broker(settings) as connection, console.status("") as status:
@@ -52,12 +51,11 @@ def peers(
         comparison.catch_ups(site, ready, job, transactions(seed, events), repeats, found, status.update)
         paced = transactions(seed + 1, int(rate * (warm_up + seconds)) + round(START_SECONDS))
         comparison.latencies(site, ready, job, paced, rate, warm_up, seconds, repeats, found, status.update)
-    results = comparison.results_of(found, wanted, job, machine, **options)
+    results = comparison.results_of(found, job, **machine, **options)
     path = output or settings.data / "peers.json"
-    told = write(results, comparison.markdown(results, wanted, found), path)
+    where = keep(results, partial(comparison.markdown, peers=wanted, found=found), path)
     show(results, found)
-    drawn = comparison.plots(results, wanted, path.parent)
-    console.print(f"results: {path}, {told}, {', '.join(str(plot) for plot in drawn)}", soft_wrap=True)
+    console.print(", ".join([where, *map(str, comparison.plots(results, wanted, path.parent))]), soft_wrap=True)
     for line in comparison.differing(found):
         errors.print(line, soft_wrap=True)
     if found.ours_differ:

@@ -1,21 +1,20 @@
 """`hybrid bench stages`: events a second, memory and files of every stage of a vertical that is not real time."""
 
-import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from common.bench.results import commit, hardware, load_average, machine_line, markdown_table, text, write
+from common.bench.results import machine_line, markdown_table, measured_on, text, versions_of
 from common.bench.setting import Bench
 from common.bench.stages import Stage, World, stages
-from common.commands.bench_against import Against, report, stored
+from common.commands.bench_results import Against, keep, report, stored
 from common.commands.context import (
     FIRST_DAY,
     Data,
     Seed,
     VerticalName,
+    apart,
     console,
     named,
     named_values,
@@ -52,11 +51,10 @@ def bench_stages(
     sizes = named_values("--population", population or [], "field=number, for instance cards=100000")
     world = population_of(subject, **sizes)
     before = stored(against, vertical=subject.name, events=events, population=world.model_dump(mode="json"))
-    folder = settings.data / f"stages-{time.strftime('%Y%m%d-%H%M%S')}"
-    settings = settings.model_copy(update={"data": folder, "bootstrap_servers": None})
+    settings = apart(settings, "stages")
     results: dict[str, Any] = {"vertical": subject.name, "events": events, "seed": seed}
     results |= {"population": world.model_dump(mode="json"), "history_days": history_days, "stages": {}}
-    results |= {"machine": hardware(), "commit": commit(), "versions": {name: version(name) for name in PACKAGES}}
+    results |= measured_on(versions_of(PACKAGES))
     with own_broker(settings) as connection, session([subject], settings) as spark:
         setting = Bench(subject, workspace_of(subject, settings), connection, settings, rule_settings(subject))
         ensure_topics(connection, subject, settings.partitions)
@@ -64,15 +62,14 @@ def bench_stages(
             for name, measure in stages(spark, setting, World(world, seed, FIRST_DAY, history_days, events)):
                 status.update(name)
                 results["stages"][name] = told(measure())
-    results |= {"load_after": load_average(), "ratios": ratios(results["stages"])}
-    path = output or folder / "stages.json"
-    beside = write(results, markdown(results), path)
+    results["ratios"] = ratios(results["stages"])
+    where = keep(results, markdown, output or settings.data / "stages.json")
     table = plain_table(f"{subject.name}, {history_days} days of history", *COLUMNS)
     for row in rows_of(results):
         table.add_row(*row)
     console.print(table)
     console.print(machine_line(results), soft_wrap=True)
-    console.print(f"results: {path}, {beside}", soft_wrap=True)
+    console.print(where, soft_wrap=True)
     report(before, results["ratios"])
 
 

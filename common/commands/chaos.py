@@ -1,7 +1,6 @@
 """`hybrid chaos`: kills at random moments of a run whose every event is known, and whether every one is where it belongs."""
 
 import statistics
-import time
 from collections import Counter
 from datetime import timedelta
 from typing import Annotated
@@ -20,6 +19,7 @@ from common.commands.context import (
     Data,
     Seed,
     VerticalName,
+    apart,
     console,
     named,
     population_of,
@@ -32,7 +32,7 @@ from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import free_port
 from common.ingestion.connection import Connection
 from common.ingestion.stored import ensure_tables
-from common.ingestion.topics import end_offsets, ensure_topics, topic_names
+from common.ingestion.topics import ensure_topics, records_sent, topic_names
 from common.monitoring.summary import plain_table
 from common.processing.backfill import backfill
 from common.processing.batch import learn
@@ -63,15 +63,14 @@ def chaos(
     Works in a new folder below the data folder, with a broker of its own. Ends by itself, some minutes after the last record.
     """
     subject, settings = named(vertical), read_settings(data)
-    folder = settings.data / f"chaos-{time.strftime('%Y%m%d-%H%M%S')}"
-    settings = settings.model_copy(update={"data": folder, "bootstrap_servers": None})
+    settings = apart(settings, "chaos")
     workspace, start = workspace_of(subject, settings), FIRST_DAY + timedelta(days=history_days)
     with console.status(f"counting what {events:,} records are to become"):
         expected = known(subject, seed, start, DAYS, population_of(subject), events, fuzz)
     kills = planned(seed, events / rate, driver_kills, broker_kills)
-    # The port is asked for, so that a broker that comes back does so where its clients look for it.
     # What is counted afterwards must be there still, however far behind the drivers fall.
     kept = {"log.retention.bytes": "-1"}
+    # The port is asked for, so that a broker that comes back does so where its clients look for it.
     broker = EmbeddedKafka(settings.data / "kafka", free_port(), partitions=settings.partitions, properties=kept)
     with broker:
         connection = Connection(broker.bootstrap_servers)
@@ -83,7 +82,7 @@ def chaos(
         console.print(f"{events:,} records at {rate:,.0f}/s, {len(kills)} kills; logs in {workspace.folder}")
         with console.status("killing"):
             disturbed = disturb(run, broker, kills)
-        ends = sum(end_offsets(connection, topic_names(subject).events).values())
+        ends = records_sent(connection, topic_names(subject).events)
     expected.labels += labels_before
     with session([subject], settings) as spark, console.status("counting"):
         counts = counted(spark, subject, workspace, expected, disturbed, ends)

@@ -136,6 +136,12 @@ def population_of(vertical: Vertical, **given: Any) -> Any:
         raise SettingsError(f"population of {vertical.name}: {problem.errors()[0]['msg']}") from None
 
 
+def apart(settings: Settings, kind: str) -> Settings:
+    """For a command that measures or disturbs: a new folder, of its kind and this moment, and a broker of its own."""
+    folder = (settings.data / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+    return settings.model_copy(update={"data": folder, "bootstrap_servers": None})
+
+
 @contextmanager
 def own_broker(settings: Settings) -> Iterator[Connection]:
     """The given cluster, or an embedded broker in the data folder for as long as the block lasts."""

@@ -16,7 +16,7 @@ from common.commands.context import console, streams
 from common.embedded.supervise import Supervised, supervised
 from common.ingestion.connection import Connection
 from common.ingestion.lag import Lag
-from common.ingestion.topics import end_offsets, topic_names
+from common.ingestion.topics import records_sent, topic_names
 from common.monitoring.screen import Screen, State
 from common.monitoring.watch import AlertWatch
 from common.processing.archiving import Archiving
@@ -60,7 +60,7 @@ class Running:
         self.archived.raise_failure()
         self.detecting.raise_failure()
         self.detecting.follow_model()
-        self.state.came(sum(end_offsets(connection, self.lag.topic).values()))
+        self.state.came(records_sent(connection, self.lag.topic))
         self.state.lag = self.lag.of(self.archived.progress())
         self.state.tables = self.archived.counts()
 

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import time
 
 HOST = "127.0.0.1"
 PORTS = range(20_000, 32_000)  # below the ports that Linux and macOS hand to outgoing connections
@@ -16,6 +17,15 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def wait_until_taken(port: int, seconds: float) -> None:
+    """Returns once somebody listens on `port`; raises TimeoutError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while is_free(port):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody listens on {HOST}:{port} after {seconds:.0f} s")
+        time.sleep(0.05)
 
 
 def free_port(other_than: int | None = None) -> int:

@@ -115,13 +115,7 @@ def keep_events(
             events = split.where("reason is null").select(*events_schema(vertical).names)
             kept = _append(events, seen["valid"], path, batch)
             refused = received.where("reason is not null").unionByName(split.where("reason is not null"))
-            with _persisted(to_quarantine(refused)) as quarantined:
-                rejected = quarantined.count()
-                added = _append(quarantined, rejected, workspace.table("quarantine"), batch)
-                if connection and rejected:
-                    options = {"topic": topic_names(vertical).dead_letter, **connection.spark_options()}
-                    to_dead_letters(quarantined).write.format("kafka").options(**options).save()
-            return Kept(kept, added)
+            return Kept(kept, _quarantine(refused, vertical, workspace, batch, connection))
 
 
 def keep_labels(records: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace) -> Kept:
@@ -134,7 +128,7 @@ def keep_labels(records: DataFrame, batch: Batch, vertical: Vertical, workspace:
         known = stored.join(F.broadcast(labels.select("event_id")), "event_id", "left_semi")
         new = labels.join(known, "event_id", "left_anti").select(*LABELS_SCHEMA.names)
         added = tables.append(new.coalesce(1), path, batch.query, batch.number)
-        return Kept(added, _quarantine(parsed, vertical, workspace, batch))
+        return Kept(added, _quarantine(_unreadable(parsed, vertical), vertical, workspace, batch))
 
 
 def keep_alerts(records: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace) -> Kept:
@@ -145,7 +139,7 @@ def keep_alerts(records: DataFrame, batch: Batch, vertical: Vertical, workspace:
         ).select(*ALERTS_SCHEMA.names)
         path, earliest = workspace.table("alerts"), ["first_event_time"]
         rows = tables.upsert(alerts, path, ["alert_id"], "kafka_offset", batch.query, batch.number, earliest)
-        return Kept(rows, _quarantine(parsed, vertical, workspace, batch))
+        return Kept(rows, _quarantine(_unreadable(parsed, vertical), vertical, workspace, batch))
 
 
 def _observed(rows: DataFrame, aggregate: Column) -> Any:
@@ -161,11 +155,24 @@ def _append(rows: DataFrame, count: int, path: str, batch: Batch) -> int:
     return tables.append(rows.coalesce(1 + count // ROWS_PER_FILE), path, batch.query, batch.number)
 
 
-def _quarantine(parsed: DataFrame, vertical: Vertical, workspace: Workspace, batch: Batch) -> int:
+def _unreadable(parsed: DataFrame, vertical: Vertical) -> DataFrame:
+    """Labels or alerts that could not be read (`stored.parse_json`), with identifiers hidden as events have them already."""
     if vertical.pseudonymised:
         parsed = parsed.withColumns({name: contract.hidden(F.col(name), name) for name in ("raw", "key")})
-    rejected = to_quarantine(parsed.where("reason is not null").withColumn("ingest_time", F.col("timestamp")))
-    return _append(rejected, rejected.count(), workspace.table("quarantine"), batch)
+    return parsed.where("reason is not null").withColumn("ingest_time", F.col("timestamp"))
+
+
+def _quarantine(
+    refused: DataFrame, vertical: Vertical, workspace: Workspace, batch: Batch, connection: Connection | None = None
+) -> int:
+    """Put the rows into `quarantine` and, with a connection, on the dead-letter topic; returns how many were new there."""
+    with _persisted(to_quarantine(refused)) as quarantined:
+        rejected = quarantined.count()
+        added = _append(quarantined, rejected, workspace.table("quarantine"), batch)
+        if connection and rejected:
+            options = {"topic": topic_names(vertical).dead_letter, **connection.spark_options()}
+            to_dead_letters(quarantined).write.format("kafka").options(**options).save()
+    return added
 
 
 def _start(

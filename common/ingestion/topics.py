@@ -101,6 +101,11 @@ def end_offsets(connection: Connection, topic: str) -> dict[int, int]:
     return read_end_offsets(AdminClient(connection.client_options()), connection, topic)
 
 
+def records_sent(connection: Connection, topic: str) -> int:
+    """How many records were ever sent to `topic`."""
+    return sum(end_offsets(connection, topic).values())
+
+
 def read_end_offsets(admin: AdminClient, connection: Connection, topic: str) -> dict[int, int]:
     """`end_offsets` over a client that is kept."""
     asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partition_ids(admin, connection, topic)}

@@ -80,13 +80,18 @@ def reconcile(
     path = workspace.table("reconciled")
     tables.ensure_table(path, compared.schema)
     tables.overwrite(compared, path)
-    if tables.read(spark, path).where("status = 'extra'").head():
+    counts = _counts(tables.read(spark, path))
+    if any(status == "extra" for _, status in counts):
         repeated = judged_again(spark, vertical, workspace, duplicates(spark, vertical, workspace, came.columns), rule_settings)
         tables.overwrite(with_repeated(tables.read(spark, path), repeated), path)
-    stored = tables.read(spark, path)
-    counts = {(row.rule, row.status): row["count"] for row in stored.groupBy("rule", "status").count().collect()}
+        counts = _counts(tables.read(spark, path))
     _record(workspace, counts, since)
-    return Reconciled(counts, stored.where("status <> 'equal'").orderBy("status", "rule", "event_time"))
+    differences = tables.read(spark, path).where("status <> 'equal'").orderBy("status", "rule", "event_time")
+    return Reconciled(counts, differences)
+
+
+def _counts(compared: DataFrame) -> dict[tuple[str, str], int]:
+    return {(row.rule, row.status): row["count"] for row in compared.groupBy("rule", "status").count().collect()}
 
 
 def duplicates(spark: SparkSession, vertical: Vertical, workspace: Workspace, columns: list[str]) -> DataFrame:

@@ -99,7 +99,7 @@ def _baseline_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
     table = DeltaTable(baseline_path(folder, name))
     there = {field.name for field in table.schema().fields}
     rows = table.to_pyarrow_table(
-        partitions=[("baseline_version", "=", baseline.version)], columns=[each for each in schema.names if each in there])
+        filters=[("baseline_version", "=", baseline.version)], columns=[each for each in schema.names if each in there])
     # What an older baseline did not learn yet is null until the next batch run.
     for field in schema:
         rows = rows if field.name in there else rows.append_column(field, pa.nulls(len(rows), field.type))

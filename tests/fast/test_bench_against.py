@@ -7,7 +7,7 @@ import typer
 
 from common.bench.against import NotComparable, changes, stored_ratios
 from common.commands import bench
-from common.commands.bench_against import report, stored
+from common.commands.bench_results import report, stored
 
 ASKED = {"vertical": "finance_fraud", "events": 1000}
 

@@ -16,7 +16,7 @@ from common.bench.peers.measuring import ALERT_ID, Ledger
 from common.bench.peers.peer import OURS, PEERS, UnknownPeer, chosen, pinned_version
 from common.bench.peers.reference import EVERY_EVENT, CardJob, Thresholds, differences, expected_alerts
 from common.bench.peers.transactions import POPULATION, transactions
-from common.bench.results import compared, markdown_table, middle, ratios
+from common.bench.results import compared, markdown_table, measured_on, middle, ratios
 from common.commands.bench_batch import sizes_in
 
 SMALL = POPULATION.model_copy(update={"cards": 50, "terminals": 100})
@@ -141,9 +141,8 @@ def test_the_report_names_engines_agreement_and_what_was_not_measured():
     found.catch_up["flink"].append(round_of | {"per_second": 500.0, "missing": ["abc"]})
     found.latency["ours"].append({"p50": 2.0, "p95": 3.0, "p99": 4.0, "count": 9, "sent": 9, "answered": 1.0})
     found.not_measured["quix"] = "ERROR: no such version\nmore"
-    machine = {"cores": 2, "memory_gib": 24, "system": "Linux", "python": "3.11", "load_average": [0, 0, 0]}
-    options = {"events": 100, "rate": 10.0, "repeats": 1}
-    results = results_of(found, list(PEERS), CardJob(), machine, **options)
+    machine = measured_on({peer.package: peer.version for peer in PEERS})
+    results = results_of(found, CardJob(), **machine, events=100, rate=10.0, repeats=1, load_after=[0, 0, 0])
     assert results["ratios"] == {"per_second / flink": 2.0, "steady / flink": 1.0}
     told = markdown(results, list(PEERS), found)
     ours, flink = (next(line for line in told.splitlines() if line.startswith(f"| {name}")) for name in ("hybrid", "Flink"))

@@ -9,7 +9,7 @@ import pytest
 from common.bench.http_load import NotAccepted, post_all
 from common.bench.memory import PeakMemory, held_mib
 from common.commands.bench_stages import markdown, ratios
-from common.embedded.ports import HOST, free_port, is_free
+from common.embedded.ports import HOST, free_port, wait_until_taken
 from common.embedded.supervise import supervised
 
 REFUSING = """
@@ -24,8 +24,7 @@ def serving(app, folder):
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--lifespan", "off"]
     with supervised(command, folder / "log", folder):
-        while is_free(port):
-            time.sleep(0.05)
+        wait_until_taken(port, 60)
         yield port
 
 

@@ -12,7 +12,7 @@ from common.bench.peers.peer import OURS, Peer
 from common.bench.peers.reference import CardJob, expected_alerts
 from common.bench.peers.running import PeerFailed, Ready
 from common.bench.peers.transactions import Transactions
-from common.bench.results import bars, cells, commit, compared, load_average, machine_line, markdown_table, others
+from common.bench.results import bars, cells, compared, machine_line, markdown_table, others
 
 SHOWN = 20  # differing ids that are printed
 CATCH_UP, LATENCY = ("per_second", "steady"), ("p50", "p95", "p99")
@@ -85,15 +85,11 @@ def _still_measured(engines: list[Ready], found: Found) -> list[Ready]:
     return [ready for ready in engines if ready.peer.name not in found.not_measured]
 
 
-def results_of(found: Found, peers: list[Peer], job: CardJob, machine: dict[str, Any], **options: Any) -> dict[str, Any]:
+def results_of(found: Found, job: CardJob, **measured: Any) -> dict[str, Any]:
     caught, late = compared(found.catch_up, CATCH_UP, OURS), compared(found.latency, LATENCY, OURS)
     return {
-        **options,
+        **measured,
         "job": job.values(),
-        "machine": machine,
-        "commit": commit(),
-        "load_after": load_average(),
-        "versions": {peer.package: peer.version for peer in peers},
         "not_measured": found.not_measured,
         "catch_up": {**caught, "rounds": dict(found.catch_up)},
         "latency_ms": {**late, "rounds": dict(found.latency)},

@@ -1,13 +1,13 @@
-"""The option `--against` of every benchmark."""
+"""What benchmarks have in common: the option `--against`, and where their results are written."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from common.bench.against import FALL, changes, stored_ratios
-from common.bench.results import text
+from common.bench.results import load_average, text, write
 from common.commands.context import console
 from common.monitoring.summary import plain_table
 
@@ -21,6 +21,12 @@ Against = Annotated[
 def stored(against: Path | None, **asked: Any) -> dict[str, float]:
     """The ratios of the earlier run, read before anything is measured; none without one. Raises NotComparable."""
     return stored_ratios(against, **asked) if against else {}
+
+
+def keep(results: dict[str, Any], markdown: Callable[[dict[str, Any]], str], path: Path) -> str:
+    """Write the results, with the load average as it is now, as JSON and Markdown; returns the sentence that says where."""
+    results["load_after"] = load_average()
+    return f"results: {path}, {write(results, markdown(results), path)}"
 
 
 def report(before: Mapping[str, float], now: Mapping[str, float]) -> None:
