@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from common.bench.against import NotComparable
+from common.clock import ClockSetBack, ClockWatch
 from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import JavaError
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
@@ -47,6 +48,7 @@ USER_ERRORS = (
     OtherState,
     TrainingRefused,
     QueryEnded,
+    ClockSetBack,
     ReplayError,
     FixError,
     InUse,
@@ -232,6 +234,14 @@ def until_stopped(seconds: float | None, stop: threading.Event | None = None) ->
         yield time.monotonic() - start
         if stop.wait(1.0):
             return
+
+
+def while_streaming(seconds: float | None, stop: threading.Event | None = None) -> Iterator[float]:
+    """`until_stopped` beside a stream; raises ClockSetBack when the machine's clock was."""
+    watch = ClockWatch()
+    for passed in until_stopped(seconds, stop):
+        watch.check()
+        yield passed
 
 
 def duration(text: str | None) -> float | None:

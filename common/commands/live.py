@@ -12,6 +12,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from common.clock import ClockWatch
 from common.commands.context import console, streams
 from common.embedded.supervise import Supervised, supervised
 from common.ingestion.connection import Connection
@@ -76,10 +77,11 @@ def stream(spark: SparkSession, lives: list[Live], connection: Connection) -> li
         batch = Batch(spark, running)
         with Screen(console, states) as screen:
             try:
-                began = time.monotonic()
+                began, clock = time.monotonic(), ClockWatch()
                 while time.monotonic() - began < seconds and any(each.source.exit_status() is None for each in running):
                     for each in running:
                         each.follow(connection)
+                    clock.check()
                     batch.begin_once(time.monotonic() - began > seconds / 2)
                     screen.refresh()
                     time.sleep(0.25)

@@ -22,7 +22,7 @@ from common.commands.context import (
     session,
     streams,
     subjects_of,
-    until_stopped,
+    while_streaming,
     workspace_of,
 )
 from common.commands.gateway import Certificate, Key, gateway_beside
@@ -107,7 +107,7 @@ def serve(
             console.print(f"gateway at {address.url}; its log is {settings.data / 'gateway.log'}", soft_wrap=True)
         stack.enter_context(scheduled([_job(spark, each, settings, ending) for each in running]))
         console.print(f"serving; batch runs at {settings.batch_schedule} UTC; Ctrl-C ends it")
-        for seconds in until_stopped(duration(for_)):
+        for seconds in while_streaming(duration(for_)):
             for each in running:
                 each.archived.raise_failure()
                 each.detecting.raise_failure()

@@ -26,7 +26,7 @@ from common.commands.context import (
     read_settings,
     rule_settings,
     session,
-    until_stopped,
+    while_streaming,
     workspace_of,
 )  # fmt: skip
 from common.ingestion.access import rights
@@ -131,7 +131,7 @@ def archive(
             archived.drain()
             return
         lag = Lag(connection, topic_names(subject).events)
-        for seconds in until_stopped(duration(for_)):
+        for seconds in while_streaming(duration(for_)):
             archived.raise_failure()
             if seconds % SAY_EVERY < 1:
                 check(connection, LONGEST_SILENCE)
@@ -161,7 +161,7 @@ def detect(
             if each.changed:
                 console.print(f"{each.name}: {each.value:g}, published by {each.changed.details['who']}")
         console.print("judging; Ctrl-C ends it")
-        for seconds in until_stopped(duration(for_)):
+        for seconds in while_streaming(duration(for_)):
             detecting.raise_failure()
             detecting.follow_model()
             if seconds % SAY_EVERY < 1:

@@ -28,6 +28,8 @@ SERVER_PROPERTIES = {
     # Size bounds the disk, time does not: simulated events may carry timestamps of long ago.
     "log.retention.ms": "-1",
     "log.retention.bytes": str(1 << 30),  # for each partition
+    # A machine's clock may be set back by more than an hour while records that bear the old time are on their way.
+    "log.message.timestamp.after.max.ms": str((1 << 63) - 1),
     "log.segment.bytes": str(64 << 20),
     "log.index.size.max.bytes": str(1 << 20),
     "log.cleaner.dedupe.buffer.size": str(16 << 20),  # 128 MiB otherwise, a quarter of the heap

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -18,6 +18,7 @@ from common.monitoring.cooldown import Cooldown
 
 NEWEST = 8
 LATENCIES = 200_000
+REMEMBERED = 200_000  # alert ids; one whose window still fills after so many others counts a second time
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class AlertWatch:
     def __init__(self, connection: Connection, topic: str, cooldown: float = 0.0) -> None:
         self.seen = Seen()
         self.cooldown = Cooldown(cooldown)
-        self._ids: set[str] = set()
+        self._ids: OrderedDict[str, None] = OrderedDict()
         self._stop = threading.Event()
         self._consumer = Consumer({
             **connection.client_options(), "enable.auto.commit": False, "fetch.wait.max.ms": 5,
@@ -83,8 +84,10 @@ class AlertWatch:
         alert = json.loads(value)
         self.seen.updates += 1
         if alert["alert_id"] not in self._ids:
-            self._ids.add(alert["alert_id"])
+            self._ids[alert["alert_id"]] = None
             self.seen.alerts[alert["rule"]] += 1
+            if len(self._ids) > REMEMBERED:
+                self._ids.popitem(last=False)
         if self.cooldown.lets_through(alert["entity_id"], alert["rule"], alert["severity"], time.monotonic()):
             self.seen.newest.append(alert)
         came = datetime.fromisoformat(alert["ingest_time"]).timestamp()

@@ -29,6 +29,10 @@ from common.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 
+APART = 0.1  # by so much of it a query's checkpoint interval is shorter than the one before's
+SHORTEST = 5  # seconds; Spark takes no shorter one in real-time mode
+
+
 @dataclass
 class Detection:
     """A vertical's running queries."""
@@ -98,9 +102,12 @@ class Detection:
         self.scoring = learnt.scoring
         rules = live_settings(self.spark, self.vertical, self.workspace.tables, self.rule_settings)
         topic = topic_names(self.vertical).events
-        for query in self.vertical.queries:
+        for number, query in enumerate(self.vertical.queries):
             if query.name in names:
                 records = read_topic(self.spark, self.connection, topic)
+                # A query pauses at its checkpoint, and all the longer when others are at theirs: no two of them keep step.
+                interval = max(SHORTEST, round(self.settings.checkpoint_interval / (1 + number * APART)))
+                settings = self.settings.model_copy(update={"checkpoint_interval": interval})
                 self.running.append(
                     start_query(
                         records,
@@ -110,7 +117,7 @@ class Detection:
                         rules,
                         self.connection,
                         self.workspace.checkpoint(query.name),
-                        self.settings,
+                        settings,
                     )
                 )
 

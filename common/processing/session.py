@@ -109,6 +109,9 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path], is
         # Beyond some size (39,000 bytes of a method were seen) Java's first compiler gives up, and interprets for good. Such a
         # query is not made one method, then, but several.
         "spark.sql.codegen.hugeMethodLimit": "20000",
+        # Compiled queries that are kept: with Spark's 100, which the archive alone overflows, each of its batches would be
+        # compiled anew, by Spark and then by Java, which took a third of its time (docs/performance.md).
+        "spark.sql.codegen.cache.maxEntries": "1000",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.local.dir": str(folder / "local"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from deltalake.exceptions import CommitFailedError
 
 from common.tables.log import open_table, uri
+from common.tables.rewriting import rewriting
 from common.tables.writing import FOLDER
 
 LOG = logging.getLogger(__name__)
@@ -19,7 +20,8 @@ TARGET_BYTES = 64 * 1024 * 1024
 def compact(path: str | Path, partition: dict[str, str] | None = None, target_bytes: int = TARGET_BYTES) -> int:
     """Joins files smaller than `target_bytes`, of the whole table or of one partition; returns how many files it replaced."""
     filters = [(name, "=", value) for name, value in (partition or {}).items()]
-    metrics = open_table(path).optimize.compact(partition_filters=filters or None, target_size=target_bytes)
+    with rewriting(path):
+        metrics = open_table(path).optimize.compact(partition_filters=filters or None, target_size=target_bytes)
     return int(metrics["numFilesRemoved"])
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -17,6 +18,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from common.tables.log import commit, is_committed, once, open_table, schema_of, transaction, uri
+from common.tables.rewriting import rewriting
 from common.tables.statistics import describe, rows
 
 FOLDER = "batches"
@@ -39,7 +41,8 @@ def append(frame: DataFrame, path: str | Path, query: str | None = None, batch: 
 def overwrite(frame: DataFrame, path: str | Path) -> int:
     """Puts the rows in the place of all there were, in one commit; returns how many they are."""
     actions = add_actions(path, write_files(frame, open_table(path), "overwrite", None))
-    return commit(path, actions, "overwrite", None, None)
+    with rewriting(path):
+        return commit(path, actions, "overwrite", None, None)
 
 
 def append_arrow(table: pa.Table, path: str | Path, query: str | None = None, batch: int | None = None,
@@ -49,7 +52,8 @@ def append_arrow(table: pa.Table, path: str | Path, query: str | None = None, ba
         write_deltalake(target, table, mode=mode, commit_properties=transaction(query, batch))
         return int(table.num_rows)
 
-    return once(path, query, batch, write)
+    with rewriting(path) if mode == "overwrite" else nullcontext():
+        return once(path, query, batch, write)
 
 
 def append_rows(rows: list[dict[str, Any]], schema: T.StructType, path: str | Path) -> None:
@@ -81,7 +85,8 @@ def upsert(
         ).when_matched_update(updates, f"source.{newest} > target.{newest}").when_not_matched_insert_all()
         return int(merge.execute()["num_target_rows_inserted"])
 
-    return once(path, query, batch, write)
+    with rewriting(path):
+        return once(path, query, batch, write)
 
 
 def write_files(frame: DataFrame, table: DeltaTable, query: str | None, batch: int | None) -> str:

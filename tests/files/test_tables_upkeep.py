@@ -3,10 +3,13 @@
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake.exceptions import CommitFailedError
 from pyspark.sql import types as T
 
 from common import tables
@@ -100,6 +103,21 @@ def test_appends_and_compaction_at_once_lose_and_double_nothing(spark, path):
         for writer in writers:
             writer.result()
     assert sorted(row.number for row in tables.read(spark, path).collect()) == sorted([*range(100)] * 2)
+
+
+def test_who_rewrites_the_same_files_at_once_doubles_nothing(spark, path):
+    fill(spark, path, DAYS[0], 12)
+    wanted, rows = sorted(range(120)), pa.table({"number": pa.array([5]), "event_day": [DAYS[0]]})
+    for _ in range(5):
+        with ThreadPoolExecutor(4) as pool:
+            at_once = [pool.submit(tables.compact, path) for _ in range(3)]
+            at_once.append(pool.submit(tables.upsert, rows, path, ["number"], "number"))
+        for each in at_once:
+            with suppress(CommitFailedError):
+                each.result()
+        assert sorted(row.number for row in tables.read(spark, path).collect()) == wanted
+        fill(spark, path, DAYS[1], 8, query="more")
+        wanted = sorted(row.number for row in tables.read(spark, path).collect())
 
 
 def test_readers_see_whole_batches_while_there_is_writing_compaction_and_vacuum(spark, path):
