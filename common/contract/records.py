@@ -6,13 +6,14 @@ real-time mode. `accepted` and `parse` come from the same list of checks, so the
 
 from dataclasses import dataclass
 from functools import reduce
-from operator import add, and_
+from operator import add, and_, or_
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common.contract.expectations import Expectation, check_contract
+from common.contract.outline import plain_outline
 from common.pseudonyms import encrypted, with_pseudonyms
 from common.vertical import Vertical
 
@@ -49,7 +50,7 @@ def accepted(records: DataFrame, vertical: Vertical, future_tolerance: int = FUT
     valid = _all_hold(_checks(vertical, future_tolerance))
     event = F.struct(*with_pseudonyms(vertical, vertical.event_schema.names))
     # A filter would be pushed below the projection and parse every record twice; a generator is not.
-    return _typed(_decoded(records, vertical), vertical).select(F.inline(F.when(valid, F.array(event))), *PLACE)
+    return _read(records, vertical).select(F.inline(F.when(valid, F.array(event))), *PLACE)
 
 
 def parse(records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS) -> DataFrame:
@@ -59,7 +60,7 @@ def parse(records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE
     """
     checks = _checks(vertical, future_tolerance)
     # Everything that explains is computed for invalid records only: explaining costs half as much again as judging.
-    judged = _typed(_decoded(records, vertical), vertical).select("*", _all_hold(checks).alias("_valid"))
+    judged = _read(records, vertical).select("*", _all_hold(checks).alias("_valid"))
     found = F.from_json(F.concat(F.lit('{"event":'), "_text", F.lit(',"end":true}')), FOUND, JSON)
     diagnosed = judged.select("*", F.when(~F.col("_valid"), found).alias("_found"))
     rejection = F.when(~F.col("_valid"), _first_failed(checks, bool(vertical.pseudonymised))).alias("_rejection")
@@ -88,8 +89,16 @@ def _first_failed(checks: list[Check], discreetly: bool) -> Column:
     return failed
 
 
+def _read(records: DataFrame, vertical: Vertical) -> DataFrame:
+    """Records with the fields that were read in them, and unless their outline is plain the names that were written."""
+    typed = _typed(_decoded(records, vertical), vertical)
+    plain = _types_fit(vertical) & _or_false(F.col("_text").rlike(plain_outline(vertical.event_schema)))
+    names = F.when(~F.col("_plain"), F.json_object_keys("_text"))
+    return typed.select("*", plain.alias("_plain")).select("*", names.alias("_names"))
+
+
 def _decoded(records: DataFrame, vertical: Vertical) -> DataFrame:
-    """The JSON object as Spark reads it (times still text), and the names of its fields as they were written."""
+    """The JSON object as Spark reads it, times still text."""
     wire = T.StructType(
         [T.StructField(f.name, T.StringType() if _is_time(f) else f.dataType) for f in vertical.event_schema]
         + [T.StructField(CORRUPT, T.StringType())]
@@ -105,7 +114,6 @@ def _decoded(records: DataFrame, vertical: Vertical) -> DataFrame:
         F.col("offset").alias("kafka_offset"),
         text.alias("_text"),
         F.from_json(text, wire, JSON).alias("_wire"),
-        F.json_object_keys(text).alias("_names"),
     )
 
 
@@ -152,7 +160,7 @@ def _one_object() -> Check:
         (F.json_array_length(F.concat(F.lit("["), text, F.lit(",0]"))) == 2)
         & (F.size(F.json_object_keys(F.concat(F.lit('{"a":'), text, F.lit(',"b":0}')))) == 2)
     )
-    holds = F.col("_names").isNotNull() & _or_false(alone)
+    holds = F.col("_plain") | (F.col("_names").isNotNull() & _or_false(alone))
     return Check(holds, F.lit("malformed_json"), _shown("not one JSON object: ", text))
 
 
@@ -167,16 +175,16 @@ def _types(vertical: Vertical) -> Check:
         detail = F.when(wrong, _shown(f"{field.name}: {expected} expected, found ", found[field.name])).otherwise(detail)
     broken = found.isNull() | F.col("_found.end").isNull() | F.col(f"_found.{CORRUPT}").isNotNull()
     reason = F.when(broken, F.lit("malformed_json")).otherwise(F.lit("wrong_type"))
-    return Check(_readable(vertical), reason, F.when(broken, _shown("not one JSON object: ", F.col("_text"))).otherwise(detail))
+    readable = F.col("_plain") | (_types_fit(vertical) & ~_unquoted(_text_names(vertical)))
+    return Check(readable, reason, F.when(broken, _shown("not one JSON object: ", F.col("_text"))).otherwise(detail))
 
 
-def _readable(vertical: Vertical) -> Column:
-    times = [f.name for f in vertical.event_schema if _is_time(f)]
-    texts = [f.name for f in vertical.event_schema if _is_text(f)]
+def _types_fit(vertical: Vertical) -> Column:
+    """Whether Spark found every field to be of its type; it takes anything for text."""
     holds = F.col("_wire").isNotNull() & F.col(f"_wire.{CORRUPT}").isNull()
-    for name in times:
+    for name in (f.name for f in vertical.event_schema if _is_time(f)):
         holds = holds & (F.col(name).isNotNull() | F.col(f"_wire.{name}").isNull())
-    return holds & ~_unquoted(texts) if texts else holds
+    return holds
 
 
 def _unquoted(names: list[str]) -> Column:
@@ -186,7 +194,8 @@ def _unquoted(names: list[str]) -> Column:
     boolean, an object or an array.
     """
     bare = rf'"(?:{"|".join(names)})"\s*:\s*[^"\sn]'
-    return F.when(reduce(lambda a, b: a | b, map(_could_be_bare, names)), F.col("_text").rlike(bare)).otherwise(F.lit(False))
+    could_be = reduce(or_, map(_could_be_bare, names), F.lit(False))
+    return F.when(could_be, F.col("_text").rlike(bare)).otherwise(F.lit(False))
 
 
 def _could_be_bare(name: str) -> Column:
@@ -201,7 +210,7 @@ def _names(vertical: Vertical) -> Check:
     # As many names as there are different known ones: none is unknown, none is there twice.
     present = reduce(add, (F.array_contains(names, name).cast("int") for name in vertical.event_schema.names))
     return Check(
-        _or_false(F.size(names) == present),
+        F.col("_plain") | _or_false(F.size(names) == present),
         F.when(twice, F.lit("duplicate_field")).otherwise(F.lit("unknown_field")),
         F.when(twice, _shown("twice or more among: ", F.array_join(names, ", "))).otherwise(unknown),
     )
@@ -230,6 +239,10 @@ def _or_true(holds: Column) -> Column:
 
 def _or_false(holds: Column) -> Column:
     return F.coalesce(holds, F.lit(False))
+
+
+def _text_names(vertical: Vertical) -> list[str]:
+    return [field.name for field in vertical.event_schema if _is_text(field)]
 
 
 def _is_time(field: T.StructField) -> bool:
