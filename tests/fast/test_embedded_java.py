@@ -44,6 +44,14 @@ def test_java_home_comes_before_path(machine, tmp_path):
     assert (found.source, found.version, found.home) == ("JAVA_HOME", "17.0.9", tmp_path / "named")
 
 
+def test_the_bundled_runtime_is_found_again_by_a_process_that_was_handed_it(machine, tmp_path):
+    """Who started Spark has its home in JAVA_HOME, and so have the processes that it starts."""
+    first = find_java(tmp_path / "cache")
+    machine.setenv("JAVA_HOME", str(first.home))
+    found = find_java(tmp_path / "cache")
+    assert (found.source, found.home) == ("JAVA_HOME", first.home)
+
+
 @pytest.mark.parametrize("version", ["1.8.0_402", "11.0.22", "16", "22", "25.0.1"])
 def test_a_java_too_old_or_too_new_is_passed_over_and_named(machine, tmp_path, version):
     put_on_path(machine, fake_java(tmp_path / "other", version))
