@@ -4,7 +4,7 @@ Everything here is a projection of native Spark expressions: deterministic, with
 real-time mode. `accepted` and `parse` come from the same list of checks, so they cannot disagree.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add, and_, or_
 
@@ -133,9 +133,8 @@ def _checks(vertical: Vertical, future_tolerance: int) -> list[Check]:
     return [
         _decodable(),
         *(_finite(field.name) for field in vertical.event_schema if isinstance(field.dataType, T.DoubleType)),
-        _one_object(),
-        _types(vertical),
-        _names(vertical),
+        # What they would find, a plain outline has shown already.
+        *(replace(check, holds=F.col("_plain") | check.holds) for check in (_one_object(), _types(vertical), _names(vertical))),
         *map(_expected, expectations),
         _not_future(vertical.event_time, future_tolerance),
     ]
@@ -160,7 +159,7 @@ def _one_object() -> Check:
         (F.json_array_length(F.concat(F.lit("["), text, F.lit(",0]"))) == 2)
         & (F.size(F.json_object_keys(F.concat(F.lit('{"a":'), text, F.lit(',"b":0}')))) == 2)
     )
-    holds = F.col("_plain") | (F.col("_names").isNotNull() & _or_false(alone))
+    holds = F.col("_names").isNotNull() & _or_false(alone)
     return Check(holds, F.lit("malformed_json"), _shown("not one JSON object: ", text))
 
 
@@ -175,7 +174,7 @@ def _types(vertical: Vertical) -> Check:
         detail = F.when(wrong, _shown(f"{field.name}: {expected} expected, found ", found[field.name])).otherwise(detail)
     broken = found.isNull() | F.col("_found.end").isNull() | F.col(f"_found.{CORRUPT}").isNotNull()
     reason = F.when(broken, F.lit("malformed_json")).otherwise(F.lit("wrong_type"))
-    readable = F.col("_plain") | (_types_fit(vertical) & ~_unquoted(_text_names(vertical)))
+    readable = _types_fit(vertical) & ~_unquoted([f.name for f in vertical.event_schema if _is_text(f)])
     return Check(readable, reason, F.when(broken, _shown("not one JSON object: ", F.col("_text"))).otherwise(detail))
 
 
@@ -210,7 +209,7 @@ def _names(vertical: Vertical) -> Check:
     # As many names as there are different known ones: none is unknown, none is there twice.
     present = reduce(add, (F.array_contains(names, name).cast("int") for name in vertical.event_schema.names))
     return Check(
-        F.col("_plain") | _or_false(F.size(names) == present),
+        _or_false(F.size(names) == present),
         F.when(twice, F.lit("duplicate_field")).otherwise(F.lit("unknown_field")),
         F.when(twice, _shown("twice or more among: ", F.array_join(names, ", "))).otherwise(unknown),
     )
@@ -239,10 +238,6 @@ def _or_true(holds: Column) -> Column:
 
 def _or_false(holds: Column) -> Column:
     return F.coalesce(holds, F.lit(False))
-
-
-def _text_names(vertical: Vertical) -> list[str]:
-    return [field.name for field in vertical.event_schema if _is_text(field)]
 
 
 def _is_time(field: T.StructField) -> bool:
