@@ -106,8 +106,12 @@ def folds(patient: NDArray[np.object_]) -> NDArray[np.int64]:
 
 def hours_of(spark: SparkSession, path: str) -> pd.DataFrame:
     """The published hours of a Parquet file with their features, by patient and time."""
-    rows = with_features(spark.read.parquet(path))
-    found: pd.DataFrame = rows.select("pid", "SepsisLabel", *ALL_FEATURES).toPandas()
+    rows = with_features(spark.read.parquet(path)).select("pid", "SepsisLabel", *ALL_FEATURES)
+    # Over files: collected, these 236 MB would pass through the driver's heap several times over, and be lost on the way when
+    # it is full ("result lost from block manager").
+    with TemporaryDirectory() as folder:
+        rows.write.parquet(f"{folder}/hours")
+        found = pd.read_parquet(f"{folder}/hours")
     return found.sort_values(["pid", "ICULOS"], ignore_index=True)
 
 
