@@ -37,7 +37,8 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
     if newest is None or newest[0] is None:
         return {}
     tomorrow: date = newest[0] + timedelta(days=1)
-    product = baselines(history, labels, [tomorrow])["product"].persist()
+    # A local checkpoint goes with its frame; what is cached would stay, in a process that serves for good, until told to go.
+    product = baselines(history, labels, [tomorrow])["product"].localCheckpoint()
     sales = _daily_sales(between(history, tomorrow - timedelta(days=SOLD_DAYS), tomorrow))
     sessions = _sessions(history)
     return {
@@ -65,7 +66,7 @@ def segments(history: DataFrame, today: date) -> DataFrame:
     if logs.limit(SEGMENTS).count() < SEGMENTS:
         return history.sparkSession.createDataFrame([], SEGMENT)
     assembler = VectorAssembler(inputCols=["log_recency_days", "log_orders", "log_spent"], outputCol="raw")
-    vectors = assembler.transform(logs).persist()
+    vectors = assembler.transform(logs).localCheckpoint()
     scaled = StandardScaler(inputCol="raw", outputCol="features", withMean=True).fit(vectors).transform(vectors)
     clustered = KMeans(k=SEGMENTS, seed=1).fit(scaled).transform(scaled)
     sizes = clustered.groupBy("prediction").agg(F.count("*").alias("customers"), *_medians())

@@ -1,8 +1,8 @@
 """Alarms with a life: raised, changed and cleared under one id (TM Forum TMF642, perceived severities of X.733).
 
-An alarm is about an entity, a rule and an event-time window. Reports in trouble are gathered in a set; the alarm's
-score is the worst stretch of them, and it is cleared once the entity has reported for CLEAR_MINUTES without trouble.
-As all that depends on sets alone, neither order nor duplicates matter, and the last update equals what batch computes.
+An alarm is about an entity, a rule and an event-time window (or a silence: `silence`). Reports in trouble are gathered in a
+set; the alarm's score is the worst stretch of them, and it is cleared once the entity has reported for CLEAR_MINUTES without
+trouble. As all that depends on sets alone, neither order nor duplicates matter, and the last update equals what batch computes.
 """
 
 from collections.abc import Sequence
@@ -41,23 +41,27 @@ def _ids(reports: Column) -> Column:
 
 
 def raise_alarms(
-    rows: DataFrame, rules: Sequence[tuple[Rule, str | None]], settings: Any, *, entity: str, subject: Column
+    rows: DataFrame, rules: Sequence[tuple[Rule, Column | None]], settings: Any, *, entity: str, subject: Column
 ) -> DataFrame:
-    """Alerts of `rules`, each with the column that holds its set of reports in trouble (None: it does not clear)."""
-    verdicts = F.array(*[_verdict(rule, trouble, settings) for rule, trouble in rules])
+    """Alerts of `rules`, each with the column that tells whether its alarm is over (None: it does not clear)."""
+    verdicts = F.array(*[_verdict(rule, is_over, settings) for rule, is_over in rules])
     judged = with_thresholds(rows, [rule for rule, _ in rules], settings)
     hits = judged.withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
     said = {name: F.col(f"verdict.{name}") for name in ("rule", "severity", "score", "threshold", "reason", "evidence")}
     return shaped(hits, vertical="telecom_anomaly", entity=entity, subject=subject, **said)
 
 
-def _verdict(rule: Rule, trouble: str | None, settings: Any) -> Column:
+def trouble_is_over(reports: str) -> Column:
+    """Whether the entity has reported for CLEAR_MINUTES since the last of its set of `reports` in trouble."""
+    last = F.array_max(F.transform(reports, lambda report: report.event_time))
+    return F.unix_seconds("event_time") - F.unix_seconds(last) >= 60 * CLEAR_MINUTES
+
+
+def _verdict(rule: Rule, is_over: Column | None, settings: Any) -> Column:
     least = threshold(rule.threshold)
     score = rule.score(settings).cast("double")
     severity = F.when(score >= least * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))
-    if trouble:
-        last = F.array_max(F.transform(trouble, lambda report: report.event_time))
-        is_over = F.unix_seconds("event_time") - F.unix_seconds(last) >= 60 * CLEAR_MINUTES
+    if is_over is not None:
         severity = F.when(is_over, F.lit("cleared")).otherwise(severity)
     return F.struct(
         F.lit(rule.name).alias("rule"), score.alias("score"), least.alias("threshold"),

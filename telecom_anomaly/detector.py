@@ -5,7 +5,7 @@ per event. What stands out is gathered in event-time windows, so that a trouble 
 
 - per cell and UTC day: real-time mode, RocksDB state; raised, changed and cleared under one id (`alarms`);
 - per site and UTC day: the same, over the cells of the site;
-- silence: a session window, known when the watermark passes its end (micro-batch, append);
+- silence: known when the watermark passes it, over with the next report (micro-batch, append): `silence`;
 - the online detector: one state per cell and measurement, in Python (micro-batch): `online_query`.
 
 Suspect reports (planned work) are judged by no rule but silence.
@@ -14,10 +14,10 @@ Suspect reports (planned work) are judged by no rule but silence.
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import Rule, judge
+from common.alerts import Rule
 from common.vertical import Query
-from telecom_anomaly import online_query
-from telecom_anomaly.alarms import in_trouble, raise_alarms, worst_stretch
+from telecom_anomaly import online_query, silence
+from telecom_anomaly.alarms import in_trouble, raise_alarms, trouble_is_over, worst_stretch
 from telecom_anomaly.events import GRANULARITY_S
 from telecom_anomaly.profiles import METRICS, SMOOTHING, deviation, speed_residual
 from telecom_anomaly.settings import TelecomSettings
@@ -81,11 +81,6 @@ def site_alarm(settings: TelecomSettings) -> Column:
     return F.when(cells > 1, F.col("troubled_worst.weight") / cells)
 
 
-def silent_cell(settings: TelecomSettings) -> Column:
-    """Reports missed in a row when the silence became known; how many more follow is not known then. Per cell, session."""
-    return F.lit(float(settings.silent_cell))
-
-
 BY_CELL = (
     (Rule("kpi_outlier", kpi_outlier, "kpi_outlier",
           lambda s: F.format_string("%.1f deviations from the hour of the week", kpi_outlier(s)),
@@ -111,11 +106,6 @@ BY_SITE = (
           lambda s: F.concat(F.format_string("%d cells of the site: likely ", F.size("cells")), _likely_cause()),
           lambda s: _evidence("troubled"), critical_at=1.3), "troubled"),
 )
-SILENCE = (
-    Rule("silent_cell", silent_cell, "silent_cell",
-         lambda s: F.format_string("no report for %.0f minutes", F.lit(_gap_seconds(s) / 60)), lambda s: F.col("report_id"),
-         live=False),
-)
 
 
 def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
@@ -137,7 +127,7 @@ def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
         )
     )
     stretched = days.withColumn("falls", _falls()).withColumns(_worst(CELL_STRETCHES)).withColumn("drift", _smoothed_residual())
-    return raise_alarms(stretched, BY_CELL, settings, entity="cell_id", subject=_subject("cell_id"))
+    return raise_alarms(stretched, _with_end(BY_CELL), settings, entity="cell_id", subject=_subject("cell_id"))
 
 
 def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
@@ -157,20 +147,7 @@ def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
         )
     )
     stretched = days.withColumns(_worst(SITE_STRETCHES))
-    return raise_alarms(stretched, BY_SITE, settings, entity="site_id", subject=_subject("site_id"))
-
-
-def silence(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
-    """A cell that sends nothing any more: time itself finds it, when the watermark passes the end of its session."""
-    sessions = (
-        reports.withWatermark("event_time", settings.watermark)
-        .groupBy(F.session_window("event_time", f"{_gap_seconds(settings)} seconds").alias("session"), "cell_id")
-        .agg(F.max(F.struct("event_time", "report_id")).alias("last"), F.max("ingest_time").alias("ingest_time"))
-    )
-    # The session's end, but from the aggregate: Spark 4.3.0 pushes a filter on session.end below the aggregation.
-    end = F.col("last.event_time") + F.expr(f"INTERVAL {_gap_seconds(settings)} SECONDS")
-    ended = sessions.select("cell_id", "ingest_time", end.alias("event_time"), "last.report_id")
-    return judge(ended, SILENCE, settings, vertical="telecom_anomaly", entity="cell_id", subject=F.col("report_id"))
+    return raise_alarms(stretched, _with_end(BY_SITE), settings, entity="site_id", subject=_subject("site_id"))
 
 
 def with_deviations(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
@@ -238,6 +215,10 @@ def _likely_cause() -> Column:
             .otherwise("delay beyond the site"))
 
 
+def _with_end(rules: tuple[tuple[Rule, str | None], ...]) -> list[tuple[Rule, Column | None]]:
+    return [(rule, trouble_is_over(trouble) if trouble else None) for rule, trouble in rules]
+
+
 def _evidence(reports: str) -> Column:
     return F.to_json(F.col(f"{reports}_worst.ids"))
 
@@ -251,15 +232,10 @@ def _subject(entity: str) -> Column:
     return F.concat_ws("|", F.col(entity), F.col("window.start").cast("string"))
 
 
-def _gap_seconds(settings: TelecomSettings) -> int:
-    """Half a period after the last report that may be missed was due: reports do not come on the second."""
-    return round((settings.silent_cell + 0.5) * GRANULARITY_S)
-
-
 QUERIES = (
     Query("by_cell", tuple(rule for rule, _ in BY_CELL), by_cell, baselines=("cell",), stateful=True),
     Query("by_site", tuple(rule for rule, _ in BY_SITE), by_site, baselines=("cell",), stateful=True),
-    Query("silence", SILENCE, silence, stateful=True, output_mode="append"),
+    Query("silence", silence.RULES, silence.silence, stateful=True, output_mode="append"),
     Query("online", online_query.RULES, online_query.online, stateful=True,
           in_micro_batches="state kept in Python, which real-time mode takes and then fails on"),
 )

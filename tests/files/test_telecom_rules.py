@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 from math import exp, log1p
 
 import pytest
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from telecom_anomaly import detector
@@ -208,28 +207,3 @@ def test_neither_duplicates_nor_disorder_change_an_alarm(alarms_of):
     timed = [{**report, "event_time": START + timedelta(minutes=15 * number)}
              for number, report in enumerate([*hours(1), *hours(2, **off("DRB_PacketLossRateUl", 6)), *hours(1)])]
     assert alarms_of(detector.by_cell, timed) == alarms_of(detector.by_cell, [*timed[::-1], *timed[3:9]])
-
-
-def test_silence_is_known_when_time_has_passed_it_and_names_the_last_report(alarms_of):
-    found = alarms_of(detector.silence, hours(1))["silent_cell"]
-    assert (found.entity_id, found.event, found.score) == ("C1", "C1-020845", SETTINGS.silent_cell)
-    assert found.event_time == START + timedelta(minutes=45 + 52.5)
-
-
-def test_two_reports_lost_are_no_silence_and_three_are(spark):
-    def session_ends(missed):
-        times = [START, START + timedelta(minutes=15 * (missed + 1))]
-        rows = [(f"r{n}", "C1", time, time) for n, time in enumerate(times)]
-        frame = spark.createDataFrame(rows, "report_id string, cell_id string, event_time timestamp, ingest_time timestamp")
-        return detector.silence(frame, SETTINGS).agg(F.count("*")).first()[0]
-    assert session_ends(2) == 1  # only the end of the data
-    assert session_ends(3) == 2
-
-
-def test_silences_can_be_filtered_by_the_time_at_which_they_were_known(alarms_of):
-    def early(reports, settings):
-        return detector.silence(reports, settings).where(F.col("event_time") <= F.lit(START + timedelta(hours=2)))
-
-    times = [START, START + timedelta(minutes=15), START + timedelta(hours=4), START + timedelta(hours=4, minutes=15)]
-    assert alarms_of(early, [{"event_time": time} for time in times])["silent_cell"].event == "C1-020815"
-    assert alarms_of(early, [{"event_time": time} for time in times[2:]]) == {}

@@ -1,0 +1,88 @@
+"""Silences of a cell: what is said depends on which reports came in time, however they were cut into batches and mixed up."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pyspark.sql import Row
+from pyspark.sql.streaming.tws_tester import TwsTester
+
+from telecom_anomaly.settings import TelecomSettings
+from telecom_anomaly.silence import Cell, gap_seconds
+
+GAP = gap_seconds(TelecomSettings()) * 1000
+DELAY = 600_000                                     # of the watermark, in milliseconds
+STEPS = st.sampled_from([0, 1, 500_000, 900_000, 900_000, 900_000, 1_800_000, GAP - 1, GAP, GAP + 1, 4 * GAP, 20 * GAP])
+
+
+def row(milliseconds, number):
+    return Row(event_micros=milliseconds * 1000, report_id=f"{number:04}", ingest_micros=number)
+
+
+class Stream:
+    """One cell's reports through the processor; the watermark moves between batches as Spark moves it."""
+
+    def __init__(self):
+        self.tester = TwsTester(
+            Cell(GAP // 1000, is_stream=True), timeMode="EventTime", outputMode="Append",
+            eventTimeExtractor=lambda report: report.event_micros // 1000)
+        self.watermark, self.newest, self.in_time, self.said = 0, 0, [], []
+
+    def batch(self, reports):
+        self.in_time += [report for report in reports if report.event_micros // 1000 > self.watermark]
+        self.said += self.tester.test("C1", reports)
+        self.newest = max([self.newest, *(report.event_micros // 1000 for report in reports)])
+        if self.newest - DELAY > self.watermark:
+            self.watermark = self.newest - DELAY
+            self.said += self.tester.setWatermark(self.watermark)
+
+
+def expected(reports, watermark):
+    """Of each report after which the cell fell silent: whether it is over, as far as the watermark tells, and how long it was."""
+    known = sorted((report.event_micros // 1000, report.report_id) for report in reports)
+    passed = [report for report in known if report[0] <= watermark]
+    found = {name: (True, (after - time) / 60_000)
+             for (time, name), (after, _) in pairwise(passed) if after - time >= GAP}
+    if passed and passed[-1][0] + GAP <= watermark:
+        found[passed[-1][1]] = (False, GAP / 60_000)
+    return found
+
+
+@given(st.lists(STEPS, min_size=1, max_size=25), st.data())
+def test_what_is_said_depends_on_which_reports_came_in_time_alone(steps, data):
+    times = [3_600_000 + sum(steps[:number + 1]) for number in range(len(steps))]
+    delays = [data.draw(st.sampled_from([0, 0, 0, DELAY // 2, DELAY, 2 * DELAY, 3 * GAP])) for _ in times]
+    arriving = sorted(range(len(times)), key=lambda number: times[number] + delays[number])
+    stream = Stream()
+    while arriving:
+        size = data.draw(st.integers(1, 6))
+        stream.batch([row(times[number], number) for number in arriving[:size]])
+        arriving = arriving[size:]
+    assert {said.report_id: (said.is_over, said.minutes) for said in stream.said} == expected(stream.in_time, stream.watermark)
+    told = [(said.report_id, said.is_over) for said in stream.said]
+    assert len(told) == len(set(told))
+    for report_id, is_over in told:
+        assert not is_over or told.index((report_id, False)) < told.index((report_id, True))
+
+
+def test_history_says_the_same_as_a_stream_whose_watermark_has_passed_all():
+    times = [0, 900_000, 900_000 + GAP, 2_000_000 + GAP, 2_000_000 + 3 * GAP]
+    reports = [row(3_600_000 + time, number) for number, time in enumerate(times)]
+    stream = Stream()
+    stream.batch(reports)
+    stream.said += stream.tester.setWatermark(3_600_000 + 10 * GAP)
+    history = TwsTester(Cell(GAP // 1000, is_stream=False), timeMode="EventTime", outputMode="Append",
+                        eventTimeExtractor=lambda report: report.event_micros // 1000).test("C1", reports[::-1])
+    assert history == stream.said
+    assert [(said.report_id, said.is_over) for said in history] == [
+        ("0001", False), ("0001", True), ("0003", False), ("0003", True), ("0004", False)]
+
+
+def test_a_cell_that_reports_keeps_few_reports_and_one_timer():
+    stream = Stream()
+    for number in range(500):
+        stream.batch([row(3_600_000 + 900_000 * number, number)])
+    assert stream.said == []
+    _, is_silent, later, timer = stream.tester.peekValueState("cell", "C1")
+    assert len(later) <= 2 and timer and not is_silent
+    assert len(list(stream.tester.handle.listTimers())) == 1
