@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -124,9 +125,17 @@ def _drain(running: list[Running], connection: Connection, screen: Screen, batch
         for each in running:
             each.follow(connection)
         screen.refresh()
-    batch.join()
+    with ThreadPoolExecutor(len(running)) as at_once:
+        # One after the other, as late alerts may come while the batch job ends.
+        for work in ([batch.join], [each.archived.drain for each in running]):
+            pending = [at_once.submit(part) for part in work]
+            while wait(pending, timeout=0.25).not_done:
+                for each in running:
+                    each.follow(connection)
+                screen.refresh()
+            for done in pending:
+                done.result()
     for each in running:
-        each.archived.drain()
         each.state.tables = each.archived.counts()
     screen.refresh()
 

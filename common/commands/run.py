@@ -71,7 +71,8 @@ def run(
     seconds = duration(for_) or 60.0
     settings = read_settings(data, servers)
     folder = settings.data / f"run-{datetime.now():%Y%m%d-%H%M%S}"
-    interval = max(10, min(settings.checkpoint_interval, int(seconds / 3)))
+    # A border of one vertical's queries is planning and reading baselines for seconds, of four verticals' for as many more.
+    interval = max(10, min(settings.checkpoint_interval, int(seconds / 3) * len(subjects)))
     settings = settings.model_copy(update={"data": folder, "checkpoint_interval": interval})
     lives = [
         Live(

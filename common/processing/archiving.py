@@ -1,6 +1,7 @@
 """The archive of a vertical: three micro-batch queries that keep events, labels and alerts, each once, in Delta tables."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -36,8 +37,8 @@ class Archiving:
 
     def drain(self) -> None:
         """Returns when all that is in the topics now is in the tables."""
-        for query in self.queries.values():
-            query.processAllAvailable()
+        with ThreadPoolExecutor(len(self.queries)) as at_once:
+            list(at_once.map(StreamingQuery.processAllAvailable, self.queries.values()))
 
     def progress(self) -> dict[str, Any] | None:
         """The last progress of the events' archive, for its lag."""

@@ -2,11 +2,10 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -17,8 +16,9 @@ from common.models.scoring import same_structure
 from common.models.storage import from_json
 from common.models.training import TrainedModel
 from common.processing.champions import challenging
-from common.processing.judged import JUDGED_SCHEMA, JudgedListener
+from common.processing.judged import JUDGED_SCHEMA
 from common.processing.learnt import live
+from common.processing.recording import Recorder
 from common.processing.shadow import start_shadow
 from common.processing.streams import STOP_GRACE, Running, raise_if_ended, read_topic, start_query, stop_all
 from common.processing.tuning import live_settings
@@ -43,6 +43,7 @@ class Detection:
     connection: Connection
     settings: Settings
     rule_settings: Any
+    recorder: Recorder
     running: list[Running]
     scoring: TrainedModel | None
     shadowed: str = ""  # version of the challenger that is scored beside the champion
@@ -108,18 +109,10 @@ class Detection:
                 # A query pauses at its checkpoint, and all the longer when others are at theirs: no two of them keep step.
                 interval = max(SHORTEST, round(self.settings.checkpoint_interval / (1 + number * APART)))
                 settings = self.settings.model_copy(update={"checkpoint_interval": interval})
-                self.running.append(
-                    start_query(
-                        records,
-                        self.vertical,
-                        query,
-                        learnt,
-                        rules,
-                        self.connection,
-                        self.workspace.checkpoint(query.name),
-                        settings,
-                    )
-                )
+                checkpoint = self.workspace.checkpoint(query.name)
+                started = start_query(records, self.vertical, query, learnt, rules, self.connection, checkpoint, settings)
+                self.running.append(started)
+                self.recorder.follow(query.name, started.streaming)
 
 
 @contextmanager
@@ -128,15 +121,13 @@ def detection(
 ) -> Iterator[Detection]:
     """Run every query of the vertical until the block ends."""
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
-    listener = JudgedListener(vertical, workspace.table("judged"))
-    spark.streams.addListener(listener)
-    listener.start()
-    detecting = Detection(spark, vertical, workspace, connection, settings, rule_settings, [], None)
+    recorder = Recorder(workspace.table("judged"))
+    recorder.start(query.name for query in vertical.queries)
+    detecting = Detection(spark, vertical, workspace, connection, settings, rule_settings, recorder, [], None)
     try:
         detecting._start([query.name for query in vertical.queries])
         yield detecting
     finally:
         shadow = {detecting.shadowed: detecting.shadow} if detecting.shadow else {}
         stop_all(shadow | {each.query.name: each.streaming for each in detecting.running}, STOP_GRACE)
-        with suppress(Py4JError):  # see stop_all: a signal may have left the JVM's connection unusable
-            spark.streams.removeListener(listener)
+        recorder.close()

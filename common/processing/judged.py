@@ -1,11 +1,9 @@
-"""Which versions judged which offsets, and under which watermark: table `judged`, written as batches end.
+"""Which versions judged which offsets, and under which watermark: table `judged`, written as batches end (`recording`).
 
 Reconcile needs it: history is to be judged by what judged it live, and an event is late only where the watermark of
 its own batch had passed it.
 """
 
-import json
-import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,17 +14,11 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.streaming import StreamingQueryListener
-from pyspark.sql.streaming.listener import QueryProgressEvent, QueryStartedEvent, QueryTerminatedEvent
 
 from common import tables
-from common.clock import after
 from common.processing.versions import BASELINE, MODEL, SETTINGS, versions
-from common.thresholds import THRESHOLDS
 from common.vertical import Query, Vertical
 from common.workspace import Workspace
-
-LOG = logging.getLogger(__name__)
 
 BEYOND = 1 << 62  # after any offset
 
@@ -171,58 +163,3 @@ def late_events(spark: SparkSession, vertical: Vertical, workspace: Workspace, e
     behind = (F.unix_millis("watermark") - F.unix_millis(time)) / 1000
     late = events.join(ranges, inside & of_partition & (time < F.col("watermark")))
     return late.select(F.col(vertical.event_id).alias("event_id"), "rule", behind.alias("late_seconds"))
-
-
-class JudgedListener(StreamingQueryListener):
-    """Writes a row for each partition of each finished batch of a vertical's queries."""
-
-    def __init__(self, vertical: Vertical, path: str):
-        self.prefix, self.path = f"{vertical.name}.", path
-        self.queries = {query.name for query in vertical.queries}
-        self.ended_at = max(tables.read_arrow(path, columns=["ended_at"])["ended_at"].to_pylist(), default=None)
-
-    def start(self) -> None:
-        """Note that the queries start: from when on they read what is in force. They may be without a word for long."""
-        self.ended_at = after(self.ended_at)
-        started = [{"query": name, "ended_at": self.ended_at} for name in sorted(self.queries)]
-        tables.append_rows(started, JUDGED_SCHEMA, self.path)
-
-    def onQueryStarted(self, event: QueryStartedEvent) -> None: ...
-
-    def onQueryTerminated(self, event: QueryTerminatedEvent) -> None: ...
-
-    def onQueryProgress(self, event: QueryProgressEvent) -> None:
-        progress = event.progress
-        name = progress.name or ""
-        if not name.startswith(self.prefix) or name.removeprefix(self.prefix) not in self.queries:
-            return
-        observed = progress.observedMetrics.get("versions")
-        seen = observed.asDict() if observed else {}
-        judged_by = progress.observedMetrics.get(THRESHOLDS)
-        watermark = progress.eventTime.get("watermark")
-        self.ended_at = after(self.ended_at)
-        said = {
-            "query": name.removeprefix(self.prefix),
-            "checkpoint": str(progress.id),
-            "batch": progress.batchId,
-            "baseline_version": seen.get("baseline_version"),
-            "model_version": seen.get("model_version"),
-            "settings_version": judged_by.asDict()["settings_version"] if judged_by else None,
-            "watermark": datetime.fromisoformat(watermark) if watermark else None,
-            "ended_at": self.ended_at,
-        }
-        offsets = [each for source in progress.sources for each in _offsets(source.startOffset, source.endOffset)]
-        try:
-            tables.append_rows([said | each for each in offsets], JUDGED_SCHEMA, self.path)
-        except Exception as problem:
-            why = str(problem).partition("\n")[0]
-            LOG.error("which versions judged batch %s of %s could not be written: %s", progress.batchId, progress.name, why)
-
-
-def _offsets(start: str | None, end: str | None) -> Iterator[dict[str, int]]:
-    """Per partition, the offsets between two of a source's positions as progress reports them; none where it is unknown."""
-    starts = json.loads(start) if start and start.startswith("{") else {}
-    for topic, ends in (json.loads(end) if end and end.startswith("{") else {}).items():
-        for partition, offset in ends.items():
-            first = starts.get(topic, {}).get(partition, 0)
-            yield {"kafka_partition": int(partition), "start_offset": first, "end_offset": offset}

@@ -4,6 +4,7 @@ import math
 import time
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import orjson
 import pytest
@@ -104,6 +105,19 @@ def test_a_new_baseline_reaches_a_running_query_and_a_stopped_one_resumes(spark,
     send(broker, 9500.0, prefix="c")  # nobody is there to judge it
     with start():
         assert alerts_for(broker, {"c0"})["c0"]["versions"]["baseline"] == second
+
+
+def test_every_batch_that_a_query_finished_is_on_record(place):
+    _, workspace, _ = place
+    rows = tables.read_arrow(workspace.table("judged")).to_pylist()
+    recorded = {(row["query"], row["batch"]) for row in rows if row["checkpoint"]}
+    finished = {
+        (query.name, int(done.name))
+        for query in VERTICAL.queries
+        for done in Path(workspace.checkpoint(query.name), "commits").iterdir()
+        if done.name.isdecimal()
+    }
+    assert recorded == finished and len(finished) > 2 * len(VERTICAL.queries)
 
 
 def test_the_versions_that_judged_each_offset_are_on_record(spark, place):
