@@ -22,6 +22,7 @@ from common.thresholds import THRESHOLDS
 LOG = logging.getLogger(__name__)
 
 EVERY = 1.0  # seconds; of more than the 100 batches that Spark remembers of a query the first ones would go unrecorded
+GRACE = 5.0
 
 
 class Recorder:
@@ -48,16 +49,16 @@ class Recorder:
         self._followed.append(_Followed(name, streaming))
 
     def close(self) -> None:
-        """Write down what was not yet."""
+        """Write down what was not yet; within GRACE seconds, as a JVM that is in trouble may not answer."""
         self._closing.set()
-        self._thread.join()
-        self._record()
+        self._thread.join(GRACE)
         if self._unwritten:
             LOG.error("which versions judged %d batches is not known: %s could not be written", len(self._unwritten), self._path)
 
     def _work(self) -> None:
         while not self._closing.wait(EVERY):
             self._record()
+        self._record()
 
     def _record(self) -> None:
         for each in list(self._followed):
