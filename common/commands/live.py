@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -26,6 +25,7 @@ from common.processing.batch import history, learn, newest_day, train_model
 from common.processing.champions import challenger
 from common.processing.detection import Detection
 from common.settings import Settings
+from common.side_by_side import side_by_side
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -118,23 +118,20 @@ def _drain(running: list[Running], connection: Connection, screen: Screen, batch
     for each in running:
         each.state.say("the last alerts and the archive are awaited")
         each.state.ended = time.time()
+
+    def follow() -> None:
+        for each in running:
+            each.follow(connection)
+        screen.refresh()
+
     last = -1
     while last != (seen := sum(each.state.watch.seen.updates for each in running)):
         last = seen
         time.sleep(SETTLE)
-        for each in running:
-            each.follow(connection)
-        screen.refresh()
-    with ThreadPoolExecutor(len(running)) as at_once:
-        # One after the other, as late alerts may come while the batch job ends.
-        for work in ([batch.join], [each.archived.drain for each in running]):
-            pending = [at_once.submit(part) for part in work]
-            while wait(pending, timeout=0.25).not_done:
-                for each in running:
-                    each.follow(connection)
-                screen.refresh()
-            for done in pending:
-                done.result()
+        follow()
+    # One after the other, as late alerts may come while the batch job ends.
+    side_by_side([batch.join], follow)
+    side_by_side([each.archived.drain for each in running], follow)
     for each in running:
         each.state.tables = each.archived.counts()
     screen.refresh()

@@ -1,7 +1,6 @@
 """The archive of a vertical: three micro-batch queries that keep events, labels and alerts, each once, in Delta tables."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from common.ingestion.topics import topic_names
 from common.processing.session import use_pool
 from common.processing.streams import STOP_GRACE, raise_if_ended, read_topic, stop_all
 from common.settings import Settings
+from common.side_by_side import side_by_side
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -37,8 +37,7 @@ class Archiving:
 
     def drain(self) -> None:
         """Returns when all that is in the topics now is in the tables."""
-        with ThreadPoolExecutor(len(self.queries)) as at_once:
-            list(at_once.map(StreamingQuery.processAllAvailable, self.queries.values()))
+        side_by_side(query.processAllAvailable for query in self.queries.values())
 
     def progress(self) -> dict[str, Any] | None:
         """The last progress of the events' archive, for its lag."""
