@@ -39,8 +39,7 @@ class Query:
     A windowed score may only grow while its window fills: a stream says nothing when a score falls below its threshold
     again, and history would not know the alert.
     output_mode: "append" for what speaks once, when the watermark has passed (a session window, a silence); an alert's
-    event_time is then the end of its window, which is how reconcile knows what had not closed yet. An alarm that is
-    over later is a second row of its id, at that time.
+    event_time is then the end of its window, which is how reconcile knows what had not closed yet.
     in_micro_batches: why it is not to be started in real-time mode, for what Spark accepts there and then fails on.
     topic: "alerts", or another topic `<vertical>.<topic>` for rows that are no alerts: one JSON record each, keyed by entity_id.
     """

@@ -6,7 +6,7 @@ nor a session of Spark's knows the one before it, so this query is transformWith
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, NamedTuple
 
 from pyspark.sql import Column, DataFrame, Row
@@ -32,7 +32,6 @@ STATE = T.StructType([
     T.StructField("last", REPORT), T.StructField("is_silent", T.BooleanType()), T.StructField("later", T.ArrayType(REPORT)),
     T.StructField("timer_ms", T.LongType()),
 ])
-ALL_OF_TIME = 2**63 - 1
 
 
 class Report(NamedTuple):
@@ -57,10 +56,14 @@ RULES = (
 def silence(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     """A cell that sends nothing any more, and that it sends again. Of suspect reports, too: they are reports.
 
-    An alarm's event_time is when the silence became known, and when it is over that of the report which ended it.
+    An alarm's event_time is when the silence became known, and when it is over that of the report which ended it. A table gives
+    each silence once, and over only where the watermark has passed its end: else a stream has not said so yet.
     """
     times = {f"{kind}_micros": F.unix_micros(f"{kind}_time") for kind in ("event", "ingest")}
     told = reports.withWatermark("event_time", settings.watermark).select("cell_id", "report_id", "event_time", "ingest_time")
+    if not reports.isStreaming:
+        passed = F.max("event_time") - F.expr(f"interval {settings.watermark}")
+        told = told.crossJoin(F.broadcast(reports.agg(F.unix_micros(passed).alias("passed_micros"))))
     cell = Cell(gap_seconds(settings), is_stream=reports.isStreaming)
     found = told.withColumns(times).groupBy("cell_id").transformWithState(
         statefulProcessor=cell, outputStructType=FOUND, outputMode="append", timeMode="eventTime")
@@ -89,20 +92,26 @@ class Cell(StatefulProcessor):
         self.state = handle.getValueState("cell", STATE)
 
     def handleInputRows(self, key: Any, rows: Iterator[Row], timerValues: Any) -> Iterator[Row]:
+        if not self.is_stream:
+            yield from self._all(key[0], list(rows))
+            return
         last, is_silent, later, timer = self._restored()
-        came = (Report(row.event_micros, row.report_id, row.ingest_micros) for row in rows)
-        yield from self._settle(key[0], last, is_silent, sorted({*later, *came}), timer, self._passed(timerValues))
+        yield from self._settle(key[0], last, is_silent, sorted({*later, *map(_report, rows)}), timer, _passed(timerValues))
 
     def handleExpiredTimer(self, key: Any, timerValues: Any, expiredTimerInfo: Any) -> Iterator[Row]:
         last, is_silent, later, _ = self._restored()
-        yield from self._settle(key[0], last, is_silent, later, None, self._passed(timerValues))
+        yield from self._settle(key[0], last, is_silent, later, None, _passed(timerValues))
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def _passed(self, times: Any) -> int:
-        """The watermark in microseconds; in history it has passed everything."""
-        return int(times.getCurrentWatermarkInMs()) * 1000 if self.is_stream else ALL_OF_TIME
+    def _all(self, cell: str, rows: list[Row]) -> Iterator[Row]:
+        """Each silence in a table of all reports, as it stands in the end."""
+        passed, reports = rows[0].passed_micros, sorted(map(_report, rows))
+        for report, following in zip_longest(reports, reports[1:]):
+            if following is None or following.event_micros - report.event_micros >= self.gap:
+                is_over = following is not None and following.event_micros <= passed
+                yield self._over(cell, report, following) if is_over else self._begun(cell, report)
 
     def _restored(self) -> tuple[Report | None, bool, list[Report], int | None]:
         kept = self.state.get()
@@ -118,16 +127,15 @@ class Cell(StatefulProcessor):
         for report in [report for report in later if report.event_micros <= passed]:
             if last and report.event_micros - last.event_micros >= self.gap:
                 if not is_silent:
-                    yield self._said(cell, last, last.event_micros + self.gap, last.ingest_micros, is_over=False)
-                yield self._said(cell, last, report.event_micros, report.ingest_micros, is_over=True)
+                    yield self._begun(cell, last)
+                yield self._over(cell, last, report)
                 is_silent = False
             last = max(last, report) if last else report
         later = [report for report in later if report.event_micros > passed]
         if last and not is_silent and last.event_micros + self.gap <= passed:
-            yield self._said(cell, last, last.event_micros + self.gap, last.ingest_micros, is_over=False)
+            yield self._begun(cell, last)
             is_silent = True
-        if self.is_stream:
-            self.state.update((last, is_silent, later, timer or self._called_at(last, is_silent, later)))
+        self.state.update((last, is_silent, later, timer or self._called_at(last, is_silent, later)))
 
     def _called_at(self, last: Report | None, is_silent: bool, later: list[Report]) -> int | None:
         """Registers a timer for when the watermark reaches the next silence or its end; its milliseconds, None without one."""
@@ -143,7 +151,22 @@ class Cell(StatefulProcessor):
         self.handle.registerTimer(milliseconds)
         return milliseconds
 
-    @staticmethod
-    def _said(cell: str, last: Report, micros: int, ingest_micros: int, *, is_over: bool) -> Row:
-        return Row(cell_id=cell, report_id=last.report_id, event_micros=micros, ingest_micros=ingest_micros,
-                   minutes=(micros - last.event_micros) / 60e6, is_over=is_over)
+    def _begun(self, cell: str, last: Report) -> Row:
+        return _said(cell, last, last.event_micros + self.gap, last.ingest_micros, is_over=False)
+
+    def _over(self, cell: str, last: Report, following: Report) -> Row:
+        return _said(cell, last, following.event_micros, following.ingest_micros, is_over=True)
+
+
+def _report(row: Row) -> Report:
+    return Report(row.event_micros, row.report_id, row.ingest_micros)
+
+
+def _passed(times: Any) -> int:
+    """The watermark in microseconds."""
+    return int(times.getCurrentWatermarkInMs()) * 1000
+
+
+def _said(cell: str, last: Report, micros: int, ingest_micros: int, *, is_over: bool) -> Row:
+    return Row(cell_id=cell, report_id=last.report_id, event_micros=micros, ingest_micros=ingest_micros,
+               minutes=(micros - last.event_micros) / 60e6, is_over=is_over)

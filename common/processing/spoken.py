@@ -1,6 +1,6 @@
 """What a stream can have said by now: batch sees every window end, a stream only what its watermark has passed."""
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from common.vertical import Query
@@ -11,12 +11,9 @@ def spoken(query: Query, alerts: DataFrame, events: DataFrame, rule_settings: ob
 
     Only queries in append mode wait for the watermark. Their alerts' event_time is the window's end; it must come from an
     aggregate: Spark 4.3.0 pushes a filter on a session window's own end below the aggregation, where it changes sessions.
-    Of an alert that was changed since (an alarm that is over) the last is given, as a stream's alerts are stored.
     """
     if query.output_mode != "append":
         return alerts
     newest = events.agg(F.max("event_time")).first()
     watermark = F.lit(newest[0] if newest else None) - F.expr(f"interval {getattr(rule_settings, 'watermark', '0 seconds')}")
-    said = alerts.where(F.col("event_time") <= watermark)
-    last = Window.partitionBy("alert_id").orderBy(F.desc("event_time"))
-    return said.withColumn("nth", F.row_number().over(last)).where("nth = 1").drop("nth")
+    return alerts.where(F.col("event_time") <= watermark)
