@@ -1,12 +1,15 @@
 """Capacity planning on plain tables: forecast of load by hour, the date on which a cell is full, and what it then needs.
 
 Load is the use of resource blocks in percent (RRU.PrbTotDl), hourly means. All functions are pure, on pandas and numpy.
+What is not known of a cell (it is new, or sends no such measurement) is NaN or null, and changes nothing of the others.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from math import ceil, log
+from math import ceil, isnan, log
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +50,7 @@ def forecast(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> NDArray
     weight = np.where(np.isnan(recent), 0.0, weight)
     usual = (np.nan_to_num(recent) * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-12)
     usual = np.where(weight.sum(axis=1) > 0, usual, np.nan)
-    level = np.nanmean(recent[:, -1], axis=1) / np.nanmean(usual, axis=1)
+    level = _known(np.nanmean, recent[:, -1]) / _known(np.nanmean, usual)
     return np.resize(usual, (len(load), WEEK_HOURS))[:, np.arange(horizon) % WEEK_HOURS] * np.sqrt(level)[:, None]
 
 
@@ -59,7 +62,7 @@ def persistence(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> NDAr
 def slot_mean(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> NDArray[np.float64]:
     """The mean of the same hour of the last seven days."""
     days = load[:, -WEEK_HOURS:].reshape(len(load), -1, 24)
-    return np.nanmean(days, axis=1)[:, np.arange(horizon) % 24]
+    return _known(np.nanmean, days, axis=1)[:, np.arange(horizon) % 24]
 
 
 METHODS: dict[str, Method] = {"weighted_weeks": forecast, "persistence": persistence, "slot_mean_7d": slot_mean}
@@ -69,23 +72,32 @@ def judged(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> pd.DataFr
     """Each of METHODS over the last `horizon` hours, from what was known before: mae and coverage of its interval, in points.
 
     An interval's width is the method's own error in the `horizon` hours before that (split conformal, by cell), so none
-    of the hours that judge it were seen.
+    of the hours that judge it were seen. A cell whose history does not reach that far back is left out.
     """
-    known, held_back = load[:, :-horizon], load[:, -horizon:]
+    before, held_back = load[:, :-horizon], load[:, -horizon:]
     rows = []
     for name, method in METHODS.items():
-        width = interval(known, method, horizon)
-        error = np.abs(method(known, horizon) - held_back)
-        inside = (error <= width[:, None])[np.isfinite(error)]
-        rows.append({"method": name, "hours": len(inside), "mae_points": float(np.nanmean(error)),
-                     "covered": float(inside.mean()), "half_width_points": float(np.nanmean(width))})
+        width = interval(before, method, horizon)
+        error = np.abs(method(before, horizon) - held_back)
+        error = np.where(np.isfinite(width)[:, None], error, np.nan)
+        known = np.isfinite(error)
+        rows.append({"method": name, "hours": int(known.sum()), "mae_points": float(_known(np.nanmean, error, axis=None)),
+                     "covered": float((error <= width[:, None]).sum() / known.sum()) if known.any() else np.nan,
+                     "half_width_points": float(_known(np.nanmean, width))})
     return pd.DataFrame(rows)
 
 
 def interval(load: NDArray[np.float64], method: Method = forecast, horizon: int = HORIZON_HOURS) -> NDArray[np.float64]:
     """Half width per cell that held COVERED of the last `horizon` hours around what `method` said before them."""
     error = np.abs(method(load[:, :-horizon], horizon) - load[:, -horizon:])
-    return np.nanquantile(error, COVERED, axis=1)
+    return _known(np.nanquantile, error, q=COVERED)
+
+
+def _known(reduce: Callable[..., NDArray[np.float64]], values: NDArray[np.float64], axis: int | None = -1, **more: float) -> Any:
+    """One of numpy's functions over what is no NaN; NaN, and no warning, where nothing is left."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return reduce(values, axis=axis, **more)
 
 
 @dataclass(frozen=True)
@@ -101,23 +113,34 @@ def growth_of(busy: NDArray[np.float64]) -> Growth:
     """From busy[cell, day], the busy-hour load of each day: a line through the logarithms of weekly medians.
 
     Six weeks say little of one cell, so its growth is drawn towards the network's, the more the less sure it is
-    (empirical Bayes). Without TREND_WEEKS whole weeks, growth is unknown (NaN).
+    (empirical Bayes). Without TREND_WEEKS weeks of load, a cell's growth is unknown (NaN), and its load that of the last week.
     """
     weeks = busy.shape[1] // 7
-    if weeks < TREND_WEEKS:
-        unknown = np.full(len(busy), np.nan)
-        return Growth(np.nanmedian(busy[:, -7:], axis=1), unknown, unknown)
-    weekly = np.log(np.nanmedian(busy[:, -weeks * 7:].reshape(len(busy), weeks, 7), axis=2).clip(min=0.1))
-    day = 7.0 * (np.arange(weeks) - (weeks - 1) / 2)
-    slope = weekly @ day / (day @ day)
-    middle = weekly.mean(axis=1)
-    residual = weekly - middle[:, None] - slope[:, None] * day
-    noise = (residual**2).sum() / (len(busy) * (weeks - 2)) / (day @ day)
-    spread = max(float(np.var(slope)) - noise, (LEAST_SPREAD * slope.mean()) ** 2)
-    trust = spread / (spread + noise) if spread + noise > 0 else 0.0
+    weekly = np.log(_known(np.nanmedian, busy[:, busy.shape[1] % 7:].reshape(len(busy), weeks, 7)).clip(min=0.1))
+    per_day, error = np.full(len(busy), np.nan), np.full(len(busy), np.nan)
+    load = _known(np.nanmedian, busy[:, -7:])
+    sure = np.isfinite(weekly).sum(axis=1) >= TREND_WEEKS
+    if sure.any():
+        load[sure], per_day[sure], error[sure] = _lines(weekly[sure])
+    return Growth(load, per_day, error)
+
+
+def _lines(weekly: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Load at the end, growth and its error, of cells that each have enough of weekly[cell, week] to draw a line through."""
+    known = np.isfinite(weekly)
+    day = np.broadcast_to(7.0 * np.arange(weekly.shape[1]), weekly.shape)
+    centre = day.mean(axis=1, where=known)
+    away = np.where(known, day - centre[:, None], 0.0)
+    squares = (away**2).sum(axis=1)
+    slope = np.nansum(weekly * away, axis=1) / squares
+    middle = weekly.mean(axis=1, where=known)
+    residual = np.where(known, weekly - middle[:, None] - slope[:, None] * away, 0.0)
+    noise = (residual**2).sum() / (known.sum() - 2 * len(weekly)) / squares
+    spread = max(float(np.var(slope) - noise.mean()), (LEAST_SPREAD * slope.mean()) ** 2)
+    trust = np.divide(spread, spread + noise, out=np.zeros(len(weekly)), where=spread + noise > 0)
     drawn = slope.mean() + trust * (slope - slope.mean())
-    error = np.sqrt(trust * noise + (1 - trust) ** 2 * spread + noise / len(busy))
-    return Growth(np.exp(middle + drawn * (day[-1] + 3.0)), drawn, np.full(len(busy), error))
+    error = np.sqrt(trust * noise + (1 - trust) ** 2 * spread + noise.mean() / len(weekly))
+    return np.exp(middle + drawn * (day[:, -1] + 3.0 - centre)), drawn, error
 
 
 def plans(
@@ -127,6 +150,7 @@ def plans(
 
     carriers: of today's size, the present one included, that keep the busy hour of a year from now within the limit.
     channels: for the users connected in the busy hour (their mean number is the load in Erlang), at 2% lost or waiting.
+    Null where the cell's growth, load or users are not known; what is full already is full on `last_day`.
     """
     def date_at(load: float, per_day: float) -> pd.Timestamp | None:
         if load >= limit:
@@ -137,11 +161,12 @@ def plans(
     rows = []
     for cell, load, per_day, error, erlang in zip(cells, growth.load, growth.per_day, growth.error, users.tolist(), strict=True):
         slow, fast = per_day - Z90 * error, per_day + Z90 * error
-        in_a_year = load * float(np.exp(365 * np.nan_to_num(per_day)))
+        in_a_year = load * float(np.exp(365 * per_day))
         rows.append({
             "cell_id": cell, "busy_hour_load": round(load, 1), "growth_per_year": round(float(np.expm1(365 * per_day)), 3),
             "full_on": date_at(load, per_day), "full_earliest": date_at(load, fast), "full_latest": date_at(load, slow),
-            "carriers": ceil(in_a_year / limit), "erlang": round(erlang, 1),
-            "channels_lost": channels_for(erlang, BLOCKED), "channels_waiting": channels_for_waiting(erlang, BLOCKED),
+            "carriers": None if isnan(in_a_year) else ceil(in_a_year / limit), "erlang": round(erlang, 1),
+            "channels_lost": None if isnan(erlang) else channels_for(erlang, BLOCKED),
+            "channels_waiting": None if isnan(erlang) else channels_for_waiting(erlang, BLOCKED),
         })
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype(dict.fromkeys(("carriers", "channels_lost", "channels_waiting"), "Int64"))

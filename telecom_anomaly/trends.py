@@ -1,5 +1,7 @@
-"""What batch reports to people: load and capacity, availability, the worst cells, faults and alerts. Days are UTC's.
+"""What batch reports to people: load and capacity, availability, the worst cells, faults and alerts.
 
+A report counts to the UTC day and hour of its event_time, the end of its period; what is planned from, to days of 24 hours back
+from the newest hour, so that the last one is whole.
 Spark reduces the history to one row per cell and hour; what is planned from them (`capacity`) fits on one machine.
 """
 
@@ -21,18 +23,23 @@ from telecom_anomaly.profiles import is_normal
 from telecom_anomaly.settings import TelecomSettings
 
 DAYS = 56                # of history for load and growth
+LEAST_DAYS = 28          # of history for a forecast that can be judged and a growth
 WORST_DAYS = 7
 WORST = 50
 REPORTS_A_DAY = 86_400 // GRANULARITY_S
 
-CHARTS: tuple[tuple[str, Chart], ...] = (
-    ("busy_hour_by_region", DailyLines("Busy-hour load, by region", "region", "load", "resource blocks in use (%)")),
-    ("availability_by_region", DailyLines("Unavailable time, by region", "region", "unavailable_minutes", "minutes a cell")),
-    ("capacity", Bars("Busy-hour load of the fullest cells", "cell_id", "busy_hour_load", "resource blocks in use (%)", (70.0,))),
-    ("worst_cells", Bars("Worst cells of the last week", "cell_id", "badness", "mean rank among all cells (1 is worst)")),
-    ("faults_by_scenario", DailyLines("Faults known, by scenario", "scenario", "cases", "faults a day")),
-    ("alerts_by_rule", DailyLines("Alarms, by rule", "rule", "alerts", "alarms a day")),
-)
+
+def charts() -> tuple[tuple[str, Chart], ...]:
+    """The trend that each is drawn from, and the chart."""
+    limit = load(TelecomSettings).prb_limit
+    return (
+        ("busy_hour_by_region", DailyLines("Busy-hour load, by region", "region", "load", "resource blocks in use (%)")),
+        ("availability_by_region", DailyLines("Unavailable time, by region", "region", "unavailable_minutes", "minutes a cell")),
+        ("capacity", Bars("Busy-hour load of the fullest cells", "cell_id", "busy_hour_load", "resource blocks in use (%)", (limit,))),
+        ("worst_cells", Bars("Worst cells of the last week", "cell_id", "badness", "mean rank among all cells (1 is worst)")),
+        ("faults_by_scenario", DailyLines("Faults known, by scenario", "scenario", "cases", "faults a day")),
+        ("alerts_by_rule", DailyLines("Alarms, by rule", "rule", "alerts", "alarms a day")),
+    )
 
 
 def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: TrainedModel | None = None) -> dict[str, DataFrame]:
@@ -42,7 +49,7 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
         return {}
     reports = history.dropDuplicates(["cell_id", "event_time"]).withColumn("day", F.to_date("event_time"))
     return {
-        "availability_by_region": _availability(reports, "region"),
+        "availability_by_region": _availability(reports),
         "worst_cells": _worst_cells(reports.where(F.col("day") > F.lit(newest[0] - timedelta(days=WORST_DAYS)))),
         "faults_by_scenario": labels.groupBy(F.to_date("event_time").alias("day"), "scenario").agg(
             F.countDistinct("case_id").alias("cases")),
@@ -51,11 +58,11 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
     }
 
 
-def _availability(reports: DataFrame, by: str) -> DataFrame:
+def _availability(reports: DataFrame) -> DataFrame:
     """Planned work counts: the customer does not care why. A report that did not come counts as neither up nor down."""
     down = F.sum(F.coalesce("RRU_CellUnavailableTime", F.lit(0.0)))
     cell_days = F.count_distinct("cell_id")
-    return reports.groupBy("day", by).agg(
+    return reports.groupBy("day", "region").agg(
         F.round(1 - down / (F.count("*") * GRANULARITY_S), 6).alias("availability"),
         F.round(down / 60 / cell_days, 2).alias("unavailable_minutes"),
         F.round(F.count("*") / (cell_days * REPORTS_A_DAY), 4).alias("reports_received"))
@@ -76,7 +83,7 @@ def _worst_cells(reports: DataFrame) -> DataFrame:
 
 
 def _planned(reports: DataFrame) -> dict[str, DataFrame]:
-    """Tables of `capacity`, as far as the history reaches: forecasts need three weeks of hours."""
+    """Tables of `capacity`, as far as the history reaches: forecasts and plans need LEAST_DAYS."""
     hourly: pd.DataFrame = reports.groupBy("cell_id", F.date_trunc("hour", "event_time").alias("hour")).agg(
         F.avg("RRU_PrbTotDl").alias("load"), F.avg("RRC_ConnMean").alias("users"), F.first("region").alias("region")).toPandas()
     tables = {"busy_hour": _busy_hours(hourly), **_forecasts(hourly)}
@@ -94,7 +101,7 @@ def _busy_hours(hourly: pd.DataFrame) -> pd.DataFrame:
 def _forecasts(hourly: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
     cells, first, load_by_hour = capacity.hour_matrix(hourly)
     days = load_by_hour.shape[1] // 24
-    if days < 28:
+    if days < LEAST_DAYS:
         return {}
     whole = load_by_hour[:, -days * 24:]
     by_day = np.where(np.isnan(whole), -1.0, whole).reshape(len(cells), days, 24)
@@ -107,12 +114,12 @@ def _forecasts(hourly: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
 
 
 def _next_week(cells: np.ndarray, last: pd.Timestamp, load_by_hour: np.ndarray) -> pd.DataFrame:
-    """Load of the next 168 hours of each cell, with the bounds that hold 90% of hours."""
+    """Load of the next 168 hours of each cell, with the bounds that hold 90% of hours; no cell uses more than all it has."""
     expected, width = capacity.forecast(load_by_hour), capacity.interval(load_by_hour)[:, None]
     hours = pd.date_range(last + timedelta(hours=1), periods=expected.shape[1], freq="h")
     return pd.DataFrame({
         "cell_id": np.repeat(cells, len(hours)), "hour": np.tile(hours.to_numpy(), len(cells)),
-        "load": expected.ravel().round(2), "low": np.clip(expected - width, 0, 100).ravel().round(2),
+        "load": np.clip(expected, 0, 100).ravel().round(2), "low": np.clip(expected - width, 0, 100).ravel().round(2),
         "high": np.clip(expected + width, 0, 100).ravel().round(2)})
 
 
@@ -125,4 +132,4 @@ def _dated(plan: pd.DataFrame) -> pd.DataFrame:
 
 def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
     """Draw the trends that have rows as PNG into `folder`; returns the files."""
-    return draw_all(tables, CHARTS, folder)
+    return draw_all(tables, charts(), folder)

@@ -105,6 +105,49 @@ def test_too_little_history_says_nothing_of_growth():
     assert np.isnan(growth.per_day).all() and growth.load[0] == pytest.approx(39.9, abs=0.5)
 
 
+def test_cells_without_enough_whole_weeks_have_no_growth_and_leave_that_of_the_others_alone():
+    known = busy_days(0.4, noise=0.02, cells=30)
+    new, gap, gone = (busy_days(3.0, cells=1) for _ in range(3))
+    new[:, :-9], gap[:, 14:21], gone[:, 7:] = np.nan, np.nan, np.nan
+    alone = capacity.growth_of(np.vstack([known, gap]))
+    growth = capacity.growth_of(np.vstack([known, gap, new, gone]))
+    assert growth.per_day[:31] == pytest.approx(alone.per_day) and growth.error[:31] == pytest.approx(alone.error)
+    assert np.isnan(growth.per_day[31:]).all() and np.isnan(growth.error[31:]).all()
+    assert growth.load[31] == pytest.approx(np.median(new[0, -7:])) and np.isnan(growth.load[32])
+    assert growth.per_day[30] > growth.per_day[:30].max()  # five weeks are enough
+
+
+def test_what_is_not_known_of_a_cell_is_null():
+    busy = np.vstack([busy_days(0.4, noise=0.02, cells=3), busy_days(3.0), busy_days(3.0, base=80.0), busy_days(3.0)])
+    busy[3:5, :-9], busy[5, 7:] = np.nan, np.nan
+    growth = capacity.growth_of(busy)
+    rows = capacity.plans(np.array(list("abcdef"), object), growth, np.array([20.0, np.nan, 0, 20, 20, 20]), LAST, 70.0)
+    assert rows["carriers"].dtype == "Int64" and rows["channels_lost"].dtype == "Int64"
+    known, without_users, _, new, full, gone = rows.astype(object).where(rows.notna(), None).to_dict("records")
+    assert known["carriers"] == 1 and known["channels_lost"] > 20
+    assert [without_users[name] for name in ("erlang", "channels_lost", "channels_waiting")] == [None] * 3
+    assert without_users["carriers"] == 1 and without_users["growth_per_year"] is not None
+    assert new["busy_hour_load"] > 30 and new["channels_lost"] > 20
+    assert [new[name] for name in ("growth_per_year", "full_on", "full_earliest", "full_latest", "carriers")] == [None] * 5
+    assert full["full_on"] == LAST and full["carriers"] is None
+    assert gone["busy_hour_load"] is None and gone["full_on"] is None and gone["carriers"] is None
+
+
+def test_a_network_of_new_cells_has_no_growth():
+    busy = busy_days(0.4, cells=4)
+    busy[:, :-9] = np.nan
+    growth = capacity.growth_of(busy)
+    assert np.isnan(growth.per_day).all() and np.isfinite(growth.load).all()
+
+
+def test_a_forecast_is_judged_by_the_cells_that_have_one(load):
+    holed = np.vstack([load, load[:2]])
+    holed[-2, :-100], holed[-1, :-300] = np.nan, np.nan
+    judged, alone = capacity.judged(holed).set_index("method"), capacity.judged(load).set_index("method")
+    assert judged.loc["weighted_weeks", "covered"] == pytest.approx(alone.loc["weighted_weeks", "covered"], abs=0.02)
+    assert judged.loc["weighted_weeks", "half_width_points"] < 2 * alone.loc["weighted_weeks", "half_width_points"]
+
+
 def test_channels_are_those_of_erlangs_tables():
     row = plan(busy_days(0.2), users=13.18).iloc[0]
     assert row["channels_lost"] == 20 and row["channels_waiting"] > 20

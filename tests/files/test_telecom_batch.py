@@ -3,6 +3,8 @@
 from datetime import date, datetime, timedelta
 from math import exp, log1p
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
@@ -105,7 +107,38 @@ def test_trends_tell_load_capacity_availability_and_the_worst(spark, history, tm
     assert tables["availability_by_region"]["reports_received"].between(0.8, 1).all()
     assert tables["worst_cells"]["badness"].is_monotonic_decreasing
     assert {"interference", "flapping"} <= set(tables["faults_by_scenario"]["scenario"])
-    assert len(trends.plots(tables, tmp_path)) == len(trends.CHARTS)
+    assert len(trends.plots(tables, tmp_path)) == len(trends.charts())
+
+
+def test_a_new_cell_and_one_that_sends_no_users_keep_no_plan_from_the_others(spark, history):
+    events, labels = history
+    alerts = spark.createDataFrame([], "rule string, event_time timestamp")
+    one, other = sorted(row.cell_id for row in events.select("cell_id").distinct().collect())[:2]
+    newest = events.agg(F.max("event_time")).first()[0]
+    holed = events.where((F.col("cell_id") != one) | (F.col("event_time") > F.lit(newest - timedelta(days=9)))).withColumn(
+        "RRC_ConnMean", F.when(F.col("cell_id") != other, F.col("RRC_ConnMean")))
+    tables = trends.trends(holed, labels, alerts)
+    plan = {row.cell_id: row for row in tables["capacity"].collect()}
+    assert len(plan) == 18
+    assert plan[one].growth_per_year is None and plan[one].carriers is None and plan[one].full_on is None
+    assert plan[one].busy_hour_load > 0 and plan[one].channels_lost > 0
+    assert plan[other].channels_lost is None and plan[other].erlang is None and plan[other].carriers >= 1
+    rest = [row for cell, row in plan.items() if cell not in (one, other)]
+    assert all(row.growth_per_year is not None and row.carriers >= 1 and row.channels_lost > 0 for row in rest)
+    bounds = tables["forecast"].where(F.col("cell_id") != one).toPandas()[["low", "load", "high"]]
+    assert bounds.notna().all().all() and (bounds["low"] <= bounds["load"]).all() and (bounds["load"] <= bounds["high"]).all()
+
+
+def test_a_forecast_stays_within_what_a_cell_has():
+    full = np.full((1, 672), 95.0)
+    full[0, -168:] = 100.0
+    rows = trends._next_week(np.array(["C1"], object), pd.Timestamp("2020-03-01"), full)
+    assert (rows["load"] <= rows["high"]).all() and (rows["low"] <= rows["load"]).all()
+
+
+def test_the_chart_of_capacity_shows_the_limit_in_force(monkeypatch):
+    monkeypatch.setenv("TELECOM_ANOMALY_PRB_LIMIT", "55")
+    assert dict(trends.charts())["capacity"].limits == (55.0,)
 
 
 def test_trends_of_nothing_are_nothing(spark, history):
