@@ -13,7 +13,7 @@ from pyspark.sql import types as T
 
 from common.contract.expectations import Expectation, check_contract
 from common.contract.predicates import predicate, type_test, variable
-from common.contract.records import FUTURE_TOLERANCE_SECONDS
+from common.contract.records import EARLIEST_EVENT, FUTURE_TOLERANCE_SECONDS
 from common.contract.text import Constant, MalformedJson, Pairs, read_object, read_time
 from common.vertical import Vertical
 
@@ -120,6 +120,8 @@ class PlainContract:
             if not holds(typed):
                 values = ", ".join(f"{name} = {_shown(event.get(name))}" for name in expectation.columns)
                 return expectation.kind.reason, self._discreetly(f"{values} fails {expectation}", f"fails {expectation}")
+        if typed[self._vertical.event_time] < EARLIEST_EVENT:
+            return "out_of_range", f"before {EARLIEST_EVENT.isoformat()}"
         if typed[self._vertical.event_time] > latest:
             return "future_event_time", "ahead of the time it came in"
         return None
@@ -139,7 +141,8 @@ def names_are_apart(raw: bytes, names: int) -> bool:
 
 def _compiled(vertical: Vertical, expectations: tuple[Expectation, ...]) -> Callable[[Event, datetime], bool]:
     """One function with a line or two a field: a call for each expectation would cost more than the comparisons."""
-    constants: dict[str, Any] = {"read_time": read_time, "KNOWN": frozenset(vertical.event_schema.names)}
+    known = frozenset(vertical.event_schema.names)
+    constants: dict[str, Any] = {"read_time": read_time, "KNOWN": known, "EARLIEST": EARLIEST_EVENT}
     lines = ["def accepts(event, latest):", "    get = event.get"]
     for field in vertical.event_schema:
         of_field, column = [each for each in expectations if each.columns == [field.name]], variable(field.name)
@@ -154,7 +157,7 @@ def _compiled(vertical: Vertical, expectations: tuple[Expectation, ...]) -> Call
             "        return False",
         ]
     lines += [f"    if not ({predicate(each, constants)}): return False" for each in expectations if len(each.columns) > 1]
-    lines += [f"    return {variable(vertical.event_time)} <= latest and event.keys() <= KNOWN"]
+    lines += [f"    return EARLIEST <= {variable(vertical.event_time)} <= latest and event.keys() <= KNOWN"]
     exec("\n".join(lines), constants)
     accepts: Callable[[Event, datetime], bool] = constants["accepts"]
     return accepts

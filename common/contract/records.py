@@ -5,6 +5,7 @@ real-time mode. `accepted` and `parse` come from the same list of checks, so the
 """
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import reduce
 from operator import add, and_, or_
 
@@ -18,6 +19,8 @@ from common.pseudonyms import encrypted, with_pseudonyms
 from common.vertical import Vertical
 
 FUTURE_TOLERANCE_SECONDS = 300
+# Python, which reads the days of a batch, has no year 0, and years below 1000 are written in several ways.
+EARLIEST_EVENT = datetime(1900, 1, 1, tzinfo=UTC)
 SHOWN = 120  # characters of a rejected value that `detail` repeats
 
 # A date and a time with its zone; Spark alone would take "2026" or "12:00" too.
@@ -136,6 +139,7 @@ def _checks(vertical: Vertical, future_tolerance: int) -> list[Check]:
         # What they would find, a plain outline has shown already.
         *(replace(check, holds=F.col("_plain") | check.holds) for check in (_one_object(), _types(vertical), _names(vertical))),
         *map(_expected, expectations),
+        _not_ancient(vertical.event_time),
         _not_future(vertical.event_time, future_tolerance),
     ]
 
@@ -220,6 +224,13 @@ def _expected(expectation: Expectation) -> Check:
     values = (F.concat(F.lit(f"{name} = "), text) for name, text in texts.items())
     detail = F.concat(_shown("", F.concat_ws(", ", *values)), F.lit(f" fails {expectation}"))
     return Check(expectation.holds, F.lit(expectation.kind.reason), detail, f"fails {expectation}")
+
+
+def _not_ancient(event_time: str) -> Check:
+    earliest = EARLIEST_EVENT.isoformat()
+    before = f"before {earliest}"
+    detail = F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit(before))
+    return Check(_or_true(F.col(event_time) >= F.lit(earliest).cast("timestamp")), F.lit("out_of_range"), detail, before)
 
 
 def _not_future(event_time: str, tolerance: int) -> Check:

@@ -81,6 +81,12 @@ def test_valid_rows_are_kept_and_others_quarantined_with_their_bytes(spark, work
     assert str(rejected[1].ingest_day) == "2026-01-03"
 
 
+def test_a_time_that_python_does_not_know_stops_nothing(spark, workspace):
+    ancient = reading("b").replace(b"2026-01-01", b"0000-06-01")
+    assert keep(records(spark, reading("a"), ancient), 0, workspace) == Kept(rows=1, quarantined=1)
+    assert quarantine(spark, workspace) == [(0, 1, "out_of_range")]
+
+
 def test_the_first_of_several_is_the_event_within_a_batch(spark, workspace):
     found = records(spark, reading("a"), reading("b"), reading("a"), partition=1).union(records(spark, reading("a"), offset=9))
     keep(found, 0, workspace)
