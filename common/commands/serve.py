@@ -158,7 +158,8 @@ def _batch(spark: SparkSession, served: Served, settings: Settings) -> str:
     """All that batch does for a vertical; a line of what came of it."""
     vertical, workspace = served.vertical, served.workspace
     studied = study(spark, vertical, workspace, retrain_above=settings.retrain_drift)
-    done = [f"baselines {studied.baseline_version} in force", f"{len(studied.trends)} trends"]
+    done = [] if studied.suite.success else ["the history breaks its contract: see its data docs"]
+    done += [f"baselines {studied.baseline_version} in force", f"{len(studied.trends)} trends"]
     if studied.retrained:
         done.append(studied.retrained)
     if vertical.model:

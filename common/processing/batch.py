@@ -72,6 +72,15 @@ def newest_day(events: DataFrame) -> date:
     return newest
 
 
+def whole_until(events: DataFrame) -> date:
+    """The first day that may not be whole: that of the newest event, or the next where that day was backfilled.
+
+    As of a later one, hours would count as a day.
+    """
+    newest = newest_day(events)
+    return newest if newest_day(events.where("kafka_partition >= 0")) == newest else newest + timedelta(days=1)
+
+
 def newest_days(events: DataFrame, number: int) -> list[date]:
     """The UTC days up to that of the newest event, in order."""
     newest = newest_day(events)
@@ -88,7 +97,7 @@ def learn(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: 
 def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date | None = None) -> TrainedModel:
     """Train the vertical's model on days whose labels are all known by `as_of`, store it as files, publish it.
 
-    The first one is put in force, a later one becomes the challenger.
+    as_of: by default `whole_until`. The first one is put in force, a later one becomes the challenger.
 
     Raises NoModel, NoHistory, or TrainingRefused when those days hold no anomalies.
     """
@@ -96,7 +105,7 @@ def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, a
     if vertical.model is None:
         raise NoModel(f"{vertical.name} has no model to train")
     events, labels, _ = history(spark, workspace)
-    as_of = as_of or newest_day(events) + timedelta(days=1)
+    as_of = as_of or whole_until(events)
     known = labels.where(F.col("known_time") <= F.lit(as_of).cast("timestamp"))
     protocol = Protocol(as_of, delay_days=vertical.label_delay.days)
     rows = with_labels(vertical, events, served_rows(vertical, events, known, protocol.training()), known)
@@ -188,13 +197,13 @@ def study(
     progress: Callable[[str], None] = LOG.info,
     retrain_above: float | None = None,
 ) -> Studied:
-    """One batch run: contract suite, baselines, trends. A history that breaks its contract stops it before it writes.
+    """One batch run: contract suite, baselines, trends. A history that breaks its contract is told, in `suite`, not refused.
 
-    retrain_above: train a challenger when a feature of the model moved by a psi above it.
+    as_of: by default `whole_until`. retrain_above: train a challenger when a feature of the model moved by a psi above it.
     """
     use_pool(spark, "batch")
     events, _, _ = history(spark, workspace)
-    as_of = as_of or newest_day(events) + timedelta(days=1)
+    as_of = as_of or whole_until(events)
     progress("checking the history against the contract")
     suite = contract.run_suite(events, vertical, workspace.docs)
     progress(f"learning baselines as of {as_of}")
