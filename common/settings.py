@@ -72,7 +72,9 @@ def load(settings: type[AnySettings], **given: Any) -> AnySettings:
     try:
         return settings(**{field: value for field, value in given.items() if value is not None})
     except ValidationError as errors:
-        lines = [f"{prefix}{error['loc'][0]}".upper() + f": {error['msg']}" for error in errors.errors() if error["loc"]]
+        # What is wrong with several settings together has no place of its own.
+        lines = [f"{prefix}{error['loc'][0]}".upper() + f": {error['msg']}" if error["loc"] else error["msg"]
+                 for error in errors.errors()]  # fmt: skip
         raise SettingsError("unreadable setting: " + "; ".join(lines)) from None
 
 

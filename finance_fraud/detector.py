@@ -56,8 +56,8 @@ def terminal_risk(settings: FraudSettings) -> Column:
 def velocity(settings: FraudSettings) -> Column:
     """Most transactions of the card within `burst_minutes`, exact sliding, tiny ones aside. Per card and window.
 
-    Windows of `card_window` every `card_slide` overlap by more than a burst lasts, so none is cut; a burst in the
-    overlap is reported by both windows.
+    Windows of `card_window` every `card_slide` overlap by more than a burst lasts (FraudSettings sees to that), so none is
+    cut; a burst in the overlap is reported by both windows.
     """
     return F.size("burst").cast("double")
 
@@ -71,8 +71,8 @@ def spree(settings: FraudSettings) -> Column:
     """Most transactions of the card within `spree_minutes` that are each `spree_ratio` times its 30-day median or more.
 
     The median, as the first sprees on a card that leaked have moved its mean. Exact sliding inside the window. Per card and
-    window, as velocity; a spree is shorter than the overlap of two windows only up to an hour, so one across a border may
-    lose its first purchases.
+    window, as velocity; but a spree may last longer than two windows overlap: one across a border may lose its first
+    purchases, and with them be missed.
     """
     return F.size("purchases").cast("double")
 
@@ -143,9 +143,9 @@ def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
         .groupBy(F.window("event_time", settings.card_window, settings.card_slide), "card_id")
         .agg(
             # Sorted within the aggregation: of a column made after it, the optimizer would sort anew at every mention.
-            F.sort_array(F.collect_set(F.struct(
+            let(F.sort_array(F.collect_set(F.struct(
                 "event_time", "transaction_id", "amount", "latitude", "longitude", _is_large(settings).alias("is_large"),
-            ))).alias("transactions"),
+            ))), _one_each).alias("transactions"),
             F.max("ingest_time").alias("ingest_time"),
         )
     )
@@ -195,6 +195,15 @@ def _is_large(settings: FraudSettings) -> Column:
     """Never so where the card has no habit."""
     usual = F.when(F.col("card_count_30d") >= settings.min_history, F.col("card_amount_median_30d"))
     return F.coalesce(F.col("amount") >= settings.spree_ratio * usual, F.lit(False))
+
+
+def _one_each(transactions: Column) -> Column:
+    """Of a sorted set, one element a transaction: sent again under other baselines it is there twice, and large if either is."""
+    def is_last(one: Column, number: Column) -> Column:
+        following = F.get(transactions, number + 1)
+        return ~(one.event_time.eqNullSafe(following.event_time) & one.transaction_id.eqNullSafe(following.transaction_id))
+
+    return F.when(F.size(transactions) == 1, transactions).otherwise(F.filter(transactions, is_last))
 
 
 def _largest_burst(which: Callable[[Column], Column], minutes: float) -> Column:

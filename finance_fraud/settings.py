@@ -2,7 +2,8 @@
 
 from datetime import date
 
-from pydantic import BaseModel, ConfigDict, Field
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -53,3 +54,12 @@ class FraudSettings(BaseSettings):
     terminal_window: str = Field("2 days", description="event-time window of a terminal's transactions")
     terminal_slide: str = Field("1 day", description="a new window begins this often")
     watermark: str = Field("1 day", description="how late, in event time, a transaction may be for a window")
+
+    @model_validator(mode="after")
+    def _no_burst_is_cut(self) -> "FraudSettings":
+        overlap = (pd.Timedelta(self.card_window) - pd.Timedelta(self.card_slide)) / pd.Timedelta(minutes=1)
+        longest = max(self.burst_minutes, self.testing_minutes)
+        if longest > overlap:
+            windows = f"windows of {self.card_window} every {self.card_slide} overlap by {overlap:g}"
+            raise ValueError(f"a burst of {longest:g} minutes would be cut, as {windows}: make card_window longer")
+        return self

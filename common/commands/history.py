@@ -43,7 +43,7 @@ from common.vertical import Vertical
 from common.workspace import Workspace
 
 Day = Annotated[
-    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="as of the start of this day [default: the first that may not be whole]")
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="as of the start of this day [default: the first that may be unfinished]")
 ]
 
 

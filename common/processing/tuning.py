@@ -48,9 +48,10 @@ def publish_settings(vertical: Vertical, folder: str, changes: Mapping[str, str 
 
     Raises SettingsError, and changes nothing, when one of them cannot be changed or may not have that value.
     """
-    tuned = changed_settings(vertical, folder, changes)
     for name in changes:
+        _check_name(vertical, name)
         _check_live(vertical, name)
+    tuned = changed_settings(vertical, folder, changes)
     asked = {**_published(vertical, folder), **changes}
     values = {name: float(getattr(tuned, name)) for name, value in asked.items() if value is not None}
     endless = [name for name, value in values.items() if not isfinite(value)]

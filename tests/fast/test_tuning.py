@@ -66,6 +66,8 @@ def test_a_threshold_that_shapes_a_window_is_changed_by_a_restart_only(folder):
 
 def test_any_setting_can_be_tried_on_history_if_it_is_one(folder):
     assert changed_settings(VERTICAL, folder, {"card_window": "6 hours"}).card_window == "6 hours"
+    with pytest.raises(SettingsError, match="a burst of 20 minutes would be cut"):
+        changed_settings(VERTICAL, folder, {"card_window": "250 minutes"})
     with pytest.raises(SettingsError, match="did you mean card_window"):
         changed_settings(VERTICAL, folder, {"card_windw": "6 hours"})
 

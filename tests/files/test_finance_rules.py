@@ -82,6 +82,14 @@ def test_nulls_everywhere_raise_nothing(alerts_of):
     assert alerts_of(detector.by_terminal, nothing, nothing, nothing) == []
 
 
+def test_a_transaction_that_is_sent_again_under_other_baselines_counts_once(alerts_of):
+    least = int(SETTINGS.velocity)
+    purchases = [{**each, "transaction_id": f"t{number}"} for number, each in enumerate(burst(least - 1))]
+    again = {**purchases[0], "card_amount_median_30d": 20.0}  # 50 is large now, and was not before
+    assert rules(alerts_of(detector.by_card, *purchases, again)) == []
+    assert rules(alerts_of(detector.by_card, *purchases, again, burst(least)[-1])) == ["velocity"]
+
+
 # The card's transactions with a deviation of 0.6, and as if ten more with 0.45.
 SEEN = BASELINE["card_count_30d"]
 UNEVEN = {"card_log_amount_std_30d": 0.6}
