@@ -42,7 +42,8 @@ def forecast(units: Units, weekday: Days, horizon: int = HORIZON) -> Forecast:
     capped = _capped(units)
     held_out = last - horizon
     # Residuals of a model that did not see them say how wide the interval must be; a short history has none to spare.
-    has_spare = held_out >= LEVEL_DAYS + horizon and _was_open(units[:, held_out:]).any()
+    has_spare = held_out >= LEVEL_DAYS + horizon and bool(_was_open(units[:, held_out:]).any())
+    has_spare = has_spare and bool(_is_open(units, weekday, held_out).any())
     spread = _residual_quantiles(capped, units, weekday, held_out, horizon) if has_spare else POISSON_INTERVAL
     mean = _predicted(capped, weekday, last, horizon)
     low, high = (np.maximum(mean + bound * np.sqrt(mean + SMALLEST_LEVEL), 0.0) for bound in spread)
@@ -63,16 +64,23 @@ def seasonal_naive(units: Units, horizon: int = HORIZON) -> Units:
 
 
 def weighted_rmsse(past: Units, revenue: Units, actual: Units, predicted: Units) -> float:
-    """RMSSE of each product (scaled by its one-step naive error since its first sale), weighted by the past's recent revenue."""
+    """RMSSE of each product (scaled by its one-step naive error since its first sale), weighted by the past's recent revenue.
+
+    A product without a scale, as its past has no two days or never varied, is left out; nan when all are.
+    """
     errors = np.sqrt(((actual - predicted) ** 2).mean(axis=1))
-    scales = np.array([np.sqrt((np.diff(row[np.argmax(row > 0) :]) ** 2).mean()) for row in past])
+    steps = [np.diff(row[np.argmax(row > 0) :]) for row in past]
+    scales = np.array([np.sqrt((step**2).mean()) if len(step) else 0.0 for step in steps])
     weights = revenue[:, -LEVEL_DAYS:].sum(axis=1)
     known = (scales > 0) & (weights > 0)
-    return float((errors / np.where(known, scales, 1.0) * weights)[known].sum() / weights[known].sum())
+    return float(np.average(errors[known] / scales[known], weights=weights[known])) if known.any() else float("nan")
 
 
 def backtest(units: Units, revenue: Units, weekday: Days, cuts: int = 3, horizon: int = HORIZON) -> dict[str, float]:
-    """Mean weighted RMSSE of each method over `cuts` rolling origins `horizon` apart, and the share of days in the interval."""
+    """Mean weighted RMSSE of each method over `cuts` rolling origins `horizon` apart, and the share of days in the interval.
+
+    Over the cuts that have such a figure: days on which nothing was sold say nothing of the interval.
+    """
     origins = [units.shape[1] - horizon * back for back in range(cuts, 0, -1)]
     measured: dict[str, list[float]] = {name: [] for name in ("model", "calendar_mean", "seasonal_naive", "coverage")}
     for origin in origins:
@@ -83,8 +91,14 @@ def backtest(units: Units, revenue: Units, weekday: Days, cuts: int = 3, horizon
         for name, candidate in candidates.items():
             measured[name].append(weighted_rmsse(past, revenue[:, :origin], actual, candidate))
         inside = (actual >= np.floor(predicted.low)) & (actual <= np.ceil(predicted.high))
-        measured["coverage"].append(float(inside[:, _was_open(actual)].mean()))
-    return {name: float(np.mean(values)) for name, values in measured.items()}
+        is_open = _was_open(actual)
+        measured["coverage"].append(float(inside[:, is_open].mean()) if is_open.any() else float("nan"))
+    return {name: _mean_of_known(values) for name, values in measured.items()}
+
+
+def _mean_of_known(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _predicted(units: Units, weekday: Days, origin: int, horizon: int) -> Units:
@@ -92,6 +106,8 @@ def _predicted(units: Units, weekday: Days, origin: int, horizon: int) -> Units:
     is_open = _is_open(units, weekday, origin)
     days = _asked(weekday, origin, is_open, horizon)
     mean = np.zeros((len(units), horizon))
+    if not len(days):
+        return mean
     level = _level(units, origin)
     model = _fitted(units, weekday, origin, is_open, horizon)
     ratio = model.predict(_features(units, weekday, origin, days)) if model else np.ones(len(days) * len(units))
@@ -107,6 +123,8 @@ def _fitted(
     for origin in range(last - horizon, LEVEL_DAYS - 1, -7)[:ORIGINS]:
         days = _asked(weekday, origin, is_open, horizon)
         days = days[_was_open(units[:, days])]
+        if not len(days):
+            continue  # the shop was closed all that time
         level = _level(units, origin)
         features.append(_features(units, weekday, origin, days))
         ratios.append((units[:, days] / level[:, None]).T.ravel())

@@ -70,6 +70,27 @@ def test_a_short_history_still_gives_a_forecast(made):
     assert np.isfinite(told.mean).all() and (told.high > told.mean)[:, WEEKDAYS[28:56] != 5].all()
 
 
+@pytest.mark.parametrize(("first", "end"), [(49, 56), (40, 70), (24, 84), (1, 77)])
+def test_a_shop_that_was_closed_for_a_while_still_gets_a_forecast(made, first, end):
+    closed = made[:, :84].copy()
+    closed[:, first:end] = 0
+    told = forecast(closed, WEEKDAYS, 7)
+    assert np.isfinite(told.mean).all() and (told.low <= told.mean).all() and (told.mean <= told.high).all()
+    assert (told.mean.sum() == 0) == (end - first == 60)  # nothing sold in eight weeks: no weekday is open
+
+
+def test_a_cut_without_sales_does_not_hide_the_others(made):
+    closed = made.copy()
+    closed[:, DAYS - 2 * HORIZON : DAYS - HORIZON] = 0
+    measured = backtest(closed, closed, WEEKDAYS, cuts=2)
+    assert np.isfinite(list(measured.values())).all() and 0.5 < measured["coverage"] <= 1
+    # What never varies has no scale to measure an error by, before it varies.
+    flat = made.copy()
+    flat[:, : DAYS - HORIZON] = 5
+    assert np.isfinite(backtest(flat, flat, WEEKDAYS, cuts=2, horizon=7)["model"])
+    assert np.isnan(backtest(flat[:, : DAYS - HORIZON], flat, WEEKDAYS, cuts=1)["model"])
+
+
 def test_a_bulk_order_moves_the_forecast_little(made):
     bulk = made.copy()
     bulk[3, DAYS - 10] = 74_215
