@@ -16,9 +16,16 @@ from common.vertical import Query
 from retail_behavior.events import PURCHASE, RESTOCK, VIEW
 from retail_behavior.features import HAPPENING, any_of, cart_value, intents, prepare
 from retail_behavior.settings import RetailSettings
-from retail_behavior.stock_position import lowest, reorder_point, stock_out_risk, with_positions
-
-HOURS_PER_WEEK = 168
+from retail_behavior.stock_position import (
+    at_risk,
+    hours_left,
+    lowest,
+    reorder_point,
+    short_of_reorder_point,
+    stock_out_risk,
+    with_positions,
+)
+from retail_behavior.week import hours_from
 
 
 def bot(settings: RetailSettings) -> Column:
@@ -65,10 +72,9 @@ BY_STOCK = (
     Rule("reorder_point", reorder_point, "reorder_ratio",
          lambda s: F.format_string("%.0f left, reorder point %.1f: order %.0f", lowest(), F.col("known.reorder_point"),
                                    F.col("known.order_up_to") - lowest()),
-         lambda s: F.to_json(F.transform("low", lambda one: one.event_id)), severity="minor", critical_at=4.0),
+         short_of_reorder_point, severity="minor", critical_at=4.0),
     Rule("stock_out_risk", stock_out_risk, "stock_out_risk",
-         lambda s: F.format_string("%.0f left, enough for %.1f hours", lowest(), 24 * lowest() / F.col("known.daily_units")),
-         lambda s: F.to_json(F.transform("low", lambda one: one.event_id)), critical_at=1.8),
+         lambda s: F.format_string("%.0f left%s", lowest(), hours_left()), at_risk, critical_at=1.8),
 )
 
 
@@ -156,11 +162,8 @@ def _orders() -> Column:
 
 
 def _expected_orders(settings: RetailSettings) -> Column:
-    """Forecast orders of the window: hours of the week count from Monday, 0:00 UTC."""
-    first = 24 * F.weekday("window.start") + F.hour("window.start")
-    hours = F.sequence(F.lit(0), F.lit(settings.demand_hours - 1))
-    each = F.transform(hours, lambda hour: F.get("forecast.orders_by_hour", (first + hour) % HOURS_PER_WEEK))
-    return F.aggregate(each, F.lit(0.0), lambda total, orders: total + orders)
+    """Forecast orders of the whole window."""
+    return hours_from("forecast.orders_by_hour", F.col("window.start"), settings.demand_hours)
 
 
 def _subject(key: str) -> Column:

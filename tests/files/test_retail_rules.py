@@ -255,6 +255,48 @@ def test_stock_out_risk_knows_when_nobody_buys(alerts_of):
     assert "stock_out_risk" not in rules(alerts_of(detector.by_stock, *evening))
 
 
+def test_what_is_seldom_sold_and_sold_beyond_its_count_is_told_in_words(alerts_of):
+    seldom = {"stock_by_store": {"m1": {**STOCK, "on_hand": 1.0, "daily_units": 0.0, "reorder_point": 0.2}}}
+    [alert] = alerts_of(detector.by_stock, *sales(1, quantity=2, **seldom))
+    assert (alert.rule, alert.reasons) == ("stock_out_risk", "-1 left")
+    told = {alert.rule: alert.reasons for alert in alerts_of(detector.by_stock, *sales(1, quantity=43))}
+    assert told["stock_out_risk"] == "-3 left, enough for 0.0 hours"
+
+
+def test_a_restock_that_comes_late_takes_back_no_alert_and_counts_from_then_on(alerts_of):
+    [sale], [next_sale] = sales(1, quantity=35), sales(1, quantity=1, event_time=NOON + timedelta(hours=2))
+    restock = {"event_type": "restock", "quantity": 50, "event_time": NOON - timedelta(hours=1)}
+    at = [{"ingest_time": NOON + timedelta(hours=hours), "event_id": f"o{hours}"} for hours in range(3)]
+    said = {alert.rule: alert.score for alert in alerts_of(detector.by_stock, {**sale, **at[0]})}
+    assert set(said) == {"reorder_point", "stock_out_risk"}
+    late = alerts_of(detector.by_stock, {**sale, **at[0]}, {**restock, **at[1]}, {**next_sale, **at[2]})
+    assert {alert.rule: alert.score for alert in late} == said and {alert.event for alert in late} == {'["o0"]'}
+    # In time it keeps the position up, sent twice or not.
+    assert alerts_of(detector.by_stock, {**restock, **at[0]}, {**restock, **at[0], **at[1], "event_id": "o0"},
+                     {**sale, **at[2]}) == []
+
+
+def test_a_sale_that_is_sent_again_later_counts_once(alerts_of):
+    [sale] = sales(1, quantity=20)
+    assert alerts_of(detector.by_stock, {**sale, "event_id": "o1"}, {
+        **sale, "event_id": "o1", "ingest_time": NOON + timedelta(hours=1)}) == []
+
+
+def test_a_threshold_below_the_reorder_point_is_heard(spark):
+    rows = [{"event_id": "e0", "kafka_offset": 0, **USUAL, **sales(1, quantity=25)[0]}]
+    told = detector.by_stock(spark.createDataFrame(rows, SCHEMA), RetailSettings(reorder_ratio=0.6)).collect()
+    assert [(alert.rule, alert.event) for alert in told] == [("reorder_point", '["e0"]')]
+
+
+def test_stock_out_risk_looks_as_far_ahead_as_it_is_asked_to(spark):
+    # 20 left, well above the reorder point for a day, where six a day go.
+    rows = [{"event_id": "e0", "kafka_offset": 0, **USUAL, **sales(1, quantity=20)[0]}]
+    told = {hours: detector.by_stock(spark.createDataFrame(rows, SCHEMA), RetailSettings(risk_hours=hours)).collect()
+            for hours in (24, 168)}  # fmt: skip
+    assert told[24] == []
+    assert [(alert.rule, alert.event) for alert in told[168]] == [("stock_out_risk", '["e0"]')]
+
+
 def test_a_replay_makes_the_same_alert_ids(alerts_of):
     first, second = ({alert.alert_id for alert in alerts_of(detector.by_product, *sales(15))} for _ in range(2))
     assert first == second
