@@ -39,6 +39,7 @@ from common.processing.detection import Detection
 from common.processing.late import keep_late
 from common.processing.reconcile import reconcile
 from common.processing.schedule import Scheduled, cron, scheduled
+from common.processing.session import cancel_group, use_group
 from common.processing.shadow import compare
 from common.processing.versions import MODEL, in_force
 from common.settings import Settings
@@ -130,10 +131,17 @@ def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connecti
 
 
 def _job(spark: SparkSession, served: Served, settings: Settings, ending: threading.Event) -> Scheduled:
+    group = f"batch of {served.vertical.name}"
+
+    def work() -> str:
+        use_group(spark, group)
+        return _batch(spark, served, settings)
+
     return Scheduled(
         workspace=served.workspace,
         trigger=cron(settings.batch_schedule),
-        work=partial(_batch, spark, served, settings),
+        work=work,
+        cancel=partial(cancel_group, spark, group),
         put_off=partial(served.put_off_batch, settings.batch_lag_limit),
         say=lambda line: console.print(f"{served.vertical.name}: {line}", soft_wrap=True),
         ending=ending,

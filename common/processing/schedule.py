@@ -2,10 +2,13 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -14,9 +17,14 @@ from pyspark.sql import types as T
 
 from common import tables
 from common.settings import SettingsError
+from common.side_by_side import side_by_side
 from common.workspace import InUse, Workspace
 
 LOG = logging.getLogger(__name__)
+
+CUT_SHORT = "cut short"
+GRACE = 2.0  # seconds that a run gets to end at the end of all work; service managers kill after 10
+CANCEL_EVERY = 0.2
 RUNS_SCHEMA = T.StructType([
     T.StructField("started_at", T.TimestampType()),
     T.StructField("ended_at", T.TimestampType()),
@@ -28,7 +36,8 @@ RUNS_SCHEMA = T.StructType([
 class Scheduled:
     """A vertical's batch job. work() returns a line about what it did; put_off() why it should not begin yet, if it should not.
 
-    Each run leaves a row in table `batch_runs`, by which a later process knows whether one was missed.
+    Each run leaves a row in table `batch_runs`, by which a later process knows whether one was missed. cancel() ends what work()
+    is at: it is called again and again, in a thread of its own, when the end comes meanwhile.
     """
 
     workspace: Workspace
@@ -37,52 +46,101 @@ class Scheduled:
     put_off: Callable[[], str | None]
     say: Callable[[str], None]
     ending: threading.Event
+    cancel: Callable[[], None] = lambda: None
     wait_seconds: float = 10.0
+    # When the run at work began, None while there is none: whoever takes it records the run.
+    _began: datetime | None = field(default=None, init=False)
+    _turn: threading.Condition = field(default_factory=threading.Condition, init=False)
 
     def missed(self, now: datetime) -> bool:
-        """Whether the schedule had a run since the last one that is recorded; without any, nothing was missed."""
-        last = last_run(self.workspace)
-        due = self.trigger.get_next_fire_time(None, last) if last else None
+        """Whether the last run that is recorded was cut short, or the schedule had one since; without any, none was missed."""
+        last = _newest_run(self.workspace)
+        if last is None or last["outcome"] == CUT_SHORT:
+            return last is not None
+        due = self.trigger.get_next_fire_time(None, last["started_at"])
         return due is not None and due <= now
 
     def run(self) -> None:
         """One run, once nothing speaks against it, and one more for all that were due while it waited or worked.
 
-        None where another process is at it, or the end has come meanwhile.
+        None where another process did it meanwhile, or the end has come.
         """
-        try:
-            with self.workspace.only_one("batch"):
-                while self._may_begin():
-                    self._recorded()
-                    if not self.missed(datetime.now(UTC)):
-                        return
-        except InUse:
-            self.say("batch left to another process that is at it")
-
-    def _may_begin(self) -> bool:
-        """False when the end came before that."""
-        said = False
-        while not self.ending.is_set() and (why := self.put_off()):
+        asked, said = datetime.now(UTC), False
+        while not self.ending.is_set():
+            why = self._attempt(asked)
+            if why is None:
+                if not self.missed(datetime.now(UTC)):
+                    return
+                asked, said = datetime.now(UTC), False
+                continue
             if not said:
                 self.say(f"batch put off: {why}")
             said = True
             self.ending.wait(self.wait_seconds)
-        return not self.ending.is_set()
+
+    def end(self, deadline: float) -> None:
+        """Cut the run at work short, if there is one: what has not ended by `deadline` (time.monotonic) is left to itself.
+
+        Call it once `ending` is set. The run is recorded, as one that is to be caught up.
+        """
+        with self._turn:
+            if self._began is None:
+                return
+            threading.Thread(target=self._cancelled, name="cancel", daemon=True).start()
+            self._turn.wait_for(lambda: self._began is None, deadline - time.monotonic())
+        try:
+            self._record(CUT_SHORT)
+        except Exception as problem:  # such as a full disk: then it is as if we had been killed
+            LOG.warning("a batch run that was cut short could not be recorded: %s", problem)
+
+    def _attempt(self, asked: datetime) -> str | None:
+        """A run, unless another process did it since `asked`; or why not yet."""
+        if why := self.put_off():
+            return why
+        try:
+            with self.workspace.only_one("batch"):
+                last = _newest_run(self.workspace)
+                if last and last["ended_at"] >= asked and last["outcome"] != CUT_SHORT:
+                    self.say("batch done by another process meanwhile")
+                else:
+                    self._recorded()
+                return None
+        except InUse:
+            return "another batch command is at work"
 
     def _recorded(self) -> None:
-        started = datetime.now(UTC)
+        with self._turn:
+            if self.ending.is_set():
+                return
+            self._began = datetime.now(UTC)
         self.say("batch begins")
         try:
             outcome = self.work()
         except Exception as problem:
             # The streams go on, and so does the schedule: what was wrong may be over by the next run.
             LOG.info("batch failed", exc_info=True)
-            outcome = f"failed: {next((line for line in str(problem).splitlines() if line.strip()), type(problem).__name__)}"
-        path = self.workspace.table("batch_runs")
-        tables.ensure_table(path, RUNS_SCHEMA)
-        row = {"started_at": started, "ended_at": datetime.now(UTC), "outcome": outcome}
-        tables.append_rows([row], RUNS_SCHEMA, path)
+            reason = next((line for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
+            # At the end it was cancelled, or the streams and Spark went away under it.
+            outcome = CUT_SHORT if self.ending.is_set() else f"failed: {reason}"
+        self._record(outcome)
+
+    def _record(self, outcome: str) -> None:
+        """Put the run at work down in table `batch_runs`, if nobody has yet."""
+        with self._turn:
+            if self._began is None:
+                return
+            path, row = self.workspace.table("batch_runs"), {"started_at": self._began, "ended_at": datetime.now(UTC)}
+            tables.ensure_table(path, RUNS_SCHEMA)
+            tables.append_rows([row | {"outcome": outcome}], RUNS_SCHEMA, path)
+            self._began = None
+            self._turn.notify_all()
         self.say(f"batch: {outcome}")
+
+    def _cancelled(self) -> None:
+        with suppress(Exception):  # the JVM may be in trouble or gone, which ends the run as well
+            while self._began:
+                self.cancel()
+                time.sleep(CANCEL_EVERY)
 
 
 def cron(expression: str) -> CronTrigger:
@@ -95,15 +153,20 @@ def cron(expression: str) -> CronTrigger:
 
 def last_run(workspace: Workspace) -> datetime | None:
     """When the newest batch run began."""
+    last = _newest_run(workspace)
+    return last["started_at"] if last else None
+
+
+def _newest_run(workspace: Workspace) -> dict[str, Any] | None:
     path = workspace.table("batch_runs")
     if not tables.table_exists(path):
         return None
-    return max(tables.read_arrow(path, columns=["started_at"])["started_at"].to_pylist(), default=None)
+    return max(tables.read_arrow(path).to_pylist(), key=lambda row: row["started_at"], default=None)
 
 
 @contextmanager
 def scheduled(jobs: list[Scheduled]) -> Iterator[None]:
-    """Run the jobs when they are due, and at once where a run was missed, until the block ends; waits for one at work."""
+    """Run the jobs when they are due, and at once where a run was missed, until the block ends, which cuts short one at work."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None})
     now = datetime.now(UTC)
     for job in jobs:
@@ -115,4 +178,6 @@ def scheduled(jobs: list[Scheduled]) -> Iterator[None]:
     finally:
         for job in jobs:
             job.ending.set()
-        scheduler.shutdown(wait=True)
+        scheduler.shutdown(wait=False)
+        deadline = time.monotonic() + GRACE
+        side_by_side([partial(job.end, deadline) for job in jobs])

@@ -97,6 +97,16 @@ def use_pool(spark: SparkSession, pool: str) -> None:
     spark.sparkContext.setLocalProperty("spark.scheduler.pool", pool)
 
 
+def use_group(spark: SparkSession, group: str) -> None:
+    """Jobs that this thread starts from now on can be cancelled together, by `cancel_group`."""
+    spark.sparkContext.setJobGroup(group, group)
+
+
+def cancel_group(spark: SparkSession, group: str) -> None:
+    """Ends the group's running jobs, with an error in the thread that waits for them."""
+    spark.sparkContext.cancelJobGroup(group)
+
+
 def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path], is_brief: bool) -> dict[str, str]:
     cores = os.cpu_count() or 2
     # Slots are many, cores are few: by slots, a handful of rows from Python would come through as many Python workers.

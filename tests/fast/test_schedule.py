@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,9 +10,9 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from common import tables
-from common.processing.schedule import Scheduled, cron, last_run, scheduled
+from common.processing.schedule import CUT_SHORT, GRACE, Scheduled, cron, last_run, scheduled
 from common.settings import SettingsError
-from common.workspace import Workspace
+from common.workspace import InUse, Workspace
 
 NEVER = CronTrigger(year=2000, timezone=UTC)
 EVERY_SECOND = CronTrigger(second="*", timezone=UTC)
@@ -26,6 +27,12 @@ def job(tmp_path, trigger=NEVER, work=lambda: "done", put_off=lambda: None, **gi
 
 def outcomes(tmp_path):
     return tables.read_arrow(Workspace(tmp_path, "v").table("batch_runs")).sort_by("started_at")["outcome"].to_pylist()
+
+
+def free(workspace):
+    with suppress(InUse), workspace.only_one("batch"):
+        return True
+    return False
 
 
 def wait_until(condition, seconds=60):
@@ -118,15 +125,65 @@ def test_the_end_while_it_is_put_off_ends_it_without_a_run(tmp_path):
 def test_two_processes_do_not_run_it_at_once(tmp_path):
     inside, release = threading.Event(), threading.Event()
     first, _ = job(tmp_path, work=lambda: inside.set() or (release.wait(60) and "done"))
-    second, said = job(tmp_path)
-    thread = threading.Thread(target=first.run)
-    thread.start()
+    second, said = job(tmp_path, wait_seconds=0.01)
+    threads = [threading.Thread(target=each.run) for each in (first, second)]
+    threads[0].start()
     assert inside.wait(60)
-    second.run()
+    threads[1].start()
+    wait_until(lambda: said)
     release.set()
-    thread.join()
-    assert said == ["batch left to another process that is at it"]
+    for thread in threads:
+        thread.join()
+    assert said == ["batch put off: another batch command is at work", "batch done by another process meanwhile"]
     assert outcomes(tmp_path) == ["done"]
+
+
+def test_a_command_that_is_at_work_puts_it_off_and_does_not_take_its_place(tmp_path):
+    made, said = job(tmp_path, wait_seconds=0.01)
+    thread = threading.Thread(target=made.run)
+    with made.workspace.only_one("batch"):  # as `hybrid reconcile` does
+        thread.start()
+        wait_until(lambda: said)
+    thread.join()
+    assert said == ["batch put off: another batch command is at work", "batch begins", "batch: done"]
+
+
+def test_what_puts_it_off_keeps_no_command_from_its_work(tmp_path):
+    made, said = job(tmp_path, put_off=lambda: "the streams are behind", wait_seconds=60)
+    with scheduled([made]):
+        thread = threading.Thread(target=made.run)
+        thread.start()
+        wait_until(lambda: said)
+        with made.workspace.only_one("batch"):
+            pass
+    thread.join()
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_the_end_cuts_a_run_short_which_is_no_failure_and_is_caught_up(tmp_path, heeds):
+    inside, cancelled, release = threading.Event(), threading.Event(), threading.Event()
+
+    def work():
+        inside.set()
+        (cancelled if heeds else release).wait(60)
+        raise RuntimeError("Job 7 cancelled")
+
+    made, said = job(tmp_path, EVERY_SECOND, work, cancel=cancelled.set)
+    with scheduled([made]):
+        assert inside.wait(60)
+        began = time.monotonic()
+    assert time.monotonic() - began < GRACE + 1
+    assert cancelled.is_set()
+    release.set()
+    wait_until(lambda: free(made.workspace))
+    assert outcomes(tmp_path) == [CUT_SHORT], "though it was the first, and whether or not it ended itself"
+    assert said == ["batch begins", "batch: cut short"]
+
+    again, _ = job(tmp_path)
+    assert again.missed(datetime.now(UTC))
+    with scheduled([again]):
+        wait_until(lambda: outcomes(tmp_path) == [CUT_SHORT, "done"])
+    assert not again.missed(datetime.now(UTC))
 
 
 def test_a_failure_is_recorded_and_the_next_run_comes(tmp_path):

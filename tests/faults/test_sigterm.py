@@ -7,11 +7,15 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import psutil
 import pytest
 
+from common import tables
 from common.embedded.kafka import EmbeddedKafka
+from common.processing.schedule import CUT_SHORT, RUNS_SCHEMA
+from common.workspace import Workspace
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -26,29 +30,57 @@ def kafka(tmp_path_factory):
         yield broker.bootstrap_servers
 
 
-@pytest.mark.parametrize("stage", ["archive", "detect"])
-def test_a_stage_ends_at_sigterm_whatever_it_is_doing(kafka, tmp_path, stage):
-    chance = random.Random(stage)
+@pytest.fixture(scope="module")
+def generating(kafka, tmp_path_factory):
+    """Events come for as long as the tests last."""
     generate = [sys.executable, "-m", "common.cli", "generate", "finance_fraud", "--bootstrap-servers", kafka]
-    command = [sys.executable, "-m", "common.cli", stage, "finance_fraud", "--bootstrap-servers", kafka, "--data", str(tmp_path)]
-    generator = subprocess.Popen(generate, stdout=subprocess.DEVNULL, env=os.environ | {"HYBRID_DATA": str(tmp_path)})
-    try:
-        for number in range(MOMENTS):
-            running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            time.sleep(3 + (number + chance.random()) * 6)  # from imports and Spark's start to work
-            below = psutil.Process(running.pid).children(recursive=True)
-            running.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                running.wait(GRACE)
-            _, alive = psutil.wait_procs(below, timeout=GRACE)
-            left = [process.cmdline() for process in alive]
-            for process in alive:
-                process.kill()
-            running.kill()
-            printed, _ = running.communicate()
-            assert left == [], printed
-            assert running.returncode in ENDED, printed
-            assert "Traceback" not in printed
-    finally:
-        generator.send_signal(signal.SIGTERM)
-        generator.wait(GRACE)
+    environment = os.environ | {"HYBRID_DATA": str(tmp_path_factory.mktemp("generator"))}
+    generator = subprocess.Popen(generate, stdout=subprocess.DEVNULL, env=environment)
+    yield
+    generator.send_signal(signal.SIGTERM)
+    generator.wait(GRACE)
+
+
+def started(stage, kafka, data, *words):
+    command = [sys.executable, "-m", "common.cli", stage, "finance_fraud", "--bootstrap-servers", kafka, "--data", str(data)]
+    return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def ended(running):
+    """What it printed, after a SIGTERM by which it ended in time."""
+    below = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        running.wait(GRACE)
+    _, alive = psutil.wait_procs(below, timeout=GRACE)
+    left = [process.cmdline() for process in alive]
+    for process in alive:
+        process.kill()
+    running.kill()
+    printed, _ = running.communicate()
+    assert left == [], printed
+    assert running.returncode in ENDED, printed
+    assert "Traceback" not in printed
+    return printed
+
+
+@pytest.mark.parametrize("stage", ["archive", "detect"])
+def test_a_stage_ends_at_sigterm_whatever_it_is_doing(kafka, generating, tmp_path, stage):
+    chance = random.Random(stage)
+    for number in range(MOMENTS):
+        running = started(stage, kafka, tmp_path)
+        time.sleep(3 + (number + chance.random()) * 6)  # from imports and Spark's start to work
+        ended(running)
+
+
+def test_serve_ends_at_sigterm_while_batch_is_at_work_which_is_no_failure(kafka, generating, tmp_path):
+    runs = Workspace(tmp_path, "finance_fraud").table("batch_runs")
+    tables.ensure_table(runs, RUNS_SCHEMA)
+    long_ago = datetime.now(UTC) - timedelta(days=2)  # so that a run was missed, and begins at once
+    tables.append_rows([{"started_at": long_ago, "ended_at": long_ago, "outcome": "done"}], RUNS_SCHEMA, runs)
+    running = started("serve", kafka, tmp_path)
+    while "batch begins" not in (line := running.stdout.readline()):
+        assert line, "it ended by itself"
+    time.sleep(3)
+    assert "batch: cut short" in ended(running)
+    assert tables.read_arrow(runs).sort_by("started_at")["outcome"].to_pylist() == ["done", CUT_SHORT]
