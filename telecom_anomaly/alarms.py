@@ -1,43 +1,75 @@
 """Alarms with a life: raised, changed and cleared under one id (TM Forum TMF642, perceived severities of X.733).
 
 An alarm is about an entity, a rule and an event-time window (or a silence: `silence`). Reports in trouble are gathered in a
-set; the alarm's score is the worst stretch of them, and it is cleared once the entity has reported for CLEAR_MINUTES without
-trouble. As all that depends on sets alone, neither order nor duplicates matter, and the last update equals what batch computes.
+set. Each stretch of minutes that ends with one of them has a score, the sum of their weights over a divisor; the alarm's score
+is that of the worst stretch. It is cleared once the entity has reported for CLEAR_MINUTES since the last stretch that
+reached the threshold. As all that depends on sets alone, neither order nor duplicates matter, and the last update equals what
+batch computes.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.alerts import Rule, shaped
 from common.thresholds import threshold, with_thresholds
+from telecom_anomaly.events import GRANULARITY_S
 
 CLEAR_MINUTES = 60
 
 
-def in_trouble(weight: Column, least: float, *more: Column) -> Column:
+class Alarm(NamedTuple):
+    """A rule over reports in trouble.
+
+    reports: the column with their set. minutes: how long a stretch of them is. divisor: what the sum of a stretch's weights is
+    divided by, a number or the column that holds it; 0 stands for the reports that a stretch has when none is missing.
+    """
+
+    rule: Rule
+    reports: str
+    minutes: int
+    divisor: float | str = 0
+
+    def score(self, weight: Column) -> Column:
+        every = 60 * self.minutes / GRANULARITY_S
+        return weight / (F.col(self.divisor) if isinstance(self.divisor, str) else F.lit(float(self.divisor or every)))
+
+
+def reports_in_trouble(weight: Column, least: float, *more: Column) -> Column:
     """Aggregate: the set of reports whose `weight` is at least `least`: structs of event_time, report_id, weight and `more`."""
     report = F.struct("event_time", "report_id", weight.cast("double").alias("weight"), *more)
     return F.collect_set(F.when(weight >= least, report))
 
 
-def worst_stretch(reports: Column, minutes: int) -> Column:
-    """Of the stretches of `minutes` that end with a report in trouble, the weightiest: a struct of weight, ids and size."""
+def with_stretches(rows: DataFrame, alarms: Sequence[Alarm]) -> DataFrame:
+    """Adds for each alarm <reports>_stretches, structs of score, ids and `end`, and the one of highest score, <reports>_worst.
+
+    Columns of their own, so that Spark finds each stretch once and not once for every use.
+    """
+    found = rows.withColumns({f"{alarm.reports}_stretches": _stretches(alarm) for alarm in alarms})
+    return found.withColumns({f"{alarm.reports}_worst": F.array_max(f"{alarm.reports}_stretches") for alarm in alarms})
+
+
+def reports_of_worst(alarm: Alarm) -> Column:
+    """The reports in trouble, as gathered, of the worst stretch."""
+    return _of_stretch(alarm, F.col(f"{alarm.reports}_worst.end"))
+
+
+def _stretches(alarm: Alarm) -> Column:
     def stretch(last: Column) -> Column:
-        return F.filter(reports, lambda other: (other.event_time <= last.event_time)
-                        & (F.unix_seconds(last.event_time) - F.unix_seconds(other.event_time) < 60 * minutes))
-
-    def summed(last: Column) -> Column:
-        weight = F.aggregate(stretch(last), F.lit(0.0), lambda sofar, report: sofar + report.weight)
+        reports = _of_stretch(alarm, last.event_time)
+        weight = F.aggregate(reports, F.lit(0.0), lambda sofar, report: sofar + report.weight)
+        ids = F.sort_array(F.transform(reports, lambda report: report.report_id))
         # Rounded: a set has no order, and the order of a sum shows in its last digits.
-        return F.struct(F.round(weight, 6).alias("weight"), _ids(stretch(last)).alias("ids"))
-    return F.array_max(F.transform(reports, summed))
+        return F.struct(alarm.score(F.round(weight, 6)).alias("score"), ids.alias("ids"), last.event_time.alias("end"))
+    return F.transform(alarm.reports, stretch)
 
 
-def _ids(reports: Column) -> Column:
-    return F.sort_array(F.transform(reports, lambda report: report.report_id))
+def _of_stretch(alarm: Alarm, end: Column) -> Column:
+    return F.filter(alarm.reports, lambda report: (report.event_time <= end)
+                    & (F.unix_seconds(end) - F.unix_seconds(report.event_time) < 60 * alarm.minutes))
 
 
 def raise_alarms(
@@ -51,9 +83,13 @@ def raise_alarms(
     return shaped(hits, vertical="telecom_anomaly", entity=entity, subject=subject, **said)
 
 
-def trouble_is_over(reports: str) -> Column:
-    """Whether the entity has reported for CLEAR_MINUTES since the last of its set of `reports` in trouble."""
-    last = F.array_max(F.transform(reports, lambda report: report.event_time))
+def trouble_is_over(alarm: Alarm) -> Column:
+    """Whether the entity has reported for CLEAR_MINUTES since the end of the last stretch that reached the threshold.
+
+    Not since the last report in trouble: one alone, hours later, does not bring back what is over.
+    """
+    reached = F.filter(f"{alarm.reports}_stretches", lambda stretch: stretch.score >= threshold(alarm.rule.threshold))
+    last = F.array_max(F.transform(reached, lambda stretch: stretch.end))
     return F.unix_seconds("event_time") - F.unix_seconds(last) >= 60 * CLEAR_MINUTES
 
 

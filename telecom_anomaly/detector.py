@@ -17,9 +17,9 @@ from pyspark.sql import functions as F
 from common.alerts import Rule
 from common.vertical import Query
 from telecom_anomaly import online_query, silence
-from telecom_anomaly.alarms import in_trouble, raise_alarms, trouble_is_over, worst_stretch
+from telecom_anomaly.alarms import Alarm, raise_alarms, reports_in_trouble, reports_of_worst, trouble_is_over, with_stretches
 from telecom_anomaly.events import GRANULARITY_S
-from telecom_anomaly.profiles import METRICS, SMOOTHING, deviation, speed_residual
+from telecom_anomaly.profiles import METRICS, SMOOTHING, deviation, is_suspect, speed_residual
 from telecom_anomaly.settings import TelecomSettings
 
 LOADED = 3.0             # deviations of use of resource blocks beyond which load explains much
@@ -27,40 +27,43 @@ SLEEPY = 2.5             # deviations at which a report counts as in trouble, fo
 LOSSY = 2.5
 REFUSING = 2.0
 OUTLYING = 4.0
-LATE = 3.5
-CELL_STRETCHES = {"outlying": 30, "sleepy": 120, "lossy": 60, "refusing": 60, "falls": 180}   # minutes
-SITE_STRETCHES = {"troubled": 60}
+DELAYED = 3.5
+DROPPING = 3.5
 DOWN_S = 300.0           # seconds of a period without service that count as trouble of the site
 UNSURE = 0.3             # part of a cell's usual share of refused connections that comes and goes
 LEAST_HOURS = 6          # of a day, before its median throughput says anything
+NEXT_S = 1.5 * GRANULARITY_S   # within which a report is the next one: reports do not come on the second
 
 
 def kpi_outlier(settings: TelecomSettings) -> Column:
-    """Robust deviations of delay, drops or throughput from the hour of the week, mean of two successive reports. Per cell, day.
+    """Robust deviations of delay, drops or throughput from the hour of the week, summed over half an hour, halved. Per cell, day.
 
-    Towards the bad side only, and only where load does not explain it.
+    Towards the bad side only, and only where load does not explain it. Two reports of 6 reach 6, and so does one of 12.
     """
-    return F.col("outlying_worst.weight") / 2
+    return F.col("outlying_worst.score")
 
 
 def sleeping_cell(settings: TelecomSettings) -> Column:
-    """Robust deviations of attempts below the hour of the week, mean of the eight reports of two hours. Per cell, day."""
-    return F.col("sleepy_worst.weight") / 8
+    """Robust deviations of attempts below the hour of the week, summed over two hours, by their 8 reports. Per cell, day.
+
+    Only of reports without a second out of service.
+    """
+    return F.col("sleepy_worst.score")
 
 
 def interference(settings: TelecomSettings) -> Column:
-    """Robust deviations of uplink loss above the hour of the week without load, mean of the four of an hour. Per cell, day."""
-    return F.col("lossy_worst.weight") / 4
+    """Robust deviations of uplink loss above the hour of the week without load, summed over an hour, by 4. Per cell, day."""
+    return F.col("lossy_worst.score")
 
 
 def congestion(settings: TelecomSettings) -> Column:
-    """Deviations of refused connections above the cell's usual share, mean of the four reports of an hour. Per cell, day."""
-    return F.col("refusing_worst.weight") / 4
+    """Deviations of refused connections above the cell's usual share, summed over an hour, by its 4 reports. Per cell, day."""
+    return F.col("refusing_worst.score")
 
 
 def flapping(settings: TelecomSettings) -> Column:
-    """Changes between available and not available within three hours. Per cell, day."""
-    return 2 * F.col("falls_worst.weight")
+    """Changes between available and not available within three hours: two for each fall. Per cell, day."""
+    return F.col("falls_worst.score")
 
 
 def slow_drift(settings: TelecomSettings) -> Column:
@@ -73,86 +76,95 @@ def slow_drift(settings: TelecomSettings) -> Column:
 
 
 def site_alarm(settings: TelecomSettings) -> Column:
-    """Reports in trouble within an hour, per cell of the site, which sends four; null where it has one cell. Per site, day.
+    """Reports in trouble within an hour, per cell of the site, which sends four. Per site, day.
 
-    In trouble: late without load, or not available for DOWN_S and more.
+    In trouble: slow without load, or not available for DOWN_S and more. Null where the site has one cell, or batch knows none.
     """
-    cells = F.size("cells")
-    return F.when(cells > 1, F.col("troubled_worst.weight") / cells)
+    return F.col("troubled_worst.score")
 
 
-BY_CELL = (
-    (Rule("kpi_outlier", kpi_outlier, "kpi_outlier",
-          lambda s: F.format_string("%.1f deviations from the hour of the week", kpi_outlier(s)),
-          lambda s: _evidence("outlying"), "minor"), "outlying"),
-    (Rule("sleeping_cell", sleeping_cell, "sleeping_cell",
-          lambda s: F.format_string("on the air, and attempts %.1f deviations below the hour of the week", sleeping_cell(s)),
-          lambda s: _evidence("sleepy")), "sleepy"),
-    (Rule("interference", interference, "interference",
-          lambda s: F.format_string("uplink loss %.1f deviations above what load explains", interference(s)),
-          lambda s: _evidence("lossy")), "lossy"),
-    (Rule("congestion", congestion, "congestion",
-          lambda s: F.format_string("refused connections %.1f deviations above the usual", congestion(s)),
-          lambda s: _evidence("refusing")), "refusing"),
-    (Rule("flapping", flapping, "flapping",
-          lambda s: F.format_string("%.0f changes of availability within three hours", flapping(s)),
-          lambda s: _evidence("falls")), "down"),
-    (Rule("slow_drift", slow_drift, "slow_drift",
-          lambda s: F.format_string("%.0f%% of throughput lost at the same load", slow_drift(s)),
-          lambda s: F.to_json(F.sort_array(F.transform("residuals", lambda report: report.report_id))), "minor"), None),
+CELL_ALARMS = (
+    Alarm(Rule("kpi_outlier", kpi_outlier, "kpi_outlier",
+               lambda s: F.format_string("%.1f deviations from the hour of the week", kpi_outlier(s)),
+               lambda s: _evidence("outlying"), "minor"), "outlying", minutes=30),
+    Alarm(Rule("sleeping_cell", sleeping_cell, "sleeping_cell",
+               lambda s: F.format_string("on the air, and attempts %.1f deviations below the hour of the week", sleeping_cell(s)),
+               lambda s: _evidence("sleepy")), "sleepy", minutes=120),
+    Alarm(Rule("interference", interference, "interference",
+               lambda s: F.format_string("uplink loss %.1f deviations above what load explains", interference(s)),
+               lambda s: _evidence("lossy")), "lossy", minutes=60),
+    Alarm(Rule("congestion", congestion, "congestion",
+               lambda s: F.format_string("refused connections %.1f deviations above the usual", congestion(s)),
+               lambda s: _evidence("refusing")), "refusing", minutes=60),
+    Alarm(Rule("flapping", flapping, "flapping",
+               lambda s: F.format_string("%.0f changes of availability within three hours", flapping(s)),
+               lambda s: _evidence("falls")), "falls", minutes=180, divisor=1 / 2),
 )
-BY_SITE = (
-    (Rule("site_alarm", site_alarm, "site_alarm",
-          lambda s: F.concat(F.format_string("%d cells of the site: likely ", F.size("cells")), _likely_cause()),
-          lambda s: _evidence("troubled"), critical_at=1.3), "troubled"),
-)
+SLOW_DRIFT = Rule(
+    "slow_drift", slow_drift, "slow_drift",
+    lambda s: F.format_string("%.0f%% of throughput lost at the same load", slow_drift(s)),
+    lambda s: F.to_json(F.sort_array(F.transform("residuals", lambda report: report.report_id))), "minor")
+SITE_ALARM = Alarm(
+    Rule("site_alarm", site_alarm, "site_alarm",
+         lambda s: F.concat(F.format_string("%d cells of the site in trouble: likely ", _cells_in_trouble()), _likely_cause()),
+         lambda s: _evidence("troubled"), critical_at=1.3), "troubled", minutes=60, divisor="site_cells")
 
 
 def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     """Alarms of a cell within a UTC day; one that goes on after midnight is raised again."""
     days = (
-        reports.where(~F.coalesce(F.col("suspect_flag"), F.lit(False)))
+        reports.where(~is_suspect())
         .transform(with_deviations, settings)
         .withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", "1 day"), "cell_id")
         .agg(
-            in_trouble(_outlying(), OUTLYING).alias("outlying"),
-            in_trouble(-F.col("attempts_dev"), SLEEPY).alias("sleepy"),
-            in_trouble(_unloaded(F.col("loss_dev")), LOSSY).alias("lossy"),
-            in_trouble(_refusing(), REFUSING).alias("refusing"),
-            in_trouble(F.when(F.col("RRU_CellUnavailableTime") > 0, 1.0), 1.0).alias("down"),
+            reports_in_trouble(_outlying(), OUTLYING).alias("outlying"),
+            reports_in_trouble(F.when(~_is_down(), -F.col("attempts_dev")), SLEEPY).alias("sleepy"),
+            reports_in_trouble(_unloaded(F.col("loss_dev")), LOSSY).alias("lossy"),
+            reports_in_trouble(_refusing(), REFUSING).alias("refusing"),
+            reports_in_trouble(F.when(_is_down(), 1.0), 1.0).alias("down"),
+            F.collect_set(F.when(~_is_down(), F.unix_seconds("event_time"))).alias("served"),
             _hourly_residuals().alias("residuals"),
             F.max("speed_residual").alias("speed_residual"),
             *_newest(),
         )
     )
-    stretched = days.withColumn("falls", _falls()).withColumns(_worst(CELL_STRETCHES)).withColumn("drift", _smoothed_residual())
-    return raise_alarms(stretched, _with_end(BY_CELL), settings, entity="cell_id", subject=_subject("cell_id"))
+    judged = days.withColumn("falls", _falls()).transform(with_stretches, CELL_ALARMS).withColumn("drift", _least_drift())
+    ends = [*((alarm.rule, trouble_is_over(alarm)) for alarm in CELL_ALARMS), (SLOW_DRIFT, None)]
+    return raise_alarms(judged, ends, settings, entity="cell_id", subject=_subject("cell_id"))
 
 
 def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     """One alarm for the cells of a site that are in trouble together, within a UTC day."""
     is_down = F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) >= DOWN_S
-    is_late = F.coalesce(_unloaded(F.col("delay_dev")) >= LATE, F.lit(False))
-    loses = F.coalesce(F.col("drops_dev") >= LATE, F.lit(False))
+    is_slow = F.coalesce(_unloaded(F.col("delay_dev")) >= DELAYED, F.lit(False))
+    drops = F.coalesce(F.col("drops_dev") >= DROPPING, F.lit(False))
     days = (
-        reports.where(~F.coalesce(F.col("suspect_flag"), F.lit(False)))
+        reports.where(~is_suspect())
         .transform(with_deviations, settings)
         .withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", "1 day"), "site_id")
         .agg(
-            in_trouble(F.when(is_down | is_late, 1.0), 1.0, is_down.alias("is_down"), loses.alias("loses")).alias("troubled"),
-            F.collect_set("cell_id").alias("cells"),
+            reports_in_trouble(
+                F.when(is_down | is_slow, 1.0), 1.0, "cell_id", is_down.alias("is_down"), drops.alias("drops")).alias("troubled"),
+            # The least of what was learnt, should a new baseline know another number: a score never falls.
+            F.min(F.when(F.col("site_cells") > 1, F.col("site_cells"))).alias("site_cells"),
             *_newest(),
         )
     )
-    stretched = days.withColumns(_worst(SITE_STRETCHES))
-    return raise_alarms(stretched, _with_end(BY_SITE), settings, entity="site_id", subject=_subject("site_id"))
+    judged = days.transform(with_stretches, [SITE_ALARM]).withColumn("together", reports_of_worst(SITE_ALARM))
+    ends = [(SITE_ALARM.rule, trouble_is_over(SITE_ALARM))]
+    return raise_alarms(judged, ends, settings, entity="site_id", subject=_subject("site_id"))
 
 
 def with_deviations(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     """Adds <metric>_dev for each of METRICS: robust deviations from the cell's hour of the week. Per event."""
     return reports.withColumns({f"{metric}_dev": deviation(metric, settings.min_history) for metric in METRICS})
+
+
+def _is_down() -> Column:
+    """Whether the report is of a period without full service; one that does not say counts as on the air."""
+    return F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) > 0
 
 
 def _outlying() -> Column:
@@ -172,11 +184,6 @@ def _refusing() -> Column:
     return (refused - usual) / F.sqrt(usual + (UNSURE * usual) ** 2 + 1)
 
 
-def _worst(stretches: dict[str, int]) -> dict[str, Column]:
-    """Columns of their own, so that Spark finds each worst stretch once and not once for every use."""
-    return {f"{reports}_worst": worst_stretch(F.col(reports), minutes) for reports, minutes in stretches.items()}
-
-
 def _hourly_residuals() -> Column:
     """Aggregate: the set of residuals of throughput at full hours; each of an hour's four would cost four times the state."""
     residual = speed_residual()
@@ -184,7 +191,7 @@ def _hourly_residuals() -> Column:
     return F.collect_set(F.when(is_one, F.struct("event_time", "report_id", residual.alias("residual"))))
 
 
-def _smoothed_residual() -> Column:
+def _least_drift() -> Column:
     """The lesser of the day's median residual and the one smoothed over days, at the hour of the day at which it was least.
 
     Of every beginning of the day, as a stream saw each of them and never takes back what it said. Null where not known.
@@ -202,21 +209,22 @@ def _smoothed_residual() -> Column:
 
 
 def _falls() -> Column:
-    """Of the reports without full service, those whose report before had it."""
-    return F.filter("down", lambda report: ~F.exists("down", lambda other: (
-        F.unix_seconds(report.event_time) - F.unix_seconds(other.event_time)).between(1, GRANULARITY_S)))
+    """Of the reports without full service, those whose report before is there and had it: more reports never make fewer."""
+    return F.filter("down", lambda report: F.exists(
+        "served", lambda before: (F.unix_seconds(report.event_time) - before).between(1, NEXT_S)))
+
+
+def _cells_in_trouble() -> Column:
+    return F.size(F.array_distinct(F.transform("together", lambda report: report.cell_id)))
 
 
 def _likely_cause() -> Column:
-    reports = F.size("troubled")
-    down = F.size(F.filter("troubled", lambda report: report.is_down))
-    loses = F.size(F.filter("troubled", lambda report: report.loses))
-    return (F.when(down > reports / 2, "power or transmission lost").when(loses > reports / 2, "backhaul degraded")
+    """By what most reports of the worst stretch show."""
+    most = F.size("together") / 2
+    down = F.size(F.filter("together", lambda report: report.is_down))
+    drops = F.size(F.filter("together", lambda report: report.drops))
+    return (F.when(down > most, "power or transmission lost").when(drops > most, "backhaul degraded")
             .otherwise("delay beyond the site"))
-
-
-def _with_end(rules: tuple[tuple[Rule, str | None], ...]) -> list[tuple[Rule, Column | None]]:
-    return [(rule, trouble_is_over(trouble) if trouble else None) for rule, trouble in rules]
 
 
 def _evidence(reports: str) -> Column:
@@ -233,8 +241,8 @@ def _subject(entity: str) -> Column:
 
 
 QUERIES = (
-    Query("by_cell", tuple(rule for rule, _ in BY_CELL), by_cell, baselines=("cell",), stateful=True),
-    Query("by_site", tuple(rule for rule, _ in BY_SITE), by_site, baselines=("cell",), stateful=True),
+    Query("by_cell", (*(alarm.rule for alarm in CELL_ALARMS), SLOW_DRIFT), by_cell, baselines=("cell",), stateful=True),
+    Query("by_site", (SITE_ALARM.rule,), by_site, baselines=("cell",), stateful=True),
     Query("silence", silence.RULES, silence.silence, stateful=True, output_mode="append"),
     Query("online", online_query.RULES, online_query.online, stateful=True,
           in_micro_batches="state kept in Python, which real-time mode takes and then fails on"),

@@ -16,6 +16,7 @@ from pyspark.sql.streaming import StatefulProcessor, StatefulProcessorHandle
 
 from common.alerts import Rule, judge
 from telecom_anomaly.online import OnlineDetector
+from telecom_anomaly.profiles import is_suspect
 from telecom_anomaly.settings import TelecomSettings
 
 FOUND = T.StructType([
@@ -42,7 +43,7 @@ def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     """Alerts of the online detector over the measurements that settings name; suspect reports and gaps are passed over."""
     metrics = [F.struct(F.lit(name).alias("metric"), F.col(name).alias("value")) for name in settings.online_metrics.split(",")]
     measured = (
-        reports.where(~F.coalesce(F.col("suspect_flag"), F.lit(False)))
+        reports.where(~is_suspect())
         .select("cell_id", "report_id", "kafka_partition", "kafka_offset", F.unix_micros("event_time").alias("event_micros"),
                 F.unix_micros("ingest_time").alias("ingest_micros"), F.explode(F.array(*metrics)).alias("measured"))
         .select("*", "measured.metric", "measured.value").drop("measured").where("value IS NOT NULL")

@@ -8,12 +8,13 @@ a period in which the cell was not available, teaches nothing.
 from collections.abc import Callable
 from datetime import date, timedelta
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 HOURS = 168
 WINDOW_DAYS = 42
+SITE_DAYS = 7                # within which a cell must have sent a normal report to count as one of its site
 REFERENCE_DAYS = 21          # the older half of the window: what a slow drift is measured against
 MAD_TO_STD = 1.4826
 LEAST_SPREAD = 0.03          # of a logarithm: 3%
@@ -31,6 +32,7 @@ CELL_BASELINE = T.StructType([
     *(T.StructField(f"{metric}_{what}", T.ArrayType(T.DoubleType())) for metric in METRICS for what in ("median", "spread")),
     T.StructField("known_values", T.ArrayType(T.LongType())),
     *(T.StructField(name, T.DoubleType()) for name in ("refused_share", "speed_empty", "speed_slope", "speed_residual")),
+    T.StructField("site_cells", T.LongType()),
 ])
 
 
@@ -39,10 +41,14 @@ def hour_of_week(time: str) -> Column:
     return F.weekday(time) * 24 + F.hour(time)
 
 
+def is_suspect() -> Column:
+    """Whether the report may be wrong, as during planned work; one that does not say is not."""
+    return F.coalesce(F.col("suspect_flag"), F.lit(False))
+
+
 def is_normal() -> Column:
     """Whether a report may teach what is normal."""
-    is_suspect = F.coalesce(F.col("suspect_flag"), F.lit(False))
-    return ~is_suspect & (F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) == 0)
+    return ~is_suspect() & (F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) == 0)
 
 
 def deviation(metric: str, least_values: int) -> Column:
@@ -63,13 +69,14 @@ def speed_residual() -> Column:
 def learn(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
     """{"cell"}: one row per cell with any normal report in its window, and `as_of` day of `days`; labels are not read."""
     reports = _before(history.where(is_normal()), days)
-    learnt = _by_hour(reports).join(_drifts(reports), ["cell_id", "as_of"], "left")
+    key = ["cell_id", "as_of"]
+    learnt = _by_hour(reports).join(_usual(reports), key, "left").join(_drifts(reports), key, "left")
     return {"cell": learnt.select("cell_id", "as_of", *CELL_BASELINE.names)}
 
 
 def _before(history: DataFrame, days: list[date]) -> DataFrame:
     """A row for each of `days` whose window has the report, with its `age` in days: 1 on the day before."""
-    columns = ["cell_id", "event_time", "RRC_ConnEstabSucc", *METRICS.values()]
+    columns = ["cell_id", "site_id", "event_time", "RRC_ConnEstabSucc", *METRICS.values()]
     first, end = min(days) - timedelta(days=WINDOW_DAYS), max(days)
     recent = history.select(*columns, F.to_date("event_time").alias("event_day")).dropDuplicates(["cell_id", "event_time"])
     recent = recent.where((F.col("event_day") >= F.lit(first)) & (F.col("event_day") < F.lit(end)))
@@ -111,12 +118,25 @@ def _spread(values: Column, median: Column) -> Column:
     return MAD_TO_STD * _median(F.array_sort(F.transform(values, lambda value: F.abs(value - median))))
 
 
+def refused_share() -> Column:
+    """Aggregate: the share of attempts that did not succeed, of the reports that tell both numbers."""
+    attempts, succeeded = F.col("RRC_ConnEstabAtt"), F.col("RRC_ConnEstabSucc")
+    return F.try_divide(F.sum(attempts - succeeded), F.sum(F.when(succeeded.isNotNull(), attempts)))
+
+
+def _usual(reports: DataFrame) -> DataFrame:
+    """Per cell: the share of its attempts that is refused, and the cells of its site with it."""
+    cells = reports.groupBy("cell_id", "as_of").agg(
+        refused_share().alias("refused_share"), F.max_by("site_id", "event_time").alias("site_id"), F.min("age").alias("age"))
+    is_there = F.col("age") <= SITE_DAYS
+    there = F.count_if(is_there).over(Window.partitionBy("site_id", "as_of"))
+    return cells.select("cell_id", "as_of", "refused_share", F.when(is_there, there).alias("site_cells"))
+
+
 def _drifts(reports: DataFrame) -> DataFrame:
     """Per cell: throughput as a line over load in the reference days, and its residual since, smoothed over days."""
     is_reference = F.col("age") > WINDOW_DAYS - REFERENCE_DAYS
-    attempts, succeeded = F.sum("RRC_ConnEstabAtt"), F.sum("RRC_ConnEstabSucc")
     lines = reports.groupBy("cell_id", "as_of").agg(
-        F.try_divide(attempts - succeeded, attempts).alias("refused_share"),
         F.count_if(is_reference).alias("reference"),
         F.regr_intercept(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_empty"),
         F.regr_slope(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_slope"))

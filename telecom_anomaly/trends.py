@@ -19,7 +19,7 @@ from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from common.settings import load
 from telecom_anomaly import capacity
 from telecom_anomaly.events import GRANULARITY_S
-from telecom_anomaly.profiles import is_normal
+from telecom_anomaly.profiles import is_normal, refused_share
 from telecom_anomaly.settings import TelecomSettings
 
 DAYS = 56                # of history for load and growth
@@ -35,7 +35,8 @@ def charts() -> tuple[tuple[str, Chart], ...]:
     return (
         ("busy_hour_by_region", DailyLines("Busy-hour load, by region", "region", "load", "resource blocks in use (%)")),
         ("availability_by_region", DailyLines("Unavailable time, by region", "region", "unavailable_minutes", "minutes a cell")),
-        ("capacity", Bars("Busy-hour load of the fullest cells", "cell_id", "busy_hour_load", "resource blocks in use (%)", (limit,))),
+        ("capacity", Bars(
+            "Busy-hour load of the fullest cells", "cell_id", "busy_hour_load", "resource blocks in use (%)", (limit,))),
         ("worst_cells", Bars("Worst cells of the last week", "cell_id", "badness", "mean rank among all cells (1 is worst)")),
         ("faults_by_scenario", DailyLines("Faults known, by scenario", "scenario", "cases", "faults a day")),
         ("alerts_by_rule", DailyLines("Alarms, by rule", "rule", "alerts", "alarms a day")),
@@ -70,10 +71,9 @@ def _availability(reports: DataFrame) -> DataFrame:
 
 def _worst_cells(reports: DataFrame) -> DataFrame:
     """Cells of the last week by their mean rank (0 best, 1 worst) in four measures of what customers feel."""
-    attempts, succeeded = F.sum("RRC_ConnEstabAtt"), F.sum("RRC_ConnEstabSucc")
     cells: pd.DataFrame = reports.groupBy("cell_id", "site_id").agg(
         F.round(F.sum("RRU_CellUnavailableTime") / 60, 1).alias("unavailable_minutes"),
-        F.round(F.try_divide(attempts - succeeded, attempts), 5).alias("refused_share"),
+        F.round(refused_share(), 5).alias("refused_share"),
         F.round(F.median("DRB_RlcPacketDropRateDl"), 1).alias("drops"),
         F.round(F.median("DRB_RlcSduDelayDl") / 10, 2).alias("delay_ms")).toPandas()
     measures = ["unavailable_minutes", "refused_share", "drops", "delay_ms"]

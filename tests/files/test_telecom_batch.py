@@ -79,6 +79,24 @@ def test_a_drift_is_measured_against_the_older_half_at_the_same_load(spark):
     assert unsure.speed_empty is None and unsure.speed_residual == 0
 
 
+def test_the_refused_share_is_that_of_reports_which_tell_both_numbers(spark):
+    both = {"RRC_ConnEstabAtt": 100.0, "RRC_ConnEstabSucc": 95.0}
+    rows = mondays([100.0] * 3, **both) + mondays([100.0] * 2, hour=10, RRC_ConnEstabAtt=400.0, RRC_ConnEstabSucc=None)
+    rows += mondays([100.0], hour=11, RRC_ConnEstabAtt=None, RRC_ConnEstabSucc=70.0)
+    assert learnt(spark, rows)[0].refused_share == pytest.approx(0.05)
+    worst = trends._worst_cells(reports(spark, rows)).collect()
+    assert [row.refused_share for row in worst] == [pytest.approx(0.05)]
+    assert learnt(spark, mondays([1.0], RRC_ConnEstabSucc=None))[0].refused_share is None
+
+
+def test_a_site_has_the_cells_that_reported_from_it_last_and_within_a_week(spark):
+    rows = [*mondays([1.0] * 3), *mondays([1.0], cell_id="C2"), *mondays([1.0], cell_id="C3", hour=8, site_id="S2"),
+            *mondays([1.0], cell_id="C3", hour=9), *mondays([1.0], cell_id="C4", site_id="S2")]
+    gone = {**mondays([1.0] * 2)[0], "cell_id": "C5"}
+    cells = {row.cell_id: row.site_cells for row in learnt(spark, [*rows, gone])}
+    assert cells == {"C1": 3, "C2": 3, "C3": 3, "C4": 1, "C5": None}
+
+
 @pytest.fixture(scope="module")
 def history(spark, tmp_path_factory):
     """Five weeks of six sites, and their labels."""
