@@ -41,7 +41,7 @@ VITALS = (
     Vital("diastolic_mmhg", ("8462-4",), "mm[Hg]", 0, 320, "diastolic blood pressure"),
     Vital("temperature_c", ("8310-5",), "Cel", 12, 46, "body temperature; the coldest survivor of an accident had 13.7"),
     Vital("oxygen_flow_l_per_min", ("3151-8",), "L/min", 0, 100, "inhaled oxygen flow"),
-    Vital("fio2", ("3150-6",), "%", 0.21, 1, "inspired fraction of oxygen; air has 0.21", per_unit=100),
+    Vital("fio2", ("3150-6",), "%", 0.2, 1, "inspired fraction of oxygen; air has 0.209, and is charted as 0.21", per_unit=100),
 )
 CONSCIOUSNESS_LOINC = "67775-7"             # level of responsiveness
 

@@ -13,6 +13,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 RED = 3
+SCALE_2_HIGHEST = 92      # %; a saturation above it scores on scale 2, where it is oxygen that made it so
 URGENT, EMERGENCY = 5, 7    # aggregate scores at which the college asks for an urgent and for an emergency response
 PARAMETERS = ("respiratory_rate", "spo2", "oxygen", "systolic", "pulse", "consciousness", "temperature")
 
@@ -53,8 +54,9 @@ def points_of(value: Callable[[str], Column] = F.col) -> dict[str, Column]:
 
 
 def supplemental_oxygen(value: Callable[[str], Column] = F.col) -> Column:
-    """Whether the patient breathes more than air: as charted, else by the inspired fraction or the flow; null if unknown."""
-    return F.coalesce(value("on_oxygen"), value("fio2") > 0.21, value("oxygen_flow_l_per_min") > 0)
+    """Whether the patient breathes more than air: as charted, else by the inspired fraction or by the flow; null if unknown."""
+    # Air is often charted as the fraction beside a flow: either alone is enough. `greatest` passes over nulls.
+    return F.coalesce(value("on_oxygen"), F.greatest(value("fio2") > 0.21, value("oxygen_flow_l_per_min") > 0))
 
 
 def risk(total: Column, any_red: Column) -> Column:
@@ -74,7 +76,7 @@ def spo2_points(percent: Column, scale: Column, on_oxygen: Column) -> Column:
     whole = F.round(percent)
     first = _points(whole, [(91, 3), (93, 2), (95, 1)], 0)
     too_high = _points(whole, [(94, 1), (96, 2)], 3)
-    second = F.when(whole >= 93, F.when(on_oxygen, too_high).when(~on_oxygen, 0)).otherwise(
+    second = F.when(whole > SCALE_2_HIGHEST, F.when(on_oxygen, too_high).when(~on_oxygen, 0)).otherwise(
         _points(whole, [(83, 3), (85, 2), (87, 1)], 0))
     return F.when(F.coalesce(scale == 2, F.lit(False)), second).otherwise(first)
 

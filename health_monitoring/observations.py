@@ -6,7 +6,7 @@ from operator import add
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from health_monitoring.news2 import RED, news2
+from health_monitoring.news2 import RED, SCALE_2_HIGHEST, news2
 from health_monitoring.settings import HealthSettings
 
 # Beyond these a reading is more often the sensor than the patient: parameter of NEWS2, field, lowest and highest credible
@@ -18,8 +18,8 @@ CREDIBLE = (
     ("temperature", "temperature_c", 33.5, 41.5, 2.5),
     ("systolic", "systolic_mmhg", 60, 240, 60),
 )
-CORROBORATED = 2    # points of the other parameters that make an extreme reading believable at once
-BEATS_GAP = 1.5     # a run of readings goes on when the next comes within so many sampling intervals
+CORROBORATED = 2    # points of the other vital signs, oxygen being none, that make an extreme reading believable at once
+BEATS_GAP = 1.5     # sampling intervals for which a reading stands: a run of readings goes on when the next comes within them
 
 
 def with_observation(events: DataFrame, settings: HealthSettings) -> DataFrame:
@@ -32,6 +32,8 @@ def with_observation(events: DataFrame, settings: HealthSettings) -> DataFrame:
     model_score = F.col("model_score") if "model_score" in events.columns else F.lit(None).cast("double")
     of_extremes = reduce(add, [F.when(_beyond(field, low, high), F.coalesce(score[name], F.lit(0))).otherwise(0)
                                for name, field, low, high, _ in CREDIBLE])
+    of_others = score.known_total - F.coalesce(score.oxygen, F.lit(0)) - of_extremes
+    too_low = F.col("spo2_percent") <= SCALE_2_HIGHEST  # red on scale 2 is too much oxygen as well
     observation = F.struct(
         "event_time",
         F.col("observation_id").alias("id"),
@@ -40,8 +42,8 @@ def with_observation(events: DataFrame, settings: HealthSettings) -> DataFrame:
         score.missing.alias("missing"),
         F.when(score.any_red, RED).otherwise(0).alias("red"),
         extreme.alias("extreme"),
-        ((extreme == 0) | (score.known_total - of_extremes >= CORROBORATED)).alias("is_believable"),
-        F.coalesce(score.spo2 == RED, F.lit(False)).alias("is_hypoxic"),
+        ((extreme == 0) | (of_others >= CORROBORATED)).alias("is_believable"),
+        F.coalesce((score.spo2 == RED) & too_low, F.lit(False)).alias("is_hypoxic"),
         is_fast(settings).alias("is_fast"),
         (BEATS_GAP * 60_000 * F.coalesce("sampling_minutes", F.lit(settings.sampling_minutes))).cast("long").alias("gap_ms"),
         *(F.col(field).alias(name) for name, field, *_ in CREDIBLE),

@@ -16,7 +16,7 @@ from common.thresholds import threshold
 from health_monitoring.observations import CREDIBLE
 from health_monitoring.settings import HealthSettings
 
-RUN = "struct<first:bigint,last:bigint,ids:array<string>,score:double,reached:bigint,found:array<string>>"
+RUN = "struct<first:bigint,until:bigint,ids:array<string>,score:double,reached:bigint,found:array<string>>"
 
 
 def millis(observation: Column) -> Column:
@@ -25,9 +25,9 @@ def millis(observation: Column) -> Column:
 
 def confirmed(observations: Column, since: Column, settings: HealthSettings) -> Column:
     """Those since `since` whose values are to be believed: none is extreme, others speak for it, or a second reading does."""
-    within = int(settings.confirm_minutes * 60_000)
-
     def is_repeated(one: Column) -> Column:
+        # The next of a device that reports once an hour comes later than `confirm_minutes`.
+        within = F.greatest(F.lit(int(settings.confirm_minutes * 60_000)), one.gap_ms)
         return F.exists(observations, lambda other: (other.id != one.id)
                         & (F.abs(millis(other) - millis(one)) <= within) & (other.extreme.bitwiseAND(one.extreme) != 0))
 
@@ -55,17 +55,18 @@ def highest(observations: Column, score: Callable[[Column], Column], least: Colu
 def longest_run(observations: Column, since: Column, flag: str, least: Column) -> Column:
     """Of the longest unbroken run of readings with `flag` that lasts beyond `since`; score: minutes from first to last.
 
-    Unbroken: each comes within its own `gap_ms` of the one before. Null without two.
+    Unbroken: each stands for its own `gap_ms`, and the next with the flag comes before all of them are over. So a reading
+    that comes late, from whatever device, can only join runs. Null without two.
     """
     def step(run: Column, one: Column) -> Column:
-        goes_on = run.last.isNotNull() & (millis(one) - run.last <= one.gap_ms)
+        goes_on = run.until.isNotNull() & (millis(one) <= run.until)
         first = F.when(goes_on, run.first).otherwise(millis(one))
         ids = F.concat(F.when(goes_on, run.ids).otherwise(F.array().cast("array<string>")), F.array(one.id))
         minutes = (millis(one) - first) / 60_000
         longer = (millis(one) >= since) & (minutes > F.coalesce(run.score, F.lit(-1.0)))
         reached = F.when((millis(one) >= since) & (minutes >= least), millis(one))
         return F.struct(
-            first.alias("first"), millis(one).alias("last"), ids.alias("ids"),
+            first.alias("first"), F.greatest(run.until, millis(one) + one.gap_ms).alias("until"), ids.alias("ids"),
             F.when(longer, minutes).otherwise(run.score).alias("score"),
             F.coalesce(run.reached, reached).alias("reached"),
             F.when(longer, ids).otherwise(run.found).alias("found"),
@@ -142,15 +143,16 @@ def _totals(readings: Column) -> Column:
 
 
 def _jump(triple: Column, parameter: str) -> Column:
-    """The jump of one parameter there and back; score is null where it is none, or where another parameter moved with it."""
+    """The jump of one parameter there and back; score is null where it is not absurd, or another moved with it."""
     limits = {name: float(limit) for name, *_, limit in CREDIBLE}
     before, one, after = triple.before[parameter], triple.one[parameter], triple.after[parameter]
     there, back = one - before, one - after
+    is_absurd = triple.one.extreme.bitwiseAND(1 << list(limits).index(parameter)) != 0
     moved = [F.coalesce(F.abs(triple.one[name] - (triple.before[name] + triple.after[name]) / 2) > limit / 3, F.lit(False))
              for name, limit in limits.items() if name != parameter]
     still = ~F.array_contains(F.array(*moved), True)
     jump = F.least(F.abs(there), F.abs(back)) / limits[parameter]
-    is_lone = (there * back > 0) & (F.abs(before - after) <= limits[parameter] / 2) & still
+    is_lone = is_absurd & (there * back > 0) & (F.abs(before - after) <= limits[parameter] / 2) & still
     return F.struct(
         F.when(is_lone, jump).alias("score"), triple.after.event_time.alias("known"), triple.one.id.alias("id"),
         F.lit(parameter).alias("parameter"))

@@ -116,7 +116,8 @@ def test_a_high_saturation_on_scale_2_is_not_judged_while_oxygen_is_unknown(scor
 
 OXYGEN = [
     ({"fio2": 0.21}, 0), ({"fio2": 0.28}, 2), ({"oxygen_flow_l_per_min": 0.0}, 0), ({"oxygen_flow_l_per_min": 2.0}, 2),
-    ({"on_oxygen": False, "fio2": 0.4}, 0), ({}, None),
+    ({"fio2": 0.21, "oxygen_flow_l_per_min": 2.0}, 2), ({"fio2": 0.28, "oxygen_flow_l_per_min": 0.0}, 2),
+    ({"fio2": 0.209}, 0), ({"on_oxygen": False, "fio2": 0.4}, 0), ({}, None),
 ]  # fmt: skip
 
 

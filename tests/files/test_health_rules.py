@@ -1,6 +1,8 @@
 """What each rule of patient monitoring catches and what it leaves alone, on patients whose readings one can count."""
 
 import json
+import random
+from collections import defaultdict
 from datetime import datetime, timedelta
 
 import pytest
@@ -33,6 +35,7 @@ EIGHT = {"respiratory_rate_per_min": 26.0, "systolic_mmhg": 88.0, "temperature_c
 LOW = {"spo2_percent": 90.0}
 FAST = {"heart_rate_bpm": 89.0}
 BARE = dict.fromkeys(CALM)
+SIZE = 32   # of a sequence of chance readings
 
 
 def at(minutes, **values):
@@ -67,7 +70,10 @@ PATIENTS = {
     "hypoxic with a reading lost": [at(0, **LOW), at(15, **LOW), at(45, **LOW)],
     "copd at ninety": every(15, 0, 120, **LOW, spo2_scale=2),
     "copd at eighty-two": every(15, 0, 30, spo2_percent=82.0, spo2_scale=2),
+    "copd on too much oxygen": every(15, 0, 120, spo2_percent=98.0, spo2_scale=2, on_oxygen=True),
     "hypoxic across the block": every(15, -15, 15, **LOW),
+    "hypoxic with another device between": [at(0, **LOW), at(10, **LOW, sampling_minutes=1.0), at(15, **LOW), at(30, **LOW)],
+    "hypoxic, absurdly, hour by hour": every(60, 0, 120, spo2_percent=70.0, sampling_minutes=60.0),
     "fast for this patient": every(15, 0, 45, **FAST),
     "fast for half an hour": every(15, 0, 30, **FAST),
     "fast as ever": every(15, 0, 120, **FAST, patient_heart_rate_mean=84.0),
@@ -78,6 +84,10 @@ PATIENTS = {
     "probe off and never back": [at(0), at(15, spo2_percent=42.0), at(30, spo2_percent=44.0), at(45)],
     "desaturation with an answer": [
         at(0), at(15, spo2_percent=62.0, heart_rate_bpm=112.0, respiratory_rate_per_min=28.0), at(30)],
+    "probe off on oxygen": [at(minutes, **{"on_oxygen": True} | odd) for minutes, odd in (
+        (0, {}), (15, {"spo2_percent": 42.0}), (30, {}))],
+    "a slow heart and a dip that patients make": [
+        at(minutes, heart_rate_bpm=34.0, spo2_percent=spo2) for minutes, spo2 in ((0, 98.0), (15, 76.0), (30, 98.0))],
     "lead shaken": [at(0), at(15, heart_rate_bpm=215.0), at(30)],
     "a dip that patients make": [at(0), at(15, spo2_percent=83.0), at(30)],
     "probe off for an hour": [at(0), at(30, spo2_percent=42.0), at(60)],
@@ -125,7 +135,10 @@ def alerts(spark):
     ("hypoxic with a reading lost", ["red_parameter"]),
     ("copd at ninety", []),
     ("copd at eighty-two", ["red_parameter", "sustained_hypoxia"]),
+    ("copd on too much oxygen", ["urgent_response"]),
     ("hypoxic across the block", ["red_parameter", "sustained_hypoxia"]),
+    ("hypoxic with another device between", ["red_parameter", "sustained_hypoxia"]),
+    ("hypoxic, absurdly, hour by hour", ["red_parameter", "sustained_hypoxia"]),
     ("fast for this patient", ["tachycardia"]),
     ("fast for half an hour", []),
     ("fast as ever", []),
@@ -135,6 +148,8 @@ def alerts(spark):
     ("probe off", ["sensor_artefact"]),
     ("probe off and never back", ["red_parameter"]),
     ("desaturation with an answer", ["emergency_response"]),
+    ("probe off on oxygen", ["sensor_artefact"]),
+    ("a slow heart and a dip that patients make", ["red_parameter", "urgent_response"]),
     ("lead shaken", ["sensor_artefact"]),
     ("a dip that patients make", ["red_parameter"]),
     ("probe off for an hour", []),
@@ -190,6 +205,30 @@ def test_events_sent_twice_or_in_another_order_change_nothing(spark, alerts):
     expected = [alert for patient in chosen for each in alerts[patient].values() for alert in each]
     assert {(alert.alert_id, alert.score, alert.event) for alert in raised} == {
         (alert.alert_id, alert.score, alert.event) for alert in expected}
+
+
+def chance_reading(rng, number):
+    """Of some device, ill in some way or not, within four hours."""
+    ill = rng.choice([{}, {}, {}, FIVE, EIGHT, EIGHT, LOW, FAST, {"spo2_percent": 42.0}, {"consciousness": None}])
+    sampling, name = rng.choice([1.0, 15.0, 15.0, 60.0, None]), f"r{number}"
+    return at(rng.randrange(-150, 90), observation_id=name, sampling_minutes=sampling, model_score=rng.random(), **ill)
+
+
+def test_however_late_an_observation_comes_no_score_falls(spark):
+    """But that of an artefact, which is one because nothing lies between."""
+    rng = random.Random(11)
+    sequences = [[chance_reading(rng, number) for number in range(SIZE)] for _ in range(10)]
+    arrived = {f"{name} {size}": sequence[:size] for name, sequence in enumerate(sequences) for size in range(1, SIZE + 1)}
+    scores = defaultdict(dict)
+    for alert in detector.by_patient(spark.createDataFrame(list(rows_of(arrived)), SCHEMA), SETTINGS).collect():
+        if alert.rule != "sensor_artefact":
+            sequence, size = map(int, alert.entity_id.split())
+            scores[sequence, alert.rule, alert.event_time >= NOON][size] = alert.score
+    assert {rule for _, rule, _ in scores} >= {"sustained_hypoxia", "tachycardia", "deterioration", "red_parameter"}
+    for course in scores.values():
+        sizes = sorted(course)
+        assert sizes == list(range(sizes[0], SIZE + 1))
+        assert sorted(course.values()) == [course[size] for size in sizes]
 
 
 def test_every_observation_gets_its_score(spark):
