@@ -11,11 +11,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.alerts import Rule, judge
+from common.columns import let
 from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
 from retail_behavior.events import PURCHASE, RESTOCK, VIEW
-from retail_behavior.features import HAPPENING, any_of, cart_value, intents, prepare
-from retail_behavior.settings import RetailSettings
+from retail_behavior.features import HAPPENING, PLACE, any_of, cart_value, intents, prepare
+from retail_behavior.settings import JUDGED_VIEWS, RetailSettings
 from retail_behavior.stock_position import (
     at_risk,
     hours_left,
@@ -31,10 +32,11 @@ from retail_behavior.week import hours_from
 def bot(settings: RetailSettings) -> Column:
     """Most views in a row at an even pace: each gap at most `even_pace` times the one before it, or that times it.
 
-    Per visitor and window, exact inside it; people read unevenly however fast they click. Windows overlap by more than a
-    streak at the slowest pace needs.
+    Per visitor and window, of the first JUDGED_VIEWS that came in it; people read unevenly however fast they click. Windows
+    overlap by more than a streak at the slowest pace needs. A view that comes late may break a streak that was seen before:
+    what counts is the longest there ever was.
     """
-    return (F.col("streak.best") + 1).cast("double")
+    return F.size("streak.ids").cast("double")
 
 
 def cart_abandoned(settings: RetailSettings) -> Column:
@@ -55,7 +57,7 @@ def demand_spike(settings: RetailSettings) -> Column:
 BY_VISITOR = (
     Rule("bot", bot, "bot_streak",
          lambda s: F.format_string("%.0f views in a row, one every %.1f seconds", bot(s), F.col("streak.pace")),
-         lambda s: F.to_json(F.slice("ids", F.col("streak.end") - F.col("streak.best"), F.col("streak.best") + 1))),
+         lambda s: F.to_json("streak.ids")),
 )
 BY_SESSION = (
     Rule("cart_abandoned", cart_abandoned, "cart_value",
@@ -83,11 +85,11 @@ def by_visitor(events: DataFrame, settings: RetailSettings) -> DataFrame:
     windows = (
         events.where(F.col("event_type") == VIEW).withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", settings.bot_window, settings.bot_slide), "visitor_id")
-        .agg(F.sort_array(F.collect_set(F.struct("event_time", "event_id"))).alias("views"),
+        .agg(F.sort_array(F.collect_set(F.struct(*PLACE, "event_time", "event_id"))).alias("arrived"),
              F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
     )
-    enough = with_thresholds(windows, BY_VISITOR, settings).where(F.size("views") >= threshold("bot_streak"))
-    paced = enough.withColumns({"ids": F.transform("views", lambda view: view.event_id), "streak": _streak(settings)})
+    enough = with_thresholds(windows, BY_VISITOR, settings).where(F.size("arrived") >= threshold("bot_streak"))
+    paced = enough.withColumn("streak", _streak(settings))
     return judge(paced, BY_VISITOR, settings, vertical="retail_behavior", entity="visitor_id", subject=_subject("visitor_id"))
 
 
@@ -134,9 +136,34 @@ def recommendations(events: DataFrame, settings: RetailSettings) -> DataFrame:
 
 
 def _streak(settings: RetailSettings) -> Column:
-    """struct(best: gaps in the longest even streak, end: position of its last view, pace: mean seconds between its views)."""
+    """The longest even streak that there was at any arrival: struct(gaps, pace: mean seconds between its views, ids)."""
+    views = F.array_distinct(F.transform("arrived", lambda view: F.struct(view.event_time, view.event_id)))
+
+    def longest(arrived: Column) -> Column:
+        # A streak shrinks by nothing but a late view: as it was before each of these, and at last, is all there is to see.
+        counts = F.concat(_before_late(arrived), F.array(F.size(arrived)))
+        return F.array_max(F.transform(counts, lambda count: let(
+            F.array_sort(F.slice(arrived, 1, count)), lambda ordered: _longest_streak(ordered, settings))))
+
+    return let(F.slice(views, 1, JUDGED_VIEWS), longest)
+
+
+def _before_late(arrived: Column) -> Column:
+    """For each view that came after a later one, how many had come before it."""
+    def step(so_far: Column, view: Column) -> Column:
+        late = F.when(view.event_time < so_far["newest"], F.array(so_far["count"])).otherwise(F.array().cast("array<int>"))
+        return F.struct((so_far["count"] + 1).alias("count"), F.greatest(so_far["newest"], view.event_time).alias("newest"),
+                        F.concat(so_far["late"], late).alias("late"))
+
+    start = F.struct(F.lit(0).alias("count"), F.lit(None).cast("timestamp").alias("newest"),
+                     F.array().cast("array<int>").alias("late"))
+    return F.aggregate(arrived, start, step)["late"]
+
+
+def _longest_streak(views: Column, settings: RetailSettings) -> Column:
+    """Of views in order of time, as `_streak`."""
     def seconds(position: Column) -> Column:
-        view, before = F.element_at("views", position), F.element_at("views", position - 1)
+        view, before = F.element_at(views, position), F.element_at(views, position - 1)
         return (F.unix_millis(view.event_time) - F.unix_millis(before.event_time)) / 1000
 
     def step(so_far: Column, position: Column) -> Column:
@@ -154,7 +181,11 @@ def _streak(settings: RetailSettings) -> Column:
     zero = F.lit(0)
     start = F.struct(F.lit(0.0).alias("gap"), zero.alias("run"), F.lit(0.0).alias("spent"), zero.alias("best"),
                      zero.alias("end"), F.lit(0.0).alias("pace"))
-    return F.aggregate(F.sequence(F.lit(2), F.size("views")), start, step)
+    positions = F.when(F.size(views) > 1, F.sequence(F.lit(2), F.size(views))).otherwise(F.array().cast("array<int>"))
+    return let(F.aggregate(positions, start, step), lambda found: F.struct(
+        found.best.alias("gaps"), found.pace.alias("pace"),
+        F.transform(F.slice(views, F.greatest(found.end - found.best, F.lit(1)), found.best + 1), lambda view: view.event_id)
+        .alias("ids")))
 
 
 def _orders() -> Column:

@@ -5,6 +5,8 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+JUDGED_VIEWS = 300      # of a visitor's window: who views more is known by then
+
 
 class Population(BaseModel):
     """How big the simulated shop is and how it changes. Together with a seed it decides every byte."""
@@ -27,7 +29,7 @@ class RetailSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RETAIL_BEHAVIOR_", frozen=True, extra="forbid", env_ignore_empty=True)
 
     cart_value: float = Field(60.0, gt=0, description="worth of an abandoned cart (currency units)")
-    bot_streak: float = Field(16, gt=0, description="views in a row at an even pace")
+    bot_streak: float = Field(16, gt=0, le=JUDGED_VIEWS, description="views in a row at an even pace")
     demand_zscore: float = Field(3.75, gt=0, description="deviations of a product's orders above its forecast")
     reorder_ratio: float = Field(1.0, gt=0, description="reorder point over live stock position")
     stock_out_risk: float = Field(0.3, gt=0, le=1, description="probability that stock runs out within risk_hours")

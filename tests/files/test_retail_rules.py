@@ -107,6 +107,23 @@ def test_views_sent_twice_are_no_longer_streak(alerts_of):
     assert alerts_of(detector.by_visitor, *once, *once) == []
 
 
+def test_a_view_that_comes_late_takes_back_no_bot(alerts_of):
+    [early, *_] = said = alerts_of(detector.by_visitor, *views([5.0] * 17))
+    late = {"event_time": NOON + timedelta(seconds=41)}  # between two views, and neither gap is even any more
+    told = alerts_of(detector.by_visitor, *views([5.0] * 17), late)
+    assert {(alert.score, alert.event) for alert in told} == {(alert.score, alert.event) for alert in said}
+    assert early.score == 18.0
+    # Had it come in time there would have been no streak; and one that fills a gap is counted where it belongs.
+    in_time = sorted([*views([5.0] * 17), late], key=lambda view: view["event_time"])
+    assert alerts_of(detector.by_visitor, *in_time) == []
+    gap = views([5.0] * 17)
+    assert {alert.score for alert in alerts_of(detector.by_visitor, *gap[:9], *gap[10:], gap[9])} == {18.0}
+
+
+def test_only_so_many_views_of_a_window_are_judged(alerts_of):
+    assert {alert.score for alert in alerts_of(detector.by_visitor, *views([5.0] * 349))} == {300.0}
+
+
 def test_a_slow_pace_is_a_streak_and_silence_ends_it(alerts_of):
     assert rules(alerts_of(detector.by_visitor, *views([100.0] * 18))) == ["bot"]
     assert alerts_of(detector.by_visitor, *views([130.0] * 18)) == []
