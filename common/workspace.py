@@ -37,7 +37,9 @@ class Workspace:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InUse(f"{work} of {self.vertical} runs in {self.folder} already: stop it or use another folder") from None
+                raise InUse(
+                    f"{work} of {self.vertical} runs in {self.folder} already: wait for its end, stop it, or use another folder"
+                ) from None
             yield
 
     def checkpoint(self, query: str) -> str:

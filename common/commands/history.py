@@ -43,7 +43,8 @@ from common.vertical import Vertical
 from common.workspace import Workspace
 
 Day = Annotated[
-    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="as of the start of this day [default: the first that may be unfinished]")
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], help="as of the start of this day [default: the first that may be unfinished]"),
 ]
 
 
@@ -72,7 +73,7 @@ def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
     """Train the model on history and the labels known by then, export it to SQL; the first is put in force, a later waits."""
     subject, settings = named(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
-    with session([subject], settings) as spark, console.status("training"):
+    with workspace.only_one("batch"), session([subject], settings) as spark, console.status("training"):
         trained = train_model(spark, subject, workspace, _day(as_of))
     console.print(model_summary(trained))
     waits = challenger(workspace.tables) is not None
@@ -83,7 +84,7 @@ def trends(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None
     """One batch run: contract suite, baselines under a new version, trends as tables and plots."""
     subject, settings = named(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
-    with session([subject], settings) as spark:
+    with workspace.only_one("batch"), session([subject], settings) as spark:
         with console.status("studying") as status:
             studied = study(spark, subject, workspace, _day(as_of), progress=status.update, retrain_above=settings.retrain_drift)
         console.print(suite_line(studied))
@@ -108,7 +109,7 @@ def reconcile(
     """
     subject, settings = named(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
-    with session([subject], settings) as spark:
+    with workspace.only_one("batch"), session([subject], settings) as spark:
         with console.status("judging history again"):
             utc = since.replace(tzinfo=UTC) if since else None
             result = reconciled(spark, subject, workspace, rule_settings(subject), utc)

@@ -1,5 +1,6 @@
 """`hybrid run`: all of a vertical at once, or of all of them, live in the terminal, with a summary at the end."""
 
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -89,7 +90,13 @@ def run(
     ]
     is_brief = seconds <= BRIEF
     populations = [population_of(subject) for subject in subjects]
-    with own_broker(settings) as connection, session(subjects, settings, streaming=True, is_brief=is_brief) as spark:
+    with (
+        ExitStack() as stack,
+        own_broker(settings) as connection,
+        session(subjects, settings, streaming=True, is_brief=is_brief) as spark,
+    ):
+        for live in lives:
+            stack.enter_context(live.workspace.only_one("batch"))
         for live, population in zip(lives, populations, strict=True):
             prepare(spark, live, connection, population, history_days)
         states = stream(spark, lives, connection)

@@ -47,7 +47,11 @@ def backtest(
     subject, settings = named(vertical), read_settings(data)
     workspace, changes = workspace_of(subject, settings), parse_changes(set_)
     changed_settings(subject, workspace.tables, changes)  # a mistake is told before Spark is started
-    with session([subject], settings) as spark, console.status(f"judging {days} days by both"):
+    with (
+        workspace.only_one("backtest"),
+        session([subject], settings) as spark,
+        console.status(f"judging {days} days by both"),
+    ):
         result = rehearse(spark, subject, workspace, changes, days)
     for table in rehearsal_tables(result):
         console.print(table)

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from common import cli
+from common.workspace import Workspace
 
 COMMANDS = (
     "run", "generate", "replay", "archive", "detect", "backfill", "train", "trends", "reconcile", "evaluate", "bench", "doctor",
@@ -67,6 +68,17 @@ def test_a_data_folder_that_cannot_be_written_is_named(hybrid, tmp_path):
     assert code == 1
     assert "cannot be written" in printed
     assert "--data" in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [("train", "batch"), ("trends", "batch"), ("reconcile", "batch"), ("backtest --set amount_zscore=4", "backtest")],
+)
+def test_of_commands_that_write_the_same_tables_a_second_is_refused_while_one_runs(hybrid, tmp_path, command, work):
+    with Workspace(tmp_path / "data", "finance_fraud").only_one(work):
+        code, printed = hybrid(*command.split(), "finance_fraud")
+    assert code == 1
+    assert f"{work} of finance_fraud runs in" in printed and "wait for its end" in printed
 
 
 def test_without_a_broker_it_says_how_to_start_one(hybrid):
@@ -154,6 +166,7 @@ def test_the_end_waits_for_no_thread_and_all_that_was_printed_is_there():
     script = """
 import sys, threading, time
 from common import cli
+from common.workspace import Workspace
 def main():
     threading.Thread(target=time.sleep, args=(600,)).start()
     print("done")
