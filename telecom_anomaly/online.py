@@ -1,12 +1,13 @@
 """One online anomaly detector for any metric series: a score per record, no look-ahead, nothing to tune per series.
 
-Nine views of the series (where it stands, how it moves, how it differs from its own time of day) are each ranked among all
+Views of the series (where it stands, how it moves, how it differs from its own time of day) are each ranked among all
 their own earlier values; a view's rarity is -log10 of its rank, so that it has resolution in the tail and no unit. The
-score is the root mean square of the slow views, or the share INSTANT of the one quick view, whichever is more:
-several views that are somewhat rare at once are an anomaly, and so is one instant that is very rare.
+score is the root mean square of the eight slow views, or the share INSTANT of the quick one, whichever is more:
+several views that are somewhat rare at once are an anomaly, and so is one instant that is very rare. A tenth view, the value
+itself, counts only through one of the eight: how rare the last values were on average.
 
 The idea of likelihoods over raw surprises follows Numenta's anomaly likelihood (Ahmad et al., Neurocomputing 262, 2017).
-State is bounded (some 2,000 numbers) and plain: `numbers` and `restored` carry it through Spark's state store.
+State is bounded (some 2,500 to 3,500 numbers) and plain: `numbers` and `restored` carry it through Spark's state store.
 """
 
 from collections import deque
@@ -137,7 +138,7 @@ class OnlineDetector:
 
     @classmethod
     def restored(cls, numbers: Sequence[float]) -> "OnlineDetector":
-        """The detector whose `numbers` these were."""
+        """The detector whose `numbers` these were, its threshold included."""
         left = iter(numbers)
         detector = cls(next(left), next(left), next(left), next(left), next(left), next(left))
         for ema in detector.averages.values():

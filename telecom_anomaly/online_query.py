@@ -35,7 +35,7 @@ def online_anomaly(settings: TelecomSettings) -> Column:
 RULES = (
     Rule("online_anomaly", online_anomaly, "online_anomaly",
          lambda s: F.format_string("%s of %.1f is unlike this cell's own past", F.col("metric"), F.col("value")),
-         lambda s: F.col("report_id"), "warning", critical_at=2.0, live=False),
+         lambda s: F.col("report_id"), "warning", critical_at=float("inf"), live=False),
 )
 
 
@@ -48,7 +48,7 @@ def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
                 F.unix_micros("ingest_time").alias("ingest_micros"), F.explode(F.array(*metrics)).alias("measured"))
         .select("*", "measured.metric", "measured.value").drop("measured").where("value IS NOT NULL")
     )
-    series = _Series(settings.online_anomaly, settings.online_grace)
+    series = Series(settings.online_anomaly, settings.online_grace)
     found = measured.groupBy("cell_id", "metric").transformWithState(
         statefulProcessor=series, outputStructType=FOUND, outputMode="update", timeMode="none")
     times = {f"{kind}_time": F.timestamp_micros(f"{kind}_micros") for kind in ("event", "ingest")}
@@ -56,7 +56,7 @@ def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     return judge(found.withColumns(times), RULES, settings, vertical="telecom_anomaly", entity="cell_id", subject=subject)
 
 
-class _Series(StatefulProcessor):
+class Series(StatefulProcessor):
     """One cell's measurement: its detector between micro-batches, as bytes."""
 
     def __init__(self, threshold: float, grace: int) -> None:
@@ -87,4 +87,6 @@ class _Series(StatefulProcessor):
         if kept is None:
             return -1, OnlineDetector(self.threshold)
         newest, stored = kept
-        return newest, OnlineDetector.restored([number for number, in struct.iter_unpack("<d", stored)])
+        detector = OnlineDetector.restored([number for number, in struct.iter_unpack("<d", stored)])
+        detector.threshold = self.threshold  # what was stored is that of the start before
+        return newest, detector

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyspark.sql import Row
+from pyspark.sql.streaming.tws_tester import TwsTester
 
 from telecom_anomaly import benchmark
 from telecom_anomaly.online import QUIET_RECORDS, THRESHOLD, OnlineDetector
+from telecom_anomaly.online_query import Series
 from telecom_anomaly.ranks import MEMORY, Ranks
 
 STEP = 900
@@ -101,6 +104,28 @@ def test_a_detector_restored_from_its_numbers_goes_on_as_if_nothing_had_been():
         scores(time[:cut], values[:cut], detector)
         again = OnlineDetector.restored(json.loads(json.dumps(detector.numbers())))
         assert scores(time[cut:], values[cut:], again).tolist() == whole[cut:].tolist()
+
+
+class OneSeries(Series):
+    def handleInputRows(self, key, rows, timerValues):
+        return super().handleInputRows(key[0], rows, timerValues)  # the tester knows keys of one column
+
+
+def test_after_a_restart_the_threshold_in_force_counts_and_not_the_stored_one():
+    time, values = daily(days=12)
+    values[1_000:1_030] += 60
+    rows = [Row(report_id=f"{number}", event_micros=int(time[number]) * 1_000_000, ingest_micros=0, value=float(value),
+                kafka_partition=0, kafka_offset=number) for number, value in enumerate(values)]
+    first, second = (TwsTester(OneSeries(threshold, grace=0)) for threshold in (9.0, THRESHOLD))
+    key, cut = ("C1", "DRB_RlcSduDelayDl"), 990
+    first.test(key, rows[:cut])
+    second.updateValueState("series", key, first.peekValueState("series", key))
+    found = [int(row.report_id) for row in second.test(key, rows[cut:])]
+    detector = OnlineDetector(9.0)
+    scores(time[:cut], values[:cut], detector)
+    detector.threshold = THRESHOLD
+    assert found == (cut + np.flatnonzero(scores(time[cut:], values[cut:], detector) >= THRESHOLD)).tolist()
+    assert 1 <= sum(1_000 <= number < 1_010 for number in found) < 5
 
 
 def test_state_is_bounded_however_long_the_series():

@@ -72,6 +72,7 @@ def test_a_table_gives_the_alerts_of_the_plain_detector(spark, arrived):
     assert {"C1-400", "C1-700", "C2-550"} <= set(wanted) and not {"C1-late", "C1-600"} & set(wanted)
     [alert] = [alert for alert in alerts if alert.event == "C1-400"]
     assert (alert.entity_id, alert.rule, alert.threshold) == ("C1", "online_anomaly", THRESHOLD)
+    assert {alert.severity for alert in alerts} == {"warning"} and max(wanted.values()) > 2 * THRESHOLD
     assert alert.event_time == START + timedelta(minutes=6_000) and "DRB_RlcSduDelayDl" in alert.reasons
 
 
