@@ -27,6 +27,7 @@ from common.processing.archiving import Archiving, archiving
 from common.processing.batch import NoHistory, NoModel
 from common.processing.champions import NoSuchModel
 from common.processing.detection import Detection, detection
+from common.processing.judged import NothingJudged
 from common.processing.session import start_session
 from common.processing.state import OtherState
 from common.processing.streams import QueryEnded, task_slots
@@ -45,6 +46,7 @@ USER_ERRORS = (
     NoHistory,
     NoModel,
     NoSuchModel,
+    NothingJudged,
     OtherState,
     TrainingRefused,
     QueryEnded,

@@ -39,6 +39,10 @@ JUDGED_SCHEMA = T.StructType(
 )
 
 
+class NothingJudged(Exception):
+    """A query is not on record: it never ran over this data."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """Offsets [start, end) of a partition (None: of any), the versions that judged them, and the watermark they met.
@@ -61,11 +65,15 @@ def judged_ranges(workspace: Workspace, query: Query) -> list[Judged]:
     Of several attempts at a batch the last counts, and of several checkpoints, for a new one judges all anew. A batch that
     ended without a report (a kill came between) is taken to be judged as the one after it. What lies beyond was judged by
     the batch that was under way in the end: by the versions in force when the last progress was reported.
+
+    Raises NothingJudged.
     """
-    return _ranges(workspace, query, _reported(workspace)[query.name])
+    return _ranges(workspace, query, _reported(workspace).get(query.name, []))
 
 
 def _ranges(workspace: Workspace, query: Query, rows: list[dict[str, Any]]) -> list[Judged]:
+    if not rows:
+        raise NothingJudged(f"query {query.name} has judged nothing yet: start detect, or run, on this data first")
     last_try = {(row["batch"], row["kafka_partition"]): row for row in rows if row["kafka_partition"] is not None}
     reported = [
         Judged(row["kafka_partition"], row["start_offset"], row["end_offset"], row["baseline_version"], row["model_version"],
@@ -84,6 +92,8 @@ def _ranges(workspace: Workspace, query: Query, rows: list[dict[str, Any]]) -> l
 
 def _reported(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
     """By query the rows of its newest checkpoint, as they were written; those of its starts have no checkpoint."""
+    if not tables.table_exists(workspace.table("judged")):
+        return {}
     rows = tables.read_arrow(workspace.table("judged")).sort_by("ended_at").to_pylist()
     newest = {row["query"]: row["checkpoint"] for row in rows if row["checkpoint"]}
     reported = defaultdict(list)
@@ -110,7 +120,7 @@ def settings_eras(workspace: Workspace, query: Query) -> list[Era]:
 
     A batch that had nothing to judge counts to the one before it, as it makes no difference.
     """
-    rows = _reported(workspace)[query.name]
+    rows = _reported(workspace).get(query.name, [])
     published = ["", *dict.fromkeys(each.version for each in versions(workspace.tables) if each.kind == SETTINGS)]
     of_version: dict[str, list[Judged]] = {version: [] for version in published}
     for _, own in groupby(_ranges(workspace, query, rows), lambda each: each.partition):
@@ -134,8 +144,6 @@ def _gapless(partition: int | None, reported: list[Judged], beyond: Judged) -> I
 
 def judged_ends(workspace: Workspace) -> dict[tuple[str, int], int]:
     """By query and partition, the offset up to which batches of its newest checkpoint have ended; empty before any did."""
-    if not tables.table_exists(workspace.table("judged")):
-        return {}
     ends: dict[tuple[str, int], int] = {}
     for query, rows in _reported(workspace).items():
         for row in rows:

@@ -40,8 +40,10 @@ def keep_late(spark: SparkSession, vertical: Vertical, workspace: Workspace, rul
     if not count:
         return Late(behind, 0, 0)
     found = judged_again(spark, vertical, workspace, events.drop(PARTITION), rule_settings).join(lost, "alert_id", "left_semi")
-    # A late alert is not newer than itself, and older than any that the stream may yet raise.
-    return Late(behind, count, tables.upsert(_as_stored(found), workspace.table("alerts"), ["alert_id"], "kafka_offset"))
+    # By the newest event behind it, so that one that grew since, as after a redrive, replaces itself, and never the stream's.
+    raised = tables.read(spark, workspace.table("alerts")).where("kafka_offset >= 0").select("alert_id")
+    stored = _as_stored(found).join(raised, "alert_id", "left_anti")
+    return Late(behind, count, tables.upsert(stored, workspace.table("alerts"), ["alert_id"], "ingest_time"))
 
 
 def _as_stored(alerts: DataFrame) -> DataFrame:

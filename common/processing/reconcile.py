@@ -11,6 +11,8 @@ score_differs   the same alert with another score
 missing         batch raises it, the stream did not
 repeated_id     batch does not raise it, but does from a record that stands in quarantine as a duplicate: two different events
                 came under one id, of which history keeps the first, and a per-event rule judged both
+judged_twice    batch does not raise it, but does from its event under the versions that the alert names: the stream was stopped
+                before that batch was finished, and began it again when other versions were in force
 extra           the stream raised it, batch does not
 """
 
@@ -24,10 +26,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import contract, tables
-from common.alerts import event_ids
+from common.alerts import ALERT_SCHEMA, event_ids
 from common.models.storage import from_json
 from common.processing.batch import came_live
-from common.processing.judged import Era, Judged, judged_ranges, late_events, settings_eras
+from common.processing.judged import BEYOND, Era, Judged, judged_ranges, late_events, settings_eras
 from common.processing.learnt import MODEL_SCHEMA, Learnt, prepared, with_baselines, with_model
 from common.processing.session import use_pool
 from common.processing.spoken import spoken
@@ -37,8 +39,8 @@ from common.vertical import Query, Vertical
 from common.workspace import Workspace
 
 SCORE_TOLERANCE = 1e-9
-STATUSES = ("equal", "late", "score_differs", "missing", "extra", "repeated_id")
-AGREEING = ("equal", "late", "repeated_id")  # or explained
+STATUSES = ("equal", "late", "score_differs", "missing", "extra", "repeated_id", "judged_twice")
+AGREEING = ("equal", "late", "repeated_id", "judged_twice")  # or explained
 # The metric: alerts of each rule by status at each run, so that agreement can be followed over time.
 RECONCILIATIONS_SCHEMA = T.StructType([
     T.StructField("reconciled_at", T.TimestampType()),
@@ -83,7 +85,10 @@ def reconcile(
     counts = _counts(tables.read(spark, path))
     if any(status == "extra" for _, status in counts):
         repeated = judged_again(spark, vertical, workspace, duplicates(spark, vertical, workspace, came.columns), rule_settings)
-        tables.overwrite(with_repeated(tables.read(spark, path), repeated), path)
+        told = tables.read(spark, path)
+        extra = alerts.join(told.where("status = 'extra'").select("alert_id"), "alert_id", "left_semi")
+        earlier = judged_as_named(spark, vertical, workspace, came, extra, rule_settings)
+        tables.overwrite(explained(explained(told, repeated, "repeated_id"), earlier, "judged_twice"), path)
         counts = _counts(tables.read(spark, path))
     _record(workspace, counts, since)
     differences = tables.read(spark, path).where("status <> 'equal'").orderBy("status", "rule", "event_time")
@@ -102,12 +107,29 @@ def duplicates(spark: SparkSession, vertical: Vertical, workspace: Workspace, co
     return contract.accepted(records, vertical).select(columns)
 
 
-def with_repeated(compared: DataFrame, repeated: DataFrame) -> DataFrame:
-    """What `compare` called extra is a repeated id's where the duplicates raise the same alert."""
-    found = repeated.groupBy("alert_id").agg(F.collect_set("score").alias("scores"))
+def judged_as_named(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame, alerts: DataFrame, rule_settings: object
+) -> DataFrame:
+    """What per-event rules raise on the events behind `alerts`, each under the baseline and model that its alert names."""
+    behind = alerts.select("versions.baseline", "versions.model", F.explode(event_ids("event")).alias(vertical.event_id))
+    found = [spark.createDataFrame([], ALERT_SCHEMA)]
+    for baseline, model in behind.select("baseline", "model").distinct().collect():
+        named = F.col("baseline").eqNullSafe(F.lit(baseline)) & F.col("model").eqNullSafe(F.lit(model))
+        own = events.join(behind.where(named), vertical.event_id, "left_semi")
+        then = [Judged(None, 0, BEYOND, baseline, model, None, None)]
+        for query in vertical.queries:
+            if query.raises_alerts and not query.stateful:
+                rows = _as_judged(spark, vertical, workspace, query, own, rule_settings, then)
+                found.append(_under_their_thresholds(spark, vertical, workspace, query, rows, rule_settings))
+    return _united(found)
+
+
+def explained(compared: DataFrame, otherwise: DataFrame, status: str) -> DataFrame:
+    """What is called extra in `compared` has this status where the same alert, of the same score, is in `otherwise`."""
+    found = otherwise.groupBy("alert_id").agg(F.collect_set("score").alias("scores"))
     same = F.exists("scores", lambda score: _near(F.col("stream_score"), score))
-    status = F.when((F.col("status") == "extra") & same, F.lit("repeated_id")).otherwise(F.col("status"))
-    return compared.join(found, "alert_id", "left").withColumn("status", status).select(compared.columns)
+    name = F.when((F.col("status") == "extra") & same, F.lit(status)).otherwise(F.col("status"))
+    return compared.join(found, "alert_id", "left").withColumn("status", name).select(compared.columns)
 
 
 def _near(one: Column, other: Column) -> Column:
@@ -217,12 +239,16 @@ def _as_closed(rows: DataFrame, eras: list[Era], build: Callable[[DataFrame, Era
 
 
 def _as_judged(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, query: Query, events: DataFrame, rule_settings: object
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, query: Query, events: DataFrame, rule_settings: object,
+    given: list[Judged] | None = None,
 ) -> DataFrame:
-    """What `learnt.with_learnt` gives on the stream, each event and row with the versions that judged it there."""
+    """What `learnt.with_learnt` gives on the stream, each event and row with the versions that judged it there.
+
+    given: what judged which offsets, if it is not to be what is on record.
+    """
     rows = events
     if query.baselines or query.model:
-        ranges = judged_ranges(workspace, query)
+        ranges = given or judged_ranges(workspace, query)
         models = {version.version: version.details for version in versions(workspace.tables) if version.kind == MODEL}
     if query.baselines:
         rows = _united([

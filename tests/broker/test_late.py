@@ -72,3 +72,13 @@ def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broke
     assert [(run["rule"], run["status"], run["alerts"]) for run in runs] == [("velocity", "late", 1)] * 2
     [alert] = tables.read_arrow(workspace.table("alerts")).to_pylist()
     assert (alert["rule"], alert["entity_id"], alert["score"], alert["kafka_offset"]) == ("velocity", "c1", 6.0, -1)
+
+    with detection(spark, vertical, workspace, broker, settings, rules):  # it grows by another that comes too late
+        send(broker, vertical, "c1", AFTERNOON + timedelta(minutes=6))
+        wait_until_judged(broker, vertical, workspace)
+    with archiving(spark, vertical, workspace, broker, settings) as archived:
+        archived.drain()
+    assert reconcile(spark, vertical, workspace, rules).counts == {("velocity", "late"): 1}
+    assert keep_late(spark, vertical, workspace, rules).added == 0
+    [alert] = tables.read_arrow(workspace.table("alerts")).to_pylist()
+    assert (alert["score"], alert["kafka_offset"]) == (7.0, -1)

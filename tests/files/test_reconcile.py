@@ -12,8 +12,9 @@ from common import tables
 from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, QUARANTINE_SCHEMA, ensure_tables, events_schema
 from common.monitoring.evaluation import best_plain_recall, evaluate
 from common.processing.batch import came_live
-from common.processing.judged import BEYOND, JUDGED_SCHEMA, judged_ends, judged_ranges, late_events
-from common.processing.reconcile import compare, duplicates, judged_again, with_repeated
+from common.processing.judged import BEYOND, JUDGED_SCHEMA, NothingJudged, judged_ends, judged_ranges, late_events
+from common.processing.learnt import publish_baselines
+from common.processing.reconcile import compare, duplicates, explained, judged_again, judged_as_named
 from common.processing.tuning import publish_settings
 from common.settings import load
 from common.vertical import find_vertical
@@ -71,7 +72,7 @@ def test_an_alert_on_a_second_event_of_one_id_is_told_from_one_that_nothing_expl
     stream = alerts(spark, ("second", 6.0, "t1"), ("other score", 6.0, "t1"), ("alone", 6.0, "x"), ("same", 6.0, "y"))
     compared = compare(stream, alerts(spark, ("same", 6.0, "y")), none)
     repeated = alerts(spark, ("second", 6.0, "t1"), ("other score", 7.0, "t1"), ("same", 9.0, "y"), ("nowhere", 6.0, "z"))
-    statuses = {row.alert_id: row.status for row in with_repeated(compared, repeated).collect()}
+    statuses = {row.alert_id: row.status for row in explained(compared, repeated, "repeated_id").collect()}
     assert statuses == {"second": "repeated_id", "other score": "extra", "alone": "extra", "same": "equal"}
 
 
@@ -179,6 +180,37 @@ def test_a_window_is_judged_by_the_last_thresholds_that_saw_it_grow(spark, tmp_p
     alerts = judged_again(spark, windowed, workspace, events, load(VERTICAL.settings)).collect()
     found = {(alert.entity_id, alert.score, alert.threshold) for alert in alerts}
     assert found == {("stops", 6, 6), ("grows on", 8, 8), ("falls short", 6, 6), ("later enough", 5, 3)}
+
+
+def test_an_alert_of_a_batch_that_began_again_under_other_baselines_is_told_from_one_that_nothing_explains(spark, tmp_path):
+    workspace = Workspace(tmp_path, VERTICAL.name)
+    per_event = replace(VERTICAL, queries=tuple(query for query in VERTICAL.queries if query.name == "per_event"))
+    risky, harmless = (baselines_with(spark, workspace, risk) for risk in (0.9, 0.0))
+    tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
+    again = {"query": "per_event", "batch": 0, "kafka_partition": 0, "start_offset": 0, "end_offset": 2}
+    put(workspace.table("judged"), JUDGED_SCHEMA, {**again, "baseline_version": harmless, "ended_at": datetime.now(UTC)})
+    events, rules = archived(spark, per_event, [purchase("c1", 0, 0), purchase("c1", 1, 1)]), load(VERTICAL.settings)
+    assert judged_again(spark, per_event, workspace, events, rules).collect() == []
+
+    stored = "alert_id string, event string, versions struct<baseline:string,model:string>"
+    told = spark.createDataFrame([("x", "c1-0", (risky, None)), ("y", "c1-1", (harmless, None))], stored)
+    [alert] = judged_as_named(spark, per_event, workspace, events, told, rules).collect()
+    assert (alert.rule, alert.event, alert.score) == ("terminal_risk", "c1-0", 0.9)
+
+
+def baselines_with(spark, workspace, risk):
+    card, terminal = VERTICAL.baselines["card"], VERTICAL.baselines["terminal"]
+    known = {"terminal_id": "m1", "terminal_count_7d": 50, "terminal_risk_7d": risk}
+    learnt = {
+        "card": spark.createDataFrame([], card.schema),
+        "terminal": spark.createDataFrame([tuple(known.get(name) for name in terminal.schema.names)], terminal.schema),
+    }
+    return publish_baselines(learnt, VERTICAL, workspace.tables, "2020-03-02").version
+
+
+def test_a_query_that_never_ran_is_named(tmp_path):
+    with pytest.raises(NothingJudged, match="query per_event has judged nothing yet"):
+        judged_ranges(Workspace(tmp_path, "v"), VERTICAL.queries[0])
 
 
 def test_what_waits_for_a_watermark_is_judged_by_the_thresholds_that_it_closed_under(spark, tmp_path):
