@@ -36,12 +36,13 @@ class PeakMemory:
                 return
 
 
-def held_mib() -> float:
-    """MiB that this process and all below it hold now."""
-    own = psutil.Process()
+def held_mib(pid: int | None = None) -> float:
+    """MiB that a process (None: this one) and all below it hold now."""
     held = 0
-    for process in (own, *own.children(recursive=True)):
-        with suppress(psutil.Error):  # one that has ended meanwhile holds nothing
-            full = process.memory_full_info()
-            held += getattr(full, "pss", 0) or full.rss
+    with suppress(psutil.Error):
+        top = psutil.Process(pid)
+        for process in (top, *top.children(recursive=True)):
+            with suppress(psutil.Error):  # one that has ended meanwhile holds nothing
+                full = process.memory_full_info()
+                held += getattr(full, "pss", 0) or full.rss
     return held / 2**20

@@ -37,13 +37,15 @@ class Unsettled(QueryEnded):
 
 @dataclass
 class Disturbed:
-    """What happened. ended: by driver, exit statuses of ends that nobody asked for; outlived: processes that outlived theirs.
+    """What happened. ended: by driver, exit statuses of ends that nobody asked for; memory: by driver, MiB held now and then.
 
-    alerts: different ones on the topic; fuzz_sent, fuzz_refused: records that Kafka took, and that were too large for it.
+    outlived: processes that outlived their driver; alerts: different ones on the topic; fuzz_sent, fuzz_refused: records that
+    Kafka took, and that were too large for it.
     """
 
     kills: list[Kill]
     ended: dict[str, list[int]] = field(default_factory=dict)
+    memory: dict[str, list[float]] = field(default_factory=dict)
     outlived: int = 0
     alerts: int = 0
     fuzz_sent: int = 0
@@ -86,6 +88,7 @@ def disturb(run: Run, broker: EmbeddedKafka, kills: list[Kill]) -> Disturbed:
         _settle(run, drivers, watch, recovering)
         result.alerts = watch.seen.alerts.total()
         result.ended = {driver.name: driver.ended for driver in drivers.values()}
+        result.memory = {driver.name: driver.memory for driver in drivers.values()}
         result.outlived = sum(driver.outlived for driver in drivers.values())
     _archive_the_rest(run)
     return result

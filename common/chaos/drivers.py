@@ -7,9 +7,11 @@ from pathlib import Path
 
 import psutil
 
+from common.bench.memory import held_mib
 from common.embedded.supervise import Supervised, supervised
 
 START_SECONDS = 180.0
+MEMORY_EVERY = 5.0  # seconds
 END_SECONDS = 60.0  # in which what a killed half leaves behind must be gone
 
 
@@ -18,7 +20,7 @@ class Driver:
     """ready: what it prints once it works; progress() grows with its work.
 
     ended: exit statuses of ends that nobody here asked for, such as giving up on a broker that is away; outlived: processes
-    that were still there when their driver had long been killed.
+    that were still there when their driver had long been killed; memory: MiB that it held, seen every few seconds.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Driver:
     progress: Callable[[], int]
     ended: list[int] = field(default_factory=list)
     outlived: int = 0
+    memory: list[float] = field(default_factory=list)
+    _memory_due: float = 0.0
     _process: Supervised | None = None
 
     def start(self) -> None:
@@ -44,11 +48,14 @@ class Driver:
         return False
 
     def keep_running(self) -> None:
-        """Start it again if it ended."""
+        """Start it again if it ended; look at its memory now and then."""
         status = self._process.exit_status() if self._process else None
         if status is not None:
             self.ended.append(status)
             self.start()
+        if self._process and time.monotonic() >= self._memory_due:
+            self._memory_due = time.monotonic() + MEMORY_EVERY
+            self.memory.append(held_mib(self._process.pid))
 
     def kill(self, half: str) -> None:
         """SIGKILL to one half of it; returns when all of it is gone."""

@@ -3,6 +3,7 @@
 import statistics
 from collections import Counter
 from datetime import timedelta
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -87,6 +88,7 @@ def chaos(
     with session([subject], settings) as spark, console.status("counting"):
         counts = counted(spark, subject, workspace, expected, disturbed, ends)
     console.print(recovery_table(disturbed))
+    console.print(memory_table(disturbed))
     console.print(counts_table(counts))
     if not all(count.holds for count in counts):
         raise typer.Exit(1)
@@ -127,6 +129,15 @@ def recovery_table(disturbed: Disturbed) -> Table:
         ended = Counter(disturbed.ended.get(victim, []))
         codes = ", ".join(f"{count} times {code}" for code, count in sorted(ended.items()))
         table.add_row(victim, f"{len(own)}", f"{len(back)}", *times, codes or "-")
+    return table
+
+
+def memory_table(disturbed: Disturbed) -> Table:
+    table = plain_table("Memory held, MiB: medians of the quarters of the run", "driver", "1st", "2nd", "3rd", "4th", "most")
+    for driver, held in disturbed.memory.items():
+        borders = [len(held) * quarter // 4 for quarter in range(5)]
+        quarters = [statistics.median(held[first:last]) if first < last else 0 for first, last in pairwise(borders)]
+        table.add_row(driver, *(f"{mib:,.0f}" for mib in (*quarters, max(held, default=0))))
     return table
 
 
