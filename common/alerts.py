@@ -43,7 +43,8 @@ class Rule:
     """A named score and the threshold that makes it an alert.
 
     score(settings) -> Column of doubles; null means the rule has nothing to say of this row.
-    threshold: the settings' field that holds it. reason(settings) -> Column of text for people.
+    threshold: the settings' field that holds it. reason(settings) -> Column of text for people. evidence(settings) -> Column of
+    text: the id of the event behind it, or a JSON array of ids.
     severity: of an alert at the threshold; at `critical_at` times the threshold it is critical.
     live: whether the threshold can be changed while a stream runs; not where it also is a window's length or kept in state.
     """

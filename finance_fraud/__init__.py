@@ -22,6 +22,6 @@ VERTICAL = Vertical(
     plots=trends.plots,
     model=ModelSpec(features.FEATURES, features.with_features, features.exact_windows),
     scenarios=detector.SCENARIOS,
-    label_delay=features.LABEL_DELAY,
+    label_delay=events.LABEL_DELAY,
     small={"cards": 300, "terminals": 100},
 )

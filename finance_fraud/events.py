@@ -1,10 +1,13 @@
 """What a card transaction is, and what makes one valid."""
 
+from datetime import timedelta
+
 from pyspark.sql import types as T
 
 EVENT_ID = "transaction_id"
 ENTITY = "card_id"
 EVENT_TIME = "event_time"
+LABEL_DELAY = timedelta(days=7)  # until it is known what was fraud
 
 CHANNELS = ("chip", "contactless", "online", "atm")
 

@@ -11,13 +11,12 @@ columns come from is the only difference between
 included; a terminal's count and share of known frauds over (t-7d-w, t-7d], as no label is known before 7 days.
 """
 
-from datetime import timedelta
-
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
+from finance_fraud.events import LABEL_DELAY
+
 WINDOWS_DAYS = (1, 7, 30)
-LABEL_DELAY = timedelta(days=7)
 
 # Above this amount a purchase is rare whoever makes it (currency units of the data).
 HIGH_AMOUNT = 220.0

@@ -17,7 +17,7 @@ from common.simulation.drift import growth, shifted_share
 from common.simulation.generated import Generated, Identity, in_arrival_order, with_messages
 from common.simulation.messages import as_objects
 from common.simulation.seasonality import DAY_SECONDS, is_weekend, seconds_of_day, to_utc, weekday_weight
-from finance_fraud.events import ENTITY, EVENT_ID, EVENT_TIME
+from finance_fraud.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DELAY
 from finance_fraud.population import (
     CASH,
     CURRENCIES,
@@ -32,7 +32,7 @@ from finance_fraud.population import (
 from finance_fraud.scenarios import ALL, SCENARIOS, Day, far_away, purchases, usual_amounts
 from finance_fraud.settings import Population
 
-IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=timedelta(days=7))
+IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="amount", out_of_range=-12.5, required="terminal_id", time="event_time")
 
 # Weights of the 24 local hours.

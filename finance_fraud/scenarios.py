@@ -21,12 +21,12 @@ COMPROMISED_DAYS = 28
 LEAKED_DAYS = 14
 FAR_KM = 3_000.0
 
-# Cases a day; of the first three per card, of the last per terminal.
+# Cases a day and card.
 LARGE_AMOUNTS = 0.0022
 BURSTS = 0.00106
 TRAVELS = 0.0014
 LEAKS = 0.0003
-COMPROMISES = 0.0002
+COMPROMISES = 0.0002  # a day and terminal
 COPIES_PER_PURCHASE = 1.2
 SPREES_A_DAY = 0.5
 

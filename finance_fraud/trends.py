@@ -17,7 +17,8 @@ from common.models.scoring import with_score
 from common.models.training import TrainedModel
 from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from finance_fraud.detector import distance_km, log_amount
-from finance_fraud.features import FEATURES, LABEL_DELAY, WINDOWS_DAYS, with_features
+from finance_fraud.events import LABEL_DELAY
+from finance_fraud.features import FEATURES, WINDOWS_DAYS, with_features
 
 LONGEST_DAYS = max(WINDOWS_DAYS)
 WEEK = timedelta(days=7)

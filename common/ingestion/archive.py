@@ -27,7 +27,6 @@ from common.ingestion.stored import (
     ALERTS_SCHEMA,
     LABELS_SCHEMA,
     PARTITION,
-    ensure_tables,
     events_schema,
     parse_json,
     to_dead_letters,
@@ -38,11 +37,6 @@ from common.pseudonyms import of_entity
 from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
-
-__all__ = [
-    "LABELS_SCHEMA", "PARTITION", "Kept", "archive_alerts", "archive_events", "archive_labels", "ensure_tables",
-    "events_schema", "keep_alerts", "keep_events", "keep_labels",
-]
 
 LOG = logging.getLogger(__name__)
 

@@ -68,7 +68,7 @@ def redrive(
     result = Redrive()
     left = _left(spark, vertical, workspace, reasons, result)
     try:
-        with_verdict = _judged(left, vertical, settings, fixes).persist()
+        with_verdict = _with_verdicts(left, vertical, settings, fixes).persist()
         found = with_verdict.toLocalIterator()
         while rows := list(islice(found, AT_ONCE)):
             told = [_told(row) for row in rows]
@@ -104,7 +104,7 @@ def _left(
     return left.withColumns({name: decrypted(F.col(name)) for name in ("raw", "key")}) if vertical.pseudonymised else left
 
 
-def _judged(left: DataFrame, vertical: Vertical, settings: Settings, fixes: Sequence[Fix]) -> DataFrame:
+def _with_verdicts(left: DataFrame, vertical: Vertical, settings: Settings, fixes: Sequence[Fix]) -> DataFrame:
     """The records repaired: key, value, place, reason, and `refused_as` where they still break the contract."""
     records = left.select(
         F.col("raw").alias("value"), "key", "topic", F.col("kafka_partition").alias("partition"),

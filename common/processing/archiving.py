@@ -9,8 +9,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from common import tables
-from common.ingestion.archive import archive_alerts, archive_events, archive_labels, ensure_tables
+from common.ingestion.archive import archive_alerts, archive_events, archive_labels
 from common.ingestion.connection import Connection
+from common.ingestion.stored import ensure_tables
 from common.ingestion.topics import topic_names
 from common.processing.session import use_pool
 from common.processing.streams import STOP_GRACE, raise_if_ended, read_topic, stop_all

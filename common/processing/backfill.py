@@ -13,7 +13,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
-from common.ingestion.archive import LABELS_SCHEMA, PARTITION, ensure_tables, events_schema
+from common.ingestion.stored import LABELS_SCHEMA, PARTITION, ensure_tables, events_schema
 from common.pseudonyms import of_entity, with_pseudonyms
 from common.vertical import Vertical
 from common.workspace import Workspace

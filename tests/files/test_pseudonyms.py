@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import contract
-from common.ingestion.archive import Batch, ensure_tables, keep_events, keep_labels
+from common.ingestion.archive import Batch, keep_events, keep_labels
+from common.ingestion.stored import ensure_tables
 from common.pseudonyms import KEY_BYTES, decrypted, of_entity, pseudonym, secret_key
 from common.settings import Settings, SettingsError, load
 from common.vertical import Vertical
