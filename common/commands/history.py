@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from pyspark.sql import SparkSession
 
+from common import tables
 from common.commands.context import (
     Data,
     Seed,
@@ -92,6 +93,8 @@ def trends(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None
             console.print(studied.retrained)
         for table in trend_tables(spark, workspace, list(studied.trends)):
             console.print(table)
+        with console.status("upkeep of the tables"):
+            tables.maintain_all(workspace.tables, settings.vacuum_hours)
     console.print(f"tables in {workspace.tables}, plots in {workspace.plots}, data docs in {workspace.docs}")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from pyspark.sql import SparkSession
 
+from common import tables
 from common.commands.context import (
     LONGEST_SILENCE,
     Data,
@@ -135,7 +136,11 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
 
     def work() -> str:
         use_group(spark, group)
-        return _batch(spark, served, settings)
+        try:
+            return _batch(spark, served, settings)
+        finally:  # a batch that fails every night is no reason for tables to grow
+            if not ending.is_set():
+                tables.maintain_all(served.workspace.tables, settings.vacuum_hours)
 
     return Scheduled(
         workspace=served.workspace,

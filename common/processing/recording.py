@@ -23,6 +23,7 @@ LOG = logging.getLogger(__name__)
 
 EVERY = 1.0  # seconds; of more than the 100 batches that Spark remembers of a query the first ones would go unrecorded
 GRACE = 5.0
+COMPACT_EVERY = 500  # commits: each leaves a file, which whoever reads the table opens
 
 
 class Recorder:
@@ -33,6 +34,7 @@ class Recorder:
         self._ended_at: dict[str, datetime] = {}
         self._followed: list[_Followed] = []
         self._unwritten: list[dict[str, Any]] = []
+        self._commits = 0
         self._closing = Event()
         self._thread = Thread(target=self._work, name="recorder", daemon=True)
 
@@ -58,6 +60,7 @@ class Recorder:
     def _work(self) -> None:
         while not self._closing.wait(EVERY):
             self._record()
+            self._compact()
         self._record()
 
     def _record(self) -> None:
@@ -80,8 +83,18 @@ class Recorder:
         try:
             tables.append_rows(rows, JUDGED_SCHEMA, self._path)
             self._unwritten = self._unwritten[len(rows):]
+            self._commits += 1
         except Exception as problem:  # tried again: a full disk may have room later
             LOG.warning("which versions judged %d batches waits to be written: %s", len(rows), str(problem).partition("\n")[0])
+
+    def _compact(self) -> None:
+        if self._commits < COMPACT_EVERY:
+            return
+        self._commits = 0
+        try:
+            tables.compact(self._path)
+        except Exception as problem:  # there is a next time, and files that are many are no reason to record nothing
+            LOG.info("%s was not compacted: %s", self._path, str(problem).partition("\n")[0])
 
     def _rows(self, name: str, progress: dict[str, Any]) -> Iterator[dict[str, Any]]:
         seen = progress.get("observedMetrics", {})

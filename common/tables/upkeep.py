@@ -5,9 +5,9 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
-from common.tables.log import open_table, uri
+from common.tables.log import open_table, table_exists, uri
 from common.tables.rewriting import rewriting
 from common.tables.writing import FOLDER
 
@@ -15,6 +15,7 @@ LOG = logging.getLogger(__name__)
 
 RETENTION_HOURS = 168
 TARGET_BYTES = 64 * 1024 * 1024
+LONGEST_WRITE_HOURS = 24  # from a write's first file to its commit; until then its files look like those of a killed one
 
 
 def compact(path: str | Path, partition: dict[str, str] | None = None, target_bytes: int = TARGET_BYTES) -> int:
@@ -53,6 +54,25 @@ def maintain(
             # Somebody rewrote the same files at this moment, which is fine: there is a next time.
             LOG.info("%s: compaction of %s left for later (%s)", path, dict(partition), conflict)
     vacuum(path, retention_hours)
+    return replaced
+
+
+def maintain_all(folder: str | Path, retention_hours: int = RETENTION_HOURS) -> int:
+    """`maintain` of every table in a folder, each also rid of what killed writes left; returns how many files it replaced.
+
+    One that fails keeps no other from its upkeep; what the first to fail raised is raised at the end.
+    """
+    replaced, problems = 0, []
+    for path in sorted(Path(folder).iterdir()) if Path(folder).exists() else []:
+        try:
+            if table_exists(path):
+                replaced += maintain(path, retention_hours=retention_hours)
+                vacuum(path, max(retention_hours, LONGEST_WRITE_HOURS), orphans=True)
+        except (DeltaError, OSError) as problem:
+            LOG.warning("%s: no upkeep: %s", path, problem)
+            problems.append(problem)
+    if problems:
+        raise problems[0]
     return replaced
 
 

@@ -29,7 +29,7 @@ def append(frame: DataFrame, path: str | Path, query: str | None = None, batch: 
     """Adds the rows as batch `batch` (a number that only grows) of `query`; returns how many were added, 0 if it was there.
 
     A batch that was killed half-way is written again into a folder of its own, because the executors of the killed
-    driver may still be writing into the first; what they left is never committed and goes with the next full vacuum.
+    driver may still be writing into the first; what they left is never committed and goes with `upkeep.maintain_all`.
     """
     table = open_table(path)
     if is_committed(table, query, batch):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from pyspark.sql import types as T
 
 from common import tables
 from common.tables import writing
+from common.tables.rewriting import LOCK
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
 
@@ -40,6 +41,14 @@ def parquet(path):
 def aged(files, days):
     for file in files:
         os.utime(file, (time.time() - days * 86_400,) * 2)
+
+
+def everything(path):
+    return [each for each in Path(path).rglob("*") if each.is_file() and "_delta_log" not in each.parts]
+
+
+def numbers(spark, path):
+    return sorted(row.number for row in tables.read(spark, path).collect())
 
 
 def test_maintain_compacts_the_partitions_with_many_small_files(spark, path):
@@ -93,6 +102,49 @@ def test_vacuum_with_orphans_removes_what_a_killed_write_left_long_ago(spark, pa
     assert tables.vacuum(path) == []
     assert len(tables.vacuum(path, orphans=True)) == 1
     assert tables.read(spark, path).count() == 10 and len(parquet(path)) == 1
+
+
+def test_upkeep_of_a_folder_leaves_each_table_few_files_and_all_its_rows(spark, tmp_path):
+    judged, trend = str(tmp_path / "judged"), str(tmp_path / "trend_x")
+    schema = T.StructType().add("number", "long")
+    for path in (judged, trend):
+        tables.ensure_table(path, schema)
+    for number in range(30):
+        tables.append_rows([{"number": number}], schema, judged)
+    for rows in (5, 7):
+        tables.overwrite(spark.range(rows).toDF("number"), trend)
+    writing.write_files(spark.range(3).toDF("number"), tables.open_table(trend), "killed", 0)
+    (tmp_path / "no table").mkdir()
+    reader = tables.read(spark, judged)
+
+    assert tables.maintain_all(tmp_path, retention_hours=168) == 30
+    assert len(tables.files(judged)) == 1 and len(parquet(judged)) == 31, "what was replaced stays for readers"
+    assert reader.count() == 30 and numbers(spark, judged) == [*range(30)]
+
+    aged(everything(tmp_path), days=8)
+    assert tables.maintain_all(tmp_path, retention_hours=0) == 0
+    assert len(parquet(judged)) == 1 and len(parquet(trend)) == len(tables.files(trend))
+    assert numbers(spark, judged) == [*range(30)] and numbers(spark, trend) == [*range(7)]
+    assert (tmp_path / "judged" / LOCK).exists(), "whoever waits for its turn holds this file"
+
+
+def test_upkeep_of_a_folder_leaves_a_write_that_takes_longer_than_the_retention(spark, path, tmp_path):
+    fill(spark, path, DAYS[0], 9)
+    folder = writing.write_files(spark.createDataFrame([(99, DAYS[0])], SCHEMA), tables.open_table(path), "running", 0)
+    aged(everything(path), days=0.5)
+    tables.maintain_all(tmp_path, retention_hours=1)
+    assert writing.commit(path, writing.add_actions(path, folder), "append", "running", 0) == 1
+    assert numbers(spark, path) == [*range(90), 99]
+
+
+def test_a_table_whose_upkeep_fails_keeps_no_other_from_its_own_and_is_told(spark, path, tmp_path):
+    fill(spark, path, DAYS[0], 9)
+    broken = tmp_path / "broken" / "_delta_log"
+    broken.mkdir(parents=True)
+    (broken / "00000000000000000000.json").write_text("{")
+    with pytest.raises(DeltaError):
+        tables.maintain_all(tmp_path)
+    assert len(tables.files(path)) == 1
 
 
 def test_appends_and_compaction_at_once_lose_and_double_nothing(spark, path):
