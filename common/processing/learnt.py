@@ -22,7 +22,7 @@ from common.clock import after
 from common.models.scoring import score_column
 from common.models.storage import from_json
 from common.models.training import TrainedModel
-from common.processing.versions import BASELINE, MODEL, LearntSource, Version, baseline_path, in_force, versions
+from common.processing.versions import BASELINE, MODEL, LearntSource, Version, baseline_path, in_force, shape, versions
 from common.vertical import Baseline, Query, Vertical
 
 VERSIONS_SCHEMA = T.StructType([
@@ -70,7 +70,8 @@ def live(spark: SparkSession, folder: str, baselines: Mapping[str, Baseline]) ->
         for name, baseline in baselines.items()
     }
     model = in_force(folder, MODEL)
-    return Learnt(frames, followed(spark, folder, MODEL, MODEL_SCHEMA), from_json(model.details) if model else None)
+    numbers = followed(spark, folder, MODEL, MODEL_SCHEMA, shape(model.details) if model else "")
+    return Learnt(frames, numbers, from_json(model.details) if model else None)
 
 
 def with_learnt(events: DataFrame, learnt: Learnt, vertical: Vertical, query: Query, rule_settings: Any) -> DataFrame:
@@ -101,10 +102,11 @@ def with_model(rows: DataFrame, learnt: Learnt, vertical: Vertical, query: Query
     return rows.withColumn("model_score", score)
 
 
-def followed(spark: SparkSession, folder: str, name: str, schema: T.StructType) -> DataFrame:
-    """A baseline, the model or the thresholds, read again in the newest version whenever the frame is."""
+def followed(spark: SparkSession, folder: str, name: str, schema: T.StructType, of_shape: str = "") -> DataFrame:
+    """A baseline, the model (of that shape) or the thresholds, read again in the newest version whenever the frame is."""
     spark.dataSource.register(LearntSource)
-    return spark.read.format("hybrid_learnt").schema(schema).option("folder", folder).option("name", name).load()
+    options = {"folder": folder, "name": name, "shape": of_shape}
+    return spark.read.format("hybrid_learnt").schema(schema).options(**options).load()
 
 
 def put_in_force(version: Version, folder: str) -> Version:

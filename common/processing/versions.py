@@ -3,6 +3,7 @@
 Spark starts a Python worker for every read and lets it import this module: so it imports little, and nothing of the core.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,40 +54,54 @@ def newest(published: list[Version], kind: str) -> Version | None:
     return next((version for version in reversed(published) if version.kind == kind), None)
 
 
+def shape(model: dict[str, Any]) -> str:
+    """Of a model's details: a hash of what a running query is built for; its parameters alone may change under one."""
+    return hashlib.sha256(json.dumps([model["structure"], model["features"]]).encode()).hexdigest()
+
+
 def baseline_path(folder: str, name: str) -> str:
     return f"{folder}/baselines_{name}"
 
 
 class LearntSource(DataSource):
-    """Python data source `hybrid_learnt`: options folder and name; the rows of the version now in force."""
+    """Python data source `hybrid_learnt`: options folder, name and, for a model, shape; the rows of the version now in force."""
 
     @classmethod
     def name(cls) -> str:
         return "hybrid_learnt"
 
     def reader(self, schema: T.StructType) -> DataSourceReader:
-        return LearntReader(self.options["folder"], self.options["name"], schema)
+        return LearntReader(self.options["folder"], self.options["name"], schema, self.options.get("shape", ""))
 
 
 class LearntReader(DataSourceReader):
-    """Reads one baseline, the model or the thresholds, in the version in force at the moment of reading."""
+    """Reads one baseline, the model or the thresholds, in the version in force at the moment of reading.
 
-    def __init__(self, folder: str, name: str, schema: T.StructType):
-        self.folder, self.baseline, self.schema = folder, name, schema
+    shape: of a model, the newest of this one is read: a query that scores with another until it is restarted would take its
+    numbers for its own.
+    """
+
+    def __init__(self, folder: str, name: str, schema: T.StructType, shape: str = ""):
+        self.folder, self.baseline, self.schema, self.shape = folder, name, schema, shape
 
     def read(self, partition: Any) -> Iterator[pa.RecordBatch]:
         schema = to_arrow_schema(self.schema, timezone="UTC")
-        rows = {MODEL: _model_rows, SETTINGS: _settings_rows}.get(self.baseline, _baseline_rows)
-        yield from rows(self.folder, self.baseline, schema).to_batches()
+        if self.baseline == MODEL:
+            rows = _model_rows(self.folder, self.shape, schema)
+        elif self.baseline == SETTINGS:
+            rows = _settings_rows(self.folder, schema)
+        else:
+            rows = _baseline_rows(self.folder, self.baseline, schema)
+        yield from rows.to_batches()
 
 
-def _model_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
-    model = in_force(folder, MODEL)
+def _model_rows(folder: str, of_shape: str, schema: pa.Schema) -> pa.Table:
+    model = newest([each for each in versions(folder) if each.kind == MODEL and shape(each.details) == of_shape], MODEL)
     rows = [] if model is None else [{"model_version": model.version, "model_parameters": model.details["parameters"]}]
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _settings_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
+def _settings_rows(folder: str, schema: pa.Schema) -> pa.Table:
     changed = in_force(folder, SETTINGS)
     rows = [] if changed is None else [{"settings_version": changed.version, **changed.details["values"]}]
     return pa.Table.from_pylist(rows, schema=schema)

@@ -6,7 +6,7 @@ from pyspark.sql import types as T
 
 from common import clock, tables
 from common.processing.learnt import put_in_force
-from common.processing.versions import BASELINE, MODEL, LearntReader, Version, baseline_path, in_force, versions
+from common.processing.versions import BASELINE, MODEL, LearntReader, Version, baseline_path, in_force, shape, versions
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -45,3 +45,18 @@ def test_what_an_older_baseline_did_not_learn_yet_is_null(tmp_path):
     now = T.StructType().add("card_id", "string").add("median", "double").add("count", "long").add("baseline_version", "string")
     [batch] = LearntReader(str(tmp_path), "card", now).read(None)
     assert batch.to_pylist() == [{"card_id": "c1", "median": None, "count": 3, "baseline_version": "first"}]
+
+
+def test_a_query_gets_the_numbers_of_a_model_of_its_own_shape_only(tmp_path):
+    numbers = T.StructType().add("model_version", "string").add("model_parameters", T.ArrayType(T.DoubleType()))
+    line = {"structure": "a + b", "features": ["x"], "parameters": [1.0, 2.0]}
+    steeper, other = {**line, "parameters": [3.0, 4.0]}, {"structure": "a * b", "features": ["x"], "parameters": [5.0, 6.0]}
+    for version, details in (("line", line), ("steeper", steeper), ("other", other)):
+        put_in_force(Version(MODEL, version, "2026-03-01", NOON, details), str(tmp_path))
+
+    def read(of_shape):
+        return [row for batch in LearntReader(str(tmp_path), MODEL, numbers, of_shape).read(None) for row in batch.to_pylist()]
+
+    assert read(shape(line)) == [{"model_version": "steeper", "model_parameters": [3.0, 4.0]}]
+    assert read(shape(other)) == [{"model_version": "other", "model_parameters": [5.0, 6.0]}]
+    assert read("") == []  # a query that was built without a model
