@@ -1,7 +1,9 @@
 """The rules of the radio network: what each scores, and which reports it reads.
 
 Every report is first compared with its cell's hour of the week (`profiles.deviation`: median and spread that batch learnt),
-per event. What stands out is gathered in event-time windows, so that a trouble is one alarm and not a row per report:
+per event. What stands out is gathered in event-time windows, so that a trouble is one alarm and not a row per report. Where
+a rule sums over a stretch of time, it divides by the reports that the stretch has when none is missing, however many came: one
+that is strong enough reaches the threshold alone.
 
 - per cell and UTC day: real-time mode, RocksDB state; raised, changed and cleared under one id (`alarms`);
 - per site and UTC day: the same, over the cells of the site;
@@ -36,7 +38,7 @@ NEXT_S = 1.5 * GRANULARITY_S   # within which a report is the next one: reports 
 
 
 def kpi_outlier(settings: TelecomSettings) -> Column:
-    """Robust deviations of delay, drops or throughput from the hour of the week, summed over half an hour, halved. Per cell, day.
+    """Robust deviations of delay, drops or throughput from the hour of the week, summed over half an hour, by 2. Per cell, day.
 
     Towards the bad side only, and only where load does not explain it. Two reports of 6 reach 6, and so does one of 12.
     """
@@ -44,7 +46,7 @@ def kpi_outlier(settings: TelecomSettings) -> Column:
 
 
 def sleeping_cell(settings: TelecomSettings) -> Column:
-    """Robust deviations of attempts below the hour of the week, summed over two hours, by their 8 reports. Per cell, day.
+    """Robust deviations of attempts below the hour of the week, summed over two hours, by 8. Per cell, day.
 
     Only of reports without a second out of service.
     """
@@ -57,7 +59,7 @@ def interference(settings: TelecomSettings) -> Column:
 
 
 def congestion(settings: TelecomSettings) -> Column:
-    """Deviations of refused connections above the cell's usual share, summed over an hour, by its 4 reports. Per cell, day."""
+    """Deviations of refused connections above the cell's usual share, summed over an hour, by 4. Per cell, day."""
     return F.col("refusing_worst.score")
 
 
@@ -69,8 +71,8 @@ def flapping(settings: TelecomSettings) -> Column:
 def slow_drift(settings: TelecomSettings) -> Column:
     """Percent of throughput lost against the reference days at the same load: the lesser of today's and the smoothed loss.
 
-    Today's is the median over its full hours, LEAST_HOURS or more; the smoothed one an exponentially weighted average over
-    days (weight SMOOTHING) that batch carried to the start of the day. Per cell, day.
+    Today's is the median over its reports of a full hour (minute 0: others are not read), LEAST_HOURS or more; the smoothed one
+    an exponentially weighted average over days (weight SMOOTHING) that batch carried to the start of the day. Per cell, day.
     """
     return 100 * (1 - F.exp("drift"))
 
@@ -185,7 +187,7 @@ def _refusing() -> Column:
 
 
 def _hourly_residuals() -> Column:
-    """Aggregate: the set of residuals of throughput at full hours; each of an hour's four would cost four times the state."""
+    """Aggregate: the set of residuals of throughput in reports of minute 0; all four of an hour would be four times the state."""
     residual = speed_residual()
     is_one = residual.isNotNull() & (F.minute("event_time") == 0)
     return F.collect_set(F.when(is_one, F.struct("event_time", "report_id", residual.alias("residual"))))
@@ -243,7 +245,9 @@ def _subject(entity: str) -> Column:
 QUERIES = (
     Query("by_cell", (*(alarm.rule for alarm in CELL_ALARMS), SLOW_DRIFT), by_cell, baselines=("cell",), stateful=True),
     Query("by_site", (SITE_ALARM.rule,), by_site, baselines=("cell",), stateful=True),
+    # In micro-batches, as what waits for the watermark is: real-time mode has no append.
     Query("silence", silence.RULES, silence.silence, stateful=True, output_mode="append"),
+    # In micro-batches, as the detector is a Python function, and none runs per event.
     Query("online", online_query.RULES, online_query.online, stateful=True,
           in_micro_batches="state kept in Python, which real-time mode takes and then fails on"),
 )

@@ -13,7 +13,7 @@ EVENT_TIME = "event_time"
 TECHNOLOGIES = ("LTE", "NR")
 GRANULARITY_S = 900
 
-# Column, unit, greatest valid value. An event without one of them is valid: gaps stay gaps.
+# Column, unit, greatest valid value. An event may lack any of them but RRU_PrbTotDl: gaps stay gaps.
 MEASUREMENTS: tuple[tuple[str, str, float], ...] = (
     ("DRB_UEThpDl", "kbit/s", 1e7),                  # throughput of a user
     ("DRB_UEThpUl", "kbit/s", 1e7),

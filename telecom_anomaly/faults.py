@@ -112,7 +112,7 @@ def congestion(effects: Effects, case: Case) -> None:
 
 
 def degraded_cell(effects: Effects, case: Case) -> None:
-    """One measurement of one cell is off, for a reason that no rule was written for."""
+    """One cell's delay, drops or throughput is off, nothing else of it: drops by twice the factor of the other two."""
     kind, factor = case.rng.integers(3), case.rng.uniform(2.5, 4.5)
     which = (effects.delay, effects.drops, effects.speed_down)[kind]
     which[case.at] *= (factor, factor * 2, 1 / factor)[kind]
@@ -133,7 +133,6 @@ KINDS = (
     Kind("silent_cell", (8, 40), silent_cell),
 )
 DRIFT = "slow_drift"
-SCENARIOS = (*(kind.name for kind in KINDS), DRIFT)
 
 
 def effects_of(world: World, seed: int, day: date, factor: float) -> Effects:

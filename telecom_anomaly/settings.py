@@ -15,7 +15,7 @@ class Population(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sites: int = Field(40, ge=4, le=20_000, description="sites of three cells each")
-    fault: float = Field(1.0, ge=0, le=5, description="factor on faults; 1 is one of each kind per 80 cells and day")
+    fault: float = Field(1.0, ge=0, le=5, description="factor on faults; 1: one of each kind (drift: 0.2) per 80 cells and day")
     opening: date = Field(date(2020, 1, 1), description="day from which growth is counted")
     growth_per_year: float = Field(0.35, gt=-1, le=10, description="growth of traffic in a year; sites differ around it")
 
@@ -25,14 +25,14 @@ class TelecomSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TELECOM_ANOMALY_", frozen=True, extra="forbid", env_ignore_empty=True)
 
-    kpi_outlier: float = Field(6.0, gt=0, description="robust deviations from the hour of week, in two successive reports")
-    sleeping_cell: float = Field(6.0, gt=0, description="robust deviations of attempts below the hour of week, over two hours")
-    interference: float = Field(4.5, gt=0, description="robust deviations of uplink loss beyond load, over an hour")
-    congestion: float = Field(5.0, gt=0, description="deviations of refused connections above the usual, over an hour")
+    kpi_outlier: float = Field(6.0, gt=0, description="robust deviations from the hour of week, summed over half an hour, by 2")
+    sleeping_cell: float = Field(6.0, gt=0, description="robust deviations of attempts below usual, summed over two hours, by 8")
+    interference: float = Field(4.5, gt=0, description="robust deviations of uplink loss beyond load, summed over an hour, by 4")
+    congestion: float = Field(5.0, gt=0, description="deviations of refused connections, summed over an hour, by 4")
     flapping: float = Field(6, gt=0, description="changes between available and not within three hours")
     slow_drift: float = Field(9.0, gt=0, lt=100, description="percent of throughput lost at the same load")
     site_alarm: float = Field(3.0, gt=0, description="reports in trouble per cell of the site within an hour; there are four")
-    silent_cell: float = Field(3.0, gt=0, description="reports missed in a row")
+    silent_cell: float = Field(3.0, gt=0, description="whole reporting periods since the last report; told half a period later")
     online_anomaly: float = Field(THRESHOLD, gt=0, description="score of the online detector")
     online_grace: int = Field(192, ge=0, description="measurements of a cell before the online detector may speak")
     online_metrics: str = Field("DRB_RlcSduDelayDl", description="measurements it watches, names with commas between")

@@ -43,12 +43,16 @@ class Report(NamedTuple):
 
 
 def silent_cell(settings: TelecomSettings) -> Column:
-    """Reports missed in a row: as many as it takes when the silence is raised, all of them when it is over. Per cell."""
+    """Whole reporting periods since the last report: the threshold when the silence is raised, all when it is over. Per cell.
+
+    Of a silence that is over, that is one more than the reports that are missing.
+    """
     return F.greatest(F.lit(float(settings.silent_cell)), F.floor(F.col("minutes") * 60 / GRANULARITY_S).cast("double"))
 
 
 RULES = (
-    Rule("silent_cell", silent_cell, "silent_cell", lambda s: F.format_string("no report for %.0f minutes", "minutes"),
+    Rule("silent_cell", silent_cell, "silent_cell",
+         lambda s: F.format_string("no report for %.0f minutes, %.0f whole periods", "minutes", silent_cell(s)),
          lambda s: F.col("report_id"), live=False),
 )
 
@@ -56,8 +60,8 @@ RULES = (
 def silence(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     """A cell that sends nothing any more, and that it sends again. Of suspect reports, too: they are reports.
 
-    An alarm's event_time is when the silence became known, and when it is over that of the report which ended it. A table gives
-    each silence once, and over only where the watermark has passed its end: else a stream has not said so yet.
+    An alarm's event_time is the moment at which the silence became known or, once it is over, that of the report which ended it.
+    A table gives each silence once, as over only if the watermark has passed its end: until then a stream has not said so.
     """
     times = {f"{kind}_micros": F.unix_micros(f"{kind}_time") for kind in ("event", "ingest")}
     told = reports.withWatermark("event_time", settings.watermark).select("cell_id", "report_id", "event_time", "ingest_time")

@@ -3,7 +3,9 @@
 One event may carry several groups of measurements of one cell; they are taken together. An event about several cells is not
 taken: it would have to become several reports, and a message becomes one event or is rejected, never partly lost.
 Measurements with a name that EVENT_SCHEMA does not know are left out. Results are read from `sValue`, as ONAP's mapper
-writes them. The report's id is made of cell and period, so that a counter sent twice is one report.
+writes them; one that is no number is a gap, NaN or an infinity is left to the contract to reject. The report's id is made of
+cell and period, so that a counter sent twice is one report. The cell's id is what follows the last `=` of measObjInstId: it
+must be unique in the network, not only within its managed element.
 """
 
 from pyspark.sql import Column

@@ -9,7 +9,11 @@ from common.contract.text import Json, as_text, object_of
 from telecom_anomaly.events import KPIS
 
 ELEMENT = re.compile("ManagedElement=([^,]+)")
-NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+# What Java reads as a number, and what Spark adds to it, once Java has taken off BLANKS.
+BLANKS = "".join(map(chr, range(ord(" ") + 1)))
+DECIMAL = re.compile(r"([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)[fFdD]?", re.ASCII)
+HEXADECIMAL = re.compile(r"([+-]?0[xX]([\da-fA-F]+\.?[\da-fA-F]*|\.[\da-fA-F]+)[pP][+-]?\d+)[fFdD]?", re.ASCII)
+NOT_FINITE = re.compile(r"[+-]?NaN|(?i:nan|[+-]?inf(inity)?)", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -71,7 +75,16 @@ def _results(info: Json) -> Iterator[Result]:
 
 
 def _number(text: str | None) -> float | None:
-    return float(text) if isinstance(text, str) and NUMBER.fullmatch(text) else None
+    """As the stream reads it; None, a gap, for what is no number. One that is not finite is left to the contract to reject."""
+    written = (text or "").strip(BLANKS)
+    if decimal := DECIMAL.fullmatch(written):
+        return float(decimal[1])
+    if hexadecimal := HEXADECIMAL.fullmatch(written):
+        try:
+            return float.fromhex(hexadecimal[1])
+        except OverflowError:
+            return float("inf")
+    return float(written) if NOT_FINITE.fullmatch(written) else None
 
 
 def _time(header: Json) -> datetime | None:

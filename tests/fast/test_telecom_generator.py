@@ -10,10 +10,10 @@ import pytest
 
 from common.simulation.dirt import FLAWS
 from telecom_anomaly.events import EVENT_SCHEMA, GRANULARITY_S, MEASUREMENTS
-from telecom_anomaly.faults import DRIFT_SHOWS, KINDS, SCENARIOS
+from telecom_anomaly.faults import DRIFT, DRIFT_SHOWS, KINDS
 from telecom_anomaly.generator import generate, generate_day
 from telecom_anomaly.population import CELLS_PER_SITE, PERIODS, world_of
-from telecom_anomaly.scenarios import SCENARIOS as OF_VERTICAL
+from telecom_anomaly.scenarios import SCENARIOS
 from telecom_anomaly.settings import Population
 
 START = date(2020, 3, 2)
@@ -116,7 +116,7 @@ def test_load_makes_a_cell_slow_and_late(healthy):
 
 
 def test_every_fault_happens_and_no_scenario_is_unknown(reports):
-    assert {scenario.name for scenario in OF_VERTICAL} == set(SCENARIOS) == set(reports["scenario"]) - {""}
+    assert {scenario.name for scenario in SCENARIOS} == {DRIFT, *(kind.name for kind in KINDS)} == set(reports["scenario"]) - {""}
     cases = reports[reports["case"] != ""].groupby("scenario")["case"].nunique()
     assert cases.drop("slow_drift").min() >= DAYS  # one and a half a day
     assert 3 <= cases["slow_drift"] < 20

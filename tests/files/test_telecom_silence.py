@@ -61,7 +61,7 @@ def test_each_silence_has_an_id_of_its_own(spark):
     assert len({alarm.alert_id for alarm in alarms}) == len(alarms) == 4
     assert all(alarm.rule == "silent_cell" and alarm.vertical == "telecom_anomaly" for alarm in alarms)
     assert sorted((alarm.reasons for alarm in alarms if alarm.severity == "cleared"), reverse=True) == [
-        "no report for 90 minutes", "no report for 810 minutes"]
+        "no report for 90 minutes, 6 whole periods", "no report for 810 minutes, 54 whole periods"]
 
 
 def test_a_stream_in_pieces_says_what_its_table_says(spark, tmp_path):

@@ -1,13 +1,15 @@
 """VES perf3gpp events as input: what becomes a report, and what is left to the contract to reject."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 from pyspark.sql import functions as F
 
 from common import contract
+from common.contract.plain import PlainContract, Rejected
 from common.vertical import find_vertical
+from telecom_anomaly import ves_plain
 from telecom_anomaly.ves import from_ves
 
 pytestmark = pytest.mark.files
@@ -55,6 +57,31 @@ def test_a_suspect_group_makes_the_report_suspect_and_a_value_that_is_no_number_
     [suspect, gap] = translated(spark, *map(json.dumps, events))
     assert json.loads(suspect)["suspect_flag"] is True
     assert "DRB_UEThpDl" not in json.loads(gap) and json.loads(gap)["RRU_PrbTotDl"] == 41.0
+
+
+NUMBERS = (
+    "41", " 41 ", "+4.5e1", "41.", ".5", "41d", "4.1E1f", "\t41\n", "\x0041", "0x1p3", "0X.8P+6d", "0x41", "-1", "1e400",
+    "0x1p9999", "NaN", "nan", "-NaN", "+nan", "Infinity", "-inf", "+INF", "infinity ", "infd",
+    "", " ", "n/a", "1_000", "\uff14\uff11", "\u00a041", "41L", "1e", "--1", "nano", "\u0131nf")
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["required", "optional"])
+def test_the_gateway_reads_a_value_as_the_stream_does(spark, place):
+    events = [changed([*RADIO, "measResults", place, "sValue"], number) for number in NUMBERS]
+    name = ("RRU_PrbTotDl", "DRB_UEThpDl")[place]
+    streamed = [json.loads(text).get(name) for text in translated(spark, *map(json.dumps, events))]
+    at_the_door = [ves_plain.from_ves(event, b"").get(name) for event in events]
+    assert [known if known is None else str(float(known)) for known in streamed] == [
+        known if known is None else str(known) for known in at_the_door]
+    vertical = find_vertical("telecom_anomaly")
+    rows = [(bytearray(b"k"), bytearray(json.dumps(event).encode()), "t", 0, number, datetime(2021, 1, 1))
+            for number, event in enumerate(events)]
+    parsed = contract.parse(spark.createDataFrame(rows, RECORD), vertical).orderBy("kafka_offset")
+    reasons = [row.reason for row in parsed.collect()]
+    door = PlainContract(vertical)
+    verdicts = [door.judge(json.dumps(event).encode(), datetime(2021, 1, 1, tzinfo=UTC)) for event in events]
+    assert [verdict.reason if isinstance(verdict, Rejected) else None for verdict in verdicts] == reasons
+    assert reasons[NUMBERS.index("NaN")] == "not_finite"
 
 
 def test_what_is_no_ves_event_about_one_cell_is_not_taken(spark):
