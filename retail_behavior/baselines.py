@@ -104,30 +104,38 @@ def _forecast_week(bought: pd.DataFrame) -> pd.DataFrame:
 
 
 def _stock(sales: DataFrame, days: list[date]) -> DataFrame:
-    """Per product and `as_of` the map {store: STOCK}; a store that never counted the product after a restock is left out."""
+    """Per product and `as_of` the map {store: STOCK}; a store that did not count the product after any restock is left out.
+
+    A count older than LONGEST_DAYS is forgotten. Demand is of the last LEVEL_DAYS, or of the days since anything moved at all.
+    """
     moves = _aged(sales.where(F.col("event_type").isin(PURCHASE, RESTOCK) & F.col("store_id").isNotNull()).withColumn(
         "day", F.to_date("event_time")), days, LONGEST_DAYS)
     item = ["store_id", "product_id", "as_of"]
-    counted = moves.where(F.col("stock_on_hand").isNotNull()).groupBy(*item).agg(
+    is_sale = F.col("event_type") == PURCHASE
+    counted = moves.where(~is_sale & F.col("stock_on_hand").isNotNull()).groupBy(*item).agg(
         F.max(F.struct("event_time", "event_id", "stock_on_hand")).alias("counted"))
-    sold = F.when(F.col("event_type") == PURCHASE, F.col("quantity")).otherwise(0)
-    since = F.when(F.col("event_time") > F.col("counted.event_time"), sold).otherwise(0)
+    sold = F.when(is_sale, F.col("quantity")).otherwise(0)
+    # In the order that the live position is counted in. A restock after the last that was counted is one that nobody counted.
+    is_after = F.struct("event_time", "event_id") > F.struct("counted.event_time", "counted.event_id")
+    gone = F.when(is_after, F.when(is_sale, F.col("quantity")).otherwise(-F.col("quantity"))).otherwise(0)
     daily = moves.join(counted, item).groupBy(*item, "counted", "day", "age").agg(
-        F.sum(sold).alias("units"), F.sum(since).alias("since"))
+        F.sum(sold).alias("units"), F.sum(gone).alias("gone"))
     recent = F.when(F.col("age") <= LEVEL_DAYS, F.col("units")).otherwise(0).cast("double")
+    days_known = F.least(F.max("age"), F.lit(LEVEL_DAYS))
     stock = daily.groupBy(*item, "counted").agg(
-        (F.sum(recent) / LEVEL_DAYS).alias("daily_units"), F.sum(recent**2).alias("squares"), F.sum("since").alias("since"))
+        (F.sum(recent) / days_known).alias("daily_units"), (F.sum(recent**2) / days_known).alias("mean_square"),
+        F.sum("gone").alias("gone"))
     stores = F.map_from_entries(F.array_sort(F.collect_list(F.struct("store_id", F.struct(*_policy())))))
     return stock.groupBy("product_id", "as_of").agg(stores.alias("stock_by_store"))
 
 
 def _policy() -> list[Column]:
-    """The columns of STOCK: what is left since the count, its demand, and when to order how much."""
+    """The columns of STOCK: what is left of the count, its demand, and when to order how much."""
     mean = F.col("daily_units")
-    std = F.sqrt(F.greatest(F.col("squares") / LEVEL_DAYS - mean**2, mean, F.lit(0.01)))
+    std = F.sqrt(F.greatest(F.col("mean_square") - mean**2, mean, F.lit(0.01)))
     point = mean * LEAD_DAYS + std * safety_stock(SERVICE, 1.0, LEAD_DAYS)
-    values: dict[str, Column] = {
-        "on_hand": F.greatest(F.col("counted.stock_on_hand") - F.col("since"), F.lit(0.0)),
+    values = {
+        "on_hand": F.greatest(F.col("counted.stock_on_hand") - F.col("gone"), F.lit(0.0)),
         "daily_units": mean,
         "variance_ratio": std**2 / F.greatest(mean, F.lit(0.01)),
         "reorder_point": point,

@@ -152,6 +152,38 @@ def test_what_was_never_counted_has_no_position(learnt):
     assert learnt["p2"].forecast_units_7d == pytest.approx(14, rel=0.15)
 
 
+def stock_of(events, spark, rows, product="p1"):
+    told = baselines(events(*rows), spark.createDataFrame([], LABELS), [TODAY])["product"].where(F.col("product_id") == product)
+    return one(told).stock_by_store["m1"]
+
+
+def test_a_restock_that_nobody_counted_is_in_stock_all_the_same(events, spark):
+    restock = {"event_type": "restock", "product_id": "p1", "session_id": None, "visitor_id": "m1", "quantity": 25}
+    uncounted = [{**restock, "event_time": MIDNIGHT - timedelta(days=days)} for days in (3, 12)]
+    # Counted at 100 ten days ago: 90 went since, and what came before the count is in it.
+    assert stock_of(events, spark, [*shop(40), *uncounted]).on_hand == 10.0 + 25
+
+
+def test_only_a_restock_counts_stock(events, spark):
+    sale = {"event_type": "purchase", "product_id": "p1", "stock_on_hand": 500.0, "event_time": MIDNIGHT - timedelta(days=2)}
+    assert stock_of(events, spark, [*shop(40), sale]).on_hand == 9.0
+
+
+def test_a_sale_of_the_same_moment_as_a_count_is_judged_alike_live_and_in_batch(events, spark):
+    evening = MIDNIGHT - timedelta(days=10) + timedelta(hours=18)
+    sale = {"event_type": "purchase", "product_id": "p1", "event_time": evening}
+    assert stock_of(events, spark, [*shop(40), {**sale, "event_id": "zz"}]).on_hand == 9.0  # live takes it after the count
+    assert stock_of(events, spark, [*shop(40), {**sale, "event_id": "a"}]).on_hand == 10.0
+
+
+@pytest.mark.parametrize("days", [1, 5, 27])
+def test_daily_units_are_of_the_days_that_are_known(events, spark, days):
+    counted = {"event_type": "restock", "product_id": "p1", "session_id": None, "visitor_id": "m1", "stock_on_hand": 400.0,
+               "event_time": MIDNIGHT - timedelta(days=days)}  # fmt: skip
+    stock = stock_of(events, spark, [*shop(days), counted])
+    assert stock.daily_units == 10.0 and 10 < stock.reorder_point < 20
+
+
 def test_a_visitors_habits_are_of_thirty_days(events, spark):
     rows = [
         {"event_time": MIDNIGHT - timedelta(days=31), "event_type": "purchase", "session_id": "old"},
