@@ -2,7 +2,8 @@
 
 `from_observation` is native Spark over an explicit schema, for the stream. It takes a single vital sign, a blood pressure or
 vital-signs panel with components, and a panel whose members are contained; LOINC codes and UCUM units as in `events.VITALS`,
-level of consciousness as SNOMED CT findings of the ACVPU scale or as the letters themselves. What it cannot take over it
+level of consciousness as SNOMED CT findings of the ACVPU scale or as the letters themselves. Of several measurements of one vital
+sign it takes the first that has a value. What it cannot take over it
 does not guess: the event then carries a field `refused` with the reason, which no contract knows, and ends in quarantine.
 """
 
@@ -21,20 +22,23 @@ ACVPU_SNOMED = "1104441000000107"
 ACVPU_FINDINGS = {"248234008": "A", "130987000": "C", "300202002": "V", "450847001": "P", "422768004": "U"}
 NEWS2_SNOMED = "1104051000000101"   # total score
 NEWS2_RULES = ("urgent_response", "emergency_response")
-REPORTED = ("registered", "preliminary", "final", "amended", "corrected")
+REPORTED = ("preliminary", "final", "amended", "corrected")
 
 # An id in a reference such as `https://host/fhir/Patient/12/_history/2`, for the kind of resource that is put in.
 ID_IN_REFERENCE = r"(?:^|/){}/([A-Za-z0-9\-.]{{1,64}})(?:/_history/.*)?$"
 
 CONCEPT = "struct<coding:array<struct<system:string,code:string>>,text:string>"
 MEASURED = (
-    f"code:{CONCEPT},valueQuantity:struct<value:double,unit:string,system:string,code:string>,"
+    f"code:{CONCEPT},valueQuantity:struct<value:double,comparator:string,unit:string,system:string,code:string>,"
     f"valueCodeableConcept:{CONCEPT},valueString:string"
 )
 MEASUREMENT = f"struct<{MEASURED}>"
-RESOURCE = f"resourceType:string,{MEASURED},component:array<{MEASUREMENT}>"
+RESOURCE = (
+    f"resourceType:string,{MEASURED},component:array<{MEASUREMENT}>,status:string,"
+    "subject:struct<reference:string,identifier:struct<value:string>>"
+)
 OBSERVATION = (
-    f"struct<{RESOURCE},id:string,status:string,subject:struct<reference:string,identifier:struct<value:string>>,"
+    f"struct<{RESOURCE},id:string,"
     "device:struct<reference:string,display:string>,effectiveDateTime:string,effectiveInstant:string,"
     f"effectivePeriod:struct<`start`:string,`end`:string>,contained:array<struct<{RESOURCE}>>>"
 )
@@ -56,17 +60,24 @@ def _measurements(resource: Column) -> Column:
         return F.struct(part.code, part.valueQuantity, part.valueCodeableConcept, part.valueString).cast(MEASUREMENT)
 
     none = F.array().cast(f"array<{MEASUREMENT}>")
-    contained = F.filter(F.coalesce(resource.contained, F.array().cast(f"array<struct<{RESOURCE}>>")),
-                         lambda part: part.resourceType == "Observation")
-    inner = F.flatten(F.transform(contained, lambda part: F.concat(F.array(own(part)), F.coalesce(part.component, none))))
-    return F.concat(F.array(own(resource)), F.coalesce(resource.component, none), inner)
+
+    def with_components(part: Column) -> Column:
+        return F.concat(F.array(own(part)), F.coalesce(part.component, none))
+
+    return F.concat(with_components(resource), F.flatten(F.transform(_members(resource), with_components)))
+
+
+def _members(resource: Column) -> Column:
+    contained = F.coalesce(resource.contained, F.array().cast(f"array<struct<{RESOURCE}>>"))
+    return F.filter(contained, lambda part: part.resourceType == "Observation")
 
 
 def _found(measurements: Column) -> Column:
-    """A struct of each vital's first measurement, in its field's name, and that of the level of consciousness; null if absent."""
+    """A struct of each vital's measurement, in its field's name, and that of the level of consciousness; null if absent."""
     by_codes = {vital.field: (LOINC, vital.loinc) for vital in VITALS}
     levels = F.coalesce(_first(measurements, LOINC, (CONSCIOUSNESS_LOINC,)), _first(measurements, SNOMED, (ACVPU_SNOMED,)))
-    vitals = [_first(measurements, *codes).alias(field) for field, codes in by_codes.items()]
+    with_value = F.filter(measurements, lambda measurement: measurement.valueQuantity.value.isNotNull())
+    vitals = [_first(with_value, *codes).alias(field) for field, codes in by_codes.items()]
     return F.struct(*vitals, levels.alias("level"))
 
 
@@ -80,7 +91,7 @@ def _first(measurements: Column, system: str, codes: tuple[str, ...]) -> Column:
 def _event(resource: Column, found: Column, text: Column) -> Column:
     return F.to_json(F.struct(
         F.coalesce(resource.id, F.sha2(text, 256)).alias("observation_id"),
-        F.coalesce(_id_in(resource.subject.reference, "Patient"), resource.subject.identifier.value).alias("patient_id"),
+        _patient(resource).alias("patient_id"),
         F.coalesce(_id_in(resource.device.reference, "Device"), resource.device.display).alias("device_id"),
         *(_quantity(found, vital).alias(vital.field) for vital in VITALS),
         _consciousness(found.level).alias("consciousness"),
@@ -109,17 +120,25 @@ def _consciousness(level: Column) -> Column:
 
 def _refusal(resource: Column, found: Column) -> Column:
     """Why the resource is not taken over, null if it is."""
-    wrong_unit = [
-        F.when(found[vital.field].valueQuantity.value.isNotNull() & _quantity(found, vital).isNull(),
-               F.lit(f"{vital.field} is not in {vital.ucum}"))
+    inexact = [
+        F.when(found[vital.field].valueQuantity.comparator.isNotNull(), F.lit(f"{vital.field} is a bound"))
+        .when(found[vital.field].isNotNull() & _quantity(found, vital).isNull(), F.lit(f"{vital.field} is not in {vital.ucum}"))
         for vital in VITALS]
+    is_withdrawn = F.exists(_members(resource), lambda part: ~part.status.isin(*REPORTED))
+    is_mixed = F.exists(_members(resource), lambda part: _patient(part) != _patient(resource))
     anything = F.coalesce(*[_quantity(found, vital).cast("string") for vital in VITALS], _consciousness(found.level))
     return F.coalesce(
         F.when(~F.coalesce(resource.status.isin(*REPORTED), F.lit(False)), F.lit("its status is not one of a reported value")),
-        *wrong_unit,
+        F.when(is_withdrawn, F.lit("a member's status is not one of a reported value")),
+        F.when(is_mixed, F.lit("a member is of another subject")),
+        *inexact,
         F.when(found.level.isNotNull() & _consciousness(found.level).isNull(), F.lit("level of consciousness not understood")),
         F.when(anything.isNull(), F.lit("no vital sign among its codes")),
     )
+
+
+def _patient(resource: Column) -> Column:
+    return F.coalesce(_id_in(resource.subject.reference, "Patient"), resource.subject.identifier.value)
 
 
 def _id_in(reference: Column, kind: str) -> Column:

@@ -1,12 +1,13 @@
 """FHIR R4 Observations come in as events, unmistakably or not at all; alerts go out as Observations."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 from pyspark.sql import functions as F
 
 from common import contract
+from common.contract.plain import PlainContract, Rejected
 from health_monitoring import VERTICAL, fhir
 
 pytestmark = pytest.mark.files
@@ -56,7 +57,8 @@ def parsed(spark):
     """What the contract says of resources that came through Kafka."""
 
     def run(*resources):
-        rows = [(b"k", json.dumps(each).encode(), "t", 0, number, NOW) for number, each in enumerate(resources)]
+        values = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in resources]
+        rows = [(b"k", value, "t", 0, number, NOW) for number, value in enumerate(values)]
         records = spark.createDataFrame(
             rows, "key binary, value binary, topic string, partition int, offset long, timestamp timestamp")
         return contract.parse(records, VERTICAL).orderBy("kafka_offset").collect()
@@ -105,6 +107,49 @@ def test_what_cannot_be_taken_over_is_refused_and_not_guessed(translated):
     assert [each["refused"] for each in found] == [
         "temperature_c is not in Cel", "its status is not one of a reported value", "no vital sign among its codes",
         "temperature_c is not in Cel"]
+
+
+def test_a_bound_or_a_member_that_is_no_value_of_this_patient_is_refused(translated):
+    def with_member(**more):
+        member = observation("8480-6", 60, "mm[Hg]", **more)
+        return without_value(code=coded("85353-1"), component=[part("8867-4", 80, "/min")], contained=[member])
+
+    bound = observation("59408-5", valueQuantity=quantity(70, "%") | {"comparator": "<"})
+    withdrawn, of_child = with_member(status="entered-in-error"), with_member(subject={"reference": "Patient/child"})
+    own = with_member(), with_member(subject={"reference": "#p"})
+    resources = (bound, withdrawn, of_child, observation(status="registered"), *own)
+    found = translated(*(json.dumps(each) for each in resources))
+    assert [each.get("refused") for each in found] == [
+        "spo2_percent is a bound", "a member's status is not one of a reported value", "a member is of another subject",
+        "its status is not one of a reported value", None, None]
+    assert found[4]["systolic_mmhg"] == found[5]["systolic_mmhg"] == 60.0
+
+
+def test_a_measurement_without_a_value_hides_none_that_has_one(translated):
+    absent = {"code": coded("2708-6"), "dataAbsentReason": {"text": "probe off"}}
+    [found] = translated(json.dumps(without_value(component=[absent, part("59408-5", 85, "%")])))
+    assert found["spo2_percent"] == 85.0
+
+
+BY_BOTH = [
+    *({"component": [part("8867-4", 80, "/min"), {"code": coded("59408-5"), "valueQuantity": {"value": value, "unit": unit}}]}
+      for value in ("NaN", "INF", "-Infinity", "72", True, 96, None) for unit in ("%", "mmHg")),
+    *({"valueQuantity": quantity(72, "/min") | {"comparator": value}} for value in ("<", "", None, 5)),
+    *({"contained": [observation("8480-6", 60, "mm[Hg]") | more]} for more in (
+        {"status": "cancelled"}, {"status": None}, {"code": None}, {"subject": None}, {"subject": {"reference": "Patient/p2"}},
+        {"subject": {"reference": "#x"}}, *({"subject": {"identifier": {"value": value}}} for value in ("p1", "p2")))),
+    {"component": [{"code": coded("9279-1")}, part("9279-1", 20, "/min")]},
+]  # fmt: skip
+
+
+def test_the_door_says_of_every_resource_what_the_stream_says(parsed):
+    values = [json.dumps(observation(**more)).encode() for more in BY_BOTH]
+    values.append(values[-1].replace(b"Observation", b"Observ\\u0061tion"))
+    door = PlainContract(VERTICAL)
+    told = [door.judge(value, NOW.replace(tzinfo=UTC)) for value in values]
+    said = [each.reason if isinstance(each, Rejected) else None for each in told]
+    assert said == [row.reason for row in parsed(*values)]
+    assert set(said) == {None, "not_finite", "unknown_field"}
 
 
 def test_other_texts_are_left_alone(translated):
