@@ -1,5 +1,6 @@
 """How many events each stage of a vertical handles a second, with the memory that it takes and the files that it leaves."""
 
+import math
 import os
 import sys
 import time
@@ -27,7 +28,8 @@ from common.workspace import Workspace
 
 BATCH = 500            # events in a request, where they come in batches
 SINGLE_SHARE = 10      # one in so many events is sent by itself: such requests are that much slower
-CONNECTIONS = 16
+CONNECTIONS = {"one by one": 64, f"{BATCH} at once": 16}
+STEADY = {"one by one": 2_500, f"{BATCH} at once": 60}  # requests a second: half of what the gateway is to take
 START_SECONDS = 60.0
 NDJSON = "application/x-ndjson"
 
@@ -90,10 +92,14 @@ def gateway_stages(bench: Bench, world: World) -> Iterator[tuple[str, Callable[[
     events = [value for chunk in chunks for value in chunk.values]
     single = events[: len(events) // SINGLE_SHARE]
     batches = [b"\n".join(events[first : first + BATCH]) for first in range(0, len(events), BATCH)]
+    requests = {"one by one": (single, len(single), "application/json"), f"{BATCH} at once": (batches, len(events), NDJSON)}
     for name, command, port in (("echo", echo, free_port()), ("gateway", gateway, free_port())):
         listen = ["--http", f"{HOST}:{port}"] if name == "gateway" else ["--port", str(port), "--log-level", "warning"]
-        yield f"{name}, one by one", partial(_http, bench, [*command, *listen], port, single, len(single), "application/json")
-        yield f"{name}, {BATCH} at once", partial(_http, bench, [*command, *listen], port, batches, len(events), NDJSON)
+        for how, sent in requests.items():
+            post = partial(_http, bench, [*command, *listen], port, *sent, CONNECTIONS[how])
+            yield f"{name}, {how}", post
+            if name == "gateway":
+                yield f"{name}, {how}, steady", partial(post, STEADY[how])
 
 
 def _generator(bench: Bench, world: World) -> Stage:
@@ -124,9 +130,12 @@ def _archive(spark: SparkSession, bench: Bench, archived: Workspace) -> Stage:
     return measured
 
 
-def _http(bench: Bench, module: list[str], port: int, bodies: list[bytes], events: int, kind: str) -> Stage:
+def _http(
+    bench: Bench, module: list[str], port: int, bodies: list[bytes], events: int, kind: str, connections: int,
+    per_second: float = math.inf,
+) -> Stage:
     def post() -> Answered:
-        return post_all(HOST, port, f"/v1/{bench.vertical.name}/events", bodies, CONNECTIONS, kind)
+        return post_all(HOST, port, f"/v1/{bench.vertical.name}/events", bodies, connections, kind, per_second)
 
     environment = {**os.environ, "HYBRID_GATEWAY_RATE": "0"}  # from one address comes more than one client may send
     log = bench.settings.data.absolute() / "bench-http.log"

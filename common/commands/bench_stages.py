@@ -83,9 +83,9 @@ def yardstick_of(stage: str) -> str | None:
 
 def ratios(measured: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Of each stage that has a yardstick, its events per second in multiples of that one's."""
-    compared = {name: yardstick_of(name) for name in measured}
+    compared = {name: yardstick_of(name) or "" for name in measured}
     speed = {name: each["per_second"] for name, each in measured.items()}
-    return {f"{name} / {of}": round(speed[name] / speed[of], 3) for name, of in compared.items() if of}
+    return {f"{name} / {of}": round(speed[name] / speed[of], 3) for name, of in compared.items() if of in speed}
 
 
 def rows_of(results: dict[str, Any]) -> list[list[str]]:

@@ -35,6 +35,13 @@ def test_every_body_is_posted_once_over_all_connections(tmp_path):
     assert 0 < max(answered.latencies) / 1000 <= answered.seconds
 
 
+def test_a_steady_load_sends_no_request_before_it_is_due_and_counts_from_then(tmp_path):
+    with serving("common.bench.echo:app", tmp_path) as port:
+        answered = post_all(HOST, port, "/v1/any/events", [b"x"] * 41, 4, "text/plain", per_second=40)
+    assert answered.seconds >= 1.0  # the last is due after 40 fortieths
+    assert len(answered.latencies) == 41 and min(answered.latencies) > 0
+
+
 def test_what_is_not_accepted_ends_the_load_and_is_told(tmp_path):
     (tmp_path / "refusing.py").write_text(REFUSING)
     with serving("refusing:app", tmp_path) as port, pytest.raises(ExceptionGroup) as failed:
