@@ -17,6 +17,8 @@ COMMIT_ATTEMPTS = 10
 PARTITION_TYPES = (T.DateType, T.IntegerType, T.LongType, T.StringType)
 CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "50",
+    # Whoever opens a table lists its whole log: at a commit a second Delta's default, 30 days, would be millions of files.
+    "delta.logRetentionDuration": "interval 1 hours",
     "delta.enableDeletionVectors": "false",   # not every reader knows them
 }
 

@@ -147,6 +147,23 @@ def test_a_table_whose_upkeep_fails_keeps_no_other_from_its_own_and_is_told(spar
     assert len(tables.files(path)) == 1
 
 
+def test_a_log_forgets_commits_of_hours_ago_and_the_table_nothing(tmp_path):
+    path, schema = tmp_path / "t", T.StructType().add("number", "long")
+    tables.ensure_table(path, schema)
+
+    def commits():
+        return {file.stem for file in (path / "_delta_log").glob("*.json")}
+
+    for number in range(50):
+        tables.append_rows([{"number": number}], schema, path)
+    before = commits()
+    aged((path / "_delta_log").iterdir(), days=0.5)
+    for number in range(50, 100):
+        tables.append_rows([{"number": number}], schema, path)
+    assert len(before & commits()) <= 2, "whoever opens the table lists them all"
+    assert sorted(tables.read_arrow(path)["number"].to_pylist()) == [*range(100)]
+
+
 def test_appends_and_compaction_at_once_lose_and_double_nothing(spark, path):
     with ThreadPoolExecutor(3) as pool:
         writers = [pool.submit(fill, spark, path, DAYS[0], 10, query) for query in ("x", "y")]
