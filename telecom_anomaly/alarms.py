@@ -24,17 +24,17 @@ class Alarm(NamedTuple):
     """A rule over reports in trouble.
 
     reports: the column with their set. minutes: how long a stretch of them is. divisor: what the sum of a stretch's weights is
-    divided by, a number or the column that holds it; 0 stands for the reports that a stretch has when none is missing.
+    divided by, a number or the column that holds it; without one, by the reports that a stretch has when none is missing.
     """
 
     rule: Rule
     reports: str
     minutes: int
-    divisor: float | str = 0
+    divisor: float | str | None = None
 
     def score(self, weight: Column) -> Column:
-        every = 60 * self.minutes / GRANULARITY_S
-        return weight / (F.col(self.divisor) if isinstance(self.divisor, str) else F.lit(float(self.divisor or every)))
+        divisor = self.divisor or 60 * self.minutes / GRANULARITY_S
+        return weight / (F.col(divisor) if isinstance(divisor, str) else F.lit(divisor))
 
 
 def reports_in_trouble(weight: Column, least: float, *more: Column) -> Column:

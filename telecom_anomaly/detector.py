@@ -148,7 +148,8 @@ def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
         .groupBy(F.window("event_time", "1 day"), "site_id")
         .agg(
             reports_in_trouble(
-                F.when(is_down | is_slow, 1.0), 1.0, "cell_id", is_down.alias("is_down"), drops.alias("drops")).alias("troubled"),
+                F.when(is_down | is_slow, 1.0), 1.0, F.col("cell_id"), is_down.alias("is_down"), drops.alias("drops"),
+            ).alias("troubled"),
             # The least of what was learnt, should a new baseline know another number: a score never falls.
             F.min(F.when(F.col("site_cells") > 1, F.col("site_cells"))).alias("site_cells"),
             *_newest(),
