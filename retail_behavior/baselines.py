@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from retail_behavior.events import PURCHASE, RESTOCK
+from retail_behavior.events import PURCHASE, RESTOCK, order
 from retail_behavior.forecast import LEVEL_DAYS, forecast
 from retail_behavior.inventory import safety_stock
 from retail_behavior.recommended import recommended
@@ -76,7 +76,7 @@ def _forecasts(sales: DataFrame, days: list[date]) -> DataFrame:
     bought = sales.where(F.col("event_type") == PURCHASE).groupBy(
         "product_id", F.to_date("event_time").alias("day"), F.hour("event_time").alias("hour")).agg(
         F.sum("quantity").cast("double").alias("units"),
-        F.countDistinct(F.coalesce("session_id", "event_id")).cast("double").alias("orders"))
+        F.countDistinct(order()).cast("double").alias("orders"))
     return _aged(bought, days, LONGEST_DAYS).groupBy("as_of").applyInPandas(_forecast_week, FORECAST)
 
 
@@ -147,11 +147,11 @@ def _policy() -> list[Column]:
 def _visitors(history: DataFrame, days: list[date]) -> DataFrame:
     dated = between(history, min(days) - timedelta(days=HABIT_DAYS), max(days)).where(
         F.col("event_type") != RESTOCK).withColumn("day", F.to_date("event_time"))
-    session, is_purchase = F.coalesce("session_id", "event_id"), F.col("event_type") == PURCHASE
+    is_purchase = F.col("event_type") == PURCHASE
     spend = F.sum(F.when(is_purchase, F.col("quantity") * F.col("price")).otherwise(0.0))
     return _aged(dated, days, HABIT_DAYS).groupBy("visitor_id", "as_of").agg(
-        F.countDistinct(session).alias("visitor_sessions_30d"),
-        F.countDistinct(F.when(is_purchase, session)).alias("visitor_buying_sessions_30d"),
+        F.countDistinct(order()).alias("visitor_sessions_30d"),
+        F.countDistinct(F.when(is_purchase, order())).alias("visitor_buying_sessions_30d"),
         F.round(spend, 4).alias("visitor_spend_30d"))
 
 

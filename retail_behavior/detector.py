@@ -14,7 +14,7 @@ from common.alerts import Rule, judge
 from common.columns import let
 from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
-from retail_behavior.events import PURCHASE, RESTOCK, VIEW
+from retail_behavior.events import PURCHASE, RESTOCK, VIEW, order
 from retail_behavior.features import HAPPENING, PLACE, any_of, cart_value, intents, prepare
 from retail_behavior.settings import JUDGED_VIEWS, RetailSettings
 from retail_behavior.stock_position import (
@@ -108,13 +108,12 @@ def by_session(events: DataFrame, settings: RetailSettings) -> DataFrame:
 
 def by_product(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """Alerts over a product's orders within a window."""
-    order = F.coalesce("session_id", "event_id").alias("order")
     # A window keeps the forecast that it began with: under a newer one an alert that was raised might not have been.
     forecast = F.struct("baseline_version", "orders_by_hour")
     windows = (
         events.where(F.col("event_type") == PURCHASE).withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", f"{settings.demand_hours} hours", settings.demand_slide), "product_id")
-        .agg(F.sort_array(F.collect_set(F.struct("event_time", "event_id", order))).alias("purchases"),
+        .agg(F.sort_array(F.collect_set(F.struct("event_time", "event_id", order().alias("order")))).alias("purchases"),
              F.min(F.when(F.col("baseline_version").isNotNull(), forecast)).alias("forecast"),
              F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
         .withColumn("baseline_version", F.col("forecast.baseline_version"))

@@ -1,5 +1,7 @@
 """What happens in a shop: a visitor's view, cart and purchase, and a store's restock; and what makes one valid."""
 
+from pyspark.sql import Column
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 EVENT_ID = "event_id"
@@ -45,3 +47,8 @@ CONTRACT: tuple[dict, ...] = (
     {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "channel", "value_set": list(CHANNELS)}},
     {"type": "expect_column_values_to_be_between", "kwargs": {"column": "stock_on_hand", "min_value": 0, "max_value": 1e7}},
 )
+
+
+def order() -> Column:
+    """What a purchase belongs to: its visitor's session, or, where none is named, itself."""
+    return F.concat_ws("|", "visitor_id", F.coalesce("session_id", "event_id"))

@@ -11,8 +11,10 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from common.columns import let
 from retail_behavior.events import ADD, PURCHASE, REMOVE, VIEW
 from retail_behavior.settings import RetailSettings
+from retail_behavior.week import total
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -36,9 +38,10 @@ def prepare(events: DataFrame, settings: RetailSettings) -> DataFrame:
         F.window("event_time", settings.intent_window), "visitor_id", "session_id").agg(
         F.sort_array(F.collect_set(F.struct(*HAPPENING))).alias("so_far"),
         F.max(F.struct(*reversed(PLACE))).alias("newest"),
-        *[F.max(name).alias(name) for name in ("event_time", "ingest_time", "channel", "baseline_version", *VISITOR_HABITS)])
-    # Not by the window of the newest version: a session may see two, and keeps the later.
-    return sessions.where(~any_of("so_far", PURCHASE)).select("*", *[f"newest.{name}" for name in PLACE]).drop("newest")
+        # A session may see two versions, and keeps the later.
+        F.max(F.struct("baseline_version", *VISITOR_HABITS)).alias("habits"),
+        *[F.max(name).alias(name) for name in ("event_time", "ingest_time", "channel")])
+    return sessions.where(~any_of("so_far", PURCHASE)).select("*", "newest.*", "habits.*").drop("newest", "habits")
 
 
 def so_far(history: DataFrame, window: str = RetailSettings.model_fields["intent_window"].default) -> DataFrame:
@@ -46,14 +49,15 @@ def so_far(history: DataFrame, window: str = RetailSettings.model_fields["intent
 
     Arrival is the order within a Kafka partition, which holds all events of a visitor.
     """
-    place = F.struct(*PLACE, *HAPPENING)
+    place = F.struct(*PLACE, *HAPPENING, "channel")
     sessions = _shopping(history).groupBy(F.window("event_time", window), "visitor_id", "session_id").agg(
-        F.slice(F.sort_array(F.collect_set(place)), 1, LONGEST_SESSION).alias("arrived"), F.max("channel").alias("channel"))
+        F.slice(F.sort_array(F.collect_set(place)), 1, LONGEST_SESSION).alias("arrived"))
     upto = F.transform(F.sequence(F.lit(1), F.size("arrived")), lambda number: F.struct(
         F.element_at("arrived", number).alias("last"), F.slice("arrived", 1, number).alias("arrived")))
-    prefixes = sessions.select("visitor_id", "session_id", "channel", F.explode(upto).alias("upto"))
+    prefixes = sessions.select("visitor_id", "session_id", F.explode(upto).alias("upto"))
     in_time = F.sort_array(F.transform("upto.arrived", lambda one: F.struct(*[one[name].alias(name) for name in HAPPENING])))
-    rows = prefixes.select("visitor_id", "session_id", "channel", in_time.alias("so_far"), "upto.last.event_id",
+    channel = F.array_max(F.transform("upto.arrived", lambda one: one.channel))
+    rows = prefixes.select("visitor_id", "session_id", channel.alias("channel"), in_time.alias("so_far"), "upto.last.event_id",
                            "upto.last.event_time", "upto.last.product_id")
     return rows.where(~any_of("so_far", PURCHASE))
 
@@ -79,7 +83,7 @@ def with_features(sessions: DataFrame) -> DataFrame:
         "distinct_products": distinct,
         "repeated_share": 1 - distinct / F.size("so_far"),
         "cart_value": cart_value("so_far"),
-        "mean_price": _total(F.transform("so_far", lambda one: one.price)) / F.size("so_far"),
+        "mean_price": total(F.transform("so_far", lambda one: one.price)) / F.size("so_far"),
         "ends_with_add": _flag(F.element_at("so_far", -1).event_type == ADD),
         "minutes_so_far": minutes,
         "seconds_per_view": F.coalesce(F.try_divide(60 * minutes, views), F.lit(0.0)),
@@ -110,9 +114,25 @@ def fit_live(features: pd.DataFrame, labels: np.ndarray) -> "Pipeline":
 
 
 def cart_value(events: str) -> Column:
-    """Worth of what was put into the cart and not taken out again, over an array of HAPPENING (currency units)."""
-    return _total(F.transform(events, lambda one: one.quantity * one.price * F.when(one.event_type == ADD, 1.0).when(
-        one.event_type == REMOVE, -1.0).otherwise(0.0)))
+    """Worth of what was put into the cart and not taken out again, over an array of HAPPENING (currency units).
+
+    By product: what is taken out lessens only what these events put in, and of what is all taken out nothing is left.
+    """
+    def worth(product: Column, lines: Column) -> Column:
+        of_product = F.filter(lines, lambda one: one.product_id == product)
+        units, value = (total(F.transform(of_product, amount)) for amount in (_put_in, lambda one: _put_in(one) * one.price))
+        return left_in_cart(units, value)
+
+    def of_all(lines: Column) -> Column:
+        products = F.array_distinct(F.transform(lines, lambda one: one.product_id))
+        return total(F.transform(products, lambda product: worth(product, lines)))
+
+    return let(F.filter(events, lambda one: one.event_type.isin(ADD, REMOVE)), of_all)
+
+
+def left_in_cart(units: Column, value: Column) -> Column:
+    """Worth of what is left of a product: `units` and their `value` as they were put in, less what was taken out."""
+    return F.when(units > 0, F.greatest(value, F.lit(0.0))).otherwise(0.0)
 
 
 def any_of(events: str, event_type: str) -> Column:
@@ -131,6 +151,10 @@ def _shopping(events: DataFrame) -> DataFrame:
     return events.where(F.col("event_type").isin(VIEW, ADD, REMOVE, PURCHASE) & F.col("session_id").isNotNull())
 
 
+def _put_in(one: Column) -> Column:
+    return F.when(one.event_type == ADD, one.quantity).otherwise(-one.quantity)
+
+
 def _count(events: str, event_type: str) -> Column:
     return F.size(F.filter(events, lambda one: one.event_type == event_type)).cast("double")
 
@@ -138,10 +162,6 @@ def _count(events: str, event_type: str) -> Column:
 def _seconds() -> Column:
     first, last = F.element_at("so_far", 1).event_time, F.element_at("so_far", -1).event_time
     return (F.unix_millis(last) - F.unix_millis(first)) / 1000
-
-
-def _total(numbers: Column) -> Column:
-    return F.aggregate(numbers, F.lit(0.0), lambda total, number: total + number.cast("double"))
 
 
 def _flag(condition: Column) -> Column:

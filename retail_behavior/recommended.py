@@ -4,7 +4,7 @@ from pyspark.ml.fpm import FPGrowth
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from retail_behavior.events import RESTOCK
+from retail_behavior.events import RESTOCK, order
 
 MOST = 5                 # recommendations per product
 LARGEST_BASKET = 12      # products; who looks at more looks at anything, and larger ones hold exponentially many sets
@@ -15,7 +15,7 @@ MIN_LIFT = 1.5           # how much likelier than by chance
 
 def recommended(history: DataFrame) -> DataFrame:
     """product_id and `recommended`: up to MOST products seen or bought in the same sessions, the strongest lift first."""
-    sessions = history.where((F.col("event_type") != RESTOCK) & F.col("session_id").isNotNull()).groupBy("session_id").agg(
+    sessions = history.where((F.col("event_type") != RESTOCK) & F.col("session_id").isNotNull()).groupBy(order()).agg(
         F.sort_array(F.collect_set("product_id")).alias("items"))
     baskets = sessions.where(F.size("items").between(2, LARGEST_BASKET))
     rules = FPGrowth(minSupport=MIN_SHARE, minConfidence=MIN_CONFIDENCE).fit(baskets).associationRules

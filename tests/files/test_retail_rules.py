@@ -144,6 +144,14 @@ def test_a_cart_that_was_bought_or_emptied_or_is_small_is_left_alone(alerts_of):
     assert alerts_of(detector.by_session, *shopping((0, "add_to_cart", 1, 59.9))) == []
 
 
+def test_what_is_taken_out_lessens_only_what_this_session_put_in(alerts_of):
+    put_in, taken_out = shopping((0, "add_to_cart", 1, 80.0), (1, "remove_from_cart", 1, 30.0))
+    [alert] = alerts_of(detector.by_session, put_in, {**taken_out, "product_id": "of yesterday's cart"})
+    assert alert.score == 80.0
+    # A price that changed in between leaves nothing in an empty cart.
+    assert alerts_of(detector.by_session, *shopping((0, "add_to_cart", 9, 30.0), (1, "remove_from_cart", 9, 20.0))) == []
+
+
 def test_a_purchase_after_the_gap_comes_too_late(alerts_of):
     alerts = alerts_of(detector.by_session, *shopping((0, "add_to_cart", 3, 30.0), (31, "purchase", 3, 30.0)))
     assert rules(alerts) == ["cart_abandoned"]
@@ -184,6 +192,11 @@ def test_a_forecast_is_read_by_the_hour_of_the_week(alerts_of):
 def test_a_bulk_order_and_an_order_of_many_lines_are_one_order(alerts_of):
     assert alerts_of(detector.by_product, *sales(2, quantity=500)) == []
     assert alerts_of(detector.by_product, *sales(30, session_id="s1")) == []
+
+
+def test_sessions_of_one_name_are_orders_of_each_visitor(alerts_of):
+    orders = [{**sale, "session_id": "1", "visitor_id": f"v{number}"} for number, sale in enumerate(sales(20))]
+    assert rules(alerts_of(detector.by_product, *orders)) == ["demand_spike"]
 
 
 def test_few_orders_of_what_is_never_sold_are_no_spike(alerts_of):
