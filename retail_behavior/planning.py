@@ -1,5 +1,7 @@
 """Demand and stock as a planner sees them: the forecast tested on its own past, policies with the service they deliver."""
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 
@@ -37,13 +39,14 @@ def backtested(sales: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"method": methods, "wrmsse": [measured[name] for name in methods], "days_inside_interval": inside})
 
 
-def planned(sales: pd.DataFrame) -> pd.DataFrame:
+def planned(sales: pd.DataFrame, until: date | None = None) -> pd.DataFrame:
     """Sales by day of one product to its (s, S) policy, with its service over days drawn from its own past.
 
+    Its days are those from its first sale to `until`, or to its last sale: days without one are demand of nothing.
     Nominal is what the normal formula promises; realised is what simulation over the product's real days delivered.
     """
     day = pd.to_datetime(sales["day"])
-    units = sales.set_index(day)["units"].reindex(pd.date_range(day.min(), day.max()), fill_value=0.0).to_numpy(float)
+    units = sales.set_index(day)["units"].reindex(pd.date_range(day.min(), until or day.max()), fill_value=0.0).to_numpy(float)
     mean, std = float(units.mean()), float(units.std())
     price = float(sales["revenue"].sum() / sales["units"].sum())
     protected = LEAD_DAYS + REVIEW_DAYS

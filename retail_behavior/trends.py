@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 from common.models.training import TrainedModel
 from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from retail_behavior.baselines import HABIT_DAYS, baselines, between
-from retail_behavior.events import ADD, PURCHASE, RESTOCK, VIEW
+from retail_behavior.events import ADD, PURCHASE, REMOVE, RESTOCK, VIEW, order
+from retail_behavior.features import left_in_cart
 from retail_behavior.planning import BACKTEST, POLICY, backtested, planned
 
 SEGMENTS = 4
@@ -40,14 +41,14 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
     # A local checkpoint goes with its frame; what is cached would stay, in a process that serves for good, until told to go.
     product = baselines(history, labels, [tomorrow])["product"].localCheckpoint()
     sales = _daily_sales(between(history, tomorrow - timedelta(days=SOLD_DAYS), tomorrow))
-    sessions = _sessions(history)
+    sessions = sessions_of(history)
     return {
         "funnel": _funnel(sessions),
-        "abandonment": _abandonment(sessions),
+        "abandonment": abandonment(sessions),
         "segments": segments(between(history, tomorrow - timedelta(days=3 * HABIT_DAYS), tomorrow), tomorrow),
         "demand_forecast": product.select("product_id", "forecast_units_7d", "forecast_low_7d", "forecast_high_7d"),
         "forecast_backtest": sales.groupBy(F.lit(1).alias("shop")).applyInPandas(backtested, BACKTEST),
-        "stock_policy": sales.groupBy("product_id").applyInPandas(planned, POLICY),
+        "stock_policy": sales.groupBy("product_id").applyInPandas(lambda sold: planned(sold, newest[0]), POLICY),
         "recommendations": product.select("product_id", F.posexplode("recommended").alias("place", "goes_with")),
         "alerts_by_rule": alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.count("*").alias("alerts")),
     }
@@ -58,10 +59,9 @@ def segments(history: DataFrame, today: date) -> DataFrame:
 
     A row per segment, the one that spent most named 1: its size and its medians.
     """
-    order = F.coalesce("session_id", "event_id")
     customers = history.where(F.col("event_type") == PURCHASE).groupBy("visitor_id").agg(
         F.datediff(F.lit(today), F.max(F.to_date("event_time"))).alias("recency_days"),
-        F.countDistinct(order).alias("orders"), F.sum(F.col("quantity") * F.col("price")).alias("spent"))
+        F.countDistinct(order()).alias("orders"), F.sum(F.col("quantity") * F.col("price")).alias("spent"))
     logs = customers.select("*", *[F.log1p(name).alias(f"log_{name}") for name in ("recency_days", "orders", "spent")])
     if logs.limit(SEGMENTS).count() < SEGMENTS:
         return history.sparkSession.createDataFrame([], SEGMENT)
@@ -89,16 +89,23 @@ def _named(sizes: DataFrame) -> DataFrame:
     return sizes.sparkSession.createDataFrame(rows, SEGMENT)
 
 
-def _sessions(history: DataFrame) -> DataFrame:
-    """A row per session: its day, how often it did what, and the worth of what it put into the cart."""
+def sessions_of(history: DataFrame) -> DataFrame:
+    """A row per session: its day, how often it did what, and the worth of what it put into the cart and left there.
+
+    The worth is that of `features.cart_value`, by sums, as a bot's session may be long.
+    """
     def times(event_type: str):  # type: ignore[no-untyped-def]
         return F.count_if(F.col("event_type") == event_type)
 
-    added = F.when(F.col("event_type") == ADD, F.col("quantity") * F.col("price")).otherwise(0.0)
+    quantity, event_type = F.col("quantity"), F.col("event_type")
+    units = F.when(event_type == ADD, quantity).when(event_type == REMOVE, -quantity).otherwise(0)
+    left = left_in_cart(F.sum(units), F.sum(units * F.col("price")))
     shopping = history.where((F.col("event_type") != RESTOCK) & F.col("session_id").isNotNull())
-    return shopping.groupBy("visitor_id", "session_id").agg(
-        F.to_date(F.min("event_time")).alias("day"), times(VIEW).alias("views"), times(ADD).alias("adds"),
-        times(PURCHASE).alias("purchases"), F.sum(added).alias("cart"))
+    by_product = shopping.groupBy("visitor_id", "session_id", "product_id").agg(
+        F.min("event_time").alias("began"), times(VIEW).alias("views"), times(ADD).alias("adds"),
+        times(PURCHASE).alias("purchases"), left.alias("cart"))
+    return by_product.groupBy("visitor_id", "session_id").agg(
+        F.to_date(F.min("began")).alias("day"), *[F.sum(name).alias(name) for name in ("views", "adds", "purchases", "cart")])
 
 
 def _funnel(sessions: DataFrame) -> DataFrame:
@@ -108,9 +115,9 @@ def _funnel(sessions: DataFrame) -> DataFrame:
     return counted.unpivot("day", list(stages), "stage", "sessions")
 
 
-def _abandonment(sessions: DataFrame) -> DataFrame:
-    """Per day the share of carts that were left, and what was in those, in hundred thousands of currency units."""
-    carts, is_left = sessions.where(F.col("adds") > 0), F.col("purchases") == 0
+def abandonment(sessions: DataFrame) -> DataFrame:
+    """Per day the share of carts that were left with something in them, and its worth in hundred thousands of currency units."""
+    carts, is_left = sessions.where(F.col("adds") > 0), (F.col("purchases") == 0) & (F.col("cart") > 0)
     measured = carts.groupBy("day").agg(
         (F.count_if(is_left) / F.count("*")).alias("share"),
         (F.sum(F.when(is_left, F.col("cart")).otherwise(0.0)) / 100_000).alias("left behind"))

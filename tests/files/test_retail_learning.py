@@ -12,7 +12,7 @@ from retail_behavior.features import FEATURES, labelled, prepare, so_far, with_f
 from retail_behavior.planning import BACKTEST, backtested, planned
 from retail_behavior.recommended import recommended
 from retail_behavior.settings import RetailSettings
-from retail_behavior.trends import CHARTS, plots, segments, trends
+from retail_behavior.trends import CHARTS, abandonment, plots, segments, sessions_of, trends
 
 pytestmark = pytest.mark.files
 
@@ -72,6 +72,21 @@ def test_training_sees_a_session_as_it_was_served_event_by_event(events, arrived
     history = so_far(events(*SESSION)).withColumns(dict(zip(HABITS, (F.lit(4), F.lit(1), F.lit(50.0)), strict=True)))
     learnt = one(with_features(history).where(F.col("event_id") == f"e{arrived - 1}").select(*FEATURES))
     assert learnt == served
+
+
+def test_training_knows_a_channel_from_the_event_on_that_told_it(events):
+    untold = ({**SESSION[0], "channel": None}, *SESSION[1:4])
+    for arrived, by_email in ((1, 0.0), (2, 1.0)):
+        served = one(with_features(prepare(events(*untold[:arrived]), SETTINGS)))
+        history = so_far(events(*untold)).withColumns({name: F.lit(None) for name in HABITS})
+        learnt = one(with_features(history).where(F.col("event_id") == f"e{arrived - 1}"))
+        assert (served.by_email, learnt.by_email) == (by_email, by_email)
+
+
+def test_a_session_that_sees_two_baselines_keeps_the_later_whole(events):
+    later = {"baseline_version": "b2", "visitor_sessions_30d": 2, "visitor_buying_sessions_30d": 2, "visitor_spend_30d": 9.0}
+    row = one(prepare(events(SESSION[0], {**SESSION[1], **later}), SETTINGS))
+    assert {name: row[name] for name in later} == later
 
 
 def test_features_say_what_one_can_count(events):
@@ -235,6 +250,24 @@ def test_trends_are_drawn_from_history(events, spark, tmp_path):
     drawn = plots(tables, tmp_path)
     assert {path.suffix for path in drawn} == {".png"} and len(drawn) >= len(CHARTS) - 2
     assert trends(events(*shop(1)).limit(0), spark.createDataFrame([], LABELS), alerts) == {}
+
+
+def test_a_cart_that_was_emptied_is_not_left_behind(events, spark):
+    add, remove = {"event_type": "add_to_cart", "quantity": 3, "price": 40.0}, {"event_type": "remove_from_cart", "price": 40.0}
+    rows = [
+        {**add, "session_id": "emptied"}, {**remove, "session_id": "emptied", "quantity": 3},
+        {**add, "session_id": "left"}, {**remove, "session_id": "left", "quantity": 1},
+        {**add, "session_id": "bought"}, {"event_type": "purchase", "session_id": "bought", "quantity": 3},
+        {**add, "session_id": "left too", "product_id": "p2"}, {**remove, "session_id": "left too", "product_id": "p3"},
+    ]  # fmt: skip
+    told = {row.measure: row.value for row in abandonment(sessions_of(events(*rows))).collect()}
+    assert told == {"share": 0.5, "left behind": pytest.approx((80 + 120) / 100_000)}
+
+
+def test_a_policy_is_of_all_days_up_to_the_newest(spark):
+    sales = pd.DataFrame({"product_id": "p", "day": [date(2020, 1, 1), date(2020, 1, 2)], "units": 10.0, "revenue": 50.0})
+    assert planned(sales).iloc[0]["daily_units"] == 10
+    assert planned(sales, date(2020, 1, 20)).iloc[0]["daily_units"] == 1
 
 
 def test_realised_service_stands_beside_the_nominal():
