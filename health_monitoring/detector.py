@@ -28,7 +28,7 @@ NEVER = float("inf")    # critical_at of a rule whose severity does not grow
 
 
 def red_parameter(settings: HealthSettings) -> Column:
-    """Points of the worst vital sign of an observation whose total is below urgent (NEWS2: low-medium risk). Per patient."""
+    """Points of the worst vital sign of an observation whose total is below urgent (3: NEWS2's low-medium risk). Per patient."""
     return F.col("red_parameter.score")
 
 
@@ -69,7 +69,7 @@ def deterioration_risk(settings: HealthSettings) -> Column:
 
 def silent_device(settings: HealthSettings) -> Column:
     """Minutes without an observation of a patient whose monitoring was not ended. Per patient, when the watermark passes."""
-    return F.when(F.col("last.is_monitored"), F.lit(float(settings.silence_minutes)))
+    return F.when(~F.col("last.has_ended"), F.lit(float(settings.silence_minutes)))
 
 
 def _rule(
@@ -81,11 +81,13 @@ def _rule(
 
 
 BY_PATIENT = (
-    _rule(red_parameter, "red_points", "minor", lambda s: F.lit("one vital sign alone scores 3 on NEWS2")),
+    _rule(red_parameter, "red_points", "minor",
+          lambda s: F.format_string("a vital sign scores %.0f on NEWS2%s", red_parameter(s), _if_partial("red_parameter"))),
     _rule(urgent_response, "urgent_total", "major", lambda s: _total(urgent_response(s), "urgent_response")),
     _rule(emergency_response, "emergency_total", "critical", lambda s: _total(emergency_response(s), "emergency_response")),
     _rule(deterioration, "deterioration_rise", "critical",
-          lambda s: F.format_string("NEWS2 rose by %.0f to %d within hours", deterioration(s), "deterioration.level")),
+          lambda s: F.format_string("NEWS2 rose by %.0f to %d within hours%s",
+                                    deterioration(s), "deterioration.level", _if_partial("deterioration"))),
     _rule(sustained_hypoxia, "hypoxia_minutes", "critical",
           lambda s: F.format_string("saturation red on the patient's scale for %.0f minutes", sustained_hypoxia(s))),
     _rule(tachycardia, "tachycardia_minutes", "major",
@@ -139,7 +141,7 @@ def with_findings(windows: DataFrame, settings: HealthSettings) -> DataFrame:
 
     def findings(believed: Column) -> Column:
         return F.struct(
-            highest(believed, lambda one: F.when(one.total < urgent, one.red), threshold("red_points")).alias("red_parameter"),
+            highest(believed, lambda one: F.when(one.total < urgent, one.worst), threshold("red_points")).alias("red_parameter"),
             highest(believed, lambda one: F.when(one.total < emergency, one.total), urgent).alias("urgent_response"),
             highest(believed, lambda one: one.total, emergency).alias("emergency_response"),
             rise(observations, start, settings).alias("deterioration"),
@@ -158,8 +160,9 @@ def with_findings(windows: DataFrame, settings: HealthSettings) -> DataFrame:
 
 def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:
     """Alerts of sessions that ended though the patient was still monitored; event_time is when the silence became known."""
-    is_monitored = F.coalesce(F.col("monitoring") != "ended", F.lit(True))
-    last = F.struct("event_time", F.col("observation_id").alias("id"), "device_id", is_monitored.alias("is_monitored"))
+    # Before the id: of two observations at one instant it is the end that counts.
+    has_ended = F.coalesce(F.col("monitoring") == "ended", F.lit(False)).alias("has_ended")
+    last = F.struct("event_time", has_ended, F.col("observation_id").alias("id"), "device_id")
     silence = round(settings.silence_minutes * 60)
     sessions = (
         events.withWatermark("event_time", settings.watermark)
@@ -191,8 +194,11 @@ def _versions(events: DataFrame) -> list[Column]:
 
 
 def _total(score: Column, found: str) -> Column:
-    partial = F.when(F.col(f"{found}.missing") > 0, " at least: partial, a vital sign is missing").otherwise("")
-    return F.format_string("NEWS2 is %.0f%s", score, partial)
+    return F.format_string("NEWS2 is %.0f%s", score, _if_partial(found, " at least: partial, a vital sign is missing"))
+
+
+def _if_partial(found: str, words: str = "; the total is partial, a vital sign is missing") -> Column:
+    return F.when(F.col(f"{found}.missing") > 0, words).otherwise("")
 
 
 QUERIES = (

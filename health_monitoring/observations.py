@@ -6,7 +6,7 @@ from operator import add
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from health_monitoring.news2 import RED, SCALE_2_HIGHEST, news2
+from health_monitoring.news2 import PARAMETERS, RED, SCALE_2_HIGHEST, news2
 from health_monitoring.settings import HealthSettings
 
 # Beyond these a reading is more often the sensor than the patient: parameter of NEWS2, field, lowest and highest credible
@@ -40,7 +40,7 @@ def with_observation(events: DataFrame, settings: HealthSettings) -> DataFrame:
         F.floor(F.unix_seconds("event_time") / 3_600).alias("hour"),
         score.known_total.alias("total"),
         score.missing.alias("missing"),
-        F.when(score.any_red, RED).otherwise(0).alias("red"),
+        F.greatest(*[score[name] for name in PARAMETERS if name != "oxygen"]).alias("worst"),
         extreme.alias("extreme"),
         ((extreme == 0) | (of_others >= CORROBORATED)).alias("is_believable"),
         F.coalesce((score.spo2 == RED) & too_low, F.lit(False)).alias("is_hypoxic"),

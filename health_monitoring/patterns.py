@@ -80,15 +80,19 @@ def longest_run(observations: Column, since: Column, flag: str, least: Column) -
 
 
 def rise(observations: Column, window_start: Column, settings: HealthSettings) -> Column:
-    """Of the hour whose NEWS2 lies highest above the lowest of the hours before it; also `level`, the NEWS2 it rose to.
+    """Of the hour whose NEWS2 lies highest above the lowest of the hours before it; also `level` it rose to and its `missing`.
 
     An hour stands with its n-th highest total against the n-th lowest of complete totals of the `cooldown_hours` before: with
     n of `hourly_readings`, a few false readings change neither. Null without enough of them.
     """
     hours, nth, least = settings.cooldown_hours, settings.hourly_readings - 1, threshold("deterioration_rise")
     first_hour = F.floor(window_start / 3_600_000)
-    by_hour = F.transform(F.sequence(F.lit(0), F.lit(2 * hours - 1)), lambda hour: F.filter(
-        observations, lambda one: (one.hour - first_hour == hour) & one.is_believable))
+    # Each once, though it came again and another version of the model scored it then.
+    believed = F.array_distinct(F.transform(F.filter(observations, lambda one: one.is_believable), lambda one: F.struct(
+        one.event_time.alias("event_time"), one.id.alias("id"), one.hour.alias("hour"), one.total.alias("total"),
+        one.missing.alias("missing"))))
+    by_hour = let(believed, lambda believed: F.transform(F.sequence(F.lit(0), F.lit(2 * hours - 1)), lambda hour: F.filter(
+        believed, lambda one: one.hour - first_hour == hour)))
     levels = F.transform(by_hour, lambda readings: F.struct(
         F.get(F.sort_array(_totals(readings), asc=False), nth).alias("high"),
         F.get(F.sort_array(_totals(F.filter(readings, lambda one: one.missing == 0))), nth).alias("low"),
@@ -107,8 +111,9 @@ def rise(observations: Column, window_start: Column, settings: HealthSettings) -
         # When the n-th reading of the first such hour stood so high.
         reached = let(first, lambda first: F.get(F.transform(
             F.filter(first.readings, lambda one: one.total - first.low >= least), lambda one: one.event_time), nth))
-        found = F.transform(F.filter(top.readings, lambda one: one.total >= top.level), lambda one: one.id)
-        return F.struct(top.rise.alias("score"), reached.alias("reached"), found.alias("found"), top.level.alias("level"))
+        return let(F.filter(top.readings, lambda one: one.total >= top.level), lambda high: F.struct(
+            top.rise.alias("score"), reached.alias("reached"), F.transform(high, lambda one: one.id).alias("found"),
+            top.level.alias("level"), F.array_max(F.transform(high, lambda one: one.missing)).alias("missing")))
 
     found = let(levels, lambda levels: let(risen(levels), lambda rises: let(
         F.array_max(rises), lambda top: F.when(top.isNotNull(), outcome(rises, top)))))

@@ -52,6 +52,7 @@ PATIENTS = {
     "calm": every(15, -360, 345),
     "nothing known": every(15, -60, 60, **BARE),
     "a red parameter": [at(-30), at(0), at(15, heart_rate_bpm=132.0), at(30)],
+    "red, one missing": [at(0, heart_rate_bpm=132.0, consciousness=None)],
     "four points, none red": [at(0, heart_rate_bpm=115.0, respiratory_rate_per_min=22.0)],
     "five points": [at(0, **FIVE)],
     "five points and red": [at(0, heart_rate_bpm=135.0, respiratory_rate_per_min=22.0)],
@@ -61,6 +62,7 @@ PATIENTS = {
     "an afternoon of five": every(15, 0, 345, **FIVE),
     "five again after the block": [at(10, **FIVE), at(350, **FIVE), at(365, **FIVE)],
     "worse for an hour": [*CALM_MORNING, *every(15, 0, 45, **EIGHT)],
+    "worse, one missing": [*CALM_MORNING, *every(15, 0, 45, **EIGHT, consciousness=None)],
     "worse for half an hour": [*CALM_MORNING, at(0, **EIGHT), at(15, **EIGHT), at(30), at(45)],
     "bad from the beginning": [*every(15, -360, 45, **EIGHT)],
     "better": [*every(15, -360, -15, **EIGHT), *every(15, 0, 45)],
@@ -120,12 +122,14 @@ def alerts(spark):
     ("calm", []),
     ("nothing known", []),
     ("a red parameter", ["red_parameter"]),
+    ("red, one missing", ["red_parameter"]),
     ("four points, none red", []),
     ("five points", ["urgent_response"]),
     ("five points and red", ["urgent_response"]),
     ("eight points", ["emergency_response"]),
     ("five known, one missing", ["urgent_response"]),
     ("worse for an hour", ["deterioration", "emergency_response"]),
+    ("worse, one missing", ["deterioration", "emergency_response"]),
     ("worse for half an hour", ["emergency_response"]),
     ("bad from the beginning", ["emergency_response"]),
     ("better", ["emergency_response"]),
@@ -182,6 +186,11 @@ def test_an_alert_says_what_it_rests_on(alerts):
     assert (hypoxia.score, json.loads(hypoxia.event)) == (30.0, [f"hypoxic for half an hour {number}" for number in (1, 2, 3)])
     [partial], [whole] = (alerts[patient]["urgent_response"] for patient in ("five known, one missing", "five points"))
     assert (partial.reasons, whole.reasons) == ("NEWS2 is 5 at least: partial, a vital sign is missing", "NEWS2 is 5")
+    [red], [of_partial] = (alerts[patient]["red_parameter"] for patient in ("a red parameter", "red, one missing"))
+    assert red.reasons == "a vital sign scores 3 on NEWS2"
+    assert of_partial.reasons == "a vital sign scores 3 on NEWS2; the total is partial, a vital sign is missing"
+    [risen] = alerts["worse, one missing"]["deterioration"]
+    assert risen.reasons == "NEWS2 rose by 8 to 8 within hours; the total is partial, a vital sign is missing"
     [artefact] = alerts["probe off"]["sensor_artefact"]
     assert (artefact.event, artefact.severity) == ('["probe off 1"]', "warning")
     assert artefact.versions.asDict() == {"baseline": "b1", "model": "m1", "rules": None}
@@ -205,6 +214,20 @@ def test_events_sent_twice_or_in_another_order_change_nothing(spark, alerts):
     expected = [alert for patient in chosen for each in alerts[patient].values() for alert in each]
     assert {(alert.alert_id, alert.score, alert.event) for alert in raised} == {
         (alert.alert_id, alert.score, alert.event) for alert in expected}
+
+
+def test_an_observation_that_comes_again_under_another_model_counts_once(spark):
+    twice = [at(0, **EIGHT, model_score=score, observation_id="again") for score in (0.1, 0.2)]
+    rows = rows_of({"twice": [*CALM_MORNING, *twice, at(15, **EIGHT)]})
+    assert {alert.rule for alert in detector.by_patient(spark.createDataFrame(list(rows), SCHEMA), SETTINGS).collect()} == {
+        "emergency_response"}
+
+
+def test_two_points_alarm_where_they_are_asked_for(spark):
+    patients = {"two": [at(0, heart_rate_bpm=115.0)], "one": [at(0, heart_rate_bpm=105.0)], "oxygen": [at(0, on_oxygen=True)]}
+    rows = spark.createDataFrame(list(rows_of(patients)), SCHEMA)
+    [alert] = detector.by_patient(rows, SETTINGS.model_copy(update={"red_points": 2.0})).collect()
+    assert (alert.entity_id, alert.score, alert.reasons) == ("two", 2.0, "a vital sign scores 2 on NEWS2")
 
 
 def chance_reading(rng, number):
@@ -246,6 +269,7 @@ def test_a_patient_who_falls_silent_is_missed_and_one_who_went_home_is_not(spark
         "back after an hour": [at(0), at(15), at(76), at(91, monitoring="ended")],
         "back within the hour": [at(0), at(15), at(74), at(89, monitoring="ended")],
         "says nothing of monitoring": [at(0, monitoring=None)],
+        "went home at that instant": [at(0, monitoring="ended"), at(0)],
     }  # fmt: skip
     alerts = detector.by_silence(spark.createDataFrame(list(rows_of(patients)), SCHEMA), SETTINGS)
     raised = alerts.collect()
