@@ -1,6 +1,6 @@
 """The rules of the shop: what each scores, and which events or window it reads.
 
-Per visitor and window (real-time mode, RocksDB state): the set of the visitor's views, and the pace between them.
+Per visitor and window (real-time mode, RocksDB state): the set of the visitor's views as they came, and the pace between them.
 Per visitor and session (micro-batch, speaks when the watermark has passed): the cart that is left when silence falls.
 Per product and window (real-time mode): orders against the product's forecast.
 Per store and product (real-time mode): stock of the morning, what came and what went, event by event.
@@ -32,15 +32,18 @@ from retail_behavior.week import hours_from
 def bot(settings: RetailSettings) -> Column:
     """Most views in a row at an even pace: each gap at most `even_pace` times the one before it, or that times it.
 
-    Per visitor and window, of the first JUDGED_VIEWS that came in it; people read unevenly however fast they click. Windows
-    overlap by more than a streak at the slowest pace needs. A view that comes late may break a streak that was seen before:
-    what counts is the longest there ever was.
+    Per visitor and window, of the first JUDGED_VIEWS that came in it; people read unevenly however fast they click. A streak
+    within the windows' overlap is seen whole. A view that comes late may break a streak that was seen before: what counts
+    is the longest there ever was.
     """
     return F.size("streak.ids").cast("double")
 
 
 def cart_abandoned(settings: RetailSettings) -> Column:
-    """Worth of the cart when the visitor has been silent for `session_gap`, if nothing was bought. Per visitor and session."""
+    """Worth of what is left in the cart when the visitor has been silent for `session_gap`, if nothing was bought.
+
+    Per visitor and session.
+    """
     return F.when(~any_of("happened", PURCHASE), cart_value("happened"))
 
 

@@ -42,6 +42,12 @@ def test_it_is_below_the_calendar_aware_mean_on_real_invoices(sold):
     assert 0.7 < measured["coverage"] < 0.93
 
 
+def test_it_is_below_the_calendar_aware_mean_on_cuts_that_no_choice_saw_too(sold):
+    measured = backtest(*sold, cuts=5)
+    print({name: round(value, 4) for name, value in measured.items()})
+    assert measured["model"] < measured["calendar_mean"] - 0.005
+
+
 def test_what_it_says_does_not_change_with_what_comes_after(made):
     told = forecast(made[:, :100], WEEKDAYS)
     changed = made.copy()
