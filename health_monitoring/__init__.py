@@ -22,7 +22,7 @@ VERTICAL = Vertical(
     plots=trends.plots,
     model=ModelSpec(features.FEATURES, features.with_features, labelled=features.outcomes),
     scenarios=plain.SCENARIOS,
-    label_delay=generator.LABEL_DELAY,
+    label_delay=trends.OUTCOME_DELAY,
     small={"beds": 40},
     pseudonymised=("patient_id",),
     also_accepts=(fhir.from_observation,),

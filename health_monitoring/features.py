@@ -2,7 +2,7 @@
 
 `with_features` is the one definition, for training and for serving: native columns over one event and its patient's baseline,
 so that it runs in Spark's real-time mode. The model says how probable it is that a deterioration is under way or begins
-within HORIZON; that is known two days later, when somebody has charted what happened.
+within HORIZON; that is known two days after it, when somebody has charted what happened.
 """
 
 from datetime import timedelta

@@ -5,10 +5,11 @@ from pyspark.sql import functions as F
 
 from common.vertical import Scenario
 from health_monitoring.news2 import news2
+from health_monitoring.observations import CREDIBLE
 
-NORMAL_AND_JUMP = (
-    ("spo2_percent", 97, 20), ("heart_rate_bpm", 75, 50), ("respiratory_rate_per_min", 16, 20), ("temperature_c", 36.8, 2.5),
-)  # fmt: skip
+# Of what a loose sensor measures.
+NORMAL = {"spo2_percent": 97, "heart_rate_bpm": 75, "respiratory_rate_per_min": 16, "temperature_c": 36.8}
+NORMAL_AND_JUMP = tuple((field, NORMAL[field], jump) for _, field, *_, jump in CREDIBLE if field in NORMAL)
 
 
 def total() -> Column:

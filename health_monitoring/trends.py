@@ -20,6 +20,8 @@ from health_monitoring.features import FEATURES, MEASURED, with_features
 from health_monitoring.generator import LABEL_DELAY
 from health_monitoring.news2 import news2
 
+# Until it is known what came within HORIZON of a day's last observation: in whole days, as the core counts them.
+OUTCOME_DELAY = LABEL_DELAY + timedelta(days=1)
 BASELINE_DAYS = 3
 WEEK = timedelta(days=7)
 SLOPE_DAYS = 14         # a slope is of so many last days
@@ -101,7 +103,9 @@ def _load(scored: DataFrame, by: str) -> DataFrame:
 
 def _cohort() -> Column:
     scale_2 = F.coalesce(F.col("spo2_scale") == 2, F.lit(False))
-    return F.when(scale_2, "SpO2 scale 2").when(F.col("score.oxygen") > 0, "scale 1, on oxygen").otherwise("scale 1, on air")
+    oxygen = F.col("score.oxygen")
+    scale_1 = F.when(oxygen > 0, "scale 1, on oxygen").when(oxygen == 0, "scale 1, on air").otherwise("scale 1, oxygen unknown")
+    return F.when(scale_2, "SpO2 scale 2").otherwise(scale_1)
 
 
 def _risk_bands(scored: DataFrame) -> DataFrame:
@@ -137,7 +141,7 @@ def _judged_week(history: DataFrame, labels: DataFrame, last_day: date, model: T
 
     The model may have learnt from it: this says whether it still fits, not how it would do on others.
     """
-    days = [last_day - LABEL_DELAY - timedelta(days=age) for age in range(WEEK.days)]
+    days = [last_day - OUTCOME_DELAY - timedelta(days=age) for age in range(WEEK.days)]
     return with_score(_served(history, labels, days), model)
 
 

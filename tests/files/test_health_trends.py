@@ -4,8 +4,9 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from health_monitoring import features, trends
+from health_monitoring import VERTICAL, features, trends
 from health_monitoring.calibration import reliability
+from health_monitoring.generator import LABEL_DELAY
 
 pytestmark = pytest.mark.files
 
@@ -84,7 +85,8 @@ def test_reliability_compares_what_was_said_with_what_came(spark, frame, labels)
 def test_trends_of_wards_bands_slopes_and_alarms(spark, frame, labels):
     risky = {"respiratory_rate_per_min": 26.0, "systolic_mmhg": 88.0, "temperature_c": 39.2}
     falling = [at(-24 * day, patient_id="p2", systolic_mmhg=100.0 + 10 * day) for day in range(5)]
-    other = [at(-96, patient_id="p3", spo2_scale=2), at(-96, patient_id="p3", on_oxygen=True)]
+    other = [at(-96, patient_id="p3", spo2_scale=2), at(-96, patient_id="p3", on_oxygen=True),
+             at(-96, patient_id="p4", on_oxygen=None)]
     rows = frame(at(1), at(2, **risky), at(3, ward=None, consciousness=None), *falling, *other)
     alerts = spark.createDataFrame(
         [("a1", "tachycardia", MIDNIGHT), ("a1", "tachycardia", MIDNIGHT), ("a2", "red_parameter", MIDNIGHT)], ALERTS)
@@ -98,7 +100,19 @@ def test_trends_of_wards_bands_slopes_and_alarms(spark, frame, labels):
     assert (slope.patient_id, slope.days, slope.systolic_per_day) == ("p2", 4.0, -10.0)
     assert {row.rule: (row.alarms, row.per_patient_day) for row in found["alarms"]} == {
         "tachycardia": (1, 0.5), "red_parameter": (1, 0.5)}
-    assert {row.cohort for row in found["cohorts"]} == {"scale 1, on air", "scale 1, on oxygen", "SpO2 scale 2"}
+    assert {row.cohort for row in found["cohorts"]} == {
+        "scale 1, on air", "scale 1, on oxygen", "scale 1, oxygen unknown", "SpO2 scale 2"}
+
+
+def test_a_model_is_judged_by_outcomes_that_are_all_known(frame, labels, monkeypatch):
+    """The last observation of a day may be followed by a deterioration six hours later, charted two days after that."""
+    days = []
+    monkeypatch.setattr(trends, "_served", lambda history, labels, of: days.append(of) or history)
+    monkeypatch.setattr(trends, "with_score", lambda rows, model: rows)
+    trends._judged_week(frame(at(0)), labels(), MIDNIGHT.date(), None)
+    charted = datetime.combine(max(days[0]) + timedelta(days=1), datetime.min.time()) + features.HORIZON + LABEL_DELAY
+    assert charted <= MIDNIGHT + timedelta(days=1) and len(days[0]) == 7
+    assert timedelta(days=VERTICAL.label_delay.days) >= LABEL_DELAY + features.HORIZON
 
 
 def test_without_history_there_are_no_trends(spark, frame, labels):
