@@ -18,7 +18,7 @@ from common.contract.text import Constant, MalformedJson, Pairs, read_object, re
 from common.vertical import Vertical
 
 # What Spark reads as a number that is not finite, where a double is expected.
-NOT_FINITE = {"NaN", "INF", "+INF", "-INF", "Infinity", "+Infinity", "-Infinity"}
+NOT_FINITE = {"NaN", "+INF", "-INF", "Infinity", "+Infinity", "-Infinity"}
 DISCREET = "not shown, as it may name a person"
 
 Event = Mapping[str, Any]

@@ -108,6 +108,11 @@ TEXT = st.tuples(CHANGES, st.booleans(), st.sampled_from([(",", ":"), (", ", " :
     lambda made: json.dumps(VALID | made[0], ensure_ascii=made[1], separators=made[2]).encode("utf-8", "surrogatepass"))
 
 
+def test_every_word_for_what_is_no_finite_number(spark):
+    words = [sign + word for word in ("NaN", "INF", "Inf", "inf", "Infinity", "infinity") for sign in ("", "+", "-")]
+    check(spark, EVERYTHING, [json.dumps(VALID | {name: word}).encode() for word in words for name in ("low", "high")])
+
+
 @given(values=st.lists(TEXT, min_size=300, max_size=400))
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 def test_every_kind_of_expectation_over_every_kind_of_value(spark, values):
