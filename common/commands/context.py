@@ -24,6 +24,7 @@ from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
 from common.models.training import TrainingRefused
 from common.processing.archiving import Archiving, archiving
+from common.processing.backfill import OtherHistory
 from common.processing.batch import NoHistory, NoModel
 from common.processing.champions import NoSuchModel
 from common.processing.detection import Detection, detection
@@ -47,6 +48,7 @@ USER_ERRORS = (
     NoModel,
     NoSuchModel,
     NothingJudged,
+    OtherHistory,
     OtherState,
     TrainingRefused,
     QueryEnded,

@@ -29,17 +29,24 @@ LABEL = T.StructField(
 )
 
 
+class OtherHistory(Exception):
+    """Some of the days were backfilled before, by another seed or for another number of days; the message says which."""
+
+
 def backfill(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, seed: int, start: date, days: int, population: BaseModel
 ) -> int:
-    """Write `days` days from `start` to `events` and `labels`; returns the number of events.
+    """Write `days` days from `start` to `events` and `labels`; returns the number of events written.
 
-    Idempotent: the same seed, start and days a second time add nothing. ingest_time is the simulated time of arrival;
-    as no Kafka record stands behind a row, its partition is -1 and its offset counts within the day.
+    Idempotent: the same seed, start and days a second time add nothing, whatever the generator would make of them now; other
+    days that overlap with what is there raise OtherHistory. ingest_time is the simulated time of arrival; as no Kafka record
+    stands behind a row, its partition is -1 and its offset counts within the day.
     """
+    name = f"backfill-{seed}-{start}-{days}"
+    ensure_tables(vertical, workspace)
+    _check_days(spark, workspace, name, start, days)
     made = _generated(spark, vertical, seed, start, days, population).persist()
     try:
-        name = f"backfill-{seed}-{start}-{days}"
         labels = made.where("label is not null").select(
             F.col(vertical.event_id).alias("event_id"),
             of_entity(vertical, F.col(vertical.entity)).alias("entity_id"),
@@ -48,13 +55,26 @@ def backfill(
             F.col(vertical.event_time).alias("event_time"),
             "label.known_time",
         )
-        ensure_tables(vertical, workspace)
         events = made.select(*with_pseudonyms(vertical, events_schema(vertical).names))
-        for table, rows, schema in (("events", events, events_schema(vertical)), ("labels", labels, LABELS_SCHEMA)):
-            tables.append(rows.select(*schema.names), workspace.table(table), query=name, batch=0)
-        return made.count()
+        added = tables.append(events, workspace.table("events"), query=name, batch=0)
+        tables.append(labels.select(*LABELS_SCHEMA.names), workspace.table("labels"), query=name, batch=0)
+        return added
     finally:
         made.unpersist()
+
+
+def _check_days(spark: SparkSession, workspace: Workspace, name: str, start: date, days: int) -> None:
+    path = workspace.table("events")
+    if tables.open_table(path).transaction_version(name) is not None:
+        return
+    asked = [start + timedelta(days=number) for number in range(days)]
+    there = tables.read(spark, path, asked, [PARTITION, "kafka_partition"]).where("kafka_partition < 0")
+    first, last = there.agg(F.min(PARTITION), F.max(PARTITION)).first()  # type: ignore[misc]
+    if first:
+        raise OtherHistory(
+            f"of these days {first} to {last} were backfilled into {path} before, by another seed or for another number of days: "
+            "use another data folder, or a --start behind them"
+        )
 
 
 def _generated(spark: SparkSession, vertical: Vertical, seed: int, start: date, days: int, population: BaseModel) -> DataFrame:
