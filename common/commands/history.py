@@ -66,12 +66,13 @@ def backfill(
     workspace = workspace_of(subject, settings)
     with session([subject], settings) as spark, console.status(f"making {days} days"):
         count = fill(spark, subject, workspace, seed, first_day(start), days, population_of(subject))
-    last = first_day(start) + timedelta(days=days - 1)
+    those = f"{first_day(start)} to {first_day(start) + timedelta(days=days - 1)}"
     if count:
-        console.print(f"{count:,} events of {first_day(start)} to {last} in {workspace.table('events')}")
+        console.print(f"{count:,} events of {those} in {workspace.table('events')}")
     else:
-        console.print(f"nothing was written, as {first_day(start)} to {last} of this seed are there already: after a change of the "
-                      f"generator, use another data folder than {settings.data}")
+        console.print(f"nothing was written, as {those} of this seed are there already: after a change of the generator, use "
+                      f"another data folder than {settings.data}")
+
 
 
 def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
