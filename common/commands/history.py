@@ -74,7 +74,6 @@ def backfill(
                       f"another data folder than {settings.data}")
 
 
-
 def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
     """Train the model on history and the labels known by then, export it to SQL; the first is put in force, a later waits."""
     subject, settings = named(vertical), read_settings(data)
