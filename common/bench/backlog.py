@@ -1,7 +1,8 @@
-"""A topic full of events to work off."""
+"""A simulated world, and a topic full of its events to work off."""
 
 from collections.abc import Iterator
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,32 @@ from common.simulation.messages import Messages
 MOST_DAYS = 100_000
 
 
-def fill_topic(bench: Bench, seed: int, start: date, events: int, population: Any) -> int:
+@dataclass(frozen=True)
+class World:
+    """What there is to generate: a population, from `seed`, whose days begin at `start`."""
+
+    population: Any
+    seed: int
+    start: date
+
+    def after(self, days: int) -> "World":
+        """The same world, so many days later."""
+        return replace(self, start=self.start + timedelta(days=days))
+
+    def after_messages(self, messages: list[Messages]) -> "World":
+        """The same world from the day that follows them."""
+        newest: date = messages[-1].arrival_time[-1].astype("datetime64[D]").item()
+        return replace(self, start=newest + timedelta(days=1))
+
+    def generate(self, bench: Bench, with_dirt: bool) -> Iterator[Generated]:
+        """Chunks, day by day, without end."""
+        return bench.vertical.generate(self.seed, self.start, MOST_DAYS, self.population, with_dirt)
+
+
+def fill_topic(bench: Bench, world: World, events: int) -> int:
     """Send at least `events` clean events as fast as they go into the topic; returns how many it holds then."""
     with Producer(bench.connection, linger=0.02) as producer:
-        clean = _clean(bench, seed, start, events, population)
+        clean = at_least(world.generate(bench, False), events)
         send_generated(bench.vertical, clean, producer, partial(at_speed, speed=float("inf")))
     return on_topic(bench)
 
@@ -29,13 +52,9 @@ def on_topic(bench: Bench) -> int:
     return records_sent(bench.connection, topic_names(bench.vertical).events)
 
 
-def clean_messages(bench: Bench, seed: int, start: date, events: int, population: Any) -> list[Messages]:
+def clean_messages(bench: Bench, world: World, events: int) -> list[Messages]:
     """At least `events` clean events, in memory."""
-    return [chunk.messages for chunk in _clean(bench, seed, start, events, population) if chunk.messages is not None]
-
-
-def _clean(bench: Bench, seed: int, start: date, events: int, population: Any) -> Iterator[Generated]:
-    return at_least(bench.vertical.generate(seed, start, MOST_DAYS, population, False), events)
+    return [chunk.messages for chunk in at_least(world.generate(bench, False), events) if chunk.messages is not None]
 
 
 def at_least(chunks: Iterator[Generated], events: int) -> Iterator[Generated]:

@@ -2,11 +2,13 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
 from common import contract
+from common.bench.memory import PeakMemory
 from common.bench.results import steady_rate
 from common.bench.setting import Bench
 from common.ingestion.reader import from_ends
@@ -17,13 +19,14 @@ from common.processing.tuning import live_settings
 from common.vertical import Query
 
 QUIET_SECONDS = 20.0
-LIMIT_SECONDS = 600.0
+LIMIT_SECONDS = 1800.0
 
 
 @dataclass(frozen=True)
 class CaughtUp:
     """events in `seconds` from the start of the query, its planning and JIT warm-up included; steady: `steady_rate`.
-    alerts of expected: 0 missing, or the figure does not count.
+    alerts of expected: 0 missing, or the figure does not count. peak_mib: of all processes, broker and Spark included; files:
+    that the query's checkpoint then has.
     """
 
     events: int
@@ -31,6 +34,8 @@ class CaughtUp:
     steady: float | None
     alerts: int
     expected: int
+    peak_mib: float
+    files: int
 
     @property
     def per_second(self) -> float:
@@ -41,7 +46,7 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int) -> Ca
     """Start `query` at the beginning of the events topic and time it to the last expected alert."""
     expected = expected_alerts(spark, bench, query)
     topic = topic_names(bench.vertical).alerts
-    with from_ends(bench.connection, topic, group="bench") as consumer:
+    with from_ends(bench.connection, topic, group="bench") as consumer, PeakMemory() as memory:
         records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
@@ -53,7 +58,8 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int) -> Ca
         finally:
             running.streaming.stop()
     seconds = arrivals[-1] if arrivals else float("nan")
-    return CaughtUp(events, seconds, steady_rate(events, arrivals), len(arrivals), len(expected))
+    files = sum(path.is_file() for path in Path(checkpoint).rglob("*"))
+    return CaughtUp(events, seconds, steady_rate(events, arrivals), len(arrivals), len(expected), memory.mib, files)
 
 
 def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]:

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import dataclass
 from functools import partial
 
 import orjson
@@ -10,6 +11,7 @@ from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
 from common.alerts import Rule
+from common.bench.memory import PeakMemory
 from common.bench.setting import Bench
 from common.ingestion.paced import at_rate, send_paced
 from common.ingestion.producers import Producer
@@ -25,16 +27,25 @@ from common.vertical import Query
 ALWAYS = 1e-9  # a threshold that every score reaches
 
 
+@dataclass(frozen=True)
+class Latency:
+    """During the warm-up and after it; peak_mib: of all processes, broker and Spark included."""
+
+    warm_up: Percentiles
+    after: Percentiles
+    peak_mib: float
+
+
 def measure_latency(
     spark: SparkSession, bench: Bench, query: Query, messages: list[Messages], rate: float, warm_up: float, seconds: float
-) -> tuple[Percentiles, Percentiles]:
-    """Percentiles during the warm-up and after it."""
+) -> Latency:
+    """At `rate` messages a second, `warm_up` and then `seconds` long."""
     topics, sent, latencies = topic_names(bench.vertical), {}, []  # type: ignore[var-annotated]
     every = live_settings(
         spark, bench.vertical, bench.workspace.tables, bench.rules.model_copy(update={query.rules[0].threshold: ALWAYS})
     )
     stop = threading.Event()
-    with from_ends(bench.connection, topics.alerts, group="bench") as consumer:
+    with from_ends(bench.connection, topics.alerts, group="bench") as consumer, PeakMemory() as memory:
         records = read_topic(spark, bench.connection, topics.events, starting="latest")
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")
@@ -52,9 +63,10 @@ def measure_latency(
             subscriber.join()
             running.streaming.stop()
     border = began + warm_up
-    return (
+    return Latency(
         percentiles([latency for at, latency in latencies if at < border]),
         percentiles([latency for at, latency in latencies if at >= border]),
+        memory.mib,
     )
 
 

@@ -6,14 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
 from functools import partial
-from typing import Any
 
 from pyspark.sql import SparkSession
 
 from common import tables
-from common.bench.backlog import MOST_DAYS, at_least, clean_messages, fill_topic, on_topic
+from common.bench.backlog import World, at_least, clean_messages, fill_topic, on_topic
 from common.bench.http_load import Answered, post_all
 from common.bench.memory import PeakMemory
 from common.bench.setting import Bench
@@ -54,41 +52,39 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class World:
-    """What there is to generate: a population, from `seed`, whose days begin at `start`."""
+class Asked:
+    """A world, so many days of history in it, and so many events after them."""
 
-    population: Any
-    seed: int
-    start: date
+    world: World
     history_days: int
     events: int
 
     @property
-    def end(self) -> date:
-        return self.start + timedelta(days=self.history_days)
+    def after(self) -> World:
+        return self.world.after(self.history_days)
 
 
-def stages(spark: SparkSession, bench: Bench, world: World) -> Iterator[tuple[str, Callable[[], Stage]]]:
+def stages(spark: SparkSession, bench: Bench, asked: Asked) -> Iterator[tuple[str, Callable[[], Stage]]]:
     """Names of the stages, and what measures each; in this order, as each stands on what the ones before have left."""
     archived = Workspace(bench.workspace.data / "archived", bench.vertical.name)
-    yield "generator", partial(_generator, bench, world)
-    yield "backfill", partial(_backfill, spark, bench, world)
-    yield "batch", partial(_batch, spark, bench, world)
-    yield "producer", lambda: _timed(lambda: fill_topic(bench, world.seed, world.end, world.events, world.population))
+    yield "generator", partial(_generator, bench, asked)
+    yield "backfill", partial(_backfill, spark, bench, asked)
+    yield "batch", partial(_batch, spark, bench, asked)
+    yield "producer", lambda: _timed(lambda: fill_topic(bench, asked.after, asked.events))
     yield "consume alone", lambda: _rate(bench, partial(consume, bench))
     yield "python loop", lambda: _rate(bench, partial(python_loop, bench))
     yield "bare Spark", lambda: _rate(bench, partial(bare_spark, spark, bench))
     yield "archive", partial(_archive, spark, bench, archived)
-    yield from gateway_stages(bench, world)
+    yield from gateway_stages(bench, asked)
 
 
-def gateway_stages(bench: Bench, world: World) -> Iterator[tuple[str, Callable[[], Stage]]]:
+def gateway_stages(bench: Bench, asked: Asked) -> Iterator[tuple[str, Callable[[], Stage]]]:
     """Requests of one event and of many, to the gateway and to a server that does nothing with them."""
     echo = ["uvicorn", "common.bench.echo:app", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
     gateway = ["common.cli", "gateway", bench.vertical.name, "--bootstrap-servers", bench.connection.bootstrap_servers]
     gateway += ["--data", str(bench.settings.data.absolute())]
     # A fifth of the events: HTTP is not what a backlog is worked off by.
-    chunks = clean_messages(bench, world.seed, world.end, world.events // 5, world.population)
+    chunks = clean_messages(bench, asked.after, asked.events // 5)
     events = [value for chunk in chunks for value in chunk.values]
     single = events[: len(events) // SINGLE_SHARE]
     batches = [b"\n".join(events[first : first + BATCH]) for first in range(0, len(events), BATCH)]
@@ -102,19 +98,19 @@ def gateway_stages(bench: Bench, world: World) -> Iterator[tuple[str, Callable[[
                 yield f"{name}, {how}, steady", partial(post, STEADY[how])
 
 
-def _generator(bench: Bench, world: World) -> Stage:
-    made = bench.vertical.generate(world.seed, world.end, MOST_DAYS, world.population, True)
-    return _timed(lambda: sum(len(chunk.messages or ()) for chunk in at_least(made, world.events)))
+def _generator(bench: Bench, asked: Asked) -> Stage:
+    made = asked.after.generate(bench, True)
+    return _timed(lambda: sum(len(chunk.messages or ()) for chunk in at_least(made, asked.events)))
 
 
-def _backfill(spark: SparkSession, bench: Bench, world: World) -> Stage:
-    days = (world.seed, world.start, world.history_days, world.population)
+def _backfill(spark: SparkSession, bench: Bench, asked: Asked) -> Stage:
+    days = (asked.world.seed, asked.world.start, asked.history_days, asked.world.population)
     return _timed(lambda: backfill(spark, bench.vertical, bench.workspace, *days), bench.workspace)
 
 
-def _batch(spark: SparkSession, bench: Bench, world: World) -> Stage:
+def _batch(spark: SparkSession, bench: Bench, asked: Asked) -> Stage:
     """Contract suite, baselines, trends and plots of all the history."""
-    return _timed(lambda: study(spark, bench.vertical, bench.workspace, world.end).events)
+    return _timed(lambda: study(spark, bench.vertical, bench.workspace, asked.after.start).events)
 
 
 def _archive(spark: SparkSession, bench: Bench, archived: Workspace) -> Stage:

@@ -1,22 +1,24 @@
-"""`hybrid bench`: latency and catch-up of a vertical's real-time paths, beside two yardsticks, in one run."""
+"""`hybrid bench`: latency, catch-up and recovery of a vertical's real-time paths, beside yardsticks, in one run."""
 
-from datetime import timedelta
+from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import typer
 from pyspark.sql import SparkSession
 from typer.core import TyperGroup
 
-from common.bench.backlog import clean_messages, fill_topic
+from common.bench.backlog import World, clean_messages, fill_topic
 from common.bench.catchup import CaughtUp, catch_up
 from common.bench.latency import measure_latency
+from common.bench.recovery import recoveries
 from common.bench.results import machine_line, markdown_table, measured_on, text, versions_of
 from common.bench.setting import Bench
 from common.bench.yardsticks import bare_spark, python_loop
 from common.commands.bench_batch import batch
 from common.commands.bench_peers import peers
-from common.commands.bench_results import Against, keep, report, stored
+from common.commands.bench_results import Against, Sizes, keep, report, sized, stored
 from common.commands.bench_stages import bench_stages
 from common.commands.context import (
     FIRST_DAY,
@@ -27,7 +29,6 @@ from common.commands.context import (
     console,
     named,
     own_broker,
-    population_of,
     read_settings,
     rule_settings,
     session,
@@ -37,13 +38,16 @@ from common.ingestion.topics import ensure_topics
 from common.monitoring.summary import plain_table
 from common.processing.backfill import backfill
 from common.processing.batch import learn, train_model
+from common.settings import Settings
 from common.vertical import Query, Vertical
+from common.workspace import Workspace
 
 OF_A_VERTICAL = "vertical"
-HISTORY_DAYS = 45
-WARM_UP = 30.0  # seconds
 PACKAGES = ("pyspark", "confluent-kafka", "deltalake", "scikit-learn")
 YARDSTICKS = ("bare Spark", "Spark parsing", "python loop")
+MOST_PER_SECOND = 100_000
+RECOVERIES = {"of an event sent after it": "first", "within a second of its event": "current"}
+
 
 
 class VerticalUnlessNamed(TyperGroup):
@@ -67,37 +71,57 @@ def add_to(app: typer.Typer) -> None:
 
 def bench(
     vertical: VerticalName = "finance_fraud",
-    events: Annotated[int, typer.Option(min=10_000, help="backlog to catch up with")] = 1_000_000,
-    rate: Annotated[float, typer.Option(min=1, help="events per second while latency is measured")] = 1_000,
-    seconds: Annotated[float, typer.Option(min=5, help="how long latency is measured, after a warm-up of 30 s")] = 60,
+    events: Annotated[int, typer.Option(min=10_000, help="backlog to catch up with; a million take 0.3 GB")] = 2_000_000,
+    rates: Annotated[str, typer.Option(help="events per second at which latency is measured, separated by commas")] = "1000,5000",
+    seconds: Annotated[float, typer.Option(min=5, help="how long latency is measured")] = 60,
+    warm_up: Annotated[float, typer.Option(min=0, help="seconds at that rate before, which are left out")] = 30,
     repeats: Annotated[int, typer.Option(min=1, help="of the catch-up; medians are quoted")] = 3,
+    kills: Annotated[int, typer.Option(min=0, help="SIGKILLs of a detector at the first of the rates, to see it recover")] = 4,
+    history_days: Annotated[int, typer.Option(min=1, help="simulated days that baselines and model are learnt from")] = 45,
+    population: Sizes = None,
     output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
     against: Against = None,
     seed: Seed = 1,
     data: Data = None,
 ) -> None:
-    """Measure a vertical's real-time paths: event-to-alert latency, and catch-up beside a bare Spark job and a Python loop."""
-    subject, settings = named(vertical), read_settings(data)
-    before = stored(against, vertical=subject.name, events=events, rate=rate)
+    """Measure a vertical's real-time paths: event-to-alert latency, catch-up beside bare Spark and a Python loop, recovery."""
+    subject, settings, at = named(vertical), read_settings(data), rates_of(rates)
+    world = World(sized(subject, population), seed, FIRST_DAY)
+    sizes = world.population.model_dump(mode="json")
+    asked = {"vertical": subject.name, "events": events, "rates": at, "population": sizes}
+    before = stored(against, **asked)
     settings = apart(settings, "bench")
-    workspace = workspace_of(subject, settings)
+    workspace, later = workspace_of(subject, settings), world.after(history_days)
+    results: dict[str, Any] = asked | {"repeats": repeats, "history_days": history_days, "seed": seed}
+    results |= measured_on(versions_of(PACKAGES))
     with own_broker(settings) as connection, session([subject], settings, streaming=True) as spark:
         setting = Bench(subject, workspace, connection, settings, rule_settings(subject))
         ensure_topics(connection, subject, settings.partitions)
         with console.status("history, baselines and model to judge by"):
-            backfill(spark, subject, workspace, seed, FIRST_DAY, HISTORY_DAYS, population_of(subject))
-            learn(spark, subject, workspace, FIRST_DAY + timedelta(days=HISTORY_DAYS))
+            backfill(spark, subject, workspace, seed, FIRST_DAY, history_days, world.population)
+            learn(spark, subject, workspace, later.start)
             if subject.model:
-                train_model(spark, subject, workspace, FIRST_DAY + timedelta(days=HISTORY_DAYS))
-        results: dict[str, Any] = {"vertical": subject.name, "events": events, "rate": rate, "repeats": repeats, "seed": seed}
-        results |= measured_on(versions_of(PACKAGES))
-        results["latency_ms"] = latencies(spark, setting, rate, seconds, seed)
-        results["catch_up"] = catch_ups(spark, setting, events, repeats, seed)
+                train_model(spark, subject, workspace, later.start)
+        results["latency"], following = latencies(spark, setting, at, warm_up, seconds, later)
+        results["catch_up"] = catch_ups(spark, setting, events, repeats, following)
+    if kills:
+        results["recovery"] = recovery(subject, workspace, settings, later, at[0], kills)
     results["ratios"] = ratios(results["catch_up"])
     where = keep(results, markdown, output or settings.data / "bench.json")
     show(results)
     console.print(where, soft_wrap=True)
     report(before, results["ratios"])
+
+
+def rates_of(text: str) -> list[float]:
+    """Events per second, ascending; raises typer.BadParameter."""
+    try:
+        found = sorted({float(each) for each in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or not 1 <= found[0] <= found[-1] <= MOST_PER_SECOND:
+        raise typer.BadParameter(f"{text!r}: give events per second from 1 to {MOST_PER_SECOND:,}, such as 1000,5000")
+    return found
 
 
 def paths(vertical: Vertical) -> dict[str, Query]:
@@ -106,30 +130,51 @@ def paths(vertical: Vertical) -> dict[str, Query]:
     return dict(sorted(found.items()))
 
 
-def latencies(spark: SparkSession, bench: Bench, rate: float, seconds: float, seed: int) -> dict[str, Any]:
-    measured = {}
-    for number, (name, query) in enumerate(paths(bench.vertical).items()):
-        with console.status(f"latency, {name}"):
-            start = FIRST_DAY + timedelta(days=HISTORY_DAYS + 30 * number)
-            messages = clean_messages(bench, seed, start, round((WARM_UP + seconds) * rate), population_of(bench.vertical))
-            warm_up, after = measure_latency(spark, bench, query, messages, rate, WARM_UP, seconds)
-        measured[name] = {"warm_up": warm_up.__dict__, "after": after.__dict__}
-    return measured
+def latencies(
+    spark: SparkSession, bench: Bench, rates: list[float], warm_up: float, seconds: float, world: World
+) -> tuple[list[dict[str, Any]], World]:
+    """Of each path at each rate; and the world after all that was sent."""
+    measured = []
+    for rate in rates:
+        for name, query in paths(bench.vertical).items():
+            with console.status(f"latency, {name}, {rate:,.0f} events/s"):
+                messages = clean_messages(bench, world, round((warm_up + seconds) * rate))
+                found = measure_latency(spark, bench, query, messages, rate, warm_up, seconds)
+            measured.append({"path": name, "rate": rate} | asdict(found))
+            world = world.after_messages(messages)
+    return measured, world
 
 
-def catch_ups(spark: SparkSession, bench: Bench, events: int, repeats: int, seed: int) -> dict[str, Any]:
+def catch_ups(spark: SparkSession, bench: Bench, events: int, repeats: int, world: World) -> dict[str, Any]:
+    """Events per second: medians by path, and of the yardsticks; MiB at most, and files of the checkpoints, by path."""
     with console.status(f"a backlog of {events:,} events"):
-        start = FIRST_DAY + timedelta(days=HISTORY_DAYS + 100)
-        total = fill_topic(bench, seed, start, events, population_of(bench.vertical))
-    rounds: dict[str, list[Any]] = {name: [] for name in (*YARDSTICKS, *paths(bench.vertical))}
+        total = fill_topic(bench, world, events)
+    rounds: dict[str, list[float]] = {name: [] for name in (*YARDSTICKS, *paths(bench.vertical))}
+    peak_mib, files = dict[str, float](), dict[str, int]()
     for number in range(repeats):
         with console.status(f"catch-up, round {number + 1} of {repeats}"):
             rounds["bare Spark"].append(bare_spark(spark, bench, total))
             rounds["Spark parsing"].append(bare_spark(spark, bench, total, parsed=True))
             rounds["python loop"].append(python_loop(bench, total))
             for name, query in paths(bench.vertical).items():
-                rounds[name].append(_checked(name, catch_up(spark, bench, query, total)))
-    return {name: sorted(found)[len(found) // 2] for name, found in rounds.items()} | {"rounds": rounds, "events": total}
+                caught = catch_up(spark, bench, query, total)
+                rounds[name].append(_checked(name, caught))
+                peak_mib[name] = max(caught.peak_mib, peak_mib.get(name, 0))
+                files[name] = caught.files
+    medians = {name: sorted(found)[len(found) // 2] for name, found in rounds.items()}
+    return {"per_second": medians, "rounds": rounds, "events": total, "peak_mib": peak_mib, "files": files}
+
+
+def recovery(
+    vertical: Vertical, workspace: Workspace, settings: Settings, world: World, rate: float, kills: int
+) -> dict[str, Any]:
+    """Of a detector with a broker of its own, so that it finds no backlog but what came in while it was away."""
+    aside = settings.model_copy(update={"data": settings.data / "recovery"})
+    with own_broker(aside) as connection, console.status(f"{kills} kills at {rate:,.0f} events/s"):
+        ensure_topics(connection, vertical, settings.partitions)
+        setting = Bench(vertical, workspace, connection, settings, rule_settings(vertical))
+        found = recoveries(setting, world, rate, kills)
+    return {"rate": rate, "kills": [asdict(each) for each in found]}
 
 
 def _checked(name: str, caught: CaughtUp) -> float:
@@ -142,31 +187,40 @@ def _checked(name: str, caught: CaughtUp) -> float:
 
 
 def ratios(measured: dict[str, Any]) -> dict[str, float]:
+    speed = measured["per_second"]
     return {
-        f"{ours} / {yardstick}": round(measured[ours] / measured[yardstick], 2)
-        for ours in measured
-        if ours in ("per event", "windowed")
+        f"{ours} / {yardstick}": round(speed[ours] / speed[yardstick], 2)
+        for ours in speed
+        if ours not in YARDSTICKS
         for yardstick in YARDSTICKS
     }
 
 
 def tables_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
     """What was measured: titles, columns and rows of text."""
-    late, caught = results["latency_ms"], results["catch_up"]
+    caught = results["catch_up"]
     latency = [
-        [name, f"{each['after']['count']:,}", *(text(each["after"][field], 1) for field in ("p50", "p95", "p99"))]
-        for name, each in late.items()
-    ]
-    catch_up = [
-        [name, text(caught[name]), *(text(results["ratios"].get(f"{name} / {of}"), 2) for of in YARDSTICKS)]
-        for name in (*YARDSTICKS, *late)
-    ]
-    return [
-        (f"Send to alert, milliseconds, at {results['rate']:,.0f} events/s, an alert for every event",
-         ["path", "alerts", "p50", "p95", "p99"], latency),
-        (f"Catch-up over {caught['events']:,} events, start and warm-up included",
-         ["path", "events/s", *("of " + name for name in YARDSTICKS)], catch_up),
+        [each["path"], f"{each['rate']:,.0f}", f"{each['after']['count']:,}",
+         *(text(each["after"][field], 1) for field in ("p50", "p95", "p99")), text(each["peak_mib"])]
+        for each in results["latency"]
     ]  # fmt: skip
+    catch_up = [
+        [name, text(speed), *(text(results["ratios"].get(f"{name} / {of}"), 2) for of in YARDSTICKS),
+         *(text(caught[what].get(name)) for what in ("peak_mib", "files"))]
+        for name, speed in caught["per_second"].items()
+    ]  # fmt: skip
+    tables = [
+        ("Send to alert, milliseconds, an alert for every event",
+         ["path", "events/s", "alerts", "p50", "p95", "p99", "MiB"], latency),
+        (f"Catch-up over {caught['events']:,} events, start and warm-up included",
+         ["path", "events/s", *("of " + name for name in YARDSTICKS), "MiB", "files"], catch_up),
+    ]  # fmt: skip
+    if recovered := results.get("recovery"):
+        times = {title: [each[field] for each in recovered["kills"]] for title, field in RECOVERIES.items()}
+        rows = [[title, f"{len(found)}", text(median(found), 1), text(max(found), 1)] for title, found in times.items()]
+        title = f"From a SIGKILL at {recovered['rate']:,.0f} events/s, seconds"
+        tables.append((title, ["to the first alert", "kills", "p50", "max"], rows))
+    return tables
 
 
 def markdown(results: dict[str, Any]) -> str:

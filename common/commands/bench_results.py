@@ -8,14 +8,25 @@ import typer
 
 from common.bench.against import FALL, changes, stored_ratios
 from common.bench.results import load_average, text, write
-from common.commands.context import console
+from common.commands.context import console, named_values, population_of
 from common.monitoring.summary import plain_table
+from common.vertical import Vertical
 
 Against = Annotated[
     Path | None,
     typer.Option(help=f"JSON of an earlier run: shows each ratio's change, and exits with 1 if one fell by over {FALL:.0%}",
                  show_default=False),
 ]  # fmt: skip
+
+Sizes = Annotated[
+    list[str] | None,
+    typer.Option("--population", metavar="FIELD=NUMBER", help="of the simulated world, such as cards=100000; repeatable"),
+]
+
+
+def sized(vertical: Vertical, sizes: list[str] | None) -> Any:
+    """The vertical's simulated world, with the sizes that were given; raises SettingsError."""
+    return population_of(vertical, **named_values("--population", sizes or [], "field=number, for instance cards=100000"))
 
 
 def stored(against: Path | None, **asked: Any) -> dict[str, float]:

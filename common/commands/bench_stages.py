@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from common.bench.backlog import World
 from common.bench.results import machine_line, markdown_table, measured_on, text, versions_of
 from common.bench.setting import Bench
-from common.bench.stages import Stage, World, stages
-from common.commands.bench_results import Against, keep, report, stored
+from common.bench.stages import Asked, Stage, stages
+from common.commands.bench_results import Against, Sizes, keep, report, sized, stored
 from common.commands.context import (
     FIRST_DAY,
     Data,
@@ -17,9 +18,7 @@ from common.commands.context import (
     apart,
     console,
     named,
-    named_values,
     own_broker,
-    population_of,
     read_settings,
     rule_settings,
     session,
@@ -38,9 +37,7 @@ def bench_stages(
     vertical: VerticalName = "finance_fraud",
     events: Annotated[int, typer.Option(min=10_000, help="to send, read and archive; a fifth of them by HTTP")] = 500_000,
     history_days: Annotated[int, typer.Option(min=1, help="simulated days of history for backfill and batch")] = 30,
-    population: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD=NUMBER", help="of the simulated world, such as cards=100000; repeatable")
-    ] = None,
+    population: Sizes = None,
     output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
     against: Against = None,
     seed: Seed = 1,
@@ -48,8 +45,7 @@ def bench_stages(
 ) -> None:
     """Measure generator, backfill, batch, producer, archive and gateway of a vertical, beside reading alone and an HTTP echo."""
     subject, settings = named(vertical), read_settings(data)
-    sizes = named_values("--population", population or [], "field=number, for instance cards=100000")
-    world = population_of(subject, **sizes)
+    world = sized(subject, population)
     before = stored(against, vertical=subject.name, events=events, population=world.model_dump(mode="json"))
     settings = apart(settings, "stages")
     results: dict[str, Any] = {"vertical": subject.name, "events": events, "seed": seed}
@@ -59,7 +55,7 @@ def bench_stages(
         setting = Bench(subject, workspace_of(subject, settings), connection, settings, rule_settings(subject))
         ensure_topics(connection, subject, settings.partitions)
         with console.status("") as status:
-            for name, measure in stages(spark, setting, World(world, seed, FIRST_DAY, history_days, events)):
+            for name, measure in stages(spark, setting, Asked(World(world, seed, FIRST_DAY), history_days, events)):
                 status.update(name)
                 results["stages"][name] = told(measure())
     results["ratios"] = ratios(results["stages"])

@@ -11,8 +11,10 @@ from common.ingestion.connection import BrokerError, Connection, explain
 from common.vertical import Vertical
 
 LISTED_SECONDS = 10.0
-# Passing: no leader yet, or one chosen a moment ago, as when a broker on busy cores was late with its heartbeat.
-LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE,
+LEADER_SECONDS = 30.0
+# Passing: no leader yet, or one chosen a moment ago, as when a broker on busy cores was late with its heartbeat. The client
+# library's own code, _NOENT, is of a topic of whose partitions none has a leader.
+LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError._NOENT,
               KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH)
 
 
@@ -108,7 +110,7 @@ def records_sent(connection: Connection, topic: str) -> int:
 
 def read_end_offsets(admin: AdminClient, connection: Connection, topic: str) -> dict[int, int]:
     """`end_offsets` over a client that is kept."""
-    deadline = time.monotonic() + LISTED_SECONDS
+    deadline = time.monotonic() + LEADER_SECONDS
     while True:
         # Asked anew each time: a client that is kept never sees by itself that a partition's leader was chosen again.
         asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partition_ids(admin, connection, topic)}

@@ -59,15 +59,27 @@ def test_the_command_ends_with_1_where_a_ratio_is_worse():
 def test_results_are_told_as_markdown():
     after = {"count": 1234, "p50": 1.23, "p95": None, "p99": 45.0}
     yardsticks = {"bare Spark": 300_000.0, "Spark parsing": 150_000.0, "python loop": 100_000.0}
-    caught = yardsticks | {"windowed": 40_000.0, "events": 1_000}
+    speed = yardsticks | {"windowed": 40_000.0}
+    caught = {"per_second": speed, "events": 1_000, "peak_mib": {"windowed": 2345.6}, "files": {"windowed": 21}}
     results = {
-        "vertical": "finance_fraud", "rate": 1000.0, "latency_ms": {"windowed": {"after": after}}, "catch_up": caught,
+        "vertical": "finance_fraud", "catch_up": caught,
+        "latency": [{"path": "windowed", "rate": 1000.0, "after": after, "peak_mib": 3000.4}],
+        "recovery": {"rate": 1000.0, "kills": [{"first": 9.0, "current": 12.0}, {"first": 11.0, "current": 30.0}]},
         "machine": {"cores": 2, "memory_gib": 24.0, "system": "Linux", "python": "3.11", "load_average": [0.1, 0.2, 0.3]},
         "versions": {"pyspark": "4.3.0"}, "commit": None, "load_after": [1.0, 1.0, 1.0],
         "ratios": bench.ratios(caught),
     }  # fmt: skip
     told = bench.markdown(results)
-    assert "| windowed | 1,234 | 1.2 | - | 45.0 |" in told
-    assert "| windowed | 40,000 | 0.13 | 0.27 | 0.40 |" in told
-    assert "| python loop | 100,000 | - | - | - |" in told
+    assert "| windowed | 1,000 | 1,234 | 1.2 | - | 45.0 | 3,000 |" in told
+    assert "| windowed | 40,000 | 0.13 | 0.27 | 0.40 | 2,346 | 21 |" in told
+    assert "| python loop | 100,000 | - | - | - | - | - |" in told
+    assert "| of an event sent after it | 2 | 10.0 | 11.0 |" in told
+    assert "| within a second of its event | 2 | 21.0 | 30.0 |" in told
     assert "pyspark 4.3.0" in told
+
+
+def test_rates_are_read_in_order_and_what_is_none_is_refused():
+    assert bench.rates_of("5000, 1000,1000") == [1000, 5000]
+    for text in ("", "fast", "0", "1000;5000", "1e9", "nan"):
+        with pytest.raises(typer.BadParameter):
+            bench.rates_of(text)

@@ -1,0 +1,93 @@
+"""Recovery: how long after a SIGKILL amid a steady stream alerts come again, of a detector that is started again at once."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from common.bench.backlog import World
+from common.bench.setting import Bench
+from common.chaos.drivers import Driver
+from common.chaos.plan import HALVES
+from common.ingestion.generated import send_generated
+from common.ingestion.paced import at_rate
+from common.ingestion.producers import Producer
+from common.ingestion.topics import topic_names
+from common.monitoring.watch import AlertWatch
+from common.processing.streams import QueryEnded
+
+BETWEEN_SECONDS = 20.0  # of work between a recovery and the next kill
+CURRENT_MS = 1000.0     # an alert that comes so soon after its event is of a stream that has caught up
+LONGEST_SECONDS = 300.0
+LOOK_EVERY = 0.1
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Seconds from a kill to the first alert of an event sent after it, and to the first within `CURRENT_MS` of its event."""
+
+    first: float
+    current: float
+
+
+def recoveries(bench: Bench, world: World, rate: float, kills: int) -> list[Recovered]:
+    """Of each kill, of the detector's Python and of its JVM in turns. Raises QueryEnded where alerts stay away."""
+    log = bench.workspace.folder / "recovery.log"
+    where = ["--data", str(bench.workspace.data), "--bootstrap-servers", bench.connection.bootstrap_servers]
+    command = [sys.executable, "-m", "common.cli", "detect", bench.vertical.name, *where]
+    with AlertWatch(bench.connection, topic_names(bench.vertical).alerts) as watch:
+        driver = Driver("detect", command, "judging", log, os.environ, lambda: watch.seen.updates)
+        driver.start()
+        try:
+            if not driver.wait_until_ready():
+                raise QueryEnded(f"detect did not start; see {log}")
+            with _steady_load(bench, world, rate):
+                _first(watch, log, lambda sent, came: True)
+                return [_recovery(driver, watch, HALVES[number % len(HALVES)]) for number in range(kills)]
+        finally:
+            driver.stop()
+
+
+def _recovery(driver: Driver, watch: AlertWatch, half: str) -> Recovered:
+    time.sleep(BETWEEN_SECONDS)
+    killed = time.time()
+    driver.kill(half)
+    driver.start()
+    first = _first(watch, driver.log, lambda sent, came: sent > killed)
+    current = _first(watch, driver.log, lambda sent, came: sent > killed and (came - sent) * 1000 < CURRENT_MS)
+    return Recovered(first - killed, current - killed)
+
+
+def _first(watch: AlertWatch, log: Path, is_it: Callable[[float, float], bool]) -> float:
+    """When the first alert came of which `is_it` is true: when its newest event was sent, and when it came; epoch seconds."""
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while time.monotonic() < deadline:
+        for came, milliseconds in list(watch.seen.latencies):
+            if is_it(came - milliseconds / 1000, came):
+                return came
+        time.sleep(LOOK_EVERY)
+    raise QueryEnded(f"no alert that is up to date within {LONGEST_SECONDS:.0f} s; see {log}")
+
+
+@contextmanager
+def _steady_load(bench: Bench, world: World, rate: float) -> Iterator[None]:
+    """Events come in at `rate` a second while the block runs."""
+    stop = threading.Event()
+
+    def send() -> None:
+        chunks = world.generate(bench, False)
+        with Producer(bench.connection, linger=0) as producer:
+            send_generated(bench.vertical, chunks, producer, partial(at_rate, per_second=rate), stop=stop)
+
+    sender = threading.Thread(target=send, name="steady-load", daemon=True)
+    sender.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        sender.join()

@@ -1,0 +1,27 @@
+"""`hybrid bench VERTICAL` end to end, at a size that says nothing of speed."""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.broker
+
+
+def test_latency_catch_up_and_recovery_are_measured(stages, tmp_path):
+    short = ["--rates", "200", "--seconds", "5", "--warm-up", "1", "--repeats", "1", "--kills", "1", "--history-days", "12"]
+    sizes = ["--events", "10000", "--population", "cards=300", "--population", "terminals=100"]
+    code, printed = stages.finish(tmp_path, "bench", "finance_fraud", *sizes, *short, timeout=500)
+    assert code == 0, printed
+    [path] = tmp_path.glob("bench-*/bench.json")
+    results = json.loads(path.read_text())
+    assert [(each["path"], each["rate"]) for each in results["latency"]] == [("per event", 200), ("windowed", 200)]
+    # Every event has its alert, once; windowed, events of one card within a moment have one together.
+    assert all(each["after"]["count"] >= 0.9 * 5 * each["rate"] for each in results["latency"])
+    assert all(0 < each["after"]["p50"] <= each["after"]["p99"] for each in results["latency"])
+    caught = results["catch_up"]
+    assert caught["events"] >= 10_000 and all(speed > 0 for speed in caught["per_second"].values())
+    assert all(caught["files"][path] > 0 and caught["peak_mib"][path] > 500 for path in ("per event", "windowed"))
+    [kill] = results["recovery"]["kills"]
+    assert 0 < kill["first"] <= kill["current"]
+    assert len(results["ratios"]) == 6
+    assert path.with_suffix(".md").exists()
