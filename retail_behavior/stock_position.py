@@ -32,15 +32,16 @@ def with_positions(events: DataFrame, settings: RetailSettings) -> DataFrame:
         "known": F.struct("baseline_version", "units_by_hour", *of_store),
         "move": F.struct("event_time", "event_id", "event_type", "quantity", "stock_on_hand", "ingest_time")})
     in_force = F.col("window.start") == F.col("stock_as_of")
+    is_judged = in_force & (F.col("event_type") == PURCHASE)
     windows = (
         movements.withWatermark("event_time", settings.watermark)
         .withColumn("window", F.window("event_time", settings.stock_window, "1 day"))
         .groupBy("window", "store_id", "product_id")
         .agg(F.sort_array(F.collect_set("move")).alias("moves"),
-             F.collect_set(F.when(in_force, F.col("event_id"))).alias("judged"),
+             F.collect_set(F.when(is_judged, F.col("event_id"))).alias("judged"),
              F.min(F.when(in_force, F.col("known"))).alias("known"),
              *[F.max(F.when(in_force, F.col(name))).alias(name) for name in ("event_time", "ingest_time")])
-        .where(F.col("known.on_hand").isNotNull())
+        .where(F.col("known.on_hand").isNotNull() & (F.size("judged") > 0))
     )
     return windows.withColumns({
         "sold": _sold(), "item": F.concat_ws("/", "store_id", "product_id"), "baseline_version": F.col("known.baseline_version")})
@@ -112,7 +113,7 @@ def _sold() -> Column:
     until = F.concat(F.array(F.lit(None).cast("timestamp")), F.transform(is_late, lambda restock: restock.ingest_time))
     positions = F.flatten(F.transform(until, lambda time: _positions(
         F.filter("moves", lambda move: time.isNull() | (move.ingest_time < time)))))
-    return F.filter(positions, lambda one: (one.event_type == PURCHASE) & F.array_contains("judged", one.event_id))
+    return F.filter(positions, lambda one: F.array_contains("judged", one.event_id))
 
 
 def _positions(moves: Column) -> Column:
@@ -120,12 +121,12 @@ def _positions(moves: Column) -> Column:
     def step(so_far: Column, move: Column) -> Column:
         came = F.coalesce(move.stock_on_hand, so_far["position"] + move.quantity)
         position = F.when(move.event_type == RESTOCK, came).otherwise(so_far["position"] - move.quantity)
-        after = F.struct(move.event_time, move.event_id, move.event_type, position.alias("position"))
+        after = F.struct(move.event_time, move.event_id, position.alias("position"))
         # What was sent twice lies side by side, and counts once.
         moved = F.struct(position.alias("position"), move.event_id, F.concat(so_far["after"], F.array(after)).alias("after"))
         return F.when(so_far["event_id"] == move.event_id, so_far).otherwise(moved)
 
-    nothing = F.array().cast("array<struct<event_time: timestamp, event_id: string, event_type: string, position: double>>")
+    nothing = F.array().cast("array<struct<event_time: timestamp, event_id: string, position: double>>")
     start = F.struct(F.col("known.on_hand").alias("position"), F.lit("").alias("event_id"), nothing.alias("after"))
     return F.aggregate(moves, start, step)["after"]
 

@@ -1,7 +1,11 @@
 """What every vertical promises the core, whoever wrote it. The verticals are found by themselves."""
 
+import os
 from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
 
+import orjson
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
@@ -22,6 +26,7 @@ from common.vertical import find_vertical, verticals
 pytestmark = pytest.mark.files
 
 DAY = date(2020, 3, 2)
+SLICES = (30, 300, 1500, 5000)  # after so many events a micro-batch ends, and after the last the stream
 
 
 @pytest.fixture(scope="module", params=verticals())
@@ -188,9 +193,34 @@ def test_a_threshold_that_was_published_judges_as_the_same_one_from_the_environm
 
 def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, learnt, tmp_path):
     """Over the same records; a stream's last update of an alert is what batch computes."""
+    assert_same_alerts(spark, vertical, records, learnt, tmp_path)
+
+
+def test_what_a_stream_says_of_the_first_few_events_history_says_of_all(spark, vertical, messages, learnt, tmp_path):
+    """A window with an event or two in it raises nothing that batch, which sees it full, does not know."""
+    values, newest = [], ""
+    for value in (value for flaw, value in zip(messages[0].flaw, messages[0].values, strict=True) if not flaw):
+        time = orjson.loads(value)[vertical.event_time]
+        if time >= newest:  # what is late a stream may leave to history
+            newest = time
+            values.append(bytearray(value))
+    path = str(tmp_path / "slices")
+    for number, (first, last) in enumerate(pairwise((0, *SLICES))):
+        rows = [(None, value, "events", 0, first + row) for row, value in enumerate(values[first:last])]
+        frame = spark.createDataFrame(rows, "key binary, value binary, topic string, partition int, offset long")
+        frame = frame.withColumn("timestamp", F.lit("2021-01-01").cast("timestamp")).coalesce(1)
+        before = set(Path(path).glob("*.parquet"))
+        frame.write.mode("append").parquet(path)
+        [written] = set(Path(path).glob("*.parquet")) - before
+        os.utime(written, (number, number))  # a stream takes the oldest file first
+    assert_same_alerts(spark, vertical, path, learnt, tmp_path, maxFilesPerTrigger=1)
+
+
+def assert_same_alerts(spark, vertical, records, learnt, folder, **options):
     stored = contract.accepted(spark.read.parquet(records), vertical)
     batch = judged(vertical, learnt, stored)
-    stream = contract.accepted(spark.readStream.schema(spark.read.parquet(records).schema).parquet(records), vertical)
+    source = spark.readStream.schema(spark.read.parquet(records).schema).options(**options)
+    stream = contract.accepted(source.parquet(records), vertical)
     found = 0
     for query in vertical.queries:
         if not query.raises_alerts:
@@ -201,7 +231,7 @@ def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, learnt
         alerts = query.build(with_learnt(stream, learnt, vertical, query, load(vertical.settings)), load(vertical.settings))
         running = (
             alerts.writeStream.outputMode(query.output_mode)
-            .option("checkpointLocation", str(tmp_path / query.name))
+            .option("checkpointLocation", str(folder / query.name))
             .foreachBatch(lambda rows, number, kept=updates: kept.update({row.alert_id: row.score for row in rows.collect()}))
             .trigger(availableNow=True)
             .start()

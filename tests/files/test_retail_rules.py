@@ -227,6 +227,7 @@ def test_reorder_point_counts_down_from_the_mornings_stock(alerts_of, sold, caug
 
 def test_a_restock_raises_the_position_and_its_count_is_believed(alerts_of):
     restock = {"event_type": "restock", "quantity": 20, "event_time": NOON - timedelta(hours=2)}
+    assert alerts_of(detector.by_stock, restock) == []  # nothing is judged before a sale
     assert alerts_of(detector.by_stock, restock, *sales(1, quantity=46)) == []
     # 40 and 20 make 60, yet 48 were counted on the shelf: something was lost.
     assert rules(alerts_of(detector.by_stock, {**restock, "stock_on_hand": 48.0}, *sales(1, quantity=46))) == [
