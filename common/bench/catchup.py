@@ -42,9 +42,8 @@ class CaughtUp:
         return self.events / self.seconds
 
 
-def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int) -> CaughtUp:
+def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int, expected: set[str]) -> CaughtUp:
     """Start `query` at the beginning of the events topic and time it to the last expected alert."""
-    expected = expected_alerts(spark, bench, query)
     topic = topic_names(bench.vertical).alerts
     with from_ends(bench.connection, topic, group="bench") as consumer, PeakMemory() as memory:
         records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)

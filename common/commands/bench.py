@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from typer.core import TyperGroup
 
 from common.bench.backlog import World, clean_messages, fill_topic
-from common.bench.catchup import CaughtUp, catch_up
+from common.bench.catchup import CaughtUp, catch_up, expected_alerts
 from common.bench.latency import measure_latency
 from common.bench.recovery import recoveries
 from common.bench.results import machine_line, markdown_table, measured_on, text, versions_of
@@ -149,6 +149,7 @@ def catch_ups(spark: SparkSession, bench: Bench, events: int, repeats: int, worl
     """Events per second: medians by path, and of the yardsticks; MiB at most, and files of the checkpoints, by path."""
     with console.status(f"a backlog of {events:,} events"):
         total = fill_topic(bench, world, events)
+        expected = {name: expected_alerts(spark, bench, query) for name, query in paths(bench.vertical).items()}
     rounds: dict[str, list[float]] = {name: [] for name in (*YARDSTICKS, *paths(bench.vertical))}
     peak_mib, files = dict[str, float](), dict[str, int]()
     for number in range(repeats):
@@ -157,7 +158,7 @@ def catch_ups(spark: SparkSession, bench: Bench, events: int, repeats: int, worl
             rounds["Spark parsing"].append(bare_spark(spark, bench, total, parsed=True))
             rounds["python loop"].append(python_loop(bench, total))
             for name, query in paths(bench.vertical).items():
-                caught = catch_up(spark, bench, query, total)
+                caught = catch_up(spark, bench, query, total, expected[name])
                 rounds[name].append(_checked(name, caught))
                 peak_mib[name] = max(caught.peak_mib, peak_mib.get(name, 0))
                 files[name] = caught.files
