@@ -1,7 +1,7 @@
 """How far behind the archive and the detector's queries are, from their checkpoints beside us.
 
 A query says how far it is when a batch ends, and for a real-time query that is once a checkpoint interval. So what it had
-yet to take is reckoned for the moment at which its last batch ended, by the topic's ends at that moment. Once it
+yet to take is reckoned for the moment at which its last batch ended, or it began, by the topic's ends at that moment. Once it
 has been silent for longer than two intervals that moment moves on, and what stands still falls behind.
 """
 
@@ -17,20 +17,23 @@ SAMPLES = 1_200  # of the topic's ends; one or two seconds apart
 
 @dataclass(frozen=True)
 class Taken:
-    """Per partition, the offset up to which a query's batches have ended, and when (epoch seconds) the last one did."""
+    """Per partition, the offset up to which a query's batches have ended, and when (epoch seconds) the last one did.
+
+    Before the first has ended: none, and when the query was first started.
+    """
 
     offsets: dict[int, int]
     at: float
 
 
 def taken(checkpoint: Path, topic: str) -> Taken | None:
-    """By the last batch that a checkpoint has as committed; None before the first."""
+    """By the last batch that a checkpoint has as committed; None where there is no checkpoint of such a query."""
     commits = checkpoint / "commits"
     batches = [int(name.name) for name in commits.glob("[0-9]*") if name.name.isdecimal()]
-    if not batches:
-        return None
-    last = str(max(batches))
     try:
+        if not batches:
+            return Taken({}, (checkpoint / "metadata").stat().st_mtime)
+        last = str(max(batches))
         # A line for the version, one for the batch's metadata, then one for each source.
         sources = (checkpoint / "offsets" / last).read_text().splitlines()[2:]
         at = (commits / last).stat().st_mtime

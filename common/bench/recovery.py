@@ -29,7 +29,9 @@ LOOK_EVERY = 0.1
 
 @dataclass(frozen=True)
 class Recovered:
-    """Seconds from a kill to the first alert of an event sent after it, and to the first within `CURRENT_MS` of its event."""
+    """Seconds from when a killed detector was gone to the first alert of an event sent after that, and to the first within
+    `CURRENT_MS` of its event. Its JVM outlives its Python by moments, in which alerts still come.
+    """
 
     first: float
     current: float
@@ -55,12 +57,12 @@ def recoveries(bench: Bench, world: World, rate: float, kills: int) -> list[Reco
 
 def _recovery(driver: Driver, watch: AlertWatch, half: str) -> Recovered:
     time.sleep(BETWEEN_SECONDS)
-    killed = time.time()
     driver.kill(half)
+    gone = time.time()
     driver.start()
-    first = _first(watch, driver.log, lambda sent, came: sent > killed)
-    current = _first(watch, driver.log, lambda sent, came: sent > killed and (came - sent) * 1000 < CURRENT_MS)
-    return Recovered(first - killed, current - killed)
+    first = _first(watch, driver.log, lambda sent, came: sent > gone)
+    current = _first(watch, driver.log, lambda sent, came: sent > gone and (came - sent) * 1000 < CURRENT_MS)
+    return Recovered(first - gone, current - gone)
 
 
 def _first(watch: AlertWatch, log: Path, is_it: Callable[[float, float], bool]) -> float:

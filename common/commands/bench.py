@@ -46,7 +46,7 @@ OF_A_VERTICAL = "vertical"
 PACKAGES = ("pyspark", "confluent-kafka", "deltalake", "scikit-learn")
 YARDSTICKS = ("bare Spark", "Spark parsing", "python loop")
 MOST_PER_SECOND = 100_000
-RECOVERIES = {"of an event sent after it": "first", "within a second of its event": "current"}
+RECOVERIES = {"of an event sent after that": "first", "within a second of its event": "current"}
 
 
 
@@ -219,7 +219,7 @@ def tables_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list[s
     if recovered := results.get("recovery"):
         times = {title: [each[field] for each in recovered["kills"]] for title, field in RECOVERIES.items()}
         rows = [[title, f"{len(found)}", text(median(found), 1), text(max(found), 1)] for title, found in times.items()]
-        title = f"From a SIGKILL at {recovered['rate']:,.0f} events/s, seconds"
+        title = f"From the end of a detector that was killed, at {recovered['rate']:,.0f} events/s, seconds"
         tables.append((title, ["to the first alert", "kills", "p50", "max"], rows))
     return tables
 

@@ -73,7 +73,7 @@ def test_results_are_told_as_markdown():
     assert "| windowed | 1,000 | 1,234 | 1.2 | - | 45.0 | 3,000 |" in told
     assert "| windowed | 40,000 | 0.13 | 0.27 | 0.40 | 2,346 | 21 |" in told
     assert "| python loop | 100,000 | - | - | - | - | - |" in told
-    assert "| of an event sent after it | 2 | 10.0 | 11.0 |" in told
+    assert "| of an event sent after that | 2 | 10.0 | 11.0 |" in told
     assert "| within a second of its event | 2 | 21.0 | 30.0 |" in told
     assert "pyspark 4.3.0" in told
 

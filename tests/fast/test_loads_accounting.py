@@ -140,6 +140,17 @@ def test_a_query_has_taken_what_its_last_committed_batch_ended_with(tmp_path):
     assert taken(folder, "other") is None
 
 
+def test_before_its_first_batch_has_ended_a_query_lacks_what_was_there_when_it_began(tmp_path):
+    (tmp_path / "metadata").touch()
+    os.utime(tmp_path / "metadata", (1_010, 1_010))
+    ends = Ends()
+    for second in range(200):
+        ends.add(1_000 + second, {0: 100 * second})
+    query = taken(tmp_path, "x.events")
+    assert lag(ends, query, now=1_020, interval=60) == 1_000
+    assert lag(ends, query, now=1_190, interval=60) == 7_000
+
+
 def test_of_two_sources_the_slower_counts(tmp_path):
     assert taken(checkpoint(tmp_path, {0: [{"0": 70}, {"0": 60}]}, at=1), "x.events").offsets == {0: 60}
 
