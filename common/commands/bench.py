@@ -49,7 +49,6 @@ MOST_PER_SECOND = 100_000
 RECOVERIES = {"of an event sent after that": "first", "within a second of its event": "current"}
 
 
-
 class VerticalUnlessNamed(TyperGroup):
     """`bench`, `bench finance_fraud` and `bench --events 10000` are of a vertical; other benchmarks are named."""
 
