@@ -24,9 +24,9 @@ LIMIT_SECONDS = 1800.0
 
 @dataclass(frozen=True)
 class CaughtUp:
-    """events in `seconds` from the start of the query, its planning and JIT warm-up included; steady: `steady_rate`.
-    alerts of expected: 0 missing, or the figure does not count. peak_mib: of all processes, broker and Spark included; files:
-    that the query's checkpoint then has.
+    """events in `seconds` from the start of the query, its planning and JIT warm-up included; steady: `steady_rate`, None where
+    an alert is missing. alerts of expected: 0 missing, or the figure does not count. held_mib: the most of all processes, by
+    kind; files: that the query's checkpoint then has.
     """
 
     events: int
@@ -34,7 +34,7 @@ class CaughtUp:
     steady: float | None
     alerts: int
     expected: int
-    peak_mib: float
+    held_mib: dict[str, float]
     files: int
 
     @property
@@ -58,7 +58,8 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int, expec
             running.streaming.stop()
     seconds = arrivals[-1] if arrivals else float("nan")
     files = sum(path.is_file() for path in Path(checkpoint).rglob("*"))
-    return CaughtUp(events, seconds, steady_rate(events, arrivals), len(arrivals), len(expected), memory.mib, files)
+    steady = steady_rate(events, arrivals) if len(arrivals) == len(expected) else None
+    return CaughtUp(events, seconds, steady, len(arrivals), len(expected), memory.by_kind, files)
 
 
 def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]:
@@ -73,7 +74,7 @@ def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]
         query,
         bench.rules,
     )
-    return {row.alert_id for row in query.build(events, bench.rules).select("alert_id").collect()}
+    return set(query.build(events, bench.rules).select("alert_id").toArrow()["alert_id"].to_pylist())
 
 
 def _arrivals(consumer: Consumer, expected: set[str], started: float) -> list[float]:

@@ -7,10 +7,11 @@ from types import TracebackType
 import psutil
 
 EVERY_SECONDS = 0.5
+BROKERS_CLASS = "kafka.Kafka"
 
 
 class PeakMemory:
-    """Use as a context manager; `mib` is then the largest sum seen, half a second apart.
+    """Use as a context manager; `mib` is then the largest sum seen, half a second apart, and `by_kind` who held it.
 
     Counted is each process's proportional set size where the system knows it, so that what several share counts once, else its
     resident set size.
@@ -18,6 +19,7 @@ class PeakMemory:
 
     def __init__(self) -> None:
         self.mib = 0.0
+        self.by_kind = dict[str, float]()
         self._ended = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
@@ -31,18 +33,31 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while True:
-            self.mib = max(self.mib, held_mib())
+            held = held_by_kind()
+            if (total := sum(held.values())) > self.mib:
+                self.mib, self.by_kind = total, held
             if self._ended.wait(EVERY_SECONDS):
                 return
 
 
 def held_mib(pid: int | None = None) -> float:
     """MiB that a process (None: this one) and all below it hold now."""
-    held = 0
+    return sum(held_by_kind(pid).values())
+
+
+def held_by_kind(pid: int | None = None) -> dict[str, float]:
+    """The same of the process itself ("own"), of "Spark" and "broker" where it started such, and of all else ("workers")."""
+    held = dict.fromkeys(("own", "Spark", "broker", "workers"), 0.0)
     with suppress(psutil.Error):
         top = psutil.Process(pid)
         for process in (top, *top.children(recursive=True)):
             with suppress(psutil.Error):  # one that has ended meanwhile holds nothing
                 full = process.memory_full_info()
-                held += getattr(full, "pss", 0) or full.rss
-    return held / 2**20
+                held["own" if process == top else _kind(process)] += (getattr(full, "pss", 0) or full.rss) / 2**20
+    return held
+
+
+def _kind(process: psutil.Process) -> str:
+    if "java" not in process.name():
+        return "workers"
+    return "broker" if BROKERS_CLASS in process.cmdline() else "Spark"

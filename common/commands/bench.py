@@ -13,7 +13,7 @@ from common.bench.backlog import World, clean_messages, fill_topic
 from common.bench.catchup import CaughtUp, catch_up, expected_alerts
 from common.bench.latency import measure_latency
 from common.bench.recovery import recoveries
-from common.bench.results import machine_line, markdown_table, measured_on, text, versions_of
+from common.bench.results import machine_line, markdown_table, measured_on, middle, text, versions_of
 from common.bench.setting import Bench
 from common.bench.yardsticks import bare_spark, python_loop
 from common.commands.bench_batch import batch
@@ -145,24 +145,28 @@ def latencies(
 
 
 def catch_ups(spark: SparkSession, bench: Bench, events: int, repeats: int, world: World) -> dict[str, Any]:
-    """Events per second: medians by path, and of the yardsticks; MiB at most, and files of the checkpoints, by path."""
+    """Events per second, medians by path and of the yardsticks; by path the steady ones, MiB at most, files of the checkpoint."""
     with console.status(f"a backlog of {events:,} events"):
         total = fill_topic(bench, world, events)
         expected = {name: expected_alerts(spark, bench, query) for name, query in paths(bench.vertical).items()}
     rounds: dict[str, list[float]] = {name: [] for name in (*YARDSTICKS, *paths(bench.vertical))}
-    peak_mib, files = dict[str, float](), dict[str, int]()
+    caught: dict[str, list[CaughtUp]] = {name: [] for name in paths(bench.vertical)}
     for number in range(repeats):
         with console.status(f"catch-up, round {number + 1} of {repeats}"):
             rounds["bare Spark"].append(bare_spark(spark, bench, total))
             rounds["Spark parsing"].append(bare_spark(spark, bench, total, parsed=True))
             rounds["python loop"].append(python_loop(bench, total))
             for name, query in paths(bench.vertical).items():
-                caught = catch_up(spark, bench, query, total, expected[name])
-                rounds[name].append(_checked(name, caught))
-                peak_mib[name] = max(caught.peak_mib, peak_mib.get(name, 0))
-                files[name] = caught.files
-    medians = {name: sorted(found)[len(found) // 2] for name, found in rounds.items()}
-    return {"per_second": medians, "rounds": rounds, "events": total, "peak_mib": peak_mib, "files": files}
+                caught[name].append(catch_up(spark, bench, query, total, expected[name]))
+                rounds[name].append(_checked(name, caught[name][-1]))
+    return {
+        "events": total,
+        "rounds": rounds,
+        "per_second": {name: median(found) for name, found in rounds.items()},
+        "steady": {name: middle([each.steady for each in found]) for name, found in caught.items()},
+        "held_mib": {name: max((each.held_mib for each in found), key=_total) for name, found in caught.items()},
+        "files": {name: found[-1].files for name, found in caught.items()},
+    }
 
 
 def recovery(
@@ -175,6 +179,10 @@ def recovery(
         setting = Bench(vertical, workspace, connection, settings, rule_settings(vertical))
         found = recoveries(setting, world, rate, kills)
     return {"rate": rate, "kills": [asdict(each) for each in found]}
+
+
+def _total(held: dict[str, float]) -> float:
+    return sum(held.values())
 
 
 def _checked(name: str, caught: CaughtUp) -> float:
@@ -206,14 +214,17 @@ def tables_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list[s
     ]  # fmt: skip
     catch_up = [
         [name, text(speed), *(text(results["ratios"].get(f"{name} / {of}"), 2) for of in YARDSTICKS),
-         *(text(caught[what].get(name)) for what in ("peak_mib", "files"))]
+         *(text(caught[what].get(name)) for what in ("steady", "files"))]
         for name, speed in caught["per_second"].items()
     ]  # fmt: skip
+    held = [[name, text(_total(kinds)), *map(text, kinds.values())] for name, kinds in caught["held_mib"].items()]
+    kinds = next(iter(caught["held_mib"].values()))
     tables = [
         ("Send to alert, milliseconds, an alert for every event",
          ["path", "events/s", "alerts", "p50", "p95", "p99", "MiB"], latency),
         (f"Catch-up over {caught['events']:,} events, start and warm-up included",
-         ["path", "events/s", *("of " + name for name in YARDSTICKS), "MiB", "files"], catch_up),
+         ["path", "events/s", *("of " + name for name in YARDSTICKS), "steady", "files"], catch_up),
+        ("The most that all processes held in a catch-up, MiB", ["path", "all", *kinds], held),
     ]  # fmt: skip
     if recovered := results.get("recovery"):
         times = {title: [each[field] for each in recovered["kills"]] for title, field in RECOVERIES.items()}

@@ -60,7 +60,8 @@ def test_results_are_told_as_markdown():
     after = {"count": 1234, "p50": 1.23, "p95": None, "p99": 45.0}
     yardsticks = {"bare Spark": 300_000.0, "Spark parsing": 150_000.0, "python loop": 100_000.0}
     speed = yardsticks | {"windowed": 40_000.0}
-    caught = {"per_second": speed, "events": 1_000, "peak_mib": {"windowed": 2345.6}, "files": {"windowed": 21}}
+    held = {"windowed": {"own": 300.4, "Spark": 2000.0, "broker": 45.6}}
+    caught = {"per_second": speed, "events": 1_000, "held_mib": held, "steady": {"windowed": 50_000.0}, "files": {"windowed": 21}}
     results = {
         "vertical": "finance_fraud", "catch_up": caught,
         "latency": [{"path": "windowed", "rate": 1000.0, "after": after, "peak_mib": 3000.4}],
@@ -71,7 +72,8 @@ def test_results_are_told_as_markdown():
     }  # fmt: skip
     told = bench.markdown(results)
     assert "| windowed | 1,000 | 1,234 | 1.2 | - | 45.0 | 3,000 |" in told
-    assert "| windowed | 40,000 | 0.13 | 0.27 | 0.40 | 2,346 | 21 |" in told
+    assert "| windowed | 40,000 | 0.13 | 0.27 | 0.40 | 50,000 | 21 |" in told
+    assert "| path | all | own | Spark | broker |" in told and "| windowed | 2,346 | 300 | 2,000 | 46 |" in told
     assert "| python loop | 100,000 | - | - | - | - | - |" in told
     assert "| of an event sent after that | 2 | 10.0 | 11.0 |" in told
     assert "| within a second of its event | 2 | 21.0 | 30.0 |" in told
