@@ -1,18 +1,21 @@
 """Catch-up: how fast a query works off a backlog, timed until every alert that batch finds in it has come."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
 from common import contract
+from common.bench.found import id_column, id_of
 from common.bench.memory import PeakMemory
 from common.bench.results import steady_rate
 from common.bench.setting import Bench
 from common.ingestion.reader import from_ends
-from common.ingestion.topics import topic_names
+from common.ingestion.topics import topic_names, topic_of
 from common.processing.learnt import live, with_learnt
 from common.processing.streams import read_topic, start_query
 from common.processing.tuning import live_settings
@@ -43,9 +46,8 @@ class CaughtUp:
 
 
 def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int, expected: set[str]) -> CaughtUp:
-    """Start `query` at the beginning of the events topic and time it to the last expected alert."""
-    topic = topic_names(bench.vertical).alerts
-    with from_ends(bench.connection, topic, group="bench") as consumer, PeakMemory() as memory:
+    """Start `query` at the beginning of the events topic and time it to the last expected alert, or what else it finds."""
+    with from_ends(bench.connection, topic_of(bench.vertical, query), group="bench") as consumer, PeakMemory() as memory:
         records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
@@ -53,7 +55,7 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int, expec
         rules = live_settings(spark, bench.vertical, bench.workspace.tables, bench.rules)
         running = start_query(records, bench.vertical, query, learnt, rules, bench.connection, checkpoint, bench.settings)
         try:
-            arrivals = _arrivals(consumer, expected, started)
+            arrivals = _arrivals(consumer, partial(id_of, bench.vertical, query), expected, started)
         finally:
             running.streaming.stop()
     seconds = arrivals[-1] if arrivals else float("nan")
@@ -63,7 +65,7 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int, expec
 
 
 def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]:
-    """Ids of the alerts that the rules find in the topic as a table."""
+    """Ids of the alerts, or what else the query finds, in the topic as a table."""
     options = {"subscribe": topic_names(bench.vertical).events, "startingOffsets": "earliest", **bench.connection.spark_options()}
     records = spark.read.format("kafka").options(**options).load()
     learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
@@ -74,17 +76,17 @@ def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]
         query,
         bench.rules,
     )
-    return set(query.build(events, bench.rules).select("alert_id").toArrow()["alert_id"].to_pylist())
+    found = query.build(events, bench.rules).select(id_column(bench.vertical, query)).toArrow()
+    return set(found.column(0).to_pylist())
 
 
-def _arrivals(consumer: Consumer, expected: set[str], started: float) -> list[float]:
+def _arrivals(consumer: Consumer, id_in: Callable[[bytes], str], expected: set[str], started: float) -> list[float]:
     """Seconds from `started` at which each expected alert came first, until all have or none comes any more."""
     waiting, arrivals = set(expected), list[float]()
     last = time.monotonic()
     while waiting and time.monotonic() - started < LIMIT_SECONDS and (not arrivals or time.monotonic() - last < QUIET_SECONDS):
         for message in consumer.consume(10_000, timeout=0.05):
-            # The id stands first in the alert's JSON; parsing all of it would slow the measured down.
-            name = message.value()[13:45].decode() if message.error() is None else ""
+            name = id_in(message.value()) if message.error() is None else ""
             if name in waiting:
                 waiting.discard(name)
                 last = time.monotonic()

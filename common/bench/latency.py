@@ -1,8 +1,8 @@
 """Latency: from the producer's send to the subscriber's receipt of the alert, at a steady rate, an alert for every event."""
 
-import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,21 +10,19 @@ import orjson
 from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
-from common.alerts import Rule
+from common.bench.found import eager, newest_event
 from common.bench.memory import PeakMemory
 from common.bench.setting import Bench
 from common.ingestion.paced import at_rate, send_paced
 from common.ingestion.producers import Producer
 from common.ingestion.reader import arrived, from_ends
-from common.ingestion.topics import topic_names
+from common.ingestion.topics import topic_names, topic_of
 from common.monitoring.watch import Percentiles, percentiles
 from common.processing.learnt import live
 from common.processing.streams import read_topic, start_query
 from common.processing.tuning import live_settings
 from common.simulation.messages import Messages
 from common.vertical import Query
-
-ALWAYS = 1e-9  # a threshold that every score reaches
 
 
 @dataclass(frozen=True)
@@ -40,23 +38,23 @@ def measure_latency(
     spark: SparkSession, bench: Bench, query: Query, messages: list[Messages], rate: float, warm_up: float, seconds: float
 ) -> Latency:
     """At `rate` messages a second, `warm_up` and then `seconds` long."""
-    topics, sent, latencies = topic_names(bench.vertical), {}, []  # type: ignore[var-annotated]
-    every = live_settings(
-        spark, bench.vertical, bench.workspace.tables, bench.rules.model_copy(update={query.rules[0].threshold: ALWAYS})
-    )
+    sent, latencies = dict[str, float](), list[tuple[float, float]]()
+    events = topic_names(bench.vertical).events
+    every = live_settings(spark, bench.vertical, bench.workspace.tables, eager(bench.rules, query))
     stop = threading.Event()
-    with from_ends(bench.connection, topics.alerts, group="bench") as consumer, PeakMemory() as memory:
-        records = read_topic(spark, bench.connection, topics.events, starting="latest")
+    with from_ends(bench.connection, topic_of(bench.vertical, query), group="bench") as consumer, PeakMemory() as memory:
+        records = read_topic(spark, bench.connection, events, starting="latest")
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")
         running = start_query(records, bench.vertical, query, learnt, every, bench.connection, checkpoint, bench.settings)
-        subscriber = threading.Thread(target=_subscribe, args=(consumer, query.rules[0], sent, latencies, stop), daemon=True)
+        speaks_of = partial(newest_event, bench.vertical, query)
+        subscriber = threading.Thread(target=_subscribe, args=(consumer, speaks_of, sent, latencies, stop), daemon=True)
         subscriber.start()
         try:
             time.sleep(10)  # the query reads from the topic's end, so it must have found that end before the first event
             began = time.time()
             with Producer(bench.connection, linger=0) as producer:
-                send_paced(at_rate(messages, rate), partial(_send, bench, producer, topics.events, sent), until=warm_up + seconds)
+                send_paced(at_rate(messages, rate), partial(_send, bench, producer, events, sent), until=warm_up + seconds)
             time.sleep(3)
         finally:
             stop.set()
@@ -78,18 +76,15 @@ def _send(bench: Bench, producer: Producer, topic: str, sent: dict[str, float], 
 
 
 def _subscribe(
-    consumer: Consumer, rule: Rule, sent: dict[str, float], latencies: list[tuple[float, float]], stop: threading.Event
+    consumer: Consumer, speaks_of: Callable[[bytes], str], sent: dict[str, float], latencies: list[tuple[float, float]],
+    stop: threading.Event,
 ) -> None:
     while not stop.is_set():
         for message in arrived(consumer, timeout=0.1):
             now = time.time()
             if message.error() is not None:
                 continue
-            alert = orjson.loads(message.value())
-            if alert["rule"] == rule.name:
-                event = alert["event"]
-                newest = json.loads(event)[-1] if event.startswith("[") else event
-                # An id is taken out with its first alert: a window names its newest event again when an older one comes late.
-                began = sent.pop(newest, None)
-                if began is not None:
-                    latencies.append((began, (now - began) * 1000))
+            # An id is taken out with its first alert: a window names its newest event again when an older one comes late.
+            began = sent.pop(speaks_of(message.value()), None)
+            if began is not None:
+                latencies.append((began, (now - began) * 1000))

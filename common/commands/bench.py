@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from common.bench.backlog import World, clean_messages, fill_topic
 from common.bench.catchup import CaughtUp, catch_up, expected_alerts
+from common.bench.found import paths
 from common.bench.latency import measure_latency
 from common.bench.recovery import recoveries
 from common.bench.results import machine_line, markdown_table, measured_on, middle, text, versions_of
@@ -39,7 +40,7 @@ from common.monitoring.summary import plain_table
 from common.processing.backfill import backfill
 from common.processing.batch import learn, train_model
 from common.settings import Settings
-from common.vertical import Query, Vertical
+from common.vertical import Vertical
 from common.workspace import Workspace
 
 OF_A_VERTICAL = "vertical"
@@ -121,12 +122,6 @@ def rates_of(text: str) -> list[float]:
     if not found or not 1 <= found[0] <= found[-1] <= MOST_PER_SECOND:
         raise typer.BadParameter(f"{text!r}: give events per second from 1 to {MOST_PER_SECOND:,}, such as 1000,5000")
     return found
-
-
-def paths(vertical: Vertical) -> dict[str, Query]:
-    """The first per-event and the first windowed query."""
-    found = {"windowed" if query.stateful else "per event": query for query in reversed(vertical.queries)}
-    return dict(sorted(found.items()))
 
 
 def latencies(

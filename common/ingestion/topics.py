@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from common.ingestion.connection import BrokerError, Connection, explain
-from common.vertical import Vertical
+from common.vertical import Query, Vertical
 
 LISTED_SECONDS = 10.0
 LEADER_SECONDS = 30.0
@@ -37,9 +37,14 @@ def topic_names(vertical: Vertical | str) -> TopicNames:
     return TopicNames(f"{name}.events", f"{name}.labels", f"{name}.alerts", f"{name}.dead-letter")
 
 
+def topic_of(vertical: Vertical, query: Query) -> str:
+    """Where what the query finds goes to."""
+    return f"{vertical.name}.{query.topic}"
+
+
 def own_topics(vertical: Vertical) -> list[str]:
     """Topics of the vertical's queries that find something other than alerts."""
-    return sorted({f"{vertical.name}.{query.topic}" for query in vertical.queries if not query.raises_alerts})
+    return sorted({topic_of(vertical, query) for query in vertical.queries if not query.raises_alerts})
 
 
 def ensure_topics(

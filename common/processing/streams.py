@@ -17,6 +17,7 @@ from pyspark.sql.streaming import StreamingQuery
 from common import contract
 from common.alerts import to_kafka
 from common.ingestion.connection import Connection
+from common.ingestion.topics import topic_of
 from common.processing.learnt import Learnt, with_learnt
 from common.processing.session import use_pool
 from common.processing.state import check_state
@@ -98,7 +99,7 @@ def start_query(
         to_kafka(found)
         .writeStream.queryName(f"{vertical.name}.{query.name}")
         .format("kafka")
-        .options(topic=f"{vertical.name}.{query.topic}", checkpointLocation=checkpoint, **connection.spark_options())
+        .options(topic=topic_of(vertical, query), checkpointLocation=checkpoint, **connection.spark_options())
         .outputMode(query.output_mode)
     )
     known = query.in_micro_batches or ("it speaks when its windows close" if query.output_mode == "append" else "")

@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import contract
-from common.alerts import ALERT_SCHEMA
+from common.alerts import ALERT_SCHEMA, to_kafka
+from common.bench.found import eager, id_column, id_of, newest_event, paths
 from common.contract import check_contract
 from common.ingestion.stored import LABELS_SCHEMA, events_schema
 from common.processing.learnt import MODEL_SCHEMA, Learnt, with_learnt
@@ -189,6 +190,21 @@ def test_a_threshold_that_was_published_judges_as_the_same_one_from_the_environm
         found += len(rows)
     assert found > 0
     events.unpersist()
+
+
+def test_what_the_measured_paths_find_is_traced_to_an_event(spark, vertical, records, learnt):
+    """As `hybrid bench` does it, by a rule that always speaks."""
+    assert paths(vertical)
+    events = contract.accepted(spark.read.parquet(records), vertical)
+    known = {row[0] for row in events.select(vertical.event_id).collect()}
+    for query in paths(vertical).values():
+        settings = eager(load(vertical.settings), query)
+        found = query.build(with_learnt(events, learnt, vertical, query, settings), settings)
+        ids = {row[0] for row in found.select(id_column(vertical, query)).collect()}
+        values = [bytes(row.value, "utf-8") for row in to_kafka(found).collect()]
+        assert values, query.name
+        assert {id_of(vertical, query, value) for value in values} == ids
+        assert {newest_event(vertical, query, value) for value in values} <= known
 
 
 def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, learnt, tmp_path):
