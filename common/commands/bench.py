@@ -176,6 +176,10 @@ def recovery(
     return {"rate": rate, "kills": [asdict(each) for each in found]}
 
 
+def _longest(seconds: list[float | None]) -> float | None:
+    return max((each for each in seconds if each is not None), default=None)
+
+
 def _total(held: dict[str, float]) -> float:
     return sum(held.values())
 
@@ -223,9 +227,12 @@ def tables_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list[s
     ]  # fmt: skip
     if recovered := results.get("recovery"):
         times = {title: [each[field] for each in recovered["kills"]] for title, field in RECOVERIES.items()}
-        rows = [[title, f"{len(found)}", text(median(found), 1), text(max(found), 1)] for title, found in times.items()]
+        rows = [
+            [title, f"{len(found)}", f"{found.count(None)}", text(middle(found), 1), text(_longest(found), 1)]
+            for title, found in times.items()
+        ]
         title = f"From the end of a detector that was killed, at {recovered['rate']:,.0f} events/s, seconds"
-        tables.append((title, ["to the first alert", "kills", "p50", "max"], rows))
+        tables.append((title, ["to the first alert", "kills", "none came", "p50", "max"], rows))
     return tables
 
 
