@@ -31,6 +31,14 @@ COMPILE_LARGE_METHODS = "-XX:-DontCompileHugeMethods"
 COMPILE_QUICKLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 
+# Beyond some size (39,000 bytes of a method were seen) Java's first compiler gives up, and interprets for good: such a query is
+# not made one method, then, but several. Behind a window's state that pays earlier: over a method of 13,000 bytes Java's second
+# compiler was at work 40% of the time, for good, while what works per event is a third faster as one method of over 14,000
+# (docs/performance.md).
+METHOD_LIMIT = "spark.sql.codegen.hugeMethodLimit"
+LONGEST_METHOD, LONGEST_STATEFUL_METHOD = 20_000, 12_000  # bytes
+
+
 def start_session(
     name: str, task_slots: int, folder: Path, settings: Settings | None = None, *, is_brief: bool = False
 ) -> SparkSession:
@@ -97,6 +105,16 @@ def use_pool(spark: SparkSession, pool: str) -> None:
     spark.sparkContext.setLocalProperty("spark.scheduler.pool", pool)
 
 
+@contextmanager
+def methods_for(spark: SparkSession, stateful: bool) -> Iterator[None]:
+    """A streaming query that is started in the block is compiled as suits it; it keeps the settings that it was started with."""
+    spark.conf.set(METHOD_LIMIT, LONGEST_STATEFUL_METHOD if stateful else LONGEST_METHOD)
+    try:
+        yield
+    finally:
+        spark.conf.set(METHOD_LIMIT, LONGEST_METHOD)
+
+
 def use_group(spark: SparkSession, group: str) -> None:
     """Jobs that this thread starts from now on can be cancelled together, by `cancel_group`."""
     spark.sparkContext.setJobGroup(group, group)
@@ -119,9 +137,7 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path], is
         # of compiling it. What was seen with and without: docs/performance.md.
         "spark.driver.extraJavaOptions": f"{COMPILE_LARGE_METHODS} {COMPILE_QUICKLY}" if is_brief else COMPILE_LARGE_METHODS,
         "spark.executor.extraJavaOptions": COMPILE_LARGE_METHODS,
-        # Beyond some size (39,000 bytes of a method were seen) Java's first compiler gives up, and interprets for good. Such a
-        # query is not made one method, then, but several.
-        "spark.sql.codegen.hugeMethodLimit": "20000",
+        METHOD_LIMIT: str(LONGEST_METHOD),
         # Compiled queries that are kept: with Spark's 100, which the archive alone overflows, each of its batches would be
         # compiled anew, by Spark and then by Java, which took a third of its time (docs/performance.md).
         "spark.sql.codegen.cache.maxEntries": "1000",

@@ -12,14 +12,14 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming import DataStreamWriter, StreamingQuery
 
 from common import contract
 from common.alerts import to_kafka
 from common.ingestion.connection import Connection
 from common.ingestion.topics import topic_of
 from common.processing.learnt import Learnt, with_learnt
-from common.processing.session import use_pool
+from common.processing.session import methods_for, use_pool
 from common.processing.state import check_state
 from common.settings import Settings
 from common.vertical import Query, Vertical
@@ -102,6 +102,11 @@ def start_query(
         .options(topic=topic_of(vertical, query), checkpointLocation=checkpoint, **connection.spark_options())
         .outputMode(query.output_mode)
     )
+    with methods_for(records.sparkSession, query.stateful):
+        return _started(writer, query, settings)
+
+
+def _started(writer: DataStreamWriter, query: Query, settings: Settings) -> Running:
     known = query.in_micro_batches or ("it speaks when its windows close" if query.output_mode == "append" else "")
     if known:
         return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, known)
