@@ -12,6 +12,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_lived_java() -> None:
+    """Java that a test starts is at work for a minute or so: it would pay for its second compiler and not live to gain by it."""
+    from common.processing.session import COMPILE_QUICKLY
+
+    os.environ.setdefault("JDK_JAVA_OPTIONS", COMPILE_QUICKLY)
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     from common.processing.session import start_session

@@ -172,6 +172,8 @@ def trend_tables(spark: SparkSession, workspace: Workspace, names: list[str]) ->
         newest = [F.desc("day")] if "day" in rows.columns else []
         for row in rows.orderBy(*newest, *_largest(rows)).limit(ROWS).collect():
             table.add_row(*map(_cell, row))
+        if not table.row_count:
+            table.title = f"{table.title}: nothing yet"
         yield table
 
 
