@@ -6,15 +6,33 @@ field knows stops the start, because a misspelt threshold that is silently ignor
 
 import difflib
 import os
+import re
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class SettingsError(Exception):
     """A setting is unknown or unreadable; the message names the variable and what it may be."""
+
+
+def span(text: str) -> timedelta:
+    """A span of time as Spark reads it, too; raises ValueError when it is none."""
+    if found := re.fullmatch(r"([1-9][0-9]{0,5}) (second|minute|hour|day|week)s?", text):
+        return timedelta(**{f"{found[2]}s": int(found[1])})
+    raise ValueError(f"'{text}' is no span of time, such as '30 minutes', '1 day' or '2 weeks'")
+
+
+def leave_no_gap(window: str, slide: str) -> None:
+    """Raises ValueError when events between two windows would be in none."""
+    if span(slide) > span(window):
+        raise ValueError(f"windows of {window} every {slide} leave gaps: begin them at least every {window}")
+
+
+Span = Annotated[str, AfterValidator(lambda text: span(text) and text)]
 
 
 class Settings(BaseSettings):

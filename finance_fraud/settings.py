@@ -2,9 +2,10 @@
 
 from datetime import date
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.settings import Span, leave_no_gap, span
 
 
 class Population(BaseModel):
@@ -49,15 +50,16 @@ class FraudSettings(BaseSettings):
     burst_region_km: float = Field(1_500, gt=0, description="what makes a place unusual for terminal_burst")
     tiny_amount: float = Field(5, gt=0, description="below it an amount may be a test")
     min_travel_km: float = Field(200, gt=0, description="places nearer than this are one place")
-    card_window: str = Field("5 hours", description="event-time window of a card's transactions")
-    card_slide: str = Field("4 hours", description="a new window begins this often")
-    terminal_window: str = Field("2 days", description="event-time window of a terminal's transactions")
-    terminal_slide: str = Field("1 day", description="a new window begins this often")
-    watermark: str = Field("1 day", description="how late, in event time, a transaction may be for a window")
+    card_window: Span = Field("5 hours", description="event-time window of a card's transactions")
+    card_slide: Span = Field("4 hours", description="a new window begins this often")
+    terminal_window: Span = Field("2 days", description="event-time window of a terminal's transactions")
+    terminal_slide: Span = Field("1 day", description="a new window begins this often")
+    watermark: Span = Field("1 day", description="how late, in event time, a transaction may be for a window")
 
     @model_validator(mode="after")
-    def _no_burst_is_cut(self) -> "FraudSettings":
-        overlap = (pd.Timedelta(self.card_window) - pd.Timedelta(self.card_slide)) / pd.Timedelta(minutes=1)
+    def _nothing_is_cut(self) -> "FraudSettings":
+        leave_no_gap(self.terminal_window, self.terminal_slide)
+        overlap = (span(self.card_window) - span(self.card_slide)).total_seconds() / 60
         longest = max(self.burst_minutes, self.testing_minutes)
         if longest > overlap:
             windows = f"windows of {self.card_window} every {self.card_slide} overlap by {overlap:g}"

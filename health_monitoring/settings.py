@@ -5,6 +5,8 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.settings import Span
+
 
 class Population(BaseModel):
     """How big the simulated hospital is and how it changes. Together with a seed it decides every byte."""
@@ -42,4 +44,4 @@ class HealthSettings(BaseSettings):
     sampling_minutes: float = Field(15, gt=0, description="how often a device reports that does not say so")
     artefact_minutes: float = Field(46, gt=0, description="minutes from the reading before an artefact to the one after it")
     confirm_minutes: float = Field(31, gt=0, description="minutes within which an extreme value is confirmed by another one")
-    watermark: str = Field("2 hours", description="how late, in event time, an observation may be for a window")
+    watermark: Span = Field("2 hours", description="how late, in event time, an observation may be for a window")

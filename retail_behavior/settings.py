@@ -2,10 +2,13 @@
 
 from datetime import date
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.settings import Span, leave_no_gap
+
 JUDGED_VIEWS = 300      # of a visitor's window: who views more is known by then
+STOCK_SLIDE = "1 day"   # stock is counted at midnight, so a window begins there
 
 
 class Population(BaseModel):
@@ -38,11 +41,18 @@ class RetailSettings(BaseSettings):
     longest_gap_seconds: float = Field(120, gt=0, description="two views further apart than this are no streak")
     min_orders: int = Field(6, ge=1, description="orders in a window before demand can be a spike")
     risk_hours: int = Field(24, ge=1, le=168, description="hours ahead that stock_out_risk looks")
-    session_gap: str = Field("30 minutes", description="silence that ends a session, in event time")
-    bot_window: str = Field("2 hours", description="event-time window of a visitor's views")
-    bot_slide: str = Field("1 hour", description="a new such window begins this often")
+    session_gap: Span = Field("30 minutes", description="silence that ends a session, in event time")
+    bot_window: Span = Field("2 hours", description="event-time window of a visitor's views")
+    bot_slide: Span = Field("1 hour", description="a new such window begins this often")
     demand_hours: int = Field(6, ge=1, le=48, description="hours of a product's demand window")
-    demand_slide: str = Field("2 hours", description="a new such window begins this often")
-    stock_window: str = Field("7 days", description="how long sales are counted from a baseline's stock: batch runs oftener")
-    intent_window: str = Field("6 hours", description="tumbling window within which a session is one")
-    watermark: str = Field("2 hours", description="how late, in event time, an event may be for a window")
+    demand_slide: Span = Field("2 hours", description="a new such window begins this often")
+    stock_window: Span = Field("7 days", description="how long sales are counted from a baseline's stock: batch runs oftener")
+    intent_window: Span = Field("6 hours", description="tumbling window within which a session is one")
+    watermark: Span = Field("2 hours", description="how late, in event time, an event may be for a window")
+
+    @model_validator(mode="after")
+    def _nothing_is_cut(self) -> "RetailSettings":
+        leave_no_gap(self.bot_window, self.bot_slide)
+        leave_no_gap(f"{self.demand_hours} hours", self.demand_slide)
+        leave_no_gap(self.stock_window, STOCK_SLIDE)
+        return self

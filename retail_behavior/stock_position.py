@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from common.columns import let
 from common.thresholds import threshold
 from retail_behavior.events import PURCHASE, RESTOCK
-from retail_behavior.settings import RetailSettings
+from retail_behavior.settings import STOCK_SLIDE, RetailSettings
 from retail_behavior.week import HOURS_PER_WEEK, busiest_hours, hours_from, total
 
 LOGISTIC_PROBIT = 1.702     # a logistic curve of this slope is the normal distribution within 0.01
@@ -35,7 +35,7 @@ def with_positions(events: DataFrame, settings: RetailSettings) -> DataFrame:
     is_judged = in_force & (F.col("event_type") == PURCHASE)
     windows = (
         movements.withWatermark("event_time", settings.watermark)
-        .withColumn("window", F.window("event_time", settings.stock_window, "1 day"))
+        .withColumn("window", F.window("event_time", settings.stock_window, STOCK_SLIDE))
         .groupBy("window", "store_id", "product_id")
         .agg(F.sort_array(F.collect_set("move")).alias("moves"),
              F.collect_set(F.when(is_judged, F.col("event_id"))).alias("judged"),

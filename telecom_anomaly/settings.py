@@ -5,6 +5,7 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.settings import Span
 from telecom_anomaly.events import KPIS
 from telecom_anomaly.online import THRESHOLD
 
@@ -38,7 +39,7 @@ class TelecomSettings(BaseSettings):
     online_metrics: str = Field("DRB_RlcSduDelayDl", description="measurements it watches, names with commas between")
 
     min_history: int = Field(3, ge=1, description="values of an hour of the week before it counts as known")
-    watermark: str = Field("2 hours", description="how late, in event time, a report may be for a window")
+    watermark: Span = Field("2 hours", description="how late, in event time, a report may be for a window")
     prb_limit: float = Field(70.0, gt=0, le=100, description="busy-hour use of resource blocks at which a cell is full, %")
 
     @field_validator("online_metrics")

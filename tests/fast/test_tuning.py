@@ -68,6 +68,10 @@ def test_any_setting_can_be_tried_on_history_if_it_is_one(folder):
     assert changed_settings(VERTICAL, folder, {"card_window": "6 hours"}).card_window == "6 hours"
     with pytest.raises(SettingsError, match="a burst of 20 minutes would be cut"):
         changed_settings(VERTICAL, folder, {"card_window": "250 minutes"})
+    with pytest.raises(SettingsError, match=r"FINANCE_FRAUD_CARD_SLIDE: .*'a while' is no span of time"):
+        changed_settings(VERTICAL, folder, {"card_slide": "a while"})
+    with pytest.raises(SettingsError, match="windows of 2 days every 3 days leave gaps"):
+        changed_settings(VERTICAL, folder, {"terminal_slide": "3 days"})
     with pytest.raises(SettingsError, match="did you mean card_window"):
         changed_settings(VERTICAL, folder, {"card_windw": "6 hours"})
 

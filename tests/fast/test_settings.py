@@ -1,0 +1,49 @@
+"""Settings that are spans of time."""
+
+from datetime import timedelta
+
+import pytest
+
+from common.settings import SettingsError, load, span
+from common.vertical import find_vertical, verticals
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("1 second", timedelta(seconds=1)), ("90 minutes", timedelta(hours=1.5)), ("2 weeks", timedelta(days=14))]
+)
+def test_a_span_is_a_number_and_a_unit(text, meant):
+    assert span(text) == meant
+
+
+@pytest.mark.parametrize("text", ["", "5", "hours", "0 hours", "-1 day", "1.5 days", "1 month", "1 day 2 hours", "9999999 days"])
+def test_anything_else_is_refused(text):
+    with pytest.raises(ValueError, match="is no span of time, such as '30 minutes'"):
+        span(text)
+
+
+@pytest.mark.parametrize("name", verticals())
+def test_no_vertical_takes_a_word_for_a_span(name, monkeypatch):
+    settings = find_vertical(name).settings
+    spans = [field for field, about in settings.model_fields.items() if _is_span(about.default)]
+    assert "watermark" in spans
+    for field in spans:
+        with monkeypatch.context() as changed:
+            changed.setenv(f"{name}_{field}".upper(), "soon")
+            with pytest.raises(SettingsError, match=f"{f'{name}_{field}'.upper()}: .*'soon'"):
+                load(settings)
+
+
+def _is_span(default):
+    try:
+        return bool(span(default))
+    except (TypeError, ValueError):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("bot_slide", "3 hours"), ("demand_hours", "1"), ("stock_window", "12 hours")]
+)
+def test_windows_that_would_leave_gaps_are_refused(field, value, monkeypatch):
+    monkeypatch.setenv(f"RETAIL_BEHAVIOR_{field.upper()}", value)
+    with pytest.raises(SettingsError, match="leave gaps"):
+        load(find_vertical("retail_behavior").settings)
