@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,14 +61,13 @@ class Driver:
     def kill(self, half: str) -> None:
         """SIGKILL to one half of it; returns when all of it is gone."""
         assert self._process is not None
-        victims = [process for process in self._family() if (process.name() == "java") == (half == "java")]
         family = self._family()
-        for victim in victims or family:
-            _quietly(victim.kill)
+        for victim in [process for process in family if _is_of(half, process)] or family:
+            _kill(victim)
         _, alive = psutil.wait_procs(family, timeout=END_SECONDS)
         self.outlived += len(alive)
         for process in alive:
-            _quietly(process.kill)
+            _kill(process)
         self._process.stop()
 
     def stop(self) -> None:
@@ -84,8 +84,12 @@ class Driver:
             return []
 
 
-def _quietly(act: Callable[[], None]) -> None:
-    try:
-        act()
-    except psutil.NoSuchProcess:
-        return
+def _is_of(half: str, process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # what Spark's Java starts for a moment may have ended
+        return (process.name() == "java") == (half == "java")
+    return False
+
+
+def _kill(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.kill()

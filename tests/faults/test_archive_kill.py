@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def kill_after(driver, workspace, new_commits, seconds, jvm_only):
     family = psutil.Process(driver.pid).children(recursive=True)
     running = driver.poll() is None
     for victim in (family if jvm_only else [driver]):
-        victim.kill()
+        with suppress(psutil.NoSuchProcess):  # Java starts some for a moment
+            victim.kill()
     driver.wait(60)
     _, alive = psutil.wait_procs(family, timeout=60)
     for process in alive:
