@@ -24,7 +24,7 @@ def short_lived_java() -> None:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     from common.processing.session import start_session
 
-    session = start_session("tests", task_slots=12, folder=tmp_path_factory.mktemp("spark"), is_brief=True)
+    session = start_session("tests", task_slots=12, folder=tmp_path_factory.mktemp("spark"))
     yield session
     session.stop()
 
