@@ -76,9 +76,8 @@ def raise_alarms(
     rows: DataFrame, rules: Sequence[tuple[Rule, Column | None]], settings: Any, *, entity: str, subject: Column
 ) -> DataFrame:
     """Alerts of `rules`, each with the column that tells whether its alarm is over (None: it does not clear)."""
-    verdicts = F.array(*[_verdict(rule, is_over, settings) for rule, is_over in rules])
-    judged = with_thresholds(rows, [rule for rule, _ in rules], settings)
-    hits = judged.withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
+    verdicts = F.array_compact(F.array(*[_verdict(rule, is_over, settings) for rule, is_over in rules]))
+    hits = with_thresholds(rows, [rule for rule, _ in rules], settings).withColumn("verdict", F.explode(verdicts))
     said = {name: F.col(f"verdict.{name}") for name in ("rule", "severity", "score", "threshold", "reason", "evidence")}
     return shaped(hits, vertical="telecom_anomaly", entity=entity, subject=subject, **said)
 
@@ -94,12 +93,13 @@ def trouble_is_over(alarm: Alarm) -> Column:
 
 
 def _verdict(rule: Rule, is_over: Column | None, settings: Any) -> Column:
+    """What a rule says; null where its score does not reach the threshold: words for what is no alarm are never made."""
     least = threshold(rule.threshold)
     score = rule.score(settings).cast("double")
     severity = F.when(score >= least * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))
     if is_over is not None:
         severity = F.when(is_over, F.lit("cleared")).otherwise(severity)
-    return F.struct(
+    return F.when(score >= least, F.struct(
         F.lit(rule.name).alias("rule"), score.alias("score"), least.alias("threshold"),
         severity.alias("severity"), rule.reason(settings).alias("reason"), rule.evidence(settings).alias("evidence"),
-    )
+    ))

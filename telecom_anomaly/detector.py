@@ -17,6 +17,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.alerts import Rule
+from common.columns import let
+from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
 from telecom_anomaly import online_query, silence
 from telecom_anomaly.alarms import Alarm, raise_alarms, reports_in_trouble, reports_of_worst, trouble_is_over, with_stretches
@@ -34,6 +36,7 @@ DROPPING = 3.5
 DOWN_S = 300.0           # seconds of a period without service that count as trouble of the site
 UNSURE = 0.3             # part of a cell's usual share of refused connections that comes and goes
 LEAST_HOURS = 6          # of a day, before its median throughput says anything
+ROUNDING = 1e-9          # of a logarithm: more than what a score loses on the way to it and back
 NEXT_S = 1.5 * GRANULARITY_S   # within which a report is the next one: reports do not come on the second
 
 
@@ -131,8 +134,9 @@ def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
             *_newest(),
         )
     )
-    judged = days.withColumn("falls", _falls()).transform(with_stretches, CELL_ALARMS).withColumn("drift", _least_drift())
     ends = [*((alarm.rule, trouble_is_over(alarm)) for alarm in CELL_ALARMS), (SLOW_DRIFT, None)]
+    days = with_thresholds(days, [rule for rule, _ in ends], settings)
+    judged = days.withColumn("falls", _falls()).transform(with_stretches, CELL_ALARMS).withColumn("drift", _least_drift())
     return raise_alarms(judged, ends, settings, entity="cell_id", subject=_subject("cell_id"))
 
 
@@ -197,18 +201,24 @@ def _hourly_residuals() -> Column:
 def _least_drift() -> Column:
     """The lesser of the day's median residual and the one smoothed over days, at the hour of the day at which it was least.
 
-    Of every beginning of the day, as a stream saw each of them and never takes back what it said. Null where not known.
+    Of every beginning of the day, as a stream saw each of them and never takes back what it said. Null where not known, and
+    where no beginning can reach the threshold, as fewer reports are that low than a median has on its lower side.
     """
-    ordered = F.sort_array("residuals")
+    low = F.log1p(-threshold(SLOW_DRIFT.threshold) / 100) + ROUNDING
+    enough = F.size(F.filter("residuals", lambda report: report.residual <= low)) > LEAST_HOURS // 2
+    numbered = F.transform(F.sort_array("residuals"), lambda report, number: F.struct(report.residual, number.alias("number")))
+    hours = F.sequence(F.lit(LEAST_HOURS), F.size("residuals"))
 
-    def at(hours: Column) -> Column:
-        values = F.array_sort(F.transform(F.slice(ordered, 1, hours), lambda report: report.residual))
-        today = F.get(values, F.floor(hours / 2).cast("int"))
+    def median(by_value: Column, hours: Column) -> Column:
+        return F.get(F.filter(by_value, lambda one: one.number < hours), F.floor(hours / 2).cast("int")).residual
+
+    def drift(today: Column) -> Column:
+        # It grows with today's, so that it is least where that is.
         smoothed = (1 - SMOOTHING) * F.col("speed_residual") + SMOOTHING * today
         return F.when(today > smoothed, today).otherwise(smoothed)
 
-    hours = F.size("residuals")
-    return F.when(hours >= LEAST_HOURS, F.array_min(F.transform(F.sequence(F.lit(LEAST_HOURS), hours), at)))
+    least = let(F.sort_array(numbered), lambda by_value: F.array_min(F.transform(hours, lambda of: median(by_value, of))))
+    return F.when(enough & (F.size("residuals") >= LEAST_HOURS), let(least, drift))
 
 
 def _falls() -> Column:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from common.contract.text import Json, as_text, object_of
 from telecom_anomaly.events import KPIS
+from telecom_anomaly.ves import DOMAIN
 
 ELEMENT = re.compile("ManagedElement=([^,]+)")
 # What Java reads as a number, and what Spark adds to it, once Java has taken off BLANKS.
@@ -34,7 +35,7 @@ def from_ves(message: Json, text: bytes) -> dict[str, Any] | None:
     """A report from a VES perf3gpp event about one cell; None for any other object."""
     event = object_of(message, "event")
     header, fields = object_of(event, "commonEventHeader"), object_of(event, "perf3gppFields")
-    if header.get("domain") != "perf3gpp":
+    if header.get("domain") != DOMAIN or DOMAIN.encode() not in text:
         return None
     collection = object_of(fields, "measDataCollection")
     try:

@@ -173,6 +173,13 @@ def test_slow_drift_needs_a_loss_that_lasts_and_is_there_today(alarms_of):
     assert alarms_of(detector.by_cell, hours(5, **lost)) == {}
 
 
+def test_a_drift_shows_as_soon_as_four_of_six_hours_are_that_low(alarms_of):
+    lost = {"DRB_UEThpDl": 20_000.0 * 0.85, "speed_median": [log1p(17_000.0)] * HOURS}
+    day = [{**report, "speed_residual": -0.15} for report in (*hours(4, **lost), *hours(2))]
+    assert set(alarms_of(detector.by_cell, day)) == {"slow_drift"}
+    assert alarms_of(detector.by_cell, day[4:] + hours(1, speed_residual=-0.15)) == {}
+
+
 def test_a_drift_once_told_is_not_taken_back_by_the_rest_of_the_day(alarms_of):
     lost = {"DRB_UEThpDl": 20_000.0 * 0.85, "speed_median": [log1p(17_000.0)] * HOURS}
     usual = {"DRB_UEThpDl": 20_000.0, "speed_median": [log1p(20_000.0)] * HOURS}

@@ -70,7 +70,7 @@ def test_the_gateway_reads_a_value_as_the_stream_does(spark, place):
     events = [changed([*RADIO, "measResults", place, "sValue"], number) for number in NUMBERS]
     name = ("RRU_PrbTotDl", "DRB_UEThpDl")[place]
     streamed = [json.loads(text).get(name) for text in translated(spark, *map(json.dumps, events))]
-    at_the_door = [ves_plain.from_ves(event, b"").get(name) for event in events]
+    at_the_door = [ves_plain.from_ves(event, json.dumps(event).encode()).get(name) for event in events]
     assert [known if known is None else str(float(known)) for known in streamed] == [
         known if known is None else str(known) for known in at_the_door]
     vertical = find_vertical("telecom_anomaly")
@@ -89,6 +89,13 @@ def test_what_is_no_ves_event_about_one_cell_is_not_taken(spark):
     events = two_cells, changed(["commonEventHeader", "domain"], "fault"), changed(["perf3gppFields"], {}), {"report_id": "r1"}
     texts = [*map(json.dumps, events), "nonsense", None]
     assert translated(spark, *texts) == [None] * len(texts)
+
+
+def test_a_domain_that_is_written_in_escapes_is_taken_neither_by_the_stream_nor_at_the_door(spark):
+    text = json.dumps(VES).replace('"domain": "perf', '"domain": "\\u0070erf').replace("perf3gpp_gnb", "gnb")
+    text = text.replace("perf3gppFields", "\\u0070erf3gppFields")
+    assert json.loads(text)["event"]["commonEventHeader"]["domain"] == "perf3gpp"
+    assert translated(spark, text) == [None] and ves_plain.from_ves(json.loads(text), text.encode()) is None
 
 
 def test_a_ves_message_is_accepted_and_a_broken_one_rejected_by_the_contract(spark):
