@@ -110,6 +110,7 @@ def _started(connection: Connection, live: Live, archived: Archiving, detecting:
     topics = topic_names(live.vertical)
     with AlertWatch(connection, topics.alerts, live.settings.alert_cooldown) as watch, _generator(live, connection) as source:
         state = State(live.vertical, detecting.modes(), live.seconds, watch)
+        state.say(f"archive lag climbs between its micro-batches, {live.settings.archive_interval} s or more apart")
         yield Running(live, state, archived, detecting, source, Lag(connection, topics.events))
 
 
