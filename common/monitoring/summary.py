@@ -25,8 +25,8 @@ ROWS = 8
 def plain_table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for number, column in enumerate(columns):
-        # On a narrow terminal headings are wrapped, names of rules are not cut.
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+        # On a narrow terminal headings and figures are wrapped, nothing is cut.
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0, overflow="fold")
     return table
 
 
