@@ -36,7 +36,9 @@ GONE = (
     "records that it had not read are not in the topic any more: Kafka's retention is shorter than the lag. Give the topic more "
     "(retention.bytes, retention.ms); to go on without them, remove the query's checkpoint"
 )
+SLOW_PYTHON = "Timed out while waiting for the Python worker to connect back"
 KNOWN_FAILURES = {
+    SLOW_PYTHON: "the machine was too busy to start a Python process within the 10 s that Spark waits; give it less to do beside",
     DISK_FULL: f"the disk is full ({DISK_FULL})",
     "OffsetOutOfRangeException": GONE,
     "Some data may have been lost because they are not available in Kafka any more": GONE,

@@ -72,5 +72,7 @@ def test_a_full_disk_is_said_wherever_in_the_chain_it_stands():
     chain = Caused("[STREAM_FAILED] it failed", Caused("no commit", full))
     assert reason_of(chain) == "the disk is full (No space left on device)"
     assert "Kafka's retention" in reason_of(Caused("it failed", Caused("org.apache.kafka.OffsetOutOfRangeException: at 7")))
+    slow = Caused("java.net.SocketTimeoutException: Timed out while waiting for the Python worker to connect back")
+    assert "too busy" in reason_of(Caused("Python worker failed to connect back.", slow))
     assert reason_of(None) == "it was stopped from outside"
     assert reason_of(Caused("\n")) == ""
