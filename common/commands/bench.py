@@ -9,6 +9,7 @@ import typer
 from pyspark.sql import SparkSession
 from typer.core import TyperGroup
 
+from common.bench.archived import measure_archive
 from common.bench.backlog import World, clean_messages, fill_topic
 from common.bench.catchup import CaughtUp, catch_up, expected_alerts
 from common.bench.found import paths
@@ -84,7 +85,7 @@ def bench(
     seed: Seed = 1,
     data: Data = None,
 ) -> None:
-    """Measure a vertical's real-time paths: event-to-alert latency, catch-up beside bare Spark and a Python loop, recovery."""
+    """Measure a vertical: latency to alerts and archive, catch-up beside bare Spark and a Python loop, recovery."""
     subject, settings, at = named(vertical), read_settings(data), rates_of(rates)
     world = World(sized(subject, population), seed, FIRST_DAY)
     sizes = world.population.model_dump(mode="json")
@@ -103,6 +104,8 @@ def bench(
             if subject.model:
                 train_model(spark, subject, workspace, later.start)
         results["latency"], following = latencies(spark, setting, at, warm_up, seconds, later)
+        results["archive_latency"], following = archive_latencies(spark, setting, at, warm_up, seconds, following)
+        results["archive_interval"] = settings.archive_interval
         results["catch_up"] = catch_ups(spark, setting, events, repeats, following)
     if kills:
         results["recovery"] = recovery(subject, workspace, settings, later, at[0], kills)
@@ -136,6 +139,19 @@ def latencies(
                 found = measure_latency(spark, bench, query, messages, rate, warm_up, seconds)
             measured.append({"path": name, "rate": rate} | asdict(found))
             world = world.after_messages(messages)
+    return measured, world
+
+
+def archive_latencies(
+    spark: SparkSession, bench: Bench, rates: list[float], warm_up: float, seconds: float, world: World
+) -> tuple[list[dict[str, Any]], World]:
+    """At each rate; and the world after all that was sent."""
+    measured = []
+    for rate in rates:
+        with console.status(f"latency, archive, {rate:,.0f} events/s"):
+            messages = clean_messages(bench, world, round((warm_up + seconds) * rate))
+            measured.append({"rate": rate} | asdict(measure_archive(spark, bench, messages, rate, warm_up, seconds)))
+        world = world.after_messages(messages)
     return measured, world
 
 
@@ -203,14 +219,21 @@ def ratios(measured: dict[str, Any]) -> dict[str, float]:
     }
 
 
+def _cells_of(measured: dict[str, Any]) -> list[str]:
+    """Rate, count, percentiles and memory of a latency, as text."""
+    after = measured["after"]
+    return [
+        f"{measured['rate']:,.0f}", f"{after['count']:,}", *(text(after[field], 1) for field in ("p50", "p95", "p99")),
+        text(measured["peak_mib"]),
+    ]  # fmt: skip
+
+
 def tables_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
     """What was measured: titles, columns and rows of text."""
     caught = results["catch_up"]
-    latency = [
-        [each["path"], f"{each['rate']:,.0f}", f"{each['after']['count']:,}",
-         *(text(each["after"][field], 1) for field in ("p50", "p95", "p99")), text(each["peak_mib"])]
-        for each in results["latency"]
-    ]  # fmt: skip
+    latency = [[each["path"], *_cells_of(each)] for each in results["latency"]]
+    archived = [_cells_of(each) for each in results["archive_latency"]]
+    interval = results["archive_interval"]
     catch_up = [
         [name, text(speed), *(text(results["ratios"].get(f"{name} / {of}"), 2) for of in YARDSTICKS),
          *(text(caught[what].get(name)) for what in ("steady", "files"))]
@@ -221,6 +244,8 @@ def tables_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list[s
     tables = [
         ("Send to alert, milliseconds, an alert for every event",
          ["path", "events/s", "alerts", "p50", "p95", "p99", "MiB"], latency),
+        (f"Send to row in the archive's table, milliseconds, its micro-batches {interval} s or more apart",
+         ["events/s", "rows", "p50", "p95", "p99", "MiB"], archived),
         (f"Catch-up over {caught['events']:,} events, start and warm-up included",
          ["path", "events/s", *("of " + name for name in YARDSTICKS), "steady", "files"], catch_up),
         ("The most that all processes held in a catch-up, MiB", ["path", "all", *kinds], held),

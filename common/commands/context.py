@@ -19,6 +19,7 @@ from common.clock import ClockSetBack, ClockWatch
 from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import JavaError
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
+from common.embedded.ports import HOST, is_listening
 from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
@@ -171,11 +172,11 @@ def existing_broker(settings: Settings) -> Connection:
     hint = "start one with: hybrid broker, or give --bootstrap-servers"
     if not port.exists():
         raise BrokerError(f"no broker: none was given, and none ever ran in {settings.data}; {hint}")
-    connection = Connection(f"127.0.0.1:{port.read_text().strip()}")
-    try:
-        check(connection, timeout=2)
-    except BrokerError:
-        raise BrokerError(f"no broker: none was given, and the one in {settings.data} does not run; {hint}") from None
+    number = int(port.read_text())
+    connection = Connection(f"{HOST}:{number}")
+    if not is_listening(number):
+        raise BrokerError(f"no broker: none was given, and the one in {settings.data} does not run; {hint}")
+    check(connection, LONGEST_SILENCE)  # one that is busy answers late
     return connection
 
 

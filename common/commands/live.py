@@ -60,7 +60,7 @@ class Running:
     def follow(self, connection: Connection) -> None:
         """Bring the state up to date; raises when a stream has ended."""
         self.archived.raise_failure()
-        self.detecting.raise_failure()
+        self.detecting.keep_running()
         self.detecting.follow_model()
         self.state.came(records_sent(connection, self.lag.topic))
         self.state.lag = self.lag.of(self.archived.progress())

@@ -112,7 +112,7 @@ def serve(
         for seconds in while_streaming(duration(for_)):
             for each in running:
                 each.archived.raise_failure()
-                each.detecting.raise_failure()
+                each.detecting.keep_running()
                 each.detecting.follow_model()
             if beside and beside.exit_status() is not None:
                 raise BrokerError(f"the gateway has ended; its last words are in {settings.data / 'gateway.log'}")

@@ -162,7 +162,7 @@ def detect(
                 console.print(f"{each.name}: {each.value:g}, published by {each.changed.details['who']}")
         console.print("judging; Ctrl-C ends it")
         for seconds in while_streaming(duration(for_)):
-            detecting.raise_failure()
+            detecting.keep_running()
             detecting.follow_model()
             if seconds % SAY_EVERY < 1:
                 check(connection, LONGEST_SILENCE)

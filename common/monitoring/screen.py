@@ -31,6 +31,7 @@ class State:
     lag: int = 0
     tables: dict[str, int] = field(default_factory=dict)
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=6))
+    unprinted: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     failures: list[Exception] = field(default_factory=list)
     _ends: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=200))
 
@@ -49,7 +50,9 @@ class State:
         return (count - earlier[1]) / max(newest - earlier[0], 1e-3)
 
     def say(self, note: str) -> None:
-        self.notes.append(f"{time.strftime('%H:%M:%S')} {note}")
+        said = f"{time.strftime('%H:%M:%S')} {note}"
+        self.notes.append(said)
+        self.unprinted.append(said)
 
     def tables_line(self) -> str:
         return ", ".join(f"{name} {count:,}" for name, count in self.tables.items())
@@ -74,23 +77,30 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
+        else:
+            self._print()
 
     def refresh(self) -> None:
         if self._live:
             self._live.update(draw(self._states), refresh=True)
         elif time.monotonic() - self._said >= PLAIN_EVERY:
-            self._said = time.monotonic()
-            for state in self._states:
-                self._console.print((f"{state.vertical.name} " if len(self._states) > 1 else "") + line(state))
+            self._print()
+
+    def _print(self) -> None:
+        """A line of figures for each vertical, and above it what was said since the last one."""
+        self._said = time.monotonic()
+        for state in self._states:
+            notes = [state.unprinted.popleft() for _ in range(len(state.unprinted))]
+            for each in (*notes, line(state)):
+                self._console.print((f"{state.vertical.name} " if len(self._states) > 1 else "") + each)
 
 
 def line(state: State) -> str:
     latency = state.watch.latency(since=time.time() - 10)
     speed = "-" if latency.p50 is None else f"p50 {latency.p50:.1f} p99 {latency.p99:.1f} ms"
-    note = f" | {state.notes[-1]}" if state.notes else ""
     return (
         f"{time.time() - state.started:5.0f} s | {state.total:,} events, {state.rate:,.0f}/s | archive lag {state.lag:,} | "
-        f"quarantine {state.tables.get('quarantine', 0):,} | alerts {state.watch.seen.alerts.total():,} | {speed}{note}"
+        f"quarantine {state.tables.get('quarantine', 0):,} | alerts {state.watch.seen.alerts.total():,} | {speed}"
     )
 
 

@@ -1,9 +1,10 @@
 """The real-time side of a vertical: its queries, started together, and the record of which version judged which offsets."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -20,7 +21,16 @@ from common.processing.judged import JUDGED_SCHEMA
 from common.processing.learnt import live
 from common.processing.recording import Recorder
 from common.processing.shadow import start_shadow
-from common.processing.streams import STOP_GRACE, Running, raise_if_ended, read_topic, start_query, stop_all
+from common.processing.streams import (
+    STOP_GRACE,
+    Running,
+    ended_by_slow_python,
+    raise_if_ended,
+    read_topic,
+    reason_of,
+    start_query,
+    stop_all,
+)
 from common.processing.tuning import live_settings
 from common.processing.versions import MODEL, Version, newest, versions
 from common.settings import Settings
@@ -30,6 +40,7 @@ from common.workspace import Workspace
 LOG = logging.getLogger(__name__)
 
 APART = 0.1  # by so much of it a query's checkpoint interval is shorter than the one before's
+AGAIN_SECONDS = 300.0  # a query that ends twice within them is not started again
 SHORTEST = 5  # seconds; Spark takes no shorter one in real-time mode
 
 
@@ -48,6 +59,7 @@ class Detection:
     scoring: TrainedModel | None
     shadowed: str = ""  # version of the challenger that is scored beside the champion
     shadow: StreamingQuery | None = None
+    not_again_before: dict[str, float] = field(default_factory=dict)  # by query that was started again; time.monotonic()
 
     def follow_model(self) -> bool:
         """Restart the queries that score with the model if one of another structure is in force; True if it did.
@@ -93,10 +105,19 @@ class Detection:
             for rule in each.query.rules
         ]
 
-    def raise_failure(self) -> None:
-        """Raises QueryEnded when a query that should be running is not."""
-        for each in self.running:
-            raise_if_ended(each.streaming, each.query.name)
+    def keep_running(self) -> None:
+        """Raises QueryEnded when a query that should be running is not.
+
+        One whose Python process came too late for Spark goes on from its checkpoint, unless it ended so a moment ago already.
+        """
+        for each in [each for each in self.running if not each.streaming.isActive]:
+            name, now = each.query.name, time.monotonic()
+            if not ended_by_slow_python(each.streaming) or now < self.not_again_before.get(name, 0.0):
+                raise_if_ended(each.streaming, name)
+            LOG.warning("query %s goes on from its checkpoint: it had ended, as %s", name, reason_of(each.streaming.exception()))
+            self.not_again_before[name] = now + AGAIN_SECONDS
+            self.running.remove(each)
+            self._start([name])
 
     def _start(self, names: list[str]) -> None:
         learnt = live(self.spark, self.workspace.tables, self.vertical.baselines)

@@ -137,20 +137,30 @@ def raise_if_ended(streaming: StreamingQuery, name: str) -> None:
         )
 
 
+def ended_by_slow_python(streaming: StreamingQuery) -> bool:
+    """Whether it ended only because a busy machine started its Python process later than Spark waits."""
+    return not streaming.isActive and any(SLOW_PYTHON in each for each in _causes(streaming.exception()))
+
+
 def reason_of(failure: Exception | None) -> str:
     """Of a failure that Spark reports with a chain of causes, the one line that a person can act on."""
     if failure is None:
         return "it was stopped from outside"
-    chain: list[str] = []
-    cause: Exception | None = failure
-    while cause is not None:
-        chain.append(str(cause))
-        cause = getattr(cause, "_cause", None)  # PySpark keeps the causes to itself, and its text is the outermost's alone.
+    chain = _causes(failure)
     for known, told in KNOWN_FAILURES.items():
         if any(known in each for each in chain):
             return told
     first, last = _line_of(chain[0]), _line_of(chain[-1])
     return first if last in chain[0] else f"{first} (caused by {last})"
+
+
+def _causes(failure: Exception | None) -> list[str]:
+    """The texts of a failure and of what caused it, the outermost first."""
+    chain: list[str] = []
+    while failure is not None:
+        chain.append(str(failure))
+        failure = getattr(failure, "_cause", None)  # PySpark keeps the causes to itself, and its text is the outermost's alone.
+    return chain
 
 
 def _line_of(text: str) -> str:

@@ -18,6 +18,9 @@ def test_latency_catch_up_and_recovery_are_measured(stages, tmp_path):
     # Every event has its alert, once; windowed, events of one card within a moment have one together.
     assert all(each["after"]["count"] >= 0.9 * 5 * each["rate"] for each in results["latency"])
     assert all(0 < each["after"]["p50"] <= each["after"]["p99"] for each in results["latency"])
+    [archived] = results["archive_latency"]
+    assert archived["rate"] == 200 and archived["after"]["count"] >= 0.9 * 5 * 200
+    assert 0 < archived["after"]["p50"] <= archived["after"]["p99"]
     caught = results["catch_up"]
     assert caught["events"] >= 10_000 and all(speed > 0 for speed in caught["per_second"].values())
     assert all(caught["files"][path] > 0 and caught["steady"][path] > 0 for path in ("per event", "windowed"))

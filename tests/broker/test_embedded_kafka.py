@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,12 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from common.commands.context import existing_broker
 from common.embedded.java import find_java
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
 from common.ingestion.connection import Connection
 from common.ingestion.topics import LEADERLESS, read_end_offsets
+from common.settings import Settings, load
 
 pytestmark = pytest.mark.broker
 
@@ -227,6 +230,19 @@ def test_end_offsets_are_read_though_the_broker_was_late_with_its_heartbeat_and_
             java.resume()
             time.sleep(1)
         assert sum(read_end_offsets(admin, connection, "cards.events").values()) == 3
+
+
+def test_a_command_waits_for_a_broker_that_is_busy(tmp_path):
+    with EmbeddedKafka(tmp_path / "kafka") as kafka:
+        java = java_of(kafka._child.pid)
+        java.suspend()
+        rested = threading.Timer(4, java.resume)
+        rested.start()
+        try:
+            found = existing_broker(load(Settings, data=tmp_path))
+        finally:
+            rested.join()
+        assert found.bootstrap_servers == kafka.bootstrap_servers
 
 
 def leads_anew(admin):

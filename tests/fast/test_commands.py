@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from common import cli
+from common.embedded.ports import free_port
 from common.workspace import Workspace
 
 COMMANDS = (
@@ -28,6 +29,14 @@ def hybrid(monkeypatch, capsys, tmp_path):
         return ended.value.code, " ".join((printed.out + printed.err).split())
     monkeypatch.setenv("HYBRID_DATA", str(tmp_path / "data"))
     return run
+
+
+def test_a_broker_that_has_ended_is_known_at_once(hybrid, tmp_path):
+    (tmp_path / "data" / "kafka").mkdir(parents=True)
+    (tmp_path / "data" / "kafka" / "port").write_text(f"{free_port()}\n")
+    code, printed = hybrid("generate", "finance_fraud")
+    assert code == 1
+    assert "does not run" in printed and "hybrid broker" in printed
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -166,6 +175,7 @@ def test_the_end_waits_for_no_thread_and_all_that_was_printed_is_there():
     script = """
 import sys, threading, time
 from common import cli
+from common.embedded.ports import free_port
 from common.workspace import Workspace
 def main():
     threading.Thread(target=time.sleep, args=(600,)).start()

@@ -1,0 +1,57 @@
+"""Latency of the archive: from an event's time in Kafka to the commit by which a reader of the table sees its row."""
+
+import time
+from collections.abc import Iterator
+
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from common import tables
+from common.bench.latency import Latency
+from common.bench.memory import PeakMemory
+from common.bench.setting import Bench
+from common.ingestion.paced import at_rate, send_paced
+from common.ingestion.producers import Producer
+from common.ingestion.topics import topic_names
+from common.monitoring.watch import percentiles
+from common.processing.archiving import archiving
+from common.simulation.messages import Messages
+from common.workspace import Workspace
+
+START_SECONDS = 10.0  # the queries read from the topics' ends, so they must have found these before the first event
+
+
+def measure_archive(
+    spark: SparkSession, bench: Bench, messages: list[Messages], rate: float, warm_up: float, seconds: float
+) -> Latency:
+    """At `rate` messages a second, `warm_up` and then `seconds` long, into empty tables."""
+    events = topic_names(bench.vertical).events
+    into = Workspace(bench.settings.data / f"archived-{time.time_ns()}", bench.vertical.name)
+
+    def send(chunk: Messages, first: int, last: int) -> None:
+        for row in range(first, last):
+            producer.send(events, chunk.keys[row], chunk.values[row])
+
+    with PeakMemory() as memory, archiving(spark, bench.vertical, into, bench.connection, bench.settings, "latest") as queries:
+        time.sleep(START_SECONDS)
+        border = time.time() + warm_up
+        with Producer(bench.connection, linger=0) as producer:
+            send_paced(at_rate(messages, rate), send, until=warm_up + seconds)
+        queries.drain()
+    warm_ups, after = list[float](), list[float]()
+    for came, milliseconds in latencies(into.table("events")):
+        (warm_ups if came < border else after).append(milliseconds)
+    return Latency(percentiles(warm_ups), percentiles(after), memory.mib)
+
+
+def latencies(path: str) -> Iterator[tuple[float, float]]:
+    """Of each row that was added to the table at `path`: when Kafka got it, epoch seconds, and milliseconds to its commit."""
+    known: set[str] = set()
+    for commit in sorted(tables.open_table(path).history(), key=lambda each: each["version"]):
+        files = set(tables.files(path, version=commit["version"]))
+        if commit["operation"] == "WRITE":  # what compaction writes was there before
+            for file in files - known:
+                for came in pq.ParquetFile(file).read(["ingest_time"]).column(0).to_numpy().astype("datetime64[us]"):
+                    at = float(came.astype("int64")) / 1e6
+                    yield at, commit["timestamp"] - at * 1000
+        known |= files

@@ -1,0 +1,61 @@
+"""Queries that end although they should run: which of them go on by themselves."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from common.processing.detection import Detection
+from common.processing.streams import SLOW_PYTHON, QueryEnded
+
+
+class Started:
+    """Stands for a running query; `end` ends it for a reason."""
+
+    def __init__(self):
+        self.isActive, self._reason = True, None
+
+    def end(self, reason):
+        self.isActive, self._reason = False, reason
+
+    def exception(self):
+        return Exception(f"Python worker failed to connect back: {self._reason}")
+
+
+@pytest.fixture
+def detecting(monkeypatch):
+    """Two queries; `_start` adds another start of one, without Spark."""
+    def start(self, names):
+        self.running += [SimpleNamespace(query=SimpleNamespace(name=name), streaming=Started()) for name in names]
+
+    monkeypatch.setattr(Detection, "_start", start)
+    made = Detection(*[None] * 7, running=[], scoring=None)
+    made._start(["per_event", "online"])
+    return made
+
+
+def newest(detecting, name):
+    return next(each.streaming for each in detecting.running if each.query.name == name)
+
+
+def test_a_query_whose_python_came_too_late_goes_on_once(detecting):
+    first = newest(detecting, "online")
+    first.end(SLOW_PYTHON)
+    detecting.keep_running()
+    assert sorted(each.query.name for each in detecting.running) == ["online", "per_event"]
+    assert newest(detecting, "online") is not first and newest(detecting, "online").isActive
+    newest(detecting, "online").end(SLOW_PYTHON)
+    with pytest.raises(QueryEnded, match="online ended: the machine was too busy"):
+        detecting.keep_running()
+
+
+def test_a_query_that_ended_for_another_reason_is_not_started_again(detecting):
+    newest(detecting, "per_event").end("No space left on device")
+    with pytest.raises(QueryEnded, match="per_event ended: the disk is full"):
+        detecting.keep_running()
+
+
+def test_another_query_that_ends_so_goes_on_too(detecting):
+    for name in ("online", "per_event"):
+        newest(detecting, name).end(SLOW_PYTHON)
+        detecting.keep_running()
+    assert all(each.streaming.isActive for each in detecting.running)
