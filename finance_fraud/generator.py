@@ -14,7 +14,7 @@ from common.simulation.anomalies import bursts, distinct, episodes
 from common.simulation.arrivals import counts, delays
 from common.simulation.dirt import DirtyFields
 from common.simulation.drift import growth, shifted_share
-from common.simulation.generated import Generated, Identity, in_arrival_order, with_messages
+from common.simulation.generated import Generated, Identity, as_sent
 from common.simulation.messages import as_objects
 from common.simulation.seasonality import DAY_SECONDS, is_weekend, seconds_of_day, to_utc, weekday_weight
 from finance_fraud.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DELAY
@@ -53,9 +53,9 @@ FESTIVALS = {False: 0.0015, True: 0.006}   # cards a day, on workdays and weeken
 
 
 def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[Generated]:
-    """A chunk for each day from `start`, its messages being those that arrive on that day; a last one holds the stragglers."""
-    chunks = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return in_arrival_order(with_messages(seed, chunk, IDENTITY, DIRTY_FIELDS if dirt else None) for chunk in chunks)
+    """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
+    made = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
+    return as_sent(seed, made, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
 def generate_day(seed: int, day: date, population: Population) -> Generated:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from common.simulation.arrivals import delays
 from common.simulation.dirt import DirtyFields
 from common.simulation.drift import growth
-from common.simulation.generated import Generated, Identity, in_arrival_order, with_messages
+from common.simulation.generated import Generated, Identity, as_sent
 from common.simulation.messages import as_objects
 from common.simulation.randomness import random_for
 from common.simulation.seasonality import is_weekend
@@ -31,9 +31,9 @@ STEADY = 0.8            # correlation of a quarter of an hour's load with the on
 
 
 def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[Generated]:
-    """A chunk for each day from `start`, its messages being those that arrive on that day; a last one holds the stragglers."""
-    chunks = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return in_arrival_order(with_messages(seed, chunk, IDENTITY, DIRTY_FIELDS if dirt else None) for chunk in chunks)
+    """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
+    made = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
+    return as_sent(seed, made, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
 def generate_day(seed: int, day: date, population: Population) -> Generated:

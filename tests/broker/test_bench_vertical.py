@@ -7,10 +7,11 @@ import pytest
 pytestmark = pytest.mark.broker
 
 
+@pytest.mark.timeout(900)
 def test_latency_catch_up_and_recovery_are_measured(stages, tmp_path):
     short = ["--rates", "200", "--seconds", "5", "--warm-up", "1", "--repeats", "1", "--kills", "1", "--history-days", "12"]
     sizes = ["--events", "10000", "--population", "cards=300", "--population", "terminals=100"]
-    code, printed = stages.finish(tmp_path, "bench", "finance_fraud", *sizes, *short, timeout=500)
+    code, printed = stages.finish(tmp_path, "bench", "finance_fraud", *sizes, *short, timeout=800)
     assert code == 0, printed
     [path] = tmp_path.glob("bench-*/bench.json")
     results = json.loads(path.read_text())

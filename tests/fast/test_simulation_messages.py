@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.simulation.dirt import FLAWS, DirtyFields
-from common.simulation.generated import Generated, Identity, in_arrival_order, with_messages
+from common.simulation.generated import Generated, Identity, in_arrival_order, in_parts, with_messages
 from common.simulation.messages import as_objects, encode, iso_times, on_the_way
 
 FIELDS = DirtyFields(number="amount", out_of_range=-1.0, required="place", time="time")
@@ -140,3 +140,24 @@ def test_stragglers_come_in_a_last_chunk_without_events():
     first, last = in_arrival_order([chunk(DAY, [1, 23], [0, 2])])
     assert (ids(first), ids(last)) == (["2-1"], ["2-23"])
     assert (last.events.num_rows, last.labels.num_rows) == (0, 0)
+
+
+def test_a_large_day_is_sent_in_parts_that_keep_order_moments_and_labels():
+    hours = [0, 1, 1, 1, 2, 3, 3, 4]
+    late = [0, 0, 3, 0, 0, 0, 30, 0]
+    marks = ["", "", "odd", "", "", "odd", "", ""]
+    time = np.datetime64(DAY, "ms") + np.array(hours, "timedelta64[h]")
+    names = as_objects([f"e{number}" for number in range(len(hours))])
+    columns = {"id": names, "who": names, "amount": np.ones(len(hours)), "time": time}
+    day = Generated.of(DAY, columns, as_objects(marks), time + np.array(late, "timedelta64[h]"), IDENTITY)
+    parts = list(in_parts(day, IDENTITY, rows=3))
+    assert [part.events["id"].to_pylist() for part in parts] == [["e0"], ["e1", "e2", "e3", "e4"], ["e5", "e6", "e7"]]
+    assert [part.labels["event_id"].to_pylist() for part in parts] == [[], ["e2"], ["e5"]]
+    sent = list(in_arrival_order(with_messages(1, part, IDENTITY, None) for part in parts))
+    assert [ids(part) for part in sent] == [["e0"], ["e1", "e3", "e4"], ["e5", "e2", "e7"], ["e6"]]
+    assert [part.day for part in sent] == [DAY, DAY, DAY, DAY + timedelta(days=1)]
+
+
+def test_a_day_without_events_is_one_part():
+    [part] = in_parts(chunk(DAY, [], []), IDENTITY)
+    assert (part.events.num_rows, part.end) == (0, np.datetime64(DAY + timedelta(days=1)))
