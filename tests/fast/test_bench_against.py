@@ -65,6 +65,7 @@ def test_results_are_told_as_markdown():
     results = {
         "vertical": "finance_fraud", "catch_up": caught,
         "latency": [{"path": "windowed", "rate": 1000.0, "after": after, "peak_mib": 3000.4}],
+        "archive_latency": [{"rate": 5000.0, "after": after, "peak_mib": 4000.4}], "archive_interval": 5,
         "recovery": {"rate": 1000.0, "kills": [{"first": 9.0, "current": 12.0}, {"first": 11.0, "current": None}]},
         "machine": {"cores": 2, "memory_gib": 24.0, "system": "Linux", "python": "3.11", "load_average": [0.1, 0.2, 0.3]},
         "versions": {"pyspark": "4.3.0"}, "commit": None, "load_after": [1.0, 1.0, 1.0],
@@ -72,6 +73,7 @@ def test_results_are_told_as_markdown():
     }  # fmt: skip
     told = bench.markdown(results)
     assert "| windowed | 1,000 | 1,234 | 1.2 | - | 45.0 | 3,000 |" in told
+    assert "micro-batches 5 s or more apart" in told and "| 5,000 | 1,234 | 1.2 | - | 45.0 | 4,000 |" in told
     assert "| windowed | 40,000 | 0.13 | 0.27 | 0.40 | 50,000 | 21 |" in told
     assert "| path | all | own | Spark | broker |" in told and "| windowed | 2,346 | 300 | 2,000 | 46 |" in told
     assert "| python loop | 100,000 | - | - | - | - | - |" in told
