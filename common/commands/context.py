@@ -19,7 +19,7 @@ from common.clock import ClockSetBack, ClockWatch
 from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import JavaError
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
-from common.embedded.ports import HOST, is_listening
+from common.embedded.ports import HOST, is_free
 from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
@@ -174,7 +174,7 @@ def existing_broker(settings: Settings) -> Connection:
         raise BrokerError(f"no broker: none was given, and none ever ran in {settings.data}; {hint}")
     number = int(port.read_text())
     connection = Connection(f"{HOST}:{number}")
-    if not is_listening(number):
+    if is_free(number):
         raise BrokerError(f"no broker: none was given, and the one in {settings.data} does not run; {hint}")
     check(connection, LONGEST_SILENCE)  # one that is busy answers late
     return connection

@@ -19,13 +19,6 @@ def is_free(port: int) -> bool:
     return True
 
 
-def is_listening(port: int) -> bool:
-    """Whether somebody takes connections on `port` now."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
-
-
 def wait_until_taken(port: int, seconds: float) -> None:
     """Returns once somebody listens on `port`; raises TimeoutError after `seconds`."""
     deadline = time.monotonic() + seconds
