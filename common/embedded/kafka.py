@@ -9,6 +9,7 @@ import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -26,10 +27,16 @@ JAVA_OPTIONS = ["-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Djava.a
 START_SECONDS = 120.0  # some 3 on an idle machine
 LOCK_SECONDS = 25.0  # a broker whose owner was just killed takes up to the supervisor's grace to end
 LOG_LINES = 12
+STARTS = 3  # each with new ports, when another program took one between our look and the broker's
+PORT_TAKEN = "Address already in use"  # in the log; the system's words, in the locale that we set
 
 
 class EmbeddedKafkaError(Exception):
     """The broker did not start; the message says why, and where its log is."""
+
+
+class PortTaken(EmbeddedKafkaError):
+    """A port that was free is not."""
 
 
 class EmbeddedKafka:
@@ -78,6 +85,14 @@ class EmbeddedKafka:
             return self
         jars = ensure_jars("broker", self._progress, self._home)
         java = [str(find_java(self._home).executable), *JAVA_OPTIONS, "-cp", os.pathsep.join(map(str, jars))]
+        for _ in range(STARTS - 1):
+            with suppress(PortTaken):
+                return self._started(java)
+            (self.folder / "port").unlink(missing_ok=True)  # not there when the port was asked for
+        return self._started(java)
+
+    def _started(self, java: list[str]) -> "EmbeddedKafka":
+        """Itself, once the broker answers at ports chosen now."""
         with self._locked_folder() as lock:
             try:
                 self.port = self._choose_port()
@@ -175,24 +190,32 @@ class EmbeddedKafka:
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while is_free(self.port or 0) or not _answers(self.bootstrap_servers, self._client):
+        while is_free(self.port or 0) or _cluster_at(self.bootstrap_servers, self._client) != self._cluster():
             if not self.running:
-                raise EmbeddedKafkaError(self._with_log("the embedded broker ended while it started"))
+                taken = PORT_TAKEN in self.log.read_text(errors="replace")
+                raise (PortTaken if taken else EmbeddedKafkaError)(self._with_log("the embedded broker ended while it started"))
             if time.monotonic() > deadline:
                 raise EmbeddedKafkaError(self._with_log(f"the embedded broker does not answer after {START_SECONDS:.0f} s"))
             time.sleep(0.1)
+
+    def _cluster(self) -> str:
+        """The id in this folder's data: at a port that was taken meanwhile, the broker of another run may answer."""
+        lines = (self.folder / "data" / "meta.properties").read_text().splitlines()
+        return next(line.removeprefix("cluster.id=") for line in lines if line.startswith("cluster.id="))
 
     def _with_log(self, problem: str) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if not line.startswith("\tat ")]
         return f"{problem}. The end of {self.log}:\n  " + "\n  ".join(lines[-LOG_LINES:] or ["(empty)"])
 
 
-def _answers(bootstrap_servers: str, client: Mapping[str, str]) -> bool:
+def _cluster_at(bootstrap_servers: str, client: Mapping[str, str]) -> str | None:
+    """The id of the cluster that answers there, if one does."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None, **client})
     try:
-        return bool(admin.list_topics(timeout=5).brokers)
+        found = admin.list_topics(timeout=5)
     except KafkaException:
-        return False
+        return None
+    return found.cluster_id if found.brokers else None
 
 
 def _environment() -> dict[str, str]:

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from common.commands.context import existing_broker
 from common.embedded.java import find_java
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
+from common.embedded.ports import free_port
 from common.ingestion.connection import Connection
 from common.ingestion.topics import LEADERLESS, read_end_offsets
 from common.settings import Settings, load
@@ -25,9 +26,10 @@ pytestmark = pytest.mark.broker
 
 # Starts a broker, says where and who it is, and waits.
 OWNER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from common.embedded.kafka import EmbeddedKafka
+signal.signal(signal.SIGINT, signal.default_int_handler)  # though the tests run in the background, where it is ignored
 with EmbeddedKafka(Path(sys.argv[1])) as kafka:
     print(kafka.bootstrap_servers, kafka._child.pid, flush=True)
     time.sleep(600)
@@ -150,6 +152,35 @@ def test_a_taken_port_is_named(tmp_path):
         port = other.getsockname()[1]
         with pytest.raises(EmbeddedKafkaError, match=f"port {port} on 127.0.0.1 is taken"):
             EmbeddedKafka(tmp_path, port=port).start()
+
+
+@pytest.fixture(params=["a program", "a broker"])
+def port_of_another(request, tmp_path):
+    """A port at which somebody else listens."""
+    if request.param == "a broker":
+        with EmbeddedKafka(tmp_path / "other") as other:
+            yield other.port
+        return
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def test_a_port_that_was_taken_meanwhile_is_replaced(port_of_another, tmp_path, monkeypatch):
+    chosen = []
+
+    def free_port_that_is_taken_at_once(**given):
+        chosen.append(free_port(**given) if chosen else port_of_another)
+        return chosen[-1]
+
+    monkeypatch.setattr("common.embedded.kafka.free_port", free_port_that_is_taken_at_once)
+    with EmbeddedKafka(tmp_path / "own") as kafka:
+        assert chosen[0] == port_of_another != kafka.port
+        make_topic(kafka)
+        produce(kafka, [b"a"])
+        assert consume(kafka, 1) == [b"a"]
+        assert kafka.running
 
 
 def test_a_second_broker_in_the_same_folder_is_refused(tmp_path, monkeypatch):
