@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VERTICAL ?= finance_fraud
 FOR ?= 60s
-# Processes that share the tests of a layer, a file at a time; each has a Spark session and a broker of its own.
+# Processes that share the tests of a layer, a file at a time, in the order in which they are named: a long one at the end would
+# leave the other process nothing to do. Each has a Spark session and a broker of its own.
 WORKERS ?= 2
 
 VENV_PYTHON = .venv/bin/python
-PYTEST = $(VENV_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile
+PYTEST = $(VENV_PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Written last of all, so that a set-up cut short is taken up again. It names this folder: after a move, scripts are stale.
 INSTALLED = .venv/installed
 # While this is there, a package may be half in place, so the environment is made anew (from pip's cache, hence fast).
@@ -31,16 +32,15 @@ setup: $(INSTALLED) $(JARS)
 run: setup
 	.venv/bin/hybrid run $(VERTICAL) --for $(FOR)
 
-# The quick layers first, and the first that fails ends it. The last two share their processes, the longest files first: what
-# they do most is wait.
+# The quick layers first, and the first that fails ends it. The last two share their processes: what they do most is wait.
 test: lint test-fast test-files
-	$(PYTEST) --no-loadscope-reorder tests/faults tests/broker
+	$(PYTEST) tests/faults tests/broker
 
 test-fast: $(INSTALLED)
 	$(PYTEST) tests/fast
 
 test-files: setup
-	$(PYTEST) tests/files tests/conformance
+	$(PYTEST) tests/conformance tests/files
 
 test-broker: setup
 	$(PYTEST) tests/broker

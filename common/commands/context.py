@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from py4j.protocol import Py4JNetworkError
+from py4j.protocol import Py4JJavaError, Py4JNetworkError
 from pydantic import ValidationError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -32,7 +33,7 @@ from common.processing.detection import Detection, detection
 from common.processing.judged import NothingJudged
 from common.processing.session import start_session
 from common.processing.state import OtherState
-from common.processing.streams import QueryEnded, task_slots
+from common.processing.streams import QueryEnded, known_reason, task_slots
 from common.settings import Settings, SettingsError, load
 from common.template.writing import NotWritten
 from common.vertical import UnknownVertical, Vertical, find_vertical, verticals
@@ -198,9 +199,9 @@ def streams(
 def session(
     verticals: list[Vertical], settings: Settings, streaming: bool = False, *, is_brief: bool = False
 ) -> Iterator[SparkSession]:
-    """A Spark session with the slots that the verticals' queries hold, stopped at the end. Raises QueryEnded if Java is gone.
+    """A Spark session with the slots that the verticals' queries hold, stopped at the end.
 
-    is_brief: as for `start_session`.
+    Raises QueryEnded if Java is gone, or a job failed for want of memory, disk or the like. is_brief: as for `start_session`.
     """
     slots = task_slots(verticals if streaming else [], settings)
     ensure_jars("spark", progress=_Jars())
@@ -213,6 +214,10 @@ def session(
             "Spark's Java process is gone: it was killed, or had too little memory (HYBRID_DRIVER_MEMORY); "
             "what it had not finished is done again when this is started again"
         ) from None
+    except (Py4JJavaError, PySparkException) as failure:
+        if reason := known_reason(failure):
+            raise QueryEnded(f"Spark gave up: {reason}") from failure
+        raise
     finally:
         # A signal that came in the middle of a call to the JVM leaves that connection unusable; the JVM ends with us anyway.
         # What it then raises depends on where it was cut.

@@ -37,7 +37,10 @@ GONE = (
     "(retention.bytes, retention.ms); to go on without them, remove the query's checkpoint"
 )
 SLOW_PYTHON = "Timed out while waiting for the Python worker to connect back"
+MEMORY = "Spark has too little memory for this: give it more (HYBRID_DRIVER_MEMORY, as 6g)"
 KNOWN_FAILURES = {
+    "Could not allocate memory": MEMORY,
+    "java.lang.OutOfMemoryError": MEMORY,
     SLOW_PYTHON: "the machine was too busy to start a Python process within the 10 s that Spark waits; give it less to do beside",
     DISK_FULL: f"the disk is full ({DISK_FULL})",
     "OffsetOutOfRangeException": GONE,
@@ -49,7 +52,7 @@ RAISED = re.compile(r"(?:: )?((?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception)\b.*)")
 
 
 class QueryEnded(Exception):
-    """A streaming query that should be running has ended."""
+    """A query that should be running has ended."""
 
 
 @dataclass(frozen=True)
@@ -146,12 +149,17 @@ def reason_of(failure: Exception | None) -> str:
     """Of a failure that Spark reports with a chain of causes, the one line that a person can act on."""
     if failure is None:
         return "it was stopped from outside"
+    if known := known_reason(failure):
+        return known
     chain = _causes(failure)
-    for known, told in KNOWN_FAILURES.items():
-        if any(known in each for each in chain):
-            return told
     first, last = _line_of(chain[0]), _line_of(chain[-1])
     return first if last in chain[0] else f"{first} (caused by {last})"
+
+
+def known_reason(failure: Exception) -> str | None:
+    """What to do about a failure of Spark, for people, if it is one that the machine or the broker is behind."""
+    chain = _causes(failure)
+    return next((told for known, told in KNOWN_FAILURES.items() if any(known in each for each in chain)), None)
 
 
 def _causes(failure: Exception | None) -> list[str]:

@@ -33,7 +33,7 @@ def test_backtest_promote_and_roll_back(hybrid):
     assert f"model {first} in force again" in hybrid("rollback")
     hybrid("rollback", code=1)
 
-    rehearsed = hybrid("backtest", "--set", "amount_zscore=6", "--days", "5")
+    rehearsed = hybrid("backtest", "--set", "amount_zscore=6", "--days", "2")
     assert "amount_outlier" in rehearsed and "backtest" in rehearsed
     assert "greater than 0" in hybrid("backtest", "--set", "amount_zscore=-1", code=1)
     hybrid("settings", "--set", "amount_zscore=6", "--who", "ben")

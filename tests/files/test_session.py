@@ -1,9 +1,15 @@
-"""What a session compiles for whom."""
+"""What a session compiles for whom, and what a command says when a job of it fails."""
+
+from types import SimpleNamespace
 
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
+from common.commands import context
 from common.processing.session import LONGEST_METHOD, LONGEST_STATEFUL_METHOD, METHOD_LIMIT, methods_for
+from common.processing.streams import DISK_FULL, QueryEnded
+from common.settings import Settings
 
 pytestmark = pytest.mark.files
 
@@ -32,3 +38,30 @@ def test_the_session_has_its_own_limit_back_where_a_query_does_not_start(spark):
     with pytest.raises(ValueError), methods_for(spark, stateful=True):
         raise ValueError
     assert spark.conf.get(METHOD_LIMIT) == str(LONGEST_METHOD)
+
+
+@pytest.fixture
+def commands_session(monkeypatch, tmp_path):
+    """The session that a command works in, without a Java of its own that ends with it."""
+    monkeypatch.setattr(context, "start_session", lambda *_, **__: SimpleNamespace(stop=lambda: None))
+    return lambda: context.session([], Settings(data=tmp_path))
+
+
+def failing(spark, words):
+    return spark.range(1).select(F.raise_error(F.lit(words)))
+
+
+@pytest.mark.parametrize("run", ["collect", "toArrow"])
+@pytest.mark.parametrize(("words", "told"), [
+    ("java.lang.OutOfMemoryError: Java heap space", "HYBRID_DRIVER_MEMORY"),
+    ("Could not allocate memory to grow BytesToBytesMap.", "HYBRID_DRIVER_MEMORY"),
+    (DISK_FULL, "the disk is full"),
+])  # fmt: skip
+def test_a_job_that_the_machine_is_too_small_for_is_told_in_words(spark, commands_session, run, words, told):
+    with pytest.raises(QueryEnded, match=told), commands_session():
+        getattr(failing(spark, words), run)()
+
+
+def test_another_failure_of_a_job_stays_what_it_is(spark, commands_session):
+    with pytest.raises(PySparkException, match="something else"), commands_session():
+        failing(spark, "something else").collect()
