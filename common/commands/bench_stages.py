@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from common.bench.backlog import World
 from common.bench.results import machine_line, markdown_table, measured_on, text, versions_of
@@ -60,10 +61,7 @@ def bench_stages(
                 results["stages"][name] = told(measure())
     results["ratios"] = ratios(results["stages"])
     where = keep(results, markdown, output or settings.data / "stages.json")
-    table = plain_table(f"{subject.name}, {history_days} days of history", *COLUMNS)
-    for row in rows_of(results):
-        table.add_row(*row)
-    console.print(table)
+    console.print(shown(results))
     console.print(machine_line(results), soft_wrap=True)
     console.print(where, soft_wrap=True)
     report(before, results["ratios"])
@@ -94,6 +92,15 @@ def rows_of(results: dict[str, Any]) -> list[list[str]]:
             text(each["peak_mib"]), "" if each["files"] is None else f"{each['files']:,}",
         ])  # fmt: skip
     return found
+
+
+def shown(results: dict[str, Any]) -> Table:
+    """For a terminal of 80 columns, in which eight of millions have room with a blank between them and no more."""
+    table = plain_table(f"{results['vertical']}, {results['history_days']} days of history", *COLUMNS)
+    table.padding = (0, 1, 0, 0)
+    for row in rows_of(results):
+        table.add_row(*row)
+    return table
 
 
 def markdown(results: dict[str, Any]) -> str:

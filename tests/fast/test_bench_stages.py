@@ -1,14 +1,16 @@
 """The parts of `hybrid bench stages` that need neither Spark nor a broker: memory, HTTP load, ratios and tables."""
 
+import io
 import sys
 import time
 from contextlib import contextmanager
 
 import pytest
+from rich.console import Console
 
 from common.bench.http_load import NotAccepted, post_all
 from common.bench.memory import PeakMemory, held_mib
-from common.commands.bench_stages import markdown, ratios
+from common.commands.bench_stages import markdown, ratios, shown
 from common.embedded.ports import HOST, free_port, wait_until_taken
 from common.embedded.supervise import supervised
 
@@ -78,3 +80,12 @@ def test_stages_are_compared_with_what_does_nothing():
     results = {"vertical": "v", "stages": measured, "ratios": found, "machine": machine, "versions": {}, "commit": None,
                "load_after": [0]}
     assert "| archive | 1,000 | 50 | 0.25 |  |  | 12 | 3 |" in markdown(results)
+
+
+def test_a_terminal_of_80_columns_shows_millions_of_events_in_one_line():
+    steady = "gateway, one by one, steady"
+    measured = {steady: stage(1_528_631, events=2_001_693, peak_mib=7_083.0, files=429, p50=132.6, p99=271.5)}
+    screen = io.StringIO()
+    Console(file=screen, width=80).print(shown({"vertical": "v", "history_days": 14, "stages": measured, "ratios": {}}))
+    line = next(line for line in screen.getvalue().splitlines() if line.startswith("gateway"))
+    assert line.split() == [*steady.split(), "2,001,693", "1,528,631", "132.6", "271.5", "7,083", "429"]
