@@ -58,7 +58,12 @@ def missed(objectives: Figures, measured: Figures, only: tuple[str, ...] | None 
             continue
         value, least = seen[name], name in AT_LEAST
         if value is None:
-            lines.append(f"{name}: not measured, {'at least' if least else 'at most'} {asked:g} asked")
+            lines.append(f"{name}: not measured, {'at least' if least else 'at most'} {_text(asked)} asked")
         elif (value < asked) if least else (value > asked):
-            lines.append(f"{name}: {value:.4g}, {'at least' if least else 'at most'} {asked:g} asked")
+            lines.append(f"{name}: {_text(value)}, {'at least' if least else 'at most'} {_text(asked)} asked")
     return lines
+
+
+def _text(value: float) -> str:
+    """Thousands in full, four digits of what is smaller."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -47,6 +47,7 @@ def test_what_is_missed_is_named_and_what_is_just_met_is_not():
     assert [line.split(":")[0] for line in lines] == ["alert_p99_ms", "lag_records", "error_share", "pace", "recall"]
     assert lines[0] == "alert_p99_ms: 101, at most 100 asked"
     assert lines[4] == "recall: 0.4, at least 0.5 asked"
+    assert missed(Figures(lag_records=20_000), Figures(lag_records=27_370)) == ["lag_records: 27,370, at most 20,000 asked"]
 
 
 def test_what_was_not_measured_is_missed_unless_nobody_looked():
