@@ -19,7 +19,7 @@ from common.bench.against import NotComparable
 from common.clock import ClockSetBack, ClockWatch
 from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import JavaError
-from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
+from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError, cluster_at, cluster_in
 from common.embedded.ports import HOST, is_free
 from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.files import ReplayError
@@ -169,7 +169,8 @@ def existing_broker(settings: Settings) -> Connection:
         connection = Connection.from_settings(settings)
         check(connection)
         return connection
-    port = settings.data / "kafka" / "port"
+    folder = settings.data / "kafka"
+    port = folder / "port"
     hint = "start one with: hybrid broker, or give --bootstrap-servers"
     if not port.exists():
         raise BrokerError(f"no broker: none was given, and none ever ran in {settings.data}; {hint}")
@@ -178,6 +179,8 @@ def existing_broker(settings: Settings) -> Connection:
     if is_free(number):
         raise BrokerError(f"no broker: none was given, and the one in {settings.data} does not run; {hint}")
     check(connection, LONGEST_SILENCE)  # one that is busy answers late
+    if (answers := cluster_at(connection.bootstrap_servers)) and answers != cluster_in(folder):
+        raise BrokerError(f"no broker: at port {number}, where the one in {settings.data} was, another run's answers; {hint}")
     return connection
 
 

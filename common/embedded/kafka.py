@@ -190,7 +190,7 @@ class EmbeddedKafka:
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while is_free(self.port or 0) or _cluster_at(self.bootstrap_servers, self._client) != self._cluster():
+        while is_free(self.port or 0) or cluster_at(self.bootstrap_servers, self._client) != cluster_in(self.folder):
             if not self.running:
                 taken = PORT_TAKEN in self.log.read_text(errors="replace")
                 raise (PortTaken if taken else EmbeddedKafkaError)(self._with_log("the embedded broker ended while it started"))
@@ -198,21 +198,23 @@ class EmbeddedKafka:
                 raise EmbeddedKafkaError(self._with_log(f"the embedded broker does not answer after {START_SECONDS:.0f} s"))
             time.sleep(0.1)
 
-    def _cluster(self) -> str:
-        """The id in this folder's data: at a port that was taken meanwhile, the broker of another run may answer."""
-        lines = (self.folder / "data" / "meta.properties").read_text().splitlines()
-        return next(line.removeprefix("cluster.id=") for line in lines if line.startswith("cluster.id="))
-
     def _with_log(self, problem: str) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if not line.startswith("\tat ")]
         return f"{problem}. The end of {self.log}:\n  " + "\n  ".join(lines[-LOG_LINES:] or ["(empty)"])
 
 
-def _cluster_at(bootstrap_servers: str, client: Mapping[str, str]) -> str | None:
+def cluster_in(folder: Path) -> str | None:
+    """The id in a broker's folder, if one ran there: at a port that was taken meanwhile, another run's broker may answer."""
+    about = folder / "data" / "meta.properties"
+    lines = about.read_text().splitlines() if about.exists() else []
+    return next((line.removeprefix("cluster.id=") for line in lines if line.startswith("cluster.id=")), None)
+
+
+def cluster_at(bootstrap_servers: str, client: Mapping[str, str] | None = None) -> str | None:
     """The id of the cluster that answers there, if one does."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None, **client})
+    quiet = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None}
     try:
-        found = admin.list_topics(timeout=5)
+        found = AdminClient({**quiet, **(client or {})}).list_topics(timeout=5)
     except KafkaException:
         return None
     return found.cluster_id if found.brokers else None

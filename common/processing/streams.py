@@ -41,6 +41,8 @@ MEMORY = "Spark has too little memory for this: give it more (HYBRID_DRIVER_MEMO
 KNOWN_FAILURES = {
     "Could not allocate memory": MEMORY,
     "java.lang.OutOfMemoryError": MEMORY,
+    "TaskResultLost": "a task's result was lost, as its machine is gone or had no room to keep it: give Spark more memory "
+    "(HYBRID_DRIVER_MEMORY, as 6g)",
     SLOW_PYTHON: "the machine was too busy to start a Python process within the 10 s that Spark waits; give it less to do beside",
     DISK_FULL: f"the disk is full ({DISK_FULL})",
     "OffsetOutOfRangeException": GONE,

@@ -18,7 +18,7 @@ from common.commands.context import existing_broker
 from common.embedded.java import find_java
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
 from common.embedded.ports import free_port
-from common.ingestion.connection import Connection
+from common.ingestion.connection import BrokerError, Connection
 from common.ingestion.topics import LEADERLESS, read_end_offsets
 from common.settings import Settings, load
 
@@ -274,6 +274,13 @@ def test_a_command_waits_for_a_broker_that_is_busy(tmp_path):
         finally:
             rested.join()
         assert found.bootstrap_servers == kafka.bootstrap_servers
+
+
+def test_a_command_does_not_take_another_runs_broker_for_its_own(tmp_path):
+    with EmbeddedKafka(tmp_path / "kafka") as before:
+        port = before.port
+    with EmbeddedKafka(tmp_path / "other", port), pytest.raises(BrokerError, match="another run's"):
+        existing_broker(load(Settings, data=tmp_path))
 
 
 def leads_anew(admin):

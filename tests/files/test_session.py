@@ -55,6 +55,7 @@ def failing(spark, words):
 @pytest.mark.parametrize(("words", "told"), [
     ("java.lang.OutOfMemoryError: Java heap space", "HYBRID_DRIVER_MEMORY"),
     ("Could not allocate memory to grow BytesToBytesMap.", "HYBRID_DRIVER_MEMORY"),
+    ("Task 3 in stage 8.0 failed: TaskResultLost (result lost from block manager)", "HYBRID_DRIVER_MEMORY"),
     (DISK_FULL, "the disk is full"),
 ])  # fmt: skip
 def test_a_job_that_the_machine_is_too_small_for_is_told_in_words(spark, commands_session, run, words, told):
