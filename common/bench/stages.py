@@ -28,6 +28,7 @@ BATCH = 500            # events in a request, where they come in batches
 SINGLE_SHARE = 10      # one in so many events is sent by itself: such requests are that much slower
 CONNECTIONS = {"one by one": 64, f"{BATCH} at once": 16}
 STEADY = {"one by one": 2_500, f"{BATCH} at once": 60}  # requests a second: half of what the gateway is to take
+WARM_UP = 0.25          # of the requests at a steady rate: the broker's Java compiles what they need, the gateway connects
 START_SECONDS = 60.0
 NDJSON = "application/x-ndjson"
 
@@ -36,7 +37,7 @@ NDJSON = "application/x-ndjson"
 class Stage:
     """events in `seconds`. peak_mib: of all processes, broker and Spark included; files: that the events table then has.
 
-    p50 and p99: ms to an answer, where there are answers.
+    p50 and p99: ms to an answer, where there are answers, after a warm-up where requests come at a steady rate.
     """
 
     events: int
@@ -138,7 +139,8 @@ def _http(
     with supervised([sys.executable, "-m", *module], log, environment=environment), PeakMemory() as memory:
         wait_until_taken(port, START_SECONDS)
         answered = post()
-    found = percentiles(answered.latencies)
+    left_out = round(WARM_UP * len(bodies)) if per_second < math.inf else 0
+    found = percentiles(answered.latencies[left_out:])
     return Stage(events, answered.seconds, memory.mib, p50=found.p50, p99=found.p99)
 
 
