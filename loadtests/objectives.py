@@ -57,10 +57,11 @@ def missed(objectives: Figures, measured: Figures, only: tuple[str, ...] | None 
         if asked is None or (only is not None and name not in only):
             continue
         value, least = seen[name], name in AT_LEAST
+        wanted = f"{'at least' if least else 'at most'} {asked:,} asked"
         if value is None:
-            lines.append(f"{name}: not measured, {'at least' if least else 'at most'} {_text(asked)} asked")
+            lines.append(f"{name}: not measured, {wanted}")
         elif (value < asked) if least else (value > asked):
-            lines.append(f"{name}: {_text(value)}, {'at least' if least else 'at most'} {_text(asked)} asked")
+            lines.append(f"{name}: {_text(value)}, {wanted}")
     return lines
 
 

@@ -95,7 +95,7 @@ def rows_of(results: dict[str, Any]) -> list[list[str]]:
 
 
 def shown(results: dict[str, Any]) -> Table:
-    """For a terminal of 80 columns, in which eight of millions have room with a blank between them and no more."""
+    """As a table for a terminal: with one blank between columns, millions of events fit into 80 characters."""
     table = plain_table(f"{results['vertical']}, {results['history_days']} days of history", *COLUMNS)
     table.padding = (0, 1, 0, 0)
     for row in rows_of(results):

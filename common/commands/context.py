@@ -19,9 +19,9 @@ from common.bench.against import NotComparable
 from common.clock import ClockSetBack, ClockWatch
 from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import JavaError
-from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError, cluster_at, cluster_in
+from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError, cluster_in
 from common.embedded.ports import HOST, is_free
-from common.ingestion.connection import BrokerError, Connection, check
+from common.ingestion.connection import BrokerError, Connection, check, cluster_of
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
 from common.models.training import TrainingRefused
@@ -178,8 +178,7 @@ def existing_broker(settings: Settings) -> Connection:
     connection = Connection(f"{HOST}:{number}")
     if is_free(number):
         raise BrokerError(f"no broker: none was given, and the one in {settings.data} does not run; {hint}")
-    check(connection, LONGEST_SILENCE)  # one that is busy answers late
-    if (answers := cluster_at(connection.bootstrap_servers)) and answers != cluster_in(folder):
+    if cluster_of(connection, LONGEST_SILENCE).cluster_id != cluster_in(folder):  # one that is busy answers late
         raise BrokerError(f"no broker: at port {number}, where the one in {settings.data} was, another run's answers; {hint}")
     return connection
 

@@ -190,7 +190,7 @@ class EmbeddedKafka:
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while is_free(self.port or 0) or cluster_at(self.bootstrap_servers, self._client) != cluster_in(self.folder):
+        while is_free(self.port or 0) or _cluster_at(self.bootstrap_servers, self._client) != cluster_in(self.folder):
             if not self.running:
                 taken = PORT_TAKEN in self.log.read_text(errors="replace")
                 raise (PortTaken if taken else EmbeddedKafkaError)(self._with_log("the embedded broker ended while it started"))
@@ -210,11 +210,11 @@ def cluster_in(folder: Path) -> str | None:
     return next((line.removeprefix("cluster.id=") for line in lines if line.startswith("cluster.id=")), None)
 
 
-def cluster_at(bootstrap_servers: str, client: Mapping[str, str] | None = None) -> str | None:
+def _cluster_at(bootstrap_servers: str, client: Mapping[str, str]) -> str | None:
     """The id of the cluster that answers there, if one does."""
-    quiet = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None}
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None, **client})
     try:
-        found = AdminClient({**quiet, **(client or {})}).list_topics(timeout=5)
+        found = admin.list_topics(timeout=5)
     except KafkaException:
         return None
     return found.cluster_id if found.brokers else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from common.ingestion.security import Security
 from common.settings import SettingsError
@@ -75,12 +75,17 @@ class Connection:
 
 def check(connection: Connection, timeout: float = 5.0) -> int:
     """The number of brokers that the cluster has; raises BrokerError within about `timeout` seconds otherwise."""
+    return len(cluster_of(connection, timeout).brokers)
+
+
+def cluster_of(connection: Connection, timeout: float = 5.0) -> ClusterMetadata:
+    """Id, brokers and topics of the cluster; raises BrokerError within about `timeout` seconds otherwise."""
     errors: list[KafkaError] = []
     admin = AdminClient({**connection.client_options(), "error_cb": errors.append})
     deadline = time.monotonic() + timeout
     while (remaining := deadline - time.monotonic()) > 0:
         try:
-            return len(admin.list_topics(timeout=min(remaining, 0.5)).brokers)
+            return admin.list_topics(timeout=min(remaining, 0.5))
         except KafkaException as failure:
             errors.append(failure.args[0])
         admin.poll(0)

@@ -37,12 +37,13 @@ GONE = (
     "(retention.bytes, retention.ms); to go on without them, remove the query's checkpoint"
 )
 SLOW_PYTHON = "Timed out while waiting for the Python worker to connect back"
-MEMORY = "Spark has too little memory for this: give it more (HYBRID_DRIVER_MEMORY, as 6g)"
+MORE_MEMORY = "HYBRID_DRIVER_MEMORY, as 6g"
+MEMORY = f"Spark has too little memory for this: give it more ({MORE_MEMORY})"
 KNOWN_FAILURES = {
     "Could not allocate memory": MEMORY,
     "java.lang.OutOfMemoryError": MEMORY,
-    "TaskResultLost": "a task's result was lost, as its machine is gone or had no room to keep it: give Spark more memory "
-    "(HYBRID_DRIVER_MEMORY, as 6g)",
+    "TaskResultLost":
+        f"a task's result was lost, as its machine is gone or had no room to keep it: give Spark more memory ({MORE_MEMORY})",
     SLOW_PYTHON: "the machine was too busy to start a Python process within the 10 s that Spark waits; give it less to do beside",
     DISK_FULL: f"the disk is full ({DISK_FULL})",
     "OffsetOutOfRangeException": GONE,
