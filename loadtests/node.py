@@ -1,7 +1,7 @@
 """What the users of one locust process share: the feed, the producer, and how they report."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -11,7 +11,7 @@ from locust.runners import WorkerRunner
 from common.commands.context import existing_broker, population_of, read_settings
 from common.ingestion.topics import TopicNames, topic_names
 from common.vertical import find_vertical
-from loadtests.feed import Feed, Slice
+from loadtests.feed import Feed, Sent, Slice
 from loadtests.options import OptionError, Plan, plan_of
 from loadtests.sending import Sender
 
@@ -22,13 +22,14 @@ MAY_CHANGE = ("shape", "rate", "low", "seconds", "step", "per_user", "batch", "f
 
 @dataclass
 class Node:
-    """sender: None where there is no Kafka to send to; headers: of each HTTP request."""
+    """sender: None where there is no Kafka to send to; headers: of each HTTP request; held: for the next one of them."""
 
     plan: Plan
     topics: TopicNames
     feed: Feed
     sender: Sender | None
     headers: dict[str, str]
+    held: list[Sent] = field(default_factory=list)
 
     def tell(self, labels: list[Any]) -> None:
         """Send labels to their topic, by Kafka also where events go by HTTP: no detector may see them."""

@@ -11,6 +11,8 @@ import orjson
 import pytest
 
 from common.embedded.kafka import EmbeddedKafka
+from common.embedded.ports import HOST, free_port, wait_until_taken
+from common.embedded.supervise import supervised
 from common.ingestion.connection import Connection
 from common.ingestion.reader import read_all
 from common.vertical import find_vertical
@@ -19,6 +21,19 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 LOCUSTFILE = Path(__file__).parents[2] / "loadtests" / "locustfile.py"
 VERTICAL = find_vertical("finance_fraud")
+
+# A server that takes everything, and writes down how many events each request had.
+NOTING = """
+async def app(scope, receive, send):
+    body, more = b"", True
+    while more:
+        part = await receive()
+        body, more = body + part.get("body", b""), part.get("more_body", False)
+    with open("events", "a") as noted:
+        print(len(body.splitlines()), file=noted)
+    await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"{}"})
+"""
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +75,22 @@ def test_every_acknowledged_record_is_on_the_topic_once_and_a_second_load_goes_o
     second = Counter(both) - Counter(first)
     assert second.total() == int(rows["KAFKA", "finance_fraud.events"]["Request Count"]) > 0
     assert not ids(first) & ids(second)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_over_http_a_request_has_as_many_events_as_are_asked_for_whatever_is_a_process_s_own(tmp_path, batch):
+    (tmp_path / "noting.py").write_text(NOTING)
+    port = free_port()
+    server = [sys.executable, "-m", "uvicorn", "noting:app", "--port", str(port), "--lifespan", "off"]
+    http = ["--via", "http", "--host", f"http://{HOST}:{port}", "--no-watch", "--batch", str(batch), "--processes", "2"]
+    with supervised(server, tmp_path / "server.log", tmp_path):
+        wait_until_taken(port, 60)
+        no_broker = Connection(f"{HOST}:{free_port()}")
+        code, printed, rows = load(no_broker, tmp_path, "[default]\nerror_share = 0\n", *http, "--duration", "4s")
+    assert code == 0, printed
+    noted = (tmp_path / "events").read_text().split()
+    requests = sum(int(row["Request Count"]) for (kind, _), row in rows.items() if kind == "POST")
+    assert requests > 20 and set(noted) == {str(batch)}  # the pace counts requests
 
 
 def ids(values):
