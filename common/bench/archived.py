@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from common import tables
-from common.bench.latency import Latency
+from common.bench.latency import Latency, first_second
 from common.bench.memory import PeakMemory
 from common.bench.setting import Bench
 from common.ingestion.paced import at_rate, send_paced
@@ -18,13 +18,12 @@ from common.processing.archiving import archiving
 from common.simulation.messages import Messages
 from common.workspace import Workspace
 
-START_SECONDS = 10.0  # the queries read from the topics' ends, so they must have found these before the first event
-
 
 def measure_archive(
     spark: SparkSession, bench: Bench, messages: list[Messages], rate: float, warm_up: float, seconds: float
 ) -> Latency:
-    """At `rate` messages a second, `warm_up` and then `seconds` long, into empty tables."""
+    """At `rate` messages a second, the first second's until they are archived, then `warm_up` and then `seconds` long."""
+    opening, following = first_second(messages, rate)
     events = topic_names(bench.vertical).events
     into = Workspace(bench.settings.data / f"archived-{time.time_ns()}", bench.vertical.name)
 
@@ -32,15 +31,19 @@ def measure_archive(
         for row in range(first, last):
             producer.send(events, chunk.keys[row], chunk.values[row])
 
-    with PeakMemory() as memory, archiving(spark, bench.vertical, into, bench.connection, bench.settings, "latest") as queries:
-        time.sleep(START_SECONDS)
-        border = time.time() + warm_up
+    archive = archiving(spark, bench.vertical, into, bench.connection, bench.settings, from_end=True)
+    with PeakMemory() as memory, archive as queries:
         with Producer(bench.connection, linger=0) as producer:
-            send_paced(at_rate(messages, rate), send, until=warm_up + seconds)
+            send_paced(at_rate(opening, rate), send)
+            producer.flush()
+            queries.drain()
+            began = time.time()
+            send_paced(at_rate(following, rate), send, until=warm_up + seconds)
         queries.drain()
-    warm_ups, after = list[float](), list[float]()
+    border, warm_ups, after = began + warm_up, list[float](), list[float]()
     for came, milliseconds in latencies(into.table("events")):
-        (warm_ups if came < border else after).append(milliseconds)
+        if came >= began:
+            (warm_ups if came < border else after).append(milliseconds)
     return Latency(percentiles(warm_ups), percentiles(after), memory.mib)
 
 

@@ -24,6 +24,11 @@ from common.processing.tuning import live_settings
 from common.simulation.messages import Messages
 from common.vertical import Query
 
+START_SECONDS = 30.0    # a query whose first alert takes longer has at least read its events by then
+QUIET_SECONDS = 5.0
+LONGEST_SECONDS = 60.0  # after the last event
+LOOK_EVERY = 0.1
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -37,13 +42,14 @@ class Latency:
 def measure_latency(
     spark: SparkSession, bench: Bench, query: Query, messages: list[Messages], rate: float, warm_up: float, seconds: float
 ) -> Latency:
-    """At `rate` messages a second, `warm_up` and then `seconds` long."""
+    """At `rate` messages a second, the first second's until the query has started, then `warm_up` and then `seconds` long."""
     sent, latencies = dict[str, float](), list[tuple[float, float]]()
     events = topic_names(bench.vertical).events
+    opening, following = first_second(messages, rate)
     every = live_settings(spark, bench.vertical, bench.workspace.tables, eager(bench.rules, query))
     stop = threading.Event()
     with from_ends(bench.connection, topic_of(bench.vertical, query), group="bench") as consumer, PeakMemory() as memory:
-        records = read_topic(spark, bench.connection, events, starting="latest")
+        records = read_topic(spark, bench.connection, events, from_end=True)
         learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
         checkpoint = bench.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")
         running = start_query(records, bench.vertical, query, learnt, every, bench.connection, checkpoint, bench.settings)
@@ -51,21 +57,47 @@ def measure_latency(
         subscriber = threading.Thread(target=_subscribe, args=(consumer, speaks_of, sent, latencies, stop), daemon=True)
         subscriber.start()
         try:
-            time.sleep(10)  # the query reads from the topic's end, so it must have found that end before the first event
-            began = time.time()
             with Producer(bench.connection, linger=0) as producer:
-                send_paced(at_rate(messages, rate), partial(_send, bench, producer, events, sent), until=warm_up + seconds)
-            time.sleep(3)
+                send = partial(_send, bench, producer, events, sent)
+                send_paced(at_rate(opening, rate), send)
+                _wait(lambda: bool(latencies), START_SECONDS)
+                began = time.time()
+                send_paced(at_rate(following, rate), send, until=warm_up + seconds)
+            _wait(lambda: not sent or _quiet(latencies), LONGEST_SECONDS)
         finally:
             stop.set()
             subscriber.join()
             running.streaming.stop()
     border = began + warm_up
     return Latency(
-        percentiles([latency for at, latency in latencies if at < border]),
+        percentiles([latency for at, latency in latencies if began <= at < border]),
         percentiles([latency for at, latency in latencies if at >= border]),
         memory.mib,
     )
+
+
+def first_second(messages: list[Messages], rate: float) -> tuple[list[Messages], list[Messages]]:
+    """The messages of the first second at `rate`, and those after it."""
+    at, first, following = round(rate), list[Messages](), list[Messages]()
+    for chunk in messages:
+        first.append(chunk.take(slice(0, at)))
+        following.append(chunk.take(slice(at, None)))
+        at -= len(first[-1])
+    return first, following
+
+
+def _wait(until: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not until() and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY)
+
+
+def _quiet(latencies: list[tuple[float, float]]) -> bool:
+    """Whether no alert has come of late: a window's names its newest event only, so that some events never have one."""
+    if not latencies:
+        return False
+    at, milliseconds = latencies[-1]
+    return time.time() - (at + milliseconds / 1000) > QUIET_SECONDS
 
 
 def _send(bench: Bench, producer: Producer, topic: str, sent: dict[str, float], chunk: Messages, first: int, last: int) -> None:

@@ -135,7 +135,7 @@ def latencies(
     for rate in rates:
         for name, query in paths(bench.vertical).items():
             with console.status(f"latency, {name}, {rate:,.0f} events/s"):
-                messages = clean_messages(bench, world, round((warm_up + seconds) * rate))
+                messages = clean_messages(bench, world, round((1 + warm_up + seconds) * rate))
                 found = measure_latency(spark, bench, query, messages, rate, warm_up, seconds)
             measured.append({"path": name, "rate": rate} | asdict(found))
             world = world.after_messages(messages)
@@ -149,7 +149,7 @@ def archive_latencies(
     measured = []
     for rate in rates:
         with console.status(f"latency, archive, {rate:,.0f} events/s"):
-            messages = clean_messages(bench, world, round((warm_up + seconds) * rate))
+            messages = clean_messages(bench, world, round((1 + warm_up + seconds) * rate))
             measured.append({"rate": rate} | asdict(measure_archive(spark, bench, messages, rate, warm_up, seconds)))
         world = world.after_messages(messages)
     return measured, world

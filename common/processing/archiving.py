@@ -52,9 +52,9 @@ class Archiving:
 @contextmanager
 def archiving(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, connection: Connection, settings: Settings,
-    starting: str = "earliest",
+    from_end: bool = False,
 ) -> Iterator[Archiving]:
-    """Archive the vertical's topics, from their beginning or "latest", until the block ends; a checkpoint resumes."""
+    """Archive the vertical's topics, from their beginning or present end, until the block ends; a checkpoint resumes."""
     use_pool(spark, "streams")
     ensure_tables(vertical, workspace)
     topics = topic_names(vertical)
@@ -65,7 +65,7 @@ def archiving(
             ("labels", topics.labels, archive_labels),
             ("alerts", topics.alerts, archive_alerts),
         ):
-            records = read_topic(spark, connection, topic, MAX_OFFSETS, starting)
+            records = read_topic(spark, connection, topic, MAX_OFFSETS, from_end)
             started[name] = start(records, vertical, workspace, connection, settings)
         yield Archiving(workspace, started)
     finally:

@@ -71,7 +71,7 @@ def start_shadow(
     use_pool(spark, "streams")
     path, name = workspace.table("shadow"), f"shadow-{waiting.version}"
     tables.ensure_table(path, SHADOW_SCHEMA)
-    records = read_topic(spark, connection, topic_names(vertical).events, starting="latest")
+    records = read_topic(spark, connection, topic_names(vertical).events, from_end=True)
     accepted = contract.accepted(records, vertical, settings.future_tolerance)
     query = next(query for query in vertical.queries if query.model)
     known = with_baselines(accepted, live(spark, workspace.tables, vertical.baselines), vertical, query)

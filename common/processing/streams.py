@@ -1,5 +1,6 @@
 """Streaming queries, Kafka to Kafka: real-time mode where Spark accepts the plan, micro-batches where it refuses."""
 
+import json
 import logging
 import re
 import time
@@ -17,7 +18,7 @@ from pyspark.sql.streaming import DataStreamWriter, StreamingQuery
 from common import contract
 from common.alerts import to_kafka
 from common.ingestion.connection import Connection
-from common.ingestion.topics import topic_of
+from common.ingestion.topics import end_offsets, topic_of
 from common.processing.learnt import Learnt, with_learnt
 from common.processing.session import methods_for, use_pool
 from common.processing.state import check_state
@@ -79,9 +80,11 @@ def task_slots(verticals: list[Vertical], settings: Settings) -> int:
 
 
 def read_topic(
-    spark: SparkSession, connection: Connection, topic: str, max_offsets: int | None = None, starting: str = "earliest"
+    spark: SparkSession, connection: Connection, topic: str, max_offsets: int | None = None, from_end: bool = False
 ) -> DataFrame:
-    """A topic's Kafka records as a stream, from its beginning or "latest"; a checkpoint resumes where it stopped."""
+    """A topic's Kafka records as a stream, from its beginning or present end; a checkpoint resumes where it stopped."""
+    # Spark's own "latest" is the end that the query finds once it has started: what came meanwhile would be left out.
+    starting = json.dumps({topic: end_offsets(connection, topic)}) if from_end else "earliest"
     options = {"subscribe": topic, "startingOffsets": starting, "failOnDataLoss": "true"}
     if max_offsets:
         options["maxOffsetsPerTrigger"] = str(max_offsets)

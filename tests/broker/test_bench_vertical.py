@@ -16,8 +16,10 @@ def test_latency_catch_up_and_recovery_are_measured(stages, tmp_path):
     [path] = tmp_path.glob("bench-*/bench.json")
     results = json.loads(path.read_text())
     assert [(each["path"], each["rate"]) for each in results["latency"]] == [("per event", 200), ("windowed", 200)]
-    # Every event has its alert, once; windowed, events of one card within a moment have one together.
-    assert all(each["after"]["count"] >= 0.9 * 5 * each["rate"] for each in results["latency"])
+    per_event, windowed = (each["after"]["count"] for each in results["latency"])
+    assert per_event >= 0.99 * 5 * 200  # every event has its alert, once
+    # Events of one card within a moment have one together, and on a busy machine a moment is long.
+    assert windowed >= 100
     assert all(0 < each["after"]["p50"] <= each["after"]["p99"] for each in results["latency"])
     [archived] = results["archive_latency"]
     assert archived["rate"] == 200 and archived["after"]["count"] >= 0.9 * 5 * 200
