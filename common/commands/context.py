@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from py4j.protocol import Py4JJavaError, Py4JNetworkError
+from py4j.protocol import Py4JJavaError
 from pydantic import ValidationError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -31,7 +31,7 @@ from common.processing.batch import NoHistory, NoModel
 from common.processing.champions import NoSuchModel
 from common.processing.detection import Detection, detection
 from common.processing.judged import NothingJudged
-from common.processing.session import start_session
+from common.processing.session import java_is_gone, start_session
 from common.processing.state import OtherState
 from common.processing.streams import QueryEnded, known_reason, task_slots
 from common.settings import Settings, SettingsError, load
@@ -211,13 +211,14 @@ def session(
         spark = start_session("hybrid", slots, settings.data / "spark", settings, is_brief=is_brief)
     try:
         yield spark
-    except (Py4JNetworkError, ConnectionError):
-        raise QueryEnded(
-            "Spark's Java process is gone: it was killed, or had too little memory (HYBRID_DRIVER_MEMORY); "
-            "what it had not finished is done again when this is started again"
-        ) from None
-    except (Py4JJavaError, PySparkException) as failure:
-        if reason := known_reason(failure):
+    except Exception as failure:
+        # How that shows depends on what waited for Java: a call, a socket that rows come through, a query that is not there.
+        if java_is_gone():
+            raise QueryEnded(
+                "Spark's Java process is gone: it was killed, or had too little memory (HYBRID_DRIVER_MEMORY); "
+                "what it had not finished is done again when this is started again"
+            ) from None
+        if isinstance(failure, Py4JJavaError | PySparkException) and (reason := known_reason(failure)):
             raise QueryEnded(f"Spark gave up: {reason}") from failure
         raise
     finally:

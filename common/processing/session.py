@@ -2,12 +2,14 @@
 
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from common.ingestion.security import SECRET_OPTIONS
@@ -37,6 +39,8 @@ COMPILE_QUICKLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 # (docs/performance.md).
 METHOD_LIMIT = "spark.sql.codegen.hugeMethodLimit"
 LONGEST_METHOD, LONGEST_STATEFUL_METHOD = 20_000, 12_000  # bytes
+
+MOMENT = 0.5  # seconds, between the end of the JVM's connections and its own
 
 
 def start_session(
@@ -98,6 +102,18 @@ def _java_ended_if_cut_short() -> Iterator[None]:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
         raise
+
+
+def java_is_gone() -> bool:
+    """Whether the JVM that this process started for Spark has ended; one that is about to gets a moment."""
+    process: subprocess.Popen[bytes] | None = getattr(SparkContext._gateway, "proc", None)  # None: Java started this process
+    if process is None:
+        return False
+    try:
+        process.wait(MOMENT)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def use_pool(spark: SparkSession, pool: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -87,7 +88,10 @@ def test_a_second_archive_is_refused_and_a_spark_that_is_killed_is_told_in_words
         assert line
     code, printed = stages.finish(data, "archive", "finance_fraud", timeout=60)
     assert code == 1 and "archive of finance_fraud runs in" in printed, "a second one is refused"
-    stages.java_below(archive).kill()
+    java = stages.java_below(archive)
+    java.suspend()  # so that a call waits for its answer when the end comes, which py4j reports unlike a call that comes after it
+    time.sleep(2)
+    java.kill()
     printed, _ = archive.communicate(timeout=60)
     assert archive.returncode == 1, printed
     assert "Java process is gone" in printed and "Traceback" not in printed
