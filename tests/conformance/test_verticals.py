@@ -99,6 +99,16 @@ def judged(vertical, learnt, events, settings=None):
     }
 
 
+@pytest.fixture(scope="module")
+def in_history(spark, vertical, records, learnt):
+    """The records' valid events as a table, and the alerts of all queries over it."""
+    events = contract.accepted(spark.read.parquet(records), vertical).persist()
+    alerts = {name: each.persist() for name, each in judged(vertical, learnt, events).items()}
+    yield events, alerts
+    for frame in (events, *alerts.values()):
+        frame.unpersist()
+
+
 def test_its_contract_compiles_and_requires_what_the_core_needs(vertical):
     check_contract(vertical.event_schema, vertical.contract, (vertical.event_id, vertical.entity, vertical.event_time))
     required = {e["kwargs"]["column"] for e in vertical.contract if e["type"] == "expect_column_values_to_not_be_null"}
@@ -164,21 +174,20 @@ def test_a_baseline_knows_nothing_of_its_own_day_or_later(spark, vertical, popul
         assert before[name]
 
 
-def test_alerts_have_the_shared_shape_and_one_row_per_id(spark, vertical, records, learnt):
-    events = contract.accepted(spark.read.parquet(records), vertical)
-    for alerts in judged(vertical, learnt, events).values():
+def test_alerts_have_the_shared_shape_and_one_row_per_id(in_history):
+    for alerts in in_history[1].values():
         assert alerts.columns == ALERT_SCHEMA.names
         rows = alerts.dropDuplicates().collect()
         assert len({row.alert_id for row in rows}) == len(rows)
         assert all(row.score >= row.threshold and row.entity_id and row.event and row.reasons for row in rows)
 
 
-def test_a_threshold_that_was_published_judges_as_the_same_one_from_the_environment(spark, vertical, records, learnt, tmp_path):
+def test_a_published_threshold_judges_as_the_same_one_from_the_environment(spark, vertical, in_history, learnt, tmp_path):
     settings = load(vertical.settings)
     lower = {name: 0.9 * getattr(settings, name) for name in vertical.live_thresholds}
     published = publish_settings(vertical, str(tmp_path), {name: str(value) for name, value in lower.items()}, "ann")
     live = live_settings(spark, vertical, str(tmp_path), settings)
-    events = contract.accepted(spark.read.parquet(records), vertical).persist()
+    events, _ = in_history
     from_environment = judged(vertical, learnt, events, settings.model_copy(update=lower))
     found = 0
     for name, alerts in judged(vertical, learnt, events, live).items():
@@ -189,13 +198,12 @@ def test_a_threshold_that_was_published_judges_as_the_same_one_from_the_environm
         assert versions <= {f"{rules_version(vertical, settings)}+{published.version}"}
         found += len(rows)
     assert found > 0
-    events.unpersist()
 
 
-def test_what_the_measured_paths_find_is_traced_to_an_event(spark, vertical, records, learnt):
+def test_what_the_measured_paths_find_is_traced_to_an_event(vertical, in_history, learnt):
     """As `hybrid bench` does it, by a rule that always speaks."""
     assert paths(vertical)
-    events = contract.accepted(spark.read.parquet(records), vertical)
+    events, _ = in_history
     known = {row[0] for row in events.select(vertical.event_id).collect()}
     for query in paths(vertical).values():
         settings = eager(load(vertical.settings), query)
@@ -207,9 +215,9 @@ def test_what_the_measured_paths_find_is_traced_to_an_event(spark, vertical, rec
         assert {newest_event(vertical, query, value) for value in values} <= known
 
 
-def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, learnt, tmp_path):
+def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, in_history, learnt, tmp_path):
     """Over the same records; a stream's last update of an alert is what batch computes."""
-    assert_same_alerts(spark, vertical, records, learnt, tmp_path)
+    assert_same_alerts(spark, vertical, records, *in_history, learnt, tmp_path)
 
 
 def test_what_a_stream_says_of_the_first_few_events_history_says_of_all(spark, vertical, messages, learnt, tmp_path):
@@ -229,12 +237,11 @@ def test_what_a_stream_says_of_the_first_few_events_history_says_of_all(spark, v
         frame.write.mode("append").parquet(path)
         [written] = set(Path(path).glob("*.parquet")) - before
         os.utime(written, (number, number))  # a stream takes the oldest file first
-    assert_same_alerts(spark, vertical, path, learnt, tmp_path, maxFilesPerTrigger=1)
+    stored = contract.accepted(spark.read.parquet(path), vertical)
+    assert_same_alerts(spark, vertical, path, stored, judged(vertical, learnt, stored), learnt, tmp_path, maxFilesPerTrigger=1)
 
 
-def assert_same_alerts(spark, vertical, records, learnt, folder, **options):
-    stored = contract.accepted(spark.read.parquet(records), vertical)
-    batch = judged(vertical, learnt, stored)
+def assert_same_alerts(spark, vertical, records, stored, batch, learnt, folder, **options):
     source = spark.readStream.schema(spark.read.parquet(records).schema).options(**options)
     stream = contract.accepted(source.parquet(records), vertical)
     found = 0

@@ -1,29 +1,40 @@
 """The life of a model and of a threshold as a person leads it, command by command, over a history without a broker."""
 
-import os
 import re
-import subprocess
-import sys
+from datetime import date
 
 import pytest
+from typer.testing import CliRunner
 
-pytestmark = [pytest.mark.files, pytest.mark.timeout(1800)]
+from common.cli import app
+from common.commands import context
+from common.processing.backfill import backfill
+from common.vertical import find_vertical
+from common.workspace import Workspace
+
+pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+
+VERTICAL = find_vertical("finance_fraud")
+START, DAYS = date(2020, 1, 1), 32
 
 
 @pytest.fixture
-def hybrid(tmp_path):
+def hybrid(spark, tmp_path, monkeypatch):
+    """Runs a command over a history, in the Spark session of all tests."""
+    monkeypatch.setattr(context, "start_session", lambda *_, **__: spark)
+    monkeypatch.setattr(spark, "stop", lambda: None)
+    backfill(spark, VERTICAL, Workspace(tmp_path, VERTICAL.name), 7, START, DAYS, VERTICAL.population(**VERTICAL.small, fraud=5))
+
     def run(command, *words, code=0):
-        asked = [sys.executable, "-m", "common.cli", command, "finance_fraud", *words, "--data", str(tmp_path)]
-        environment = {**os.environ, "COLUMNS": "200"}
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=600, env=environment)
-        assert done.returncode == code, done.stdout + done.stderr
-        return " ".join((done.stdout + done.stderr).split())
+        asked = [command, VERTICAL.name, *words, "--data", str(tmp_path)]
+        done = CliRunner(env={"COLUMNS": "200"}).invoke(app, asked)
+        assert done.exit_code == code, done.output
+        return " ".join(f"{done.output} {done.exception or ''}".split())
 
     return run
 
 
 def test_backtest_promote_and_roll_back(hybrid):
-    hybrid("backfill", "--days", "32")
     assert "no challenger" in hybrid("promote", code=1)
     hybrid("trends")
     first, second = (re.search(r"[Mm]odel (\w{12})", hybrid("train", "--as-of", day))[1] for day in ("2020-01-26", "2020-02-01"))
