@@ -20,7 +20,7 @@ from common.workspace import Workspace
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 
-FILES, RECORDS_A_FILE, KILLS = 20, 150, 2
+FILES, RECORDS_A_FILE, KILLS = 14, 150, 2
 START = datetime(2026, 1, 1, 22, tzinfo=UTC)
 DRIVER = Path(__file__).with_name("archive_driver.py")
 RECORD = pa.schema([
