@@ -1,4 +1,4 @@
-"""Latency: from the producer's send to the subscriber's receipt of the alert, at a steady rate, an alert for every event."""
+"""Latency: from the producer's send to the subscriber's receipt of the alert, of all that the query's first rule scores."""
 
 import threading
 import time

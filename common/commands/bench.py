@@ -242,7 +242,7 @@ def tables_of(results: dict[str, Any]) -> list[tuple[str, list[str], list[list[s
     held = [[name, text(_total(kinds)), *map(text, kinds.values())] for name, kinds in caught["held_mib"].items()]
     kinds = next(iter(caught["held_mib"].values()))
     tables = [
-        ("Send to alert, milliseconds, an alert for every event",
+        ("Send to alert, milliseconds, an alert for every event that its first rule scores",
          ["path", "events/s", "alerts", "p50", "p95", "p99", "MiB"], latency),
         (f"Send to row in the archive's table, milliseconds, its micro-batches {interval} s or more apart",
          ["events/s", "rows", "p50", "p95", "p99", "MiB"], archived),
