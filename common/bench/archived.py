@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from common import tables
-from common.bench.latency import Latency, first_second
+from common.bench.latency import Latency
 from common.bench.memory import PeakMemory
 from common.bench.setting import Bench
 from common.ingestion.paced import at_rate, send_paced
@@ -15,7 +15,7 @@ from common.ingestion.producers import Producer
 from common.ingestion.topics import topic_names
 from common.monitoring.watch import percentiles
 from common.processing.archiving import archiving
-from common.simulation.messages import Messages
+from common.simulation.messages import Messages, split
 from common.workspace import Workspace
 
 
@@ -23,7 +23,7 @@ def measure_archive(
     spark: SparkSession, bench: Bench, messages: list[Messages], rate: float, warm_up: float, seconds: float
 ) -> Latency:
     """At `rate` messages a second, the first second's until they are archived, then `warm_up` and then `seconds` long."""
-    opening, following = first_second(messages, rate)
+    opening, following = split(messages, round(rate))
     events = topic_names(bench.vertical).events
     into = Workspace(bench.settings.data / f"archived-{time.time_ns()}", bench.vertical.name)
 

@@ -21,7 +21,7 @@ from common.monitoring.watch import Percentiles, percentiles
 from common.processing.learnt import live
 from common.processing.streams import read_topic, start_query
 from common.processing.tuning import live_settings
-from common.simulation.messages import Messages
+from common.simulation.messages import Messages, split
 from common.vertical import Query
 
 START_SECONDS = 30.0    # a query whose first alert takes longer has at least read its events by then
@@ -45,7 +45,7 @@ def measure_latency(
     """At `rate` messages a second, the first second's until the query has started, then `warm_up` and then `seconds` long."""
     sent, latencies = dict[str, float](), list[tuple[float, float]]()
     events = topic_names(bench.vertical).events
-    opening, following = first_second(messages, rate)
+    opening, following = split(messages, round(rate))
     every = live_settings(spark, bench.vertical, bench.workspace.tables, eager(bench.rules, query))
     stop = threading.Event()
     with from_ends(bench.connection, topic_of(bench.vertical, query), group="bench") as consumer, PeakMemory() as memory:
@@ -74,16 +74,6 @@ def measure_latency(
         percentiles([latency for at, latency in latencies if at >= border]),
         memory.mib,
     )
-
-
-def first_second(messages: list[Messages], rate: float) -> tuple[list[Messages], list[Messages]]:
-    """The messages of the first second at `rate`, and those after it."""
-    at, first, following = round(rate), list[Messages](), list[Messages]()
-    for chunk in messages:
-        first.append(chunk.take(slice(0, at)))
-        following.append(chunk.take(slice(at, None)))
-        at -= len(first[-1])
-    return first, following
 
 
 def _wait(until: Callable[[], bool], seconds: float) -> None:

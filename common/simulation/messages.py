@@ -36,6 +36,16 @@ class Messages:
         return Messages(self.arrival_time[rows], self.keys[rows], self.values[rows], self.flaw[rows])
 
 
+def split(chunks: list[Messages], at: int) -> tuple[list[Messages], list[Messages]]:
+    """The first `at` messages of all chunks together, and those after them."""
+    first, following = list[Messages](), list[Messages]()
+    for chunk in chunks:
+        first.append(chunk.take(slice(0, at)))
+        following.append(chunk.take(slice(at, None)))
+        at -= len(first[-1])
+    return first, following
+
+
 def encode(columns: Mapping[str, list]) -> NDArray[np.object_]:
     """One JSON object per row, as UTF-8 bytes; NaN becomes null, times must be text already."""
     names = tuple(columns)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.simulation.dirt import FLAWS, DirtyFields
 from common.simulation.generated import Generated, Identity, in_arrival_order, in_parts, with_messages
-from common.simulation.messages import as_objects, encode, iso_times, on_the_way
+from common.simulation.messages import as_objects, encode, iso_times, on_the_way, split
 
 FIELDS = DirtyFields(number="amount", out_of_range=-1.0, required="place", time="time")
 IDENTITY = Identity("id", "who", "time", timedelta(days=7))
@@ -161,3 +162,12 @@ def test_a_large_day_is_sent_in_parts_that_keep_order_moments_and_labels():
 def test_a_day_without_events_is_one_part():
     [part] = in_parts(chunk(DAY, [], []), IDENTITY)
     assert (part.events.num_rows, part.end) == (0, np.datetime64(DAY + timedelta(days=1)))
+
+
+@given(st.lists(st.integers(0, 5), max_size=4), st.integers(0, 20))
+def test_chunks_are_split_at_a_message(sizes, at):
+    whole = sent(sum(sizes), None)
+    ends = np.cumsum([0, *sizes])
+    chunks = [whole.take(slice(begin, end)) for begin, end in pairwise(ends)]
+    first, following = ([value for chunk in part for value in chunk.values] for part in split(chunks, at))
+    assert first == whole.values[:at].tolist() and following == whole.values[at:].tolist()
