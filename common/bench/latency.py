@@ -25,7 +25,7 @@ from common.simulation.messages import Messages, split
 from common.vertical import Query
 
 START_SECONDS = 30.0    # a query whose first alert takes longer has at least read its events by then
-QUIET_SECONDS = 5.0
+QUIET_SECONDS = 10.0    # a window's alert names its newest event, so that some events never have one
 LONGEST_SECONDS = 60.0  # after the last event
 LOOK_EVERY = 0.1
 
@@ -63,7 +63,8 @@ def measure_latency(
                 _wait(lambda: bool(latencies), START_SECONDS)
                 began = time.time()
                 send_paced(at_rate(following, rate), send, until=warm_up + seconds)
-            _wait(lambda: not sent or _quiet(latencies), LONGEST_SECONDS)
+            finished = time.time()
+            _wait(lambda: not sent or time.time() - max(finished, _newest(latencies)) > QUIET_SECONDS, LONGEST_SECONDS)
         finally:
             stop.set()
             subscriber.join()
@@ -82,12 +83,10 @@ def _wait(until: Callable[[], bool], seconds: float) -> None:
         time.sleep(LOOK_EVERY)
 
 
-def _quiet(latencies: list[tuple[float, float]]) -> bool:
-    """Whether no alert has come of late: a window's names its newest event only, so that some events never have one."""
-    if not latencies:
-        return False
-    at, milliseconds = latencies[-1]
-    return time.time() - (at + milliseconds / 1000) > QUIET_SECONDS
+def _newest(latencies: list[tuple[float, float]]) -> float:
+    """When the last alert came, epoch seconds; 0 before the first."""
+    at, milliseconds = latencies[-1] if latencies else (0.0, 0.0)
+    return at + milliseconds / 1000
 
 
 def _send(bench: Bench, producer: Producer, topic: str, sent: dict[str, float], chunk: Messages, first: int, last: int) -> None:
