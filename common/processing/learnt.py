@@ -51,16 +51,17 @@ class Learnt:
 
 def publish_baselines(learnt: Mapping[str, DataFrame], vertical: Vertical, folder: str, as_of: str) -> Version:
     """Write every frame to `<folder>/baselines_<name>` under one new version and put that version in force."""
-    # The time of publication makes the version unique, so that a publication killed half-way is never mistaken for its retry.
-    created_at = datetime.now(UTC)
-    version = Version(BASELINE, f"{as_of}.{created_at:%Y%m%d%H%M%S%f}", as_of, created_at, {"tables": sorted(learnt)})
+    # The time at which it begins makes the version unique, so that a publication killed half-way is never mistaken for its retry.
+    begun = datetime.now(UTC)
+    version = Version(BASELINE, f"{as_of}.{begun:%Y%m%d%H%M%S%f}", as_of, begun, {"tables": sorted(learnt)})
     for name, rows in learnt.items():
         columns = [F.col(field.name).cast(field.dataType) for field in vertical.baselines[name].schema]
         versioned = rows.select(*columns).withColumn("baseline_version", F.lit(version.version))
         path = baseline_path(folder, name)
         tables.ensure_table(path, versioned.schema, partition_by=["baseline_version"])
         tables.append(versioned, path, query=f"baselines-{version.version}", batch=0)
-    return put_in_force(version, folder)
+    # In force from now, not from when its rows began to be learnt: a batch of a query that began meanwhile read the one before.
+    return put_in_force(replace(version, created_at=datetime.now(UTC)), folder)
 
 
 def live(spark: SparkSession, folder: str, baselines: Mapping[str, Baseline]) -> Learnt:

@@ -16,6 +16,7 @@ from common.processing.judged import BEYOND, JUDGED_SCHEMA, NothingJudged, judge
 from common.processing.learnt import publish_baselines
 from common.processing.reconcile import compare, duplicates, explained, judged_again, judged_as_named
 from common.processing.tuning import publish_settings
+from common.processing.versions import baseline_path
 from common.settings import load
 from common.vertical import find_vertical
 from common.workspace import Workspace
@@ -206,6 +207,19 @@ def baselines_with(spark, workspace, risk):
         "terminal": spark.createDataFrame([tuple(known.get(name) for name in terminal.schema.names)], terminal.schema),
     }
     return publish_baselines(learnt, VERTICAL, workspace.tables, "2020-03-02").version
+
+
+def test_a_batch_that_began_while_baselines_were_being_written_read_the_ones_before(spark, tmp_path):
+    workspace = Workspace(tmp_path, VERTICAL.name)
+    tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
+    before, _ = (baselines_with(spark, workspace, risk) for risk in (0.1, 0.9))
+    last_written = tables.open_table(baseline_path(workspace.tables, "terminal")).history(1)[0]["timestamp"]
+    ended = datetime.fromtimestamp(last_written / 1000, UTC)
+    batch = {"query": "per_event", "kafka_partition": 0, "batch": 0, "start_offset": 0, "end_offset": 4, "ended_at": ended}
+    put(workspace.table("judged"), JUDGED_SCHEMA, batch | {"baseline_version": before})
+    reported, under_way = judged_ranges(workspace, VERTICAL.queries[0])
+    assert (reported.end, under_way.start) == (4, 4)
+    assert under_way.baseline == before
 
 
 def test_a_query_that_never_ran_is_named(tmp_path):
