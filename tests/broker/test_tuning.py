@@ -62,12 +62,13 @@ def wait_for(broker, score, threshold, seconds=60):
     raise AssertionError(f"waited {seconds} s for a score of {score}; there are {list(bursts(broker))}")
 
 
-def test_a_threshold_changes_under_a_running_window_and_history_judges_as_the_stream_did(spark, place):
+def test_a_threshold_changes_under_a_running_window_and_history_judges_as_the_stream_did(
+    spark, place, wait_for_next_batches
+):
     broker, workspace, settings = place
     publish_baselines(
         {name: spark.createDataFrame([], baseline.schema) for name, baseline in VERTICAL.baselines.items()},
         VERTICAL, workspace.tables, "2020-03-02")  # fmt: skip
-    taken_up = 2 * settings.checkpoint_interval + 5
     with (
         archiving(spark, VERTICAL, workspace, broker, settings) as archived,
         detection(spark, VERTICAL, workspace, broker, settings, RULES) as detecting,
@@ -84,7 +85,7 @@ def test_a_threshold_changes_under_a_running_window_and_history_judges_as_the_st
             with pytest.raises(SettingsError):
                 publish_settings(VERTICAL, workspace.tables, bad, "ben")
         assert in_force(workspace.tables, SETTINGS) == replace(raised, created_at=in_force(workspace.tables, SETTINGS).created_at)
-        time.sleep(taken_up)
+        wait_for_next_batches(detecting)
         send(broker, "falls-short", 7, 7)
         send(broker, "goes-on", 7, 8)
         alerts = wait_for(broker, 8, 8)
@@ -93,12 +94,12 @@ def test_a_threshold_changes_under_a_running_window_and_history_judges_as_the_st
         assert orjson.loads(alerts[0]["event"]) == [f"goes-on-{number}" for number in range(1, 9)]
 
         publish_settings(VERTICAL, workspace.tables, {"velocity": "3"}, "ann")
-        time.sleep(taken_up)
+        wait_for_next_batches(detecting)
         send(broker, "later", 5, 5)
         wait_for(broker, 5, 3)
         detecting.keep_running()
         assert {each.query.name: each.streaming.runId for each in detecting.running} == runs, "no query was restarted"
-        time.sleep(taken_up)  # the batches that judged these end, and go on record
+        wait_for_next_batches(detecting)  # the batches that judged these end, and go on record
         archived.drain()
 
     scores = {(alert["entity_id"], alert["score"], alert["threshold"]) for alert in bursts(broker)}

@@ -100,10 +100,11 @@ def judged(vertical, learnt, events, settings=None):
 
 
 @pytest.fixture(scope="module")
-def in_history(spark, vertical, records, learnt):
+def in_history(spark, vertical, records, learnt, compiling):
     """The records' valid events as a table, and the alerts of all queries over it."""
-    events = contract.accepted(spark.read.parquet(records), vertical).persist()
-    alerts = {name: each.persist() for name, each in judged(vertical, learnt, events).items()}
+    with compiling():
+        events = contract.accepted(spark.read.parquet(records), vertical).persist()
+        alerts = {name: each.persist() for name, each in judged(vertical, learnt, events).items()}
     yield events, alerts
     for frame in (events, *alerts.values()):
         frame.unpersist()
@@ -129,8 +130,11 @@ def test_labels_name_events_and_travel_apart_from_them(vertical, population):
     assert set(day.labels["scenario"].to_pylist()) <= {scenario.name for scenario in vertical.scenarios}
 
 
-def test_every_message_is_accepted_or_rejected_with_a_reason_as_the_generator_meant_it(spark, vertical, messages, records):
-    rejected = {row.kafka_offset: row.reason for row in contract.parse(spark.read.parquet(records), vertical).collect()}
+def test_every_message_is_accepted_or_rejected_with_a_reason_as_the_generator_meant_it(
+    spark, vertical, messages, records, compiling
+):
+    with compiling():
+        rejected = {row.kafka_offset: row.reason for row in contract.parse(spark.read.parquet(records), vertical).collect()}
     flaws = [flaw for part in messages for flaw in part.flaw]
     assert len(rejected) == len(flaws)
     wrong = {
@@ -215,9 +219,10 @@ def test_what_the_measured_paths_find_is_traced_to_an_event(vertical, in_history
         assert {newest_event(vertical, query, value) for value in values} <= known
 
 
-def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, in_history, learnt, tmp_path):
+def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, in_history, learnt, tmp_path, compiling):
     """Over the same records; a stream's last update of an alert is what batch computes."""
-    assert_same_alerts(spark, vertical, records, *in_history, learnt, tmp_path)
+    with compiling():
+        assert_same_alerts(spark, vertical, records, *in_history, learnt, tmp_path)
 
 
 def test_what_a_stream_says_of_the_first_few_events_history_says_of_all(spark, vertical, messages, learnt, tmp_path):

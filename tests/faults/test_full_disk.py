@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 DRIVER = Path(__file__).with_name("full_disk_driver.py")
 
 
-def test_what_works_on_a_disk_that_fills_up_says_so_and_loses_nothing(tmp_path):
+def test_what_works_on_a_disk_that_fills_up_says_so_and_loses_nothing(tmp_path, program):
     disk, copy = tmp_path / "disk", tmp_path / "tables"
     disk.mkdir()
     with EmbeddedKafka(tmp_path / "kafka", partitions=2) as broker:
@@ -26,7 +26,8 @@ def test_what_works_on_a_disk_that_fills_up_says_so_and_loses_nothing(tmp_path):
         generate = [sys.executable, "-m", "common.cli", "generate", "finance_fraud", "--rate", "100"]
         generator = subprocess.Popen([*generate, "--bootstrap-servers", servers], stdout=subprocess.DEVNULL, cwd=tmp_path)
         try:
-            command = ["unshare", "-rm", sys.executable, str(DRIVER), str(disk), servers, str(copy), str(generator.pid)]
+            apart = [program("unshare", "util-linux"), "-rm"]
+            command = [*apart, sys.executable, str(DRIVER), str(disk), servers, str(copy), str(generator.pid)]
             driver = subprocess.run(command, capture_output=True, text=True, timeout=900)
         finally:
             generator.terminate()

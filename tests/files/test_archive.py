@@ -15,7 +15,7 @@ from common.ingestion.archive import Batch, Kept, keep_events
 from common.ingestion.stored import ensure_tables, to_dead_letters
 from common.workspace import Workspace
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 NOT_NULL = tuple(
     {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}}

@@ -9,7 +9,7 @@ from common.processing.backfill import OtherHistory, backfill
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 VERTICAL = find_vertical("finance_fraud")
 START = date(2020, 3, 1)

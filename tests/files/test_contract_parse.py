@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 from common.contract import accepted, parse
 from finance_fraud import events as finance
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 RECORD = "value binary, key binary, topic string, partition int, offset long, timestamp timestamp"
 INGESTED = datetime(2026, 4, 1, 12, 0, 0)

@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 from common.contract import check_contract, run_suite
 from common.contract.suite import _context, validate
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 TYPES = {"id": "string", "x": "double", "n": "long", "s": "string", "ok": "boolean", "a": "timestamp", "b": "timestamp",
          "p": "double", "q": "double"}  # fmt: skip

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from finance_fraud import detector
 from finance_fraud.settings import FraudSettings
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 NOON = datetime(2020, 3, 2, 12)
 LONDON, NEW_YORK = (51.5, -0.1), (40.7, -74.0)

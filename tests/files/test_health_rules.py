@@ -12,7 +12,7 @@ from common.alerts import ALERT_SCHEMA
 from health_monitoring import detector
 from health_monitoring.settings import HealthSettings
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 NOON = datetime(2020, 3, 2, 12)     # a block of six hours begins
 SETTINGS = HealthSettings()

@@ -13,7 +13,7 @@ from common.processing.backfill import backfill
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 VERTICAL = find_vertical("finance_fraud")
 START, DAYS = date(2020, 1, 1), 32

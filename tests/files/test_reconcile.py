@@ -21,7 +21,7 @@ from common.settings import load
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 VERTICAL = find_vertical("finance_fraud")
 NOON = datetime(2020, 3, 2, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from retail_behavior import detector
 from retail_behavior.settings import RetailSettings
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 MIDNIGHT = datetime(2020, 3, 2)  # a Monday
 NOON = MIDNIGHT + timedelta(hours=12)

@@ -13,7 +13,7 @@ from pyspark.sql import types as T
 from common import tables
 from common.tables import writing
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 PLACE = T.StructType().add("lat", "double").add("lon", "double")
 SCHEMA = (

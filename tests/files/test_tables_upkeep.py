@@ -16,7 +16,7 @@ from common import tables
 from common.tables import writing
 from common.tables.rewriting import LOCK
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 SCHEMA = T.StructType().add("number", "long").add("event_day", "date")
 DAYS = [date(2026, 1, day) for day in (1, 2, 3)]

@@ -8,7 +8,7 @@ from pyspark.sql import types as T
 
 from common import tables
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 SCHEMA = (
     T.StructType().add("key", "string").add("score", "double").add("place", T.StructType().add("lat", "double"))

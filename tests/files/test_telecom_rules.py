@@ -13,7 +13,7 @@ from telecom_anomaly.events import EVENT_SCHEMA
 from telecom_anomaly.profiles import CELL_BASELINE, HOURS, METRICS
 from telecom_anomaly.settings import TelecomSettings
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 START = datetime(2020, 3, 2, 8)
 SETTINGS = TelecomSettings()

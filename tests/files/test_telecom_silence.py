@@ -10,7 +10,7 @@ from telecom_anomaly import detector
 from telecom_anomaly.settings import TelecomSettings
 from telecom_anomaly.silence import silence
 
-pytestmark = [pytest.mark.files, pytest.mark.usefixtures("not_compiled")]
+pytestmark = pytest.mark.files
 
 SETTINGS = TelecomSettings(watermark="20 minutes")
 QUERY = next(query for query in detector.QUERIES if query.name == "silence")
