@@ -1,10 +1,12 @@
 """A table's log: creating it, what it lists, and committing to it."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from deltalake import DeltaTable, Field, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
@@ -14,6 +16,8 @@ from pyspark.sql import types as T
 from common.tables.statistics import rows
 
 COMMIT_ATTEMPTS = 10
+# delta-rs decodes % a second time, takes \\ for /, and ends at brackets and control characters (1.6.6).
+UNUSABLE = re.compile(r"[%\\\[\]\x00-\x1f\x7f]")
 PARTITION_TYPES = (T.DateType, T.IntegerType, T.LongType, T.StringType)
 CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "50",
@@ -21,6 +25,10 @@ CONFIGURATION: dict[str, str | None] = {
     "delta.logRetentionDuration": "interval 1 hours",
     "delta.enableDeletionVectors": "false",   # not every reader knows them
 }
+
+
+class UnusableFolder(Exception):
+    """Tables cannot lie in this folder; the message says why."""
 
 
 def ensure_table(path: str | Path, schema: T.StructType, partition_by: Sequence[str] | None = None) -> None:
@@ -86,11 +94,20 @@ def files(path: str | Path, days: Iterable[date] | None = None, version: int | N
 
 
 def files_of(table: DeltaTable, days: Iterable[date] | None = None) -> list[str]:
-    """Absolute paths of the data files of an opened table."""
-    if days is None:
-        return table.file_uris()
-    wanted = [str(day) for day in days]
-    return table.file_uris(file_pruning_predicate=[(day_column(table), "in", wanted)]) if wanted else []
+    """Absolute paths of the data files of an opened table, as the file system and Spark have them; URIs in an object store."""
+    wanted = None if days is None else [str(day) for day in days]
+    if wanted == []:
+        return []
+    paths = table.file_uris(file_pruning_predicate=None if wanted is None else [(day_column(table), "in", wanted)])
+    # delta-rs quotes the table's own folder as a part of a URI (a blank is %20), and leaves what is below it as it is.
+    quoted, folder = urlsplit(table.table_uri).path, place_of(table)
+    return [f"{folder}/{path.removeprefix(quoted)}" if path.startswith(quoted) else path for path in paths]
+
+
+def place_of(table: DeltaTable) -> str:
+    """Where an opened table lies: a folder's absolute path as Spark takes it, or the URI as it is."""
+    parts = urlsplit(table.table_uri)
+    return unquote(parts.path).rstrip("/") if parts.scheme == "file" else table.table_uri.rstrip("/")
 
 
 def day_column(table: DeltaTable) -> str:
@@ -159,9 +176,20 @@ def transaction(query: str | None, batch: int | None) -> CommitProperties:
 
 
 def uri(path: str | Path) -> str:
-    """An absolute path (Spark and delta-rs must mean the same folder), or the URI as it is."""
+    """An absolute path (Spark and delta-rs must mean the same folder), or the URI as it is.
+
+    Raises UnusableFolder where delta-rs would take the path for another.
+    """
     text = str(path)
-    return text if "://" in text else str(Path(text).absolute())
+    if "://" in text:
+        return text
+    absolute = str(Path(text).absolute())
+    if unusable := sorted(set(UNUSABLE.findall(absolute))):
+        raise UnusableFolder(
+            f"{absolute}: tables cannot lie in a folder whose path has {' or '.join(map(repr, unusable))}, "
+            "which the library for Delta tables takes for something else: choose another folder (--data, HYBRID_DATA)"
+        )
+    return absolute
 
 
 def _nullable(schema: T.StructType) -> T.StructType:

@@ -1,5 +1,6 @@
 """Reading a version of a table: the log names the files, Spark or Arrow reads them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
@@ -11,6 +12,8 @@ from pyspark.sql import types as T
 
 from common.tables.log import day_column, files_of, open_table, schema_of
 from common.tables.statistics import EMPTY_PARTITION
+
+PATTERN = re.compile(r"[?*{}]")  # in a path that Spark is to read, these stand for others unless a backslash is before them
 
 
 def read(
@@ -29,7 +32,7 @@ def read(
     if not found:
         return spark.createDataFrame([], schema).select(*wanted)
     stored = T.StructType([field for field in schema.fields if field.name not in partitions])
-    rows = spark.read.schema(stored).parquet(*found)
+    rows = spark.read.schema(stored).parquet(*[PATTERN.sub(r"\\\g<0>", file) for file in found])
     return rows.select(*[_partition_value(schema[name]) if name in partitions else F.col(name) for name in wanted])
 
 

@@ -47,7 +47,10 @@ def statistics(footer: pq.FileMetaData) -> dict[str, Any]:
         bounded = [each for each in found if each.num_values > 0]
         if not bounded or not all(each.has_min_max for each in bounded):
             continue
-        smallest, largest = min(each.min for each in bounded), max(each.max for each in bounded)
+        try:
+            smallest, largest = min(each.min for each in bounded), max(each.max for each in bounded)
+        except (OverflowError, ValueError):  # a date beyond Python's: bounds are for speed, and are left out where they cannot be said
+            continue
         if _can_be_bound(smallest) and _can_be_bound(largest):
             low[name], high[name] = _as_json(smallest), _as_json(largest)
     return {"numRecords": footer.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
@@ -63,7 +66,7 @@ def _can_be_bound(value: Any) -> bool:
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"  # strftime writes year 1 as "1"
     return value.isoformat() if isinstance(value, date) else value
 
 

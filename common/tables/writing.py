@@ -1,5 +1,6 @@
 """Writing: Spark's executors write the files, one commit makes them part of the table."""
 
+import logging
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,17 +13,24 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 from pyarrow import fs
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from common.tables.log import commit, is_committed, once, open_table, schema_of, transaction, uri
+from common.tables.log import commit, is_committed, once, open_table, place_of, schema_of, transaction, uri
 from common.tables.rewriting import rewriting
 from common.tables.statistics import describe, rows
 
+LOG = logging.getLogger(__name__)
+
 FOLDER = "batches"
 TIMESTAMPS = "spark.sql.parquet.outputTimestampType"
+_told: set[tuple[str, frozenset[str]]] = set()  # tables and columns of which it was said that they stay null
+
+
+class RowsLost(Exception):
+    """Rows that executors wrote are not where the driver looks for them; the message says where."""
 
 
 def append(frame: DataFrame, path: str | Path, query: str | None = None, batch: int | None = None) -> int:
@@ -34,13 +42,13 @@ def append(frame: DataFrame, path: str | Path, query: str | None = None, batch: 
     table = open_table(path)
     if is_committed(table, query, batch):
         return 0
-    actions = add_actions(path, write_files(frame, table, query, batch))
+    actions = _written(frame, table, query, batch)
     return commit(path, actions, "append", query, batch) if actions else 0
 
 
 def overwrite(frame: DataFrame, path: str | Path) -> int:
     """Puts the rows in the place of all there were, in one commit; returns how many they are."""
-    actions = add_actions(path, write_files(frame, open_table(path), "overwrite", None))
+    actions = _written(frame, open_table(path), "overwrite", None)
     with rewriting(path):
         return commit(path, actions, "overwrite", None, None)
 
@@ -49,11 +57,20 @@ def append_arrow(table: pa.Table, path: str | Path, query: str | None = None, ba
                  mode: Literal["append", "overwrite"] = "append") -> int:
     """Adds (or overwrites with) a small local table, without Spark; as often as it is tried, a batch counts once."""
     def write(target: DeltaTable) -> int:
-        write_deltalake(target, table, mode=mode, commit_properties=transaction(query, batch))
+        write_deltalake(target, _with_all_columns(table, target), mode=mode, commit_properties=transaction(query, batch))
         return int(table.num_rows)
 
     with rewriting(path) if mode == "overwrite" else nullcontext():
         return once(path, query, batch, write)
+
+
+def _with_all_columns(rows: pa.Table, table: DeltaTable) -> pa.Table:
+    schema = schema_of(table)
+    _check_columns(rows.column_names, table, schema)
+    for field in to_arrow_schema(schema, timezone="UTC"):
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows
 
 
 def append_rows(rows: list[dict[str, Any]], schema: T.StructType, path: str | Path) -> None:
@@ -89,29 +106,61 @@ def upsert(
         return once(path, query, batch, write)
 
 
+def _written(frame: DataFrame, table: DeltaTable, query: str | None, batch: int | None) -> list[AddAction]:
+    """Log entries of the frame's rows, written as files. Raises RowsLost when not all that executors wrote is seen here."""
+    counted = Observation()
+    folder = write_files(frame.observe(counted, F.count(F.lit(1)).alias("rows")), table, query, batch)
+    actions = add_actions(table.table_uri, folder)
+    seen = sum(rows(action) for action in actions)
+    if seen != counted.get["rows"]:
+        raise RowsLost(
+            f"{place_of(table)}: {counted.get['rows']:,} rows were written to its folder {folder}, and {seen:,} are seen there: "
+            "nothing was committed. All executors and the driver must see one and the same folder (HYBRID_DATA)"
+        )
+    return actions
+
+
 def write_files(frame: DataFrame, table: DeltaTable, query: str | None, batch: int | None) -> str:
-    """Writes the frame as Parquet files below the table; returns their folder, relative to the table's."""
+    """Writes the frame as Parquet files below the table; returns their folder, relative to the table's.
+
+    Columns that the table has and the frame lacks are null in its rows.
+    """
     if frame.sparkSession.conf.get(TIMESTAMPS) != "TIMESTAMP_MICROS":
         raise ValueError(f"{TIMESTAMPS} must be TIMESTAMP_MICROS: the default has no statistics and Delta does not allow it")
     schema = schema_of(table)
-    unlike = set(schema.names) ^ set(frame.columns)
-    if unlike:
-        raise ValueError(f"{table.table_uri}: columns {sorted(unlike)} are in the rows or in the table, not in both")
+    _check_columns(frame.columns, table, schema)
     name = re.sub(r"[^\w-]", "-", query or "append")
     folder = "/".join([FOLDER, name, f"{0 if batch is None else batch}-{uuid4().hex[:12]}"])
-    columns = [F.col(field.name).cast(field.dataType).alias(field.name) for field in schema.fields]
+    columns = [
+        (F.col(field.name) if field.name in frame.columns else F.lit(None)).cast(field.dataType).alias(field.name)
+        for field in schema.fields
+    ]
     (
         frame.select(*columns).write
         .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
         .partitionBy(*table.metadata().partition_columns)
-        .parquet(f"{uri(table.table_uri)}/{folder}")
+        .parquet(f"{place_of(table)}/{folder}")
     )
     return folder
+
+
+def _check_columns(columns: Sequence[str], table: DeltaTable, schema: T.StructType) -> None:
+    """Raises ValueError where rows with these columns cannot be the table's; says, once, which columns will be null."""
+    place, partitions = place_of(table), table.metadata().partition_columns
+    if unknown := sorted(set(columns) - set(schema.names)):
+        raise ValueError(f"{place}: columns {unknown} are in the rows and not in the table")
+    lacking = {field.name for field in schema.fields} - set(columns)
+    if needed := sorted(name for name in lacking if name in partitions or not schema[name].nullable):
+        raise ValueError(f"{place}: columns {needed}, which cannot be null, are in the table and not in the rows")
+    if lacking and (place, frozenset(lacking)) not in _told:
+        _told.add((place, frozenset(lacking)))
+        LOG.warning("%s has columns that this version does not know, and leaves null in new rows: %s", place, sorted(lacking))
 
 
 def add_actions(path: str | Path, folder: str) -> list[AddAction]:
     """Log entries of the Parquet files that Spark wrote into `folder`; files without rows are left out."""
     store = fs.PyFileSystem(DeltaStorageHandler(uri(path)))
+    # Nothing is there either where no partition had a row.
     listed = store.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
     data = [info for info in listed if info.is_file and info.base_name.startswith("part-")]
     return [action for action in (describe(store, info) for info in data) if rows(action) > 0]

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import tables
@@ -195,9 +196,81 @@ def test_a_partition_may_be_any_text(spark, tmp_path, compacted):
 
 def test_columns_that_do_not_fit_are_refused_by_name(spark, path):
     rows = spark.createDataFrame(ROWS, SCHEMA)
-    with pytest.raises(ValueError, match="columns \\['amount', 'extra'\\]"):
+    with pytest.raises(ValueError, match="columns \\['extra'\\] are in the rows and not in the table"):
         tables.append(rows.withColumnRenamed("amount", "extra"), path)
+    with pytest.raises(ValueError, match="columns \\['event_day'\\], which cannot be null"):
+        tables.append(rows.drop("event_day"), path)
     with pytest.raises(ValueError, match="partition column amount is double"):
         tables.ensure_table(path.parent / "other", SCHEMA, ["amount"])
     with pytest.raises(FileNotFoundError, match=r"no Delta table at .*nowhere"):
         tables.read(spark, path.parent / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["a folder", "Jürgen", "a+b, c;d", "q?x", "h#1", "{a,b}", "st*r", "c:d", "it's & 日本"])
+def test_a_folder_may_have_any_name(spark, tmp_path, name):
+    path = tmp_path / name / "t"
+    tables.ensure_table(path, SCHEMA, ["event_day"])
+    for batch in range(2):
+        assert tables.append(spark.createDataFrame(ROWS[:3], SCHEMA).coalesce(1), path, "q", batch) == 3
+    assert tables.upsert(spark.createDataFrame([row("a", FIRST, 9.0), row("z", FIRST)], SCHEMA), path, ["id"], "amount") == 1
+    assert names(spark, path) == ["a", "a", "b", "b", "c", "c", "z"]
+    assert tables.read(spark, path, days=[SECOND]).count() == 2 == tables.row_count(path, [SECOND])
+    assert all(Path(file).exists() for file in tables.files(path))
+    assert tables.compact(path) > 0
+    assert tables.maintain_all(path.parent, 0) == 0
+    assert len(names(spark, path)) == 7 == tables.read_arrow(path).num_rows
+    tables.overwrite(spark.createDataFrame(ROWS[:1], SCHEMA), path)
+    assert names(spark, path) == ["a"]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a%20b", "50%", "run[1]", "back\\slash", "tab\tx"])
+def test_a_folder_that_the_library_takes_for_another_is_refused_in_words(spark, tmp_path, name):
+    with pytest.raises(tables.UnusableFolder, match="choose another folder"):
+        tables.ensure_table(tmp_path / name / "t", SCHEMA, ["event_day"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_rows_that_are_not_seen_where_they_were_written_are_no_rows_of_none(spark, path, monkeypatch, lost):
+    """As where executors write to a disk of their own: what was counted is what is committed, or nothing is."""
+    tables.append(spark.createDataFrame(ROWS, SCHEMA), path, "q", 0)
+    write = writing.write_files
+
+    def written_elsewhere(*words):
+        folder = write(*words)
+        for file in sorted((path / folder).rglob("part-*"))[:lost]:
+            file.unlink()
+        return folder
+
+    monkeypatch.setattr(writing, "write_files", written_elsewhere)
+    rows = spark.createDataFrame([row("x", FIRST), row("y", SECOND), row("z", date(2026, 1, 3))], SCHEMA)
+    for write_rows in (lambda: tables.append(rows.coalesce(1), path, "q", 1), lambda: tables.overwrite(rows.coalesce(1), path)):
+        with pytest.raises(writing.RowsLost, match=rf"3 rows were written to its folder .*, and {3 - lost} are seen there"):
+            write_rows()
+    assert names(spark, path) == ["a", "b", "c", "d"]
+    monkeypatch.undo()
+    assert tables.append(rows, path, "q", 1) == 3, "the batch is not taken for one that was there"
+    assert tables.append(rows.where("id = 'none'"), path, "q", 2) == 0
+
+
+def test_a_column_that_somebody_added_stays_null(spark, path, caplog):
+    tables.ensure_table(path, T.StructType([*SCHEMA.fields, T.StructField("reviewed_by", T.StringType())]))
+    for batch in range(2):
+        assert tables.append(spark.createDataFrame(ROWS[:2], SCHEMA), path, "q", batch) == 2
+    tables.append_arrow(tables.read_arrow(path).drop_columns(["reviewed_by"]), path)
+    tables.upsert(spark.createDataFrame([row("a", FIRST, 9.0), row("z", FIRST)], SCHEMA), path, ["id"], "amount")
+    assert {found.reviewed_by for found in tables.read(spark, path).collect()} == {None}
+    assert names(spark, path) == sorted("abab" * 2 + "z")
+    assert caplog.text.count("'reviewed_by'") == 1
+
+
+@pytest.mark.parametrize("year", [1, 1899, 9999, 58_216])
+def test_a_time_however_far_has_bounds_by_which_it_is_found_or_none(spark, path, year):
+    far = spark.createDataFrame(ROWS[:1], SCHEMA).withColumn("seen", F.expr(f"make_timestamp({min(year, 9999)}, 6, 1, 0, 0, 0)"))
+    if year > 9999:
+        far = far.withColumn("seen", F.timestamp_micros(F.lit((year - 1970) * 31_556_952_000_000)))
+    assert tables.append(far.coalesce(1), path, "q", 0) == 1
+    low = json.loads(last_adds(path)[0][0]["stats"])["minValues"].get("seen")
+    assert low == (None if year > 9999 else f"{year:04d}-06-01T00:00:00.000000Z")
+    assert [found.id for found in tables.read(spark, path).select("id").collect()] == ["a"]
