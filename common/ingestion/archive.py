@@ -42,6 +42,8 @@ LOG = logging.getLogger(__name__)
 
 ROWS_PER_FILE = 100_000
 UPKEEP_BATCHES = 20
+# Of two updates of one alert. An alert's event_time is that of the newest event behind it.
+NEWEST = tables.Newest(grows="event_time", partition="kafka_partition", offset="kafka_offset", time="alert_time")
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def keep_alerts(records: DataFrame, batch: Batch, vertical: Vertical, workspace:
             {"first_event_time": F.col("event_time"), "alert_time": F.col("timestamp"), PARTITION: F.to_date("event_time")}
         ).select(*ALERTS_SCHEMA.names)
         path, earliest = workspace.table("alerts"), ["first_event_time"]
-        rows = tables.upsert(alerts, path, ["alert_id"], "kafka_offset", batch.query, batch.number, earliest)
+        rows = tables.upsert(alerts, path, ["alert_id"], NEWEST, batch.query, batch.number, earliest)
         return Kept(rows, _quarantine(_unreadable(parsed, vertical), vertical, workspace, batch))
 
 

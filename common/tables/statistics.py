@@ -49,7 +49,7 @@ def statistics(footer: pq.FileMetaData) -> dict[str, Any]:
             continue
         try:
             smallest, largest = min(each.min for each in bounded), max(each.max for each in bounded)
-        except (OverflowError, ValueError):  # a date beyond Python's: bounds are for speed, and are left out where they cannot be said
+        except (OverflowError, ValueError):  # a date beyond Python's; bounds are for speed, and may be left out
             continue
         if _can_be_bound(smallest) and _can_be_bound(largest):
             low[name], high[name] = _as_json(smallest), _as_json(largest)

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -78,20 +79,52 @@ def append_rows(rows: list[dict[str, Any]], schema: T.StructType, path: str | Pa
     append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(schema, timezone="UTC")), path)
 
 
+@dataclass(frozen=True)
+class Newest:
+    """By which columns one row is newer than another of the same keys: by `grows`, which grows with what the row is about.
+
+    Where that is equal, by `offset` within one `partition`: clocks are set back, offsets are not. Offsets of two partitions say
+    nothing, as of a topic that was given more of them: between those it is `time`.
+    """
+
+    grows: str
+    partition: str
+    offset: str
+    time: str
+
+    def condition(self, newer: str, older: str) -> str:
+        """SQL: whether the row `newer` is newer than the row `older`."""
+        def compare(column: str, operator: str) -> str:
+            return f"{newer}.{column} {operator} {older}.{column}"
+
+        same, other = compare(self.partition, "="), compare(self.partition, "<>")
+        return (
+            f"{compare(self.grows, '>')} OR ({compare(self.grows, '=')} AND "
+            f"(({same} AND {compare(self.offset, '>')}) OR ({other} AND {compare(self.time, '>')})))"
+        )
+
+
 def upsert(
-    source: DataFrame | pa.Table, path: str | Path, keys: Sequence[str], newest: str, query: str | None = None,
+    source: DataFrame | pa.Table, path: str | Path, keys: Sequence[str], newest: str | Newest, query: str | None = None,
     batch: int | None = None, earliest: Sequence[str] = (),
 ) -> int:
-    """Inserts rows with new keys and replaces those whose `newest` column is lower than the incoming row's.
+    """Inserts rows with new keys and replaces those that are older than the incoming row: by column `newest`, or as it says.
 
     The columns `earliest` keep the lowest value that any row of the same keys ever had.
 
-    Of several incoming rows with the same keys the one with the highest `newest` counts. The incoming rows pass
+    Of several incoming rows with the same keys the newest counts. The incoming rows pass
     through the driver: for alerts and the like, not for events. Returns how many rows were inserted.
     """
-    incoming = _newest(source if isinstance(source, pa.Table) else source.toArrow(), keys, newest, earliest)
+    incoming = source if isinstance(source, pa.Table) else source.toArrow()
     if incoming.num_rows == 0:
         return 0
+    if isinstance(newest, Newest):
+        of_partitions = _newest(incoming, [*keys, newest.partition], [newest.grows, newest.offset], earliest)
+        incoming = _newest(of_partitions, keys, [newest.grows, newest.time], earliest)
+        is_newer = newest.condition("source", "target")
+    else:
+        incoming = _newest(incoming, keys, [newest], earliest)
+        is_newer = f"source.{newest} > target.{newest}"
     same = " AND ".join(f"target.{key} = source.{key}" for key in keys)
     updates = {name: f"source.{name}" for name in incoming.column_names} | {
         name: f"CASE WHEN target.{name} < source.{name} THEN target.{name} ELSE source.{name} END" for name in earliest}
@@ -99,7 +132,7 @@ def upsert(
     def write(table: DeltaTable) -> int:
         merge = table.merge(
             incoming, same, source_alias="source", target_alias="target", commit_properties=transaction(query, batch)
-        ).when_matched_update(updates, f"source.{newest} > target.{newest}").when_not_matched_insert_all()
+        ).when_matched_update(updates, is_newer).when_not_matched_insert_all()
         return int(merge.execute()["num_target_rows_inserted"])
 
     with rewriting(path):
@@ -166,8 +199,9 @@ def add_actions(path: str | Path, folder: str) -> list[AddAction]:
     return [action for action in (describe(store, info) for info in data) if rows(action) > 0]
 
 
-def _newest(table: pa.Table, keys: Sequence[str], newest: str, earliest: Sequence[str]) -> pa.Table:
-    ordered = table.sort_by([(newest, "ascending")])
+def _newest(table: pa.Table, keys: Sequence[str], newest: Sequence[str], earliest: Sequence[str]) -> pa.Table:
+    """Of the rows with the same keys the last by the columns `newest`, with the lowest of their `earliest`."""
+    ordered = table.sort_by([(name, "ascending") for name in newest])
     rank = pa.array(range(ordered.num_rows), pa.int64())
     grouped = ordered.select([*keys, *earliest]).append_column("rank", rank).group_by(list(keys))
     last = grouped.aggregate([("rank", "max"), *((name, "min") for name in earliest)])

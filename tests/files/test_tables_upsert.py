@@ -1,10 +1,12 @@
 """Upsert: one row per key, the newest."""
 
 import random
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 
@@ -73,3 +75,43 @@ def test_a_column_may_keep_its_earliest_value(spark, path):
     put(1, ("a", 3.0, (3.0,), 3, DAY), ("b", 9.0, (9.0,), 9, DAY))
     found = {row.key: (row.score, row.place.lat) for row in tables.read(spark, path).collect()}
     assert found == {"a": (1.5, 3.0), "b": (9.0, 9.0)}
+
+
+NEWEST = tables.Newest(grows="event_time", partition="partition", offset="offset", time="time")
+PLACED = (
+    T.StructType().add("key", "string").add("number", "integer").add("event_time", "timestamp").add("partition", "integer")
+    .add("offset", "long").add("time", "timestamp")
+)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_two_updates_the_newer_is_told_by_what_grows_with_them_not_by_offsets_of_two_partitions(tmp_path, seed):
+    """Of a topic that is given more partitions and is made anew, while the clock of who writes is set back now and then."""
+    tables.ensure_table(tmp_path / "t", PLACED)
+    chance, at = random.Random(seed), datetime(2026, 1, 1, tzinfo=UTC)
+    partitions, offsets, clock, times = 1, {}, at, dict.fromkeys("abc", at)
+    rows, expected, batch = [], {}, 0
+    for number in range(120):
+        moved = chance.random()
+        if moved < 0.03:
+            partitions += 1
+        elif moved < 0.05:
+            offsets = {}  # made anew: what comes is of later events
+            times = {key: time + timedelta(minutes=1) for key, time in times.items()}
+        elif moved < 0.10:
+            clock -= timedelta(hours=1) if partitions == 1 else timedelta(0)
+        clock += timedelta(seconds=1)
+        key = chance.choice("abc")
+        times[key] += timedelta(minutes=chance.choice([0, 0, 1]))  # a late event leaves it as it was
+        partition = ord(key) % partitions
+        offsets[partition] = offsets.get(partition, -1) + 1
+        rows.append({"key": key, "number": number, "event_time": times[key], "partition": partition,
+                     "offset": offsets[partition], "time": clock})
+        expected[key] = number
+        if chance.random() < 0.3:
+            table = pa.Table.from_pylist(chance.sample(rows, len(rows)), schema=to_arrow_schema(PLACED, timezone="UTC"))
+            for _ in range(chance.choice([1, 2])):
+                tables.upsert(table, tmp_path / "t", ["key"], NEWEST)
+            rows, batch = rows[-1:] if chance.random() < 0.3 else [], batch + 1
+            assert {row["key"]: row["number"] for row in tables.read_arrow(tmp_path / "t").to_pylist()} == expected
+    assert batch > 10
