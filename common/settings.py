@@ -14,6 +14,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SERVICE = re.compile(
+    r"(?P<service>\w+?)_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)", re.ASCII
+)
+
 
 class SettingsError(Exception):
     """A setting is unknown or unreadable; the message names the variable and what it may be."""
@@ -84,7 +88,8 @@ def load(settings: type[AnySettings], **given: Any) -> AnySettings:
     """
     prefix = settings.model_config.get("env_prefix", "")
     known = {f"{prefix}{field}".upper() for field in settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.upper().startswith(prefix.upper()) and name.upper() not in known)
+    ours = (name for name in os.environ if name.upper().startswith(prefix.upper()) and not _is_of_kubernetes(name))
+    unknown = sorted(name for name in ours if name.upper() not in known)
     if unknown:
         raise SettingsError("\n".join(_unknown(name, known) for name in unknown) + f"\nknown: {', '.join(sorted(known))}")
     try:
@@ -94,6 +99,12 @@ def load(settings: type[AnySettings], **given: Any) -> AnySettings:
         lines = [f"{prefix}{error['loc'][0]}".upper() + f": {error['msg']}" if error["loc"] else error["msg"]
                  for error in errors.errors()]  # fmt: skip
         raise SettingsError("unreadable setting: " + "; ".join(lines)) from None
+
+
+def _is_of_kubernetes(name: str) -> bool:
+    """Whether Kubernetes gave this variable, as it does for each Service of a namespace: one may be called as we are."""
+    found = SERVICE.fullmatch(name)
+    return found is not None and all(f"{found['service']}_SERVICE_{part}" in os.environ for part in ("HOST", "PORT"))
 
 
 def _unknown(name: str, known: set[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import gevent
 from locust import FastHttpUser, User, task
+from locust.env import Environment
 
 from loadtests.answers import verdict
 from loadtests.feed import Sent
@@ -62,6 +63,10 @@ class HttpUser(FedUser, FastHttpUser):
 
     host = "http://127.0.0.1:8080"
     insecure = False
+
+    def __init__(self, environment: Environment) -> None:
+        self.host = (environment.host or self.host).rstrip("/")  # paths begin with one
+        super().__init__(environment)
 
     def deliver(self, records: list[Sent]) -> None:
         """In requests of exactly `batch` events: a turn may have more or fewer, and the pace counts requests.

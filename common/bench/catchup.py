@@ -66,7 +66,8 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int, expec
 
 def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]:
     """Ids of the alerts, or what else the query finds, in the topic as a table."""
-    options = {"subscribe": topic_names(bench.vertical).events, "startingOffsets": "earliest", **bench.connection.spark_options()}
+    source = bench.connection.spark_source_options()
+    options = {"subscribe": topic_names(bench.vertical).events, "startingOffsets": "earliest", **source}
     records = spark.read.format("kafka").options(**options).load()
     learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
     events = with_learnt(

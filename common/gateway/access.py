@@ -6,6 +6,7 @@ from typing import Any
 
 from common.gateway.tokens import Tokens
 
+FORWARDED = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}  # a proxy's: it may serve anybody
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -18,14 +19,14 @@ class Refused(Exception):
 
 
 class Access:
-    """on_loopback: the gateway can be reached from this machine only, and so needs no token while there is none."""
+    """on_loopback: the gateway can be reached from this machine only, and so needs no token while there never was one."""
 
     def __init__(self, tokens: Tokens, on_loopback: bool) -> None:
         self._tokens, self._on_loopback = tokens, on_loopback
 
     def allow(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], vertical: str, verb: str) -> str:
         """The name of whoever asks, for limits; raises Refused."""
-        if not self._tokens and self._on_loopback:
+        if not self._tokens.are_needed and self._on_loopback:
             return _local(scope, headers)
         token = self._tokens.find(headers.get(b"authorization", b""))
         if token is None:
@@ -47,4 +48,7 @@ def _local(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
     name = headers.get(b"host", b"").decode("latin-1").lower()
     if (name if name.endswith("]") else name.rpartition(":")[0] or name) not in LOOPBACK_NAMES:
         raise Refused(403, "without tokens only this machine is served, by the name localhost or 127.0.0.1")
+    if passed_on := FORWARDED.intersection(headers):
+        name = min(passed_on).decode()
+        raise Refused(403, f"without tokens only this machine is served, and this request was passed on for another ({name})")
     return str((scope.get("client") or ("local",))[0])

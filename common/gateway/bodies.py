@@ -14,6 +14,8 @@ Receive = Callable[[], Awaitable[Any]]
 
 SPACE = " \t\n\r"
 DECODER = json.JSONDecoder()
+MOST_EVENTS = 100_000  # of a request: each is an object in memory, however short
+MOST_MEMBERS = 100     # of a gzip body
 BODY_SECONDS = 30.0  # a body that takes longer holds a connection that others wait for
 
 
@@ -57,8 +59,11 @@ def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
         return body
     if encoding not in ("gzip", "x-gzip"):
         raise Unreadable(415, f"Content-Encoding {encoding[:20]!r} is not read: send gzip, or none")
-    parts, size = [], 0
-    while body:  # a gzip file may have several members
+    parts, size, members = [], 0, 0
+    while body:  # a gzip file may have several members; the rest is copied for each
+        members += 1
+        if members > MOST_MEMBERS:
+            raise Unreadable(413, f"the gzip body has more than {MOST_MEMBERS} members: send it as one")
         member = zlib.decompressobj(wbits=31)
         try:
             parts.append(member.decompress(body, limit + 1 - size))
@@ -92,7 +97,12 @@ def elements(body: bytes) -> list[bytes | dict[str, Any]]:
     # orjson keeps the last of two values of a name in silence.
     if all(type(value) is dict for value in values) and names_are_apart(body, sum(map(len, values))):
         return values
-    return list(_slices(body.decode()))
+    if len(values) > MOST_EVENTS:
+        raise too_many()
+    try:
+        return list(_slices(body.decode()))
+    except RecursionError:
+        return [body]  # levels beyond those of any event
 
 
 def _slices(text: str) -> Iterator[bytes]:
@@ -116,6 +126,10 @@ def _within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
         raise too_large(limit)
     return body
+
+
+def too_many() -> Unreadable:
+    return Unreadable(413, f"a request has at most {MOST_EVENTS:,} events: send fewer in one, nothing of it was taken")
 
 
 def too_large(limit: int) -> Unreadable:

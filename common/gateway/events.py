@@ -4,15 +4,17 @@ A plain ASGI application: routing and validation by a framework would cost as mu
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
 
 from common.contract.plain import Accepted, PlainContract, Rejected
 from common.gateway.access import Access, Refused
-from common.gateway.bodies import Receive, Unreadable, elements, lines, read_body, too_large, unpacked
+from common.gateway.bodies import MOST_EVENTS, Receive, Unreadable, elements, lines, read_body, too_large, too_many, unpacked
 from common.gateway.delivery import Away, Delivery, Failure, Full
 from common.gateway.idempotency import LONGEST_KEY, Answers, Reused, UnderWay
 from common.gateway.limits import Rates
@@ -20,8 +22,12 @@ from common.ingestion.producers import REFUSALS
 from common.ingestion.topics import topic_names
 from common.vertical import Vertical
 
+LOG = logging.getLogger(__name__)
+
+MOST_REJECTED = 1_000    # events that one answer explains: more would make the answer larger than what was sent
 AT_ONCE = 500            # events judged before others have their turn
 LARGEST_EVENT = 900_000  # bytes: a topic takes records of 1 MB unless told otherwise
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some clients put it before any text; RFC 8259 lets a reader pass over it
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 AGAIN_SECONDS = {429: b"1", 503: b"2"}
 
@@ -120,8 +126,12 @@ class Events:
             self._answers.end(key, kept)
 
     async def _take(self, body: bytes, is_ndjson: bool, client: str) -> Answer:
-        judged = await self._judged(lines(body) if is_ndjson else elements(body))
-        self._rates.take(client, max(1, len(judged.messages) + len(judged.rejected)))
+        body = body.removeprefix(BYTE_ORDER_MARK)
+        events = lines(body) if is_ndjson else elements(body)
+        if len(events) > MOST_EVENTS:
+            raise too_many()
+        self._rates.take(client, max(1, len(events)))
+        judged = await self._judged(events)
         if not judged.messages:
             return _told(judged)
         try:
@@ -136,13 +146,25 @@ class Events:
     async def _judged(self, events: list[bytes | dict[str, Any]]) -> Judged:
         judged, latest = Judged(), self._contract.latest()
         for index, event in enumerate(events):
-            if isinstance(event, bytes):
-                judged.add(index, self._contract.judge(event, latest))
-            else:
-                judged.add(index, self._contract.judge_object(event, latest))
+            judged.add(index, self._verdict(event, latest))
+            if len(judged.rejected) > MOST_REJECTED:
+                raise Unreadable(
+                    413, f"more than {MOST_REJECTED:,} events of this request break the contract, the last seen at {index} "
+                    f"({judged.rejected[-1]['reason']}): nothing of it was taken")
             if index % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
         return judged
+
+
+    def _verdict(self, event: bytes | dict[str, Any], latest: datetime) -> Accepted | Rejected:
+        """Whatever one event may be, it is that event that is refused, and not the request."""
+        try:
+            if isinstance(event, bytes):
+                return self._contract.judge(event, latest)
+            return self._contract.judge_object(event, latest)
+        except (RecursionError, TypeError, ValueError) as problem:
+            LOG.info("an event of %s could not be judged", self._name, exc_info=problem)
+            return Rejected(None, "malformed_json", "it cannot be judged: nested too deep, or of values that no field has")
 
 
 def _told(judged: Judged, failures: list[Failure] | None = None) -> Answer:

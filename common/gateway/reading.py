@@ -11,7 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from common.alerts import Severity
-from common.gateway.access import Access
+from common.gateway.access import Access, Refused
 from common.gateway.alerts import BadCursor, Cursor, CursorGone, Wanted, read_page
 from common.gateway.openapi import ANSWERS, PROBLEM, response
 from common.gateway.stream import AlertStream, Listener, server_sent
@@ -72,7 +72,15 @@ def alert_routes(
             listener = await stack.enter_async_context(streams[vertical].listening())
         except BrokerError:
             raise HTTPException(503, "Kafka does not answer") from None
-        return StreamingResponse(_until_gone(stack, listener, closing), media_type="text/event-stream",
+        def is_over() -> bool:
+            """Also once the token that opened the stream is revoked."""
+            try:
+                readable(vertical, request)
+            except Refused:
+                return True
+            return closing()
+
+        return StreamingResponse(_until_gone(stack, listener, is_over), media_type="text/event-stream",
                                  headers={"cache-control": "no-store"})
 
     return router

@@ -65,7 +65,9 @@ class AlertStream:
     def _consume(self, consumer: Consumer, ending: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
         with consumer:
             while not ending.is_set():
-                alerts = [message.value() for message in arrived(consumer, LOOK_SECONDS) if message.error() is None]
+                # A tombstone takes an alert out of a compacted topic: it is none itself.
+                alerts = [value for message in arrived(consumer, LOOK_SECONDS)
+                          if message.error() is None and (value := message.value()) is not None]
                 if alerts and not loop.is_closed():
                     loop.call_soon_threadsafe(self._fan_out, alerts)
 
@@ -87,6 +89,8 @@ async def server_sent(listener: Listener, closing: Callable[[], bool]) -> AsyncI
                 yield b": still here\n\n"
             continue
         silent = 0
+        if closing():  # also when the right to read was withdrawn while it waited
+            return
         yield b"event: alert\ndata: " + alert + b"\n\n"
         if listener.dropped and listener.alerts.empty():
             yield b'event: dropped\ndata: {"detail": "too slow: alerts were left out; read them from the table"}\n\n'

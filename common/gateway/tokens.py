@@ -95,6 +95,13 @@ class Tokens:
         self._seen: tuple[int, ...] | None = None
         self._looked = float("-inf")
         self._by_id: dict[str, Token] = {}
+        self._were_there = False
+
+    @property
+    def are_needed(self) -> bool:
+        """Whether there is a token, or ever was one: who revokes the last does not mean to let everybody in."""
+        self._look()
+        return self._were_there
 
     def __bool__(self) -> bool:
         self._look()
@@ -117,6 +124,7 @@ class Tokens:
         try:
             status = self._file.path.stat()
             seen: tuple[int, ...] = (status.st_mtime_ns, status.st_size, status.st_ino)
+            self._were_there = True  # stays so if the file goes, as with a disk that is not mounted any more
         except FileNotFoundError:
             seen = ()
         if seen != self._seen:

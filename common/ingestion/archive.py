@@ -177,7 +177,10 @@ def _start(
     def run(batch_records: DataFrame, number: int) -> None:
         spark = batch_records.sparkSession
         # The id in the checkpoint: a name would make a query with a new checkpoint pass for one that was here before.
-        batch = Batch(spark.sparkContext.getLocalProperty("sql.streaming.queryId") or "", number)
+        query = spark.sparkContext.getLocalProperty("sql.streaming.queryId")
+        if not query:  # under one id for all, what one query has committed would be taken for what another has
+            raise RuntimeError("Spark does not say which query a batch is of: sql.streaming.queryId is not set")
+        batch = Batch(query, number)
         kept = keep(batch_records, batch)
         LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, kept.rows, kept.quarantined)
         if number % UPKEEP_BATCHES == UPKEEP_BATCHES - 1:

@@ -72,6 +72,10 @@ class Connection:
         """For Spark's Kafka source and sink. Holds secrets in the clear: never log it."""
         return {"kafka.bootstrap.servers": self.bootstrap_servers, **self.security.spark_options()}
 
+    def spark_source_options(self) -> dict[str, str]:
+        """For Spark's Kafka source: what a producer has rolled back was never sent (librdkafka's default, not Java's)."""
+        return {"kafka.isolation.level": "read_committed", **self.spark_options()}
+
 
 def check(connection: Connection, timeout: float = 5.0) -> int:
     """The number of brokers that the cluster has; raises BrokerError within about `timeout` seconds otherwise."""

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
@@ -41,6 +42,9 @@ LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 # A letter before a quote makes a literal of another kind, with other escapes; the rest are comments and what names no field.
 ODD = re.compile(r"\w\0|--|/\*|[^\w\s\0.,()+\-*/%=<>!|&:]")
 NAME = re.compile(r"(?<![\w.])([A-Za-z_]\w*)(\s*\()?")
+UUID = re.compile(r"\buuid\s*\(\s*\)", re.IGNORECASE)
+DERIVED = "_derived_id"
+PLACE = ("topic", "partition", "offset")
 PLAIN = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -88,7 +92,9 @@ def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> 
     for fix in fixes:
         _refuse_unknown(fix, names)
     row = F.struct(*records.columns).alias("_row")
-    written = found.select(row, *[F.col("_found")[name].alias(name) for name in names])
+    # Its bytes too: in a topic that was made anew, another record has the place.
+    derived = F.md5(F.concat_ws("|", *(F.col(name).cast("string") for name in PLACE), F.md5("value"))).alias(DERIVED)
+    written = found.select(row, derived, *[F.col("_found")[name].alias(name) for name in names])
     said = [part for fix in fixes for part in (F.lit(fix.field), _as_json(fix, written, vertical))]
     fixed = written.select("_row.*", F.create_map(*said).alias("_fixed"))
     return fixed.withColumn("value", _merged("value", "_fixed")).drop("_fixed")
@@ -132,7 +138,7 @@ def _names(found: DataFrame, vertical: Vertical) -> list[str]:
 def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
     """{"v": the value}, of the field's type where it can be cast to it; times as text. {} for null."""
     try:
-        value = F.expr(fix.expression)
+        value = F.expr(_with_derived_ids(fix.expression))
         kind = written.select(value.alias("v")).schema["v"].dataType
     except PySparkException as problem:
         raise FixError(f"--fix {fix}: Spark does not take it: {_first_line(problem)}") from None
@@ -144,15 +150,30 @@ def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
     return F.when(typed.isNotNull(), F.to_json(F.struct(typed.alias("v")))).otherwise(F.to_json(F.struct(text.alias("v"))))
 
 
+def _with_derived_ids(expression: str) -> str:
+    """`uuid()` is made of the record's place, not drawn: a record that is sent again after a kill is the same event."""
+    literals = LITERAL.findall(expression)
+    parts = [UUID.sub(DERIVED, part) for part in LITERAL.split(expression)]
+    return "".join(part + literal for part, literal in zip(parts, [*literals, ""], strict=True))
+
+
 def _first_line(problem: PySparkException) -> str:
     return next(line for line in str(problem).splitlines() if line.strip())
+
+
+def _apart(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are there once each: which of two values is meant no fix can know."""
+    event = dict(pairs)
+    if len(event) < len(pairs):
+        raise ValueError("a name is there twice")
+    return event
 
 
 @F.udf(returnType=T.BinaryType(), useArrow=False)
 def _merged(value: bytes | None, fixed: dict[str, str]) -> bytes | None:
     try:
-        event = json.loads(value or b"")
-    except ValueError:
+        event = json.loads(value or b"", object_pairs_hook=_apart)
+    except (ValueError, RecursionError):  # no JSON, a name twice, or levels beyond Python's: it stays as it is
         return value
     if not isinstance(event, dict):
         return value

@@ -1,6 +1,7 @@
 """Batch on schedule beside the streams: one run of a vertical at a time, put off while something speaks against it."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from pyspark.sql import types as T
 
@@ -22,6 +24,9 @@ from common.workspace import InUse, Workspace
 
 LOG = logging.getLogger(__name__)
 
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_DAY = f"[0-7]|{'|'.join(WEEKDAYS)}"
+WEEKDAY = re.compile(rf"(?:(?P<all>\*)|(?P<first>{_DAY})(?:-(?P<last>{_DAY}))?)(?:/(?P<step>[1-7]))?")
 CUT_SHORT = "cut short"
 GRACE = 2.0  # seconds that a run gets to end at the end of all work; service managers kill after 10
 CANCEL_EVERY = 0.2
@@ -143,12 +148,38 @@ class Scheduled:
                 time.sleep(CANCEL_EVERY)
 
 
-def cron(expression: str) -> CronTrigger:
-    """A schedule in UTC from five cron fields; raises SettingsError."""
+def cron(expression: str) -> BaseTrigger:
+    """A schedule in UTC from five cron fields, as cron reads them; raises SettingsError.
+
+    Weekdays are 0 to 7 or names, 0 and 7 are Sunday; where day of month and weekday are both restricted, either is enough.
+    """
     try:
-        return CronTrigger.from_crontab(expression, timezone=UTC)
+        minute, hour, day, month, weekday = expression.split()
+        fixed = {"minute": minute, "hour": hour, "month": month, "timezone": UTC}
+        weekdays = _weekdays(weekday)
+        if day.startswith("*") or weekday.startswith("*"):
+            return CronTrigger(day=day, day_of_week=weekdays, **fixed)
+        return OrTrigger([CronTrigger(day=day, **fixed), CronTrigger(day_of_week=weekdays, **fixed)])
     except ValueError as problem:
         raise SettingsError(f"schedule {expression!r}: {problem}; give five cron fields, such as '0 3 * * *'") from None
+
+
+def _weekdays(field: str) -> str:
+    """A cron field of weekdays as APScheduler reads it, which counts from Monday: by name. Raises ValueError."""
+    chosen: set[int] = set()
+    for part in field.lower().split(","):
+        found = WEEKDAY.fullmatch(part)
+        if found is None:
+            raise ValueError(f"weekday {part!r} is none: they are 0 to 7 or {' '.join(WEEKDAYS)}, as 1-5 or mon,thu")
+        first, last = (WEEKDAYS.index(day) if day in WEEKDAYS else int(day or -1) for day in found.group("first", "last"))
+        if found["all"]:
+            first, last = 0, 6
+        elif last < 0:
+            last = 6 if found["step"] else first
+        if last < first:
+            raise ValueError(f"weekdays {part!r} end before they begin")
+        chosen |= {day % 7 for day in range(first, last + 1, int(found["step"] or 1))}
+    return ",".join(WEEKDAYS[day] for day in sorted(chosen))
 
 
 def last_run(workspace: Workspace) -> datetime | None:

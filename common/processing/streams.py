@@ -88,7 +88,7 @@ def read_topic(
     options = {"subscribe": topic, "startingOffsets": starting, "failOnDataLoss": "true"}
     if max_offsets:
         options["maxOffsetsPerTrigger"] = str(max_offsets)
-    return spark.readStream.format("kafka").options(**options, **connection.spark_options()).load()
+    return spark.readStream.format("kafka").options(**options, **connection.spark_source_options()).load()
 
 
 def start_query(

@@ -1,13 +1,16 @@
 """Who gets in: by token and scope, and without any token this machine only. No secret is kept, shown or logged."""
 
+import http.client
 import json
 import stat
+import time
 
 import pytest
 
 from common.gateway import tokens as module
 from common.gateway.address import Address
 from common.gateway.tokens import TokenFile, Tokens
+from common.ingestion.producers import Producer
 from common.settings import SettingsError
 
 KNOWN = ["finance_fraud", "health_monitoring"]
@@ -42,7 +45,31 @@ def test_a_token_does_what_its_scopes_say_until_it_is_revoked(gateway, tmp_path,
     file.revoke("shop")
     assert gateway.post(events, **bearer(writer))[0] == 401
     file.revoke("screen")
-    assert gateway.post(events)[0] == 202
+    assert gateway.post(events)[0] == 401, "who revokes the last token does not let everybody in"
+    file.path.unlink()
+    assert gateway.post(events)[0] == 401, "nor a disk that went"
+
+
+@pytest.mark.parametrize("name", ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"])
+def test_without_tokens_what_a_proxy_passes_on_is_refused(gateway, generated_events, name):
+    status, told, _ = gateway.post(generated_events("finance_fraud", 1), **{name.replace("-", "_"): "10.0.0.1"})
+    assert status == 403 and f"({name})" in told["detail"]
+
+
+def test_a_revoked_token_ends_its_stream(gateway, mortal_kafka, tmp_path, at_once):
+    file = TokenFile(tmp_path)
+    text = file.add("screen", ["all:read"], KNOWN)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
+    connection.request("GET", "/v1/finance_fraud/alerts/stream", headers=bearer(text))
+    answer = connection.getresponse()
+    assert answer.readline() == b": listening\n"
+    file.revoke("screen")
+    with Producer(mortal_kafka.connection) as producer:
+        producer.send("finance_fraud.alerts", b"k", b'{"alert_id": 1}')
+    began = time.monotonic()
+    rest = answer.read()
+    assert time.monotonic() - began < 5 and b"alert_id" not in rest
+    connection.close()
 
 
 def test_beyond_this_machine_nobody_gets_in_when_the_last_token_is_gone(start_gateway, tmp_path, at_once):

@@ -120,6 +120,8 @@ def test_every_listener_hears_what_arrives_from_then_on(gateway, mortal_kafka):
         raise_alerts(1, 2)
         assert [next_alert(each)["alert_id"] for each in (first, second, first, second)] == [1, 1, 2, 2]
     with listening(gateway) as later:
+        with Producer(mortal_kafka.connection) as producer:
+            producer.send("finance_fraud.alerts", b"k", None)  # a tombstone
         raise_alerts(3)
         assert next_alert(later)["alert_id"] == 3
 

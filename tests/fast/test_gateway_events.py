@@ -169,3 +169,49 @@ def test_a_fhir_observation_goes_to_the_topic_as_it_came(gateway, mortal_kafka):
     assert (json.loads(record.value), record.key) == (observation, b"p1")
     status, told, _ = gateway.post([observation | {"status": "cancelled"}], "health_monitoring")
     assert (status, told["rejected"][0]["reason"]) == (422, "unknown_field")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+def test_a_byte_order_mark_is_passed_over(gateway, mortal_kafka, five, kind):
+    body = json.dumps(five).encode() if kind.endswith("/json") else ndjson(five)
+    assert gateway.post(b"\xef\xbb\xbf" + body, content_type=kind)[:2] == (202, {"accepted": 5, "ids": ids(five)})
+    assert all(record.value.startswith(b"{") for record in read_all(mortal_kafka.connection, TOPIC))
+
+
+ODD_EVENTS = {
+    "levels in an array of an object": b'{"transaction_id": [%s%s]}' % (b"[" * 300, b"]" * 300),
+    "levels in an object": b'{"a": ' * 600 + b"1" + b"}" * 600,
+    "very many levels": b"[" * 100_000 + b"]" * 100_000,
+    "levels where an id stands": b'{"resourceType": "Observation", "id": %s"x"%s}' % (b"[" * 900, b"]" * 900),
+    "half a surrogate": b'{"transaction_id": "\\ud800"}',
+    "a long number": b'{"amount": %s}' % (b"9" * 2_000),
+}
+
+
+@pytest.mark.parametrize("name", ["finance_fraud", "health_monitoring"])
+@pytest.mark.parametrize("odd", ODD_EVENTS.values(), ids=ODD_EVENTS)
+def test_an_odd_event_is_refused_and_those_beside_it_are_taken(gateway, generated_events, name, odd):
+    good = generated_events(name, 2)
+    for kind, body in (("application/x-ndjson", b"\n".join([json.dumps(good[0]).encode(), odd, json.dumps(good[1]).encode()])),
+                       ("application/json", b"[%s, %s]" % (json.dumps(good[0]).encode(), odd))):
+        status, told, _ = gateway.post(body, name, content_type=kind)
+        assert status == 422, told
+        if kind.endswith("ndjson"):
+            assert told["accepted"] == 2 and [each["index"] for each in told["rejected"]] == [1]
+
+
+def test_an_answer_explains_only_so_many_refusals_and_then_nothing_is_taken(gateway, mortal_kafka, five):
+    at_most = [*five, *[0] * 1_000]
+    status, told, _ = gateway.post(at_most)
+    assert (status, told["accepted"], len(told["rejected"])) == (422, 5, 1_000)
+    too_many = [(json.dumps([*five, *[0] * 1_001]).encode(), "application/json"), (b"0\n" * 200_000, "application/x-ndjson"),
+                (b"[" + b"0," * 200_000 + b"0]", "application/json")]  # fmt: skip
+    for body, kind in too_many:
+        status, told, headers = gateway.post(body, content_type=kind)
+        assert status == 413 and "nothing of it was taken" in told["detail"]
+        assert int(headers["content-length"]) < 500
+    assert len(values(mortal_kafka)) == 5
+
+
+def test_a_gzip_body_of_many_members_is_refused_before_it_costs_much(gateway):
+    assert gateway.post(gzip.compress(b"") * 200_000, content_encoding="gzip")[0] == 413

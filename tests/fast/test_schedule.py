@@ -195,7 +195,48 @@ def test_a_failure_is_recorded_and_the_next_run_comes(tmp_path):
     assert "batch: failed: division by zero" in said
 
 
-@pytest.mark.parametrize("expression", ["", "3", "61 * * * *", "* * * *", "a b c d e", "* * * * * *"])
+@pytest.mark.parametrize("expression", ["", "3", "61 * * * *", "* * * *", "a b c d e", "* * * * * *", "0 3 * * 8", "0 3 * * 5-1",
+                                        "0 3 * * 1-", "0 3 * * ,", "0 3 * * moon", "0 3 * * 1/0"])
 def test_a_schedule_that_is_none_is_refused(expression):
     with pytest.raises(SettingsError, match="five cron fields"):
         cron(expression)
+
+
+def matches(at, expression):
+    """cron(5), read by hand: numbers, lists, ranges and steps; either of the two days is enough where both are restricted."""
+    def allowed(field, least, most):
+        for part in field.split(","):
+            span, _, step = part.partition("/")
+            first, _, last = (f"{least}-{most}" if span == "*" else span).partition("-")
+            yield from range(int(first), int(last or (most if step else first)) + 1, int(step or 1))
+
+    minute, hour, day, month, weekday = expression.split()
+    of_month, of_week = at.day in allowed(day, 1, 31), at.isoweekday() % 7 in {each % 7 for each in allowed(weekday, 0, 7)}
+    days = of_month or of_week if not (day.startswith("*") or weekday.startswith("*")) else of_month and of_week
+    return at.minute in allowed(minute, 0, 59) and at.hour in allowed(hour, 0, 23) and at.month in allowed(month, 1, 12) and days
+
+
+@pytest.mark.parametrize("expression", [
+    "0 3 * * 0", "0 3 * * 7", "0 3 * * 1-5", "0 3 1 * 5", "0 3 * * *", "30 4 1,15 * 0,3", "0 */6 * * 5-7", "0 3 31 * *",
+    "0 3 * 2 */2", "0 3 */2 * 1", "5 0 13 * 5", "0 12 * * 2/2",
+])  # fmt: skip
+def test_a_schedule_is_due_when_cron_says(expression):
+    trigger, last, due = cron(expression), datetime(2024, 3, 31, tzinfo=UTC), []
+    while last is not None and len(due) < 8:
+        last = trigger.get_next_fire_time(last, last)
+        due.append(last)
+    at, expected = datetime(2024, 3, 31, tzinfo=UTC), []
+    while len(expected) < 8:
+        at += timedelta(hours=1) if expression.startswith("0 ") else timedelta(minutes=5)  # all are due at such minutes
+        if matches(at, expression):
+            expected.append(at)
+    assert due == expected
+
+
+def test_weekdays_have_names():
+    named, numbered = cron("0 3 * * MON,wed-Fri"), cron("0 3 * * 1,3-5")
+    at = datetime(2024, 4, 1, 4, tzinfo=UTC)
+    for _ in range(6):
+        due = named.get_next_fire_time(at, at)
+        assert due == numbered.get_next_fire_time(at, at)
+        at = due

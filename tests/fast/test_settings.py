@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from common.settings import SettingsError, load, span
+from common.settings import Settings, SettingsError, load, span
 from common.vertical import find_vertical, verticals
 
 
@@ -47,3 +47,19 @@ def test_windows_that_would_leave_gaps_are_refused(field, value, monkeypatch):
     monkeypatch.setenv(f"RETAIL_BEHAVIOR_{field.upper()}", value)
     with pytest.raises(SettingsError, match="leave gaps"):
         load(find_vertical("retail_behavior").settings)
+
+
+def test_variables_that_kubernetes_gives_for_a_service_of_our_name_are_none_of_ours(monkeypatch):
+    for service in ("HYBRID_GATEWAY", "FINANCE_FRAUD", "HYBRID"):
+        given = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "8080", "SERVICE_PORT_HTTP": "8080", "PORT": "tcp://10.0.0.1:8080",
+                 "PORT_8080_TCP": "tcp://10.0.0.1:8080", "PORT_8080_TCP_PROTO": "tcp", "PORT_8080_TCP_PORT": "8080",
+                 "PORT_8080_TCP_ADDR": "10.0.0.1"}  # fmt: skip
+        for name, value in given.items():
+            monkeypatch.setenv(f"{service}_{name}", value)
+    assert load(Settings) == Settings()
+    load(find_vertical("finance_fraud").settings)
+    for unlike in ("HYBRID_GATEWAY_PORTS", "HYBRID_GATEWAY_SERVICE_HOSTS", "HYBRID_OTHER_PORT"):
+        with monkeypatch.context() as changed:
+            changed.setenv(unlike, "1")
+            with pytest.raises(SettingsError, match=unlike):
+                load(Settings)
