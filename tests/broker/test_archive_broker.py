@@ -65,3 +65,22 @@ def test_what_is_quarantined_is_a_dead_letter_too(spark, broker, meters, tmp_pat
     reasons = {offset: dict(letter.headers())["reason"] for offset, letter in letters.items()}
     assert reasons == {b"1": b"undecodable", b"2": b"duplicate"}
     assert letters[b"1"].value() == b"\xff" and letters[b"2"].value() == reading("a") and letters[b"1"].key() == b"m"
+
+
+def test_what_a_producer_rolled_back_was_never_sent(spark, broker, meters, tmp_path):
+    ensure_topics(broker, meters, 1)
+    workspace, topic = Workspace(tmp_path, meters.name), f"{meters.name}.events"
+    ensure_tables(meters, workspace)
+    producer = Producer(broker.client_options() | {"transactional.id": meters.name})
+    producer.init_transactions(30)
+    for names, is_kept in (("a", True), ("bcd", False), ("e", True), ("f", False)):
+        producer.begin_transaction()
+        for name in names:
+            producer.produce(topic, reading(name), key=b"m")
+        producer.flush(20)
+        (producer.commit_transaction if is_kept else producer.abort_transaction)(30)
+    query = archive_events(read_topic(spark, broker, topic), meters, workspace, broker, SETTINGS)
+    query.processAllAvailable()  # though the last offsets are marks of transactions
+    query.stop()
+    assert sorted(row["reading_id"] for row in tables.read_arrow(workspace.table("events")).to_pylist()) == ["a", "e"]
+    assert tables.row_count(workspace.table("quarantine")) == 0

@@ -102,6 +102,32 @@ def test_fields_that_are_unknown_can_be_left_out_and_looked_at(cards):
     assert [row["amount"] for row in cards.rows("events")] == [3.5]
 
 
+def test_a_record_that_no_fix_can_read_keeps_no_other_from_its_fix(cards):
+    deep = b'{"amount": %s1%s}' % (b"[" * 20_000, b"]" * 20_000)
+    twice = json.dumps(GOOD | {"transaction_id": "2"}).replace('"amount": 1.5', '"amount": "x", "amount": 9.5').encode()
+    cards.send(deep, twice, GOOD | {"amount": "x"})
+    cards.archive()
+    sent, still_invalid, _ = cards.redrive("amount=2.0")
+    assert sent == {"wrong_type": 1}
+    assert sum(still_invalid.values()) == 2, still_invalid
+    assert {row["transaction_id"]: row["amount"] for row in cards.rows("events")} == {"1": 2.0}
+
+
+def test_an_id_that_a_fix_makes_is_the_same_when_it_is_made_again(cards):
+    without = {name: value for name, value in GOOD.items() if name != "transaction_id"}
+    cards.send(without, without, without | {"card_id": "d"})
+    cards.archive()
+    fix = "transaction_id=concat('uuid()', uuid())"
+    made = []
+    for _ in range(2):  # the second as after a kill between sending and writing that down
+        assert cards.redrive(fix)[0] == {"missing_field": 3}
+        made.append({row["transaction_id"] for row in cards.rows("events")})
+        tables.overwrite(cards.spark.createDataFrame([], tables.read(cards.spark, cards.workspace.table("redriven")).schema),
+                         cards.workspace.table("redriven"))
+    assert made[0] == made[1] and len(made[0]) == 3
+    assert all(name.startswith("uuid()") and len(name) == 6 + 32 for name in made[0])
+
+
 def test_what_a_fix_names_and_nobody_has_is_refused(cards):
     cards.send(GOOD | {"amount": "x"})
     cards.archive()

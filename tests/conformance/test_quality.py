@@ -14,7 +14,7 @@ from common.settings import load
 from common.vertical import find_vertical, verticals
 from common.workspace import Workspace
 
-pytestmark = [pytest.mark.files, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.files, pytest.mark.timeout(900), pytest.mark.usefixtures("compiled")]
 
 START, DAYS, TESTED = date(2020, 1, 1), 45, 7
 # Lower than what `hybrid evaluate --strict` asks of a whole world: a small one holds a handful of cases of a scenario.
@@ -23,7 +23,7 @@ SPOKEN = ("alert_id", "rule", "event_time", "event")
 
 
 @pytest.fixture(scope="module", params=verticals())
-def judged(request, spark, tmp_path_factory):
+def judged(request, spark, compiled, tmp_path_factory):
     """The vertical; events, labels and alerts of the newest days of a small world's history."""
     vertical = find_vertical(request.param)
     workspace = Workspace(tmp_path_factory.mktemp("quality"), vertical.name)

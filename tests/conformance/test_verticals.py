@@ -166,16 +166,19 @@ def test_every_rule_says_what_it_scores_and_is_named_once(vertical):
     assert all(rule.score.__doc__ for rule in vertical.rules)
 
 
-def test_a_baseline_knows_nothing_of_its_own_day_or_later(spark, vertical, population, history):
+def test_a_baseline_knows_nothing_of_its_own_day_or_later(spark, vertical, population, history, compiling):
     events, labels = history
-    before = {
-        name: rows.drop("as_of").collect() for name, rows in vertical.learn(events, labels, [DAY - timedelta(days=5)]).items()
-    }
     cut = events.where(F.col("event_day") < F.lit(DAY - timedelta(days=5)))
     known = labels.where(F.col("known_time") <= F.lit(DAY - timedelta(days=5)).cast("timestamp"))
-    for name, rows in vertical.learn(cut, known, [DAY - timedelta(days=5)]).items():
-        assert _rounded(rows.drop("as_of").collect()) == _rounded(before[name])
-        assert before[name]
+    with compiling():
+        before, after = (
+            {name: rows.drop("as_of").collect() for name, rows in vertical.learn(*given, [DAY - timedelta(days=5)]).items()}
+            for given in ((events, labels), (cut, known))
+        )
+    assert before.keys() == after.keys()
+    for name, rows in before.items():
+        assert rows
+        assert _rounded(rows) == _rounded(after[name])
 
 
 def test_alerts_have_the_shared_shape_and_one_row_per_id(in_history):

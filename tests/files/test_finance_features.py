@@ -12,7 +12,7 @@ from finance_fraud.events import EVENT_SCHEMA
 from finance_fraud.features import FEATURES, exact_windows, with_features
 from finance_fraud.trends import CARD_BASELINE, CHARTS, TERMINAL_BASELINE, baselines, plots, trends
 
-pytestmark = pytest.mark.files
+pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 
 LABELS = "event_id string, entity_id string, scenario string, event_time timestamp, known_time timestamp"
 ALERTS = "alert_id string, rule string, event_time timestamp"

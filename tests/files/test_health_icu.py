@@ -18,7 +18,7 @@ from health_monitoring import VERTICAL, icu, risk
 from health_monitoring.events import VITALS
 from health_monitoring.utility import best_threshold, utility
 
-pytestmark = pytest.mark.files
+pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 
 BARS = {"vital signs alone": 0.13, "with laboratory values, age and hours in the ICU": 0.30}
 

@@ -16,7 +16,7 @@ from common.settings import SettingsError
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
-pytestmark = pytest.mark.files
+pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 
 VERTICAL = find_vertical("finance_fraud")
 START, DAYS, JUDGED = date(2020, 3, 1), 30, 3

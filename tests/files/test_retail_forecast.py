@@ -6,7 +6,7 @@ import pytest
 
 from retail_behavior.forecast import HORIZON, backtest, calendar_mean, forecast, seasonal_naive, weighted_rmsse
 
-pytestmark = pytest.mark.files
+pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 
 DAYS = 140
 WEEKDAYS = np.arange(DAYS + HORIZON) % 7

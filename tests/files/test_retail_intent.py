@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedKFold
 from common.models.training import export
 from retail_behavior.features import fit_intent
 
-pytestmark = pytest.mark.files
+pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "June", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 

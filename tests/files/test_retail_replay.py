@@ -12,7 +12,7 @@ from common.ingestion.mapping import parse_mapping
 from common.ingestion.replay import plan_replay, replay
 from retail_behavior import VERTICAL
 
-pytestmark = pytest.mark.files
+pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 
 MAPPING = (
     "event_id=InvoiceNo+StockCode+Quantity+InvoiceDate+UnitPrice+CustomerID+Description", "event_type==purchase",
