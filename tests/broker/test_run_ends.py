@@ -2,7 +2,9 @@
 
 import signal
 import time
+from contextlib import suppress
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.broker
@@ -22,11 +24,25 @@ def test_a_run_whose_broker_is_taken_away_says_so_and_leaves_nothing_running(sta
     assert stages.wait_for_end(started) == []
 
 
+def all_started(stages, running):
+    """What a run has started, once its broker and its Spark have been there for a moment."""
+    deadline = time.monotonic() + 60
+    while not {"kafka.Kafka", "org.apache.spark.deploy.SparkSubmit"} <= {word for each in commands(stages, running) for word in each}:
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.2)
+    time.sleep(3)
+    return stages.below(running)
+
+
+def commands(stages, running):
+    for each in stages.below(running):
+        with suppress(psutil.NoSuchProcess):
+            yield each.cmdline()
+
+
 def test_a_run_that_is_interrupted_leaves_nothing_running(stages, tmp_path):
     running = stages.start(tmp_path, "run", "finance_fraud", "--for", "60s", "--history-days", "30")
-    time.sleep(20)
-    started = stages.below(running)
-    assert started, "a broker and Spark are there by now"
+    started = all_started(stages, running)
     running.send_signal(signal.SIGINT)
     printed, _ = running.communicate(timeout=60)
     assert running.returncode == 130, printed
@@ -35,8 +51,7 @@ def test_a_run_that_is_interrupted_leaves_nothing_running(stages, tmp_path):
 
 def test_a_run_that_is_killed_leaves_nothing_running(stages, tmp_path):
     running = stages.start(tmp_path, "run", "finance_fraud", "--for", "60s", "--history-days", "30")
-    time.sleep(20)
-    started = stages.below(running)
+    started = all_started(stages, running)
     running.kill()
     running.wait()
     assert stages.wait_for_end(started, 30) == []

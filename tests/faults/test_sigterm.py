@@ -69,7 +69,7 @@ def test_a_stage_ends_at_sigterm_whatever_it_is_doing(kafka, generating, tmp_pat
     chance = random.Random(stage)
     for number in range(MOMENTS):
         running = started(stage, kafka, tmp_path)
-        time.sleep(3 + (number + chance.random()) * 6)  # from imports and Spark's start to work
+        time.sleep(2 + (number + chance.random()) * 5)  # from imports and Spark's start to work
         ended(running)
 
 
