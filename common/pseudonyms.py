@@ -19,6 +19,7 @@ from common.settings import Settings, SettingsError, load
 from common.vertical import Vertical
 
 KEY_BYTES = 32
+KEY_NOTE = "pseudonym-key.id"
 BLOCK = 64  # bytes that SHA-256 takes at once (RFC 2104)
 SHOWN_DIGITS = 24  # of the 64 hexadecimal digits: 96 bits, no two of a billion people alike
 
@@ -62,11 +63,12 @@ def of_entity(vertical: Vertical, value: Column) -> Column:
 
 
 def encrypted(value: Column, *place: Column | str) -> Column:
-    """AES-GCM of bytes under the secret key. The nonce comes from `place`, which names what is encrypted: a retry makes
-    the same bytes, something else never the same nonce.
+    """AES-GCM of bytes under the secret key. The nonce comes from `place`, which names what is encrypted, and from the bytes:
+    a retry makes the same bytes, something else never the same nonce. The place alone would not do: after a topic was made
+    anew, or on another cluster, it is another record's, and two texts under one nonce tell each other.
     """
     key = hashlib.sha256(b"raw bytes" + secret_key()).digest()
-    of_record = F.concat_ws("|", F.lit(key.hex()), *place)
+    of_record = F.concat_ws("|", F.lit(key.hex()), *place, F.sha2(value, 256))
     nonce = F.unhex(F.substring(F.sha2(of_record, 256), 1, 24))
     return F.aes_encrypt(value, F.lit(key), F.lit("GCM"), F.lit("DEFAULT"), nonce)
 
@@ -74,6 +76,24 @@ def encrypted(value: Column, *place: Column | str) -> Column:
 def decrypted(value: Column) -> Column:
     """The bytes that `encrypted` hid."""
     return F.aes_decrypt(value, F.lit(hashlib.sha256(b"raw bytes" + secret_key()).digest()), F.lit("GCM"))
+
+
+def check_key(vertical: Vertical, folder: Path) -> None:
+    """Raises SettingsError where the tables in `folder` were written with another key than the one there is now.
+
+    With it the same person would get another pseudonym, and what is quarantined could not be read any more. The first look
+    writes down which key it is: a hash, from which nobody gets the key.
+    """
+    if not vertical.pseudonymised:
+        return
+    note, now = folder / KEY_NOTE, hashlib.sha256(b"which key" + secret_key()).hexdigest()[:16]
+    if not note.exists():
+        note.write_text(f"{now}\n")
+    elif (before := note.read_text().strip()) != now:
+        raise SettingsError(
+            f"{folder} was written with another pseudonym key (its id is {before}, that of the present one {now}): give that key "
+            f"in HYBRID_PSEUDONYM_KEY, or keep HYBRID_HOME where it was; remove {note} only if pseudonyms may change from now on"
+        )
 
 
 def _padded(key: bytes, pad: int) -> bytearray:
@@ -85,11 +105,20 @@ def _own_key(path: Path) -> bytes:
     made = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     if not path.exists():
         made.touch(mode=0o600)
-        made.write_bytes(secrets.token_bytes(KEY_BYTES))
+        with made.open("wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # or a crash might leave an empty file, and every pseudonym to whoever guesses that
         try:
             os.link(made, path)  # whole or not at all, and never over one that another process made meanwhile
         except FileExistsError:
             pass
         finally:
             made.unlink()
-    return path.read_bytes()
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise SettingsError(
+            f"{path} is no key: it has {len(key)} bytes in the place of {KEY_BYTES}. Put the right one back, or remove it for a new "
+            "one, with which the same person gets another pseudonym"
+        )
+    return key

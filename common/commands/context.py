@@ -34,7 +34,10 @@ from common.processing.judged import NothingJudged
 from common.processing.session import java_is_gone, start_session
 from common.processing.state import OtherState
 from common.processing.streams import QueryEnded, known_reason, task_slots
+from common.pseudonyms import check_key
 from common.settings import Settings, SettingsError, load
+from common.tables import UnusableFolder, check_folder
+from common.tables.writing import RowsLost
 from common.template.writing import NotWritten
 from common.vertical import UnknownVertical, Vertical, find_vertical, verticals
 from common.workspace import InUse, Workspace
@@ -60,6 +63,8 @@ USER_ERRORS = (
     InUse,
     NotComparable,
     NotWritten,
+    UnusableFolder,
+    RowsLost,
     OSError,
 )
 
@@ -104,10 +109,11 @@ def rule_settings(vertical: Vertical) -> Any:
 
 
 def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
-    """The vertical's folders, made writable now rather than found unwritable later."""
+    """The vertical's folders: found unwritable, unusable, or written with another key now rather than later."""
     workspace = Workspace(settings.data, vertical.name)
     try:
-        workspace.folder.mkdir(parents=True, exist_ok=True)
+        check_folder(workspace.folder)
+        workspace.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         probe = workspace.folder / ".writable"
         probe.touch()
         probe.unlink()
@@ -115,6 +121,7 @@ def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
         raise SettingsError(
             f"data folder {workspace.folder} cannot be written: {problem.strerror}; give --data or set HYBRID_DATA"
         ) from None
+    check_key(vertical, workspace.folder)
     return workspace
 
 

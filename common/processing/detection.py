@@ -81,7 +81,7 @@ class Detection:
 
     def _follow_challenger(self, waiting: Version | None) -> None:
         if self.shadow and not self.shadow.isActive:
-            LOG.warning("challenger %s is not scored any more: %s", self.shadowed, self.shadow.exception())
+            LOG.warning("challenger %s is not scored any more: %s", self.shadowed, reason_of(self.shadow.exception()))
             self.shadow = None
         if (waiting.version if waiting else "") == self.shadowed:
             return

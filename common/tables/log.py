@@ -184,12 +184,17 @@ def uri(path: str | Path) -> str:
     if "://" in text:
         return text
     absolute = str(Path(text).absolute())
-    if unusable := sorted(set(UNUSABLE.findall(absolute))):
+    check_folder(absolute)
+    return absolute
+
+
+def check_folder(path: str | Path) -> None:
+    """Raises UnusableFolder where delta-rs would take this absolute path for another."""
+    if unusable := sorted(set(UNUSABLE.findall(str(path)))):
         raise UnusableFolder(
-            f"{absolute}: tables cannot lie in a folder whose path has {' or '.join(map(repr, unusable))}, "
+            f"{path}: tables cannot lie in a folder whose path has {' or '.join(map(repr, unusable))}, "
             "which the library for Delta tables takes for something else: choose another folder (--data, HYBRID_DATA)"
         )
-    return absolute
 
 
 def _nullable(schema: T.StructType) -> T.StructType:

@@ -27,7 +27,8 @@ def test_a_run_whose_broker_is_taken_away_says_so_and_leaves_nothing_running(sta
 def all_started(stages, running):
     """What a run has started, once its broker and its Spark have been there for a moment."""
     deadline = time.monotonic() + 60
-    while not {"kafka.Kafka", "org.apache.spark.deploy.SparkSubmit"} <= {word for each in commands(stages, running) for word in each}:
+    wanted = {"kafka.Kafka", "org.apache.spark.deploy.SparkSubmit"}
+    while not wanted <= {word for each in commands(stages, running) for word in each}:
         assert time.monotonic() < deadline and running.poll() is None
         time.sleep(0.2)
     time.sleep(3)

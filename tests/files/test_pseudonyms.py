@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 from common import contract
 from common.ingestion.archive import Batch, keep_events, keep_labels
 from common.ingestion.stored import ensure_tables
-from common.pseudonyms import KEY_BYTES, decrypted, of_entity, pseudonym, secret_key
+from common.pseudonyms import KEY_BYTES, check_key, decrypted, encrypted, of_entity, pseudonym, secret_key
 from common.settings import Settings, SettingsError, load
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -111,3 +111,31 @@ def test_an_unreadable_key_is_refused_without_being_shown(monkeypatch, unreadabl
     with pytest.raises(SettingsError) as refused:
         secret_key()
     assert unreadable not in str(refused.value)
+
+
+def test_a_place_that_two_records_have_gives_no_nonce_twice(spark):
+    """As after a topic was made anew, on a second cluster, and on every embedded broker of a machine."""
+    rows = spark.createDataFrame([(bytearray(text),) for text in (b"one", b"two", b"one")], "value binary")
+    place = [F.lit("ward.events"), F.lit(0), F.lit(7)]
+    bytes_ = [bytes(row.hidden) for row in rows.select(encrypted(F.col("value"), *place).alias("hidden")).collect()]
+    assert bytes_[0] == bytes_[2], "a retry is the same"
+    assert bytes_[0][:12] != bytes_[1][:12]
+    hidden = rows.select(encrypted(F.col("value"), *place).alias("hidden"))
+    assert [bytes(row[0]) for row in hidden.select(decrypted(F.col("hidden"))).collect()] == [b"one", b"two", b"one"]
+
+
+@pytest.mark.parametrize("size", [0, 3, KEY_BYTES - 1])
+def test_a_key_that_was_cut_short_is_no_key(monkeypatch, tmp_path, size):
+    monkeypatch.delenv("HYBRID_PSEUDONYM_KEY")
+    (tmp_path / "pseudonym.key").write_bytes(b"k" * size)
+    with pytest.raises(SettingsError, match=f"has {size} bytes"):
+        secret_key(Settings(home=tmp_path))
+
+
+def test_tables_are_not_written_on_with_another_key(ward, monkeypatch, tmp_path):
+    for _ in range(2):
+        check_key(ward, tmp_path)
+    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", base64.b64encode(KEY[::-1]).decode())
+    with pytest.raises(SettingsError, match="another pseudonym key"):
+        check_key(ward, tmp_path)
+    assert not any(KEY in path.read_bytes() for path in tmp_path.iterdir())
