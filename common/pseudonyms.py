@@ -118,7 +118,7 @@ def _own_key(path: Path) -> bytes:
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise SettingsError(
-            f"{path} is no key: it has {len(key)} bytes in the place of {KEY_BYTES}. Put the right one back, or remove it for a new "
+            f"{path} is no key: it has {len(key)} bytes, not {KEY_BYTES}. Put the right one back, or remove it for a new "
             "one, with which the same person gets another pseudonym"
         )
     return key
