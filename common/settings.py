@@ -44,7 +44,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HYBRID_", frozen=True, extra="forbid", env_ignore_empty=True)
 
-    home: Path = Field(Path("~/.cache/hybrid"), description="cache of jars and of the fallback Java")
+    home: Path = Field(Path("~/.cache/hybrid"), description="cache of jars, of Java's classes and of the fallback Java")
     data: Path = Field(Path("hybrid-data"), description="Delta tables, checkpoints, models, plots, broker data")
 
     bootstrap_servers: str | None = Field(None, description="an existing Kafka; without it an embedded one is started")
