@@ -66,6 +66,7 @@ test-planted: setup
 
 # At the close of a large step, an hour or two. What it said last is kept in docs/tests.md.
 test-long: test-planted programs setup
+	$(PYTEST) -m long tests
 	for vertical in $(VERTICALS); do .venv/bin/hybrid chaos $$vertical --data .venv/chaos || exit 1; done
 
 test-times: programs setup

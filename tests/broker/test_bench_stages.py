@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.long]
 
 
 def test_every_stage_is_measured_and_compared(stages, tmp_path):

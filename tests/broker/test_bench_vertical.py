@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.long]
 
 
 @pytest.mark.timeout(900)

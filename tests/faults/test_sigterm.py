@@ -20,7 +20,6 @@ from common.workspace import Workspace
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 GRACE = 10  # seconds: what `supervise` and container runtimes give before they kill
-MOMENTS = 4
 ENDED = (128 + signal.SIGTERM, -signal.SIGTERM)  # the latter while Python still imports
 
 
@@ -64,12 +63,13 @@ def ended(running):
     return printed
 
 
+@pytest.mark.parametrize("moments", [3, pytest.param(12, marks=pytest.mark.long)])
 @pytest.mark.parametrize("stage", ["archive", "detect"])
-def test_a_stage_ends_at_sigterm_whatever_it_is_doing(kafka, generating, tmp_path, stage):
+def test_a_stage_ends_at_sigterm_whatever_it_is_doing(kafka, generating, tmp_path, stage, moments):
     chance = random.Random(stage)
-    for number in range(MOMENTS):
+    for number in range(moments):
         running = started(stage, kafka, tmp_path)
-        time.sleep(2 + (number + chance.random()) * 5)  # from imports and Spark's start to work
+        time.sleep(2 + (number + chance.random()) * 20 / moments)  # from imports and Spark's start to work
         ended(running)
 
 
