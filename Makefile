@@ -72,7 +72,8 @@ test-long: test-planted programs setup
 test-times: programs setup
 	rm -rf .venv/test-times
 	mkdir .venv/test-times
-	TEST_TIMES=$(CURDIR)/.venv/test-times PYTHONPATH=tests/times $(PYTEST) -p recorder tests/fast $(HEAVY)
+	for tests in tests/fast "$(HEAVY)"; do \
+	  TEST_TIMES=$(CURDIR)/.venv/test-times PYTHONPATH=tests/times $(PYTEST) -p recorder $$tests || exit 1; done
 	$(VENV_PYTHON) tests/times/report.py .venv/test-times >docs/test-times.md
 
 programs:

@@ -24,7 +24,7 @@ from common.processing.shadow import start_shadow
 from common.processing.streams import (
     STOP_GRACE,
     Running,
-    ended_by_slow_python,
+    ended_by_chance,
     raise_if_ended,
     read_topic,
     reason_of,
@@ -108,11 +108,11 @@ class Detection:
     def keep_running(self) -> None:
         """Raises QueryEnded when a query that should be running is not.
 
-        One whose Python process came too late for Spark goes on from its checkpoint, unless it ended so a moment ago already.
+        One that ended by chance (`ended_by_chance`) goes on from its checkpoint, unless it ended so a moment ago already.
         """
         for each in [each for each in self.running if not each.streaming.isActive]:
             name, now = each.query.name, time.monotonic()
-            if not ended_by_slow_python(each.streaming) or now < self.not_again_before.get(name, 0.0):
+            if not ended_by_chance(each.streaming) or now < self.not_again_before.get(name, 0.0):
                 raise_if_ended(each.streaming, name)
             LOG.warning("query %s goes on from its checkpoint: it had ended, as %s", name, reason_of(each.streaming.exception()))
             self.not_again_before[name] = now + AGAIN_SECONDS

@@ -38,6 +38,7 @@ GONE = (
     "(retention.bytes, retention.ms); to go on without them, remove the query's checkpoint"
 )
 SLOW_PYTHON = "Timed out while waiting for the Python worker to connect back"
+STRANGER = "Too large frame"  # the first bytes of what is not Spark's, read as a length
 MORE_MEMORY = "HYBRID_DRIVER_MEMORY, as 6g"
 MEMORY = f"Spark has too little memory for this: give it more ({MORE_MEMORY})"
 KNOWN_FAILURES = {
@@ -46,6 +47,7 @@ KNOWN_FAILURES = {
     "TaskResultLost":
         f"a task's result was lost, as its machine is gone or had no room to keep it: give Spark more memory ({MORE_MEMORY})",
     SLOW_PYTHON: "the machine was too busy to start a Python process within the 10 s that Spark waits; give it less to do beside",
+    STRANGER: "another program spoke to a port of Spark's own, as a client does that looks for a server which was there before",
     DISK_FULL: f"the disk is full ({DISK_FULL})",
     "OffsetOutOfRangeException": GONE,
     "Some data may have been lost because they are not available in Kafka any more": GONE,
@@ -146,9 +148,13 @@ def raise_if_ended(streaming: StreamingQuery, name: str) -> None:
         )
 
 
-def ended_by_slow_python(streaming: StreamingQuery) -> bool:
-    """Whether it ended only because a busy machine started its Python process later than Spark waits."""
-    return not streaming.isActive and any(SLOW_PYTHON in each for each in _causes(streaming.exception()))
+def ended_by_chance(streaming: StreamingQuery) -> bool:
+    """Whether it ended for what has nothing to do with it and will hardly be so again at once.
+
+    That is: a busy machine started its Python process later than Spark waits, or another program's bytes came to Spark's port.
+    """
+    reasons = () if streaming.isActive else _causes(streaming.exception())
+    return any(chance in reason for chance in (SLOW_PYTHON, STRANGER) for reason in reasons)
 
 
 def reason_of(failure: Exception | None) -> str:

@@ -1,12 +1,15 @@
 """The real-time path over a real broker: modes, versions that change under a running query, stop and resume."""
 
 import math
+import socket
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import orjson
+import psutil
 import pytest
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -125,3 +128,31 @@ def test_the_versions_that_judged_each_offset_are_on_record(spark, place):
     _, workspace, _ = place
     judged = tables.read(spark, workspace.table("judged")).where("query = 'per_event'")
     assert judged.where(F.col("end_offset") > F.col("start_offset")).select("baseline_version").distinct().count() == 2
+
+
+# What a client of Kafka says first: a length of 64, and a request of kind 18.
+HELLO_OF_KAFKA = bytes.fromhex("00000040 0012 0003") + b"\0" * 60
+
+
+def greet_every_port(java):
+    """As a client does that looks for a broker which was at such a port before."""
+    for at in java.net_connections():
+        if at.status == psutil.CONN_LISTEN:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", at.laddr.port), timeout=2) as stranger:
+                stranger.sendall(HELLO_OF_KAFKA)
+
+
+def test_a_strangers_bytes_at_sparks_ports_lose_nothing(spark, place):
+    broker, workspace, settings = place
+    java = psutil.Process(spark.sparkContext._gateway.proc.pid)
+    with detection(spark, VERTICAL, workspace, broker, settings, load(VERTICAL.settings)) as detecting:
+        send(broker, 9000.0, prefix="d")
+        alerts_for(broker, {"d0"})
+        greet_every_port(java)
+        send(broker, 9000.0, prefix="e")
+        deadline, there = time.monotonic() + 90, {}
+        while "e0" not in there and time.monotonic() < deadline:
+            detecting.keep_running()
+            there = alerts_for(broker, set())
+            time.sleep(0.5)
+    assert "e0" in there

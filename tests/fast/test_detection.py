@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from common.processing.detection import Detection
-from common.processing.streams import SLOW_PYTHON, QueryEnded
+from common.processing.streams import SLOW_PYTHON, STRANGER, QueryEnded
 
 
 class Started:
@@ -37,9 +37,10 @@ def newest(detecting, name):
     return next(each.streaming for each in detecting.running if each.query.name == name)
 
 
-def test_a_query_whose_python_came_too_late_goes_on_once(detecting):
+@pytest.mark.parametrize("chance", [SLOW_PYTHON, f"java.lang.IllegalArgumentException: {STRANGER}: 274879086587"])
+def test_a_query_that_ended_by_chance_goes_on_once(detecting, chance):
     first = newest(detecting, "online")
-    first.end(SLOW_PYTHON)
+    first.end(chance)
     detecting.keep_running()
     assert sorted(each.query.name for each in detecting.running) == ["online", "per_event"]
     assert newest(detecting, "online") is not first and newest(detecting, "online").isActive
