@@ -53,7 +53,7 @@ FAULTS = (
 
 
 def is_found(fault: Fault, copy: Path) -> bool:
-    """Whether the fault's test fails with it, and not for another reason than an assertion of its own."""
+    """Whether the fault's test fails with it: by an assertion of its own, or as the product itself refuses to go on."""
     file = copy / fault.file
     source = file.read_text()
     if source.count(fault.before) != 1:
@@ -66,7 +66,7 @@ def is_found(fault: Fault, copy: Path) -> bool:
         file.write_text(source)
     if done.returncode not in (0, 1):
         raise SystemExit(f"{fault.test}: exit status {done.returncode}\n{done.stdout[-2000:]}")
-    return done.returncode == 1 and "AssertionError" in done.stdout
+    return done.returncode == 1 and f"FAILED {fault.test}" in done.stdout
 
 
 def main(word: str = "") -> int:
