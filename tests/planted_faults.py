@@ -7,8 +7,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,9 +67,19 @@ def is_found(fault: Fault, copy: Path) -> bool:
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     finally:
         file.write_text(source)
+        end_what_is_left(copy)
     if done.returncode not in (0, 1):
         raise SystemExit(f"{fault.test}: exit status {done.returncode}\n{done.stdout[-2000:]}")
     return done.returncode == 1 and f"FAILED {fault.test}" in done.stdout
+
+
+def end_what_is_left(copy: Path) -> None:
+    """A fault that leaves processes running does so here too: those of the copy's own files are ended, with all below them."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(str(copy) in word for word in process.cmdline()):
+                for each in (*process.children(recursive=True), process):
+                    each.kill()
 
 
 def main(word: str = "") -> int:
