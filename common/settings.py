@@ -103,8 +103,8 @@ def load(settings: type[AnySettings], **given: Any) -> AnySettings:
 
 def _is_of_kubernetes(name: str) -> bool:
     """Whether Kubernetes gave this variable, as it does for each Service of a namespace: one may be called as we are."""
-    found = SERVICE.fullmatch(name)
-    return found is not None and f"{found['service']}_SERVICE_HOST" in os.environ
+    service = SERVICE.fullmatch(name)
+    return service is not None and f"{service['service']}_SERVICE_HOST" in os.environ
 
 
 def _unknown(name: str, known: set[str]) -> str:

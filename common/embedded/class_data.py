@@ -29,10 +29,11 @@ def sharing_options(use: Use, java: Java, class_path: str, home: Path | None = N
     path = _path(use, java, class_path, home)
     if not path.exists():
         return []
-    with suppress(OSError):  # a cache that is another user's: it is read all the same
-        os.utime(path)
     base = _base(java, home)
     files = [base, path] if base.exists() else [path]
+    for file in files:
+        with suppress(OSError):  # a cache that is another user's: it is read all the same
+            os.utime(file)
     return [f"-XX:SharedArchiveFile={os.pathsep.join(map(str, files))}", QUIET]
 
 
@@ -52,11 +53,11 @@ def make_class_data(
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_old(path.parent)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as folder:
-        made = Path(folder, path.name)
+        new_file = Path(folder, path.name)
         base = _ensure_base(java, home)
-        run([*([f"-XX:SharedArchiveFile={base}"] if base else []), f"-XX:ArchiveClassesAtExit={made}", QUIET])
-        if made.exists():
-            made.replace(path)
+        run([*([f"-XX:SharedArchiveFile={base}"] if base else []), f"-XX:ArchiveClassesAtExit={new_file}", QUIET])
+        if new_file.exists():
+            new_file.replace(path)
     return path.exists()
 
 
@@ -65,9 +66,9 @@ def _ensure_base(java: Java, home: Path | None) -> Path | None:
     base = _base(java, home)
     if not base.exists() and not _runs(java, "-Xshare:on", "-version"):
         with tempfile.TemporaryDirectory(prefix=".new-", dir=base.parent) as folder:
-            made = Path(folder, base.name)
-            if _runs(java, "-Xshare:dump", f"-XX:SharedArchiveFile={made}") and made.exists():
-                made.replace(base)
+            new_file = Path(folder, base.name)
+            if _runs(java, "-Xshare:dump", f"-XX:SharedArchiveFile={new_file}") and new_file.exists():
+                new_file.replace(base)
     return base if base.exists() else None
 
 

@@ -43,7 +43,7 @@ LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 ODD = re.compile(r"\w\0|--|/\*|[^\w\s\0.,()+\-*/%=<>!|&:]")
 NAME = re.compile(r"(?<![\w.])([A-Za-z_]\w*)(\s*\()?")
 UUID = re.compile(r"\buuid\s*\(\s*\)", re.IGNORECASE)
-DERIVED = "_derived_id"
+ROW, DERIVED = "_row", "_derived_id"  # columns of ours beside the records' own names, which Spark compares without case
 PLACE = ("topic", "partition", "offset")
 PLAIN = re.compile(r"[A-Za-z_]\w*")
 
@@ -91,12 +91,12 @@ def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> 
     names = _names(found, vertical)
     for fix in fixes:
         _refuse_unknown(fix, names)
-    row = F.struct(*records.columns).alias("_row")
+    row = F.struct(*records.columns).alias(ROW)
     # Its bytes too: in a topic that was made anew, another record has the place.
     derived = F.md5(F.concat_ws("|", *(F.col(name).cast("string") for name in PLACE), F.md5("value"))).alias(DERIVED)
     written = found.select(row, derived, *[F.col("_found")[name].alias(name) for name in names])
     said = [part for fix in fixes for part in (F.lit(fix.field), _as_json(fix, written, vertical))]
-    fixed = written.select("_row.*", F.create_map(*said).alias("_fixed"))
+    fixed = written.select(f"{ROW}.*", F.create_map(*said).alias("_fixed"))
     return fixed.withColumn("value", _merged("value", "_fixed")).drop("_fixed")
 
 
@@ -131,8 +131,12 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 def _names(found: DataFrame, vertical: Vertical) -> list[str]:
     """The vertical's fields, and the others that occur in the records and that SQL can name."""
     seen = found.select(F.explode(F.map_keys("_found"))).distinct().limit(MOST_NAMES).collect()
-    names = {name.lower(): name for name in sorted(row[0] for row in seen) if PLAIN.fullmatch(name) and name != "_row"}
+    names = {name.lower(): name for name in sorted(row[0] for row in seen) if _can_be_named(name)}
     return sorted((names | {name.lower(): name for name in vertical.event_schema.names}).values())
+
+
+def _can_be_named(name: str) -> bool:
+    return PLAIN.fullmatch(name) is not None and name.lower() not in (ROW, DERIVED)
 
 
 def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:

@@ -168,17 +168,17 @@ def _weekdays(field: str) -> str:
     """A cron field of weekdays as APScheduler reads it, which counts from Monday: by name. Raises ValueError."""
     chosen: set[int] = set()
     for part in field.lower().split(","):
-        found = WEEKDAY.fullmatch(part)
-        if found is None:
+        days = WEEKDAY.fullmatch(part)
+        if days is None:
             raise ValueError(f"weekday {part!r} is none: they are 0 to 7 or {' '.join(WEEKDAYS)}, as 1-5 or mon,thu")
-        first, last = (WEEKDAYS.index(day) if day in WEEKDAYS else int(day or -1) for day in found.group("first", "last"))
-        if found["all"]:
+        first, last = (WEEKDAYS.index(day) if day in WEEKDAYS else int(day or -1) for day in days.group("first", "last"))
+        if days["all"]:
             first, last = 0, 6
         elif last < 0:
-            last = 6 if found["step"] else first
+            last = 6 if days["step"] else first
         if last < first:
             raise ValueError(f"weekdays {part!r} end before they begin")
-        chosen |= {day % 7 for day in range(first, last + 1, int(found["step"] or 1))}
+        chosen |= {day % 7 for day in range(first, last + 1, int(days["step"] or 1))}
     return ",".join(WEEKDAYS[day] for day in sorted(chosen))
 
 

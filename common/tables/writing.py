@@ -27,7 +27,7 @@ LOG = logging.getLogger(__name__)
 
 FOLDER = "batches"
 TIMESTAMPS = "spark.sql.parquet.outputTimestampType"
-_told: set[tuple[str, frozenset[str]]] = set()  # tables and columns of which it was said that they stay null
+_warned_of: set[tuple[str, frozenset[str]]] = set()  # tables and columns of which it was said that they stay null
 
 
 class RowsLost(Exception):
@@ -185,8 +185,8 @@ def _check_columns(columns: Sequence[str], table: DeltaTable, schema: T.StructTy
     lacking = {field.name for field in schema.fields} - set(columns)
     if needed := sorted(name for name in lacking if name in partitions or not schema[name].nullable):
         raise ValueError(f"{place}: columns {needed}, which cannot be null, are in the table and not in the rows")
-    if lacking and (place, frozenset(lacking)) not in _told:
-        _told.add((place, frozenset(lacking)))
+    if lacking and (place, frozenset(lacking)) not in _warned_of:
+        _warned_of.add((place, frozenset(lacking)))
         LOG.warning("%s has columns that this version does not know, and leaves null in new rows: %s", place, sorted(lacking))
 
 

@@ -105,11 +105,12 @@ def test_fields_that_are_unknown_can_be_left_out_and_looked_at(cards):
 def test_a_record_that_no_fix_can_read_keeps_no_other_from_its_fix(cards):
     deep = b'{"amount": %s1%s}' % (b"[" * 20_000, b"]" * 20_000)
     twice = json.dumps(GOOD | {"transaction_id": "2"}).replace('"amount": 1.5', '"amount": "x", "amount": 9.5').encode()
-    cards.send(deep, twice, GOOD | {"amount": "x"})
+    ours = GOOD | {"transaction_id": "3", "_ROW": 1, "_Derived_Id": 2}  # as columns are called that the fix is made with
+    cards.send(deep, twice, ours, GOOD | {"amount": "x"})
     cards.archive()
-    sent, still_invalid, _ = cards.redrive("amount=2.0")
+    sent, still_invalid, _ = cards.redrive("amount=2.0", "terminal_id=uuid()")
     assert sent == {"wrong_type": 1}
-    assert sum(still_invalid.values()) == 2, still_invalid
+    assert sum(still_invalid.values()) == 3, still_invalid
     assert {row["transaction_id"]: row["amount"] for row in cards.rows("events")} == {"1": 2.0}
 
 

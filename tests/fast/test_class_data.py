@@ -58,11 +58,12 @@ def test_a_java_that_makes_none_is_told_and_leaves_nothing(java, tmp_path):
 def test_files_that_nobody_has_used_for_long_are_removed(java, tmp_path):
     assert make_class_data("spark", java, "a.jar", lambda options: _touch(options), tmp_path)
     assert make_class_data("spark", java, "b.jar", lambda options: _touch(options), tmp_path)
-    for path in (tmp_path / "classes").glob("spark-*"):
+    for path in (tmp_path / "classes").iterdir():
         os.utime(path, (1, 1))
-    sharing_options("spark", java, "a.jar", tmp_path)  # which is a use
+    used = sharing_options("spark", java, "a.jar", tmp_path)
     assert make_class_data("broker", java, "a.jar", lambda options: _touch(options), tmp_path)
     assert has_class_data("spark", java, "a.jar", tmp_path) and not has_class_data("spark", java, "b.jar", tmp_path)
+    assert sharing_options("spark", java, "a.jar", tmp_path) == used, "what it builds on was used with it"
     assert class_data.OLD > 86400
 
 

@@ -1,14 +1,13 @@
 """A pytest plugin, loaded by `make test-times`: of each phase of each test its seconds, processor time and sleep."""
 
-import json
 import os
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
+from sitecustomize import note
 
 slept = {"seconds": 0.0}
 real_sleep = time.sleep
@@ -47,7 +46,3 @@ def pytest_runtest_logreport(report):
         note(kind="phase", test=report.nodeid, phase=report.when, seconds=report.duration, outcome=report.outcome)
 
 
-def note(**fields):
-    if folder := os.environ.get("TEST_TIMES"):
-        with Path(folder, f"{os.getpid()}.jsonl").open("a") as file:
-            file.write(json.dumps({"pid": os.getpid(), **fields}) + "\n")
