@@ -56,6 +56,11 @@ class Query:
     in_micro_batches: str = ""
 
     @property
+    def micro_batch_reason(self) -> str:
+        """Why it is started in micro-batches; empty: it is started in real-time mode, unless Spark refuses that."""
+        return self.in_micro_batches or ("it speaks when its windows close" if self.output_mode == "append" else "")
+
+    @property
     def raises_alerts(self) -> bool:
         return self.topic == ALERTS
 

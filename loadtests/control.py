@@ -12,9 +12,10 @@ from common.ingestion.connection import Connection
 from common.ingestion.topics import ensure_topics
 from common.vertical import find_vertical
 from loadtests.monitor import Monitor
-from loadtests.objectives import OF_THE_LOAD, Figures, missed, read_objectives
+from loadtests.objectives import OF_THE_LOAD, Figures, judge, missed, read_objectives, verdict
 from loadtests.options import LIMIT, plan_of
 from loadtests.pace import SETTLING, Pace
+from loadtests.progress import furthest, told
 from loadtests.shapes import SHAPES, LimitSearch, users_for
 from loadtests.simulated import next_day
 from loadtests.users import HttpUser, KafkaUser, NullUser
@@ -49,7 +50,7 @@ class Control:
         self.monitor: Monitor | None = None
         self.search = LimitSearch(self.plan.low, self.plan.rate) if self.plan.shape == LIMIT else None
         self.pace = Pace()
-        self.lag_at_end: int | None = None
+        self.lags_at_end: dict[str, int] | None = None
         self._ended: float | None = None
         self._step = Mark(0.0, 0, 0)
         environment.user_classes = [USERS[self.plan.via]]
@@ -89,13 +90,13 @@ class Control:
         if self._ended is None:
             self._ended = seconds
             self.pace.plan(0.0)
-            self.lag_at_end = self.monitor.lag if self.monitor else None
+            self.lags_at_end = self.monitor.newest_lags() if self.monitor else None
 
     def measured(self) -> Figures:
         monitor = self.monitor
         return Figures(
             alert_p99_ms=monitor.alert_p99(monitor.began + self.plan.warm_up) if monitor else None,
-            lag_records=self.lag_at_end,
+            lag_records=furthest((self.lags_at_end or {}).values()),
             error_share=self.environment.stats.total.fail_ratio if self.environment.stats.total.num_requests else None,
             pace=self.pace.share(self._sent()),
             recall=monitor.scores.recall if monitor else None,
@@ -103,11 +104,12 @@ class Control:
         )
 
     def verdict(self) -> tuple[int, list[str]]:
-        """locust's exit code, and what there is to say of it."""
+        """locust's exit code, and what there is to say of it, PASS or FAIL last."""
         if self.search:
-            return (0 if self.search.held else 1), [self.search.told()]
-        lines = missed(self.objectives, self.measured(), self.only)
-        return (1 if lines else 0), [f"objective missed: {line}" for line in lines] or ["all objectives held"]
+            return (0, [f"PASS: {self.search.told()}"]) if self.search.held else (1, [f"FAIL: {self.search.told()}"])
+        judged = judge(self.objectives, self.measured(), self.only)
+        lines = [f"objective missed: {each.told}" for each in judged if not each.held]
+        return (1 if lines else 0), [*lines, verdict(judged)]
 
     def summary(self) -> list[str]:
         """What was sent, and what the system made of it."""
@@ -116,7 +118,8 @@ class Control:
         requests = f"{total.num_requests:,} requests, {total.num_failures:,} failed; {kept}"
         lines = [f"{self.plan.vertical} via {self.plan.via}: {requests}"]
         if monitor:
-            behind = ", ".join(f"{name} {records:,}" for name, records in monitor.lags.items()) or "no checkpoints to read"
+            lags = monitor.newest_lags() if self.lags_at_end is None else self.lags_at_end
+            behind = ", ".join(f"{name} {told(records)}" for name, records in lags.items()) or "no checkpoints to read"
             lines.append(f"alerts: {monitor.scores.told()}")
             lines.append(f"event to alert: p99 {_number(figures.alert_p99_ms)} ms; lag: {behind}; new rows: {monitor.rows}")
         return lines

@@ -25,6 +25,7 @@ from loadtests.users import NODE, HttpUser, KafkaUser, NullUser
 __all__ = ["HttpUser", "KafkaUser", "NullUser", "PlannedLoad"]
 
 CONTROL = "load_control"
+SAID: list[str] = []  # summary and verdict, until locust has printed its tables
 STOP_SECONDS = 5.0  # that a request under way has when its user is stopped
 SWITCH_SECONDS = 0.0005  # the thread that makes the next events leaves the event loop waiting no longer
 
@@ -93,16 +94,24 @@ def _stop(environment: Environment, **_: Any) -> None:
 
 
 @events.quitting.add_listener
-def _verdict(environment: Environment, **_: Any) -> None:
+def _judge(environment: Environment, **_: Any) -> None:
     control: Control | None = getattr(environment, CONTROL, None)
     runner = environment.runner
     if isinstance(runner, WorkerRunner) or environment.process_exit_code is not None or not control or not control.pace.planned:
         return
     code, lines = control.verdict()
-    for line in [*control.summary(), *lines]:
-        console.print(line, markup=False, soft_wrap=True)
+    if runner and runner.exceptions:
+        lines = [*lines[:-1], "FAIL: the load test itself went wrong, see the exceptions above"]
+    SAID.extend([*control.summary(), *lines])
     # What went wrong in the load test itself is for locust to tell.
     environment.process_exit_code = None if runner and runner.exceptions else code
+
+
+@events.quit.add_listener
+def _tell(**_: Any) -> None:
+    """Below locust's own tables, so that the verdict is the last line."""
+    for line in SAID:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 @contextmanager

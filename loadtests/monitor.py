@@ -23,7 +23,7 @@ from common.monitoring.watch import LATENCIES, percentiles
 from common.vertical import Vertical
 from common.workspace import Workspace
 from loadtests.options import Plan
-from loadtests.progress import Ends, lag, taken
+from loadtests.progress import AtMost, furthest, lag, taken
 from loadtests.scores import Scores
 from loadtests.watching import Alert, Watch
 
@@ -31,11 +31,15 @@ LOG = logging.getLogger("loadtests")
 
 EVERY = 1.0
 HISTORY = 3_600
+KNOWN_SECONDS = 60.0  # for which the lag at which a real-time query's batch ended counts as what it is
 COUNTED = ("quarantine", "alerts")
 
 
 class Monitor:
-    """lags: records by query; rows: by table since the start; history: for the charts, a dictionary of figures per second."""
+    """lags: records by query, AtMost where that is all that is known; rows: by table since the start.
+
+    history: for the charts, a dictionary of figures per second.
+    """
 
     def __init__(self, environment: Environment, plan: Plan, vertical: Vertical) -> None:
         self._environment, self._plan, self._vertical = environment, plan, vertical
@@ -48,7 +52,8 @@ class Monitor:
         self.rows: dict[str, int] = {}
         self.history: deque[dict[str, float]] = deque(maxlen=HISTORY)
         self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCIES)
-        self._ends = Ends()
+        self._looked = time.time()
+        self._known: dict[str, tuple[float, int]] = {}
         self._rows_before = self._row_counts()
         self._watch = Watch(self._connection, self._topics)
         self.began = time.time()
@@ -66,7 +71,13 @@ class Monitor:
     @property
     def lag(self) -> int | None:
         """Records, of the query that is furthest behind; None where there are no checkpoints to read."""
-        return max(self.lags.values(), default=None)
+        return furthest(self.newest_lags().values())
+
+    def newest_lags(self) -> dict[str, int]:
+        """By query the lag that was known last, where that was within KNOWN_SECONDS; else what is known now."""
+        oldest = time.time() - KNOWN_SECONDS
+        known = {name: behind for name, (at, behind) in list(self._known.items()) if at >= oldest}
+        return {name: known.get(name, behind) if isinstance(behind, AtMost) else behind for name, behind in self.lags.items()}
 
     def _sample(self) -> None:
         while True:
@@ -94,14 +105,18 @@ class Monitor:
 
     def _found(self) -> tuple[dict[str, int], dict[str, int]]:
         now, topic = time.time(), self._topics.events
-        self._ends.add(now, end_offsets(self._connection, topic))
-        intervals = {"archive-events": self._settings.archive_interval}
-        intervals |= {query.name: self._settings.checkpoint_interval for query in self._vertical.queries}
-        found = {
-            name: lag(self._ends, taken(checkpoint, topic), now, interval)
-            for name, interval in intervals.items()
-            if (checkpoint := self._workspace.folder / "checkpoints" / name).exists()
-        }
+        ends = end_offsets(self._connection, topic)
+        # A query that Spark refused to run in real time reads as one of which less is known.
+        real_time = {"archive-events": False} | {query.name: not query.micro_batch_reason for query in self._vertical.queries}
+        found = {}
+        for name, is_real_time in real_time.items():
+            if (checkpoint := self._workspace.folder / "checkpoints" / name).exists():
+                query = taken(checkpoint, topic)
+                found[name] = lag(ends, query, self._looked, is_real_time)
+                # Nothing behind because nothing came says nothing of how it does under load.
+                if query and query.at >= self._looked and not isinstance(found[name], AtMost):
+                    self._known[name] = now, found[name]
+        self._looked = now
         rows = {name: count - self._rows_before.get(name, 0) for name, count in self._row_counts().items()}
         return found, rows
 
@@ -110,7 +125,8 @@ class Monitor:
         return {name: tables.row_count(path) for name, path in paths.items() if tables.table_exists(path)}
 
     def _log(self) -> None:
-        figures: dict[str, float] = {f"LAG {name}": behind for name, behind in self.lags.items()}
+        known = {name: behind for name, behind in self.lags.items() if not isinstance(behind, AtMost)}
+        figures: dict[str, float] = {f"LAG {name}": behind for name, behind in known.items()}
         figures |= {f"ROWS {name}": count for name, count in self.rows.items()}
         figures["SEEN alerts"] = self.scores.alerts.total()
         for name, share in (("recall", self.scores.recall), ("precision", self.scores.precision)):

@@ -4,6 +4,8 @@ import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from loadtests.progress import AtMost
+
 DEFAULT = "default"
 
 
@@ -16,8 +18,9 @@ class Figures:
     """Objectives, or what was measured of them; None: not asked for, or not measured.
 
     alert_p99_ms: from an event's Kafka timestamp to its alert at a subscriber. lag_records: of the query that is furthest
-    behind, when the load ends. error_share: of requests. pace: share of the planned events that were sent.
-    recall: share of the labelled cases that the rules meant for them found; precision: of alerts that name a labelled event.
+    behind, when the load ends; AtMost where no more is known. error_share: of requests. pace: share of the planned events that
+    were sent. recall: share of the labelled cases that the rules meant for them found; precision: of alerts that name a
+    labelled event.
     """
 
     alert_p99_ms: float | None = None
@@ -49,20 +52,49 @@ def read_objectives(path: Path, vertical: str) -> Figures:
     return Figures(**merged)
 
 
-def missed(objectives: Figures, measured: Figures, only: tuple[str, ...] | None = None) -> list[str]:
-    """A line for each objective that was not met, or not measured, beginning with its name; `only`: look at these."""
-    lines = []
+@dataclass(frozen=True)
+class Judged:
+    """One objective and what became of it; told: in words, beginning with its name."""
+
+    name: str
+    held: bool
+    told: str
+
+
+def judge(objectives: Figures, measured: Figures, only: tuple[str, ...] | None = None) -> list[Judged]:
+    """What became of each objective that is asked for; `only`: of these. What is not known has not held."""
     seen = asdict(measured)
-    for name, asked in asdict(objectives).items():
-        if asked is None or (only is not None and name not in only):
-            continue
-        value, least = seen[name], name in AT_LEAST
-        wanted = f"{'at least' if least else 'at most'} {asked:,} asked"
-        if value is None:
-            lines.append(f"{name}: not measured, {wanted}")
-        elif (value < asked) if least else (value > asked):
-            lines.append(f"{name}: {_text(value)}, {wanted}")
-    return lines
+    return [
+        _judge(name, asked, seen[name])
+        for name, asked in asdict(objectives).items()
+        if asked is not None and (only is None or name in only)
+    ]
+
+
+def _judge(name: str, asked: float, value: float | None) -> Judged:
+    least = name in AT_LEAST
+    wanted = f"{'at least' if least else 'at most'} {asked:,} asked"
+    if value is None:
+        return Judged(name, False, f"{name}: not measured, {wanted}")
+    held = value >= asked if least else value <= asked
+    if isinstance(value, AtMost):
+        # Below what is asked it has held, however far below it was.
+        value_told = f"at most {_text(value)}" if held else f"unknown, somewhere up to {_text(value)}"
+        return Judged(name, held, f"{name}: {value_told}, {wanted}")
+    return Judged(name, held, f"{name}: {_text(value)}, {wanted}")
+
+
+def missed(objectives: Figures, measured: Figures, only: tuple[str, ...] | None = None) -> list[str]:
+    """A line for each objective that was not met, or is not known to be, beginning with its name; `only`: look at these."""
+    return [each.told for each in judge(objectives, measured, only) if not each.held]
+
+
+def verdict(judged: list[Judged]) -> str:
+    """One line: PASS, or FAIL and what failed, with each objective."""
+    failed, held = ("; ".join(each.told for each in judged if each.held is wanted) for wanted in (False, True))
+    if not failed:
+        return f"PASS: all objectives held: {held or 'none was asked for'}"
+    return f"FAIL: {failed}" + (f". Held: {held}" if held else "")
 
 
 def _text(value: float) -> str:

@@ -11,11 +11,12 @@ REFRESH_SECONDS = 2
 
 
 def chart(title: str, points: list[tuple[float, float]]) -> str:
-    """One line over time from 0 to its highest value, as SVG."""
+    """One line over time from 0 to its highest value, as SVG. points: seconds and values, none below 0."""
     first, last = points[0][0], points[-1][0]
-    highest = max(value for _, value in points) or 1.0
+    highest = max(value for _, value in points)
+    scale = highest or 1.0
     across = (last - first) or 1.0
-    line = " ".join(f"{(at - first) / across * WIDTH:.1f},{HEIGHT - value / highest * HEIGHT:.1f}" for at, value in points)
+    line = " ".join(f"{(at - first) / across * WIDTH:.1f},{HEIGHT - value / scale * HEIGHT:.1f}" for at, value in points)
     return (
         f"<figure><figcaption>{escape(title)}: {points[-1][1]:,.0f} now, {highest:,.0f} at most</figcaption>"
         f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 -2 {WIDTH} {HEIGHT + 4}">'

@@ -1,18 +1,19 @@
-"""How far behind the archive and the detector's queries are, from their checkpoints beside us.
+"""How far behind the archive and the detector's queries are, as far as their checkpoints beside us tell.
 
-A query says how far it is when a batch ends, and for a real-time query that is once a checkpoint interval. So what it had
-yet to take is reckoned for the moment at which its last batch ended, or it began, by the topic's ends at that moment. Once it
-has been silent for longer than two intervals that moment moves on, and what stands still falls behind.
+A query writes down how far it is when a batch ends. What runs in micro-batches has taken no more than that. A real-time query
+takes records all the while and writes down once a checkpoint interval: its lag is known when a batch has just ended, and where
+nothing has come since; in between only that it is no more than what has come since.
 """
 
-from bisect import bisect_right
-from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.ingestion.lag import records_behind, slowest
 
-SAMPLES = 1_200  # of the topic's ends; one or two seconds apart
+
+class AtMost(int):
+    """A number of records of which it is only known that it is not exceeded."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +44,22 @@ def taken(checkpoint: Path, topic: str) -> Taken | None:
     return Taken(offsets, at) if offsets else None
 
 
-class Ends:
-    """The topic's end offsets over time."""
+def lag(ends: dict[int, int], query: Taken | None, looked: float, is_real_time: bool) -> int:
+    """Records that a query has yet to take, AtMost where no more is known; query None: nothing is known of it now.
 
-    def __init__(self) -> None:
-        self._times: deque[float] = deque(maxlen=SAMPLES)
-        self._ends: deque[dict[int, int]] = deque(maxlen=SAMPLES)
-
-    def add(self, at: float, ends: dict[int, int]) -> None:
-        self._times.append(at)
-        self._ends.append(ends)
-
-    def at(self, moment: float) -> dict[int, int]:
-        """As they were at `moment`, or at the first look after which we know them."""
-        return self._ends[max(0, bisect_right(self._times, moment) - 1)]
+    ends: of the topic, now. looked: when that was last asked (epoch seconds): a batch that ended since then ended just now.
+    """
+    if query is None:
+        return AtMost(records_behind(ends, {}))
+    behind = records_behind(ends, query.offsets)
+    is_known = not is_real_time or not behind or (query.offsets and query.at >= looked)
+    return behind if is_known else AtMost(behind)
 
 
-def lag(ends: Ends, query: Taken | None, now: float, interval: float) -> int:
-    """Records that a query had yet to take; interval: seconds in which it should report."""
-    moment = now if query is None else max(query.at, now - 2 * interval)
-    return records_behind(ends.at(moment), query.offsets if query else {})
+def furthest(lags: Iterable[int]) -> int | None:
+    """The greatest lag, AtMost where that is not known to be reached; None of none."""
+    return max(lags, key=lambda each: (each, isinstance(each, AtMost)), default=None)
+
+
+def told(behind: int) -> str:
+    return f"unknown, at most {behind:,}" if isinstance(behind, AtMost) else f"{behind:,}"

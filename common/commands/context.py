@@ -1,8 +1,9 @@
 """What commands share: settings from options, a broker, a Spark session, progress, and which errors are a user's."""
 
+import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
@@ -262,6 +263,20 @@ def while_streaming(seconds: float | None, stop: threading.Event | None = None) 
     for passed in until_stopped(seconds, stop):
         watch.check()
         yield passed
+
+
+def every(seconds: float) -> Callable[[], bool]:
+    """A question that is answered with True at most once in `seconds`, and at once when that is overdue."""
+    last = -math.inf
+
+    def is_due() -> bool:
+        nonlocal last
+        if (now := time.monotonic()) - last < seconds:
+            return False
+        last = now
+        return True
+
+    return is_due
 
 
 def duration(text: str | None) -> float | None:

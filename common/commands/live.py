@@ -16,8 +16,8 @@ from common.clock import ClockWatch
 from common.commands.context import console, streams
 from common.embedded.supervise import Supervised, supervised
 from common.ingestion.connection import Connection
-from common.ingestion.lag import Lag
-from common.ingestion.topics import records_sent, topic_names
+from common.ingestion.lag import Lag, read_offsets, records_behind
+from common.ingestion.topics import topic_names
 from common.monitoring.screen import Screen, State
 from common.monitoring.watch import AlertWatch
 from common.processing.archiving import Archiving
@@ -57,13 +57,15 @@ class Running:
     source: Supervised
     lag: Lag
 
-    def follow(self, connection: Connection) -> None:
+    def follow(self) -> None:
         """Bring the state up to date; raises when a stream has ended."""
         self.archived.raise_failure()
         self.detecting.keep_running()
         self.detecting.follow_model()
-        self.state.came(records_sent(connection, self.lag.topic))
-        self.state.lag = self.lag.of(self.archived.progress())
+        looked, ends = time.monotonic(), self.lag.ends()
+        self.state.came(sum(ends.values()), looked)
+        # By the same ends, or more records would be behind than ever came.
+        self.state.lag = records_behind(ends, read_offsets(self.archived.progress(), self.lag.topic))
         self.state.tables = self.archived.counts()
 
 
@@ -73,15 +75,16 @@ def stream(spark: SparkSession, lives: list[Live], connection: Connection) -> li
     with ExitStack() as stack:
         opened = [stack.enter_context(_opened(spark, live, connection)) for live in lives]
         # Only now, when every rule runs: starting queries takes a while, and events would wait for those of the last vertical.
-        running = [stack.enter_context(_started(connection, *each)) for each in opened]
+        running = [stack.enter_context(_started(connection, each)) for each in opened]
         states = [each.state for each in running]
+        states[0].say(f"archive lag climbs between its micro-batches, {lives[0].settings.archive_interval} s or more apart")
         batch = Batch(spark, running)
         with Screen(console, states) as screen:
             try:
                 began, clock = time.monotonic(), ClockWatch()
                 while time.monotonic() - began < seconds and any(each.source.exit_status() is None for each in running):
                     for each in running:
-                        each.follow(connection)
+                        each.follow()
                     clock.check()
                     batch.begin_once(time.monotonic() - began > seconds / 2)
                     screen.refresh()
@@ -91,30 +94,42 @@ def stream(spark: SparkSession, lives: list[Live], connection: Connection) -> li
                     state.say("stopping as asked")
             for each in running:
                 each.source.stop()
-            _drain(running, connection, screen, batch)
+            _drain(running, screen, batch)
     return states
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A vertical whose archive and rules run, and who watches its alerts: since before they did, or the first would be missed."""
+
+    live: Live
+    watch: AlertWatch
+    archived: Archiving
+    detecting: Detection
+
+
 @contextmanager
-def _opened(spark: SparkSession, live: Live, connection: Connection) -> Iterator[tuple[Live, Archiving, Detection]]:
+def _opened(spark: SparkSession, live: Live, connection: Connection) -> Iterator[Opened]:
+    alerts = topic_names(live.vertical).alerts
     with console.status(f"{live.vertical.name}: starting the archive and the rules"), ExitStack() as stack:
+        watch = stack.enter_context(AlertWatch(connection, alerts, live.settings.alert_cooldown))
         both = streams(spark, live.vertical, live.workspace, connection, live.settings, live.rules)
         archived, detecting = stack.enter_context(both)
         running = stack.pop_all()
     with running:
-        yield live, archived, detecting
+        yield Opened(live, watch, archived, detecting)
 
 
 @contextmanager
-def _started(connection: Connection, live: Live, archived: Archiving, detecting: Detection) -> Iterator[Running]:
-    topics = topic_names(live.vertical)
-    with AlertWatch(connection, topics.alerts, live.settings.alert_cooldown) as watch, _generator(live, connection) as source:
-        state = State(live.vertical, detecting.modes(), live.seconds, watch)
-        state.say(f"archive lag climbs between its micro-batches, {live.settings.archive_interval} s or more apart")
-        yield Running(live, state, archived, detecting, source, Lag(connection, topics.events))
+def _started(connection: Connection, opened: Opened) -> Iterator[Running]:
+    live, detecting = opened.live, opened.detecting
+    with _generator(live, connection) as source:
+        state = State(live.vertical, detecting.modes(), live.seconds, opened.watch)
+        lag = Lag(connection, topic_names(live.vertical).events)
+        yield Running(live, state, opened.archived, detecting, source, lag)
 
 
-def _drain(running: list[Running], connection: Connection, screen: Screen, batch: "Batch") -> None:
+def _drain(running: list[Running], screen: Screen, batch: "Batch") -> None:
     """After the last event: its alerts, and everything into the tables."""
     for each in running:
         each.state.say("the last alerts and the archive are awaited")
@@ -122,7 +137,7 @@ def _drain(running: list[Running], connection: Connection, screen: Screen, batch
 
     def follow() -> None:
         for each in running:
-            each.follow(connection)
+            each.follow()
         screen.refresh()
 
     last = -1

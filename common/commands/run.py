@@ -33,7 +33,7 @@ from common.monitoring.summary import (
     evaluation_tables,
     latency_table,
     model_summary,
-    quality_table,
+    quality_tables,
     reconcile_table,
     reconciled_line,
     suite_line,
@@ -161,7 +161,8 @@ def summarise_all(spark: SparkSession, lives: list[Live], states: list[State]) -
         console.print(f"{live.vertical.name}: {state.total:,} records came in; {state.tables_line()}")
     with console.status("comparing alerts with labels"):
         found = {live.vertical.name: evaluate(live.vertical, *came_live(spark, live.workspace)) for live in lives}
-    console.print(quality_table(found))
+    for table in quality_tables(found):
+        console.print(table)
     named_latencies = {
         f"{live.vertical.name}, {name}": measured
         for live, state in zip(lives, states, strict=True)

@@ -17,6 +17,7 @@ from common.commands.context import (
     VerticalOrAll,
     console,
     duration,
+    every,
     existing_broker,
     read_settings,
     rule_settings,
@@ -33,6 +34,7 @@ from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.lag import Lag
 from common.ingestion.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
+from common.monitoring.report import archived_line
 from common.processing.archiving import Archiving
 from common.processing.batch import has_history, study, train_model
 from common.processing.champions import challenger
@@ -109,17 +111,19 @@ def serve(
             console.print(f"gateway at {address.url}; its log is {settings.data / 'gateway.log'}", soft_wrap=True)
         stack.enter_context(scheduled([_job(spark, each, settings, ending) for each in running]))
         console.print(f"serving; batch runs at {settings.batch_schedule} UTC; Ctrl-C ends it")
-        for seconds in while_streaming(duration(for_)):
+        is_due = every(SAY_EVERY)
+        for _ in while_streaming(duration(for_)):
             for each in running:
                 each.archived.raise_failure()
                 each.detecting.keep_running()
                 each.detecting.follow_model()
             if beside and beside.exit_status() is not None:
                 raise BrokerError(f"the gateway has ended; its last words are in {settings.data / 'gateway.log'}")
-            if seconds % SAY_EVERY < 1:
+            if is_due():
                 check(connection, LONGEST_SILENCE)
                 for each in running:
-                    console.print(f"{each.vertical.name}: {each.archived.counts()}; lag {each.behind():,}")
+                    counts = archived_line(each.archived.counts())
+                    console.print(f"{each.vertical.name}: {counts}; {each.behind():,} records wait in the topic", soft_wrap=True)
 
 
 def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connection: Connection, settings: Settings) -> Served:

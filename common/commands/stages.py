@@ -19,6 +19,7 @@ from common.commands.context import (
     VerticalName,
     console,
     duration,
+    every,
     existing_broker,
     first_day,
     named,
@@ -30,7 +31,7 @@ from common.commands.context import (
     workspace_of,
 )  # fmt: skip
 from common.ingestion.access import rights
-from common.ingestion.connection import check
+from common.ingestion.connection import Connection, check
 from common.ingestion.generated import Sent, send_generated
 from common.ingestion.lag import Lag
 from common.ingestion.mapping import parse_mapping
@@ -39,8 +40,9 @@ from common.ingestion.producers import Producer
 from common.ingestion.replay import Counts, plan_replay
 from common.ingestion.replay import replay as send_file
 from common.ingestion.topics import ensure_topics, topic_names
+from common.monitoring.report import Report, archived_line
 from common.monitoring.watch import AlertWatch
-from common.processing.archiving import archiving
+from common.processing.archiving import Archiving, archiving
 from common.processing.detection import detection
 from common.processing.tuning import thresholds
 from common.settings import SettingsError
@@ -121,21 +123,34 @@ def archive(
         settings = settings.model_copy(update={"archive_interval": 1})
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
     ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "archive"))
-    with (
-        workspace.only_one("archive"),
-        session([subject], settings) as spark,
-        archiving(spark, subject, workspace, connection, settings) as archived,
-    ):
-        console.print(f"archiving to {workspace.tables}; Ctrl-C ends it")
-        if until_idle:
-            archived.drain()
-            return
-        lag = Lag(connection, topic_names(subject).events)
-        for seconds in while_streaming(duration(for_)):
-            archived.raise_failure()
-            if seconds % SAY_EVERY < 1:
-                check(connection, LONGEST_SILENCE)
-                console.print(f"{archived.counts()}; lag {lag.of(archived.progress()):,}")
+    archived: Archiving | None = None
+    try:
+        with (
+            workspace.only_one("archive"),
+            session([subject], settings) as spark,
+            archiving(spark, subject, workspace, connection, settings) as archived,
+        ):
+            console.print(f"archiving to {workspace.tables}; Ctrl-C ends it")
+            if until_idle:
+                archived.drain()
+            else:
+                _tell_archive(archived, connection, topic_names(subject).events, duration(for_))
+    finally:
+        if archived:  # whatever ended it: what has come into the tables by then
+            console.print(f"in the tables: {archived_line(archived.counts())}", soft_wrap=True)
+
+
+def _tell_archive(archived: Archiving, connection: Connection, topic: str, seconds: float | None) -> None:
+    """A line whenever more has come, every few seconds, until the time is over."""
+    lag, said, is_due = Lag(connection, topic), "", every(SAY_EVERY)
+    for _ in while_streaming(seconds):
+        archived.raise_failure()
+        if is_due():
+            check(connection, LONGEST_SILENCE)
+            line = f"archived: {archived_line(archived.counts())}; {lag.of(archived.progress()):,} records wait in the topic"
+            if line != said:
+                said = line
+                console.print(line, soft_wrap=True)
 
 
 def detect(
@@ -152,28 +167,29 @@ def detect(
     with (
         workspace.only_one("detect"),
         session([subject], settings, streaming=True) as spark,
-        detection(spark, subject, workspace, connection, settings, rules) as detecting,
         AlertWatch(connection, topic_names(subject).alerts, settings.alert_cooldown) as watch,
+        detection(spark, subject, workspace, connection, settings, rules) as detecting,
     ):
         for line in detecting.modes():
             console.print(line)
         for each in thresholds(subject, workspace.tables):
             if each.changed:
                 console.print(f"{each.name}: {each.value:g}, published by {each.changed.details['who']}")
+        report = Report(subject, workspace.tables, watch, detecting.recorder.standings, _say)
         console.print("judging; Ctrl-C ends it")
-        for seconds in while_streaming(duration(for_)):
+        is_due = every(SAY_EVERY)
+        for _ in while_streaming(duration(for_)):
             detecting.keep_running()
             detecting.follow_model()
-            if seconds % SAY_EVERY < 1:
+            report.alerts()
+            if is_due():
                 check(connection, LONGEST_SILENCE)
-                latency = watch.latency(since=time.time() - SAY_EVERY)
-                speed = (
-                    f"; p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms"
-                    if latency.p50 is not None and latency.p99 is not None
-                    else ""
-                )
-                held = watch.cooldown.held_back.total()
-                console.print(f"{watch.seen.alerts.total():,} alerts, {held:,} updates held back by the cooldown{speed}")
+                report.standing(watch.latency(since=time.time() - SAY_EVERY))
+
+
+def _say(line: str) -> None:
+    # What an alert says may come from outside: it is text, not markup.
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def speed_of(text: str) -> float:

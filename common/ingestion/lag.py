@@ -23,7 +23,11 @@ class Lag:
 
         A real-time query reports once per trigger, so its lag here is up to one checkpoint interval old.
         """
-        return records_behind(read_end_offsets(self._admin, self._connection, self.topic), read_offsets(progress, self.topic))
+        return records_behind(self.ends(), read_offsets(progress, self.topic))
+
+    def ends(self) -> dict[int, int]:
+        """Per partition, the offset that the topic's next record will get."""
+        return read_end_offsets(self._admin, self._connection, self.topic)
 
 
 def records_behind(ends: Mapping[int, int], taken: Mapping[int, int]) -> int:

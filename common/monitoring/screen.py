@@ -8,7 +8,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
+from common.monitoring.plain_table import plain_table
 from common.monitoring.watch import NEWEST, AlertWatch
 from common.vertical import Vertical
 
@@ -35,19 +37,19 @@ class State:
     failures: list[Exception] = field(default_factory=list)
     _ends: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=200))
 
-    def came(self, total: int) -> None:
-        """`total` records are in the events topic now."""
+    def came(self, total: int, at: float) -> None:
+        """`total` records were in the events topic `at` a moment of time.monotonic()."""
         self.total = total
-        self._ends.append((time.monotonic(), total))
+        self._ends.append((at, total))
 
     @property
     def rate(self) -> float:
-        """Records per second over the last seconds."""
+        """Records per second over the last RATE_WINDOW seconds, or since the look before, where that is longer ago."""
         if len(self._ends) < 2:
             return 0.0
         newest, count = self._ends[-1]
-        earlier = next((pair for pair in self._ends if pair[0] >= newest - RATE_WINDOW), self._ends[0])
-        return (count - earlier[1]) / max(newest - earlier[0], 1e-3)
+        moment, before = next((pair for pair in reversed(self._ends) if pair[0] <= newest - RATE_WINDOW), self._ends[0])
+        return (count - before) / max(newest - moment, 1e-3)
 
     def say(self, note: str) -> None:
         said = f"{time.strftime('%H:%M:%S')} {note}"
@@ -92,7 +94,7 @@ class Screen:
         for state in self._states:
             notes = [state.unprinted.popleft() for _ in range(len(state.unprinted))]
             for each in (*notes, line(state)):
-                self._console.print((f"{state.vertical.name} " if len(self._states) > 1 else "") + each)
+                self._console.print((f"{state.vertical.name} " if len(self._states) > 1 else "") + each, markup=False)
 
 
 def line(state: State) -> str:
@@ -111,7 +113,9 @@ def draw(states: list[State]) -> Group:
 
 
 def _side_by_side(states: list[State]) -> Table:
-    table = Table("vertical", "events", "per second", "archive lag", "quarantined", "alerts", "p50 ms", "p99 ms", box=None)
+    table = plain_table(
+        "", "vertical", "events", "per second", "archive lag", "quarantined", "alerts", "p50 ms", "p99 ms"
+    )
     for state in states:
         latency = state.watch.latency(since=time.time() - 10)
         speeds = ["-" if value is None else f"{value:.1f}" for value in (latency.p50, latency.p99)]
@@ -121,8 +125,14 @@ def _side_by_side(states: list[State]) -> Table:
 
 
 def _notes(states: list[State]) -> Panel:
-    notes = sorted(note for state in states for note in state.notes)
-    return Panel("\n".join(notes[-6:]) or " ", title="batch and life cycle")
+    notes = sorted(_noted(state, note, len(states)) for state in states for note in state.notes)
+    return Panel(Text("\n".join(notes[-6:]) or " "), title="batch and life cycle")
+
+
+def _noted(state: State, note: str, verticals: int) -> str:
+    """A note after whose it is, where there are several whose it may be."""
+    moment, _, said = note.partition(" ")
+    return f"{moment} {state.vertical.name}: {said}" if verticals > 1 else note
 
 
 def _figures(state: State) -> Panel:
@@ -143,7 +153,7 @@ def _figures(state: State) -> Panel:
 
 
 def _rules(state: State) -> Table:
-    table = Table("rule", "alerts", "how it runs", box=None, pad_edge=False)
+    table = plain_table("", "rule", "alerts", "how it runs")
     for rule, mode in zip(state.vertical.rules, state.modes, strict=False):
         table.add_row(rule.name, f"{state.watch.seen.alerts[rule.name]:,}", mode.partition(": ")[2])
     return table
@@ -154,9 +164,8 @@ def _newest(states: list[State]) -> Panel:
     seen = [alert for state in states for alert in list(state.watch.seen.newest)]
     newest = sorted(seen, key=lambda alert: str(alert["ingest_time"]))
     for alert in reversed(newest[-NEWEST:]):
-        style = SEVERITY_STYLES.get(alert["severity"], "")
-        table.add_row(
-            alert["event_time"][:19], f"[{style}]{alert['severity']}[/]", alert["rule"], alert["entity_id"], alert["reasons"]
-        )
+        severity = Text(alert["severity"], SEVERITY_STYLES.get(alert["severity"], ""))
+        # What came from outside is text, not markup.
+        table.add_row(alert["event_time"][:19], severity, alert["rule"], Text(alert["entity_id"]), Text(alert["reasons"]))
     held = sum(state.watch.cooldown.held_back.total() for state in states)
-    return Panel(table, title="newest alerts" + (f"; {held:,} more held back, told already" if held else ""))
+    return Panel(table, title="newest alerts" + (f"; {held:,} updates of told ones are left out" if held else ""))

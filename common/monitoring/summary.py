@@ -10,6 +10,7 @@ from rich.table import Table
 
 from common import tables
 from common.monitoring.evaluation import Evaluation
+from common.monitoring.plain_table import plain_table
 from common.monitoring.watch import Percentiles
 from common.processing.batch import Studied
 from common.processing.reconcile import STATUSES, Reconciled
@@ -20,14 +21,6 @@ from common.vertical import Vertical
 from common.workspace import Workspace
 
 ROWS = 8
-
-
-def plain_table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        # On a narrow terminal headings and figures are wrapped, nothing is cut.
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0, overflow="fold")
-    return table
 
 
 def share(value: float | None) -> str:
@@ -93,20 +86,20 @@ def rehearsal_tables(result: Rehearsed) -> Iterator[Table]:
     yield scenarios
 
 
-def quality_table(found: dict[str, Evaluation]) -> Table:
-    """The live quality of several verticals: a row per scenario, and one per vertical of all its alerts."""
-    table = plain_table(
-        "Live quality: alerts against labels",
-        *("vertical", "scenario", "rules", "cases", "recall", "precision", "time to detect", "false alerts a 1,000 entity-days"),
-    )
+def quality_tables(found: dict[str, Evaluation]) -> Iterator[Table]:
+    """The live quality of several verticals, a table each: a row per scenario, and one of all its alerts."""
     for name, evaluation in found.items():
+        table = plain_table(
+            f"Live quality of {name}: alerts against labels",
+            *("scenario", "rules", "cases", "recall", "precision", "time to detect"),
+        )
         for case in evaluation.scenarios:
             own = case.of_its_rules
             recall, detected = share(case.recall), time_span(case.median_seconds)
-            table.add_row(name, case.scenario, own.rule, f"{case.cases:,}", recall, share(own.precision), detected, "")
-        total = share(evaluation.overall.precision)
-        table.add_row(name, "all", "all rules", "", "", total, "", f"{1_000 * evaluation.false_alerts_per_entity_day:.3g}")
-    return table
+            table.add_row(case.scenario, own.rule, f"{case.cases:,}", recall, share(own.precision), detected)
+        table.add_row("all", "all rules", "", "", share(evaluation.overall.precision), "")
+        table.caption = f"false alerts a 1,000 entity-days: {1_000 * evaluation.false_alerts_per_entity_day:.3g}"
+        yield table
 
 
 def reconciled_line(result: Reconciled) -> str:

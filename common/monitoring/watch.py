@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
-
-from common.ingestion.connection import GROUP_PREFIX, Connection
-from common.ingestion.reader import arrived
-from common.ingestion.topics import partition_ids
+from common.ingestion.connection import Connection
+from common.ingestion.reader import arrived, from_ends
 from common.monitoring.cooldown import Cooldown
 
 NEWEST = 8
+UNTOLD = 1_000
 LATENCIES = 200_000
 REMEMBERED = 200_000  # alert ids; one whose window still fills after so many others counts a second time
 
@@ -33,16 +30,23 @@ class Percentiles:
 
 @dataclass
 class Seen:
-    """What has come so far. updates: records, several of which may be one alert as its window fills; newest: to be shown."""
+    """What has come since the watch began.
+
+    updates: records, several of which may be one alert as its window fills; alerts: different ones by rule; earlier: alerts
+    whose newest event had come in before, which a query that starts again makes up for or raises a second time: they are
+    neither in `alerts` nor timed. newest: to be shown; untold: the same, for whoever prints each once and takes it away.
+    """
 
     updates: int = 0
+    earlier: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
     newest: deque[dict] = field(default_factory=lambda: deque(maxlen=NEWEST))
+    untold: deque[dict] = field(default_factory=lambda: deque(maxlen=UNTOLD))
     latencies: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=LATENCIES))
 
 
 class AlertWatch:
-    """A thread that reads an alerts topic from its beginning; use as a context manager.
+    """A thread that reads what comes to an alerts topic from now on; use as a context manager, around what raises alerts.
 
     cooldown: seconds in which `newest` has an entity's alerts of one rule only as they rise; all of them are counted.
     """
@@ -52,13 +56,8 @@ class AlertWatch:
         self.cooldown = Cooldown(cooldown)
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._stop = threading.Event()
-        self._consumer = Consumer({
-            **connection.client_options(), "enable.auto.commit": False, "fetch.wait.max.ms": 5,
-            "group.id": f"{GROUP_PREFIX}watch",  # required by the client; no offset is ever committed
-        })
-        # Assigned, not subscribed: a group that its broker has to find together again would begin anew.
-        partitions = partition_ids(AdminClient(connection.client_options()), connection, topic)
-        self._consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+        self._since = int(time.time() * 1000) / 1000  # in whole milliseconds, as Kafka's timestamps are
+        self._consumer = from_ends(connection, topic, group="watch")
         self._thread = threading.Thread(target=self._read, name="alert-watch", daemon=True)
 
     def __enter__(self) -> "AlertWatch":
@@ -82,16 +81,26 @@ class AlertWatch:
 
     def _take(self, value: bytes, now: float) -> None:
         alert = json.loads(value)
+        came = datetime.fromisoformat(alert["ingest_time"]).timestamp()
         self.seen.updates += 1
-        if alert["alert_id"] not in self._ids:
-            self._ids[alert["alert_id"]] = None
-            self.seen.alerts[alert["rule"]] += 1
-            if len(self._ids) > REMEMBERED:
-                self._ids.popitem(last=False)
+        if self._is_new(alert["alert_id"]):
+            if came < self._since:
+                self.seen.earlier += 1
+            else:
+                self.seen.alerts[alert["rule"]] += 1
         if self.cooldown.lets_through(alert["entity_id"], alert["rule"], alert["severity"], time.monotonic()):
             self.seen.newest.append(alert)
-        came = datetime.fromisoformat(alert["ingest_time"]).timestamp()
-        self.seen.latencies.append((now, (now - came) * 1000))
+            self.seen.untold.append(alert)
+        if came >= self._since:
+            self.seen.latencies.append((now, (now - came) * 1000))
+
+    def _is_new(self, alert_id: str) -> bool:
+        if alert_id in self._ids:
+            return False
+        self._ids[alert_id] = None
+        if len(self._ids) > REMEMBERED:
+            self._ids.popitem(last=False)
+        return True
 
 
 def percentiles(milliseconds: list[float]) -> Percentiles:

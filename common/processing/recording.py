@@ -17,6 +17,7 @@ from pyspark.sql.streaming import StreamingQuery
 from common import tables
 from common.clock import after
 from common.processing.judged import JUDGED_SCHEMA
+from common.processing.standing import Standing
 from common.thresholds import THRESHOLDS
 
 LOG = logging.getLogger(__name__)
@@ -27,12 +28,16 @@ COMPACT_EVERY = 500  # commits: each leaves a file, which whoever reads the tabl
 
 
 class Recorder:
-    """Writes down what the queries that it follows report, until it is closed: close it after they have stopped."""
+    """Writes down what the queries that it follows report, until it is closed: close it after they have stopped.
+
+    standings: by query, how far it is by the same reports.
+    """
 
     def __init__(self, path: str):
         self._path = path
         self._ended_at: dict[str, datetime] = {}
         self._followed: list[_Followed] = []
+        self.standings: dict[str, Standing] = {}
         self._unwritten: list[dict[str, Any]] = []
         self._commits = 0
         self._closing = Event()
@@ -49,6 +54,7 @@ class Recorder:
     def follow(self, name: str, streaming: StreamingQuery) -> None:
         """Record the batches of `streaming`, which is the query `name`."""
         self._followed.append(_Followed(name, streaming))
+        self.standings.setdefault(name, Standing())
 
     def close(self) -> None:
         """Write down what was not yet; within GRACE seconds, as a JVM that is in trouble may not answer."""
@@ -68,6 +74,7 @@ class Recorder:
             try:
                 has_ended = not each.streaming.isActive
                 for progress in each.news():
+                    self.standings[each.name].take(progress)
                     self._unwritten += self._rows(each.name, progress)
             except (Py4JError, OSError) as problem:  # the JVM has ended, or a signal left its connection unusable
                 LOG.info("progress of %s cannot be read: %s", each.name, str(problem).partition("\n")[0])

@@ -120,9 +120,8 @@ def start_query(
 
 
 def _started(writer: DataStreamWriter, query: Query, settings: Settings) -> Running:
-    known = query.in_micro_batches or ("it speaks when its windows close" if query.output_mode == "append" else "")
-    if known:
-        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, known)
+    if query.micro_batch_reason:
+        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, query.micro_batch_reason)
     try:
         # The stubs of PySpark 4.3.0 do not know this trigger yet.
         in_real_time = writer.trigger(realTime=f"{settings.checkpoint_interval} seconds")  # type: ignore[call-overload]

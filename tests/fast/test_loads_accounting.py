@@ -2,20 +2,23 @@
 
 import json
 import os
+import re
 from collections import Counter
 from datetime import date
 
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.commands.context import population_of
 from common.vertical import Scenario, find_vertical
 from loadtests.feed import Feed, Slice
 from loadtests.options import OptionError, plan_of
 from loadtests.pace import Pace
-from loadtests.page import page
-from loadtests.progress import Ends, lag, taken
+from loadtests.page import HEIGHT, page
+from loadtests.progress import AtMost, Taken, furthest, lag, taken, told
 from loadtests.scores import Scores
 
 DAY = date(2020, 2, 15)
@@ -140,29 +143,50 @@ def test_a_query_has_taken_what_its_last_committed_batch_ended_with(tmp_path):
     assert taken(folder, "other") is None
 
 
-def test_before_its_first_batch_has_ended_a_query_lacks_what_was_there_when_it_began(tmp_path):
-    (tmp_path / "metadata").touch()
-    os.utime(tmp_path / "metadata", (1_010, 1_010))
-    ends = Ends()
-    for second in range(200):
-        ends.add(1_000 + second, {0: 100 * second})
-    query = taken(tmp_path, "x.events")
-    assert lag(ends, query, now=1_020, interval=60) == 1_000
-    assert lag(ends, query, now=1_190, interval=60) == 7_000
-
-
 def test_of_two_sources_the_slower_counts(tmp_path):
     assert taken(checkpoint(tmp_path, {0: [{"0": 70}, {"0": 60}]}, at=1), "x.events").offsets == {0: 60}
 
 
-def test_lag_is_that_of_the_moment_at_which_a_query_last_spoke_and_grows_when_it_falls_silent(tmp_path):
+def test_what_runs_in_micro_batches_has_taken_what_its_batches_ended_with(tmp_path):
     query = taken(checkpoint(tmp_path, {0: [{"0": 900}]}, at=1_010), "x.events")
-    ends = Ends()
-    for second in range(200):
-        ends.add(1_000 + second, {0: 100 * second})
-    assert lag(ends, query, now=1_020, interval=60) == 100     # at 1010 there were 1,000
-    assert lag(ends, query, now=1_190, interval=60) == 100 * 70 - 900
-    assert lag(ends, None, now=1_190, interval=60) == 19_000
+    for now in (1_011, 5_000):
+        behind = lag({0: 1_000, 1: 50}, query, looked=now - 1, is_real_time=False)
+        assert (behind, isinstance(behind, AtMost)) == (150, False)
+
+
+def test_the_lag_of_a_real_time_query_is_known_when_a_batch_has_just_ended_and_not_in_between(tmp_path):
+    query = taken(checkpoint(tmp_path, {0: [{"0": 900}]}, at=1_010), "x.events")
+    ended_now = lag({0: 1_000}, query, looked=1_009.2, is_real_time=True)
+    assert (ended_now, isinstance(ended_now, AtMost)) == (100, False)
+    later = lag({0: 24_203}, query, looked=1_011, is_real_time=True)
+    assert (later, isinstance(later, AtMost)) == (23_303, True)
+    assert not isinstance(lag({0: 900}, query, looked=1_500, is_real_time=True), AtMost), "nothing has come since"
+
+
+def test_before_its_first_batch_has_ended_a_real_time_query_may_lack_all_there_is(tmp_path):
+    (tmp_path / "metadata").touch()
+    query = taken(tmp_path, "x.events")
+    behind = lag({0: 5_000}, query, looked=query.at - 1, is_real_time=True)
+    assert (behind, isinstance(behind, AtMost)) == (5_000, True)
+    assert isinstance(lag({0: 5_000}, None, looked=0, is_real_time=False), AtMost)
+
+
+@given(ends=st.integers(0, 10_000), taken_by_commit=st.integers(0, 10_000), more=st.integers(0, 10_000), fresh=st.booleans())
+def test_a_lag_that_is_told_as_known_is_what_a_query_lacks_and_another_is_no_less(ends, taken_by_commit, more, fresh):
+    """more: what a real-time query has taken since its last batch ended, of what there is."""
+    taken_by_commit = min(ends, taken_by_commit)
+    position = taken_by_commit if fresh else min(ends, taken_by_commit + more)
+    found = lag({0: ends}, Taken({0: taken_by_commit}, 1_010.0), looked=1_009.0 if fresh else 1_011.0, is_real_time=True)
+    assert found >= ends - position
+    assert isinstance(found, AtMost) or found == ends - position
+
+
+def test_the_query_that_is_furthest_behind_may_be_one_of_which_that_is_not_known():
+    assert furthest([]) is None
+    assert isinstance(furthest([5, AtMost(9), 7]), AtMost)
+    assert not isinstance(furthest([12, AtMost(9)]), AtMost)
+    assert isinstance(furthest([9, AtMost(9)]), AtMost)
+    assert (told(AtMost(24_203)), told(24_203)) == ("unknown, at most 24,203", "24,203")
 
 
 def test_the_page_draws_each_figure_as_far_as_it_is_known():
@@ -171,6 +195,16 @@ def test_the_page_draws_each_figure_as_far_as_it_is_known():
     assert 'points="0.0,90.0 560.0,0.0"' in drawn
     assert "LAG a&lt;b: 200 now, 200 at most" in drawn and "a<b" not in drawn
     assert "Nothing is watched yet" in page([])
+
+
+@given(st.lists(st.floats(0, 1e7) | st.just(0.0), min_size=1, max_size=30))
+def test_the_page_never_says_more_at_most_than_there_ever_was_nor_less_than_now(values):
+    drawn = page([{"time": float(second), "LAG q": value} for second, value in enumerate(values)])
+    now, most = re.search(r"LAG q: ([\d,]+) now, ([\d,]+) at most", drawn).groups()
+    assert (now, most) == (f"{values[-1]:,.0f}", f"{max(values):,.0f}")
+    assert "nan" not in drawn and "inf" not in drawn
+    heights = [float(point.split(",")[1]) for point in re.search('points="([^"]+)"', drawn)[1].split()]
+    assert all(0 <= height <= HEIGHT for height in heights)
 
 
 class Options:
@@ -182,8 +216,8 @@ class Options:
 def test_options_make_a_plan_and_a_wrong_one_is_named():
     plan = plan_of(Options())
     assert (plan.low, plan.seconds, plan.per_user, plan.warm_up, plan.watch) == (100, 120, 100, 0, True)
-    for name, value, told in (("duration", "soon", "--duration"), ("first_day", "1st", "--first-day"), ("rate", 0.0, "--rate")):
+    for name, value, option in (("duration", "soon", "--duration"), ("first_day", "1st", "--first-day"), ("rate", 0.0, "--rate")):
         wrong = Options()
         setattr(wrong, name, value)
-        with pytest.raises(OptionError, match=told):
+        with pytest.raises(OptionError, match=option):
             plan_of(wrong)

@@ -3,9 +3,10 @@
 import pytest
 
 from common.vertical import find_vertical, verticals
-from loadtests.answers import verdict
-from loadtests.objectives import OF_THE_LOAD, Figures, ObjectivesError, missed, read_objectives
+from loadtests.answers import verdict as verdict_of_answer
+from loadtests.objectives import OF_THE_LOAD, Figures, ObjectivesError, judge, missed, read_objectives, verdict
 from loadtests.options import OBJECTIVES
+from loadtests.progress import AtMost
 
 
 def written(tmp_path, text):
@@ -56,6 +57,26 @@ def test_what_was_not_measured_is_missed_unless_nobody_looked():
     assert missed(asked, Figures(error_share=0.0), OF_THE_LOAD) == []
 
 
+def test_an_unknown_lag_has_not_held_unless_it_cannot_be_as_much_as_asked():
+    asked = Figures(lag_records=20_000)
+    assert missed(asked, Figures(lag_records=AtMost(20_000))) == []
+    assert missed(asked, Figures(lag_records=AtMost(24_203))) == [
+        "lag_records: unknown, somewhere up to 24,203, at most 20,000 asked"
+    ]
+
+
+def test_the_verdict_is_one_line_with_each_objective():
+    asked = Figures(lag_records=20_000, error_share=0.01, recall=0.9)
+    failed = verdict(judge(asked, Figures(lag_records=AtMost(24_203), error_share=0.0)))
+    assert failed == (
+        "FAIL: lag_records: unknown, somewhere up to 24,203, at most 20,000 asked; recall: not measured, at least 0.9 asked. "
+        "Held: error_share: 0, at most 0.01 asked"
+    )
+    held = verdict(judge(asked, Figures(lag_records=AtMost(17), error_share=0.0, recall=0.95)))
+    assert held.startswith("PASS: all objectives held: lag_records: at most 17, at most 20,000 asked; error_share: 0")
+    assert verdict([]).startswith("PASS")
+
+
 def test_what_is_not_asked_for_cannot_be_missed():
     assert missed(Figures(), Figures(alert_p99_ms=1e9, recall=0.0)) == []
 
@@ -68,5 +89,5 @@ def test_what_is_not_asked_for_cannot_be_missed():
     ],
 )  # fmt: skip
 def test_answers_are_told_apart(status, flawed, name, fails):
-    said, problem = verdict(status, flawed)
+    said, problem = verdict_of_answer(status, flawed)
     assert (said, problem is not None) == (name, fails)

@@ -2,15 +2,68 @@
 
 import io
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from common.monitoring.summary import plain_table
+from common.monitoring.evaluation import ByRule, ByScenario, Evaluation
+from common.monitoring.plain_table import plain_table
+from common.monitoring.summary import evaluation_tables, quality_tables
+from common.vertical import find_vertical, verticals
 
 
 def test_no_figure_is_cut_where_there_is_no_room_for_it():
     table = plain_table("Stages", "stage", "events", "events/s")
     table.add_row("gateway, one by one, steady", "2,000,028", "2,637,752")
+    shown = printed(table, 40)
+    assert "…" not in shown
+    assert "gateway, one by one, steady" in shown
+
+
+def printed(table, width):
     shown = io.StringIO()
-    Console(file=shown, width=40).print(table)
-    assert "…" not in shown.getvalue()
-    assert "gateway, one by one, steady" in shown.getvalue()
+    Console(file=shown, width=width).print(table)
+    return shown.getvalue()
+
+
+words = st.text("abcdefgh_", min_size=1, max_size=18)
+texts = st.lists(words, min_size=1, max_size=4).map(" ".join)
+
+
+@given(
+    headings=st.lists(texts, min_size=2, max_size=8),
+    rows=st.lists(st.lists(texts | st.integers(0, 10**9).map("{:,}".format), min_size=8, max_size=8), max_size=6),
+    width=st.integers(20, 200),
+)
+def test_no_word_is_broken_at_any_width_that_it_fits_into(headings, rows, width):
+    table = plain_table("title", *headings)
+    for row in rows:
+        table.add_row(*row[: len(headings)])
+    shown = printed(table, width)
+    assert all(len(line) <= width for line in shown.splitlines())
+    seen = set(shown.replace(",", " ").replace(":", " ").split())
+    for text in [*(headings if rows else []), *(cell for row in rows for cell in row[: len(headings)])]:
+        assert set(text.replace(",", " ").split()) <= seen, shown
+
+
+def measured(vertical):
+    rules = [ByRule(rule.name, 12_345, 12_000) for rule in vertical.rules]
+    scenarios = [
+        ByScenario(each.name, 1_234, 1_200, each.rules[0], 86_000.0, ByRule(", ".join(each.rules), 12_345, 12_000), 0.5)
+        for each in vertical.scenarios
+    ]
+    return Evaluation(rules, scenarios, ByRule("all", 123_456, 120_000), 0.281)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("name", verticals())
+def test_the_tables_of_a_run_name_scenarios_and_rules_whole(name, width):
+    vertical = find_vertical(name)
+    found = measured(vertical)
+    for table in (*quality_tables({name: found}), *list(evaluation_tables(found))[1:]):
+        shown = printed(table, width)
+        for scenario in vertical.scenarios:
+            assert scenario.name in shown
+    [quality] = quality_tables({name: found})
+    assert all(rule in printed(quality, width) for scenario in vertical.scenarios for rule in scenario.rules)

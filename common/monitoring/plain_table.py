@@ -1,0 +1,73 @@
+"""A table without lines for people: no word of it is ever broken, however narrow the terminal."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+GAP = 2  # between two columns
+
+
+def plain_table(title: str, *columns: str) -> "PlainTable":
+    table = PlainTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, caption_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0, overflow="fold")
+    return table
+
+
+class PlainTable(Table):
+    """Figures to the right, words to the left, wrapped between words where there is no room for a whole line of them.
+
+    Where there is no room for the longest words of all columns either, each row is written out, headings before figures.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        cells = [[_text(cell) for cell in column._cells] for column in self.columns]
+        headings = [_text(column.header) for column in self.columns]
+        # The first column is what the row is about: it stays whole.
+        least = [
+            max([_longest_word(heading), *((cell_len if number == 0 else _longest_word)(cell) for cell in column)])
+            for number, (heading, column) in enumerate(zip(headings, cells, strict=True))
+        ]
+        if sum(least) + GAP * (len(least) - 1) > options.max_width:
+            yield from self._written_out(headings, cells)
+            return
+        for column, own, width in zip(self.columns, cells, _spread(least, headings, cells, options.max_width), strict=True):
+            column.width, column.justify = width, "right" if _are_figures(own) else "left"
+        yield from super().__rich_console__(console, options)
+
+    def _written_out(self, headings: Sequence[str], cells: Sequence[Sequence[str]]) -> Iterator[Text]:
+        if self.title:
+            yield Text(_text(self.title), style="bold")
+        for name, *values in zip_longest(*cells, fillvalue=""):
+            said = [f"{heading} {value}".strip() for heading, value in zip(headings[1:], values, strict=True) if value]
+            yield Text(f"{headings[0]} {name}: {', '.join(said)}".lstrip())
+        if self.caption:
+            yield Text(_text(self.caption), style="italic")
+
+
+def _spread(least: Sequence[int], headings: Sequence[str], cells: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Widths between the least and what each column would like, those that lack least served first."""
+    wanted = [max([cell_len(heading), *map(cell_len, own)]) for heading, own in zip(headings, cells, strict=True)]
+    widths, left = list(least), room - sum(least) - GAP * (len(least) - 1)
+    for number in sorted(range(len(least)), key=lambda number: wanted[number] - least[number]):
+        more = min(left, wanted[number] - widths[number])
+        widths[number] += more
+        left -= more
+    return widths
+
+
+def _text(cell: object) -> str:
+    return cell.plain if isinstance(cell, Text) else Text.from_markup(str(cell)).plain
+
+
+def _longest_word(text: str) -> int:
+    return max(map(cell_len, text.split()), default=0)
+
+
+def _are_figures(cells: Iterable[str]) -> bool:
+    """Whether each is a figure, with or without its unit, or stands for one that there is not."""
+    return all(not cell or cell == "-" or cell.lstrip("+-")[:1].isdigit() for cell in cells)

@@ -1,0 +1,132 @@
+"""What `detect` says while it runs: each thing once, when it is new, and what it cannot see."""
+
+from collections import deque
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.monitoring.cooldown import Cooldown
+from common.monitoring.report import Report, blind_spots
+from common.monitoring.watch import Seen, percentiles
+from common.processing.learnt import put_in_force
+from common.processing.standing import Standing
+from common.processing.versions import BASELINE, MODEL, Version
+from common.vertical import find_vertical, verticals
+
+FINANCE = find_vertical("finance_fraud")
+NOTHING = percentiles([])
+
+
+def progress(rows, watermark="1970-01-01T00:00:00.000Z", dropped=(0,), timestamp="2026-11-28T19:27:03.771Z"):
+    """As Spark 4.3 reports a real-time query."""
+    operators = [{"operatorName": "StatefulStreamlineAggregate", "numRowsDroppedByWatermark": each} for each in dropped]
+    return {"timestamp": timestamp, "batchDuration": 5_000, "numInputRows": rows, "eventTime": {"watermark": watermark},
+            "stateOperators": operators}  # fmt: skip
+
+
+class Lines(list):
+    def new(self):
+        said, self[:] = list(self), []
+        return said
+
+
+@pytest.fixture
+def told(tmp_path):
+    """A report on a vertical for which nothing was learnt, and all that it says."""
+    watch = SimpleNamespace(seen=Seen(), cooldown=Cooldown(0.0))
+    standings, lines = {"per_event": Standing(), "by_card": Standing()}, Lines()
+    return SimpleNamespace(
+        report=Report(FINANCE, str(tmp_path), watch, standings, lines.append),
+        folder=str(tmp_path), seen=watch.seen, standings=standings, lines=lines,
+    )  # fmt: skip
+
+
+def alert(number):
+    return {"event_time": "2020-02-17T07:38:01.000Z", "severity": "major", "rule": "velocity", "entity_id": f"C{number}",
+            "reasons": "[6] in 20 minutes"}  # fmt: skip
+
+
+def test_alerts_are_told_once_each_and_of_many_at_once_the_newest_and_how_many_more(told):
+    told.seen.untold.extend(map(alert, range(3)))
+    told.report.alerts()
+    assert told.lines.new() == [f"2020-02-17T07:38:01 major velocity C{n}: [6] in 20 minutes" for n in range(3)]
+    told.report.alerts()
+    assert told.lines.new() == []
+    told.seen.untold.extend(map(alert, range(100)))
+    told.report.alerts()
+    *shown, last = told.lines.new()
+    assert [line.split()[3] for line in shown] == [f"C{n}:" for n in range(80, 100)]
+    assert last.startswith("and 80 alerts")
+
+
+def test_what_it_is_blind_to_is_told_until_it_is_learnt(told):
+    told.report.standing(NOTHING)
+    said = " ".join(told.lines.new())
+    assert "no baselines yet" in said and "hybrid trends finance_fraud" in said
+    assert "no model yet" in said and "hybrid train finance_fraud" in said
+    told.report.standing(NOTHING)
+    assert told.lines.new() == []
+    put_in_force(Version(BASELINE, "v1", "2020-01-01", datetime.now(UTC), {}), told.folder)
+    told.report.standing(NOTHING)
+    assert [line for line in told.lines.new() if "in force now" in line]
+    put_in_force(Version(MODEL, "m1", "2020-01-01", datetime.now(UTC), {}), told.folder)
+    assert blind_spots(FINANCE, told.folder) == []
+
+
+@pytest.mark.parametrize("name", verticals())
+def test_each_vertical_names_the_queries_that_wait_for_what_it_learns(tmp_path, name):
+    vertical = find_vertical(name)
+    lines = blind_spots(vertical, str(tmp_path))
+    assert len(lines) == bool(vertical.baselines) + bool(vertical.model)
+    for query in vertical.queries:
+        assert (query.name in " ".join(lines)) == bool(query.baselines or query.model)
+
+
+def test_how_much_was_judged_is_known_when_a_batch_has_ended(told):
+    told.report.standing(NOTHING)
+    assert "per_event not known before its first checkpoint" in told.lines.new()[-1]
+    told.standings["per_event"].take(progress(12_000))
+    told.standings["per_event"].take(progress(92))
+    told.standings["by_card"].take(progress(11_900, watermark="2020-01-24T02:37:42.917Z"))
+    told.report.standing(NOTHING)
+    [line] = told.lines.new()
+    assert "per_event 12,092 (at 19:27:08 UTC)" in line
+    assert "by_card 11,900 (at 19:27:08 UTC, watermark 2020-01-24 02:37:42)" in line
+
+
+def test_what_came_behind_the_watermark_is_told_whenever_more_did(told):
+    told.report.standing(NOTHING)
+    told.lines.new()
+    own = told.standings["by_card"]
+    own.take(progress(5, "2026-11-27T19:26:46.000Z", dropped=(7, 3)))
+    own.take(progress(5, "2026-11-27T19:26:46.000Z", dropped=(2,), timestamp="2026-11-28T20:00:00.000Z"))
+    told.report.standing(NOTHING)
+    said = told.lines.new()[0]
+    assert "query by_card is blind to what comes behind its watermark, 2026-11-27 19:26:46: 12 times since 19:27:03 UTC" in said
+    own.take(progress(5, "2026-11-27T19:26:46.000Z"))
+    told.report.standing(NOTHING)
+    assert not [line for line in told.lines.new() if "blind" in line]
+
+
+def test_alerts_of_what_came_before_are_told_apart(told):
+    told.seen.alerts["velocity"], told.seen.earlier = 2, 40
+    told.report.standing(percentiles([5.0, 9.0]))
+    assert "2 alerts, 0 updates held back by the cooldown; 40 alerts of events that came before this start" in told.lines[-1]
+    assert told.lines[-1].endswith("; p50 9.0 ms, p99 9.0 ms")
+
+
+@given(st.lists(st.tuples(st.integers(-1, 10**6), st.lists(st.integers(-1, 100), max_size=3)), max_size=20))
+def test_a_standing_is_the_sum_of_what_was_reported(reports):
+    standing = Standing()
+    for rows, dropped in reports:
+        standing.take(progress(rows, dropped=dropped))
+    assert standing.records == sum(max(0, rows) for rows, _ in reports)
+    assert (standing.behind_since is None) == (standing.behind == 0)
+    assert standing.watermark is None, "before the first event there is none"
+
+
+def test_untold_alerts_are_bounded():
+    assert isinstance(Seen().untold, deque) and Seen().untold.maxlen

@@ -1,0 +1,59 @@
+"""What a subscriber counts and times: alerts of what came since it began to look, and no others."""
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from confluent_kafka import Producer
+
+from common.monitoring.watch import AlertWatch
+
+TOPIC = "x.alerts"
+
+
+@pytest.fixture
+def send(mock_kafka):
+    """(id, how long ago its newest event came in) -> an alert on the topic."""
+    producer = Producer(mock_kafka.client_options())
+
+    def send(alert_id, ago=timedelta(0), rule="velocity", entity="c1"):
+        came = (datetime.now(UTC) - ago).isoformat(timespec="milliseconds")
+        alert = {"alert_id": alert_id, "rule": rule, "entity_id": entity, "severity": "major", "ingest_time": came}
+        producer.produce(TOPIC, json.dumps(alert).encode(), key=entity.encode())
+        assert producer.flush(10) == 0
+
+    return send
+
+
+def wait_for(watch, updates):
+    deadline = time.monotonic() + 20
+    while watch.seen.updates < updates:
+        assert time.monotonic() < deadline, watch.seen
+        time.sleep(0.01)
+
+
+def test_alerts_from_before_it_began_are_neither_counted_nor_timed(mock_kafka, send):
+    for number in range(30):
+        send(f"old{number}", timedelta(minutes=10))
+    with AlertWatch(mock_kafka, TOPIC) as watch:
+        send("new1")
+        send("new1")
+        send("new2", rule="spree", entity="c2")
+        wait_for(watch, 3)
+        latency = watch.latency()
+    assert watch.seen.alerts == {"velocity": 1, "spree": 1}
+    assert (watch.seen.updates, latency.count) == (3, 3)
+    assert latency.p99 is not None and latency.p99 < 60_000
+
+
+def test_what_is_raised_now_of_events_that_came_before_is_told_apart_and_not_timed(mock_kafka, send):
+    send("before")
+    with AlertWatch(mock_kafka, TOPIC) as watch:
+        send("again", timedelta(minutes=10))
+        send("again", timedelta(minutes=9))
+        send("now")
+        wait_for(watch, 3)
+        latency = watch.latency()
+    assert (watch.seen.alerts.total(), watch.seen.earlier, latency.count) == (1, 1, 1)
+    assert {alert["alert_id"] for alert in watch.seen.newest} == {"again", "now"}
