@@ -2,30 +2,57 @@
 
 import logging
 import os
-import signal
 import sys
 import tempfile
 import traceback
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from common.commands import bench, chaos, gateway, history, machine, models, new, redrive, run, serve, stages, tuning
-from common.commands.context import USER_ERRORS, errors
+from common.commands.context import USER_ERRORS, console, errors
+from common.commands.ending import asked, end_at_signals
+
+
+class WholeSentences(TyperGroup):
+    """Lists its commands with the whole first sentence of what each does, on as many lines as that takes."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(limit=1_000)) for name, command in commands if command])
+
 
 app = typer.Typer(
     name="hybrid",
+    cls=WholeSentences,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Stream and batch on one core: events through Kafka, judged in real time, kept in Delta tables, studied by batch.",
 )
+
+
+def _version(asked_for: bool) -> None:
+    if asked_for:
+        console.print(f"hybrid {metadata.version('hybrid-data-engineering')}")
+        raise typer.Exit
+
+
 for module in (run, serve, gateway, stages, redrive, history, tuning, models, new, bench, chaos, machine):
     module.add_to(app)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it, and end")] = False,
+) -> None:
+    pass
 
 
 def entry() -> None:
@@ -52,7 +79,7 @@ def main() -> None:
         handler.addFilter(_is_for_people)
     # scikit-learn beside streams: two OpenMP threads on busy cores wait for each other, twenty times longer than one works.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    signal.signal(signal.SIGTERM, _ended)
+    end_at_signals()
     try:
         _run()
     except KeyboardInterrupt:
@@ -64,6 +91,9 @@ def main() -> None:
             errors.print(note, markup=False, highlight=False)
         sys.exit(1)
     except Exception as defect:
+        if asked():  # what a signal's exception became where it cut into a library, as a lock that is let go of twice
+            errors.print("stopped")
+            sys.exit(128 + asked())
         trace = Path(tempfile.mkstemp(prefix="hybrid-error-", suffix=".log")[1])
         trace.write_text(traceback.format_exc())
         first = next((line for line in str(defect).splitlines() if line.strip()), "")
@@ -86,11 +116,6 @@ def _run() -> None:
         if isinstance(problem.__cause__, KeyboardInterrupt | SystemExit):
             raise problem.__cause__ from None
         raise
-
-
-def _ended(number: int, frame: FrameType | None) -> None:
-    # As an exception, so that every `with` on the way out stops what it started.
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What commands share: settings from options, a broker, a Spark session, progress, and which errors are a user's."""
 
 import math
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,9 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from common.bench.against import NotComparable
+from common.bench.http_load import NotAccepted
 from common.clock import ClockSetBack, ClockWatch
+from common.contract.expectations import ContractError
 from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import JavaError
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError, cluster_in
@@ -25,7 +28,8 @@ from common.embedded.ports import HOST, is_free
 from common.ingestion.connection import BrokerError, Connection, check, cluster_of
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
-from common.models.training import TrainingRefused
+from common.models.structure import UnsafeModel
+from common.models.training import ParityBroken, TrainingRefused
 from common.processing.archiving import Archiving, archiving
 from common.processing.backfill import OtherHistory
 from common.processing.batch import NoHistory, NoModel
@@ -37,6 +41,7 @@ from common.processing.state import OtherState
 from common.processing.streams import QueryEnded, known_reason, task_slots
 from common.pseudonyms import check_key
 from common.settings import Settings, SettingsError, load
+from common.simulation.generated import NotAnEvent
 from common.tables import UnusableFolder, check_folder
 from common.tables.writing import RowsLost
 from common.template.writing import NotWritten
@@ -57,12 +62,17 @@ USER_ERRORS = (
     OtherHistory,
     OtherState,
     TrainingRefused,
+    ParityBroken,
+    UnsafeModel,
+    ContractError,
+    NotAnEvent,
     QueryEnded,
     ClockSetBack,
     ReplayError,
     FixError,
     InUse,
     NotComparable,
+    NotAccepted,
     NotWritten,
     UnusableFolder,
     RowsLost,
@@ -216,7 +226,11 @@ def session(
     slots = task_slots(verticals if streaming else [], settings)
     ensure_jars("spark", progress=_Jars())
     with console.status("starting Spark"):
+        at_ctrl_c = signal.getsignal(signal.SIGINT)
         spark = start_session("hybrid", slots, settings.data / "spark", settings, is_brief=is_brief)
+        # PySpark's own would call the JVM from within a signal, in the midst of whatever is said to it just then.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, at_ctrl_c)
     try:
         yield spark
     except Exception as failure:

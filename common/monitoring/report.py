@@ -76,8 +76,8 @@ def blind_spots(vertical: Vertical, folder: str) -> list[str]:
 def behind_line(query: str, standing: Standing) -> str:
     since = f"{standing.behind_since:%H:%M:%S} UTC" if standing.behind_since else "its start"
     return (
-        f"query {query} is blind to what comes behind its watermark, {_moment(standing.watermark)}: {standing.behind:,} times since "
-        f"{since}, an event counting once for each window that it would be in; hybrid reconcile adds the alerts that are lost so"
+        f"query {query} is blind to what comes behind its watermark, {_moment(standing.watermark)}: {standing.behind:,} times "
+        f"since {since}, an event counting once for each window it would be in; hybrid reconcile adds the alerts lost to that"
     )
 
 

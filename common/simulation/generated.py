@@ -23,6 +23,10 @@ LABELS = pa.schema(
 )  # fmt: skip
 
 
+class NotAnEvent(Exception):
+    """A vertical's generator made a column that no event can hold; the message names the field."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """The columns that every event has under some name, and how long after an event its label becomes known."""
@@ -61,9 +65,11 @@ class Generated:
     ) -> "Generated":
         """From columns in order of event time, the `scenario` of each row ("" for an ordinary one) and its arrival.
 
+        Raises NotAnEvent for a column that is neither text nor numbers nor times.
+
         case: which injected anomaly an event belongs to, one text per anomaly; without it each event is a case of its own.
         """
-        events = pa.table({name: _arrow(values) for name, values in columns.items()})
+        events = pa.table({name: _arrow(name, values) for name, values in columns.items()})
         anomalous = np.flatnonzero(scenario != "")
         marked = events.take(pa.array(anomalous))
         event_time = marked[identity.event_time]
@@ -122,8 +128,13 @@ def in_arrival_order(chunks: Iterable[Generated]) -> Iterator[Generated]:
         yield Generated(last.day + timedelta(days=1), *nothing, held)
 
 
-def _arrow(values: NDArray) -> pa.Array:
-    """Text (object), numbers (NaN is null) and datetime64 (UTC) as Arrow, in the types that Spark takes."""
+def _arrow(name: str, values: NDArray) -> pa.Array:
+    """Text (object), numbers (NaN is null) and datetime64 (UTC) as Arrow, in the types that Spark takes. Raises NotAnEvent."""
     if values.dtype.kind == "M":
         return pa.array(values.astype("datetime64[us]"), UTC_TIME)
-    return pa.array(values, pa.string() if values.dtype.kind == "O" else None, from_pandas=True)
+    try:
+        return pa.array(values, pa.string() if values.dtype.kind == "O" else None, from_pandas=True)
+    except pa.ArrowException as problem:
+        raise NotAnEvent(
+            f"field {name}: the generator gives what no event can hold ({problem}); give text, numbers or datetime64"
+        ) from None

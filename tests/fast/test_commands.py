@@ -1,12 +1,22 @@
 """What the command line says to people: help, and a clear message for each kind of misuse."""
 
+import pkgutil
 import subprocess
 import sys
+from datetime import date
+from importlib import import_module, metadata
+from inspect import isclass
 
+import numpy as np
 import pytest
 
+import common
 from common import cli
+from common.commands.context import USER_ERRORS
+from common.contract.expectations import ContractError
 from common.embedded.ports import free_port
+from common.simulation.generated import Generated, NotAnEvent
+from common.vertical import verticals
 from common.workspace import Workspace
 
 COMMANDS = (
@@ -186,3 +196,94 @@ cli.entry()
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (3, "done\n")
+
+
+def test_the_version_is_told(hybrid):
+    code, printed = hybrid("--version")
+    assert (code, printed) == (0, f"hybrid {metadata.version('hybrid-data-engineering')}")
+
+
+def test_help_cuts_no_sentence_however_narrow_the_terminal(hybrid):
+    _, printed = hybrid("--help", COLUMNS="80")
+    assert "..." not in printed.partition("Commands")[2]
+    assert "straight into the Delta tables, in parallel, from the generator of the live stream" in printed
+
+
+# Caught where they are raised for, and never on the way to a command's end.
+CAUGHT_WITHIN = {
+    "MalformedJson", "NotTaken",  # a record's, which goes to quarantine
+    "Refused", "BadCursor", "CursorGone", "Unreadable", "Full", "Away", "Reused", "UnderWay",  # a request's: the gateway answers
+    "PeerFailed", "UnknownPeer", "NotInstalled",  # another engine's, told in its row of the comparison
+}  # fmt: skip
+
+
+def test_no_error_that_we_have_a_word_for_is_called_unexpected():
+    ours = set()
+    for package in (common, *map(import_module, verticals())):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name.endswith("_job"):
+                continue  # runs in another engine's environment
+            found = vars(import_module(module.name)).values()
+            ours |= {each for each in found if isclass(each) and issubclass(each, Exception) and each.__module__ == module.name}
+    untold = {each.__name__ for each in ours if not issubclass(each, USER_ERRORS)} - CAUGHT_WITHIN
+    assert untold == set()
+
+
+@pytest.mark.parametrize(
+    "problem", [ContractError("field place: type struct is not supported"), NotAnEvent("field place: the generator gives ...")]
+)
+def test_what_is_wrong_with_a_vertical_is_told_as_that(hybrid, monkeypatch, problem):
+    def broken(*_):
+        raise problem
+    monkeypatch.setattr("common.commands.machine.diagnose", broken)
+    code, printed = hybrid("doctor")
+    assert code == 1
+    assert "field place" in printed and "unexpected" not in printed
+
+
+@pytest.mark.parametrize("value", [{"lat": 1.0}, [1.0], 7, 1 + 2j])
+def test_a_generator_s_value_that_no_event_can_hold_is_told_by_its_field(value):
+    values = np.empty(2, object)
+    values[:] = ["text", value]
+    columns = {"place": values if not isinstance(value, complex) else np.array([value, value])}
+    with pytest.raises(NotAnEvent, match="field place"):
+        Generated.of(date(2020, 1, 1), columns, np.array(["", ""], object), np.zeros(2, "datetime64[ms]"), None)
+
+
+TWICE = """
+import os, signal, sys, threading, time
+from common import cli
+
+def twice():
+    time.sleep(0.5)
+    for _ in range(2):
+        os.kill(os.getpid(), signal.{signal})
+
+class Slow:
+    def __enter__(self): return self
+    def __exit__(self, *_):
+        time.sleep(0.3)
+        print("stopped what was started", flush=True)
+
+def app():
+    threading.Thread(target=twice, daemon=True).start()
+    with Slow():
+        time.sleep(30)
+
+cli.app = app
+cli.entry()
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_that_comes_twice_at_once_ends_it_once_and_whole(name, code):
+    script = TWICE.replace("{signal}", name)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (code, "stopped what was started\n"), ended.stderr
+    assert "unexpected" not in ended.stderr
+
+
+def test_an_error_that_a_signal_became_on_the_way_out_is_no_defect():
+    script = TWICE.replace("{signal}", "SIGINT").replace("time.sleep(0.3)", "raise RuntimeError('release unlocked lock')")
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 130 and "stopped" in ended.stderr and "unexpected" not in ended.stderr
