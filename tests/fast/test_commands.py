@@ -258,6 +258,7 @@ def twice():
     time.sleep(0.5)
     for _ in range(2):
         os.kill(os.getpid(), signal.{signal})
+        time.sleep(0.1)
 
 class Slow:
     def __enter__(self): return self
