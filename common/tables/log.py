@@ -144,14 +144,18 @@ def once(path: str | Path, query: str | None, batch: int | None, write: Callable
 
     A commit that another writer's got in the way of is tried again, on the version that came of it.
     """
+    table = open_table(path)
     for left in reversed(range(COMMIT_ATTEMPTS)):
-        table = open_table(path)
         if is_committed(table, query, batch):
             return 0
         try:
             return write(table)
-        except CommitFailedError:
-            if not left:
+        except (DeltaError, OSError) as problem:
+            before, table = table.version(), open_table(path)
+            # It is called a conflict, or by other names, as where the log has forgotten the version that the commit began with,
+            # or where it was made and only its answer was lost.
+            got_on = isinstance(problem, CommitFailedError) or table.version() != before
+            if not got_on or not (left or is_committed(table, query, batch)):
                 raise
     return 0
 
