@@ -148,10 +148,11 @@ def once(path: str | Path, query: str | None, batch: int | None, write: Callable
     for left in reversed(range(COMMIT_ATTEMPTS)):
         if is_committed(table, query, batch):
             return 0
+        before = table.version()
         try:
             return write(table)
         except (DeltaError, OSError) as problem:
-            before, table = table.version(), open_table(path)
+            table = open_table(path)
             # It is called a conflict, or by other names, as where the log has forgotten the version that the commit began with,
             # or where it was made and only its answer was lost.
             got_on = isinstance(problem, CommitFailedError) or table.version() != before
@@ -172,11 +173,13 @@ def commit(
     return once(path, query, batch, write)
 
 
-def transaction(query: str | None, batch: int | None) -> CommitProperties:
-    """The commit's properties: which batch of which query it is, if of any."""
-    if query is None or batch is None:
-        return CommitProperties()
-    return CommitProperties(app_transactions=[Transaction(query, batch)])
+def transaction(query: str | None, batch: int | None, on_any_version: bool = True) -> CommitProperties:
+    """The commit's properties: which batch of which query it is, if of any.
+
+    on_any_version: where another writer has committed meanwhile, and nothing that matters to this commit, it goes on top.
+    """
+    transactions = None if query is None or batch is None else [Transaction(query, batch)]
+    return CommitProperties(app_transactions=transactions, max_commit_retries=None if on_any_version else 0)
 
 
 def uri(path: str | Path) -> str:
