@@ -41,7 +41,6 @@ from common.workspace import Workspace
 LOG = logging.getLogger(__name__)
 
 ROWS_PER_FILE = 100_000
-UPKEEP_BATCHES = 20
 # Of two updates of one alert. An alert's event_time is that of the newest event behind it.
 NEWEST = tables.Newest(grows="event_time", partition="kafka_partition", offset="kafka_offset", time="alert_time")
 
@@ -183,10 +182,6 @@ def _start(
         batch = Batch(query, number)
         kept = keep(batch_records, batch)
         LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, kept.rows, kept.quarantined)
-        if number % UPKEEP_BATCHES == UPKEEP_BATCHES - 1:
-            # Quarantine, which all three write, is left to the query that writes most of it.
-            for table in (name, "quarantine") if name == "events" else (name,):
-                tables.maintain(workspace.table(table), retention_hours=settings.vacuum_hours)
 
     return (
         records.writeStream.queryName(f"{vertical.name}.archive-{name}").foreachBatch(run)

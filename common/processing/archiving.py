@@ -13,6 +13,7 @@ from common.ingestion.archive import archive_alerts, archive_events, archive_lab
 from common.ingestion.connection import Connection
 from common.ingestion.stored import ensure_tables
 from common.ingestion.topics import topic_names
+from common.ingestion.upkeep import upkeep
 from common.processing.session import use_pool
 from common.processing.streams import STOP_GRACE, raise_if_ended, read_topic, stop_all
 from common.settings import Settings
@@ -22,6 +23,7 @@ from common.workspace import Workspace
 
 # A restart after a long pause takes the backlog in pieces, so that memory stays flat.
 MAX_OFFSETS = 200_000
+TABLES = ("events", "quarantine", "labels", "alerts")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Archiving:
 
     def counts(self) -> dict[str, int]:
         """Rows per table, from their logs."""
-        return {name: tables.row_count(self.workspace.table(name)) for name in ("events", "quarantine", "labels", "alerts")}
+        return {name: tables.row_count(self.workspace.table(name)) for name in TABLES}
 
 
 @contextmanager
@@ -54,19 +56,23 @@ def archiving(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, connection: Connection, settings: Settings,
     from_end: bool = False,
 ) -> Iterator[Archiving]:
-    """Archive the vertical's topics, from their beginning or present end, until the block ends; a checkpoint resumes."""
+    """Archive the vertical's topics, from their beginning or present end, until the block ends; a checkpoint resumes.
+
+    The tables are looked after meanwhile.
+    """
     use_pool(spark, "streams")
     ensure_tables(vertical, workspace)
     topics = topic_names(vertical)
     started: dict[str, StreamingQuery] = {}
-    try:
-        for name, topic, start in (
-            ("events", topics.events, archive_events),
-            ("labels", topics.labels, archive_labels),
-            ("alerts", topics.alerts, archive_alerts),
-        ):
-            records = read_topic(spark, connection, topic, MAX_OFFSETS, from_end)
-            started[name] = start(records, vertical, workspace, connection, settings)
-        yield Archiving(workspace, started)
-    finally:
-        stop_all(started, STOP_GRACE)
+    with upkeep([workspace.table(name) for name in TABLES], settings.vacuum_hours):
+        try:
+            for name, topic, start in (
+                ("events", topics.events, archive_events),
+                ("labels", topics.labels, archive_labels),
+                ("alerts", topics.alerts, archive_alerts),
+            ):
+                records = read_topic(spark, connection, topic, MAX_OFFSETS, from_end)
+                started[name] = start(records, vertical, workspace, connection, settings)
+            yield Archiving(workspace, started)
+        finally:
+            stop_all(started, STOP_GRACE)

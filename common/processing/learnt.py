@@ -8,11 +8,12 @@ makes Spark open the newest version again at every batch (in real-time mode: at 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -22,7 +23,7 @@ from common.clock import after
 from common.models.scoring import score_column
 from common.models.storage import from_json
 from common.models.training import TrainedModel
-from common.processing.versions import BASELINE, MODEL, LearntSource, Version, baseline_path, in_force, shape, versions
+from common.processing.versions import BASELINE, MODEL, LearntSource, Version, baseline_path, in_force, shape, versions_in
 from common.vertical import Baseline, Query, Vertical
 
 VERSIONS_SCHEMA = T.StructType([
@@ -112,11 +113,26 @@ def followed(spark: SparkSession, folder: str, name: str, schema: T.StructType, 
 
 def put_in_force(version: Version, folder: str) -> Version:
     """Append to the versions table: from now on `version` is the newest of its kind, whatever the clock did. As appended."""
-    path = f"{folder}/versions"
+    return publish(lambda _: version, folder)
+
+
+def publish(choose: Callable[[list[Version]], Version], folder: str) -> Version:
+    """Put in force what `choose` makes of all publications so far, oldest first; returned as it was published.
+
+    Of several who publish at once each sees what those before it published: `choose` is then asked again. What it raises
+    ends that, and nothing is published.
+    """
+    path, published = f"{folder}/versions", None
     tables.ensure_table(path, VERSIONS_SCHEMA)
-    before = versions(folder)
-    if before and before[-1].created_at >= version.created_at:
-        version = replace(version, created_at=after(before[-1].created_at))
-    row = {**version.__dict__, "details": json.dumps(version.details, sort_keys=True)}
-    tables.append_rows([row], VERSIONS_SCHEMA, path)
-    return version
+
+    def row(table: DeltaTable) -> dict[str, Any]:
+        nonlocal published
+        before = versions_in(table)
+        published = choose(before)
+        if before and before[-1].created_at >= published.created_at:
+            published = replace(published, created_at=after(before[-1].created_at))
+        return {**published.__dict__, "details": json.dumps(published.details, sort_keys=True)}
+
+    tables.append_row_after(row, VERSIONS_SCHEMA, path)
+    assert published is not None
+    return published

@@ -21,8 +21,8 @@ from pydantic_settings import BaseSettings
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
-from common.processing.learnt import followed, put_in_force
-from common.processing.versions import SETTINGS, Version, in_force, versions
+from common.processing.learnt import followed, publish
+from common.processing.versions import SETTINGS, Version, in_force, newest, versions
 from common.settings import SettingsError, load
 from common.thresholds import SETTINGS_VERSION, LiveSettings
 from common.vertical import Vertical
@@ -46,21 +46,25 @@ class Threshold:
 def publish_settings(vertical: Vertical, folder: str, changes: Mapping[str, str | None], who: str) -> Version:
     """Put thresholds in force, text as from a command line; None: back to the environment's value.
 
-    Raises SettingsError, and changes nothing, when one of them cannot be changed or may not have that value.
+    What others publish at the same moment stays in force beside it. Raises SettingsError, and changes nothing, when one of
+    the changes cannot be made, or the thresholds may not have these values together.
     """
     for name in changes:
         _check_name(vertical, name)
         _check_live(vertical, name)
-    tuned = changed_settings(vertical, folder, changes)
-    asked = {**_published(vertical, folder), **changes}
-    values = {name: float(getattr(tuned, name)) for name, value in asked.items() if value is not None}
-    endless = [name for name, value in values.items() if not isfinite(value)]
-    if endless:
-        raise SettingsError(f"{', '.join(endless)}: give a finite number")
-    now = datetime.now(UTC)
-    details = {"values": values, "who": who, "changed": sorted(changes)}
-    version = Version(SETTINGS, f"{_hash(values)}.{now:%Y%m%d%H%M%S}", now.date().isoformat(), now, details)
-    return put_in_force(version, folder)
+
+    def publication(so_far: list[Version]) -> Version:
+        asked = {**_of(vertical, newest(so_far, SETTINGS)), **changes}
+        tuned = load(vertical.settings, **asked)
+        values = {name: float(getattr(tuned, name)) for name, value in asked.items() if value is not None}
+        endless = [name for name, value in values.items() if not isfinite(value)]
+        if endless:
+            raise SettingsError(f"{', '.join(endless)}: give a finite number")
+        now = datetime.now(UTC)
+        details = {"values": values, "who": who, "changed": sorted(changes)}
+        return Version(SETTINGS, f"{_hash(values)}.{now:%Y%m%d%H%M%S}", now.date().isoformat(), now, details)
+
+    return publish(publication, folder)
 
 
 def tuned_settings(vertical: Vertical, folder: str) -> BaseSettings:
@@ -127,9 +131,13 @@ def _schema(vertical: Vertical) -> T.StructType:
 
 
 def _published(vertical: Vertical, folder: str) -> dict[str, float]:
-    """What is in force of it; a threshold that the vertical has no longer is passed over, here as on the stream."""
-    newest = in_force(folder, SETTINGS)
-    values = newest.details["values"] if newest else {}
+    """What is in force of it."""
+    return _of(vertical, in_force(folder, SETTINGS))
+
+
+def _of(vertical: Vertical, published: Version | None) -> dict[str, float]:
+    """The published values; a threshold that the vertical has no longer is passed over, here as on the stream."""
+    values = published.details["values"] if published else {}
     return {name: value for name, value in values.items() if name in vertical.live_thresholds}
 
 

@@ -37,9 +37,12 @@ class Version:
 def versions(folder: str) -> list[Version]:
     """All publications, oldest first; empty when nothing was published yet."""
     path = f"{folder}/versions"
-    if not DeltaTable.is_deltatable(path):
-        return []
-    rows = DeltaTable(path).to_pyarrow_table().to_pylist()
+    return versions_in(DeltaTable(path)) if DeltaTable.is_deltatable(path) else []
+
+
+def versions_in(table: DeltaTable) -> list[Version]:
+    """The same of an opened versions table, as it was when it was opened."""
+    rows = table.to_pyarrow_table().to_pylist()
     found = [Version(**(row | {"details": json.loads(row["details"])})) for row in rows]
     return sorted(found, key=lambda version: version.created_at)
 

@@ -144,14 +144,19 @@ def once(path: str | Path, query: str | None, batch: int | None, write: Callable
 
     A commit that another writer's got in the way of is tried again, on the version that came of it.
     """
+    table = open_table(path)
     for left in reversed(range(COMMIT_ATTEMPTS)):
-        table = open_table(path)
         if is_committed(table, query, batch):
             return 0
+        before = table.version()
         try:
             return write(table)
-        except CommitFailedError:
-            if not left:
+        except (DeltaError, OSError) as problem:
+            table = open_table(path)
+            # It is called a conflict, or by other names, as where the log has forgotten the version that the commit began with,
+            # or where it was made and only its answer was lost.
+            got_on = isinstance(problem, CommitFailedError) or table.version() != before
+            if not got_on or not (left or is_committed(table, query, batch)):
                 raise
     return 0
 
@@ -168,11 +173,13 @@ def commit(
     return once(path, query, batch, write)
 
 
-def transaction(query: str | None, batch: int | None) -> CommitProperties:
-    """The commit's properties: which batch of which query it is, if of any."""
-    if query is None or batch is None:
-        return CommitProperties()
-    return CommitProperties(app_transactions=[Transaction(query, batch)])
+def transaction(query: str | None, batch: int | None, on_any_version: bool = True) -> CommitProperties:
+    """The commit's properties: which batch of which query it is, if of any.
+
+    on_any_version: where another writer has committed meanwhile, and nothing that matters to this commit, it goes on top.
+    """
+    transactions = None if query is None or batch is None else [Transaction(query, batch)]
+    return CommitProperties(app_transactions=transactions, max_commit_retries=None if on_any_version else 0)
 
 
 def uri(path: str | Path) -> str:

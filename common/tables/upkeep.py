@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+import threading
 from collections import Counter
 from pathlib import Path
 
+from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from common.tables.log import open_table, table_exists, uri
+from common.tables.log import open_table, place_of, table_exists, uri
 from common.tables.rewriting import rewriting
 from common.tables.writing import FOLDER
 
@@ -16,6 +18,8 @@ LOG = logging.getLogger(__name__)
 RETENTION_HOURS = 168
 TARGET_BYTES = 64 * 1024 * 1024
 LONGEST_WRITE_HOURS = 24  # from a write's first file to its commit; until then its files look like those of a killed one
+MOST_PARTITIONS = 20  # that one run compacts
+PAUSE = 0.05  # seconds after each, in which a merge that waits for its turn gets it
 
 
 def compact(path: str | Path, partition: dict[str, str] | None = None, target_bytes: int = TARGET_BYTES) -> int:
@@ -33,27 +37,39 @@ def vacuum(path: str | Path, retention_hours: int = RETENTION_HOURS, orphans: bo
     folder. The files of a running write look the same but are young: keep the retention above the longest write, and
     above the longest read.
     """
-    table = open_table(path)
-    removed = table.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False, full=orphans)
-    if "://" not in uri(path):
+    table, is_local = open_table(path), "://" not in uri(path)
+    try:
+        removed = table.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False, full=orphans)
+    except (DeltaError, OSError):
+        # It writes into the log what it is about to delete, which a full disk has no room for: the room is made first.
+        if not is_local:
+            raise
+        removed = _deleted(table, retention_hours, orphans)
+    if is_local:
         _remove_folders(Path(uri(path)), removed)
     return list(removed)
 
 
 def maintain(
-    path: str | Path, min_files: int = 8, target_bytes: int = TARGET_BYTES, retention_hours: int = RETENTION_HOURS
+    path: str | Path, min_files: int = 8, target_bytes: int = TARGET_BYTES, retention_hours: int = RETENTION_HOURS,
+    ending: threading.Event | None = None,
 ) -> int:
-    """Compacts the partitions that have `min_files` small files or more, then vacuums; returns how many files it replaced."""
-    replaced = 0
-    for partition, count in _small_files(path, target_bytes).items():
-        if count < min_files:
-            continue
+    """Vacuums, then compacts the partitions that have `min_files` small files or more; returns how many files it replaced.
+
+    Vacuum comes first, as compaction needs room. Of many partitions those with the most small files have their turn, and the
+    others at the next run; once `ending` is set no further one begins.
+    """
+    vacuum(path, retention_hours)
+    replaced, ending = 0, ending or threading.Event()
+    for partition, count in _small_files(path, target_bytes).most_common(MOST_PARTITIONS):
+        if count < min_files or ending.is_set():
+            break
         try:
             replaced += compact(path, dict(partition), target_bytes)
         except CommitFailedError as conflict:
             # Somebody rewrote the same files at this moment, which is fine: there is a next time.
             LOG.info("%s: compaction of %s left for later (%s)", path, dict(partition), conflict)
-    vacuum(path, retention_hours)
+        ending.wait(PAUSE)
     return replaced
 
 
@@ -88,6 +104,14 @@ def _small_files(path: str | Path, target_bytes: int) -> Counter[tuple[tuple[str
         for partition, size in sized
         if size < target_bytes and None not in partition
     )
+
+
+def _deleted(table: DeltaTable, retention_hours: int, orphans: bool) -> list[str]:
+    """What vacuum would delete, deleted without a word in the log."""
+    removed = table.vacuum(retention_hours, dry_run=True, enforce_retention_duration=False, full=orphans)
+    for name in removed:
+        Path(place_of(table), name).unlink(missing_ok=True)
+    return list(removed)
 
 
 def _remove_folders(table: Path, removed: list[str]) -> None:

@@ -1,11 +1,14 @@
 """Writing: Spark's executors write the files, one commit makes them part of the table."""
 
 import logging
+import os
 import re
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -27,6 +30,9 @@ LOG = logging.getLogger(__name__)
 
 FOLDER = "batches"
 TIMESTAMPS = "spark.sql.parquet.outputTimestampType"
+_OWN_ID = uuid4().hex[:12]
+_own_turns: defaultdict[str, Lock] = defaultdict(Lock)
+_own_batches: Counter[str] = Counter()
 _warned_of: set[tuple[str, frozenset[str]]] = set()  # tables and columns of which it was said that they stay null
 
 
@@ -75,8 +81,36 @@ def _with_all_columns(rows: pa.Table, table: DeltaTable) -> pa.Table:
 
 
 def append_rows(rows: list[dict[str, Any]], schema: T.StructType, path: str | Path) -> None:
-    """Adds a few rows of `schema` to the table, which is there; columns that a row leaves out are null."""
-    append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(schema, timezone="UTC")), path)
+    """Adds a few rows of `schema` to the table, which is there; columns that a row leaves out are null.
+
+    They are added once, also where the answer to their commit is lost.
+    """
+    with _own_batch(path) as (query, batch):
+        append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(schema, timezone="UTC")), path, query, batch)
+
+
+def append_row_after(make: Callable[[DeltaTable], dict[str, Any]], schema: T.StructType, path: str | Path) -> None:
+    """Adds the row that `make` makes of the table as it is.
+
+    Where somebody else commits in between it is made anew, of the table as it is then; what `make` raises ends that.
+    """
+    with _own_batch(path) as (query, batch):
+        def write(table: DeltaTable) -> int:
+            row = pa.Table.from_pylist([make(table)], schema=to_arrow_schema(schema, timezone="UTC"))
+            properties = transaction(query, batch, on_any_version=False)
+            write_deltalake(table, _with_all_columns(row, table), mode="append", commit_properties=properties)
+            return 1
+
+        once(path, query, batch, write)
+
+
+@contextmanager
+def _own_batch(path: str | Path) -> Iterator[tuple[str, int]]:
+    """A name of this process as a query, and the number of its next batch in that table; its threads take turns."""
+    place = uri(path)
+    with _own_turns[place]:
+        _own_batches[place] += 1
+        yield f"process-{_OWN_ID}-{os.getpid()}", _own_batches[place]  # a forked one has our id
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
 """Thresholds that are published: what is refused, what is in force, and who changed what."""
 
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from inspect import getfile
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -35,6 +39,43 @@ def test_what_was_published_last_is_in_force_before_environment_and_default(fold
     publish_settings(VERTICAL, folder, {"velocity": None}, "ann")
     assert (standing(folder)["velocity"].value, standing(folder)["velocity"].changed) == (7, None)
     assert tuned_settings(VERTICAL, folder).spree == 4
+
+
+def test_of_several_who_change_thresholds_at_once_none_loses_a_change(folder):
+    at_once, changes = Barrier(4), dict.fromkeys(("velocity", "spree", "amount_zscore", "model_score"))
+
+    def change(name, value):
+        at_once.wait()
+        publish_settings(VERTICAL, folder, {name: value}, name)
+
+    for value in ("0.5", "0.25"):
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(change, name, value) for name in changes]:
+                done.result()
+        assert {name: (standing(folder)[name].value, standing(folder)[name].changed.details["who"]) for name in changes} == {
+            name: (float(value), name) for name in changes
+        }
+    assert len(versions(folder)) == 8
+
+
+def test_a_change_that_another_process_makes_between_our_look_and_our_commit_stays(folder, monkeypatch):
+    publish_settings(VERTICAL, folder, {"velocity": "8"}, "ann")
+    other = f"""
+from common.processing.tuning import publish_settings
+from common.vertical import find_vertical
+publish_settings(find_vertical("finance_fraud"), {folder!r}, {{"spree": "4"}}, "ben")
+"""
+
+    def looks_slowly(settings, **given):
+        monkeypatch.undo()
+        found = load(settings, **given)
+        subprocess.run([sys.executable, "-c", other], check=True)
+        return found
+
+    monkeypatch.setattr("common.processing.tuning.load", looks_slowly)
+    publish_settings(VERTICAL, folder, {"velocity": "9"}, "ann")
+    assert {name: each.value for name, each in standing(folder).items() if each.changed} == {"velocity": 9, "spree": 4}
+    assert [each.details["who"] for each in versions(folder)] == ["ann", "ben", "ann"]
 
 
 @pytest.mark.parametrize(
