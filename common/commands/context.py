@@ -17,6 +17,7 @@ from rich.console import Console
 
 from common.bench.against import NotComparable
 from common.clock import ClockSetBack, ClockWatch
+from common.contract import ContractError
 from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import JavaError
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError, cluster_in
@@ -27,7 +28,8 @@ from common.ingestion.fixes import FixError
 from common.models.training import TrainingRefused
 from common.processing.archiving import Archiving, archiving
 from common.processing.backfill import OtherHistory
-from common.processing.batch import NoHistory, NoModel
+from common.processing.batch import NoModel
+from common.processing.batch_days import NoHistory
 from common.processing.champions import NoSuchModel
 from common.processing.detection import Detection, detection
 from common.processing.judged import NothingJudged
@@ -45,6 +47,7 @@ from common.workspace import InUse, Workspace
 USER_ERRORS = (
     SettingsError,
     UnknownVertical,
+    ContractError,
     BrokerError,
     EmbeddedKafkaError,
     JarsError,

@@ -174,6 +174,8 @@ def detect(
                 )
                 held = watch.cooldown.held_back.total()
                 console.print(f"{watch.seen.alerts.total():,} alerts, {held:,} updates held back by the cooldown{speed}")
+                for line in detecting.recorder.behind.lines(spark, subject, workspace):
+                    console.print(line)
 
 
 def speed_of(text: str) -> float:

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from common.ingestion.connection import BrokerError, Connection, explain
+from common.ingestion.timestamps import BY_BROKER, TIMESTAMP_TYPE
 from common.vertical import Query, Vertical
 
 LISTED_SECONDS = 10.0
@@ -72,7 +73,8 @@ def create_topics(
     admin: AdminClient, connection: Connection, names: Collection[str], partitions: int, replication: int = 1
 ) -> None:
     """Create the topics, if nobody else does meanwhile; returns once the broker lists them. Raises BrokerError."""
-    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names]
+    config = {TIMESTAMP_TYPE: BY_BROKER}  # an event is judged by when it came in, and no producer is to say when that was
+    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication, config=config) for name in names]
     for name, created in admin.create_topics(wanted, operation_timeout=10, request_timeout=15).items():
         try:
             created.result()

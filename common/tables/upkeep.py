@@ -15,6 +15,7 @@ LOG = logging.getLogger(__name__)
 
 RETENTION_HOURS = 168
 TARGET_BYTES = 64 * 1024 * 1024
+MOST_PARTITIONS = 500  # that one run compacts
 LONGEST_WRITE_HOURS = 24  # from a write's first file to its commit; until then its files look like those of a killed one
 
 
@@ -43,9 +44,12 @@ def vacuum(path: str | Path, retention_hours: int = RETENTION_HOURS, orphans: bo
 def maintain(
     path: str | Path, min_files: int = 8, target_bytes: int = TARGET_BYTES, retention_hours: int = RETENTION_HOURS
 ) -> int:
-    """Compacts the partitions that have `min_files` small files or more, then vacuums; returns how many files it replaced."""
+    """Compacts the partitions that have `min_files` small files or more, then vacuums; returns how many files it replaced.
+
+    Of very many partitions those with the most such files have their turn, and the others at another time.
+    """
     replaced = 0
-    for partition, count in _small_files(path, target_bytes).items():
+    for partition, count in _small_files(path, target_bytes).most_common(MOST_PARTITIONS):
         if count < min_files:
             continue
         try:
