@@ -6,7 +6,6 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from confluent_kafka.admin import AdminClient
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
@@ -28,7 +27,6 @@ from common.embedded.java import find_java
 from common.embedded.kafka import EmbeddedKafkaError, broker_class_path
 from common.ingestion.access import ROLES, allow
 from common.ingestion.connection import Connection
-from common.ingestion.timestamps import REMEDY, by_producers
 from common.ingestion.topics import ensure_topics
 from common.processing.class_training import train_broker, train_spark
 from common.processing.session import spark_class_path
@@ -109,11 +107,8 @@ def topics(
     subject, settings = named(vertical), read_settings(data, servers)
     granted = [_granted(text) for text in allow_ or []]
     connection = existing_broker(settings)
-    made = ensure_topics(connection, subject, settings.partitions, settings.replication)
-    for name, partitions in made.items():
+    for name, partitions in ensure_topics(connection, subject, settings.partitions, settings.replication).items():
         console.print(f"{name}: {partitions} partitions")
-    for name in by_producers(AdminClient(connection.client_options()), made):
-        console.print(f"{name}: its timestamps are what producers write (CreateTime): {REMEDY}")
     for role, user in granted:
         for line in allow(connection, subject, role, user):
             console.print(line)

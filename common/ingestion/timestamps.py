@@ -8,13 +8,15 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 TIMESTAMP_TYPE, BY_BROKER = "message.timestamp.type", "LogAppendTime"
 ASK_SECONDS = 10
 REMEDY = (
-    f"set {TIMESTAMP_TYPE}={BY_BROKER} on it. Until then events are judged by the clocks of archive and detect, which may differ "
+    f"set {TIMESTAMP_TYPE}={BY_BROKER} on them. Until then archive and detect judge events by their own clocks, which may differ "
     "on what lies ahead of them, and a timestamp that Spark cannot hold ends both"
 )
 
 
 def by_producers(admin: AdminClient, topics: Collection[str]) -> list[str]:
     """Those of the topics whose timestamps are what their producers write; not those that this login may not look at."""
+    if not topics:
+        return []
     asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics]
     found = []
     for topic, answer in admin.describe_configs(asked, request_timeout=ASK_SECONDS).items():

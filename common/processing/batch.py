@@ -15,7 +15,7 @@ from common.models.drift import stability
 from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
 from common.models.storage import from_json, save
 from common.models.training import TrainedModel, TrainingRefused, train
-from common.processing.batch_days import NoHistory, whole_until
+from common.processing.batch_days import NoHistory, until_today, whole_until
 from common.processing.champions import challenger, publish_model
 from common.processing.far_ahead import far_ahead
 from common.processing.learnt import publish_baselines
@@ -151,7 +151,9 @@ def report_trends(spark: SparkSession, vertical: Vertical, workspace: Workspace)
     use_pool(spark, "batch")
     written = {}
     model = in_force(workspace.tables, MODEL)
-    for name, rows in vertical.trends(*history(spark, workspace), from_json(model.details) if model else None).items():
+    events, labels, alerts = history(spark, workspace)
+    trends = vertical.trends(until_today(events), labels, alerts, from_json(model.details) if model else None)
+    for name, rows in trends.items():
         path = workspace.table(f"trend_{name}")
         tables.ensure_table(path, rows.schema)
         written[name] = tables.overwrite(rows, path)

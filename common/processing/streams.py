@@ -39,7 +39,7 @@ GONE = (
 )
 UNREADABLE_TIMESTAMP = (
     "a record's timestamp, as its producer wrote it, is beyond what Spark can hold, and Spark cannot pass over it: set "
-    "message.timestamp.type=LogAppendTime on the topic (hybrid topics says which), then have that record deleted "
+    "message.timestamp.type=LogAppendTime on the topic (hybrid topics names it), then have that record deleted "
     "(kafka-delete-records), or archive and judge from a new topic"
 )
 SLOW_PYTHON = "Timed out while waiting for the Python worker to connect back"
