@@ -15,7 +15,10 @@ from confluent_kafka.admin import AdminClient
 
 from common.embedded.jars import KINDS, Kind, altered_jars, jars_folder, pinned
 from common.embedded.java import JavaError, find_java
+from common.ingestion.timestamps import REMEDY, by_producers
+from common.ingestion.topics import topic_names
 from common.settings import Settings
+from common.vertical import verticals
 
 OLDEST_PYTHON = (3, 11)
 DISK_GIB = 3.0  # the tables, checkpoints and plots of a few runs
@@ -49,7 +52,8 @@ def _findings(settings: Settings, client: dict[str, str]) -> Iterator[Finding]:
     yield _memory()
     yield _cores()
     if settings.bootstrap_servers:
-        yield _broker(settings.bootstrap_servers, client)
+        quiet = {"bootstrap.servers": settings.bootstrap_servers, "log_level": 0, "error_cb": lambda error: None}
+        yield from _broker(settings.bootstrap_servers, AdminClient({**client, **quiet}))
 
 
 def _python() -> Finding:
@@ -110,14 +114,19 @@ def _cores() -> Finding:
     return Finding("cores", cores >= 2, str(cores), "" if cores >= 2 else "expect delays: two cores or more are wanted")
 
 
-def _broker(bootstrap_servers: str, client: dict[str, str]) -> Finding:
-    quiet = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None}
+def _broker(bootstrap_servers: str, admin: AdminClient) -> Iterator[Finding]:
     try:
-        brokers = AdminClient({**client, **quiet}).list_topics(timeout=5).brokers
+        cluster = admin.list_topics(timeout=5)
     except KafkaException as error:
         remedy = "check HYBRID_BOOTSTRAP_SERVERS and the HYBRID_KAFKA_ settings, and that the broker runs"
-        return Finding("broker", False, f"{bootstrap_servers} does not answer: {error.args[0].str()}", remedy)
-    return Finding("broker", True, f"{bootstrap_servers} answers, {len(brokers)} in the cluster")
+        yield Finding("broker", False, f"{bootstrap_servers} does not answer: {error.args[0].str()}", remedy)
+        return
+    yield Finding("broker", True, f"{bootstrap_servers} answers, {len(cluster.brokers)} in the cluster")
+    of_verticals = [topic for name in verticals() for topic in topic_names(name) if topic in cluster.topics]
+    if of_verticals:
+        theirs = by_producers(admin, of_verticals)
+        found = f"what producers write (CreateTime): {', '.join(theirs)}" if theirs else "a broker's, of all topics"
+        yield Finding("timestamps", not theirs, found, REMEDY if theirs else "")
 
 
 def _nearest(folder: Path) -> Path:

@@ -165,10 +165,13 @@ def verticals() -> list[str]:
 
 
 def find_vertical(name: str) -> Vertical:
-    """The installed vertical `name`; raises UnknownVertical listing what there is."""
+    """The installed vertical `name`; raises UnknownVertical listing what there is, or ContractError (`contract.schema`)."""
+    from common.contract.schema import check_vertical  # which needs to know what a vertical is
+
     for point in entry_points(group=ENTRY_POINTS):
         if point.name == name:
             loaded: Vertical = point.load()
+            check_vertical(loaded)
             return loaded
     close = difflib.get_close_matches(name, verticals(), n=1)
     hint = f"did you mean {close[0]}? " if close else ""

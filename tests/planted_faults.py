@@ -49,8 +49,8 @@ FAULTS = (
     Fault("a process left running: who supervises does not see that its parent is gone", "common/embedded/supervise.py",
           "and os.getppid() == parent and not _closed(0):", "and (os.getppid() == parent or True) and (_closed(0) or True):",
           "tests/fast/test_embedded_supervise.py::test_a_parent_killed_without_warning_takes_the_command_with_it"),
-    Fault("a wrong unit: seconds into the future are taken for minutes", "common/contract/records.py",
-          "F.make_dt_interval(secs=F.lit(tolerance))", "F.make_dt_interval(mins=F.lit(tolerance))",
+    Fault("a wrong unit: seconds into the future are taken for minutes", "common/contract/times.py",
+          "secs=F.lit(bounds.future_tolerance)", "mins=F.lit(bounds.future_tolerance)",
           "tests/files/test_contract_parse.py::test_every_invalid_record_has_its_reason"),
 )
 

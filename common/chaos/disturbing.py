@@ -11,7 +11,7 @@ from itertools import islice
 
 from common import tables
 from common.chaos.drivers import Driver
-from common.chaos.known import KEY, Fuzz
+from common.chaos.known import Fuzz
 from common.chaos.plan import BROKER, Kill
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.supervise import Supervised, supervised
@@ -21,6 +21,7 @@ from common.ingestion.topics import end_offsets, topic_names
 from common.monitoring.watch import AlertWatch
 from common.processing.judged import judged_ends
 from common.processing.streams import QueryEnded
+from common.simulation.fuzz import Envelope
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -132,7 +133,7 @@ def _kill_all(
     run: Run, broker: EmbeddedKafka, drivers: dict[str, Driver], result: Disturbed, source: Supervised
 ) -> "list[_Recovering]":
     """Until the generator has ended: kill whoever's moment has come. Returns the kills that nobody has recovered from yet."""
-    due, recovering, fuzz = list(result.kills), list[_Recovering](), iter(run.fuzz)
+    due, recovering, fuzz = list(result.kills), list[_Recovering](), run.fuzz.records()
     began, sent = time.monotonic(), 0
     producer = Producer(run.connection, delivery_timeout=LONGEST_END + run.broker_away)
     with suppress(Undelivered), producer:  # what is too large for the topic is counted below
@@ -190,9 +191,9 @@ def _look(drivers: dict[str, Driver], recovering: list[_Recovering]) -> list[_Re
     return [each for each in recovering if not each.over()]
 
 
-def _send(producer: Producer, run: Run, fuzz: Iterable[bytes | None]) -> None:
-    for record in fuzz:
-        producer.send(topic_names(run.vertical).events, KEY, record)
+def _send(producer: Producer, run: Run, fuzz: Iterable[tuple[bytes | None, Envelope]]) -> None:
+    for value, (key, headers, timestamp) in fuzz:
+        producer.send(topic_names(run.vertical).events, key, value, timestamp, headers=headers)
 
 
 def _settle(run: Run, drivers: dict[str, Driver], watch: AlertWatch, recovering: list[_Recovering]) -> None:

@@ -9,11 +9,9 @@ from hashlib import sha256
 import numpy as np
 import orjson
 
-from common.simulation.fuzz import fuzzed
+from common.simulation.fuzz import Envelope, envelope, fuzzed
 from common.simulation.generated import Generated
 from common.vertical import Vertical
-
-KEY = b"fuzz"
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,11 @@ class Fuzz:
         rng = np.random.default_rng(self.seed)
         for number in range(self.count):
             yield fuzzed(rng, _renamed(self.vertical, self.values[number % len(self.values)], number))
+
+    def records(self) -> Iterator[tuple[bytes | None, Envelope]]:
+        """The values, and what each is sent in: odd keys, headers and timestamps."""
+        rng = np.random.default_rng([self.seed, 1])
+        return ((value, envelope(rng)) for value in self)
 
 
 @dataclass

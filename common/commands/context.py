@@ -20,7 +20,7 @@ from rich.console import Console
 from common.bench.against import NotComparable
 from common.bench.http_load import NotAccepted
 from common.clock import ClockSetBack, ClockWatch
-from common.contract.expectations import ContractError
+from common.contract import ContractError
 from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import JavaError
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError, cluster_in
@@ -32,7 +32,8 @@ from common.models.structure import UnsafeModel
 from common.models.training import ParityBroken, TrainingRefused
 from common.processing.archiving import Archiving, archiving
 from common.processing.backfill import OtherHistory
-from common.processing.batch import NoHistory, NoModel
+from common.processing.batch import NoModel
+from common.processing.batch_days import NoHistory
 from common.processing.champions import NoSuchModel
 from common.processing.detection import Detection, detection
 from common.processing.judged import NothingJudged
@@ -51,6 +52,7 @@ from common.workspace import InUse, Workspace
 USER_ERRORS = (
     SettingsError,
     UnknownVertical,
+    ContractError,
     BrokerError,
     EmbeddedKafkaError,
     JarsError,

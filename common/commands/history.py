@@ -35,7 +35,8 @@ from common.monitoring.summary import (
 )
 from common.processing.backfill import backfill as fill
 from common.processing.backtest import backtest, of_days
-from common.processing.batch import came_live, history, newest_days, study, train_model
+from common.processing.batch import came_live, history, study, train_model
+from common.processing.batch_days import newest_days
 from common.processing.champions import challenger
 from common.processing.late import keep_late
 from common.processing.reconcile import reconcile as reconciled

@@ -21,7 +21,8 @@ from common.ingestion.topics import topic_names
 from common.monitoring.screen import Screen, State
 from common.monitoring.watch import AlertWatch
 from common.processing.archiving import Archiving
-from common.processing.batch import history, learn, newest_day, train_model
+from common.processing.batch import history, learn, train_model
+from common.processing.batch_days import newest_day
 from common.processing.champions import challenger
 from common.processing.detection import Detection
 from common.settings import Settings

@@ -185,6 +185,8 @@ def detect(
             if is_due():
                 check(connection, LONGEST_SILENCE)
                 report.standing(watch.latency(since=time.time() - SAY_EVERY))
+                for line in detecting.recorder.behind.lines(spark, subject, workspace):
+                    _say(line)
 
 
 def _say(line: str) -> None:

@@ -9,17 +9,21 @@ great-expectations over a table. A null meets every expectation but `expect_colu
 """
 
 from common.contract.expectations import ContractError, check_contract
-from common.contract.records import FUTURE_TOLERANCE_SECONDS, accepted, hidden, parse
+from common.contract.records import accepted, hidden, parse
 from common.contract.suite import Outcome, SuiteResult, run_suite
+from common.contract.times import HELD, TimeBounds, ingest_time, is_held
 
 __all__ = [
-    "FUTURE_TOLERANCE_SECONDS",
+    "HELD",
     "ContractError",
     "Outcome",
     "SuiteResult",
+    "TimeBounds",
     "accepted",
     "check_contract",
     "hidden",
+    "ingest_time",
+    "is_held",
     "parse",
     "run_suite",
 ]

@@ -5,7 +5,7 @@ yes or no; why not is looked for afterwards, in the order of the stream's checks
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,8 +13,8 @@ from pyspark.sql import types as T
 
 from common.contract.expectations import Expectation, check_contract
 from common.contract.predicates import predicate, type_test, variable
-from common.contract.records import EARLIEST_EVENT, FUTURE_TOLERANCE_SECONDS
 from common.contract.text import Constant, MalformedJson, Pairs, read_object, read_time
+from common.contract.times import EARLIEST_EVENT, TimeBounds
 from common.vertical import Vertical
 
 # What Spark reads as a number that is not finite, where a double is expected.
@@ -43,20 +43,20 @@ class Rejected(NamedTuple):
 class PlainContract:
     """A vertical's contract, compiled. `accepts(event, latest)` takes a JSON object as orjson reads it."""
 
-    def __init__(self, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS) -> None:
+    def __init__(self, vertical: Vertical, bounds: TimeBounds | None = None) -> None:
         required = (vertical.event_id, vertical.entity, vertical.event_time)
         self._vertical = vertical
-        self._tolerance = timedelta(seconds=future_tolerance)
+        self._bounds = bounds or TimeBounds()
         self._expectations = check_contract(vertical.event_schema, vertical.contract, required)
         self._holds = [_alone(each, vertical.event_schema) for each in self._expectations]
         self._typed = {field.name: _typed(field.dataType) for field in vertical.event_schema}
-        self.accepts = _compiled(vertical, self._expectations)
+        self.accepts = _compiled(vertical, self._expectations, self._bounds)
 
     def latest(self) -> datetime:
         """The latest event time that is no future at this moment."""
         now = datetime.now(UTC)
         # A record's Kafka timestamp, by which the stream judges, is in whole milliseconds.
-        return now.replace(microsecond=now.microsecond // 1000 * 1000) + self._tolerance
+        return now.replace(microsecond=now.microsecond // 1000 * 1000) + self._bounds.ahead
 
     def judge(self, raw: bytes, latest: datetime) -> Accepted | Rejected:
         """What the stream will say of a record of these bytes that comes in now."""
@@ -124,6 +124,8 @@ class PlainContract:
             return "out_of_range", f"before {EARLIEST_EVENT.isoformat()}"
         if typed[self._vertical.event_time] > latest:
             return "future_event_time", "ahead of the time it came in"
+        if typed[self._vertical.event_time] < self._bounds.earliest(latest):
+            return "too_old", f"it came in more than {self._bounds.oldest_days} days later"
         return None
 
     def _discreetly(self, detail: str, discreet: str = DISCREET) -> str:
@@ -139,10 +141,12 @@ def names_are_apart(raw: bytes, names: int) -> bool:
     return raw.count(b'":') == names and not any(odd in raw for odd in (b"\\", b" :", b"\t:", b"\n:", b"\r:"))
 
 
-def _compiled(vertical: Vertical, expectations: tuple[Expectation, ...]) -> Callable[[Event, datetime], bool]:
+def _compiled(
+    vertical: Vertical, expectations: tuple[Expectation, ...], bounds: TimeBounds
+) -> Callable[[Event, datetime], bool]:
     """One function with a line or two a field: a call for each expectation would cost more than the comparisons."""
     known = frozenset(vertical.event_schema.names)
-    constants: dict[str, Any] = {"read_time": read_time, "KNOWN": known, "EARLIEST": EARLIEST_EVENT}
+    constants: dict[str, Any] = {"read_time": read_time, "KNOWN": known, "EARLIEST": EARLIEST_EVENT, "earliest": bounds.earliest}
     lines = ["def accepts(event, latest):", "    get = event.get"]
     for field in vertical.event_schema:
         of_field, column = [each for each in expectations if each.columns == [field.name]], variable(field.name)
@@ -157,7 +161,8 @@ def _compiled(vertical: Vertical, expectations: tuple[Expectation, ...]) -> Call
             "        return False",
         ]
     lines += [f"    if not ({predicate(each, constants)}): return False" for each in expectations if len(each.columns) > 1]
-    lines += [f"    return EARLIEST <= {variable(vertical.event_time)} <= latest and event.keys() <= KNOWN"]
+    earliest = "earliest(latest)" if bounds.oldest_days else "EARLIEST"
+    lines += [f"    return {earliest} <= {variable(vertical.event_time)} <= latest and event.keys() <= KNOWN"]
     exec("\n".join(lines), constants)
     accepts: Callable[[Event, datetime], bool] = constants["accepts"]
     return accepts

@@ -4,8 +4,7 @@ Everything here is a projection of native Spark expressions: deterministic, with
 real-time mode. `accepted` and `parse` come from the same list of checks, so they cannot disagree.
 """
 
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from functools import reduce
 from operator import add, and_, or_
 
@@ -13,14 +12,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from common.contract.check import Check, or_false, or_true
 from common.contract.expectations import Expectation, check_contract
 from common.contract.outline import plain_outline
+from common.contract.times import TYPE, TimeBounds, came_in, ingest_time, near_arrival, not_ancient, now_by_row
 from common.pseudonyms import encrypted, with_pseudonyms
 from common.vertical import Vertical
 
-FUTURE_TOLERANCE_SECONDS = 300
-# Python, which reads the days of a batch, has no year 0, and years below 1000 are written in several ways.
-EARLIEST_EVENT = datetime(1900, 1, 1, tzinfo=UTC)
 SHOWN = 120  # characters of a rejected value that `detail` repeats
 
 # A date and a time with its zone; Spark alone would take "2026" or "12:00" too.
@@ -30,38 +28,28 @@ JSON = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT, "allowSingle
 FOUND = f"event map<string,string>, end boolean, {CORRUPT} string"
 
 PLACE = ("ingest_time", "topic", "kafka_partition", "kafka_offset")
+NEAR = TimeBounds()
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that must hold; `reason` and `detail` are looked at only where it does not.
+def accepted(records: DataFrame, vertical: Vertical, bounds: TimeBounds | None = NEAR) -> DataFrame:
+    """Valid events: their fields, ingest_time (Kafka's timestamp, see `times`), topic, kafka_partition, kafka_offset.
 
-    discreet: what may be said instead of `detail` where the record may name a person.
+    `records`: the columns of Spark's Kafka source; without timestampType, their timestamps are taken to be a broker's.
+    bounds: None for records that were judged when they came in, and are read again.
     """
-
-    holds: Column
-    reason: Column
-    detail: Column
-    discreet: str = "not shown, as it may name a person"
-
-
-def accepted(records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS) -> DataFrame:
-    """Valid events: their fields, ingest_time (Kafka's timestamp), topic, kafka_partition, kafka_offset.
-
-    `records`: the columns of Spark's Kafka source. `future_tolerance`: seconds that an event may be ahead of ingest_time.
-    """
-    valid = _all_hold(_checks(vertical, future_tolerance))
+    valid = _all_hold(_checks(vertical, came_in(records, now_by_row()), bounds))
     event = F.struct(*with_pseudonyms(vertical, vertical.event_schema.names))
     # A filter would be pushed below the projection and parse every record twice; a generator is not.
     return _read(records, vertical).select(F.inline(F.when(valid, F.array(event))), *PLACE)
 
 
-def parse(records: DataFrame, vertical: Vertical, future_tolerance: int = FUTURE_TOLERANCE_SECONDS) -> DataFrame:
+def parse(records: DataFrame, vertical: Vertical, bounds: TimeBounds | None = NEAR) -> DataFrame:
     """Every record: the columns of `accepted`, raw, key, and where it is invalid its reason and a detail for people.
 
     Fields of an invalid record are null where they could not be read. Where fields are pseudonymised, raw and key are encrypted.
     """
-    checks = _checks(vertical, future_tolerance)
+    # A batch that is tried again has the clock that it had: it is to be split as it was.
+    checks = _checks(vertical, came_in(records, F.current_timestamp()), bounds)
     # Everything that explains is computed for invalid records only: explaining costs half as much again as judging.
     judged = _read(records, vertical).select("*", _all_hold(checks).alias("_valid"))
     found = F.from_json(F.concat(F.lit('{"event":'), "_text", F.lit(',"end":true}')), FOUND, JSON)
@@ -95,7 +83,7 @@ def _first_failed(checks: list[Check], discreetly: bool) -> Column:
 def _read(records: DataFrame, vertical: Vertical) -> DataFrame:
     """Records with the fields that were read in them, and unless their outline is plain the names that were written."""
     typed = _typed(_decoded(records, vertical), vertical)
-    plain = _types_fit(vertical) & _or_false(F.col("_text").rlike(plain_outline(vertical.event_schema)))
+    plain = _types_fit(vertical) & or_false(F.col("_text").rlike(plain_outline(vertical.event_schema)))
     names = F.when(~F.col("_plain"), F.json_object_keys("_text"))
     return typed.select("*", plain.alias("_plain")).select("*", names.alias("_names"))
 
@@ -111,7 +99,8 @@ def _decoded(records: DataFrame, vertical: Vertical) -> DataFrame:
     return records.select(
         F.col("value").alias("raw"),
         "key",
-        F.col("timestamp").alias("ingest_time"),
+        ingest_time().alias("ingest_time"),
+        *(name for name in (TYPE,) if name in records.columns),
         "topic",
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
@@ -130,7 +119,7 @@ def _field(field: T.StructField) -> Column:
     return F.when(value.rlike(ISO_8601), value.try_cast("timestamp")) if _is_time(field) else value
 
 
-def _checks(vertical: Vertical, future_tolerance: int) -> list[Check]:
+def _checks(vertical: Vertical, came: Column, bounds: TimeBounds | None) -> list[Check]:
     required = (vertical.event_id, vertical.entity, vertical.event_time)
     expectations = check_contract(vertical.event_schema, vertical.contract, required)
     return [
@@ -139,18 +128,18 @@ def _checks(vertical: Vertical, future_tolerance: int) -> list[Check]:
         # What they would find, a plain outline has shown already.
         *(replace(check, holds=F.col("_plain") | check.holds) for check in (_one_object(), _types(vertical), _names(vertical))),
         *map(_expected, expectations),
-        _not_ancient(vertical.event_time),
-        _not_future(vertical.event_time, future_tolerance),
+        not_ancient(vertical.event_time),
+        *near_arrival(vertical.event_time, came, bounds),
     ]
 
 
 def _decodable() -> Check:
-    return Check(_or_true(F.is_valid_utf8("_text")), F.lit("undecodable"), F.lit("the value is not UTF-8"))
+    return Check(or_true(F.is_valid_utf8("_text")), F.lit("undecodable"), F.lit("the value is not UTF-8"))
 
 
 def _finite(name: str) -> Check:
     # Before the JSON check: NaN without quotes is no JSON, and Spark reads 1e400 as infinity.
-    holds = _or_true(F.abs(name) < F.lit(float("inf")))
+    holds = or_true(F.abs(name) < F.lit(float("inf")))
     return Check(holds, F.lit("not_finite"), F.concat_ws(" ", F.lit(f"{name}:"), F.col(name), F.lit("is no finite number")))
 
 
@@ -163,7 +152,7 @@ def _one_object() -> Check:
         (F.json_array_length(F.concat(F.lit("["), text, F.lit(",0]"))) == 2)
         & (F.size(F.json_object_keys(F.concat(F.lit('{"a":'), text, F.lit(',"b":0}')))) == 2)
     )
-    holds = F.col("_names").isNotNull() & _or_false(alone)
+    holds = F.col("_names").isNotNull() & or_false(alone)
     return Check(holds, F.lit("malformed_json"), _shown("not one JSON object: ", text))
 
 
@@ -213,7 +202,7 @@ def _names(vertical: Vertical) -> Check:
     # As many names as there are different known ones: none is unknown, none is there twice.
     present = reduce(add, (F.array_contains(names, name).cast("int") for name in vertical.event_schema.names))
     return Check(
-        _or_false(F.size(names) == present),
+        or_false(F.size(names) == present),
         F.when(twice, F.lit("duplicate_field")).otherwise(F.lit("unknown_field")),
         F.when(twice, _shown("twice or more among: ", F.array_join(names, ", "))).otherwise(unknown),
     )
@@ -226,29 +215,8 @@ def _expected(expectation: Expectation) -> Check:
     return Check(expectation.holds, F.lit(expectation.kind.reason), detail, f"fails {expectation}")
 
 
-def _not_ancient(event_time: str) -> Check:
-    earliest = EARLIEST_EVENT.isoformat()
-    before = f"before {earliest}"
-    detail = F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit(before))
-    return Check(_or_true(F.col(event_time) >= F.lit(earliest).cast("timestamp")), F.lit("out_of_range"), detail, before)
-
-
-def _not_future(event_time: str, tolerance: int) -> Check:
-    latest = F.col("ingest_time") + F.make_dt_interval(secs=F.lit(tolerance))
-    detail = F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit("came in at"), F.col("ingest_time"))
-    return Check(_or_true(F.col(event_time) <= latest), F.lit("future_event_time"), detail, "ahead of the time it came in")
-
-
 def _shown(before: str, value: Column) -> Column:
     return F.concat(F.lit(before), F.coalesce(F.left(value, F.lit(SHOWN)), F.lit("nothing")))
-
-
-def _or_true(holds: Column) -> Column:
-    return F.coalesce(holds, F.lit(True))
-
-
-def _or_false(holds: Column) -> Column:
-    return F.coalesce(holds, F.lit(False))
 
 
 def _is_time(field: T.StructField) -> bool:

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 
+from common.contract import TimeBounds
 from common.contract.plain import PlainContract
 from common.gateway.access import Access, Refused
 from common.gateway.delivery import Delivery
@@ -42,11 +43,11 @@ class Gateway:
         await (events or self.routed)(scope, receive, send)
 
     def _made_intakes(self, verticals: Sequence[Vertical], settings: Settings, access: Access) -> dict[str, Events]:
-        rates, answers = Rates(settings.gateway_rate), Answers()
+        rates, answers, bounds = Rates(settings.gateway_rate), Answers(), TimeBounds.of(settings)
         largest = settings.gateway_body_megabytes * 1024 * 1024
         return {
             f"/v1/{each.name}/events":
-                Events(each, PlainContract(each, settings.future_tolerance), self._delivery, access, rates, answers, largest)
+                Events(each, PlainContract(each, bounds), self._delivery, access, rates, answers, largest)
             for each in verticals
         }
 

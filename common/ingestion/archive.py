@@ -10,9 +10,10 @@ An event's identity is its id within the UTC day of its event time: that keeps t
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Observation
@@ -27,6 +28,7 @@ from common.ingestion.stored import (
     ALERTS_SCHEMA,
     LABELS_SCHEMA,
     PARTITION,
+    QUARANTINE_PARTITION,
     events_schema,
     parse_json,
     to_dead_letters,
@@ -41,6 +43,7 @@ from common.workspace import Workspace
 LOG = logging.getLogger(__name__)
 
 ROWS_PER_FILE = 100_000
+MOST_DAYS = 366  # that one commit adds to: each is a file at least
 # Of two updates of one alert. An alert's event_time is that of the newest event behind it.
 NEWEST = tables.Newest(grows="event_time", partition="kafka_partition", offset="kafka_offset", time="alert_time")
 
@@ -72,7 +75,8 @@ def archive_events(
         return keep_events(parsed, batch, vertical, workspace, connection)
 
     # Parsed as a stream: the contract's many expressions are planned once a batch, not once for each use of it.
-    return _start(contract.parse(records, vertical, settings.future_tolerance), "events", vertical, workspace, settings, keep)
+    parsed = contract.parse(records, vertical, contract.TimeBounds.of(settings))
+    return _start(parsed, "events", vertical, workspace, settings, keep)
 
 
 def archive_labels(
@@ -104,11 +108,12 @@ def keep_events(
         seen = _observed(received, F.struct(F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
                                             F.count_if(is_valid).alias("valid")))  # fmt: skip
         path, valid = workspace.table("events"), received.where("reason is null")
-        stored = tables.read(received.sparkSession, path, seen["days"], [vertical.event_id, *PLACE])
+        days = seen["days"] if len(seen["days"]) <= MOST_DAYS else None  # more are not looked for one by one
+        stored = tables.read(received.sparkSession, path, days, [vertical.event_id, *PLACE])
         with _persisted(repeated(valid, stored, vertical.event_id)) as again:
             split = without_duplicates(valid, again, vertical.event_id)
             events = split.where("reason is null").select(*events_schema(vertical).names)
-            kept = _append(events, seen["valid"], path, batch)
+            kept = _append(events, seen["valid"], PARTITION, seen["days"], path, batch)
             refused = received.where("reason is not null").unionByName(split.where("reason is not null"))
             return Kept(kept, _quarantine(refused, vertical, workspace, batch, connection))
 
@@ -144,10 +149,17 @@ def _observed(rows: DataFrame, aggregate: Column) -> Any:
     return seen.get["value"]
 
 
-def _append(rows: DataFrame, count: int, path: str, batch: Batch) -> int:
+def _append(rows: DataFrame, count: int, partition: str, days: Collection[date], path: str, batch: Batch) -> int:
+    """Add the rows, which are of these days: where they are very many, a commit for each year, each once like any batch."""
     if not count:
         return 0
-    return tables.append(rows.coalesce(1 + count // ROWS_PER_FILE), path, batch.query, batch.number)
+    files = 1 + count // ROWS_PER_FILE
+    if len(days) <= MOST_DAYS:
+        return tables.append(rows.coalesce(files), path, batch.query, batch.number)
+    return sum(
+        tables.append(rows.where(F.year(partition) == year).coalesce(files), path, f"{batch.query}-{year}", batch.number)
+        for year in sorted({day.year for day in days})
+    )
 
 
 def _unreadable(parsed: DataFrame, vertical: Vertical) -> DataFrame:
@@ -162,8 +174,9 @@ def _quarantine(
 ) -> int:
     """Put the rows into `quarantine` and, with a connection, on the dead-letter topic; returns how many were new there."""
     with _persisted(to_quarantine(refused)) as quarantined:
-        rejected = quarantined.count()
-        added = _append(quarantined, rejected, workspace.table("quarantine"), batch)
+        seen = F.struct(F.count("*").alias("rows"), F.collect_set(QUARANTINE_PARTITION).alias("days"))
+        rejected, days = quarantined.select(seen).first()[0]  # type: ignore[index]
+        added = _append(quarantined, rejected, QUARANTINE_PARTITION, days, workspace.table("quarantine"), batch)
         if connection and rejected:
             options = {"topic": topic_names(vertical).dead_letter, **connection.spark_options()}
             to_dead_letters(quarantined).write.format("kafka").options(**options).save()

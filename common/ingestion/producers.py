@@ -72,10 +72,15 @@ class Producer:
         return len(self._client)
 
     def send(
-        self, topic: str, key: bytes | None, value: bytes | None, timestamp: int | None = None, delivered: Delivered | None = None
+        self, topic: str, key: bytes | None, value: bytes | None, timestamp: int | None = None,
+        delivered: Delivered | None = None, headers: Sequence[tuple[str, bytes | None]] = (),
     ) -> None:
-        """Buffer one record; timestamp in epoch milliseconds, the time of sending when None; `delivered` is told its place."""
-        self._put(topic, key, value, {} if timestamp is None else {"timestamp": timestamp}, delivered)
+        """Buffer one record; `delivered` is told its place.
+
+        timestamp: in epoch milliseconds, the time of sending when None; topics made here put the broker's in its place.
+        """
+        given: dict[str, Any] = {} if timestamp is None else {"timestamp": timestamp}
+        self._put(topic, key, value, given | ({"headers": list(headers)} if headers else {}), delivered)
         self._serve()
 
     def send_many(self, topic: str, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:

@@ -114,7 +114,7 @@ def _with_verdicts(left: DataFrame, vertical: Vertical, settings: Settings, fixe
     # fails does so here and once; two stages that fail side by side are an error that says nothing of its cause.
     repaired = with_fixes(records, fixes, vertical).persist()
     repaired.count()
-    verdicts = contract.parse(repaired, vertical, settings.future_tolerance).select(
+    verdicts = contract.parse(repaired, vertical, contract.TimeBounds.of(settings)).select(
         F.col("kafka_partition").alias("partition"), F.col("kafka_offset").alias("offset"), F.col("reason").alias("refused_as")
     )
     return repaired.join(verdicts, ["partition", "offset"]).orderBy("partition", "offset")

@@ -4,7 +4,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from common import tables
+from common import contract, tables
 from common.alerts import ALERT_SCHEMA
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -75,17 +75,29 @@ def to_dead_letters(quarantined: DataFrame) -> DataFrame:
 
 
 def parse_json(records: DataFrame, schema: T.StructType, required: tuple[str, ...]) -> DataFrame:
-    """Records of our own making (labels, alerts): their fields, the Kafka columns, and a reason where one is unreadable."""
+    """Records of our own making (labels, alerts): their fields, the Kafka columns, and a reason where one is unreadable.
+
+    Anybody who may write to the topic may have written them: a time that not every reader of the table could hold is a reason.
+    """
     parsed = records.select(
         F.from_json(F.col("value").cast("string"), schema).alias("found"), F.col("value").alias("raw"), "key", "topic",
-        F.col("partition").alias("kafka_partition"), F.col("offset").alias("kafka_offset"), "timestamp",
+        F.col("partition").alias("kafka_partition"), F.col("offset").alias("kafka_offset"),
+        contract.ingest_time().alias("timestamp"),
     )
-    missing = F.concat_ws(", ", *[F.when(F.col(f"found.{name}").isNull(), F.lit(name)) for name in required])
+    times = [field.name for field in schema if isinstance(field.dataType, T.TimestampType)]
+    missing = _names({name: F.col(f"found.{name}").isNull() for name in required})
+    beyond = _names({name: ~contract.is_held(F.col(f"found.{name}")) for name in times})
     return parsed.select(
         "found.*", "raw", "key", "topic", "kafka_partition", "kafka_offset", "timestamp",
-        F.when(missing != "", F.lit("unreadable")).alias("reason"),
-        F.when(missing != "", F.concat(F.lit("missing or unreadable: "), missing)).alias("detail"),
+        F.when(missing != "", F.lit("unreadable")).when(beyond != "", F.lit("out_of_range")).alias("reason"),
+        F.when(missing != "", F.concat(F.lit("missing or unreadable: "), missing))
+        .when(beyond != "", F.concat(F.lit(f"not within {contract.HELD}: "), beyond)).alias("detail"),
     )
+
+
+def _names(are: dict[str, Column]) -> Column:
+    """The names whose condition is true, as text."""
+    return F.concat_ws(", ", *[F.when(is_so, F.lit(name)) for name, is_so in are.items()])
 
 
 def _bytes(value: Column) -> Column:

@@ -1,5 +1,6 @@
 """The topics of a vertical: names, creation, and how far they reach."""
 
+import logging
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -8,7 +9,10 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from common.ingestion.connection import BrokerError, Connection, explain
+from common.ingestion.timestamps import BY_BROKER, REMEDY, TIMESTAMP_TYPE, by_producers
 from common.vertical import Query, Vertical
+
+LOG = logging.getLogger(__name__)
 
 LISTED_SECONDS = 10.0
 LEADER_SECONDS = 30.0
@@ -57,7 +61,7 @@ def ensure_topics(
     """Create the topics that are missing; returns the partitions of all, by name: the four, and those of a vertical's queries.
 
     only: no others than these, for a login that sees no others. A topic that is there already is left as it is, and needs no
-    right to create one. Raises BrokerError.
+    right to create one; it is said where its timestamps are its producers'. Raises BrokerError.
     """
     names = [*topic_names(vertical), *(own_topics(vertical) if isinstance(vertical, Vertical) else ())]
     names = [name for name in names if only is None or name in only]
@@ -65,6 +69,8 @@ def ensure_topics(
     there = _listed(admin, connection)
     if wanted := [name for name in names if name not in there]:
         create_topics(admin, connection, wanted, partitions, replication)
+    if theirs := by_producers(admin, [name for name in names if name in there]):
+        LOG.warning("%s: the timestamps are what producers write (CreateTime): %s", ", ".join(theirs), REMEDY)
     return {name: len(partition_ids(admin, connection, name)) for name in names}
 
 
@@ -72,7 +78,8 @@ def create_topics(
     admin: AdminClient, connection: Connection, names: Collection[str], partitions: int, replication: int = 1
 ) -> None:
     """Create the topics, if nobody else does meanwhile; returns once the broker lists them. Raises BrokerError."""
-    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names]
+    config = {TIMESTAMP_TYPE: BY_BROKER}  # an event is judged by when it came in, and no producer is to say when that was
+    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication, config=config) for name in names]
     for name, created in admin.create_topics(wanted, operation_timeout=10, request_timeout=15).items():
         try:
             created.result()

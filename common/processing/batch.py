@@ -15,7 +15,9 @@ from common.models.drift import stability
 from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
 from common.models.storage import from_json, save
 from common.models.training import TrainedModel, TrainingRefused, train
+from common.processing.batch_days import NoHistory, until_today, whole_until
 from common.processing.champions import challenger, publish_model
+from common.processing.far_ahead import far_ahead
 from common.processing.learnt import publish_baselines
 from common.processing.session import use_pool
 from common.processing.versions import MODEL, Version, in_force
@@ -27,10 +29,6 @@ LOG = logging.getLogger(__name__)
 
 class NoModel(Exception):
     """The vertical trains no model."""
-
-
-class NoHistory(Exception):
-    """There is nothing to study yet."""
 
 
 @dataclass(frozen=True)
@@ -64,27 +62,6 @@ def came_live(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, Dat
     """`history` less the events that were backfilled, never judged live, and the alerts that batch added for late events."""
     events, labels, alerts = history(spark, workspace)
     return events.where("kafka_partition >= 0"), labels, alerts.where("kafka_offset >= 0")
-
-
-def newest_day(events: DataFrame) -> date:
-    """The UTC day of the newest event: baselines as of its start know every whole day there is."""
-    newest: date = events.agg(F.max("event_day")).first()[0]  # type: ignore[index]
-    return newest
-
-
-def whole_until(events: DataFrame) -> date:
-    """The first day that may not be whole: that of the newest event, or the next where that day was backfilled.
-
-    As of a later one, hours would count as a day.
-    """
-    newest = newest_day(events)
-    return newest if newest_day(events.where("kafka_partition >= 0")) == newest else newest + timedelta(days=1)
-
-
-def newest_days(events: DataFrame, number: int) -> list[date]:
-    """The UTC days up to that of the newest event, in order."""
-    newest = newest_day(events)
-    return [newest - timedelta(days=back) for back in reversed(range(number))]
 
 
 def learn(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date) -> str:
@@ -174,7 +151,9 @@ def report_trends(spark: SparkSession, vertical: Vertical, workspace: Workspace)
     use_pool(spark, "batch")
     written = {}
     model = in_force(workspace.tables, MODEL)
-    for name, rows in vertical.trends(*history(spark, workspace), from_json(model.details) if model else None).items():
+    events, labels, alerts = history(spark, workspace)
+    trends = vertical.trends(until_today(events), labels, alerts, from_json(model.details) if model else None)
+    for name, rows in trends.items():
         path = workspace.table(f"trend_{name}")
         tables.ensure_table(path, rows.schema)
         written[name] = tables.overwrite(rows, path)
@@ -204,6 +183,8 @@ def study(
     use_pool(spark, "batch")
     events, _, _ = history(spark, workspace)
     as_of = as_of or whole_until(events)
+    if few := far_ahead(events, vertical):
+        LOG.warning("%s: %s", vertical.name, few.line())
     progress("checking the history against the contract")
     suite = contract.run_suite(events, vertical, workspace.docs)
     progress(f"learning baselines as of {as_of}")

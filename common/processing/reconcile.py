@@ -104,7 +104,7 @@ def duplicates(spark: SparkSession, vertical: Vertical, workspace: Workspace, co
     refused = tables.read(spark, workspace.table("quarantine")).where("reason = 'duplicate'")
     records = refused.selectExpr("raw AS value", "key", "topic", "kafka_partition AS partition", "kafka_offset AS offset",
                                  "ingest_time AS timestamp")
-    return contract.accepted(records, vertical).select(columns)
+    return contract.accepted(records, vertical, bounds=None).select(columns)
 
 
 def judged_as_named(

@@ -16,6 +16,7 @@ from pyspark.sql.streaming import StreamingQuery
 
 from common import tables
 from common.clock import after
+from common.processing.behind import BehindWatch
 from common.processing.judged import JUDGED_SCHEMA
 from common.processing.standing import Standing
 from common.thresholds import THRESHOLDS
@@ -34,6 +35,7 @@ class Recorder:
     """
 
     def __init__(self, path: str):
+        self.behind = BehindWatch()
         self._path = path
         self._ended_at: dict[str, datetime] = {}
         self._followed: list[_Followed] = []
@@ -75,6 +77,7 @@ class Recorder:
                 has_ended = not each.streaming.isActive
                 for progress in each.news():
                     self.standings[each.name].take(progress)
+                    self.behind.take(each.name, progress)
                     self._unwritten += self._rows(each.name, progress)
             except (Py4JError, OSError) as problem:  # the JVM has ended, or a signal left its connection unusable
                 LOG.info("progress of %s cannot be read: %s", each.name, str(problem).partition("\n")[0])

@@ -10,7 +10,8 @@ from common import tables
 from common.alerts import event_ids
 from common.monitoring.evaluation import Evaluation, evaluate
 from common.processing.backtest import backtest, of_days
-from common.processing.batch import NoHistory, history, newest_days
+from common.processing.batch import history
+from common.processing.batch_days import NoHistory, newest_days
 from common.processing.session import use_pool
 from common.processing.tuning import changed_settings, tuned_settings
 from common.vertical import Vertical

@@ -22,6 +22,7 @@ from common.models.protocol import with_labels
 from common.models.scoring import with_score
 from common.models.storage import from_json
 from common.processing.batch import history
+from common.processing.batch_days import until_today
 from common.processing.champions import challenger
 from common.processing.learnt import live, prepared, with_baselines
 from common.processing.session import use_pool
@@ -72,7 +73,7 @@ def start_shadow(
     path, name = workspace.table("shadow"), f"shadow-{waiting.version}"
     tables.ensure_table(path, SHADOW_SCHEMA)
     records = read_topic(spark, connection, topic_names(vertical).events, from_end=True)
-    accepted = contract.accepted(records, vertical, settings.future_tolerance)
+    accepted = contract.accepted(records, vertical, contract.TimeBounds.of(settings))
     query = next(query for query in vertical.queries if query.model)
     known = with_baselines(accepted, live(spark, workspace.tables, vertical.baselines), vertical, query)
     rows = prepared(known, query, rule_settings)
@@ -107,7 +108,9 @@ def compare(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> Co
     if waiting is None or champion is None or not tables.table_exists(path):
         return None
     events, labels, _ = history(spark, workspace)
-    now = events.agg(F.max(vertical.event_time)).first()[0]  # type: ignore[index]
+    now = until_today(events).agg(F.max(vertical.event_time)).first()[0]  # type: ignore[index]
+    if now is None:
+        return None
     old_enough = F.col(vertical.event_time) <= F.lit(now - timedelta(seconds=vertical.label_delay.total_seconds()))
     is_theirs = (F.col("champion_version") == champion.version) & (F.col("challenger_version") == waiting.version)
     rows = events.where(old_enough).join(tables.read(spark, path).where(is_theirs), ["kafka_partition", "kafka_offset"])

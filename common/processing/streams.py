@@ -37,6 +37,11 @@ GONE = (
     "records that it had not read are not in the topic any more: Kafka's retention is shorter than the lag. Give the topic more "
     "(retention.bytes, retention.ms); to go on without them, remove the query's checkpoint"
 )
+UNREADABLE_TIMESTAMP = (
+    "a record's timestamp, as its producer wrote it, is beyond what Spark can hold, and Spark cannot pass over it: set "
+    "message.timestamp.type=LogAppendTime on the topic (hybrid topics names it), then have that record deleted "
+    "(kafka-delete-records), or archive and judge from a new topic"
+)
 SLOW_PYTHON = "Timed out while waiting for the Python worker to connect back"
 STRANGER = "Too large frame"  # the first bytes of what is not Spark's, read as a length
 MORE_MEMORY = "HYBRID_DRIVER_MEMORY, as 6g"
@@ -51,6 +56,7 @@ KNOWN_FAILURES = {
     DISK_FULL: f"the disk is full ({DISK_FULL})",
     "OffsetOutOfRangeException": GONE,
     "Some data may have been lost because they are not available in Kafka any more": GONE,
+    "that overflows when converting to Spark's microsecond-precision TimestampType": UNREADABLE_TIMESTAMP,
 }
 TRACEBACK = "Traceback (most recent call last):"
 # A line of a Python stack that names an error, or the Java error that py4j puts below it.
@@ -105,7 +111,7 @@ def start_query(
 ) -> Running:
     """Start one of the vertical's queries on `records`; what it finds goes to `<vertical>.<its topic>`. Raises OtherState."""
     use_pool(records.sparkSession, "streams")
-    accepted = contract.accepted(records, vertical, settings.future_tolerance)
+    accepted = contract.accepted(records, vertical, contract.TimeBounds.of(settings))
     found = query.build(_observed(with_learnt(accepted, learnt, vertical, query, rule_settings)), rule_settings)
     check_state(found, checkpoint)
     writer = (

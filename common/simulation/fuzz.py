@@ -1,6 +1,7 @@
 """Records as nobody meant them: what a hostile or very broken producer may put on a topic. Each kind starts from a valid one."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,35 @@ WRAPPED = (
     b"  %s  ",
 )  # fmt: skip
 
+# Milliseconds: none, long before Kafka, seconds and microseconds in their place, and beyond what Spark, Python and Java can hold.
+TIMESTAMPS = (
+    -1, -5, 0, 1, 1_711_965_600, 1_711_965_600_000_000, 4_070_944_800_000, 253_402_300_800_000, 9_223_372_036_854_775,
+    9_300_000_000_000_000, (1 << 63) - 1, -(1 << 63),
+)  # fmt: skip
+KEYS = (None, b"", b"\x00", b"\xff\xfe", b"fuzz", b"x" * 5_000)
+HEADERS: tuple[tuple[str, bytes | None], ...] = (
+    ("", b""), ("", None), ("reason", b"\xff"), ("x" * 1_000, None), ("offset", b"-1"), ("\u2028", b"\x00" * 500),
+)  # fmt: skip
+
 Fuzz = Callable[[np.random.Generator, bytes], bytes | None]
+Headers = list[tuple[str, bytes | None]]
+
+
+class Envelope(NamedTuple):
+    """What stands around a record's value; timestamp in epoch milliseconds, as a producer may write it."""
+
+    key: bytes | None
+    headers: Headers
+    timestamp: int
+
+
+def envelope(rng: np.random.Generator) -> Envelope:
+    """Something around a value that nobody meant."""
+    key = KEYS[rng.integers(len(KEYS))] if rng.random() < 0.5 else rng.bytes(int(rng.integers(1, 30)))
+    headers = [HEADERS[rng.integers(len(HEADERS))] for _ in range(int(rng.integers(4)))]
+    odd = rng.random() < 0.7
+    timestamp = TIMESTAMPS[rng.integers(len(TIMESTAMPS))] if odd else int(rng.integers(-(1 << 63), (1 << 63) - 1))
+    return Envelope(key, headers, timestamp)
 
 
 def fuzzed(rng: np.random.Generator, value: bytes) -> bytes | None:

@@ -17,7 +17,7 @@ from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker
 
-SETTINGS = SimpleNamespace(future_tolerance=300, archive_interval=0, vacuum_hours=168)
+SETTINGS = SimpleNamespace(future_tolerance=300, event_age_days=0, archive_interval=0, vacuum_hours=168)
 
 
 @pytest.fixture

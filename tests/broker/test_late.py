@@ -62,6 +62,8 @@ def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broke
         send(broker, vertical, "c1", burst[5], burst[5])  # the second is a duplicate
         wait_until_judged(broker, vertical, workspace)
         detecting.keep_running()
+        [behind] = detecting.recorder.behind.all()
+        assert (behind.query, behind.records) == ("by_card", 2) and behind.watermark > AFTERNOON
     with archiving(spark, vertical, workspace, broker, settings) as archived:
         archived.drain()
     assert archived.counts() == {"events": 7, "quarantine": 1, "labels": 0, "alerts": 0}

@@ -20,7 +20,7 @@ from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker
 
-SETTINGS = SimpleNamespace(future_tolerance=300, archive_interval=0, vacuum_hours=168)
+SETTINGS = SimpleNamespace(future_tolerance=300, event_age_days=0, archive_interval=0, vacuum_hours=168)
 GOOD = {"transaction_id": "1", "card_id": "c", "terminal_id": "t", "amount": 1.5, "event_time": "2026-04-01T12:00:00.123Z"}
 
 

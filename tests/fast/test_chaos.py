@@ -4,6 +4,7 @@ from datetime import date
 
 from common.chaos.known import digest, known
 from common.chaos.plan import BROKER, DRIVERS, planned
+from common.simulation.fuzz import TIMESTAMPS
 from common.vertical import find_vertical
 
 FINANCE = find_vertical("finance_fraud")
@@ -34,6 +35,17 @@ def test_fuzz_is_the_same_for_a_seed_and_none_of_it_has_a_known_id():
     assert list(one.fuzz) == list(other.fuzz) == list(one.fuzz)
     assert len(one.fuzz) == len(list(one.fuzz)) == 200
     assert not {digest(value) for value in one.fuzz} & {digest(value) for value in one.values}
+
+
+def test_fuzz_comes_in_odd_keys_headers_and_timestamps_the_same_for_a_seed():
+    one, other = (known(FINANCE, 3, START, 30, WORLD, 1_000, 2_000).fuzz for _ in range(2))
+    records = list(one.records())
+    assert records == list(other.records()) and [value for value, _ in records] == list(one)
+    around = [envelope for _, envelope in records]
+    assert {None, b""} < {envelope.key for envelope in around} and None in {value for value, _ in records}
+    assert set(TIMESTAMPS) <= {envelope.timestamp for envelope in around}
+    assert all(-(1 << 63) <= envelope.timestamp < 1 << 63 for envelope in around)
+    assert {None, b""} < {value for envelope in around for _, value in envelope.headers}
 
 
 def test_kills_are_spread_over_the_run_and_named_by_its_seed():

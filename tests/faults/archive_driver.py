@@ -35,7 +35,7 @@ def main():
     workspace = Workspace(folder / "data", "meters")
     ensure_tables(READINGS, workspace)
     records = spark.readStream.schema(RECORD).option("maxFilesPerTrigger", 1).parquet(str(folder / "in"))
-    settings = SimpleNamespace(future_tolerance=300, archive_interval=0, vacuum_hours=168)
+    settings = SimpleNamespace(future_tolerance=300, event_age_days=0, archive_interval=0, vacuum_hours=168)
     query = archive_events(records, READINGS, workspace, None, settings)
     query.processAllAvailable()
     query.stop()

@@ -121,6 +121,17 @@ def test_records_read_again_under_a_new_checkpoint_add_no_event(spark, workspace
     assert keep(found, 0, workspace, query="another") == Kept(0, 0)
 
 
+def test_very_many_days_are_committed_a_year_at_a_time(spark, workspace, monkeypatch):
+    monkeypatch.setattr(archive, "MOST_DAYS", 2)
+    values = [reading(str(number), hours=-24 * 300 * number) for number in range(5)]
+    found = records(spark, *values, *values[:2], b"{")
+    assert keep(found, 0, workspace) == Kept(5, 3) and keep(found, 0, workspace) == Kept(0, 0)
+    stored = tables.read(spark, workspace.table("events")).collect()
+    assert sorted(row.reading_id for row in stored) == list("01234")
+    table = tables.open_table(workspace.table("events"))
+    assert [table.transaction_version(f"q-{year}") for year in (2022, 2023, 2024, 2025, 2026)] == [0, 0, 0, 0, 0]
+
+
 def test_an_empty_batch_is_nothing(spark, workspace):
     assert keep(records(spark, reading("a")).limit(0), 0, workspace) == Kept(0, 0)
 
@@ -134,20 +145,22 @@ def test_dead_letters_carry_key_value_and_why(spark, workspace):
     assert (headers["topic"], headers["partition"], headers["offset"]) == ("meters.events", "0", "0")
 
 
-def mixture(chance, size):
-    """Valid, late, duplicate and broken records over three days."""
+def mixture(chance, size, apart=1):
+    """Valid, late, duplicate and broken records over three days, or `apart` times as many."""
     values = []
     for number in range(size):
         name = f"r{chance.randrange(number + 1)}" if chance.random() < 0.2 else f"r{number}"
-        hours = (int(name[1:]) * 7) % 40
+        hours = (int(name[1:]) * 7) % 40 * apart
         values.append(chance.choices([reading(name, hours), b"{", reading(name, hours, -1.0)], [8, 1, 1])[0])
     return values
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_kills_at_random_commits_leave_every_record_in_one_table_once(spark, workspace, monkeypatch, seed):
+# Of the last, days three years long, too many for one commit.
+@pytest.mark.parametrize(("seed", "apart", "most_days"), [(1, 1, archive.MOST_DAYS), (2, 1, archive.MOST_DAYS), (3, -720, 2)])
+def test_kills_at_random_commits_leave_every_record_in_one_table_once(spark, workspace, monkeypatch, seed, apart, most_days):
     chance, real, killed = random.Random(seed), tables.append, []
-    values = mixture(chance, 120)
+    monkeypatch.setattr(archive, "MOST_DAYS", most_days)
+    values = mixture(chance, 120, apart)
 
     def dies(*args):
         if chance.random() < 0.4:

@@ -28,7 +28,7 @@ RECORD = (
     T.StructType().add("key", "binary").add("value", "binary").add("topic", "string").add("partition", "integer")
     .add("offset", "long").add("timestamp", "timestamp")
 )
-SETTINGS = SimpleNamespace(future_tolerance=300, archive_interval=0, vacuum_hours=168)
+SETTINGS = SimpleNamespace(future_tolerance=300, event_age_days=0, archive_interval=0, vacuum_hours=168)
 START = datetime(2026, 1, 1, 23, tzinfo=UTC)
 
 
@@ -84,6 +84,20 @@ def test_a_label_is_kept_once_and_an_unreadable_one_quarantined(spark, workspace
     assert {row.known_time.isoformat() for row in kept} == {"2026-01-08T23:00:00"}
     rejected = tables.read(spark, workspace.table("quarantine")).collect()
     assert sorted((row.kafka_offset, row.reason) for row in rejected) == [(3, "unreadable"), (4, "unreadable")]
+
+
+@pytest.mark.parametrize("name", ["event_time", "known_time"])
+def test_a_label_of_a_time_that_not_everybody_can_hold_is_quarantined(spark, workspace, tmp_path, name):
+    times = ("0001-01-01T00:00:00Z", "1899-12-31T23:59:59.999Z", "2200-01-01T00:00:00Z", "9999-12-31T23:59:59Z",
+             "+10000-01-01T00:00:00Z", "+294247-01-10T04:00:54.775807Z", "-0001-01-01T00:00:00Z", 4e18, -62135596800, "")
+    said = {"entity_id": "m", "scenario": "leak", "event_time": iso(0), "known_time": iso(168)}
+    odd = [json.dumps(said | {"event_id": str(number), name: time}).encode() for number, time in enumerate(times)]
+    feed(spark, tmp_path / "in", [*odd, json.dumps(said | {"event_id": "right"}).encode()])
+    run(spark, tmp_path / "in", archive_labels, workspace)
+    assert [row.event_id for row in tables.read(spark, workspace.table("labels")).collect()] == ["right"]
+    rejected = tables.read(spark, workspace.table("quarantine")).collect()
+    assert {row.kafka_offset: row.reason for row in rejected}.keys() == set(range(len(times)))
+    assert {row.reason for row in rejected} == {"out_of_range", "unreadable"}
 
 
 def test_an_alert_is_one_row_the_newest(spark, workspace, tmp_path):

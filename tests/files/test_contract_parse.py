@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import types as T
 
-from common.contract import accepted, parse
+from common.contract import TimeBounds, accepted, parse
 from finance_fraud import events as finance
 
 pytestmark = pytest.mark.files
@@ -212,7 +212,7 @@ def test_whole_numbers_and_booleans_are_taken_literally(spark, field, value, rea
 
 def test_the_tolerance_for_future_events_is_a_parameter(spark):
     records = records_of(spark, [but(event_time="2026-04-01T12:30:00Z")])
-    assert accepted(records, FINANCE, future_tolerance=timedelta(hours=1).seconds).count() == 1
+    assert accepted(records, FINANCE, TimeBounds(timedelta(hours=1).seconds)).count() == 1
     assert accepted(records, FINANCE).count() == 0
 
 

@@ -7,7 +7,8 @@ from pyspark.sql import functions as F
 
 from common import tables
 from common.processing.backfill import backfill
-from common.processing.batch import NoHistory, retrain_if_moved, train_model
+from common.processing.batch import retrain_if_moved, train_model
+from common.processing.batch_days import NoHistory
 from common.processing.champions import challenger
 from common.processing.rehearsal import rehearse
 from common.processing.tuning import publish_settings

@@ -13,7 +13,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from pyspark.sql import types as T
 
 from common import tables
-from common.tables import writing
+from common.tables import upkeep, writing
 from common.tables.rewriting import LOCK
 
 pytestmark = pytest.mark.files
@@ -58,6 +58,13 @@ def test_maintain_compacts_the_partitions_with_many_small_files(spark, path):
     assert len(tables.files(path, [DAYS[0]])) == 1 and len(tables.files(path, [DAYS[1]])) == 2
     assert tables.maintain(path, min_files=4) == 0
     assert sorted(row.number for row in tables.read(spark, path, [DAYS[0]]).collect()) == list(range(50))
+
+
+def test_of_very_many_partitions_those_with_the_most_small_files_have_their_turn_first(spark, path, monkeypatch):
+    monkeypatch.setattr(upkeep, "MOST_PARTITIONS", 1)
+    for day, batches in zip(DAYS, (2, 3, 2), strict=True):
+        fill(spark, path, day, batches)
+    assert [tables.maintain(path, min_files=2) for _ in range(4)] == [3, 2, 2, 0]
 
 
 def test_a_file_as_large_as_wanted_is_left_alone(spark, path):

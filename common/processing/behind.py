@@ -1,0 +1,96 @@
+"""A query whose events all come behind its watermark judges nothing any more: since when, how many, and which event did that.
+
+One event that is far ahead of all others takes the watermark with it, for good: nothing that is older than it, less the
+watermark's delay, is judged in windows from then on. It is all in `events`, and batch judges it (`processing.late`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from common import tables
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+TIME, TIME_OF_SPARK = "%Y-%m-%d %H:%M:%S", "yyyy-MM-dd HH:mm:ss"
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A query all of whose records since `since` (UTC, a batch's beginning) had event times before its watermark."""
+
+    query: str
+    watermark: datetime
+    since: datetime
+    records: int
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """The newest event of an entity (event_time: UTC, as text), and how many of its events are not behind the watermark."""
+
+    entity: str
+    event_time: str
+    events: int
+
+
+class BehindWatch:
+    """Follows what queries report of their batches."""
+
+    def __init__(self) -> None:
+        self._behind: dict[str, Behind] = {}
+        self._ahead: dict[datetime, Ahead] = {}  # by watermark
+
+    def take(self, query: str, progress: dict[str, Any]) -> None:
+        """A batch's progress, as Spark's JSON has it. One without events says nothing."""
+        times = progress.get("eventTime", {})
+        newest, watermark = times.get("max"), times.get("watermark")
+        if newest is None or watermark is None:
+            return
+        if datetime.fromisoformat(newest) >= datetime.fromisoformat(watermark):
+            self._behind.pop(query, None)
+            return
+        before = self._behind.get(query)
+        since = before.since if before else datetime.fromisoformat(progress["timestamp"])
+        records = progress["numInputRows"] + (before.records if before else 0)
+        self._behind[query] = Behind(query, datetime.fromisoformat(watermark), since, records)
+
+    def all(self) -> list[Behind]:
+        """The queries that are behind now."""
+        return list(self._behind.values())
+
+    def lines(self, spark: SparkSession, vertical: Vertical, workspace: Workspace) -> list[str]:
+        """A sentence for each of them, with the event that took its watermark there, if that is archived here."""
+        return [_line(each, self._taken_by(spark, vertical, workspace, each.watermark)) for each in self.all()]
+
+    def _taken_by(self, spark: SparkSession, vertical: Vertical, workspace: Workspace, watermark: datetime) -> Ahead | None:
+        if watermark not in self._ahead and (found := newest_ahead(spark, vertical, workspace, watermark)):
+            self._ahead[watermark] = found
+        return self._ahead.get(watermark)
+
+
+def newest_ahead(spark: SparkSession, vertical: Vertical, workspace: Workspace, watermark: datetime) -> Ahead | None:
+    """The entity of the newest event at or after the watermark, of those that are archived here."""
+    path = workspace.table("events")
+    if not tables.table_exists(path):
+        return None
+    time, entity = F.col(vertical.event_time), F.col(vertical.entity).alias("entity")
+    ahead = tables.read(spark, path).where((F.col("event_day") >= F.to_date(F.lit(watermark))) & (time >= F.lit(watermark)))
+    newest = ahead.groupBy(entity).agg(F.max(time).alias("newest"), F.count("*").alias("events"))
+    found = newest.orderBy(F.desc("newest"), "entity").withColumn("newest", F.date_format("newest", TIME_OF_SPARK)).first()
+    return Ahead(found.entity, found.newest, found.events) if found else None
+
+
+def _line(behind: Behind, ahead: Ahead | None) -> str:
+    taken_by = (
+        f"{ahead.entity} took it there: its newest event, of {ahead.events:,} not behind it, is of {ahead.event_time}"
+        if ahead
+        else "which event took it there is not to be seen here, where none as new is archived"
+    )
+    return (
+        f"{behind.query} judges nothing: since {behind.since:{TIME}} UTC all {behind.records:,} records came behind its "
+        f"watermark, {behind.watermark:{TIME}}; {taken_by}. What is older is judged by batch alone (hybrid reconcile tells it)"
+    )

@@ -1,0 +1,35 @@
+"""Whether a query judges anything, by what it reports of its batches."""
+
+from datetime import UTC, datetime
+
+from common.processing.behind import BehindWatch
+
+WATERMARK = "2026-11-27T00:00:00.000Z"
+
+
+def batch(second, records, newest=None, watermark=WATERMARK):
+    times = {"watermark": watermark} | ({"max": newest} if newest else {})
+    return {"timestamp": f"2026-11-28T12:00:{second:02}.000Z", "numInputRows": records, "eventTime": times}
+
+
+def test_batches_behind_the_watermark_are_counted_until_one_is_not():
+    watch = BehindWatch()
+    watch.take("by_card", batch(0, 5, newest="2026-11-28T00:00:00.000Z", watermark="2019-12-31T00:00:00.000Z"))
+    assert watch.all() == []
+    watch.take("by_card", batch(10, 40, newest="2020-01-02T00:00:00.000Z"))
+    watch.take("by_card", batch(20, 2, newest="2020-01-03T00:00:00.000Z"))
+    watch.take("by_card", batch(30, 0))  # without events
+    [behind] = watch.all()
+    assert (behind.query, behind.records) == ("by_card", 42)
+    assert behind.since == datetime(2026, 11, 28, 12, 0, 10, tzinfo=UTC)
+    assert behind.watermark == datetime(2026, 11, 27, tzinfo=UTC)
+    watch.take("by_terminal", batch(30, 3, newest="2026-11-27T00:00:00.000Z"))
+    assert [each.query for each in watch.all()] == ["by_card"]
+    watch.take("by_card", batch(40, 7, newest="2026-11-28T12:00:39.000Z"))
+    assert watch.all() == []
+
+
+def test_a_query_without_a_watermark_is_never_behind():
+    watch = BehindWatch()
+    watch.take("per_event", {"timestamp": "2026-11-28T12:00:00.000Z", "numInputRows": 3})
+    assert watch.all() == []

@@ -1,0 +1,40 @@
+"""Which event took a watermark to where it is, of those that are archived."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pyspark.sql import types as T
+
+from common import tables
+from common.ingestion.stored import ensure_tables, events_schema
+from common.processing.behind import Ahead, BehindWatch, newest_ahead
+from common.vertical import find_vertical
+from common.workspace import Workspace
+
+pytestmark = pytest.mark.files
+
+FINANCE = find_vertical("finance_fraud")
+
+
+def test_the_entity_of_the_newest_event_not_behind_the_watermark(spark, tmp_path):
+    workspace, watermark = Workspace(tmp_path, FINANCE.name), datetime(2026, 11, 27, 10, tzinfo=UTC)
+    assert newest_ahead(spark, FINANCE, workspace, watermark) is None
+    ensure_tables(FINANCE, workspace)
+    times = [("old", "2020-01-01T00:00:00"), ("today", "2026-11-27T10:00:00"), ("today", "2026-11-28T10:00:00"),
+             ("other", "2026-11-27T11:00:00"), ("old", "2026-11-27T09:59:59")]  # fmt: skip
+    rows = [
+        {"transaction_id": f"{card} {at}", "card_id": card, "terminal_id": "t", "amount": 1.0, "event_time": at,
+         "event_day": at.date()}
+        for card, at in ((card, datetime.fromisoformat(f"{text}+00:00")) for card, text in times)
+    ]  # fmt: skip
+    schema = T.StructType([field for field in events_schema(FINANCE) if field.name in rows[0]])
+    tables.append(spark.createDataFrame(rows, schema), workspace.table("events"))
+    assert newest_ahead(spark, FINANCE, workspace, watermark) == Ahead("today", "2026-11-28 10:00:00", 2)
+    assert newest_ahead(spark, FINANCE, workspace, datetime(2027, 1, 1, tzinfo=UTC)) is None
+
+    watch = BehindWatch()
+    times = {"max": "2020-01-02T00:00:00.000Z", "watermark": "2026-11-27T10:00:00.000Z"}
+    watch.take("by_card", {"timestamp": "2026-11-28T12:00:00.000Z", "numInputRows": 42, "eventTime": times})
+    [line] = watch.lines(spark, FINANCE, workspace)
+    assert line.startswith("by_card judges nothing: since 2026-11-28 12:00:00 UTC all 42 records came behind its watermark")
+    assert "today took it there: its newest event, of 2 not behind it, is of 2026-11-28 10:00:00" in line
