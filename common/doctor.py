@@ -15,7 +15,10 @@ from confluent_kafka.admin import AdminClient
 
 from common.embedded.jars import KINDS, Kind, altered_jars, jars_folder, pinned
 from common.embedded.java import JavaError, find_java
+from common.ingestion.topic_settings import settings_of
+from common.ingestion.topics import topic_names
 from common.settings import Settings
+from common.vertical import verticals
 
 OLDEST_PYTHON = (3, 11)
 DISK_GIB = 3.0  # the tables, checkpoints and plots of a few runs
@@ -49,7 +52,7 @@ def _findings(settings: Settings, client: dict[str, str]) -> Iterator[Finding]:
     yield _memory()
     yield _cores()
     if settings.bootstrap_servers:
-        yield _broker(settings.bootstrap_servers, client)
+        yield from _cluster(settings.bootstrap_servers, client)
 
 
 def _python() -> Finding:
@@ -110,14 +113,21 @@ def _cores() -> Finding:
     return Finding("cores", cores >= 2, str(cores), "" if cores >= 2 else "expect delays: two cores or more are wanted")
 
 
-def _broker(bootstrap_servers: str, client: dict[str, str]) -> Finding:
+def _cluster(bootstrap_servers: str, client: dict[str, str]) -> Iterator[Finding]:
+    """Its brokers, and what the topics of the installed verticals have."""
     quiet = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None}
+    admin = AdminClient({**client, **quiet})
     try:
-        brokers = AdminClient({**client, **quiet}).list_topics(timeout=5).brokers
+        brokers = len(admin.list_topics(timeout=5).brokers)
+        topics = settings_of(admin, [name for vertical in verticals() for name in topic_names(vertical)])
     except KafkaException as error:
         remedy = "check HYBRID_BOOTSTRAP_SERVERS and the HYBRID_KAFKA_ settings, and that the broker runs"
-        return Finding("broker", False, f"{bootstrap_servers} does not answer: {error.args[0].str()}", remedy)
-    return Finding("broker", True, f"{bootstrap_servers} answers, {len(brokers)} in the cluster")
+        yield Finding("broker", False, f"{bootstrap_servers} does not answer: {error.args[0].str()}", remedy)
+        return
+    yield Finding("broker", True, f"{bootstrap_servers} answers, {brokers} in the cluster")
+    for name, topic in topics.items():
+        risk = topic.risk(brokers)
+        yield Finding(f"topic {name}", not risk, str(topic), risk)
 
 
 def _nearest(folder: Path) -> Path:

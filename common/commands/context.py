@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from common.embedded.ports import HOST, is_free
 from common.ingestion.connection import BrokerError, Connection, check, cluster_of
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
+from common.ingestion.same_topic import TopicChanged
 from common.models.training import TrainingRefused
 from common.processing.archiving import Archiving, archiving
 from common.processing.backfill import OtherHistory
@@ -57,6 +58,7 @@ USER_ERRORS = (
     OtherState,
     TrainingRefused,
     QueryEnded,
+    TopicChanged,
     ClockSetBack,
     ReplayError,
     FixError,
@@ -206,13 +208,14 @@ def streams(
 
 @contextmanager
 def session(
-    verticals: list[Vertical], settings: Settings, streaming: bool = False, *, is_brief: bool = False
+    verticals: list[Vertical], settings: Settings, partitions: Mapping[str, int] | None = None, *, is_brief: bool = False
 ) -> Iterator[SparkSession]:
     """A Spark session with the slots that the verticals' queries hold, stopped at the end.
 
+    partitions: of the topics that they read, by name; none where no query of theirs runs in it.
     Raises QueryEnded if Java is gone, or a job failed for want of memory, disk or the like. is_brief: as for `start_session`.
     """
-    slots = task_slots(verticals if streaming else [], settings)
+    slots = task_slots(verticals, partitions or {}, settings)
     ensure_jars("spark", progress=_Jars())
     with console.status("starting Spark"):
         spark = start_session("hybrid", slots, settings.data / "spark", settings, is_brief=is_brief)

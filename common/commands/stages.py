@@ -30,7 +30,7 @@ from common.commands.context import (
     workspace_of,
 )  # fmt: skip
 from common.ingestion.access import rights
-from common.ingestion.connection import check
+from common.ingestion.connection import Connection, check
 from common.ingestion.generated import Sent, send_generated
 from common.ingestion.lag import Lag
 from common.ingestion.mapping import parse_mapping
@@ -40,7 +40,7 @@ from common.ingestion.replay import Counts, plan_replay
 from common.ingestion.replay import replay as send_file
 from common.ingestion.topics import ensure_topics, topic_names
 from common.monitoring.watch import AlertWatch
-from common.processing.archiving import archiving
+from common.processing.archiving import Archiving, archiving
 from common.processing.detection import detection
 from common.processing.tuning import thresholds
 from common.settings import SettingsError
@@ -128,7 +128,7 @@ def archive(
     ):
         console.print(f"archiving to {workspace.tables}; Ctrl-C ends it")
         if until_idle:
-            archived.drain()
+            drain(archived, connection)
             return
         lag = Lag(connection, topic_names(subject).events)
         for seconds in while_streaming(duration(for_)):
@@ -136,6 +136,20 @@ def archive(
             if seconds % SAY_EVERY < 1:
                 check(connection, LONGEST_SILENCE)
                 console.print(f"{archived.counts()}; lag {lag.of(archived.progress()):,}")
+
+
+def drain(archived: Archiving, connection: Connection) -> None:
+    """Until all that is in the topics is archived. Raises BrokerError when the broker is gone: Spark would wait for good."""
+    looked = time.monotonic()
+
+    def look() -> None:
+        nonlocal looked
+        archived.raise_failure()
+        if time.monotonic() - looked > SAY_EVERY:
+            check(connection, LONGEST_SILENCE)
+            looked = time.monotonic()
+
+    archived.drain(look)
 
 
 def detect(
@@ -148,10 +162,10 @@ def detect(
     subject, settings = named(vertical), read_settings(data, servers)
     rules = rule_settings(subject)
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
-    ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "detector"))
+    partitions = ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "detector"))
     with (
         workspace.only_one("detect"),
-        session([subject], settings, streaming=True) as spark,
+        session([subject], settings, partitions) as spark,
         detection(spark, subject, workspace, connection, settings, rules) as detecting,
         AlertWatch(connection, topic_names(subject).alerts, settings.alert_cooldown) as watch,
     ):

@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic, OffsetSpec
 
 from common.ingestion.connection import BrokerError, Connection, explain
+from common.ingestion.topic_settings import MIN_IN_SYNC, MOST_REPLICAS, in_sync_of
 from common.vertical import Query, Vertical
 
 LISTED_SECONDS = 10.0
@@ -51,11 +52,12 @@ def ensure_topics(
     connection: Connection,
     vertical: Vertical | str,
     partitions: int = 2,
-    replication: int = 1,
+    replication: int | None = None,
     only: Collection[str] | None = None,
 ) -> dict[str, int]:
     """Create the topics that are missing; returns the partitions of all, by name: the four, and those of a vertical's queries.
 
+    replication: without it as many replicas as the cluster has brokers, three at most.
     only: no others than these, for a login that sees no others. A topic that is there already is left as it is, and needs no
     right to create one. Raises BrokerError.
     """
@@ -69,16 +71,19 @@ def ensure_topics(
 
 
 def create_topics(
-    admin: AdminClient, connection: Connection, names: Collection[str], partitions: int, replication: int = 1
+    admin: AdminClient, connection: Connection, names: Collection[str], partitions: int, replication: int | None = None
 ) -> None:
     """Create the topics, if nobody else does meanwhile; returns once the broker lists them. Raises BrokerError."""
-    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names]
+    replicas = replication or min(MOST_REPLICAS, len(_asked(admin, connection).brokers))
+    # What is acknowledged is to be on two brokers, where one that is away still leaves two.
+    config = {MIN_IN_SYNC: str(in_sync_of(replicas))} if replicas >= MOST_REPLICAS else {}
+    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=config) for name in names]
     for name, created in admin.create_topics(wanted, operation_timeout=10, request_timeout=15).items():
         try:
             created.result()
         except KafkaException as failure:
             if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise BrokerError(_refused(connection, name, replication, failure.args[0])) from None
+                raise BrokerError(_refused(connection, name, replicas, failure.args[0])) from None
     # The controller has made them; a broker hears of it a moment later.
     deadline = time.monotonic() + LISTED_SECONDS
     while not set(names) <= set(_listed(admin, connection)) and time.monotonic() < deadline:
@@ -86,8 +91,12 @@ def create_topics(
 
 
 def _listed(admin: AdminClient, connection: Connection) -> Collection[str]:
+    return _asked(admin, connection).topics
+
+
+def _asked(admin: AdminClient, connection: Connection) -> ClusterMetadata:
     try:
-        return admin.list_topics(timeout=10).topics
+        return admin.list_topics(timeout=10)
     except KafkaException as failure:
         raise BrokerError(explain(connection, [failure.args[0]])) from None
 
