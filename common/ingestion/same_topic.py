@@ -61,9 +61,8 @@ def topic_now(admin: AdminClient, connection: Connection, name: str) -> Topic:
 class TopicWatch:
     """Looks now and then whether topics are still what they were."""
 
-    def __init__(self, connection: Connection, topics: Iterable[Topic]) -> None:
-        self._connection = connection
-        self._admin = AdminClient(connection.client_options())
+    def __init__(self, admin: AdminClient, connection: Connection, topics: Iterable[Topic]) -> None:
+        self._admin, self._connection = admin, connection
         self._topics = {each.name: each for each in topics}
         self._due = time.monotonic() + LOOK_EVERY
 

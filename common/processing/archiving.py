@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -82,13 +83,15 @@ def archiving(
         ("labels", names.labels, archive_labels),
         ("alerts", names.alerts, archive_alerts),
     )
-    topics = check_topics(spark, connection, {topic: [workspace.checkpoint(f"archive-{name}")] for name, topic, _ in queries})
-    standstills = {name: StandstillWatch(spark, connection, topic) for name, topic, _ in queries}
+    admin = AdminClient(connection.client_options())
+    checkpoints = {topic: [workspace.checkpoint(f"archive-{name}")] for name, topic, _ in queries}
+    topics = TopicWatch(admin, connection, check_topics(spark, admin, connection, checkpoints))
+    standstills = {name: StandstillWatch(spark, admin, connection, topic) for name, topic, _ in queries}
     started: dict[str, StreamingQuery] = {}
     try:
         for name, topic, start in queries:
             records = read_topic(spark, connection, topic, MAX_OFFSETS, from_end)
             started[name] = start(records, vertical, workspace, connection, settings)
-        yield Archiving(workspace, started, TopicWatch(connection, topics), standstills)
+        yield Archiving(workspace, started, topics, standstills)
     finally:
         stop_all(started, STOP_GRACE)

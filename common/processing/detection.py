@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -173,8 +174,9 @@ def detection(
     Raises TopicChanged where a checkpoint is of another topic than the one that is there.
     """
     checkpoints = [workspace.checkpoint(query.name) for query in vertical.queries]
-    topics = TopicWatch(connection, check_topics(spark, connection, {topic_names(vertical).events: checkpoints}))
-    still = StandstillWatch(spark, connection, topic_names(vertical).events)
+    admin, topic = AdminClient(connection.client_options()), topic_names(vertical).events
+    topics = TopicWatch(admin, connection, check_topics(spark, admin, connection, {topic: checkpoints}))
+    still = StandstillWatch(spark, admin, connection, topic)
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
     recorder = Recorder(workspace.table("judged"))
     recorder.start(query.name for query in vertical.queries)

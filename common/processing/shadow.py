@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pandas as pd
+from confluent_kafka.admin import AdminClient
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -74,7 +75,7 @@ def start_shadow(
     path, name = workspace.table("shadow"), f"shadow-{waiting.version}"
     tables.ensure_table(path, SHADOW_SCHEMA)
     topic = topic_names(vertical).events
-    check_topics(spark, connection, {topic: [workspace.checkpoint(name)]})
+    check_topics(spark, AdminClient(connection.client_options()), connection, {topic: [workspace.checkpoint(name)]})
     records = read_topic(spark, connection, topic, from_end=True)
     accepted = contract.accepted(records, vertical, settings.future_tolerance)
     query = next(query for query in vertical.queries if query.model)

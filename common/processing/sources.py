@@ -15,12 +15,13 @@ LOG = logging.getLogger(__name__)
 FILE = "source-topic.json"
 
 
-def check_topics(spark: SparkSession, connection: Connection, checkpoints: Mapping[str, Sequence[str]]) -> list[Topic]:
+def check_topics(
+    spark: SparkSession, admin: AdminClient, connection: Connection, checkpoints: Mapping[str, Sequence[str]]
+) -> list[Topic]:
     """The topics, by name with the checkpoints of the queries that read them, as they are now: noted where they were not yet.
 
     Raises TopicChanged where a checkpoint is of another topic, which says what to do, and BrokerError.
     """
-    admin = AdminClient(connection.client_options())
     topics, others = [topic_now(admin, connection, name) for name in checkpoints], list[str]()
     why = ""
     for topic in topics:

@@ -86,10 +86,9 @@ class Still:
 class StandstillWatch:
     """Looks now and then whether queries on one topic stand still: make it before they start. Raises BrokerError."""
 
-    def __init__(self, spark: SparkSession, connection: Connection, topic: str) -> None:
-        self._spark, self._connection, self._topic = spark, connection, topic
-        self._admin = AdminClient(connection.client_options())
-        self._began = read_end_offsets(self._admin, connection, topic)
+    def __init__(self, spark: SparkSession, admin: AdminClient, connection: Connection, topic: str) -> None:
+        self._spark, self._admin, self._connection, self._topic = spark, admin, connection, topic
+        self._began = read_end_offsets(admin, connection, topic)
         self._queries: dict[str, Still] = {}
         self._due = 0.0
 
