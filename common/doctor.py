@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 from common.embedded.jars import KINDS, Kind, altered_jars, jars_folder, pinned
 from common.embedded.java import JavaError, find_java
 from common.ingestion.timestamps import REMEDY, by_producers
+from common.ingestion.topic_settings import settings_of
 from common.ingestion.topics import topic_names
 from common.settings import Settings
 from common.vertical import verticals
@@ -52,8 +53,7 @@ def _findings(settings: Settings, client: dict[str, str]) -> Iterator[Finding]:
     yield _memory()
     yield _cores()
     if settings.bootstrap_servers:
-        quiet = {"bootstrap.servers": settings.bootstrap_servers, "log_level": 0, "error_cb": lambda error: None}
-        yield from _broker(settings.bootstrap_servers, AdminClient({**client, **quiet}))
+        yield from _cluster(settings.bootstrap_servers, client)
 
 
 def _python() -> Finding:
@@ -114,17 +114,23 @@ def _cores() -> Finding:
     return Finding("cores", cores >= 2, str(cores), "" if cores >= 2 else "expect delays: two cores or more are wanted")
 
 
-def _broker(bootstrap_servers: str, admin: AdminClient) -> Iterator[Finding]:
+def _cluster(bootstrap_servers: str, client: dict[str, str]) -> Iterator[Finding]:
+    """Its brokers, and what the topics of the installed verticals have."""
+    quiet = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None}
+    admin = AdminClient({**client, **quiet})
     try:
-        cluster = admin.list_topics(timeout=5)
+        brokers = len(admin.list_topics(timeout=5).brokers)
+        topics = settings_of(admin, [name for vertical in verticals() for name in topic_names(vertical)])
     except KafkaException as error:
         remedy = "check HYBRID_BOOTSTRAP_SERVERS and the HYBRID_KAFKA_ settings, and that the broker runs"
         yield Finding("broker", False, f"{bootstrap_servers} does not answer: {error.args[0].str()}", remedy)
         return
-    yield Finding("broker", True, f"{bootstrap_servers} answers, {len(cluster.brokers)} in the cluster")
-    of_verticals = [topic for name in verticals() for topic in topic_names(name) if topic in cluster.topics]
-    if of_verticals:
-        theirs = by_producers(admin, of_verticals)
+    yield Finding("broker", True, f"{bootstrap_servers} answers, {brokers} in the cluster")
+    for name, topic in topics.items():
+        risk = topic.risk(brokers)
+        yield Finding(f"topic {name}", not risk, str(topic), risk)
+    if topics:
+        theirs = by_producers(admin, list(topics))
         found = f"what producers write (CreateTime): {', '.join(theirs)}" if theirs else "a broker's, of all topics"
         yield Finding("timestamps", not theirs, found, REMEDY if theirs else "")
 

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     kafka_ssl_key_password: SecretStr | None = None
     pseudonym_key: SecretStr | None = Field(None, description="base64 of 32 bytes; without it one is kept under home")
     partitions: int = Field(2, ge=1, le=1024, description="partitions of each topic made here")
-    replication: int = Field(1, ge=1, le=16, description="replicas of each topic made here")
+    replication: int | None = Field(None, ge=1, le=16, description="replicas of each topic made here [one a broker, at most 3]")
 
     spark_master: str | None = Field(None, description="a cluster's master; without it local[as many slots as needed]")
     driver_memory: str = Field("2g", pattern=r"^\d+[kmg]$")

@@ -41,7 +41,7 @@ class Count:
 def records_kept(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, known: Known, disturbed: Disturbed, ends: int
 ) -> list[Count]:
-    """Every record that was sent: on the topic once, and in one table once. ends: how many records the topic holds."""
+    """Every record that was sent: on the topic once, and in one table once. ends: how many offsets the topic has given."""
     events, _, _ = came_live(spark, workspace)
     quarantine = tables.read(spark, workspace.table("quarantine"))
     rejected = quarantine.where(F.col("topic") == topic_names(vertical).events)
@@ -53,7 +53,7 @@ def records_kept(
     in_quarantine = _digests(rejected, bool(vertical.pseudonymised))
     beside = in_quarantine - known.rejected
     counts = [
-        Count("records on the topic", ends, sent),
+        Count("records on the topic", ends - disturbed.rolled_back, sent),
         Count("records in a table", different, sent),
         Count("records in tables more than once", kept - different, 0),
         Count("known valid events in `events`", sum(name in by_id for name in known.ids), len(known.ids)),

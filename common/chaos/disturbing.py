@@ -12,7 +12,8 @@ from itertools import islice
 from common import tables
 from common.chaos.drivers import Driver
 from common.chaos.known import Fuzz
-from common.chaos.plan import BROKER, Kill
+from common.chaos.plan import BROKER, PARTITIONS, Kill
+from common.chaos.topics import add_partition, roll_back
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.supervise import Supervised, supervised
 from common.ingestion.connection import Connection
@@ -41,7 +42,7 @@ class Disturbed:
     """What happened. ended: by driver, exit statuses of ends that nobody asked for; memory: by driver, MiB held now and then.
 
     outlived: processes that outlived their driver; alerts: different ones on the topic; fuzz_sent, fuzz_refused: records that
-    Kafka took, and that were too large for it.
+    Kafka took, and that were too large for it; rolled_back: offsets of the topic that are of a transaction which was.
     """
 
     kills: list[Kill]
@@ -51,6 +52,7 @@ class Disturbed:
     alerts: int = 0
     fuzz_sent: int = 0
     fuzz_refused: int = 0
+    rolled_back: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def disturb(run: Run, broker: EmbeddedKafka, kills: list[Kill]) -> Disturbed:
         for driver in drivers.values():
             if not driver.wait_until_ready():
                 raise Unsettled(f"{driver.name} did not start; see {driver.log}")
+        result.rolled_back = roll_back(run.connection, run.vertical, run.fuzz.values)
         source = stack.enter_context(_generator(run))
         recovering = _kill_all(run, broker, drivers, result, source)
         if source.exit_status():
@@ -91,7 +94,9 @@ def disturb(run: Run, broker: EmbeddedKafka, kills: list[Kill]) -> Disturbed:
         result.ended = {driver.name: driver.ended for driver in drivers.values()}
         result.memory = {driver.name: driver.memory for driver in drivers.values()}
         result.outlived = sum(driver.outlived for driver in drivers.values())
-    _archive_the_rest(run)
+    status, _ = archive_all(run)
+    if status != 0:
+        raise Unsettled(f"the archive did not come to its end; see {run.workspace.folder / 'archive.log'}")
     return result
 
 
@@ -176,6 +181,9 @@ def _strike(kill: Kill, run: Run, broker: EmbeddedKafka, drivers: dict[str, Driv
             _look(drivers, [])
         at = time.monotonic()
         broker.start()
+    elif kill.victim == PARTITIONS:
+        add_partition(run.connection, run.vertical)
+        before = driver.progress()
     else:
         driver.kill(kill.half)
         before = driver.progress()
@@ -214,14 +222,15 @@ def _settle(run: Run, drivers: dict[str, Driver], watch: AlertWatch, recovering:
             quiet_since, updates = time.monotonic(), watch.seen.updates
 
 
-def _archive_the_rest(run: Run) -> None:
+def archive_all(run: Run) -> tuple[int | None, str]:
+    """Archive all that is in the topics: the exit status, None where it did not end, and what was said."""
     log = run.workspace.folder / "archive.log"
+    so_far = log.stat().st_size if log.exists() else 0
     with supervised(_command(run, "archive", "--until-idle"), log) as last:
         deadline = time.monotonic() + LONGEST_END
         while last.exit_status() is None and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY)
-        if last.exit_status() != 0:
-            raise Unsettled(f"the archive did not come to its end; see {log}")
+        return last.exit_status(), log.read_bytes()[so_far:].decode(errors="replace")
 
 
 def _archived(run: Run) -> int:

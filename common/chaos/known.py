@@ -32,7 +32,7 @@ class Fuzz:
     def __iter__(self) -> Iterator[bytes | None]:
         rng = np.random.default_rng(self.seed)
         for number in range(self.count):
-            yield fuzzed(rng, _renamed(self.vertical, self.values[number % len(self.values)], number))
+            yield fuzzed(rng, renamed(self.vertical, self.values[number % len(self.values)], f"fuzz-{number}"))
 
     def records(self) -> Iterator[tuple[bytes | None, Envelope]]:
         """The values, and what each is sent in: odd keys, headers and timestamps."""
@@ -58,7 +58,7 @@ class Known:
 
     @property
     def records(self) -> int:
-        """How many the generator sends."""
+        """How many are sent beside fuzz."""
         return len(self.ids) + self.rejected.total()
 
 
@@ -97,6 +97,6 @@ def _first(chunks: Iterable[Generated], events: int) -> Iterator[Generated]:
             return
 
 
-def _renamed(vertical: Vertical, value: bytes, number: int) -> bytes:
+def renamed(vertical: Vertical, value: bytes, name: str) -> bytes:
     """As an event of its own, so that one that is valid all the same is no repetition of a known one."""
-    return orjson.dumps(orjson.loads(value) | {vertical.event_id: f"fuzz-{number}"})
+    return orjson.dumps(orjson.loads(value) | {vertical.event_id: name})

@@ -1,5 +1,6 @@
 """`hybrid bench`: latency, catch-up and recovery of a vertical's real-time paths, beside yardsticks, in one run."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -95,9 +96,11 @@ def bench(
     workspace, later = workspace_of(subject, settings), world.after(history_days)
     results: dict[str, Any] = asked | {"repeats": repeats, "history_days": history_days, "seed": seed}
     results |= measured_on(versions_of(PACKAGES))
-    with own_broker(settings) as connection, session([subject], settings, streaming=True) as spark:
+    with ExitStack() as stack:
+        connection = stack.enter_context(own_broker(settings))
+        partitions = ensure_topics(connection, subject, settings.partitions)
+        spark = stack.enter_context(session([subject], settings, partitions))
         setting = Bench(subject, workspace, connection, settings, rule_settings(subject))
-        ensure_topics(connection, subject, settings.partitions)
         with console.status("history, baselines and model to judge by"):
             backfill(spark, subject, workspace, seed, FIRST_DAY, history_days, world.population)
             learn(spark, subject, workspace, later.start)

@@ -3,6 +3,7 @@
 import statistics
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Annotated
 
@@ -11,10 +12,12 @@ from pyspark.sql import SparkSession
 from rich.table import Table
 
 from common import tables
+from common.chaos.anew import make_anew
 from common.chaos.counting import Count, alerts_kept, baselines_kept, records_kept
-from common.chaos.disturbing import Disturbed, Run, disturb
-from common.chaos.known import Known, known
-from common.chaos.plan import BROKER, DRIVERS, planned
+from common.chaos.disturbing import Disturbed, Run, archive_all, disturb
+from common.chaos.known import Known, digest, known
+from common.chaos.plan import BROKER, DRIVERS, PARTITIONS, planned
+from common.chaos.topics import TOMBSTONES
 from common.commands.context import (
     FIRST_DAY,
     Data,
@@ -56,18 +59,22 @@ def chaos(
     broker_away: Annotated[float, typer.Option(min=0, help="seconds that a killed broker stays away")] = 0,
     fuzz: Annotated[int, typer.Option(min=0, help="fuzzed records that are sent among the others")] = 0,
     history_days: Annotated[int, typer.Option(min=0, help="simulated days that baselines are learnt from before the run")] = 30,
+    topic_anew: Annotated[bool, typer.Option(help="in the end delete the topic of events and make it anew")] = True,
     seed: Seed = 1,
     data: Data = None,
 ) -> None:
     """Kill drivers and broker at random moments, then count: every event, alert and baseline. Exits with 1 if one is not right.
 
+    Among the events are a transaction that is rolled back and tombstones, and half-way the topic gets a partition more.
+
     Works in a new folder below the data folder, with a broker of its own. Ends by itself, some minutes after the last record.
     """
     subject, settings = named(vertical), read_settings(data)
-    settings = apart(settings, "chaos")
+    settings = apart(settings, "chaos run")  # with a blank, as folders of people's have
     workspace, start = workspace_of(subject, settings), FIRST_DAY + timedelta(days=history_days)
     with console.status(f"counting what {events:,} records are to become"):
         expected = known(subject, seed, start, DAYS, population_of(subject), events, fuzz)
+    expected.rejected[digest(None)] += TOMBSTONES
     kills = planned(seed, events / rate, driver_kills, broker_kills)
     # What is counted afterwards must be there still, however far behind the drivers fall.
     kept = {"log.retention.bytes": "-1"}
@@ -84,9 +91,12 @@ def chaos(
         with console.status("killing"):
             disturbed = disturb(run, broker, kills)
         ends = records_sent(connection, topic_names(subject).events)
-    expected.labels += labels_before
-    with session([subject], settings) as spark, console.status("counting"):
-        counts = counted(spark, subject, workspace, expected, disturbed, ends)
+        expected.labels += labels_before
+        with session([subject], settings) as spark, console.status("counting"):
+            counts = counted(spark, subject, workspace, expected, disturbed, ends)
+        if topic_anew:
+            with console.status("making the topic anew"):
+                counts += make_anew(connection, subject, workspace, expected.values, partial(archive_all, run))
     console.print(recovery_table(disturbed))
     console.print(memory_table(disturbed))
     console.print(counts_table(counts))
@@ -119,10 +129,10 @@ def counted(
 
 def recovery_table(disturbed: Disturbed) -> Table:
     table = plain_table(
-        "From a kill (of the broker: its return) to the next archived row (archive) or alert (detect, broker)",
+        "From a kill (of the broker: its return; a partition more) to the next archived row (archive) or alert (the others)",
         *("killed", "kills", "came back", "p50 s", "max s", "ended by itself, exit codes"),
     )
-    for victim in (*DRIVERS, BROKER):
+    for victim in (*DRIVERS, BROKER, PARTITIONS):
         own = [kill for kill in disturbed.kills if kill.victim == victim]
         back = sorted(kill.back for kill in own if kill.back is not None)
         times = [f"{statistics.median(back):.1f}", f"{back[-1]:.1f}"] if back else ["-", "-"]

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from common.embedded.ports import HOST, is_free
 from common.ingestion.connection import BrokerError, Connection, check, cluster_of
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
+from common.ingestion.same_topic import TopicChanged
 from common.models.structure import UnsafeModel
 from common.models.training import ParityBroken, TrainingRefused
 from common.processing.archiving import Archiving, archiving
@@ -69,6 +70,7 @@ USER_ERRORS = (
     ContractError,
     NotAnEvent,
     QueryEnded,
+    TopicChanged,
     ClockSetBack,
     ReplayError,
     FixError,
@@ -219,13 +221,14 @@ def streams(
 
 @contextmanager
 def session(
-    verticals: list[Vertical], settings: Settings, streaming: bool = False, *, is_brief: bool = False
+    verticals: list[Vertical], settings: Settings, partitions: Mapping[str, int] | None = None, *, is_brief: bool = False
 ) -> Iterator[SparkSession]:
     """A Spark session with the slots that the verticals' queries hold, stopped at the end.
 
+    partitions: of the topics that they read, by name; none where no query of theirs runs in it.
     Raises QueryEnded if Java is gone, or a job failed for want of memory, disk or the like. is_brief: as for `start_session`.
     """
-    slots = task_slots(verticals if streaming else [], settings)
+    slots = task_slots(verticals, partitions or {}, settings)
     ensure_jars("spark", progress=_Jars())
     with console.status("starting Spark"):
         at_ctrl_c = signal.getsignal(signal.SIGINT)

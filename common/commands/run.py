@@ -25,7 +25,6 @@ from common.commands.context import (
     workspace_of,
 )  # fmt: skip
 from common.commands.live import Live, stream
-from common.ingestion.connection import Connection
 from common.ingestion.topics import ensure_topics
 from common.monitoring.evaluation import evaluate
 from common.monitoring.screen import State
@@ -90,15 +89,15 @@ def run(
     ]
     is_brief = seconds <= BRIEF
     populations = [population_of(subject) for subject in subjects]
-    with (
-        ExitStack() as stack,
-        own_broker(settings) as connection,
-        session(subjects, settings, streaming=True, is_brief=is_brief) as spark,
-    ):
+    with ExitStack() as stack:
+        connection, partitions = stack.enter_context(own_broker(settings)), dict[str, int]()
+        for subject in subjects:
+            partitions |= ensure_topics(connection, subject, settings.partitions, settings.replication)
+        spark = stack.enter_context(session(subjects, settings, partitions, is_brief=is_brief))
         for live in lives:
             stack.enter_context(live.workspace.only_one("batch"))
         for live, population in zip(lives, populations, strict=True):
-            prepare(spark, live, connection, population, history_days)
+            prepare(spark, live, population, history_days)
         states = stream(spark, lives, connection)
         if len(lives) == 1:
             summarise(spark, lives[0], states[0])
@@ -110,10 +109,9 @@ def run(
         raise typer.Exit(1)
 
 
-def prepare(spark: SparkSession, live: Live, connection: Connection, population: Any, days: int) -> None:
-    """Topics, history, the first baselines and the first model."""
-    settings, vertical = live.settings, live.vertical
-    ensure_topics(connection, vertical, settings.partitions, settings.replication)
+def prepare(spark: SparkSession, live: Live, population: Any, days: int) -> None:
+    """History, the first baselines and the first model."""
+    vertical = live.vertical
     with console.status(f"{vertical.name}: backfilling {days} days of history"):
         count = backfill(spark, vertical, live.workspace, live.seed, FIRST_DAY, days, population)
     console.print(f"{vertical.name}: backfilled {count:,} events of {days} days into Delta")

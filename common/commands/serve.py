@@ -103,8 +103,10 @@ def serve(
     if address:
         address.check(Tokens(TokenFile(settings.data)))
     connection, ending = existing_broker(settings), threading.Event()
-    verticals = subjects_of(vertical)
-    with session(verticals, settings, streaming=True) as spark, ExitStack() as stack:
+    verticals, partitions = subjects_of(vertical), dict[str, int]()
+    for subject in verticals:
+        partitions |= ensure_topics(connection, subject, settings.partitions, settings.replication)
+    with session(verticals, settings, partitions) as spark, ExitStack() as stack:
         running = [_started(stack, spark, each, connection, settings) for each in verticals]
         beside = stack.enter_context(gateway_beside(vertical, address, connection, settings)) if address else None
         if address:
@@ -128,7 +130,6 @@ def serve(
 
 def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connection: Connection, settings: Settings) -> Served:
     workspace, rules = workspace_of(vertical, settings), rule_settings(vertical)
-    ensure_topics(connection, vertical, settings.partitions, settings.replication)
     archived, detecting = stack.enter_context(streams(spark, vertical, workspace, connection, settings, rules))
     for line in detecting.modes():
         console.print(f"{vertical.name}: {line}")

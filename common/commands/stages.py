@@ -132,7 +132,7 @@ def archive(
         ):
             console.print(f"archiving to {workspace.tables}; Ctrl-C ends it")
             if until_idle:
-                archived.drain()
+                drain(archived, connection)
             else:
                 _tell_archive(archived, connection, topic_names(subject).events, duration(for_))
     finally:
@@ -153,6 +153,20 @@ def _tell_archive(archived: Archiving, connection: Connection, topic: str, secon
                 console.print(line, soft_wrap=True)
 
 
+def drain(archived: Archiving, connection: Connection) -> None:
+    """Until all that is in the topics is archived. Raises BrokerError when the broker is gone: Spark would wait for good."""
+    looked = time.monotonic()
+
+    def look() -> None:
+        nonlocal looked
+        archived.raise_failure()
+        if time.monotonic() - looked > SAY_EVERY:
+            check(connection, LONGEST_SILENCE)
+            looked = time.monotonic()
+
+    archived.drain(look)
+
+
 def detect(
     vertical: VerticalName,
     for_: Annotated[str | None, typer.Option("--for", help="how long [default: until stopped]")] = None,
@@ -163,10 +177,10 @@ def detect(
     subject, settings = named(vertical), read_settings(data, servers)
     rules = rule_settings(subject)
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
-    ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "detector"))
+    partitions = ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "detector"))
     with (
         workspace.only_one("detect"),
-        session([subject], settings, streaming=True) as spark,
+        session([subject], settings, partitions) as spark,
         AlertWatch(connection, topic_names(subject).alerts, settings.alert_cooldown) as watch,
         detection(spark, subject, workspace, connection, settings, rules) as detecting,
     ):

@@ -3,8 +3,9 @@
 Three micro-batch queries. Events: the valid ones go to `events`, once per event id; the others, and later ones of the
 same id, go to `quarantine` with their reason and raw bytes, and to the dead-letter topic. Labels go to `labels`, alerts
 to `alerts`, where a newer update of an alert replaces the older one. Whatever is killed when, the tables end up the same:
-every commit carries the query's id and the batch's number, and a batch that is tried again splits as it did before.
-The dead-letter topic alone is at-least-once, as is Spark's Kafka sink: a batch that is tried again is sent again.
+every commit carries the query's id and the batch's number, and a batch that is tried again splits as it did before. A record
+that is read again under a new checkpoint adds nothing (`stored.RECORD`). The dead-letter topic alone is at-least-once: what was
+sent there, but not committed before a kill, is sent again.
 
 An event's identity is its id within the UTC day of its event time: that keeps the look at history to a few partitions.
 """
@@ -16,19 +17,20 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
 from common import contract, tables
 from common.alerts import ALERT_SCHEMA
 from common.ingestion.connection import Connection
-from common.ingestion.duplicates import PLACE, repeated, without_duplicates
+from common.ingestion.duplicates import not_there, repeated, without_duplicates
 from common.ingestion.stored import (
     ALERTS_SCHEMA,
     LABELS_SCHEMA,
     PARTITION,
     QUARANTINE_PARTITION,
+    RECORD,
     events_schema,
     parse_json,
     to_dead_letters,
@@ -108,8 +110,7 @@ def keep_events(
         seen = _observed(received, F.struct(F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
                                             F.count_if(is_valid).alias("valid")))  # fmt: skip
         path, valid = workspace.table("events"), received.where("reason is null")
-        days = seen["days"] if len(seen["days"]) <= MOST_DAYS else None  # more are not looked for one by one
-        stored = tables.read(received.sparkSession, path, days, [vertical.event_id, *PLACE])
+        stored = tables.read(received.sparkSession, path, _looked_for(seen["days"]), [vertical.event_id, *RECORD])
         with _persisted(repeated(valid, stored, vertical.event_id)) as again:
             split = without_duplicates(valid, again, vertical.event_id)
             events = split.where("reason is null").select(*events_schema(vertical).names)
@@ -149,6 +150,11 @@ def _observed(rows: DataFrame, aggregate: Column) -> Any:
     return seen.get["value"]
 
 
+def _looked_for(days: Collection[date]) -> Collection[date] | None:
+    """The days to read of a table: None for all of them, where there are too many to look for one by one."""
+    return days if len(days) <= MOST_DAYS else None
+
+
 def _append(rows: DataFrame, count: int, partition: str, days: Collection[date], path: str, batch: Batch) -> int:
     """Add the rows, which are of these days: where they are very many, a commit for each year, each once like any batch."""
     if not count:
@@ -172,27 +178,37 @@ def _unreadable(parsed: DataFrame, vertical: Vertical) -> DataFrame:
 def _quarantine(
     refused: DataFrame, vertical: Vertical, workspace: Workspace, batch: Batch, connection: Connection | None = None
 ) -> int:
-    """Put the rows into `quarantine` and, with a connection, on the dead-letter topic; returns how many were new there."""
+    """Put the rows that are new there into `quarantine`, first of all, with a connection, on the dead-letter topic: how many."""
+    path = workspace.table("quarantine")
     with _persisted(to_quarantine(refused)) as quarantined:
-        seen = F.struct(F.count("*").alias("rows"), F.collect_set(QUARANTINE_PARTITION).alias("days"))
-        rejected, days = quarantined.select(seen).first()[0]  # type: ignore[index]
-        added = _append(quarantined, rejected, QUARANTINE_PARTITION, days, workspace.table("quarantine"), batch)
-        if connection and rejected:
-            options = {"topic": topic_names(vertical).dead_letter, **connection.spark_options()}
-            to_dead_letters(quarantined).write.format("kafka").options(**options).save()
-    return added
+        days = _observed(quarantined, F.collect_set(QUARANTINE_PARTITION))
+        if not days:
+            return 0
+        stored = tables.read(quarantined.sparkSession, path, _looked_for(days), RECORD)
+        with _persisted(not_there(quarantined, stored)) as new:
+            count = new.count()
+            if connection and count:  # before the commit, after which they are not new any more
+                options = {"topic": topic_names(vertical).dead_letter, **connection.spark_options()}
+                to_dead_letters(new).write.format("kafka").options(**options).save()
+            return _append(new, count, QUARANTINE_PARTITION, days, path, batch)
+
+
+def query_id(spark: SparkSession) -> str:
+    """Of the streaming query whose batch this is, the id in its checkpoint.
+
+    A name would make a query with a new checkpoint pass for one that was here before.
+    """
+    found = spark.sparkContext.getLocalProperty("sql.streaming.queryId")
+    if not found:  # under one id for all, what one query has committed would be taken for what another has
+        raise RuntimeError("Spark does not say which query a batch is of: sql.streaming.queryId is not set")
+    return found
 
 
 def _start(
     records: DataFrame, name: str, vertical: Vertical, workspace: Workspace, settings: Settings, keep: Keep
 ) -> StreamingQuery:
     def run(batch_records: DataFrame, number: int) -> None:
-        spark = batch_records.sparkSession
-        # The id in the checkpoint: a name would make a query with a new checkpoint pass for one that was here before.
-        query = spark.sparkContext.getLocalProperty("sql.streaming.queryId")
-        if not query:  # under one id for all, what one query has committed would be taken for what another has
-            raise RuntimeError("Spark does not say which query a batch is of: sql.streaming.queryId is not set")
-        batch = Batch(query, number)
+        batch = Batch(query_id(batch_records.sparkSession), number)
         kept = keep(batch_records, batch)
         LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, kept.rows, kept.quarantined)
 

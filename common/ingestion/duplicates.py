@@ -1,20 +1,26 @@
-"""Which events came before: within a batch, and against the table."""
+"""Which events came before, within a batch and against the table, and which records are in a table already."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-PLACE = ("kafka_partition", "kafka_offset", "ingest_time")
+from common.ingestion.stored import RECORD
+
+
+def not_there(rows: DataFrame, stored: DataFrame) -> DataFrame:
+    """The rows whose records are not in `stored`, which has the columns RECORD."""
+    known = stored.join(F.broadcast(rows.select(*RECORD)), [*RECORD], "left_semi")
+    return rows.join(F.broadcast(known), [*RECORD], "left_anti")
 
 
 def repeated(events: DataFrame, stored: DataFrame, event_id: str) -> DataFrame:
     """The ids that occur more than once in `events` (valid ones) and `stored` together, with the places where they do.
 
-    stored: id and PLACE of the rows in the table, of the days that occur in `events`. Columns: the id, `first_new` (place of
+    stored: id and RECORD of the rows in the table, of the days that occur in `events`. Columns: the id, `first_new` (place of
     its first event), `first_stored` and `stored_places`. Few rows as a rule, so that events need not be sorted to find them.
     """
-    ids = events.select(event_id, *PLACE)
+    ids = events.select(event_id, *RECORD)
     earlier = stored.join(F.broadcast(events.select(event_id)), event_id, "left_semi").withColumn("is_stored", F.lit(True))
-    place, is_stored = F.struct(*PLACE), F.col("is_stored")
+    place, is_stored = F.struct(*RECORD), F.col("is_stored")
     return (
         ids.withColumn("is_stored", F.lit(False)).unionByName(earlier)
         .groupBy(event_id)
@@ -32,11 +38,11 @@ def repeated(events: DataFrame, stored: DataFrame, event_id: str) -> DataFrame:
 def without_duplicates(events: DataFrame, again: DataFrame, event_id: str) -> DataFrame:
     """`events` (valid ones) less those that are in the table already; a later one of the same id gets its reason.
 
-    again: `repeated` of these events. A stored row of the same place is the event itself, there since an earlier attempt at
+    again: `repeated` of these events. A stored row of the same record is the event itself, there since an earlier attempt at
     this batch: it is neither new nor a duplicate. Of several new events of one id the first by partition and offset counts.
     So each attempt splits a batch alike.
     """
-    place = F.struct(*PLACE)
+    place = F.struct(*RECORD)
     first = F.coalesce("first_stored", "first_new")
     detail = F.format_string("first seen at partition %d, offset %d", first["kafka_partition"], first["kafka_offset"])
     later = F.col("first_stored").isNotNull() | (F.col("first_new") != place)

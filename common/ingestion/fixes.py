@@ -44,7 +44,7 @@ ODD = re.compile(r"\w\0|--|/\*|[^\w\s\0.,()+\-*/%=<>!|&:]")
 NAME = re.compile(r"(?<![\w.])([A-Za-z_]\w*)(\s*\()?")
 UUID = re.compile(r"\buuid\s*\(\s*\)", re.IGNORECASE)
 ROW, DERIVED = "_row", "_derived_id"  # columns of ours beside the records' own names, which Spark compares without case
-PLACE = ("topic", "partition", "offset")
+RECORD = ("topic", "partition", "offset", "ingest_time")
 PLAIN = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -80,7 +80,7 @@ def parse_fixes(texts: Sequence[str], vertical: Vertical) -> tuple[Fix, ...]:
 
 
 def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> DataFrame:
-    """Kafka records with the fixes applied to `value`; one that is no JSON object stays as it is.
+    """Kafka records, and ingest_time, with the fixes applied to `value`; one that is no JSON object stays as it is.
 
     An expression sees the vertical's fields and those that occur in the records, all as text as they were written, null
     where there is none. Raises FixError naming what an expression asks for and no record has.
@@ -92,8 +92,7 @@ def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> 
     for fix in fixes:
         _refuse_unknown(fix, names)
     row = F.struct(*records.columns).alias(ROW)
-    # Its bytes too: in a topic that was made anew, another record has the place.
-    derived = F.md5(F.concat_ws("|", *(F.col(name).cast("string") for name in PLACE), F.md5("value"))).alias(DERIVED)
+    derived = F.md5(F.concat_ws("|", *(F.col(name).cast("string") for name in RECORD), F.md5("value"))).alias(DERIVED)
     written = found.select(row, derived, *[F.col("_found")[name].alias(name) for name in names])
     said = [part for fix in fixes for part in (F.lit(fix.field), _as_json(fix, written, vertical))]
     fixed = written.select(f"{ROW}.*", F.create_map(*said).alias("_fixed"))
@@ -155,7 +154,7 @@ def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
 
 
 def _with_derived_ids(expression: str) -> str:
-    """`uuid()` is made of the record's place, not drawn: a record that is sent again after a kill is the same event."""
+    """`uuid()` is made of which record it is, not drawn: a record that is sent again after a kill is the same event."""
     literals = LITERAL.findall(expression)
     parts = [UUID.sub(DERIVED, part) for part in LITERAL.split(expression)]
     return "".join(part + literal for part, literal in zip(parts, [*literals, ""], strict=True))

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import reduce
 from itertools import islice
+from operator import and_
 from typing import Any
 
 from confluent_kafka import Message
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -22,7 +24,7 @@ from common import contract, tables
 from common.ingestion.connection import Connection
 from common.ingestion.fixes import Fix, FixError, with_fixes
 from common.ingestion.producers import Producer
-from common.ingestion.stored import PLACE, ensure_tables
+from common.ingestion.stored import PLACE, RECORD, ensure_tables
 from common.ingestion.topics import topic_names
 from common.pseudonyms import decrypted
 from common.settings import Settings
@@ -32,10 +34,12 @@ from common.workspace import Workspace
 SENT, STILL_INVALID = "sent", "still invalid"
 DUPLICATE = "duplicate"  # its event is in `events` already: driven only when asked for by name
 AT_ONCE = 1_000
+NUMBER = "redrive_number"  # of a record among those that are looked at
 
-# The place is the quarantined record's; sent_partition and sent_offset are where it is on the topic now.
+# The quarantined record (`stored.RECORD`); sent_partition and sent_offset are where it is on the topic now.
 REDRIVEN_SCHEMA = T.StructType([
     *PLACE,
+    T.StructField("ingest_time", T.TimestampType()),
     T.StructField("reason", T.StringType()),
     T.StructField("fix", T.StringType()),
     T.StructField("status", T.StringType()),
@@ -95,29 +99,38 @@ def _left(
     if missing:
         raise FixError(f"--reason {missing[0]}: nothing was quarantined for it; there is {', '.join(there) or 'nothing at all'}")
     wanted = refused.where(F.col("reason").isin(list(reasons)) if reasons else F.col("reason") != DUPLICATE)
-    place = [column.name for column in PLACE]
-    before = tables.read(spark, workspace.table("redriven")).where(F.col("status") == SENT).select(*place).distinct()
-    result.earlier.update({
-        row.reason: row["count"] for row in wanted.join(before, place, "left_semi").groupBy("reason").count().collect()
-    })
-    left = wanted.join(before, place, "left_anti").select("raw", "key", "reason", *place)
+    sent = tables.read(spark, workspace.table("redriven")).where(F.col("status") == SENT).select(*RECORD)
+    before = _same_record(wanted, F.broadcast(sent.distinct()))
+    found = wanted.join(*before, "left_semi").groupBy("reason").count().collect()
+    result.earlier.update({row.reason: row["count"] for row in found})
+    # Once each, also where a version before this one has kept a record twice.
+    left = wanted.join(*before, "left_anti").dropDuplicates([*RECORD]).select("raw", "key", "reason", *RECORD)
     return left.withColumns({name: decrypted(F.col(name)) for name in ("raw", "key")}) if vertical.pseudonymised else left
 
 
+def _same_record(rows: DataFrame, sent: DataFrame) -> tuple[DataFrame, Column]:
+    """What to join with: versions before this one wrote no time down of what they sent, so that the place alone is known."""
+    place = [rows[column.name] == sent[column.name] for column in PLACE]
+    return sent, reduce(and_, place) & (sent["ingest_time"].isNull() | (rows["ingest_time"] == sent["ingest_time"]))
+
+
 def _with_verdicts(left: DataFrame, vertical: Vertical, settings: Settings, fixes: Sequence[Fix]) -> DataFrame:
-    """The records repaired: key, value, place, reason, and `refused_as` where they still break the contract."""
+    """The records repaired: key, value, which record it was, reason, and `refused_as` where they still break the contract."""
     records = left.select(
         F.col("raw").alias("value"), "key", "topic", F.col("kafka_partition").alias("partition"),
-        F.col("kafka_offset").alias("offset"), F.current_timestamp().alias("timestamp"), "reason",
+        F.col("kafka_offset").alias("offset"), F.current_timestamp().alias("timestamp"), "reason", "ingest_time",
+        # Not the time itself: Python would have it in its own zone, and knows no year above 9999.
+        F.unix_micros("ingest_time").alias("ingest_micros"), F.monotonically_increasing_id().alias(NUMBER),
     )
     # Kept, so that what is judged is what is sent: a fix may make something up, such as an id. Counted, so that a fix that
     # fails does so here and once; two stages that fail side by side are an error that says nothing of its cause.
     repaired = with_fixes(records, fixes, vertical).persist()
     repaired.count()
-    verdicts = contract.parse(repaired, vertical, contract.TimeBounds.of(settings)).select(
-        F.col("kafka_partition").alias("partition"), F.col("kafka_offset").alias("offset"), F.col("reason").alias("refused_as")
+    # Judged under their numbers: two records may be of one place, where a topic was made anew.
+    verdicts = contract.parse(repaired.withColumn("offset", F.col(NUMBER)), vertical, contract.TimeBounds.of(settings)).select(
+        F.col("kafka_offset").alias(NUMBER), F.col("reason").alias("refused_as")
     )
-    return repaired.join(verdicts, ["partition", "offset"]).orderBy("partition", "offset")
+    return repaired.join(verdicts, NUMBER).orderBy("partition", "offset", "ingest_time")
 
 
 def _send(rows: Sequence[Row], told: list[dict[str, Any]], vertical: Vertical, connection: Connection) -> None:
@@ -131,8 +144,9 @@ def _send(rows: Sequence[Row], told: list[dict[str, Any]], vertical: Vertical, c
 
 def _told(row: Row) -> dict[str, Any]:
     return {
-        "topic": row.topic, "kafka_partition": row.partition, "kafka_offset": row.offset, "reason": row.reason,
-        "status": STILL_INVALID if row.refused_as else SENT, "refused_as": row.refused_as, "redriven_at": datetime.now(UTC),
+        "topic": row.topic, "kafka_partition": row.partition, "kafka_offset": row.offset, "ingest_time": row.ingest_micros,
+        "reason": row.reason, "status": STILL_INVALID if row.refused_as else SENT, "refused_as": row.refused_as,
+        "redriven_at": datetime.now(UTC),
     }
 
 

@@ -14,6 +14,9 @@ QUARANTINE_PARTITION = "ingest_day"
 
 PLACE = [T.StructField("topic", T.StringType()), T.StructField("kafka_partition", T.IntegerType()),
          T.StructField("kafka_offset", T.LongType())]
+# Which Kafka record a row is of: each is in a table once. The time is Kafka's own of the record; a topic that was made anew, or
+# another cluster's of the same name, has other records at the same places.
+RECORD = ("topic", "kafka_partition", "kafka_offset", "ingest_time")
 
 QUARANTINE_SCHEMA = T.StructType([
     T.StructField("reason", T.StringType()),

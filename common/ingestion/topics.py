@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic, OffsetSpec
 
 from common.ingestion.connection import BrokerError, Connection, explain
 from common.ingestion.timestamps import BY_BROKER, REMEDY, TIMESTAMP_TYPE, by_producers
+from common.ingestion.topic_settings import MIN_IN_SYNC, MOST_REPLICAS, in_sync_of
 from common.vertical import Query, Vertical
 
 LOG = logging.getLogger(__name__)
@@ -55,11 +56,12 @@ def ensure_topics(
     connection: Connection,
     vertical: Vertical | str,
     partitions: int = 2,
-    replication: int = 1,
+    replication: int | None = None,
     only: Collection[str] | None = None,
 ) -> dict[str, int]:
     """Create the topics that are missing; returns the partitions of all, by name: the four, and those of a vertical's queries.
 
+    replication: without it as many replicas as the cluster has brokers, three at most.
     only: no others than these, for a login that sees no others. A topic that is there already is left as it is, and needs no
     right to create one; it is said where its timestamps are its producers'. Raises BrokerError.
     """
@@ -75,17 +77,20 @@ def ensure_topics(
 
 
 def create_topics(
-    admin: AdminClient, connection: Connection, names: Collection[str], partitions: int, replication: int = 1
+    admin: AdminClient, connection: Connection, names: Collection[str], partitions: int, replication: int | None = None
 ) -> None:
     """Create the topics, if nobody else does meanwhile; returns once the broker lists them. Raises BrokerError."""
-    config = {TIMESTAMP_TYPE: BY_BROKER}  # an event is judged by when it came in, and no producer is to say when that was
-    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replication, config=config) for name in names]
+    replicas = replication or min(MOST_REPLICAS, len(_asked(admin, connection).brokers))
+    # What is acknowledged is to be on two brokers, where one that is away still leaves two.
+    in_sync = {MIN_IN_SYNC: str(in_sync_of(replicas))} if replicas >= MOST_REPLICAS else {}
+    config = {TIMESTAMP_TYPE: BY_BROKER} | in_sync  # an event is judged by when it came in, which no producer is to say
+    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=config) for name in names]
     for name, created in admin.create_topics(wanted, operation_timeout=10, request_timeout=15).items():
         try:
             created.result()
         except KafkaException as failure:
             if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise BrokerError(_refused(connection, name, replication, failure.args[0])) from None
+                raise BrokerError(_refused(connection, name, replicas, failure.args[0])) from None
     # The controller has made them; a broker hears of it a moment later.
     deadline = time.monotonic() + LISTED_SECONDS
     while not set(names) <= set(_listed(admin, connection)) and time.monotonic() < deadline:
@@ -93,8 +98,12 @@ def create_topics(
 
 
 def _listed(admin: AdminClient, connection: Connection) -> Collection[str]:
+    return _asked(admin, connection).topics
+
+
+def _asked(admin: AdminClient, connection: Connection) -> ClusterMetadata:
     try:
-        return admin.list_topics(timeout=10).topics
+        return admin.list_topics(timeout=10)
     except KafkaException as failure:
         raise BrokerError(explain(connection, [failure.args[0]])) from None
 

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from common import tables
 from common.ingestion.connection import Connection
+from common.ingestion.same_topic import TopicChanged, TopicWatch
 from common.ingestion.topics import topic_names
 from common.models.scoring import same_structure
 from common.models.storage import from_json
@@ -21,8 +23,12 @@ from common.processing.judged import JUDGED_SCHEMA
 from common.processing.learnt import live
 from common.processing.recording import Recorder
 from common.processing.shadow import start_shadow
+from common.processing.sources import check_topics
+from common.processing.standstill import StandstillWatch
 from common.processing.streams import (
+    REAL_TIME,
     STOP_GRACE,
+    QueryEnded,
     Running,
     ended_by_chance,
     raise_if_ended,
@@ -41,6 +47,7 @@ LOG = logging.getLogger(__name__)
 
 APART = 0.1  # by so much of it a query's checkpoint interval is shorter than the one before's
 AGAIN_SECONDS = 300.0  # a query that ends twice within them is not started again
+STOP_SECONDS = 60.0  # that a query which stands still gets to end
 SHORTEST = 5  # seconds; Spark takes no shorter one in real-time mode
 
 
@@ -57,6 +64,8 @@ class Detection:
     recorder: Recorder
     running: list[Running]
     scoring: TrainedModel | None
+    topics: TopicWatch
+    standstills: StandstillWatch
     shadowed: str = ""  # version of the challenger that is scored beside the champion
     shadow: StreamingQuery | None = None
     not_again_before: dict[str, float] = field(default_factory=dict)  # by query that was started again; time.monotonic()
@@ -106,16 +115,36 @@ class Detection:
         ]
 
     def keep_running(self) -> None:
-        """Raises QueryEnded when a query that should be running is not.
+        """Raises QueryEnded when a query that should be running is not, TopicChanged when the topic is not what it was.
 
-        One that ended by chance (`ended_by_chance`) goes on from its checkpoint, unless it ended so a moment ago already.
+        One that ended by chance (`ended_by_chance`) goes on from its checkpoint, unless it ended so a moment ago already; one
+        that stands still is stopped, and goes on so too.
         """
+        for topic in self.topics.look():
+            raise TopicChanged(
+                f"topic {topic.name} has {topic.partitions} partitions now, more than there are task slots for: start again, and "
+                "there are as many as it takes. Nothing is lost: queries go on from their checkpoints, new partitions are read "
+                "from their beginning"
+            )
         for each in [each for each in self.running if not each.streaming.isActive]:
             name, now = each.query.name, time.monotonic()
             if not ended_by_chance(each.streaming) or now < self.not_again_before.get(name, 0.0):
                 raise_if_ended(each.streaming, name)
             LOG.warning("query %s goes on from its checkpoint: it had ended, as %s", name, reason_of(each.streaming.exception()))
             self.not_again_before[name] = now + AGAIN_SECONDS
+            self.running.remove(each)
+            self._start([name])
+        self._restart_what_stands_still()
+
+    def _restart_what_stands_still(self) -> None:
+        in_real_time = {each.query.name: float(each.interval) for each in self.running if each.mode == REAL_TIME}
+        standing = self.standstills.look({each.query.name: each.streaming for each in self.running}, in_real_time)
+        for each in [each for each in self.running if each.query.name in standing]:
+            name = each.query.name
+            LOG.warning("query %s stands still, while events come in: it is stopped, and goes on from its checkpoint", name)
+            stop_all({name: each.streaming}, STOP_SECONDS)
+            if each.streaming.isActive:
+                raise QueryEnded(f"query {name} stands still and does not stop: start again, it goes on from its checkpoint")
             self.running.remove(each)
             self._start([name])
 
@@ -140,11 +169,18 @@ class Detection:
 def detection(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, connection: Connection, settings: Settings, rule_settings: Any
 ) -> Iterator[Detection]:
-    """Run every query of the vertical until the block ends."""
+    """Run every query of the vertical until the block ends.
+
+    Raises TopicChanged where a checkpoint is of another topic than the one that is there.
+    """
+    checkpoints = [workspace.checkpoint(query.name) for query in vertical.queries]
+    admin, topic = AdminClient(connection.client_options()), topic_names(vertical).events
+    topics = TopicWatch(admin, connection, check_topics(spark, admin, connection, {topic: checkpoints}))
+    still = StandstillWatch(spark, admin, connection, topic)
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
     recorder = Recorder(workspace.table("judged"))
     recorder.start(query.name for query in vertical.queries)
-    detecting = Detection(spark, vertical, workspace, connection, settings, rule_settings, recorder, [], None)
+    detecting = Detection(spark, vertical, workspace, connection, settings, rule_settings, recorder, [], None, topics, still)
     try:
         detecting._start([query.name for query in vertical.queries])
         yield detecting

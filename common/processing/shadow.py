@@ -9,12 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 import pandas as pd
+from confluent_kafka.admin import AdminClient
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.streaming import StreamingQuery
 
 from common import contract, tables
+from common.ingestion.archive import query_id
 from common.ingestion.connection import Connection
 from common.ingestion.topics import topic_names
 from common.models.metrics import ranking_metrics
@@ -26,6 +28,7 @@ from common.processing.batch_days import until_today
 from common.processing.champions import challenger
 from common.processing.learnt import live, prepared, with_baselines
 from common.processing.session import use_pool
+from common.processing.sources import check_topics
 from common.processing.streams import read_topic
 from common.processing.versions import MODEL, Version, in_force
 from common.settings import Settings
@@ -72,15 +75,16 @@ def start_shadow(
     use_pool(spark, "streams")
     path, name = workspace.table("shadow"), f"shadow-{waiting.version}"
     tables.ensure_table(path, SHADOW_SCHEMA)
-    records = read_topic(spark, connection, topic_names(vertical).events, from_end=True)
+    topic = topic_names(vertical).events
+    check_topics(spark, AdminClient(connection.client_options()), connection, {topic: [workspace.checkpoint(name)]})
+    records = read_topic(spark, connection, topic, from_end=True)
     accepted = contract.accepted(records, vertical, contract.TimeBounds.of(settings))
     query = next(query for query in vertical.queries if query.model)
     known = with_baselines(accepted, live(spark, workspace.tables, vertical.baselines), vertical, query)
     rows = prepared(known, query, rule_settings)
 
     def keep(batch: DataFrame, number: int) -> None:
-        checkpoint_id = batch.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
-        tables.append(batch, path, query=checkpoint_id, batch=number)
+        tables.append(batch, path, query=query_id(batch.sparkSession), batch=number)
 
     return (
         scored(vertical.model.with_features(rows), champion, waiting)

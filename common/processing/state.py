@@ -1,4 +1,4 @@
-"""What a streaming query keeps between batches: its structure stands beside its checkpoint.
+"""What a streaming query keeps between batches: its structure is noted beside its checkpoint.
 
 Spark notices when an aggregate was added or a key has another type. It does not notice another window, or another field in a
 collected set, whose bytes it would read as what they are not.
@@ -8,10 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 FILE = "kept-state.txt"
-UNFINISHED = f"_{FILE}.unfinished"
 STATEFUL = ("Aggregate", "Deduplicate", "TransformWithState", "FlatMapGroups", "SessionWindow")
 # Numbers that differ from one start to the next: of columns, and of the variables of lambda functions.
 NUMBERED = re.compile(r"#\d+L?|(?<=\b[xyz]_)\d+\b")
@@ -27,27 +26,40 @@ class OtherState(Exception):
 
 def check_state(found: DataFrame, checkpoint: str) -> None:
     """Raises OtherState if the query `found` keeps something else than the one that wrote `checkpoint` did."""
-    spark = found.sparkSession
-    jvm: Any = spark._jvm
-    path = jvm.org.apache.hadoop.fs.Path(checkpoint, FILE)
-    files = path.getFileSystem(spark._jsc.hadoopConfiguration())
     structure = "\n".join(kept(found))
-    if not files.exists(path):
-        # Who is killed here leaves all of it or nothing.
-        unfinished = jvm.org.apache.hadoop.fs.Path(checkpoint, UNFINISHED)
-        file = files.create(unfinished)
-        file.write(bytearray(structure.encode()))
-        file.close()
-        files.rename(unfinished, path)
-        return
-    file = files.open(path)
-    before = jvm.org.apache.commons.io.IOUtils.toString(file, "UTF-8")
-    file.close()
-    if before != structure:
+    before = read_note(found.sparkSession, checkpoint, FILE)
+    if before is None:
+        write_note(found.sparkSession, checkpoint, FILE, structure)
+    elif before != structure:
         raise OtherState(
             f"the checkpoint {checkpoint} holds what another version of the rules, or of their windows, kept. Go back to that "
             "version; or remove the checkpoint: the query then judges its topic anew from the start, and alerts keep their ids"
         )
+
+
+def read_note(spark: SparkSession, checkpoint: str, name: str) -> str | None:
+    """The text that was noted beside a checkpoint under this name; None if there is none."""
+    jvm: Any = spark._jvm
+    path = jvm.org.apache.hadoop.fs.Path(checkpoint, name)
+    files = path.getFileSystem(spark._jsc.hadoopConfiguration())
+    if not files.exists(path):
+        return None
+    file = files.open(path)
+    text: str = jvm.org.apache.commons.io.IOUtils.toString(file, "UTF-8")
+    file.close()
+    return text
+
+
+def write_note(spark: SparkSession, checkpoint: str, name: str, text: str) -> None:
+    """Note a text beside a checkpoint, in the place of what was there. Who is killed here leaves all of it or nothing."""
+    jvm: Any = spark._jvm
+    path, unfinished = (jvm.org.apache.hadoop.fs.Path(checkpoint, each) for each in (name, f"_{name}.unfinished"))
+    files = path.getFileSystem(spark._jsc.hadoopConfiguration())
+    file = files.create(unfinished)
+    file.write(bytearray(text.encode()))
+    file.close()
+    files.delete(path, False)  # a rename replaces nothing
+    files.rename(unfinished, path)
 
 
 def kept(found: DataFrame) -> list[str]:

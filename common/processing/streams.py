@@ -18,7 +18,7 @@ from pyspark.sql.streaming import DataStreamWriter, StreamingQuery
 from common import contract
 from common.alerts import to_kafka
 from common.ingestion.connection import Connection
-from common.ingestion.topics import end_offsets, topic_of
+from common.ingestion.topics import end_offsets, topic_names, topic_of
 from common.processing.learnt import Learnt, with_learnt
 from common.processing.session import methods_for, use_pool
 from common.processing.state import check_state
@@ -69,19 +69,24 @@ class QueryEnded(Exception):
 
 @dataclass(frozen=True)
 class Running:
-    """A started query, the mode Spark runs it in, and when that is micro-batches, why."""
+    """A started query, the mode Spark runs it in, and when that is micro-batches, why; seconds between checkpoints otherwise."""
 
     query: Query
     streaming: StreamingQuery
     mode: str
     reason: str = ""
+    interval: int = 0
 
 
-def task_slots(verticals: list[Vertical], settings: Settings) -> int:
-    """Task slots that the verticals' queries hold for good, and those left for the archive and batch."""
+def task_slots(verticals: list[Vertical], partitions: Mapping[str, int], settings: Settings) -> int:
+    """Task slots that the verticals' queries hold for good, and those left for the archive and batch.
+
+    partitions: by topic, as `ensure_topics` found them. Without those of a vertical's events none of its queries is counted.
+    """
     held = sum(
-        settings.partitions + (settings.shuffle_partitions if query.stateful else 0)
+        partitions[topic] + (settings.shuffle_partitions if query.stateful else 0)
         for vertical in verticals
+        if (topic := topic_names(vertical).events) in partitions
         for query in vertical.queries
     )
     return held + BATCH_SLOTS
@@ -131,7 +136,7 @@ def _started(writer: DataStreamWriter, query: Query, settings: Settings) -> Runn
     try:
         # The stubs of PySpark 4.3.0 do not know this trigger yet.
         in_real_time = writer.trigger(realTime=f"{settings.checkpoint_interval} seconds")  # type: ignore[call-overload]
-        return Running(query, in_real_time.start(), REAL_TIME)
+        return Running(query, in_real_time.start(), REAL_TIME, interval=settings.checkpoint_interval)
     except PySparkException as refused:
         reason = str(refused).splitlines()[0]
         LOG.warning("%s runs in micro-batches, as real-time mode refuses it: %s", query.name, reason)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import orjson
 import psutil
@@ -18,6 +19,7 @@ from common import tables
 from common.ingestion.producers import Producer
 from common.ingestion.reader import read_all
 from common.ingestion.topics import ensure_topics, topic_names
+from common.processing import standstill
 from common.processing.detection import detection
 from common.processing.learnt import publish_baselines
 from common.processing.streams import REAL_TIME
@@ -128,6 +130,40 @@ def test_the_versions_that_judged_each_offset_are_on_record(spark, place):
     _, workspace, _ = place
     judged = tables.read(spark, workspace.table("judged")).where("query = 'per_event'")
     assert judged.where(F.col("end_offset") > F.col("start_offset")).select("baseline_version").distinct().count() == 2
+
+
+def wait_for_file(path):
+    """For a task that holds its slot until the file is there."""
+    deadline = time.monotonic() + 120
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def test_queries_that_get_no_task_slots_are_told_and_go_on_when_there_are_some(spark, place, monkeypatch, caplog, tmp_path):
+    broker, workspace, settings = place
+    publish(spark, workspace, mean=50.0)
+    for name in ("PATIENCE", "STARTING", "LOOK_EVERY"):
+        monkeypatch.setattr(standstill, name, 2.0)
+    slots, free = spark.sparkContext.defaultParallelism * 20, tmp_path / "free"
+    holding = Thread(target=lambda: spark.sparkContext.parallelize(range(slots), slots).foreach(lambda _: wait_for_file(free)))
+    holding.start()
+    try:
+        with detection(spark, VERTICAL, workspace, broker, settings, load(VERTICAL.settings)) as detecting:
+            runs = {each.query.name: each.streaming.runId for each in detecting.running}
+            send(broker, 9000.0, prefix="f")
+            deadline, restarted = time.monotonic() + 60, set()
+            while len(restarted) < len(runs):
+                detecting.keep_running()
+                restarted |= {each.query.name for each in detecting.running if each.streaming.runId != runs[each.query.name]}
+                assert time.monotonic() < deadline, restarted
+                time.sleep(0.2)
+            assert f"query {VERTICAL.queries[0].name} stands still, while events come in" in caplog.text
+            monkeypatch.undo()
+            free.touch()
+            alerts_for(broker, {"f0"})
+    finally:
+        free.touch()
+        holding.join()
 
 
 # What a client of Kafka says first: a length of 64, and a request of kind 18.

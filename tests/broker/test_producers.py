@@ -2,12 +2,14 @@
 
 import pytest
 
+from common.doctor import diagnose
 from common.embedded.kafka import EmbeddedKafka
 from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.lag import Lag
 from common.ingestion.producers import Producer, Undelivered
 from common.ingestion.reader import read_all
 from common.ingestion.topics import end_offsets, ensure_topics, topic_names
+from common.settings import Settings
 
 pytestmark = pytest.mark.broker
 
@@ -26,6 +28,13 @@ def test_topics_are_made_once_and_left_alone_afterwards(broker, vertical_name):
 def test_more_replicas_than_brokers_is_refused_in_so_many_words(broker, vertical_name):
     with pytest.raises(BrokerError, match=r"fewer than 3 brokers \(replication\)"):
         ensure_topics(broker, vertical_name, replication=3)
+
+
+def test_doctor_says_what_topics_have(broker, tmp_path):
+    ensure_topics(broker, "finance_fraud", partitions=3, only=["finance_fraud.labels"])
+    found = {each.name: each for each in diagnose(Settings(data=tmp_path, bootstrap_servers=broker.bootstrap_servers))}
+    said = found["topic finance_fraud.labels"]
+    assert said.ok and said.found == "3 partitions, 1 replicas, min.insync.replicas 1, CreateTime"
 
 
 def test_the_offsets_of_a_topic_that_is_not_there_are_an_error_that_names_it(broker):

@@ -2,18 +2,19 @@
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from types import SimpleNamespace
 
 import pytest
+from pyspark.sql import types as T
 
 from common import tables
 from common.ingestion.archive import archive_events
 from common.ingestion.fixes import FixError, parse_fixes
 from common.ingestion.producers import Producer
-from common.ingestion.redrive import redrive
-from common.ingestion.stored import ensure_tables
-from common.ingestion.topics import ensure_topics
+from common.ingestion.redrive import REDRIVEN_SCHEMA, redrive
+from common.ingestion.stored import QUARANTINE_SCHEMA, ensure_tables
+from common.ingestion.topics import end_offsets, ensure_topics
 from common.processing.streams import read_topic
 from common.vertical import find_vertical
 from common.workspace import Workspace
@@ -21,7 +22,8 @@ from common.workspace import Workspace
 pytestmark = pytest.mark.broker
 
 SETTINGS = SimpleNamespace(future_tolerance=300, event_age_days=0, archive_interval=0, vacuum_hours=168)
-GOOD = {"transaction_id": "1", "card_id": "c", "terminal_id": "t", "amount": 1.5, "event_time": "2026-04-01T12:00:00.123Z"}
+AT = "2026-04-01T12:00:00.123Z"
+GOOD = {"transaction_id": "1", "card_id": "c", "terminal_id": "t", "amount": 1.5, "event_time": AT}
 
 
 class Pipeline:
@@ -127,6 +129,32 @@ def test_an_id_that_a_fix_makes_is_the_same_when_it_is_made_again(cards):
                          cards.workspace.table("redriven"))
     assert made[0] == made[1] and len(made[0]) == 3
     assert all(name.startswith("uuid()") and len(name) == 6 + 32 for name in made[0])
+
+
+def test_two_records_of_one_place_are_judged_and_sent_apart(cards):
+    """As after a topic was made anew; each of them stands twice in a folder of an older version."""
+    cards.send(GOOD | {"amount": "x"})
+    cards.archive()
+    [first] = cards.rows("quarantine")
+    without_id = b'{"amount": "y"}'
+    later = first | {"raw": without_id, "ingest_time": first["ingest_time"] + timedelta(milliseconds=1)}
+    tables.append_rows([first, later, later], QUARANTINE_SCHEMA, cards.workspace.table("quarantine"))
+    for _ in range(2):
+        assert cards.redrive("amount=2.0")[1] == {("wrong_type", "missing_field"): 1}
+        assert sum(end_offsets(cards.broker, f"{cards.vertical.name}.events").values()) == 2
+    assert cards.redrive("amount=2.0", "transaction_id='2'", "card_id='c'", "terminal_id='t'", f"event_time='{AT}'")[0] == {
+        "wrong_type": 1}
+    assert {row["transaction_id"] for row in cards.rows("events")} == {"1", "2"}
+
+
+def test_what_an_older_version_sent_is_not_sent_again(cards):
+    cards.send(GOOD | {"amount": "x"})
+    cards.archive()
+    older = T.StructType([field for field in REDRIVEN_SCHEMA if field.name != "ingest_time"])
+    sent = {"topic": f"{cards.vertical.name}.events", "kafka_partition": 0, "kafka_offset": 0, "status": "sent"}
+    tables.ensure_table(cards.workspace.table("redriven"), older)
+    tables.append_rows([sent], older, cards.workspace.table("redriven"))
+    assert cards.redrive("amount=2.0") == ({}, {}, {"wrong_type": 1})
 
 
 def test_what_a_fix_names_and_nobody_has_is_refused(cards):

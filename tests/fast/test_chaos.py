@@ -3,7 +3,7 @@
 from datetime import date
 
 from common.chaos.known import digest, known
-from common.chaos.plan import BROKER, DRIVERS, planned
+from common.chaos.plan import BROKER, DRIVERS, PARTITIONS, planned
 from common.simulation.fuzz import TIMESTAMPS
 from common.vertical import find_vertical
 
@@ -51,6 +51,7 @@ def test_fuzz_comes_in_odd_keys_headers_and_timestamps_the_same_for_a_seed():
 def test_kills_are_spread_over_the_run_and_named_by_its_seed():
     kills = planned(5, 100.0, drivers=4, brokers=2)
     assert kills == planned(5, 100.0, 4, 2) != planned(6, 100.0, 4, 2)
-    assert sorted(kill.victim for kill in kills) == sorted([*DRIVERS, *DRIVERS, BROKER, BROKER])
-    assert [int(kill.at // 25) for kill in kills if kill.victim != BROKER] == [0, 1, 2, 3]
+    assert sorted(kill.victim for kill in kills) == sorted([*DRIVERS, *DRIVERS, BROKER, BROKER, PARTITIONS])
+    assert [int(kill.at // 25) for kill in kills if kill.victim in DRIVERS] == [0, 1, 2, 3]
     assert [int(kill.at // 50) for kill in kills if kill.victim == BROKER] == [0, 1]
+    assert [33 < kill.at < 67 for kill in kills if kill.victim == PARTITIONS] == [True]

@@ -25,10 +25,13 @@ class Started:
 def detecting(monkeypatch):
     """Two queries; `_start` adds another start of one, without Spark."""
     def start(self, names):
-        self.running += [SimpleNamespace(query=SimpleNamespace(name=name), streaming=Started()) for name in names]
+        self.running += [
+            SimpleNamespace(query=SimpleNamespace(name=name), streaming=Started(), mode="micro-batch") for name in names
+        ]
 
     monkeypatch.setattr(Detection, "_start", start)
-    made = Detection(*[None] * 7, running=[], scoring=None)
+    made = Detection(*[None] * 7, running=[], scoring=None, topics=SimpleNamespace(look=list),
+                     standstills=SimpleNamespace(look=lambda *_: {}))
     made._start(["per_event", "online"])
     return made
 

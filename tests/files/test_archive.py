@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import contract, tables
@@ -115,10 +116,23 @@ def test_a_batch_that_is_tried_again_changes_nothing(spark, workspace):
     assert len(events(spark, workspace)) == 1 and len(quarantine(spark, workspace)) == 2
 
 
-def test_records_read_again_under_a_new_checkpoint_add_no_event(spark, workspace):
-    found = records(spark, reading("a"), reading("b"))
-    keep(found, 0, workspace)
+def test_records_read_again_under_a_new_checkpoint_add_nothing(spark, workspace):
+    found = records(spark, reading("a"), b"{", reading("b"), reading("a"), reading("c", watts=-1.0))
+    assert keep(found, 0, workspace) == Kept(2, 3)
     assert keep(found, 0, workspace, query="another") == Kept(0, 0)
+    # In other batches, and with a record that was not there before.
+    more = found.union(records(spark, b"}", offset=5))
+    assert keep(more, 0, workspace, query="a third") == Kept(0, 1)
+    assert quarantine(spark, workspace) == [
+        (0, 1, "malformed_json"), (0, 3, "duplicate"), (0, 4, "out_of_range"), (0, 5, "malformed_json")]
+
+
+def test_another_record_at_the_same_place_as_in_a_topic_that_was_made_anew_is_kept(spark, workspace):
+    found = records(spark, b"{", b"}")
+    keep(found, 0, workspace)
+    anew = found.withColumn("timestamp", F.col("timestamp") + F.expr("INTERVAL 5 MILLISECONDS"))
+    assert keep(anew, 0, workspace, query="another") == Kept(0, 2)
+    assert len(quarantine(spark, workspace)) == 4
 
 
 def test_very_many_days_are_committed_a_year_at_a_time(spark, workspace, monkeypatch):

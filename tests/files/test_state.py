@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 
 from common import contract
 from common.processing.learnt import MODEL_SCHEMA, Learnt, with_learnt
-from common.processing.state import FILE, UNFINISHED, OtherState, check_state, kept
+from common.processing.state import FILE, OtherState, check_state, kept
 from common.settings import load
 from common.vertical import find_vertical
 
@@ -63,8 +63,8 @@ def test_columns_that_differ_in_a_number_only_are_two(spark, events):
 def test_a_kill_while_the_structure_is_written_leaves_nothing_that_refuses(spark, events, tmp_path):
     checkpoint = tmp_path / "by_card"
     checkpoint.mkdir()
-    (checkpoint / UNFINISHED).write_text("half of i")
+    (checkpoint / f"_{FILE}.unfinished").write_text("half of i")
     for _ in range(2):
         check_state(built(spark, events, "by_card"), str(checkpoint))
-    assert not (checkpoint / UNFINISHED).exists()
+    assert not (checkpoint / f"_{FILE}.unfinished").exists()
     assert (checkpoint / FILE).stat().st_size

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from common.alerts import Rule, judge
 from common.bench.peers.card_rules import AMOUNT, NAME, VELOCITY, ZSCORE
 from common.ingestion.connection import Connection
+from common.ingestion.topics import topic_names
 from common.processing.learnt import Learnt
 from common.processing.session import start_session
 from common.processing.streams import REAL_TIME, read_topic, start_query, task_slots
@@ -100,7 +101,8 @@ def main(job: dict[str, Any]) -> None:
     prefix, _, topic = job["alerts"].rpartition(".")
     query = replace(QUERY, topic=topic)
     vertical = replace(card_vertical(), name=prefix, queries=(query,))
-    spark = start_session(NAME, task_slots([vertical], settings), folder, settings)
+    slots = task_slots([vertical], {topic_names(vertical).events: job["partitions"]}, settings)
+    spark = start_session(NAME, slots, folder, settings)
     connection = Connection.from_settings(settings)
     rules = CardJob(**{name: job[name] for name in CardJob.model_fields})
     records = read_topic(spark, connection, job["events"])

@@ -1,0 +1,57 @@
+"""What topics really have, whoever made them: partitions, replicas, what an acknowledgement means, whose the timestamps are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+MIN_IN_SYNC, TIMESTAMPS = "min.insync.replicas", "message.timestamp.type"
+MOST_REPLICAS = 3  # of a topic for which no number is asked
+
+
+@dataclass(frozen=True)
+class TopicSettings:
+    """in_sync, timestamps: empty where this login may not ask for them."""
+
+    partitions: int
+    replicas: int
+    in_sync: str
+    timestamps: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.partitions} partitions, {self.replicas} replicas, {MIN_IN_SYNC} {self.in_sync or 'not shown'}, "
+            f"{self.timestamps or 'timestamp type not shown'}"
+        )
+
+    def risk(self, brokers: int) -> str:
+        """Why what a producer was told is kept may be lost with one broker of so many; empty where it is not, or not known."""
+        if brokers > 1 and self.replicas == 1:
+            return f"one broker alone has each record: give it {min(MOST_REPLICAS, brokers)} replicas (kafka-reassign-partitions)"
+        if self.replicas >= MOST_REPLICAS and self.in_sync == "1":
+            wanted = f"{MIN_IN_SYNC}={in_sync_of(self.replicas)}"
+            return f"a record is acknowledged that one broker alone has: kafka-configs --alter --add-config {wanted}"
+        return ""
+
+
+def in_sync_of(replicas: int) -> int:
+    """Replicas that must have a record before it is acknowledged: all but one, so that one broker may be away."""
+    return max(1, replicas - 1)
+
+
+def settings_of(admin: AdminClient, names: Sequence[str]) -> dict[str, TopicSettings]:
+    """By name, of those of the topics that are there. Raises KafkaException."""
+    there = admin.list_topics(timeout=5).topics
+    found = {name: there[name] for name in names if name in there}
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in found]
+    answers = {resource.name: answer for resource, answer in admin.describe_configs(resources, request_timeout=5).items()}
+    settings = {}
+    for name, topic in found.items():
+        try:
+            told = {key: entry.value for key, entry in answers[name].result().items()}
+        except KafkaException:  # this login may not ask
+            told = {}
+        replicas = min(len(partition.replicas) for partition in topic.partitions.values())
+        settings[name] = TopicSettings(len(topic.partitions), replicas, told.get(MIN_IN_SYNC, ""), told.get(TIMESTAMPS, ""))
+    return settings

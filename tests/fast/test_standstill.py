@@ -1,0 +1,79 @@
+"""When a query stands still: the topic grows, and nothing of what it does changes."""
+
+import pytest
+
+from common.processing.standstill import PATIENCE, STARTING, Life, Still
+
+QUIET = Life((7, "noon"), (3, 100))
+
+
+def times(still, until, life, ends, every=5):
+    """When it is found standing still first, by the second: life(t) and ends(t) are what is seen; None if never."""
+    return next((now for now in range(0, until, every) if still.look(now, ends(now), life(now))), None)
+
+
+def growing(now):
+    return {0: now, 1: 5}
+
+
+def test_a_query_that_takes_nothing_while_its_topic_grows_is_found_within_a_minute():
+    assert times(Still({0: 5, 1: 5}), 1_000, lambda now: QUIET, growing) <= 60
+
+
+def test_a_topic_that_does_not_grow_waits_for_nobody():
+    assert times(Still({0: 5, 1: 5}), 10_000, lambda now: QUIET, lambda now: {0: 5, 1: 5}) is None
+
+
+def test_one_record_is_enough_and_a_new_partition_is_growth():
+    for grown in ({0: 6}, {0: 5, 1: 1}):
+        found = times(Still({0: 5}), 10_000, lambda now: QUIET, lambda now, grown=grown: {0: 5} if now < 1_000 else grown)
+        assert 1_000 + PATIENCE <= found <= 1_000 + PATIENCE + 5
+
+
+@pytest.mark.parametrize("life", [
+    lambda now: Life((now // 30, ""), ()),  # micro-batches that end
+    lambda now: Life((7, "noon"), (3, now // 30)),  # a long one that reads
+    lambda now: Life(None, (now // 30, 0)),  # the first one
+])
+def test_a_query_that_works_does_not_stand_still(life):
+    assert times(Still({0: 5, 1: 5}), 10_000, life, growing) is None
+
+
+@pytest.mark.parametrize("life", [Life(None, ()), Life(None, (0, 0)), Life((7, "noon"), ())])
+def test_one_that_starts_or_plans_its_next_batch_gets_more_time(life):
+    assert STARTING <= times(Still({0: 5, 1: 5}), 10_000, lambda now: life, growing) <= STARTING + 10
+
+
+def test_a_real_time_query_that_reads_but_ends_no_batch_stands_still_too():
+    found = times(Still({0: 5, 1: 5}, 30), 10_000, lambda now: Life((7, "noon"), (now,)), growing)
+    assert 2 * 30 + STARTING < found < 2 * 30 + STARTING + PATIENCE + 20
+    assert times(Still({0: 5, 1: 5}, 30), 10_000, lambda now: Life((now // 30, ""), (now,)), growing) is None
+
+
+def test_each_time_in_a_row_it_gets_twice_the_time_until_it_works_again():
+    still, found, now = Still({0: 5, 1: 5}), [], 0
+    for _ in range(3):
+        began = now
+        while not still.look(now, growing(now), QUIET):
+            now += 1
+        found.append(now - began)
+        assert still.tell() == len(found)
+    assert found[1] >= 1.9 * found[0] and found[2] >= 1.9 * found[1]
+    still.look(now, growing(now), QUIET)
+    still.look(now, growing(now), Life((8, "noon"), (1, 1)))
+    assert still.times == 0
+
+
+def test_one_that_was_started_again_and_still_takes_nothing_is_found_though_nothing_more_comes():
+    still = Still({0: 5})
+    assert times(still, 1_000, lambda now: QUIET, lambda now: {0: 6 if now else 5}) is not None
+    still.tell()
+    begun = Life(None, (0, 0))  # as it is after a start
+    assert times(still, 10_000, lambda now: begun, lambda now: {0: 6}) == pytest.approx(2 * STARTING, abs=10)
+
+
+def test_what_nobody_can_read_is_no_reason():
+    still = Still({0: 0, 1: 5})
+    assert times(still, 1_000, lambda now: QUIET, growing)
+    still.forgive({0: 10_000, 1: 5})
+    assert times(still, 1_000, lambda now: QUIET, growing) is None

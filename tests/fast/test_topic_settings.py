@@ -1,0 +1,23 @@
+"""What is told of a topic whose records one broker may take with it."""
+
+import pytest
+
+from common.ingestion.topic_settings import TopicSettings, in_sync_of
+
+
+@pytest.mark.parametrize(("replicas", "in_sync", "brokers", "risk"), [
+    (1, "1", 1, ""),
+    (1, "1", 2, "give it 2 replicas"),
+    (1, "1", 5, "give it 3 replicas"),
+    (2, "1", 3, ""),
+    (3, "1", 3, "min.insync.replicas=2"),
+    (3, "2", 3, ""),
+    (3, "", 3, ""),
+])
+def test_a_record_that_one_broker_alone_may_have_is_a_risk_where_there_are_more(replicas, in_sync, brokers, risk):
+    found = TopicSettings(2, replicas, in_sync, "CreateTime").risk(brokers)
+    assert risk in found and bool(found) == bool(risk)
+
+
+def test_one_broker_may_be_away():
+    assert [in_sync_of(replicas) for replicas in (1, 2, 3, 5)] == [1, 1, 2, 4]
