@@ -23,7 +23,7 @@ from common.monitoring.watch import LATENCIES, percentiles
 from common.vertical import Vertical
 from common.workspace import Workspace
 from loadtests.options import Plan
-from loadtests.progress import AtMost, furthest, lag, taken
+from loadtests.progress import AtMost, Lags, furthest, taken
 from loadtests.scores import Scores
 from loadtests.watching import Alert, Watch
 
@@ -31,15 +31,11 @@ LOG = logging.getLogger("loadtests")
 
 EVERY = 1.0
 HISTORY = 3_600
-KNOWN_SECONDS = 60.0  # for which the lag at which a real-time query's batch ended counts as what it is
 COUNTED = ("quarantine", "alerts")
 
 
 class Monitor:
-    """lags: records by query, AtMost where that is all that is known; rows: by table since the start.
-
-    history: for the charts, a dictionary of figures per second.
-    """
+    """rows: by table since the start; history: for the charts, a dictionary of figures per second."""
 
     def __init__(self, environment: Environment, plan: Plan, vertical: Vertical) -> None:
         self._environment, self._plan, self._vertical = environment, plan, vertical
@@ -48,12 +44,10 @@ class Monitor:
         self._workspace = Workspace(self._settings.data, vertical.name)
         self._topics = topic_names(vertical)
         self.scores = Scores(vertical.scenarios)
-        self.lags: dict[str, int] = {}
         self.rows: dict[str, int] = {}
         self.history: deque[dict[str, float]] = deque(maxlen=HISTORY)
         self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCIES)
-        self._looked = time.time()
-        self._known: dict[str, tuple[float, int]] = {}
+        self._lags = Lags(time.time())
         self._rows_before = self._row_counts()
         self._watch = Watch(self._connection, self._topics)
         self.began = time.time()
@@ -74,10 +68,8 @@ class Monitor:
         return furthest(self.newest_lags().values())
 
     def newest_lags(self) -> dict[str, int]:
-        """By query the lag that was known last, where that was within KNOWN_SECONDS; else what is known now."""
-        oldest = time.time() - KNOWN_SECONDS
-        known = {name: behind for name, (at, behind) in list(self._known.items()) if at >= oldest}
-        return {name: known.get(name, behind) if isinstance(behind, AtMost) else behind for name, behind in self.lags.items()}
+        """By query, as far as known within the last minute."""
+        return self._lags.newest(time.time())
 
     def _sample(self) -> None:
         while True:
@@ -99,33 +91,25 @@ class Monitor:
 
     def _look(self) -> None:
         try:
-            self.lags, self.rows = self._found()
+            self._look_at_lags()
+            self.rows = {name: count - self._rows_before.get(name, 0) for name, count in self._row_counts().items()}
         except (BrokerError, OSError, DeltaError) as problem:  # away for the moment: load tests lead there
             LOG.warning("lag and rows are not known now: %s", problem)
 
-    def _found(self) -> tuple[dict[str, int], dict[str, int]]:
-        now, topic = time.time(), self._topics.events
+    def _look_at_lags(self) -> None:
+        now, topic, folder = time.time(), self._topics.events, self._workspace.folder / "checkpoints"
         ends = end_offsets(self._connection, topic)
         # A query that Spark refused to run in real time reads as one of which less is known.
         real_time = {"archive-events": False} | {query.name: not query.micro_batch_reason for query in self._vertical.queries}
-        found = {}
-        for name, is_real_time in real_time.items():
-            if (checkpoint := self._workspace.folder / "checkpoints" / name).exists():
-                query = taken(checkpoint, topic)
-                found[name] = lag(ends, query, self._looked, is_real_time)
-                # Nothing behind because nothing came says nothing of how it does under load.
-                if query and query.at >= self._looked and not isinstance(found[name], AtMost):
-                    self._known[name] = now, found[name]
-        self._looked = now
-        rows = {name: count - self._rows_before.get(name, 0) for name, count in self._row_counts().items()}
-        return found, rows
+        there = {name: each for name, each in real_time.items() if (folder / name).exists()}
+        self._lags.look(now, ends, {name: (taken(folder / name, topic), each) for name, each in there.items()})
 
     def _row_counts(self) -> dict[str, int]:
         paths = {name: self._workspace.table(name) for name in COUNTED}
         return {name: tables.row_count(path) for name, path in paths.items() if tables.table_exists(path)}
 
     def _log(self) -> None:
-        known = {name: behind for name, behind in self.lags.items() if not isinstance(behind, AtMost)}
+        known = {name: behind for name, behind in self._lags.now.items() if not isinstance(behind, AtMost)}
         figures: dict[str, float] = {f"LAG {name}": behind for name, behind in known.items()}
         figures |= {f"ROWS {name}": count for name, count in self.rows.items()}
         figures["SEEN alerts"] = self.scores.alerts.total()

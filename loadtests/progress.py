@@ -5,11 +5,13 @@ takes records all the while and writes down once a checkpoint interval: its lag 
 nothing has come since; in between only that it is no more than what has come since.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.ingestion.lag import records_behind, slowest
+
+KNOWN_SECONDS = 60.0  # for which the lag at which a real-time query's batch ended counts as what it is
 
 
 class AtMost(int):
@@ -54,6 +56,29 @@ def lag(ends: dict[int, int], query: Taken | None, looked: float, is_real_time: 
     behind = records_behind(ends, query.offsets)
     is_known = not is_real_time or not behind or (query.offsets and query.at >= looked)
     return behind if is_known else AtMost(behind)
+
+
+class Lags:
+    """The lags of several queries, from one look to the next. now: as the last look found them."""
+
+    def __init__(self, began: float) -> None:
+        self.now: dict[str, int] = {}
+        self._looked = began
+        self._known: dict[str, tuple[float, int]] = {}
+
+    def look(self, at: float, ends: dict[int, int], queries: Mapping[str, tuple[Taken | None, bool]]) -> None:
+        """at: epoch seconds; queries: by name what is known of each, and whether it runs in real time."""
+        found = {name: lag(ends, query, self._looked, is_real_time) for name, (query, is_real_time) in queries.items()}
+        for name, (query, _) in queries.items():
+            # That nothing is behind because nothing came says nothing of how it does under load: a batch must have ended.
+            if query and query.offsets and query.at >= self._looked:
+                self._known[name] = at, found[name]
+        self._looked, self.now = at, found
+
+    def newest(self, at: float) -> dict[str, int]:
+        """By query what was known last, where that was within KNOWN_SECONDS; else what is known now."""
+        known = {name: behind for name, (then, behind) in list(self._known.items()) if then >= at - KNOWN_SECONDS}
+        return {name: known.get(name, behind) if isinstance(behind, AtMost) else behind for name, behind in self.now.items()}
 
 
 def furthest(lags: Iterable[int]) -> int | None:

@@ -1,5 +1,6 @@
 """`hybrid run`: all of a vertical at once, or of all of them, live in the terminal, with a summary at the end."""
 
+import os
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -130,6 +131,12 @@ def latencies(live: Live, state: State) -> dict[str, Percentiles]:
     return {f"warm-up, first {warm - state.started:.0f} s": watch.latency(0, warm), "after it": watch.latency(warm)}
 
 
+def machine_line() -> str:
+    """What to think of latencies where more wanted to run than there were cores; empty where not."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f"load average {load:.0f} on {cores} cores: these latencies are the machine's" if load > 2 * cores else ""
+
+
 def summarise(spark: SparkSession, live: Live, state: State) -> None:
     """What came in, what was caught, how fast, what batch says of it all, and where everything lies."""
     vertical, workspace = live.vertical, live.workspace
@@ -138,7 +145,7 @@ def summarise(spark: SparkSession, live: Live, state: State) -> None:
     with console.status("comparing alerts with labels"):
         for table in evaluation_tables(evaluate(vertical, *came_live(spark, workspace))):
             console.print(table)
-    console.print(latency_table(latencies(live, state)))
+    console.print(latency_table(latencies(live, state), machine_line()))
     with console.status("the batch job: contract suite, trends"):
         studied = study(spark, vertical, workspace)
         console.print(suite_line(studied))
@@ -166,9 +173,11 @@ def summarise_all(spark: SparkSession, lives: list[Live], states: list[State]) -
         for live, state in zip(lives, states, strict=True)
         for name, measured in latencies(live, state).items()
     }
-    console.print(latency_table(named_latencies))
+    console.print(latency_table(named_latencies, machine_line()))
     for live in lives:
         with console.status(f"{live.vertical.name}: judging history again, to compare with the stream"):
             result = reconcile(spark, live.vertical, live.workspace, live.rules)
         console.print(f"{live.vertical.name}: {reconciled_line(result)}")
-    console.print(f"Delta tables: {lives[0].settings.data.absolute()}; a vertical's trends: hybrid trends NAME --data it")
+    folder = lives[0].settings.data.absolute()
+    one = lives[0].vertical.name
+    console.print(f"tables: {folder}\ntrends, plots and data docs of one: hybrid trends {one} --data {folder}", soft_wrap=True)

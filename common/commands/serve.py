@@ -34,6 +34,7 @@ from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.lag import Lag
 from common.ingestion.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
+from common.monitoring.blindness import Blindness
 from common.monitoring.report import archived_line
 from common.processing.archiving import Archiving
 from common.processing.batch import has_history, study, train_model
@@ -61,6 +62,7 @@ class Served:
     archived: Archiving
     detecting: Detection
     lag: Lag
+    blindness: Blindness
 
     def behind(self) -> int:
         return self.lag.of(self.archived.progress())
@@ -126,6 +128,7 @@ def serve(
                 for each in running:
                     counts = archived_line(each.archived.counts())
                     console.print(f"{each.vertical.name}: {counts}; {each.behind():,} records wait in the topic", soft_wrap=True)
+                    each.blindness.tell()
 
 
 def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connection: Connection, settings: Settings) -> Served:
@@ -133,7 +136,12 @@ def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connecti
     archived, detecting = stack.enter_context(streams(spark, vertical, workspace, connection, settings, rules))
     for line in detecting.modes():
         console.print(f"{vertical.name}: {line}")
-    return Served(vertical, workspace, archived, detecting, Lag(connection, topic_names(vertical).events))
+    blindness = Blindness(vertical, workspace.tables, detecting.recorder.standings, partial(_say, vertical))
+    return Served(vertical, workspace, archived, detecting, Lag(connection, topic_names(vertical).events), blindness)
+
+
+def _say(vertical: Vertical, line: str) -> None:
+    console.print(f"{vertical.name}: {line}", markup=False, soft_wrap=True)
 
 
 def _job(spark: SparkSession, served: Served, settings: Settings, ending: threading.Event) -> Scheduled:
@@ -153,7 +161,7 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
         work=work,
         cancel=partial(cancel_group, spark, group),
         put_off=partial(served.put_off_batch, settings.batch_lag_limit),
-        say=lambda line: console.print(f"{served.vertical.name}: {line}", soft_wrap=True),
+        say=partial(_say, served.vertical),
         ending=ending,
     )
 

@@ -1,5 +1,6 @@
 """A table without lines for people: no word of it is ever broken, however narrow the terminal."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
@@ -8,11 +9,13 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-GAP = 2  # between two columns
+GAPS = (2, 1)  # between two columns; the narrower one where there is no room for the other
+FIGURE = re.compile(r"|-|[+-]?\d[\d,]*(\.\d+)?(e[+-]\d+)?( ?[%\w/]+)?")
 
 
 def plain_table(title: str, *columns: str) -> "PlainTable":
     table = PlainTable(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, caption_justify="left")
+    table.show_header = any(columns)
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0, overflow="fold")
     return table
@@ -29,13 +32,16 @@ class PlainTable(Table):
         headings = [_text(column.header) for column in self.columns]
         # The first column is what the row is about: it stays whole.
         least = [
-            max([_longest_word(heading), *((cell_len if number == 0 else _longest_word)(cell) for cell in column)])
+            max(map(cell_len if number == 0 else _longest_word, [heading, *column]))
             for number, (heading, column) in enumerate(zip(headings, cells, strict=True))
         ]
-        if sum(least) + GAP * (len(least) - 1) > options.max_width:
+        rooms = {gap: options.max_width - gap * (len(least) - 1) for gap in GAPS}
+        gap = next((gap for gap, room in rooms.items() if sum(least) <= room), None)
+        if gap is None:
             yield from self._written_out(headings, cells)
             return
-        for column, own, width in zip(self.columns, cells, _spread(least, headings, cells, options.max_width), strict=True):
+        self.padding = (0, gap, 0, 0)
+        for column, own, width in zip(self.columns, cells, _spread(least, headings, cells, rooms[gap]), strict=True):
             column.width, column.justify = width, "right" if _are_figures(own) else "left"
         yield from super().__rich_console__(console, options)
 
@@ -50,9 +56,9 @@ class PlainTable(Table):
 
 
 def _spread(least: Sequence[int], headings: Sequence[str], cells: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Widths between the least and what each column would like, those that lack least served first."""
+    """Widths of `room` in all, between the least and what each column would like; those that lack least are served first."""
     wanted = [max([cell_len(heading), *map(cell_len, own)]) for heading, own in zip(headings, cells, strict=True)]
-    widths, left = list(least), room - sum(least) - GAP * (len(least) - 1)
+    widths, left = list(least), room - sum(least)
     for number in sorted(range(len(least)), key=lambda number: wanted[number] - least[number]):
         more = min(left, wanted[number] - widths[number])
         widths[number] += more
@@ -70,4 +76,4 @@ def _longest_word(text: str) -> int:
 
 def _are_figures(cells: Iterable[str]) -> bool:
     """Whether each is a figure, with or without its unit, or stands for one that there is not."""
-    return all(not cell or cell == "-" or cell.lstrip("+-")[:1].isdigit() for cell in cells)
+    return all(FIGURE.fullmatch(cell) for cell in cells)

@@ -1,12 +1,11 @@
 """What `detect` and `archive` say while they run: alerts, how far they are, and what the rules cannot see."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 
+from common.monitoring.blindness import Blindness, moment
 from common.monitoring.watch import AlertWatch, Percentiles
 from common.processing.standing import Standing
-from common.processing.versions import BASELINE, MODEL, newest, versions
-from common.vertical import Query, Vertical
+from common.vertical import Vertical
 
 AT_ONCE = 20  # alerts printed at a time; of more, how many there were
 
@@ -17,10 +16,8 @@ class Report:
     def __init__(
         self, vertical: Vertical, folder: str, watch: AlertWatch, standings: Mapping[str, Standing], say: Callable[[str], None]
     ) -> None:
-        self._vertical, self._folder, self._watch, self._standings = vertical, folder, watch, standings
-        self._say = say
-        self._blind: list[str] = []
-        self._behind: dict[str, int] = {}
+        self._watch, self._standings, self._say = watch, standings, say
+        self._blindness = Blindness(vertical, folder, standings, say)
         self._figures = ""
 
     def alerts(self) -> None:
@@ -34,51 +31,11 @@ class Report:
 
     def standing(self, latency: Percentiles) -> None:
         """What changed since the last call of what is judged, what stays silent, and why. latency: of the last seconds."""
-        self._tell_blind()
-        for name, standing in self._standings.items():
-            if standing.behind > self._behind.get(name, 0):
-                self._behind[name] = standing.behind
-                self._say(behind_line(name, standing))
+        self._blindness.tell()
         figures = figures_line(self._watch, self._standings, latency)
         if figures != self._figures:
             self._figures = figures
             self._say(figures)
-
-    def _tell_blind(self) -> None:
-        blind = blind_spots(self._vertical, self._folder)
-        for line in blind:
-            if line not in self._blind:
-                self._say(line)
-        if self._blind and len(blind) < len(self._blind):
-            self._say("what was missing is in force now, and taken up within a checkpoint interval")
-        self._blind = blind
-
-
-def blind_spots(vertical: Vertical, folder: str) -> list[str]:
-    """A line for each kind of thing that was never learnt, with the queries whose rules are silent for want of it."""
-    published = versions(folder)
-    lines = []
-    if vertical.baselines and newest(published, BASELINE) is None:
-        waiting = _named([query for query in vertical.queries if query.baselines])
-        lines.append(
-            f"no baselines yet: rules of {waiting} that compare with what is usual raise nothing; "
-            f"hybrid trends {vertical.name} learns them from the archived history"
-        )
-    if vertical.model and newest(published, MODEL) is None:
-        waiting = _named([query for query in vertical.queries if query.model])
-        lines.append(
-            f"no model yet: rules of {waiting} that go by it raise nothing; "
-            f"hybrid train {vertical.name} trains it on labelled history"
-        )
-    return lines
-
-
-def behind_line(query: str, standing: Standing) -> str:
-    since = f"{standing.behind_since:%H:%M:%S} UTC" if standing.behind_since else "its start"
-    return (
-        f"query {query} is blind to what comes behind its watermark, {_moment(standing.watermark)}: {standing.behind:,} times "
-        f"since {since}, an event counting once for each window it would be in; hybrid reconcile adds the alerts lost to that"
-    )
 
 
 def figures_line(watch: AlertWatch, standings: Mapping[str, Standing], latency: Percentiles) -> str:
@@ -107,13 +64,5 @@ def archived_line(counts: Mapping[str, int]) -> str:
 def _judged(standing: Standing) -> str:
     if standing.ended_at is None:
         return "not known before its first checkpoint"
-    watermark = f", watermark {_moment(standing.watermark)}" if standing.watermark else ""
+    watermark = f", watermark {moment(standing.watermark)}" if standing.watermark else ""
     return f"{standing.records:,} (at {standing.ended_at:%H:%M:%S} UTC{watermark})"
-
-
-def _moment(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S}" if time else "unknown"
-
-
-def _named(queries: list[Query]) -> str:
-    return ("query " if len(queries) == 1 else "queries ") + ", ".join(query.name for query in queries)

@@ -126,7 +126,9 @@ def _side_by_side(states: list[State]) -> Table:
 
 def _notes(states: list[State]) -> Panel:
     notes = sorted(_noted(state, note, len(states)) for state in states for note in state.notes)
-    return Panel(Text("\n".join(notes[-6:]) or " "), title="batch and life cycle")
+    # A line each where several verticals have to share the screen.
+    shown = [Text(note, no_wrap=len(states) > 1, overflow="ellipsis") for note in notes[-6:]]
+    return Panel(Group(*shown), title="batch and life cycle")
 
 
 def _noted(state: State, note: str, verticals: int) -> str:
@@ -160,12 +162,17 @@ def _rules(state: State) -> Table:
 
 
 def _newest(states: list[State]) -> Panel:
-    table = Table.grid(padding=(0, 2))
     seen = [alert for state in states for alert in list(state.watch.seen.newest)]
-    newest = sorted(seen, key=lambda alert: str(alert["ingest_time"]))
-    for alert in reversed(newest[-NEWEST:]):
-        severity = Text(alert["severity"], SEVERITY_STYLES.get(alert["severity"], ""))
-        # What came from outside is text, not markup.
-        table.add_row(alert["event_time"][:19], severity, alert["rule"], Text(alert["entity_id"]), Text(alert["reasons"]))
+    newest = sorted(seen, key=lambda alert: str(alert["ingest_time"]))[-NEWEST:][::-1]
+    wide = {name: max((len(alert[name]) for alert in newest), default=0) for name in ("severity", "rule", "entity_id")}
     held = sum(state.watch.cooldown.held_back.total() for state in states)
-    return Panel(table, title="newest alerts" + (f"; {held:,} updates of told ones are left out" if held else ""))
+    title = "newest alerts" + (f"; {held:,} updates of told ones are left out" if held else "")
+    return Panel(Group(*(_alert(alert, wide) for alert in newest)), title=title)
+
+
+def _alert(alert: dict[str, str], wide: dict[str, int]) -> Text:
+    """On one line: where there is no room, the end of its reasons is left out, and nothing before them."""
+    line = Text(f"{alert['event_time'][:19]}  ", no_wrap=True, overflow="ellipsis")
+    line.append(alert["severity"].ljust(wide["severity"]), SEVERITY_STYLES.get(alert["severity"], ""))
+    line.append(f"  {alert['rule'].ljust(wide['rule'])}  {alert['entity_id'].ljust(wide['entity_id'])}  {alert['reasons']}")
+    return line

@@ -108,9 +108,10 @@ def reconciled_line(result: Reconciled) -> str:
     return "stream against history: " + ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in counts.items())
 
 
-def latency_table(measured: dict[str, Percentiles]) -> Table:
+def latency_table(measured: dict[str, Percentiles], remark: str = "") -> Table:
     table = plain_table(
-        "Event to alert, milliseconds (Kafka timestamp of the event to a subscriber's receipt)", "", "alerts", "p50", "p95", "p99"
+        "Event to alert, milliseconds (Kafka timestamp of the event to a subscriber's receipt)",
+        *("", "updates", "p50", "p95", "p99"),
     )
     for name, latency in measured.items():
         table.add_row(
@@ -118,6 +119,7 @@ def latency_table(measured: dict[str, Percentiles]) -> Table:
             f"{latency.count:,}",
             *("-" if value is None else f"{value:.1f}" for value in (latency.p50, latency.p95, latency.p99)),
         )
+    table.caption = remark or None
     return table
 
 
@@ -192,10 +194,14 @@ def model_summary(trained: Any) -> Table | str:
     table = plain_table(f"Model {trained.version}", "", "")
     for name, value in trained.metrics.items():
         table.add_row(name.replace("_", " "), _cell(value))
+    if any("ceiling" in name for name in trained.metrics):
+        table.caption = "ceiling: what a score that knows the labels would reach, as no more entities were anomalous"
     return table
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

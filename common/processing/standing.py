@@ -11,9 +11,9 @@ BEFORE_ANY = datetime.fromtimestamp(0, UTC)  # Spark's watermark before the firs
 class Standing:
     """Of a query since it was started here.
 
-    records: judged in batches that have ended. ended_at: when the last of them did; None before the first. watermark: of event
-    time, where the query keeps windows; what is older is not judged any more. behind: how often something was left out so, once
-    for each window of an event; behind_since: when that began.
+    records: judged in batches that have ended. ended_at: when the last one with any did; None before the first.
+    watermark: of event time, where the query keeps windows; what is older is not judged any more. behind: how often something
+    was left out so, once for each window of an event; behind_since: when that began.
     """
 
     records: int = 0
@@ -24,9 +24,10 @@ class Standing:
 
     def take(self, progress: dict[str, Any]) -> None:
         """The next progress, as Spark's JSON has it."""
-        begun = datetime.fromisoformat(progress["timestamp"])
-        self.ended_at = begun + timedelta(milliseconds=progress["batchDuration"])
-        self.records += max(0, progress.get("numInputRows") or 0)
+        begun, records = datetime.fromisoformat(progress["timestamp"]), max(0, progress.get("numInputRows") or 0)
+        if records or self.ended_at is None:
+            self.ended_at = begun + timedelta(milliseconds=progress["batchDuration"])
+        self.records += records
         watermark = progress.get("eventTime", {}).get("watermark")
         if watermark and (moment := datetime.fromisoformat(watermark)) > BEFORE_ANY:
             self.watermark = moment

@@ -42,15 +42,21 @@ def test_what_is_generated_is_archived_once_each(stages, data):
         kept, refused = (tables.row_count(workspace.table(name)) for name in ("events", "quarantine"))
         assert kept + refused == sent
         assert refused > 0, "the generator sends some dirt"
+        assert f"in the tables: {kept:,} events, {refused:,} quarantined records, " in printed
 
 
-def test_detection_says_how_each_rule_runs_and_ends_at_a_signal(stages, data):
+def test_detection_says_how_each_rule_runs_and_what_it_is_blind_to_and_ends_at_a_signal(stages, data):
     detecting = stages.start(data, "detect", "finance_fraud")
     printed = []
     while "judging" not in "".join(printed[-1:]):
         printed.append(detecting.stdout.readline())
         assert printed[-1], "".join(printed)
     assert sum("real-time" in line for line in printed) == len(RULES)
+    while "records judged" not in printed[-1]:
+        printed.append(detecting.stdout.readline())
+        assert printed[-1], "".join(printed)
+    said = "".join(printed).partition("judging")[2]
+    assert "no baselines yet" in said and "no model yet" in said
     started = stages.below(detecting)
     detecting.send_signal(signal.SIGTERM)
     assert detecting.wait(30) == 128 + signal.SIGTERM

@@ -18,7 +18,7 @@ from loadtests.feed import Feed, Slice
 from loadtests.options import OptionError, plan_of
 from loadtests.pace import Pace
 from loadtests.page import HEIGHT, page
-from loadtests.progress import AtMost, Taken, furthest, lag, taken, told
+from loadtests.progress import AtMost, Lags, Taken, furthest, lag, taken, told
 from loadtests.scores import Scores
 
 DAY = date(2020, 2, 15)
@@ -179,6 +179,20 @@ def test_a_lag_that_is_told_as_known_is_what_a_query_lacks_and_another_is_no_les
     found = lag({0: ends}, Taken({0: taken_by_commit}, 1_010.0), looked=1_009.0 if fresh else 1_011.0, is_real_time=True)
     assert found >= ends - position
     assert isinstance(found, AtMost) or found == ends - position
+
+
+def test_what_was_known_of_a_real_time_query_counts_for_a_minute_and_idleness_before_the_load_does_not():
+    lags, offsets = Lags(began=1_000), {0: 900}
+    idle = {"q": (Taken(offsets, 500.0), True)}
+    lags.look(1_001, {0: 900}, idle)
+    assert lags.newest(1_001) == {"q": 0}
+    lags.look(1_010, {0: 12_992}, idle)
+    assert isinstance(lags.newest(1_010)["q"], AtMost), "it may not even run"
+    lags.look(1_011, {0: 13_000}, {"q": (Taken({0: 12_950}, 1_010.5), True)})
+    for second in range(1_012, 1_100):
+        lags.look(second, {0: 13_000 + second}, {"q": (Taken({0: 12_950}, 1_010.5), True)})
+        [newest] = lags.newest(second).values()
+        assert (newest, isinstance(newest, AtMost)) == ((50, False) if second <= 1_071 else (50 + second, True))
 
 
 def test_the_query_that_is_furthest_behind_may_be_one_of_which_that_is_not_known():

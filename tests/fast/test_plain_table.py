@@ -67,3 +67,14 @@ def test_the_tables_of_a_run_name_scenarios_and_rules_whole(name, width):
             assert scenario.name in shown
     [quality] = quality_tables({name: found})
     assert all(rule in printed(quality, width) for scenario in vertical.scenarios for rule in scenario.rules)
+
+
+def test_figures_stand_to_the_right_and_words_and_days_to_the_left():
+    table = plain_table("", "name", "count", "day", "share", "why")
+    table.add_row("a", "1,234", "2020-02-08", "81.2%", "late")
+    table.add_row("bb", "-", "2020-02-09", "-", "of a day before")
+    assert [line.rstrip() for line in printed(table, 60).splitlines()] == [
+        "name  count  day         share  why",
+        "a     1,234  2020-02-08  81.2%  late",
+        "bb        -  2020-02-09      -  of a day before",
+    ]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.monitoring.blindness import not_learnt
 from common.monitoring.cooldown import Cooldown
-from common.monitoring.report import Report, blind_spots
+from common.monitoring.report import Report
 from common.monitoring.watch import Seen, percentiles
 from common.processing.learnt import put_in_force
 from common.processing.standing import Standing
@@ -73,13 +74,13 @@ def test_what_it_is_blind_to_is_told_until_it_is_learnt(told):
     told.report.standing(NOTHING)
     assert [line for line in told.lines.new() if "in force now" in line]
     put_in_force(Version(MODEL, "m1", "2020-01-01", datetime.now(UTC), {}), told.folder)
-    assert blind_spots(FINANCE, told.folder) == []
+    assert not_learnt(FINANCE, told.folder) == []
 
 
 @pytest.mark.parametrize("name", verticals())
 def test_each_vertical_names_the_queries_that_wait_for_what_it_learns(tmp_path, name):
     vertical = find_vertical(name)
-    lines = blind_spots(vertical, str(tmp_path))
+    lines = not_learnt(vertical, str(tmp_path))
     assert len(lines) == bool(vertical.baselines) + bool(vertical.model)
     for query in vertical.queries:
         assert (query.name in " ".join(lines)) == bool(query.baselines or query.model)
@@ -95,6 +96,9 @@ def test_how_much_was_judged_is_known_when_a_batch_has_ended(told):
     [line] = told.lines.new()
     assert "per_event 12,092 (at 19:27:08 UTC)" in line
     assert "by_card 11,900 (at 19:27:08 UTC, watermark 2020-01-24 02:37:42)" in line
+    told.standings["by_card"].take(progress(0, watermark="2020-01-24T02:37:42.917Z", timestamp="2026-11-28T20:00:00.000Z"))
+    told.report.standing(NOTHING)
+    assert told.lines.new() == [], "an idle query has nothing new to tell"
 
 
 def test_what_came_behind_the_watermark_is_told_whenever_more_did(told):
@@ -106,6 +110,7 @@ def test_what_came_behind_the_watermark_is_told_whenever_more_did(told):
     told.report.standing(NOTHING)
     said = told.lines.new()[0]
     assert "query by_card is blind to what comes behind its watermark, 2026-11-27 19:26:46: 12 times since 19:27:03 UTC" in said
+    assert "hybrid reconcile finance_fraud" in said
     own.take(progress(5, "2026-11-27T19:26:46.000Z"))
     told.report.standing(NOTHING)
     assert not [line for line in told.lines.new() if "blind" in line]

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from common.monitoring.screen import RATE_WINDOW, Screen, State
-from common.monitoring.watch import Seen, percentiles
-from common.vertical import find_vertical
+from common.monitoring.cooldown import Cooldown
+from common.monitoring.screen import RATE_WINDOW, Screen, State, draw
+from common.monitoring.watch import NEWEST, Percentiles, Seen, percentiles
+from common.vertical import find_vertical, verticals
 
 VERTICAL = find_vertical("finance_fraud")
 
@@ -63,3 +64,43 @@ def test_before_the_second_look_there_is_no_rate():
     assert state.rate == 0.0
     state.came(500, at=1.0)
     assert state.rate == 0.0
+
+
+def drawn(width, names):
+    states = []
+    for name in names:
+        vertical = find_vertical(name)
+        latency = Percentiles(823.1, 9_000.2, 12_345.6, 5)
+        watch = SimpleNamespace(seen=Seen(), cooldown=Cooldown(0.0), latency=lambda since, latency=latency: latency)
+        state = State(vertical, [f"{rule.name}: real-time, query q" for rule in vertical.rules], 60, watch)
+        for number, rule in enumerate(vertical.rules[-3:]):
+            watch.seen.newest.append({
+                "event_time": "2020-02-15T01:02:03.000Z", "severity": "critical", "rule": rule.name, "ingest_time": str(number),
+                "entity_id": f"[red]{number}", "reasons": "longer than any line of a terminal " * 9,
+            })  # fmt: skip
+        state.say("batch: baselines in force")
+        states.append(state)
+    shown = io.StringIO()
+    Console(file=shown, width=width).print(draw(states))
+    return shown.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("names", [["finance_fraud"], ["telecom_anomaly"], verticals()], ids=len)
+def test_a_screen_tells_names_and_times_whole_on_a_narrow_terminal(names, width):
+    shown = drawn(width, names)
+    assert all(name in shown for name in names)
+    alerts = [line for line in shown.splitlines() if "critical" in line]
+    assert len(alerts) == min(NEWEST, 3 * len(names))
+    rules = {rule.name for name in names for rule in find_vertical(name).rules}
+    for line in alerts:
+        _, time, _, rule, entity, *_ = line.split()
+        assert (time, entity[:5]) == ("2020-02-15T01:02:03", "[red]") and rule in rules
+    assert len(shown.splitlines()) <= 24 + 2 * (len(names) == 1), shown
+
+
+def test_of_several_verticals_a_note_says_whose_it_is():
+    shown = drawn(120, verticals())
+    for name in verticals():
+        assert f"{name}: batch: baselines in force" in shown
+    assert "finance_fraud: batch" not in drawn(120, ["finance_fraud"])
