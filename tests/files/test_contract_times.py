@@ -54,7 +54,7 @@ def test_what_a_producer_wrote_is_no_clock(spark, millis):
 
 def test_how_old_an_event_may_be_is_a_bound_that_is_off_unless_it_is_given(spark):
     first = NOW - timedelta(days=365)
-    times = (first + timedelta(minutes=1), first - timedelta(minutes=1), SPRING - timedelta(days=3_000))
+    times = (first + timedelta(hours=9), first - timedelta(minutes=1), SPRING - timedelta(days=3_000))
     for millis, kind in ((milliseconds(NOW), BY_BROKER), (0, BY_PRODUCER)):
         cases = [(time, millis, kind) for time in times]
         assert verdicts(spark, *cases) == [None, "too_old", "too_old"]
