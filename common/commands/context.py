@@ -24,6 +24,7 @@ from common.embedded.ports import HOST, is_free
 from common.ingestion.connection import BrokerError, Connection, check, cluster_of
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
+from common.models.check import UnsafeModel
 from common.models.training import TrainingRefused
 from common.processing.archiving import Archiving, archiving
 from common.processing.backfill import OtherHistory
@@ -56,6 +57,7 @@ USER_ERRORS = (
     OtherHistory,
     OtherState,
     TrainingRefused,
+    UnsafeModel,
     QueryEnded,
     ClockSetBack,
     ReplayError,

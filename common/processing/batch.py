@@ -13,10 +13,10 @@ from pyspark.sql import functions as F
 from common import contract, tables
 from common.models.drift import stability
 from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
-from common.models.storage import from_json, save
+from common.models.storage import save
 from common.models.training import TrainedModel, TrainingRefused, train
 from common.processing.champions import challenger, publish_model
-from common.processing.learnt import publish_baselines
+from common.processing.learnt import model_of, publish_baselines
 from common.processing.session import use_pool
 from common.processing.versions import MODEL, Version, in_force
 from common.vertical import Vertical
@@ -174,7 +174,7 @@ def report_trends(spark: SparkSession, vertical: Vertical, workspace: Workspace)
     use_pool(spark, "batch")
     written = {}
     model = in_force(workspace.tables, MODEL)
-    for name, rows in vertical.trends(*history(spark, workspace), from_json(model.details) if model else None).items():
+    for name, rows in vertical.trends(*history(spark, workspace), model_of(model.details, vertical) if model else None).items():
         path = workspace.table(f"trend_{name}")
         tables.ensure_table(path, rows.schema)
         written[name] = tables.overwrite(rows, path)
