@@ -49,7 +49,7 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int, expec
     """Start `query` at the beginning of the events topic and time it to the last expected alert, or what else it finds."""
     with from_ends(bench.connection, topic_of(bench.vertical, query), group="bench") as consumer, PeakMemory() as memory:
         records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
-        learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
+        learnt = live(spark, bench.workspace.tables, bench.vertical)
         checkpoint = bench.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
         started = time.monotonic()
         rules = live_settings(spark, bench.vertical, bench.workspace.tables, bench.rules)
@@ -69,7 +69,7 @@ def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]
     source = bench.connection.spark_source_options()
     options = {"subscribe": topic_names(bench.vertical).events, "startingOffsets": "earliest", **source}
     records = spark.read.format("kafka").options(**options).load()
-    learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
+    learnt = live(spark, bench.workspace.tables, bench.vertical)
     events = with_learnt(
         contract.accepted(records, bench.vertical).dropDuplicates([bench.vertical.event_id]),
         learnt,

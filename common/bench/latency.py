@@ -50,7 +50,7 @@ def measure_latency(
     stop = threading.Event()
     with from_ends(bench.connection, topic_of(bench.vertical, query), group="bench") as consumer, PeakMemory() as memory:
         records = read_topic(spark, bench.connection, events, from_end=True)
-        learnt = live(spark, bench.workspace.tables, bench.vertical.baselines)
+        learnt = live(spark, bench.workspace.tables, bench.vertical)
         checkpoint = bench.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")
         running = start_query(records, bench.vertical, query, learnt, every, bench.connection, checkpoint, bench.settings)
         speaks_of = partial(newest_event, bench.vertical, query)

@@ -29,7 +29,7 @@ from common.ingestion.connection import BrokerError, Connection, check, cluster_
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
 from common.ingestion.same_topic import TopicChanged
-from common.models.structure import UnsafeModel
+from common.models.check import UnsafeModel
 from common.models.training import ParityBroken, TrainingRefused
 from common.processing.archiving import Archiving, archiving
 from common.processing.backfill import OtherHistory

@@ -9,7 +9,8 @@ from typing import Protocol
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.models.structure import PARAMETERS, check_structure
+from common.models.check import check_structure
+from common.models.structure import PARAMETERS
 
 
 class Scored(Protocol):

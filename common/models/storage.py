@@ -1,14 +1,17 @@
 """Models as files to review: <folder>/<version>/model.json, which is loaded, and model.sql, which is read by people.
 
-Loading trusts nothing: types, the structure's node types, and that the content still hashes to the version's name.
+Loading trusts nothing: types, that the features are the vertical's, the structure's node types, and that the content still
+hashes to the version's name.
 """
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.models.structure import UnsafeModel, check_structure, readable
+from common.models.check import UnsafeModel, check_structure
+from common.models.structure import readable
 from common.models.training import TrainedModel
 
 
@@ -26,11 +29,11 @@ def save(model: TrainedModel, folder: Path) -> Path:
     return target
 
 
-def load(folder: Path) -> TrainedModel:
-    """The model in `folder`; raises UnsafeModel when it is not one, or not the one that its folder's name says."""
+def load(folder: Path, features: Sequence[str]) -> TrainedModel:
+    """The model in `folder`, over some of `features`; raises UnsafeModel when it is none, or not the one that the name says."""
     path = folder / "model.json"
     try:
-        model = from_json(json.loads(path.read_text()))
+        model = from_json(json.loads(path.read_text()), features)
     except (OSError, ValueError, RecursionError) as error:
         raise UnsafeModel(f"{path} cannot be read as a model: {error}") from None
     if model.version != folder.name:
@@ -47,25 +50,35 @@ def as_json(model: TrainedModel) -> dict[str, Any]:
     }
 
 
-def from_json(content: Any) -> TrainedModel:
-    """The model that `as_json` wrote; raises UnsafeModel for anything else."""
+def from_json(content: Any, features: Sequence[str]) -> TrainedModel:
+    """The model that `as_json` wrote, over some of `features`, those of the vertical; raises UnsafeModel for anything else."""
     if not isinstance(content, dict):
         raise UnsafeModel("a model is a JSON object")
-    features, parameters, structure = (content.get(name) for name in ("features", "parameters", "structure"))
-    if not isinstance(features, list) or not all(isinstance(feature, str) for feature in features):
+    own, parameters, structure = (content.get(name) for name in ("features", "parameters", "structure"))
+    if not isinstance(own, list) or not all(isinstance(feature, str) for feature in own):
         raise UnsafeModel("a model's features are a list of column names")
+    if strange := sorted(set(own) - set(features)):
+        raise UnsafeModel(f"the model reads {strange[0][:80]!r}, which is none of the vertical's features: train a new one")
     if not isinstance(parameters, list) or not all(_is_number(parameter) for parameter in parameters):
         raise UnsafeModel("a model's parameters are a list of finite numbers")
     if not isinstance(structure, str):
         raise UnsafeModel("a model's structure is text")
-    check_structure(structure, features, len(parameters))
+    check_structure(structure, own, len(parameters))
     numbers = tuple(float(parameter) for parameter in parameters)
-    metrics = {name: float("nan") if value is None else value for name, value in (content.get("metrics") or {}).items()}
-    return TrainedModel(tuple(features), structure, numbers, metrics, content.get("details") or {})
+    metrics, details = (content.get(name) or {} for name in ("metrics", "details"))
+    if not isinstance(metrics, dict) or not isinstance(details, dict):
+        raise UnsafeModel("a model's metrics and details are JSON objects")
+    known = {name: float("nan") if value is None else value for name, value in metrics.items()}
+    return TrainedModel(tuple(own), structure, numbers, known, details)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every double
+        return False
 
 
 def _header(model: TrainedModel) -> str:

@@ -4,8 +4,7 @@ orbital writes a fitted model as a query with the numbers inside. Here that quer
 feature columns, and every number in it becomes `GET(model_parameters, i)`. A newly trained model of the same shape has
 the same structure and other parameters: a running stream that reads its parameters from a table needs no restart.
 
-What is loaded from a file is data, not trusted SQL: `check_structure` refuses anything but arithmetic, comparisons,
-CASE, EXP, ABS and casts to numbers over the declared columns.
+What is loaded from a file is data, not trusted SQL: `common.models.checking` says what of it may run.
 """
 
 import json
@@ -16,16 +15,6 @@ from sqlglot import exp
 
 DIALECT = "databricks"
 PARAMETERS = "model_parameters"
-
-ALLOWED = frozenset({
-    exp.Abs, exp.Add, exp.And, exp.Case, exp.Cast, exp.Column, exp.DataType, exp.Div, exp.EQ, exp.Exp, exp.GT, exp.GTE,
-    exp.Identifier, exp.If, exp.LT, exp.LTE, exp.Literal, exp.Mul, exp.Neg, exp.Not, exp.Or, exp.Paren, exp.SafeDivide, exp.Sub,
-})
-ALLOWED_CASTS = frozenset({exp.DataType.Type.DOUBLE, exp.DataType.Type.BIGINT, exp.DataType.Type.INT})
-
-
-class UnsafeModel(Exception):
-    """A stored model that says more than a model may; nothing of it was run."""
 
 
 def lift(query: str, output: str) -> tuple[str, tuple[float, ...]]:
@@ -40,26 +29,10 @@ def lift(query: str, output: str) -> tuple[str, tuple[float, ...]]:
     return _renumbered(structure, parameters)
 
 
-def check_structure(structure: str, features: Sequence[str], parameters: int) -> str:
-    """The structure as Spark may run it, if it is one; raises UnsafeModel naming what it may not hold."""
-    try:
-        statements = sqlglot.parse(structure, read=DIALECT)
-    except (sqlglot.errors.SqlglotError, RecursionError) as error:
-        raise UnsafeModel(f"the model's structure is not an SQL expression: {str(error).splitlines()[0]}") from None
-    if len(statements) != 1 or statements[0] is None:
-        raise UnsafeModel(f"the model's structure must be one expression, not {len(statements)}")
-    tree = statements[0]
-    _check(tree, frozenset(features), parameters)
-    # What Spark runs is what was checked, written out anew: no comment or odd spelling can be read in two ways.
-    if tree.sql(dialect=DIALECT, comments=False) != structure:
-        raise UnsafeModel("the model's structure is not written as the export writes it")
-    return structure
-
-
 def readable(structure: str, parameters: Sequence[float]) -> str:
     """The expression with its numbers back in and laid out on lines, for a reviewer. It is never run."""
     tree = sqlglot.parse_one(structure, read=DIALECT)
-    filled = tree.transform(lambda node: _number(parameters[_index(node)]) if _is_parameter(node) else node)
+    filled = tree.transform(lambda node: _number(parameters[index_of(node)]) if is_parameter(node) else node)
     return filled.sql(dialect=DIALECT, pretty=True, max_text_width=120)
 
 
@@ -78,10 +51,10 @@ def _lift_numbers(tree: exp.Expression) -> list[float]:
 
 def _renumbered(structure: exp.Expression, parameters: Sequence[float]) -> tuple[str, tuple[float, ...]]:
     """Without the parameters of other columns of the query; the rest counted from 0 in reading order."""
-    gets = [node for node in structure.find_all(exp.Anonymous, bfs=False) if _is_parameter(node)]
-    used = list(dict.fromkeys(_index(node) for node in gets))
+    gets = [node for node in structure.find_all(exp.Anonymous, bfs=False) if is_parameter(node)]
+    used = list(dict.fromkeys(index_of(node) for node in gets))
     for node in gets:
-        node.expressions[1].replace(exp.Literal.number(used.index(_index(node))))
+        node.expressions[1].replace(exp.Literal.number(used.index(index_of(node))))
     return structure.sql(dialect=DIALECT), tuple(parameters[index] for index in used)
 
 
@@ -123,7 +96,8 @@ def _number(value: float) -> exp.Expression:
     return exp.Paren(this=exp.Literal.number(json.dumps(value))) if value < 0 else exp.Literal.number(json.dumps(value))
 
 
-def _is_parameter(node: exp.Expression) -> bool:
+def is_parameter(node: exp.Expression) -> bool:
+    """Whether it is GET(model_parameters, a whole number)."""
     if not isinstance(node, exp.Anonymous) or str(node.this).upper() != "GET" or len(node.expressions) != 2:
         return False
     array, index = node.expressions
@@ -131,28 +105,6 @@ def _is_parameter(node: exp.Expression) -> bool:
     return plain and isinstance(index, exp.Literal) and not index.is_string and index.this.isdigit()
 
 
-def _index(node: exp.Expression) -> int:
+def index_of(node: exp.Expression) -> int:
+    """Of a parameter, which one."""
     return int(node.expressions[1].this)
-
-
-def _check(tree: exp.Expression, features: frozenset[str], parameters: int) -> None:
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if _is_parameter(node):
-            if _index(node) >= parameters:
-                raise UnsafeModel(f"the model's structure asks for parameter {_index(node)} of {parameters}")
-            continue
-        if type(node) not in ALLOWED:
-            raise UnsafeModel(f"the model's structure may not hold {type(node).__name__}: {node.sql(dialect=DIALECT)[:80]}")
-        _check_leaf(node, features)
-        waiting.extend(node.iter_expressions())
-
-
-def _check_leaf(node: exp.Expression, features: frozenset[str]) -> None:
-    if isinstance(node, exp.Column) and (len(node.parts) != 1 or node.name not in features):
-        raise UnsafeModel(f"the model's structure reads {node.sql(dialect=DIALECT)}, which is not one of its features")
-    if isinstance(node, exp.Literal) and node.is_string:
-        raise UnsafeModel(f"the model's structure may not hold text: {node.sql(dialect=DIALECT)[:80]}")
-    if isinstance(node, exp.DataType) and node.this not in ALLOWED_CASTS:
-        raise UnsafeModel(f"the model's structure may not cast to {node.sql(dialect=DIALECT)}")

@@ -13,12 +13,12 @@ from pyspark.sql import functions as F
 from common import contract, tables
 from common.models.drift import stability
 from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
-from common.models.storage import from_json, save
+from common.models.storage import save
 from common.models.training import TrainedModel, TrainingRefused, train
 from common.processing.batch_days import NoHistory, until_today, whole_until
 from common.processing.champions import challenger, publish_model
 from common.processing.far_ahead import far_ahead
-from common.processing.learnt import publish_baselines
+from common.processing.learnt import model_of, publish_baselines
 from common.processing.session import use_pool
 from common.processing.versions import MODEL, Version, in_force
 from common.vertical import Vertical
@@ -152,7 +152,7 @@ def report_trends(spark: SparkSession, vertical: Vertical, workspace: Workspace)
     written = {}
     model = in_force(workspace.tables, MODEL)
     events, labels, alerts = history(spark, workspace)
-    trends = vertical.trends(until_today(events), labels, alerts, from_json(model.details) if model else None)
+    trends = vertical.trends(until_today(events), labels, alerts, model_of(model.details, vertical) if model else None)
     for name, rows in trends.items():
         path = workspace.table(f"trend_{name}")
         tables.ensure_table(path, rows.schema)

@@ -16,11 +16,10 @@ from common.ingestion.connection import Connection
 from common.ingestion.same_topic import TopicChanged, TopicWatch
 from common.ingestion.topics import topic_names
 from common.models.scoring import same_structure
-from common.models.storage import from_json
 from common.models.training import TrainedModel
 from common.processing.champions import challenging
 from common.processing.judged import JUDGED_SCHEMA
-from common.processing.learnt import live
+from common.processing.learnt import live, model_of
 from common.processing.recording import Recorder
 from common.processing.shadow import start_shadow
 from common.processing.sources import check_topics
@@ -79,7 +78,7 @@ class Detection:
         published = versions(self.workspace.tables)
         self._follow_challenger(challenging(published))
         model = newest(published, MODEL)
-        if model is None or (self.scoring and same_structure(self.scoring, from_json(model.details))):
+        if model is None or (self.scoring and same_structure(self.scoring, model_of(model.details, self.vertical))):
             return False
         LOG.info("model %s has another structure: its queries restart from their checkpoints", model.version)
         scoring = [each for each in self.running if each.query.model]
@@ -149,7 +148,7 @@ class Detection:
             self._start([name])
 
     def _start(self, names: list[str]) -> None:
-        learnt = live(self.spark, self.workspace.tables, self.vertical.baselines)
+        learnt = live(self.spark, self.workspace.tables, self.vertical)
         self.scoring = learnt.scoring
         rules = live_settings(self.spark, self.vertical, self.workspace.tables, self.rule_settings)
         topic = topic_names(self.vertical).events

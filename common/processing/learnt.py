@@ -24,7 +24,7 @@ from common.models.scoring import score_column
 from common.models.storage import from_json
 from common.models.training import TrainedModel
 from common.processing.versions import BASELINE, MODEL, LearntSource, Version, baseline_path, in_force, shape, versions_in
-from common.vertical import Baseline, Query, Vertical
+from common.vertical import Query, Vertical
 
 VERSIONS_SCHEMA = T.StructType([
     T.StructField("kind", T.StringType()),
@@ -65,15 +65,20 @@ def publish_baselines(learnt: Mapping[str, DataFrame], vertical: Vertical, folde
     return put_in_force(replace(version, created_at=datetime.now(UTC)), folder)
 
 
-def live(spark: SparkSession, folder: str, baselines: Mapping[str, Baseline]) -> Learnt:
+def live(spark: SparkSession, folder: str, vertical: Vertical) -> Learnt:
     """Frames for streaming joins, each read again in its newest version at every batch."""
     frames = {
         name: followed(spark, folder, name, T.StructType([*baseline.schema, T.StructField("baseline_version", T.StringType())]))
-        for name, baseline in baselines.items()
+        for name, baseline in vertical.baselines.items()
     }
     model = in_force(folder, MODEL)
     numbers = followed(spark, folder, MODEL, MODEL_SCHEMA, shape(model.details) if model else "")
-    return Learnt(frames, numbers, from_json(model.details) if model else None)
+    return Learnt(frames, numbers, model_of(model.details, vertical) if model else None)
+
+
+def model_of(details: Mapping[str, Any], vertical: Vertical) -> TrainedModel:
+    """The model that a version holds in its details. Raises UnsafeModel for one that is not the vertical's."""
+    return from_json(details, vertical.model.features if vertical.model else ())
 
 
 def with_learnt(events: DataFrame, learnt: Learnt, vertical: Vertical, query: Query, rule_settings: Any) -> DataFrame:

@@ -27,10 +27,9 @@ from pyspark.sql import types as T
 
 from common import contract, tables
 from common.alerts import ALERT_SCHEMA, event_ids
-from common.models.storage import from_json
 from common.processing.batch import came_live
 from common.processing.judged import BEYOND, Era, Judged, judged_ranges, late_events, settings_eras
-from common.processing.learnt import MODEL_SCHEMA, Learnt, prepared, with_baselines, with_model
+from common.processing.learnt import MODEL_SCHEMA, Learnt, model_of, prepared, with_baselines, with_model
 from common.processing.session import use_pool
 from common.processing.spoken import spoken
 from common.processing.tuning import settings_as_of
@@ -287,6 +286,6 @@ def _learnt(
             continue
         rows = tables.read(spark, baseline_path(workspace.tables, name))
         frames[name] = rows.where(F.col("baseline_version") == baseline).select(*schema.names)
-    scoring = from_json(details) if details else None
+    scoring = model_of(details, vertical) if details else None
     numbers = [(model, list(scoring.parameters))] if scoring else []
     return Learnt(frames, spark.createDataFrame(numbers, MODEL_SCHEMA), scoring)

@@ -193,6 +193,8 @@ def _options(
         # for a minute: for good, in a stream. Of four verticals 40 to 70 did. These are for each kind of work there is.
         "spark.python.factory.idleWorkerMaxPoolSize": "3",
         "spark.sql.session.timeZone": "UTC",
+        # Otherwise Spark puts settings and the environment in the place of ${...} in an expression before it reads it.
+        "spark.sql.variable.substitute": "false",
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.sql.execution.arrow.pyspark.enabled": "true",

@@ -22,11 +22,10 @@ from common.ingestion.topics import topic_names
 from common.models.metrics import ranking_metrics
 from common.models.protocol import with_labels
 from common.models.scoring import with_score
-from common.models.storage import from_json
 from common.processing.batch import history
 from common.processing.batch_days import until_today
 from common.processing.champions import challenger
-from common.processing.learnt import live, prepared, with_baselines
+from common.processing.learnt import live, model_of, prepared, with_baselines
 from common.processing.session import use_pool
 from common.processing.sources import check_topics
 from common.processing.streams import read_topic
@@ -80,14 +79,14 @@ def start_shadow(
     records = read_topic(spark, connection, topic, from_end=True)
     accepted = contract.accepted(records, vertical, contract.TimeBounds.of(settings))
     query = next(query for query in vertical.queries if query.model)
-    known = with_baselines(accepted, live(spark, workspace.tables, vertical.baselines), vertical, query)
+    known = with_baselines(accepted, live(spark, workspace.tables, vertical), vertical, query)
     rows = prepared(known, query, rule_settings)
 
     def keep(batch: DataFrame, number: int) -> None:
         tables.append(batch, path, query=query_id(batch.sparkSession), batch=number)
 
     return (
-        scored(vertical.model.with_features(rows), champion, waiting)
+        scored(vertical.model.with_features(rows), vertical, champion, waiting)
         .writeStream.queryName(f"{vertical.name}.{name}")
         .foreachBatch(keep)
         .option("checkpointLocation", workspace.checkpoint(name))
@@ -97,10 +96,10 @@ def start_shadow(
     )
 
 
-def scored(rows: DataFrame, champion: Version, waiting: Version) -> DataFrame:
+def scored(rows: DataFrame, vertical: Vertical, champion: Version, waiting: Version) -> DataFrame:
     """Rows of features in the shape of SHADOW_SCHEMA."""
     for side, model in zip(SIDES, (champion, waiting), strict=True):
-        with_one = with_score(rows, from_json(model.details)).drop("model_parameters")
+        with_one = with_score(rows, model_of(model.details, vertical)).drop("model_parameters")
         rows = with_one.withColumnsRenamed({"model_version": f"{side}_version", "model_score": f"{side}_score"})
     return rows.select(*SHADOW_SCHEMA.names)
 

@@ -1,6 +1,7 @@
 """Models in Spark: the exported SQL is the model, a new version is data, and nothing is learnt before it is known."""
 
 from datetime import UTC, date, datetime, timedelta
+from random import Random
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from pyspark.sql import types as T
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
+from common.models.check import check_structure
 from common.models.drift import stability
 from common.models.protocol import Protocol, evaluate_protocol, report, served_rows, with_labels
 from common.models.scoring import same_structure, score_column, with_score
@@ -68,7 +70,7 @@ def test_the_same_training_gives_the_same_version_however_it_is_partitioned(spar
 
 def test_a_stored_model_scores_the_same(spark, trained, tmp_path):
     rows = spark.createDataFrame(numbers(3))
-    loaded = load(save(trained, tmp_path))
+    loaded = load(save(trained, tmp_path), FEATURES)
     assert with_score(rows, loaded).collect() == with_score(rows, trained).collect()
 
 
@@ -98,7 +100,31 @@ def test_hostile_sql_never_reaches_spark(trained):
     with pytest.raises(Exception, match="may not hold"):
         score_column(hostile)
     with pytest.raises(Exception, match="may not hold"):
-        from_json({"features": list(FEATURES), "structure": hostile.structure, "parameters": []})
+        from_json({"features": list(FEATURES), "structure": hostile.structure, "parameters": []}, FEATURES)
+
+
+ODD = [None, float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1e308, -1e308, 5e-324, 1.0, 9.3e18]
+
+
+def drawn(random, depth):
+    """An expression of those that pass, spelt as the export spells."""
+    if depth == 0:
+        return random.choice(["`amount`", "`usual`", "GET(model_parameters, 0)", "GET(model_parameters, 1)", "1", "0", "999999"])
+    one, two, three, four = (drawn(random, random.randrange(depth)) for _ in range(4))
+    return random.choice([
+        f"({one}) + `amount`", f"({one}) * GET(model_parameters, 1)", f"(-({one})) - `usual`", f"TRY_DIVIDE({one}, {two})",
+        f"EXP({one})", f"ABS({one})", f"CASE WHEN {one} <= {two} AND NOT {three} = {four} THEN {two} ELSE {three} END",
+        f"CASE WHEN {one} > {two} OR {three} < {four} THEN {four} END",
+    ])
+
+
+def test_whatever_passes_fails_on_no_row(spark):
+    rows = [(a, b, [p, q]) for a in ODD for b in ODD for p, q in ((0.0, -1e308), (float("nan"), 1.0))] + [(1.0, 2.0, None)]
+    frame = spark.createDataFrame(rows, "amount double, usual double, model_parameters array<double>")
+    random = Random(0)
+    passed = [check_structure(drawn(random, 4), FEATURES, 2) for _ in range(40)]
+    scored = frame.select(*[F.expr(each).cast("double").alias(f"s{number}") for number, each in enumerate(passed)])
+    assert len(scored.collect()) == len(rows)
 
 
 @pytest.mark.parametrize(

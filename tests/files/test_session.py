@@ -40,6 +40,11 @@ def test_the_session_has_its_own_limit_back_where_a_query_does_not_start(spark):
     assert spark.conf.get(METHOD_LIMIT) == str(LONGEST_METHOD)
 
 
+def test_an_expression_is_read_as_it_is_written(spark):
+    for text in ("${env:HOME}", "${spark.app.id}", "${system:user.dir}"):
+        assert spark.range(1).select(F.expr(f"'{text}'")).first()[0] == text
+
+
 @pytest.fixture
 def commands_session(monkeypatch, tmp_path):
     """The session that a command works in, without a Java of its own that ends with it."""

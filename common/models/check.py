@@ -1,0 +1,144 @@
+"""What of a stored model's structure may run: a model is data that came from a file or a table, not trusted SQL.
+
+Let through are +, -, *, TRY_DIVIDE, EXP, ABS, CASE, comparisons, AND, OR and NOT over the declared features, the parameters
+and small whole numbers: what the export writes, and nothing that can fail on a row, as that would end a stream at every start.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import sqlglot
+from sqlglot import exp
+
+from common.models.structure import DIALECT, index_of, is_parameter
+
+ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
+COMPARISONS = (exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
+LOGIC = (exp.And, exp.Or, exp.Not)
+OF_ONE_NUMBER = (exp.Abs, exp.Neg)
+ALLOWED = frozenset({
+    *ARITHMETIC, *COMPARISONS, *LOGIC, *OF_ONE_NUMBER,
+    exp.Case, exp.Column, exp.Exp, exp.If, exp.Literal, exp.Paren, exp.SafeDivide,
+})
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+WHOLE_NUMBER = re.compile(r"[0-9]{1,6}")
+# A hundred trees of depth 3 have 9,500 nodes, 116 deep, in 60,000 characters.
+LONGEST, MOST_NODES, DEEPEST = 400_000, 50_000, 300
+
+NUMBER, WHOLE, TRUTH = "a number", "a whole number", "a condition"
+
+
+class UnsafeModel(Exception):
+    """A stored model that says more than a model may; nothing of it was run."""
+
+
+def check_structure(structure: str, features: Sequence[str], parameters: int) -> str:
+    """The structure as Spark may run it, if it is one; raises UnsafeModel naming what it may not hold."""
+    check_names(features)
+    if len(structure) > LONGEST:
+        raise UnsafeModel(f"the model's structure is longer than {LONGEST:,} characters")
+    try:
+        statements = sqlglot.parse(structure, read=DIALECT)
+        if len(statements) != 1 or statements[0] is None:
+            raise UnsafeModel(f"the model's structure must be one expression, not {len(statements)}")
+        tree = statements[0]
+        _check(tree, frozenset(features), parameters)
+        # What Spark runs is what was checked, written out anew: no comment or odd spelling can be read in two ways.
+        if tree.sql(dialect=DIALECT, comments=False) != structure:
+            raise UnsafeModel("the model's structure is not written as the export writes it")
+    except (sqlglot.errors.SqlglotError, RecursionError) as error:
+        raise UnsafeModel(f"the model's structure is not an SQL expression: {str(error).splitlines()[0]}") from None
+    return structure
+
+
+def check_names(features: Sequence[str]) -> None:
+    """Raises UnsafeModel for features that are no plain names, or that are there twice."""
+    for name in features:
+        if not PLAIN.fullmatch(name):
+            raise UnsafeModel(f"{name[:80]!r} is no name of a feature: letters, digits and underscores, no digit first")
+    if len(set(features)) < len(features):
+        raise UnsafeModel("the model has a feature twice")
+
+
+def _check(tree: exp.Expression, features: frozenset[str], parameters: int) -> None:
+    nodes = list(_nodes(tree))
+    if len(nodes) > MOST_NODES:
+        raise UnsafeModel(f"the model's structure has more than {MOST_NODES:,} parts")
+    for node in nodes:
+        _check_node(node, features, parameters)
+    kinds: dict[int, str] = {}
+    for node in reversed(nodes):  # what a node is made of before the node
+        kinds[id(node)] = _kind(node, [kinds[id(part)] for part in _parts(node)])
+    if kinds[id(tree)] == TRUTH:
+        raise UnsafeModel("the model's structure is a condition, not a number")
+
+
+def _nodes(tree: exp.Expression) -> Iterator[exp.Expression]:
+    """Every node before what it is made of. Not by recursion: a chain may be deeper than Python's stack."""
+    waiting = [(tree, 1)]
+    while waiting:
+        node, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise UnsafeModel(f"the model's structure is more than {DEEPEST} levels deep")
+        yield node
+        waiting.extend((part, depth + 1) for part in _parts(node))
+
+
+def _parts(node: exp.Expression) -> list[exp.Expression]:
+    return [] if isinstance(node, exp.Column) or is_parameter(node) else list(node.iter_expressions())
+
+
+def _check_node(node: exp.Expression, features: frozenset[str], parameters: int) -> None:
+    if is_parameter(node):
+        if index_of(node) >= parameters:
+            raise UnsafeModel(f"the model's structure asks for parameter {index_of(node)} of {parameters}")
+        return
+    if type(node) not in ALLOWED:
+        raise UnsafeModel(f"the model's structure may not hold {type(node).__name__}: {_shown(node)}")
+    if isinstance(node, exp.Column) and not _is_feature(node, features):
+        raise UnsafeModel(f"the model's structure reads {_shown(node)}, which is not one of its features in backticks")
+    if isinstance(node, exp.Literal) and node.is_string:
+        raise UnsafeModel(f"the model's structure may not hold text: {_shown(node)}")
+    if isinstance(node, exp.Literal) and not WHOLE_NUMBER.fullmatch(node.this):
+        raise UnsafeModel(f"{_shown(node)} is a parameter or too large: the model's structure holds small whole numbers")
+    if isinstance(node, exp.Case) and node.this:
+        raise UnsafeModel(f"the model's structure may hold CASE WHEN only: {_shown(node)}")
+
+
+def _is_feature(column: exp.Column, features: frozenset[str]) -> bool:
+    # Without backticks some names are functions to Spark, such as user.
+    return len(column.parts) == 1 and isinstance(column.this, exp.Identifier) and column.this.quoted and column.name in features
+
+
+def _kind(node: exp.Expression, parts: list[str]) -> str:
+    """What the node gives, of parts that give `parts`; raises UnsafeModel where Spark would refuse, or overflow."""
+    if isinstance(node, exp.Column) or is_parameter(node):
+        return NUMBER
+    if isinstance(node, exp.Literal):
+        return WHOLE
+    if isinstance(node, exp.Paren):
+        return parts[0]
+    if isinstance(node, exp.Case):
+        return _one_of(node, parts)
+    wanted = {exp.If: [TRUTH]}.get(type(node), []) + [TRUTH if isinstance(node, LOGIC) else NUMBER] * len(parts)
+    for part, want in zip(parts, wanted, strict=False):
+        if (part == TRUTH) != (want == TRUTH):
+            raise UnsafeModel(f"the model's structure has {part} where {want} belongs: {_shown(node)}")
+    if isinstance(node, exp.If):
+        return _one_of(node, parts[1:])
+    if isinstance(node, ARITHMETIC) and parts == [WHOLE, WHOLE]:
+        # Whole numbers overflow, which is an error; doubles become infinite.
+        raise UnsafeModel(f"the model's structure calculates with whole numbers alone: {_shown(node)}")
+    if isinstance(node, OF_ONE_NUMBER):
+        return parts[0]
+    return TRUTH if isinstance(node, COMPARISONS + LOGIC) else NUMBER
+
+
+def _one_of(node: exp.Expression, parts: list[str]) -> str:
+    if TRUTH in parts:
+        raise UnsafeModel(f"the model's structure has a condition where a number belongs: {_shown(node)}")
+    return NUMBER if NUMBER in parts else WHOLE
+
+
+def _shown(node: exp.Expression) -> str:
+    return node.sql(dialect=DIALECT)[:80]
