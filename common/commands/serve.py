@@ -26,10 +26,11 @@ from common.commands.context import (
     while_streaming,
     workspace_of,
 )
-from common.commands.gateway import Certificate, Key, gateway_beside
+from common.commands.gateway import Certificate, Key, Open
 from common.gateway.address import Address
+from common.gateway.beside import GatewayBeside
 from common.gateway.tokens import TokenFile, Tokens
-from common.ingestion.connection import BrokerError, Connection, check
+from common.ingestion.connection import Connection, check
 from common.ingestion.lag import Lag
 from common.ingestion.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
@@ -86,6 +87,7 @@ def serve(
     ] = None,
     certificate: Certificate = None,
     key: Key = None,
+    open_: Open = None,
     for_: Annotated[str | None, typer.Option("--for", help="how long [default: until stopped]")] = None,
     data: Data = None,
     servers: Servers = None,
@@ -93,9 +95,9 @@ def serve(
     """Archive and judge what comes, and on schedule: contract suite, baselines, trends, drift of the model, reconcile.
 
     Batch is put off while the archive is behind or holds no event yet. A run that was missed, also while this did not run, is
-    caught up once.
+    caught up once. A gateway that ends is started again.
     """
-    settings = read_settings(data, servers, batch_schedule=schedule)
+    settings = read_settings(data, servers, batch_schedule=schedule, gateway_open=open_)
     cron(settings.batch_schedule)  # refused before anything is started
     address = Address.read(http, certificate, key) if http else None
     if address:
@@ -104,9 +106,10 @@ def serve(
     verticals = subjects_of(vertical)
     with session(verticals, settings, streaming=True) as spark, ExitStack() as stack:
         running = [_started(stack, spark, each, connection, settings) for each in verticals]
-        beside = stack.enter_context(gateway_beside(vertical, address, connection, settings)) if address else None
+        beside = None
         if address:
-            console.print(f"gateway at {address.url}; its log is {settings.data / 'gateway.log'}", soft_wrap=True)
+            beside = stack.enter_context(GatewayBeside(vertical, address, connection, settings, _say))
+            _say(f"a gateway starts at {address.url}; its log is {settings.data / 'gateway.log'}")
         stack.enter_context(scheduled([_job(spark, each, settings, ending) for each in running]))
         console.print(f"serving; batch runs at {settings.batch_schedule} UTC; Ctrl-C ends it")
         for seconds in while_streaming(duration(for_)):
@@ -114,12 +117,16 @@ def serve(
                 each.archived.raise_failure()
                 each.detecting.keep_running()
                 each.detecting.follow_model()
-            if beside and beside.exit_status() is not None:
-                raise BrokerError(f"the gateway has ended; its last words are in {settings.data / 'gateway.log'}")
+            if beside:
+                beside.keep_running()
             if seconds % SAY_EVERY < 1:
                 check(connection, LONGEST_SILENCE)
                 for each in running:
                     console.print(f"{each.vertical.name}: {each.archived.counts()}; lag {each.behind():,}")
+
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False)
 
 
 def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connection: Connection, settings: Settings) -> Served:

@@ -7,12 +7,14 @@ from typing import Any
 from pyspark.sql import types as T
 
 from common.contract.expectations import check_contract
+from common.contract.records import ISO_8601
 from common.vertical import Vertical
 
 TYPES: dict[type[T.DataType], dict[str, str]] = {
     T.StringType: {"type": "string"}, T.DoubleType: {"type": "number"}, T.IntegerType: {"type": "integer"},
     T.LongType: {"type": "integer"}, T.BooleanType: {"type": "boolean"},
-    T.TimestampType: {"type": "string", "format": "date-time"},
+    # The pattern leaves out what RFC 3339 has beyond ISO 8601: small letters, and the second 60 of a leap second.
+    T.TimestampType: {"type": "string", "format": "date-time", "pattern": ISO_8601.replace(r"\z", "$")},
 }
 ID_LIST = {"type": "array", "items": {"type": "string"}}
 REJECTED = {
