@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     batch_lag_limit: int = Field(100_000, ge=0, description="records behind beyond which serve puts a batch job off")
     gateway_body_megabytes: int = Field(8, ge=1, le=1024, description="largest body of a request to the gateway, unpacked")
     gateway_rate: int = Field(100_000, ge=0, description="events a second that the gateway takes from one client; 0: any number")
-    gateway_connections: int = Field(1_000, ge=1, description="connections that the gateway holds at once")
+    gateway_pages: int = Field(50, ge=0, description="pages of alerts a second that the gateway gives one client; 0: any number")
+    gateway_connections: int = Field(1_000, ge=1, description="connections that the gateway holds at once of those that may")
+    gateway_open: bool = Field(False, description="whether the gateway serves this machine without a token")
     gateway_timeout: int = Field(10, ge=1, description="seconds in which Kafka must acknowledge what the gateway took")
     vacuum_hours: int = Field(168, ge=1, description="age at which replaced table files are removed")
 

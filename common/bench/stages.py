@@ -83,7 +83,7 @@ def gateway_stages(bench: Bench, asked: Asked) -> Iterator[tuple[str, Callable[[
     """Requests of one event and of many, to the gateway and to a server that does nothing with them."""
     echo = ["uvicorn", "common.bench.echo:app", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
     gateway = ["common.cli", "gateway", bench.vertical.name, "--bootstrap-servers", bench.connection.bootstrap_servers]
-    gateway += ["--data", str(bench.settings.data.absolute())]
+    gateway += ["--open", "--data", str(bench.settings.data.absolute())]
     # A fifth of the events: HTTP is not what a backlog is worked off by.
     chunks = clean_messages(bench, asked.after, asked.events // 5)
     events = [value for chunk in chunks for value in chunk.values]

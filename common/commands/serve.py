@@ -27,10 +27,11 @@ from common.commands.context import (
     while_streaming,
     workspace_of,
 )
-from common.commands.gateway import Certificate, Key, gateway_beside
+from common.commands.gateway import Certificate, Key, Open
 from common.gateway.address import Address
+from common.gateway.beside import GatewayBeside
 from common.gateway.tokens import TokenFile, Tokens
-from common.ingestion.connection import BrokerError, Connection, check
+from common.ingestion.connection import Connection, check
 from common.ingestion.lag import Lag
 from common.ingestion.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
@@ -90,6 +91,7 @@ def serve(
     ] = None,
     certificate: Certificate = None,
     key: Key = None,
+    open_: Open = None,
     for_: Annotated[str | None, typer.Option("--for", help="how long [default: until stopped]")] = None,
     data: Data = None,
     servers: Servers = None,
@@ -97,9 +99,9 @@ def serve(
     """Archive and judge what comes, and on schedule: contract suite, baselines, trends, drift of the model, reconcile.
 
     Batch is put off while the archive is behind or holds no event yet. A run that was missed, also while this did not run, is
-    caught up once.
+    caught up once. A gateway that ends is started again.
     """
-    settings = read_settings(data, servers, batch_schedule=schedule)
+    settings = read_settings(data, servers, batch_schedule=schedule, gateway_open=open_)
     cron(settings.batch_schedule)  # refused before anything is started
     address = Address.read(http, certificate, key) if http else None
     if address:
@@ -110,9 +112,10 @@ def serve(
         partitions |= ensure_topics(connection, subject, settings.partitions, settings.replication)
     with session(verticals, settings, partitions) as spark, ExitStack() as stack:
         running = [_started(stack, spark, each, connection, settings) for each in verticals]
-        beside = stack.enter_context(gateway_beside(vertical, address, connection, settings)) if address else None
+        beside = None
         if address:
-            console.print(f"gateway at {address.url}; its log is {settings.data / 'gateway.log'}", soft_wrap=True)
+            beside = stack.enter_context(GatewayBeside(vertical, address, connection, settings, _say))
+            _say(f"a gateway starts at {address.url}; its log is {settings.data / 'gateway.log'}")
         stack.enter_context(scheduled([_job(spark, each, settings, ending) for each in running]))
         console.print(f"serving; batch runs at {settings.batch_schedule} UTC; Ctrl-C ends it")
         is_due = every(SAY_EVERY)
@@ -121,14 +124,18 @@ def serve(
                 each.archived.raise_failure()
                 each.detecting.keep_running()
                 each.detecting.follow_model()
-            if beside and beside.exit_status() is not None:
-                raise BrokerError(f"the gateway has ended; its last words are in {settings.data / 'gateway.log'}")
+            if beside:
+                beside.keep_running()
             if is_due():
                 check(connection, LONGEST_SILENCE)
                 for each in running:
                     counts = archived_line(each.archived.counts())
                     console.print(f"{each.vertical.name}: {counts}; {each.behind():,} records wait in the topic", soft_wrap=True)
                     each.blindness.tell()
+
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False)
 
 
 def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connection: Connection, settings: Settings) -> Served:

@@ -1,17 +1,23 @@
-"""Who may do what: by token, and without any token only this machine."""
+"""Who may do what: by token, or without any where the gateway was started open to this machine."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from common.gateway.tokens import Tokens
+from common.gateway.protocol import ADMIT
+from common.gateway.tokens import VERBS, Token, Tokens
 
 FORWARDED = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}  # a proxy's: it may serve anybody
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+NO_TOKEN = "a token is needed: Authorization: Bearer TOKEN; one is made by: hybrid token add NAME --scope VERTICAL:VERB"
+NONE_EVER = (
+    "nobody is served yet: make a token (hybrid token add NAME --scope VERTICAL:VERB) and send it as "
+    "Authorization: Bearer TOKEN, or start the gateway with --open, which serves this machine without one"
+)
 
 
 class Refused(Exception):
-    """A request that may not go on; `status` is 401 (who are you?) or 403 (not you)."""
+    """A request that may not go on; `status` is 401 (who are you?), 403 (not you) or 503 (no place left)."""
 
     def __init__(self, status: int, problem: str) -> None:
         self.status = status
@@ -19,21 +25,36 @@ class Refused(Exception):
 
 
 class Access:
-    """on_loopback: the gateway can be reached from this machine only, and so needs no token while there never was one."""
+    """is_open: this machine is served without a token while there never was one. Only where no other can reach the gateway."""
 
-    def __init__(self, tokens: Tokens, on_loopback: bool) -> None:
-        self._tokens, self._on_loopback = tokens, on_loopback
+    def __init__(self, tokens: Tokens, is_open: bool) -> None:
+        self._tokens, self._is_open = tokens, is_open
 
     def allow(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], vertical: str, verb: str) -> str:
         """The name of whoever asks, for limits; raises Refused."""
-        if not self._tokens.are_needed and self._on_loopback:
-            return _local(scope, headers)
+        token = self._token(scope, headers)
+        if token and not token.allows(vertical, verb):
+            raise Refused(403, f"this token has no scope {vertical}:{verb}")
+        _admit(scope)
+        return token.id if token else _address(scope)
+
+    def seen_by(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], verticals: Iterable[str]) -> list[str]:
+        """Those of `verticals` that whoever asks may do anything with; raises Refused."""
+        token = self._token(scope, headers)
+        _admit(scope)
+        return [name for name in verticals if token is None or any(token.allows(name, verb) for verb in VERBS)]
+
+    def _token(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Token | None:
+        """The token of a request; None: it needs none. Raises Refused."""
+        if self._is_open and not self._tokens.are_needed:
+            _check_local(headers)
+            return None
         token = self._tokens.find(headers.get(b"authorization", b""))
         if token is None:
-            raise Refused(401, "a token is needed: Authorization: Bearer TOKEN; one is made by: hybrid token add")
-        if not token.allows(vertical, verb):
-            raise Refused(403, f"this token has no scope {vertical}:{verb}")
-        return token.id
+            raise Refused(401, NO_TOKEN if self._tokens.are_needed else NONE_EVER)
+        if token.has_ended():
+            raise Refused(401, f"this token was good until {token.until}: make another, hybrid token add")
+        return token
 
 
 def is_loopback(host: str) -> bool:
@@ -43,12 +64,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _local(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
+def _check_local(headers: Mapping[bytes, bytes]) -> None:
     # A page in a browser of this machine may point a name of its own at 127.0.0.1; the name it uses gives it away.
     name = headers.get(b"host", b"").decode("latin-1").lower()
     if (name if name.endswith("]") else name.rpartition(":")[0] or name) not in LOOPBACK_NAMES:
-        raise Refused(403, "without tokens only this machine is served, by the name localhost or 127.0.0.1")
+        raise Refused(403, "an open gateway serves this machine only, by the name localhost or 127.0.0.1")
     if passed_on := FORWARDED.intersection(headers):
         name = min(passed_on).decode()
-        raise Refused(403, f"without tokens only this machine is served, and this request was passed on for another ({name})")
+        raise Refused(403, f"an open gateway serves this machine only, and this request was passed on for another ({name})")
+
+
+def _admit(scope: Mapping[str, Any]) -> None:
+    admit = scope.get("extensions", {}).get(ADMIT)
+    if admit and not admit():
+        raise Refused(503, "every connection that the gateway may hold has a request under way: try again")
+
+
+def _address(scope: Mapping[str, Any]) -> str:
     return str((scope.get("client") or ("local",))[0])

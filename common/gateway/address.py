@@ -1,5 +1,7 @@
 """Where the gateway listens, and what it needs for that."""
 
+import errno
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +37,30 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
+    def listen(self) -> socket.socket:
+        """A socket bound to it; raises SettingsError."""
+        try:
+            family, *_, place = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            listening = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as problem:
+            raise SettingsError(f"cannot listen at {self.url}: {problem.strerror}; give another --http HOST:PORT") from None
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(place)
+        except OSError as problem:
+            listening.close()
+            taken = "another program listens there" if problem.errno == errno.EADDRINUSE else problem.strerror
+            raise SettingsError(f"cannot listen at {self.url}: {taken}; give another --http HOST:PORT") from None
+        return listening
+
     def check(self, tokens: Tokens) -> None:
         """Raises SettingsError where others could reach it and it has neither token nor TLS."""
-        if is_loopback(self.host):
+        if self.is_loopback:
             return
         lacking = [what for what, there in (
             ("a token (hybrid token add)", bool(tokens)), ("TLS (--certificate, --key)", bool(self.certificate))) if not there]

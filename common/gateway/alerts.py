@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -9,13 +10,20 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from pyspark.sql import types as T
 
 from common import tables
-from common.alerts import ALERT_SCHEMA
+from common.alerts import ALERT_SCHEMA, VERSIONS
 
 ORDER = [("event_time", "ascending"), ("alert_id", "ascending")]
 COLUMNS = [*ALERT_SCHEMA.names, "alert_time"]
+KEYS = pa.schema([("event_time", pa.timestamp("us", tz="UTC")), ("alert_id", pa.string()), ("file", pa.int32())])
+TIMES = [field.name for field in ALERT_SCHEMA if isinstance(field.dataType, T.TimestampType)]
+EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+BATCH_ROWS = 16_384
 
 
 class BadCursor(ValueError):
@@ -26,9 +34,13 @@ class CursorGone(Exception):
     """The version of the table that a walk reads is not there any more."""
 
 
+class NoAlerts(Exception):
+    """There is no table of alerts."""
+
+
 @dataclass(frozen=True)
 class Wanted:
-    """Which alerts; None does not matter. since: the earliest event time."""
+    """Which alerts; None does not matter. since: the earliest event time, in UTC."""
 
     since: datetime | None = None
     entity: str | None = None
@@ -50,29 +62,128 @@ class Cursor(NamedTuple):
     def read(cls, text: str) -> "Cursor":
         try:
             version, event_time, alert_id = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
-            read = cls(int(version), datetime.fromisoformat(event_time), str(alert_id))
-        except (binascii.Error, ValueError, TypeError):
+            time = datetime.fromisoformat(event_time)
+            read = cls(int(version), time.astimezone(UTC), str(alert_id))
+        except (binascii.Error, ValueError, TypeError, OverflowError):
             raise BadCursor from None
-        if not 0 <= read.version < 2**63 or read.event_time.tzinfo is None:
+        if not 0 <= read.version < 2**63 or time.tzinfo is None:
             raise BadCursor
         return read
 
 
 def read_page(path: str, wanted: Wanted, limit: int, cursor: Cursor | None) -> dict[str, Any]:
-    """{alerts: at most `limit`, by event time; next: the cursor of the next page, None at the end}. Raises CursorGone."""
-    if not tables.table_exists(path):
-        return {"alerts": [], "next": None}
+    """{alerts: at most `limit`, by event time; next: the cursor of the next page, None at the end}. Raises NoAlerts, CursorGone.
+
+    Costs what the page holds, and the key columns of the files that its first alerts may be in.
+    """
     try:
         table = tables.open_table(path, cursor.version if cursor else None)
-        dataset = table.to_pyarrow_dataset()
-        found = dataset.to_table(columns=COLUMNS, filter=_filter(wanted, cursor)).sort_by(ORDER)
+        files = _files(table, _filter(wanted, cursor))
+        chosen = _first(files, limit + 1)
+        found = _rows(files, chosen.slice(0, limit))
+    except FileNotFoundError:
+        if cursor is None and not tables.table_exists(path):
+            raise NoAlerts from None
+        raise CursorGone from None
     except (OSError, DeltaError):
         if cursor is None:
             raise
         raise CursorGone from None
-    rows = found.slice(0, limit).to_pylist()
-    more = found.num_rows > limit
-    return {"alerts": rows, "next": str(Cursor(table.version(), rows[-1]["event_time"], rows[-1]["alert_id"])) if more else None}
+    rows = found.to_pylist()
+    more = chosen.num_rows > limit
+    return {
+        "alerts": [shown(row, row["alert_time"]) for row in rows],
+        "next": str(Cursor(table.version(), rows[-1]["event_time"], rows[-1]["alert_id"])) if more else None,
+    }
+
+
+@dataclass(frozen=True)
+class File:
+    """A data file, which of its rows are wanted, and a time before which it has none."""
+
+    fragment: ds.Fragment
+    schema: pa.Schema
+    wanted: pc.Expression | None
+    earliest: datetime
+
+    def batches(self, columns: list[str], only: pc.Expression | None = None) -> Iterator[pa.RecordBatch]:
+        """Its wanted rows, little by little."""
+        condition = self.wanted if only is None else only if self.wanted is None else self.wanted & only
+        scanner = self.fragment.scanner(
+            schema=self.schema, columns=columns, filter=condition, batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1,
+            use_threads=False)  # fmt: skip
+        yield from scanner.to_batches()
+
+
+def _files(table: DeltaTable, wanted: pc.Expression | None) -> list[File]:
+    """Those that may hold wanted rows, by the earliest time they may hold."""
+    actions = table.get_add_actions(flatten=True)
+    known = actions.schema.names
+    earliest = dict(zip(
+        actions.column("path").to_pylist(),
+        actions.column("min.event_time").to_pylist() if "min.event_time" in known else [],
+        strict=False))  # fmt: skip
+    dataset = table.to_pyarrow_dataset()
+    files = [
+        File(each, dataset.schema, wanted, earliest.get(each.path.lstrip("/")) or EARLIEST)
+        for each in dataset.get_fragments(filter=wanted)
+    ]
+    return sorted(files, key=lambda each: each.earliest)
+
+
+def _first(files: list[File], most: int) -> pa.Table:
+    """Keys of the first `most` wanted rows of all files, in order, with the number of each one's file; few more in memory."""
+    first = pa.table({"event_time": [], "alert_id": [], "file": []}, schema=KEYS)
+    for number, file in enumerate(files):
+        if first.num_rows == most and file.earliest > first["event_time"][-1].as_py():
+            break
+        for batch in file.batches(["event_time", "alert_id"]):
+            keys = batch.append_column("file", pa.repeat(pa.scalar(number, pa.int32()), batch.num_rows))
+            both = pa.concat_tables([first, pa.Table.from_batches([keys]).cast(KEYS)])
+            first = both.take(pc.select_k_unstable(both, k=most, sort_keys=ORDER))
+    return first
+
+
+def _rows(files: list[File], keys: pa.Table) -> pa.Table:
+    """The whole rows of these keys, in order."""
+    parts = []
+    for number in pc.unique(keys["file"]).to_pylist():
+        of_file = keys.filter(pc.equal(keys["file"], number))
+        times = pc.min_max(of_file["event_time"])
+        only = ((pc.field("event_time") >= times["min"]) & (pc.field("event_time") <= times["max"])
+                & pc.field("alert_id").isin(of_file["alert_id"].combine_chunks()))  # fmt: skip
+        parts += [pa.Table.from_batches([batch]) for batch in files[number].batches(COLUMNS, only)]
+    return pa.concat_tables(parts).sort_by(ORDER) if parts else pa.table({name: [] for name in COLUMNS})
+
+
+def shown(alert: Mapping[str, Any], alert_time: datetime | None) -> dict[str, Any]:
+    """An alert as it goes over HTTP, be it a row of the table or a record of the topic: every field, times as datetimes.
+
+    alert_time: when Kafka got it. Raises ValueError for a time that is none.
+    """
+    fields = {name: alert.get(name) for name in ALERT_SCHEMA.names}
+    for name in TIMES:
+        time = fields[name]
+        fields[name] = datetime.fromisoformat(time) if isinstance(time, str) else time
+    versions, event = fields["versions"] or {}, fields.pop("event")
+    fields["versions"] = {name: versions.get(name) for name in VERSIONS.names}
+    return {**fields, "events": _ids(event), "alert_time": alert_time}
+
+
+def as_json(value: Any) -> bytes:
+    """Times in UTC, as 2026-04-01T12:00:00.123000Z."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+def _ids(event: str | None) -> list[str]:
+    """The ids of the events behind an alert, which holds one, or a JSON array of several."""
+    if event is None:
+        return []
+    try:
+        ids = orjson.loads(event) if event.startswith("[") else None
+    except orjson.JSONDecodeError:
+        ids = None
+    return ids if isinstance(ids, list) else [event]
 
 
 def _filter(wanted: Wanted, cursor: Cursor | None) -> pc.Expression | None:
@@ -84,7 +195,7 @@ def _filter(wanted: Wanted, cursor: Cursor | None) -> pc.Expression | None:
     since = max((each for each in (wanted.since, cursor and cursor.event_time) if each), default=None)
     if since:
         # The day as well: it is the partition, by which files are left out.
-        conditions += [pc.field("event_day") >= since.astimezone(UTC).date(), pc.field("event_time") >= _time(since)]
+        conditions += [pc.field("event_day") >= since.date(), pc.field("event_time") >= _time(since)]
     if cursor:
         after = pc.field("alert_id") > cursor.alert_id
         conditions.append((pc.field("event_time") > _time(cursor.event_time)) | after)
@@ -96,3 +207,11 @@ def _filter(wanted: Wanted, cursor: Cursor | None) -> pc.Expression | None:
 
 def _time(time: datetime) -> pa.Scalar:
     return pa.scalar(time, pa.timestamp("us", tz="UTC"))
+
+
+def in_utc(time: datetime) -> datetime:
+    """The moment, without a zone UTC's; at the edges of the calendar the nearest that there is."""
+    try:
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        return EARLIEST if time.year == 1 else LATEST

@@ -2,15 +2,19 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from common.contract import TimeBounds
 from common.contract.plain import PlainContract
 from common.gateway.access import Access, Refused
+from common.gateway.budget import Budget
 from common.gateway.delivery import Delivery
 from common.gateway.events import Events
 from common.gateway.health import health_routes
@@ -23,6 +27,8 @@ from common.settings import Settings
 from common.vertical import Vertical
 
 TITLE = "hybrid gateway"
+BODIES_BYTES = 192 * 1024 * 1024  # that all requests under way hold at least
+REFUSED_HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}
 
 
 class Gateway:
@@ -32,11 +38,19 @@ class Gateway:
                  closing: Callable[[], bool] = lambda: False, fatal: Callable[[str], None] = lambda problem: None) -> None:
         self._delivery = Delivery(connection, settings.gateway_timeout, fatal=fatal)
         self._intakes = self._made_intakes(verticals, settings, access)
-        self.routed = FastAPI(title=TITLE, docs_url=None, redoc_url=None, lifespan=self._lifespan)
+        self.routed = FastAPI(title=TITLE, openapi_url=None, lifespan=self._lifespan)
         self.routed.include_router(health_routes(self._delivery))
         self.routed.include_router(alert_routes(verticals, settings, connection, access, closing))
         self.routed.add_exception_handler(Refused, _refused)
-        self.routed.openapi = lambda: described(self.routed, verticals)  # type: ignore[method-assign]
+        self.routed.add_exception_handler(RequestValidationError, _invalid)
+        by_name = {each.name: each for each in verticals}
+        described = cache(lambda names: orjson.dumps(_described(self.routed, [by_name[name] for name in names])))
+
+        @self.routed.get("/openapi.json", include_in_schema=False)
+        async def document(request: Request) -> Response:
+            """Of the verticals that whoever asks may do something with."""
+            seen = access.seen_by(request.scope, dict(request.scope["headers"]), by_name)
+            return Response(described(tuple(seen)), media_type="application/json")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         events = self._intakes.get(scope["path"]) if scope["type"] == "http" else None
@@ -45,10 +59,11 @@ class Gateway:
     def _made_intakes(self, verticals: Sequence[Vertical], settings: Settings, access: Access) -> dict[str, Events]:
         rates, answers, bounds = Rates(settings.gateway_rate), Answers(), TimeBounds.of(settings)
         largest = settings.gateway_body_megabytes * 1024 * 1024
+        budget = Budget(max(BODIES_BYTES, 3 * largest))  # a body, packed and unpacked, and what is read from it
+        contracts = [(each, PlainContract(each, bounds)) for each in verticals]
         return {
-            f"/v1/{each.name}/events":
-                Events(each, PlainContract(each, bounds), self._delivery, access, rates, answers, largest)
-            for each in verticals
+            f"/v1/{each.name}/events": Events(each, contract, self._delivery, access, rates, answers, budget, largest)
+            for each, contract in contracts
         }
 
     @asynccontextmanager
@@ -58,18 +73,21 @@ class Gateway:
         self._delivery.stop()
 
 
-def described(routed: FastAPI, verticals: Sequence[Vertical]) -> dict[str, Any]:
-    """The OpenAPI document, made when it is first asked for."""
-    if routed.openapi_schema is None:
-        document = get_openapi(title=TITLE, version="1", routes=routed.routes)
-        document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        for each in verticals:
-            document["paths"][f"/v1/{each.name}/events"] = intake(each, [{"token": []}, {}])
-        routed.openapi_schema = document
-    return routed.openapi_schema
+def _described(routed: FastAPI, verticals: Sequence[Vertical]) -> dict[str, Any]:
+    """The OpenAPI document."""
+    document = get_openapi(title=TITLE, version="1", routes=routed.routes)
+    document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for each in verticals:
+        document["paths"][f"/v1/{each.name}/events"] = intake(each, [{"token": []}, {}])
+    return document
 
 
 async def _refused(request: Request, refused: Exception) -> JSONResponse:
     assert isinstance(refused, Refused)
-    headers = {"www-authenticate": "Bearer"} if refused.status == 401 else None
-    return JSONResponse({"detail": str(refused)}, refused.status, headers)
+    return JSONResponse({"detail": str(refused)}, refused.status, REFUSED_HEADERS.get(refused.status))
+
+
+async def _invalid(request: Request, invalid: Exception) -> JSONResponse:
+    """Where, and what is wrong, without the value, which may name a person."""
+    assert isinstance(invalid, RequestValidationError)
+    return JSONResponse({"detail": [{name: each[name] for name in ("loc", "msg", "type")} for each in invalid.errors()]}, 422)

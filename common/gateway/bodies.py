@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 
 from common.contract.plain import names_are_apart
+from common.gateway.budget import Share
+from common.gateway.refusals import Unreadable
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -16,29 +18,23 @@ SPACE = " \t\n\r"
 DECODER = json.JSONDecoder()
 MOST_EVENTS = 100_000  # of a request: each is an object in memory, however short
 MOST_MEMBERS = 100     # of a gzip body
+VALUE_BYTES = 100      # that a value of JSON takes once it is read, about
 BODY_SECONDS = 30.0  # a body that takes longer holds a connection that others wait for
 
 
-class Unreadable(Exception):
-    """A body that cannot be taken; `status` is HTTP's, the message says what to do."""
-
-    def __init__(self, status: int, problem: str) -> None:
-        self.status = status
-        super().__init__(problem)
-
-
-async def read_body(receive: Receive, limit: int) -> bytes:
+async def read_body(receive: Receive, limit: int, share: Share) -> bytes:
     """The whole body; raises Unreadable once it is larger than `limit` bytes, whatever its header said, or too slow."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _read_body(receive, limit)
+            return await _read_body(receive, limit, share)
     except TimeoutError:
         raise Unreadable(408, f"the body was not there within {BODY_SECONDS:g} s") from None
 
 
-async def _read_body(receive: Receive, limit: int) -> bytes:
+async def _read_body(receive: Receive, limit: int, share: Share) -> bytes:
     message = await receive()
     body = message.get("body", b"")
+    share.take(len(body))
     if not message.get("more_body"):
         return _within(body, limit)
     parts, size = [body], len(body)
@@ -47,13 +43,14 @@ async def _read_body(receive: Receive, limit: int) -> bytes:
         if message["type"] == "http.disconnect":
             raise Unreadable(400, "the connection ended before the body did")
         parts.append(message.get("body", b""))
+        share.take(len(parts[-1]))
         size += len(parts[-1])
         if size > limit:
             break
     return _within(b"".join(parts), limit)
 
 
-def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
+def unpacked(body: bytes, encoding: str, limit: int, share: Share) -> bytes:
     """The body without its Content-Encoding; never more than `limit` bytes are unpacked."""
     if encoding in ("", "identity"):
         return body
@@ -70,6 +67,7 @@ def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
         except zlib.error:
             raise Unreadable(400, "the body is not gzip, as Content-Encoding says it is") from None
         size += len(parts[-1])
+        share.take(len(parts[-1]))
         if size > limit:
             raise too_large(limit)
         if not member.eof:
@@ -78,18 +76,22 @@ def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def lines(body: bytes) -> list[bytes | dict[str, Any]]:
+def lines(body: bytes, share: Share) -> list[bytes | dict[str, Any]]:
     """NDJSON: an event a line, empty lines left out."""
+    if body.count(b"\n") > 2 * MOST_EVENTS:
+        raise too_many()
+    share.take(len(body))
     return [line for line in body.split(b"\n") if line and not line.isspace()]
 
 
-def elements(body: bytes) -> list[bytes | dict[str, Any]]:
+def elements(body: bytes, share: Share) -> list[bytes | dict[str, Any]]:
     """The elements of a JSON array; of anything else, the text as it is.
 
     Objects where writing them anew says what was written, else each element's own text.
     """
     if body.lstrip()[:1] != b"[":
         return [body]
+    share.take(VALUE_BYTES * body.count(b","))
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError:

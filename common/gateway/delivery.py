@@ -18,6 +18,7 @@ from common.ingestion.producers import producer_options
 
 ANSWERS_SECONDS = 0.1  # the longest wait for answers before it is looked whether to end
 LOOK_SECONDS = 0.5     # between looks for a broker that is away
+READY_SECONDS = 1.0    # for which an answer about brokers is good
 BEYOND_VALUE = 64      # bytes that a record takes in the buffer beside its key and value
 
 Failure = tuple[bytes | None, KafkaError]
@@ -25,6 +26,10 @@ Failure = tuple[bytes | None, KafkaError]
 
 class Full(Exception):
     """The buffer has no room for a request's records; none of them was sent."""
+
+
+class NeverFits(Full):
+    """A request's records are more than the whole buffer holds; the message says what that is."""
 
 
 class Away(Exception):
@@ -62,6 +67,8 @@ class Delivery:
         self._suspect, self._away, self._ending = threading.Event(), threading.Event(), threading.Event()
         self._finished: list[Sent] = []                               # these two belong to the thread that takes answers
         self._refused: deque[tuple[Sent, list[Failure]]] = deque()
+        self._look: asyncio.Task[bool] | None = None                  # these, too, belong to the loop
+        self._looked = 0.0
         self._records = self._bytes = 0                               # in the buffer; these belong to the loop
 
     @property
@@ -84,6 +91,14 @@ class Delivery:
         for thread in self._threads:
             thread.join()
 
+    async def is_ready(self) -> bool:
+        """Whether a broker answers, as it was found within the last second. All who ask at once wait for one look."""
+        assert self._loop is not None
+        if self._look is None or (self._look.done() and self._loop.time() - self._looked > READY_SECONDS):
+            self._looked = self._loop.time()
+            self._look = self._loop.create_task(asyncio.to_thread(self.answers))
+        return await asyncio.shield(self._look)
+
     def answers(self, timeout: float = 1.0) -> bool:
         """Whether a broker answers now; waits for it."""
         try:
@@ -92,10 +107,12 @@ class Delivery:
             return False
 
     def send(self, topic: str, messages: list[dict[str, Any]]) -> Sent:
-        """Buffer records, dictionaries of key and value, in order. Raises Full or Away, and has buffered none of them then."""
+        """Buffer records, dictionaries of key and value, in order. Raises NeverFits, Full or Away, having buffered none."""
         if self._away.is_set():
             raise Away
         size = sum(len(each["key"]) + len(each["value"]) + BEYOND_VALUE for each in messages)
+        if len(messages) > self._most_records or size > self._most_bytes:
+            raise NeverFits(f"at most {self._most_records:,} events or {self._most_bytes:,} bytes go to Kafka at once")
         if self._records + len(messages) > self._most_records or self._bytes + size > self._most_bytes:
             raise Full
         assert self._loop is not None

@@ -14,10 +14,13 @@ import orjson
 
 from common.contract.plain import Accepted, PlainContract, Rejected
 from common.gateway.access import Access, Refused
-from common.gateway.bodies import MOST_EVENTS, Receive, Unreadable, elements, lines, read_body, too_large, too_many, unpacked
-from common.gateway.delivery import Away, Delivery, Failure, Full
+from common.gateway.bodies import MOST_EVENTS, Receive, elements, lines, read_body, too_large, too_many, unpacked
+from common.gateway.budget import Budget, Share
+from common.gateway.delivery import Away, Delivery, Failure, Full, NeverFits
 from common.gateway.idempotency import LONGEST_KEY, Answers, Reused, UnderWay
 from common.gateway.limits import Rates
+from common.gateway.refusals import Unreadable
+from common.gateway.whole_numbers import WholeNumbers
 from common.ingestion.producers import REFUSALS
 from common.ingestion.topics import topic_names
 from common.vertical import Vertical
@@ -27,6 +30,8 @@ LOG = logging.getLogger(__name__)
 MOST_REJECTED = 1_000    # events that one answer explains: more would make the answer larger than what was sent
 AT_ONCE = 500            # events judged before others have their turn
 LARGEST_EVENT = 900_000  # bytes: a topic takes records of 1 MB unless told otherwise
+TOO_LARGE = f"an event has at most {LARGEST_EVENT:,} bytes"
+EVENT_BYTES = 500        # that an event takes beside its text until Kafka has it, about
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some clients put it before any text; RFC 8259 lets a reader pass over it
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 AGAIN_SECONDS = {429: b"1", 503: b"2"}
@@ -52,7 +57,7 @@ class Judged:
         if isinstance(verdict, Rejected):
             self.reject(index, *verdict)
         elif len(verdict.value) > LARGEST_EVENT:
-            self.reject(index, verdict.event_id, "too_large", f"an event has at most {LARGEST_EVENT:,} bytes")
+            self.reject(index, verdict.event_id, "too_large", TOO_LARGE)
         else:
             self.ids.append(verdict.event_id)
             self.messages.append({"key": verdict.entity.encode(), "value": verdict.value})
@@ -65,11 +70,11 @@ class Events:
     """The intake of one vertical."""
 
     def __init__(self, vertical: Vertical, contract: PlainContract, delivery: Delivery, access: Access, rates: Rates,
-                 answers: Answers, largest: int) -> None:
+                 answers: Answers, budget: Budget, largest: int) -> None:
         self._name, self._topic = vertical.name, topic_names(vertical).events
-        self._id_is_hidden = vertical.event_id in vertical.pseudonymised
+        self._whole_numbers = WholeNumbers(vertical.event_schema)
         self._contract, self._delivery, self._access, self._rates = contract, delivery, access, rates
-        self._answers, self._largest = answers, largest
+        self._answers, self._budget, self._largest = answers, budget, largest
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Any) -> None:
         try:
@@ -99,18 +104,19 @@ class Events:
         is_ndjson = _is_ndjson(headers)
         if int(headers.get(b"content-length", b"0")) > self._largest:
             raise too_large(self._largest)
-        body = await read_body(receive, self._largest)
-        body = unpacked(body, headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(), self._largest)
-        key = headers.get(b"idempotency-key")
-        if key is None:
-            return await self._take(body, is_ndjson, client)
-        return await self._take_once((client, self._name, key), body, is_ndjson, client)
+        encoding, key = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(), headers.get(b"idempotency-key")
+        with self._budget.share() as share:
+            body = unpacked(await read_body(receive, self._largest, share), encoding, self._largest, share)
+            if key is None:
+                return await self._take(body, is_ndjson, client, share)
+            return await self._take_once(key, body, is_ndjson, client, share)
 
-    async def _take_once(self, key: tuple[str, str, bytes], body: bytes, is_ndjson: bool, client: str) -> Answer:
-        if not 0 < len(key[2]) <= LONGEST_KEY:
+    async def _take_once(self, name: bytes, body: bytes, is_ndjson: bool, client: str, share: Share) -> Answer:
+        if not 0 < len(name) <= LONGEST_KEY:
             return _problem(400, f"Idempotency-Key has 1 to {LONGEST_KEY} characters")
+        key = (self._name, name)
         try:
-            earlier = self._answers.begin(key, body)
+            earlier = self._answers.begin(client, key, body)
         except Reused:
             return _problem(422, "this Idempotency-Key came before with another body: give each request a key of its own")
         except UnderWay:
@@ -119,23 +125,26 @@ class Events:
             return Answer(*earlier)
         kept = None
         try:
-            answer = await self._take(body, is_ndjson, client)
+            answer = await self._take(body, is_ndjson, client, share)
             kept = (answer.status, answer.body) if answer.status in (202, 422) else None
             return answer
         finally:
-            self._answers.end(key, kept)
+            self._answers.end(client, key, kept)
 
-    async def _take(self, body: bytes, is_ndjson: bool, client: str) -> Answer:
+    async def _take(self, body: bytes, is_ndjson: bool, client: str, share: Share) -> Answer:
         body = body.removeprefix(BYTE_ORDER_MARK)
-        events = lines(body) if is_ndjson else elements(body)
+        events = lines(body, share) if is_ndjson else elements(body, share)
         if len(events) > MOST_EVENTS:
             raise too_many()
+        share.take(EVENT_BYTES * len(events))
         self._rates.take(client, max(1, len(events)))
         judged = await self._judged(events)
         if not judged.messages:
             return _told(judged)
         try:
             sent = self._delivery.send(self._topic, judged.messages)
+        except NeverFits as problem:
+            raise Unreadable(413, f"{problem}: send fewer events in one request, nothing of it was taken") from None
         except Full:
             return _problem(429, "the buffer is full, nothing of this request was taken: send it again")
         except Away:
@@ -155,16 +164,23 @@ class Events:
                 await asyncio.sleep(0)
         return judged
 
-
     def _verdict(self, event: bytes | dict[str, Any], latest: datetime) -> Accepted | Rejected:
         """Whatever one event may be, it is that event that is refused, and not the request."""
+        if isinstance(event, bytes) and len(event) > LARGEST_EVENT:
+            return Rejected(None, "too_large", TOO_LARGE)  # to read it would take many times as much
         try:
-            if isinstance(event, bytes):
-                return self._contract.judge(event, latest)
-            return self._contract.judge_object(event, latest)
-        except (RecursionError, TypeError, ValueError) as problem:
+            verdict = self._judge(event, latest)
+            if isinstance(verdict, Rejected) and verdict.reason == "wrong_type":
+                whole = self._whole_numbers.of(event)
+                return verdict if whole is None else self._judge(whole, latest)
+            return verdict
+        except Exception as problem:
             LOG.info("an event of %s could not be judged", self._name, exc_info=problem)
             return Rejected(None, "malformed_json", "it cannot be judged: nested too deep, or of values that no field has")
+
+
+    def _judge(self, event: bytes | dict[str, Any], latest: datetime) -> Accepted | Rejected:
+        return self._contract.judge(event, latest) if isinstance(event, bytes) else self._contract.judge_object(event, latest)
 
 
 def _told(judged: Judged, failures: list[Failure] | None = None) -> Answer:

@@ -14,8 +14,8 @@ def health_routes(delivery: Delivery) -> APIRouter:
         return {"status": "up"}
 
     @router.get("/readyz", summary="A Kafka broker answers", responses={503: {"description": "none does"}})
-    def readyz() -> JSONResponse:
-        if delivery.answers():
+    async def readyz() -> JSONResponse:
+        if await delivery.is_ready():
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "Kafka does not answer"}, 503)
 

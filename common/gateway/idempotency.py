@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 DAY = 24 * 3600.0
 LONGEST_KEY = 255
+BESIDE_ANSWER = 500  # bytes that a key takes beside its answer, about
 
 
 @dataclass
 class Remembered:
-    """A request that came with a key, and what it was answered; None while it is under way."""
+    """A request that came with a key, and what it was answered."""
 
     fingerprint: bytes
     at: float
-    answer: tuple[int, bytes] | None = None
+    answer: tuple[int, bytes]
 
 
 class Reused(Exception):
@@ -27,49 +28,70 @@ class UnderWay(Exception):
     """The request with this key has no answer yet."""
 
 
+class Kept:
+    """The answers of one client, the oldest first."""
+
+    def __init__(self) -> None:
+        self.by_key: OrderedDict[Hashable, Remembered] = OrderedDict()
+        self.size = 0
+
+    def put(self, key: Hashable, remembered: Remembered) -> None:
+        self.by_key[key] = remembered
+        self.size += _size(remembered)
+
+    def forget_oldest(self) -> None:
+        _, oldest = self.by_key.popitem(last=False)
+        self.size -= _size(oldest)
+
+
 class Answers:
-    """What was answered under which key, for `seconds`; the oldest are forgotten earlier when there are too many bytes."""
+    """What was answered under which key, for `seconds`. A key whose request is under way is never forgotten.
+
+    of_client: bytes of answers that are kept of one client, whose oldest are forgotten beyond; max_bytes: of all, beyond which
+    the oldest go of the client that has most.
+    """
 
     def __init__(
-        self, seconds: float = DAY, max_bytes: int = 64 * 1024 * 1024, clock: Callable[[], float] = time.monotonic
+        self, seconds: float = DAY, of_client: int = 8 * 1024 * 1024, max_bytes: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._seconds, self._most, self._clock = seconds, max_bytes, clock
-        self._bytes = 0
-        self._known: OrderedDict[Hashable, Remembered] = OrderedDict()
+        self._seconds, self._of_client, self._most, self._clock = seconds, of_client, max_bytes, clock
+        self._under_way: dict[Hashable, bytes] = {}  # with the bodies' fingerprints
+        self._kept: dict[str, Kept] = {}
 
-    def begin(self, key: Hashable, body: bytes) -> tuple[int, bytes] | None:
-        """The earlier answer to this key and body; None the first time. Raises Reused or UnderWay."""
-        self._forget()
+    def begin(self, client: str, key: Hashable, body: bytes) -> tuple[int, bytes] | None:
+        """The earlier answer to this client's key and body; None the first time. Raises Reused or UnderWay."""
+        self._forget_old(client)
         fingerprint = hashlib.sha256(body).digest()
-        known = self._known.get(key)
-        if known is None:
-            self._known[key] = Remembered(fingerprint, self._clock())
-            self._bytes += _size(self._known[key])
+        if earlier := self._under_way.get((client, key)):
+            raise UnderWay if earlier == fingerprint else Reused
+        kept = self._kept[client].by_key.get(key) if client in self._kept else None
+        if kept is None:
+            self._under_way[client, key] = fingerprint
             return None
-        if known.fingerprint != fingerprint:
+        if kept.fingerprint != fingerprint:
             raise Reused
-        if known.answer is None:
-            raise UnderWay
-        return known.answer
+        return kept.answer
 
-    def end(self, key: Hashable, answer: tuple[int, bytes] | None) -> None:
+    def end(self, client: str, key: Hashable, answer: tuple[int, bytes] | None) -> None:
         """Keep the answer for those who ask again; None: the request came to nothing, and may be tried again as if new."""
-        known = self._known.pop(key, None)
-        if known is None:
+        fingerprint = self._under_way.pop((client, key))
+        if answer is None:
             return
-        self._bytes -= _size(known)
-        if answer is not None:
-            self._known[key] = Remembered(known.fingerprint, self._clock(), answer)
-            self._bytes += _size(self._known[key])
+        kept = self._kept.setdefault(client, Kept())
+        kept.put(key, Remembered(fingerprint, self._clock(), answer))
+        while kept.size > self._of_client:
+            kept.forget_oldest()
+        while sum(each.size for each in self._kept.values()) > self._most:
+            max(self._kept.values(), key=lambda each: each.size).forget_oldest()
 
-    def _forget(self) -> None:
-        while self._known:
-            key, oldest = next(iter(self._known.items()))
-            if self._bytes <= self._most and self._clock() - oldest.at < self._seconds:
-                return
-            del self._known[key]
-            self._bytes -= _size(oldest)
+    def _forget_old(self, client: str) -> None:
+        kept = self._kept.get(client)
+        while kept and kept.by_key and self._clock() - next(iter(kept.by_key.values())).at >= self._seconds:
+            kept.forget_oldest()
+        if kept and not kept.by_key:
+            del self._kept[client]
 
 
 def _size(remembered: Remembered) -> int:
-    return 500 + (len(remembered.answer[1]) if remembered.answer else 0)
+    return BESIDE_ANSWER + len(remembered.answer[1])

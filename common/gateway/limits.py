@@ -1,11 +1,43 @@
-"""How many events a client may send: a bucket that fills at a rate, and from which each event takes one."""
+"""How much a client may do: a bucket that fills at a rate, and from which each event or page takes one; places for streams."""
 
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 MOST_CLIENTS = 10_000
+
+
+class NoPlace(Exception):
+    """`status`: 429 when this client has as many as it may, 503 when all together have."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        self.status = status
+        super().__init__(problem)
+
+
+class Places:
+    """How many streams may be open at once, of one client and of all."""
+
+    def __init__(self, of_client: int, of_all: int) -> None:
+        self._of_client, self._of_all = of_client, max(1, of_all)
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def taken_by(self, client: str) -> Iterator[None]:
+        """One place, until the end; raises NoPlace."""
+        if self._taken[client] >= self._of_client:
+            raise NoPlace(429, f"this client has {self._of_client} streams open, which is as many as it may")
+        if self._taken.total() >= self._of_all:
+            raise NoPlace(503, f"{self._of_all} streams are open, which is as many as there may be")
+        self._taken[client] += 1
+        try:
+            yield
+        finally:
+            self._taken[client] -= 1
+            if not self._taken[client]:
+                del self._taken[client]
 
 
 class Rates:

@@ -9,10 +9,12 @@ from pyspark.sql import types as T
 from common.contract.expectations import check_contract
 from common.vertical import Vertical
 
+# What of RFC 3339's date-time is taken: no small t and z, no more digits than nanoseconds, and no leap second.
+TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
 TYPES: dict[type[T.DataType], dict[str, str]] = {
     T.StringType: {"type": "string"}, T.DoubleType: {"type": "number"}, T.IntegerType: {"type": "integer"},
     T.LongType: {"type": "integer"}, T.BooleanType: {"type": "boolean"},
-    T.TimestampType: {"type": "string", "format": "date-time"},
+    T.TimestampType: {"type": "string", "format": "date-time", "pattern": TIME},
 }
 ID_LIST = {"type": "array", "items": {"type": "string"}}
 REJECTED = {

@@ -2,91 +2,119 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from common.alerts import Severity
 from common.gateway.access import Access, Refused
-from common.gateway.alerts import BadCursor, Cursor, CursorGone, Wanted, read_page
+from common.gateway.alerts import BadCursor, Cursor, CursorGone, NoAlerts, Wanted, in_utc
+from common.gateway.limits import NoPlace, Places, Rates
 from common.gateway.openapi import ANSWERS, PROBLEM, response
-from common.gateway.stream import AlertStream, Listener, server_sent
+from common.gateway.pages import Pages, TooManyPages
+from common.gateway.stream import AlertStream, server_sent
 from common.ingestion.connection import BrokerError, Connection
 from common.ingestion.topics import topic_names
 from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
 
+STREAMS_OF_CLIENT = 20
+NO_TABLE = (
+    "this gateway's data folder has no alerts table: archive, serve or run makes it; start the gateway with the same --data"
+)
 Text = Annotated[str | None, Query(max_length=200)]
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    **{status: response(*ANSWERS[status]) for status in ("401", "403")}, "404": response("no such vertical", PROBLEM),
+    **{status: response(*ANSWERS[status]) for status in ("401", "403")},
+    "404": response("no such vertical, or no alerts table in this gateway's data folder", PROBLEM),
+    "429": response("more pages and streams than this client may ask for; see Retry-After", PROBLEM),
 }
 MANY = {"type": "array", "items": {"type": "object"}}
 PAGE = {"type": "object", "properties": {"alerts": MANY, "next": {"type": ["string", "null"]}}}
 
 
-def alert_routes(
-    verticals: Sequence[Vertical], settings: Settings, connection: Connection, access: Access, closing: Callable[[], bool]
-) -> APIRouter:
+def alert_routes(verticals: Sequence[Vertical], settings: Settings, connection: Connection, access: Access,
+                 closing: Callable[[], bool]) -> APIRouter:
     router = APIRouter(prefix="/v1/{vertical}/alerts", tags=["alerts"], responses=RESPONSES)
     paths = {each.name: Workspace(settings.data, each.name).table("alerts") for each in verticals}
     streams = {name: AlertStream(connection, topic_names(name).alerts) for name in paths}
+    rates, pages, places = Rates(settings.gateway_pages), Pages(), Places(STREAMS_OF_CLIENT, settings.gateway_connections // 2)
 
-    def readable(vertical: str, request: Request) -> None:
-        """Raises Refused first, so that who may not read does not learn what there is."""
-        access.allow(request.scope, dict(request.scope["headers"]), vertical, "read")
+    def readable(vertical: str, request: Request) -> str:
+        """The client's name. Raises Refused first, so that who may not read does not learn what there is."""
+        client = access.allow(request.scope, dict(request.scope["headers"]), vertical, "read")
         if vertical not in paths:
             raise HTTPException(404, f"no vertical of that name here; there are {', '.join(paths)}")
+        return client
+
+    def charge(client: str) -> None:
+        if wait := rates.wait(client):
+            raise HTTPException(429, "more pages and streams than this client may ask for", {"retry-after": str(wait)})
+        rates.take(client, 1)
 
     @router.get("", summary="Alerts in the table, by event time", responses={
         200: response("a page", PAGE),
-        410: response("the cursor is too old: begin again", PROBLEM)})  # fmt: skip
+        410: response("the cursor is too old: begin again", PROBLEM),
+        503: response("too many pages are asked for at once", PROBLEM)})  # fmt: skip
     async def alerts(
         request: Request, vertical: str, since: datetime | None = None, entity: Text = None, rule: Text = None,
         severity: Severity | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         cursor: Annotated[str | None, Query(max_length=500, description="`next` of the page before")] = None,
     ) -> Response:
-        readable(vertical, request)
-        if since and since.tzinfo is None:
-            since = since.replace(tzinfo=UTC)
+        charge(readable(vertical, request))
+        wanted = Wanted(in_utc(since) if since else None, entity, rule, severity)
         try:
             place = Cursor.read(cursor) if cursor else None
-            page = await run_in_threadpool(read_page, paths[vertical], Wanted(since, entity, rule, severity), limit, place)
+            page = await pages.read(paths[vertical], wanted, limit, place)
         except BadCursor:
             raise HTTPException(422, "cursor: give `next` of the page before, as it is") from None
         except CursorGone:
             raise HTTPException(410, "cursor: that version of the table is gone; begin again without one") from None
-        return Response(orjson.dumps(page), media_type="application/json")
+        except NoAlerts:
+            raise HTTPException(404, NO_TABLE) from None
+        except TooManyPages:
+            raise HTTPException(503, "too many pages are asked for at once: try again", {"retry-after": "1"}) from None
+        return Response(page, media_type="application/json")
 
     @router.get("/stream", summary="Alerts as they arrive, as server-sent events", responses={
         200: {"description": "for ever", "content": {"text/event-stream": {}}},
-        503: response("Kafka does not answer", PROBLEM)})  # fmt: skip
-    async def stream(request: Request, vertical: str) -> StreamingResponse:
-        readable(vertical, request)
-        stack = AsyncExitStack()
+        503: response("Kafka does not answer, or as many streams are open as there may be", PROBLEM)})  # fmt: skip
+    async def stream(request: Request, vertical: str) -> EventStream:
+        client = readable(vertical, request)
+        charge(client)
         try:
-            listener = await stack.enter_async_context(streams[vertical].listening())
+            async with AsyncExitStack() as opening:
+                opening.enter_context(places.taken_by(client))
+                listener = await opening.enter_async_context(streams[vertical].listening())
+                stack = opening.pop_all()
+        except NoPlace as full:
+            raise HTTPException(full.status, str(full), {"retry-after": "5"}) from None
         except BrokerError:
             raise HTTPException(503, "Kafka does not answer") from None
+
         def is_over() -> bool:
-            """Also once the token that opened the stream is revoked."""
+            """Also once the token that opened the stream is revoked, or ended."""
             try:
                 readable(vertical, request)
             except Refused:
                 return True
             return closing()
 
-        return StreamingResponse(_until_gone(stack, listener, is_over), media_type="text/event-stream",
-                                 headers={"cache-control": "no-store"})
+        return EventStream(server_sent(listener, is_over), stack)
 
     return router
 
 
-async def _until_gone(stack: AsyncExitStack, listener: Listener, closing: Callable[[], bool]) -> AsyncIterator[bytes]:
-    async with stack:
-        async for event in server_sent(listener, closing):
-            yield event
+class EventStream(StreamingResponse):
+    """Server-sent events; `stack` is closed in the end, also for a client that was gone before the first of them."""
+
+    def __init__(self, events: AsyncIterator[bytes], stack: AsyncExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._stack:
+            await super().__call__(scope, receive, send)

@@ -1,48 +1,77 @@
 """The gateway as a server, and how it ends."""
 
 import logging
+import resource
+import socket
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import uvicorn
 
-from common.gateway.access import Access, is_loopback
+from common.gateway.access import Access
 from common.gateway.address import Address
 from common.gateway.app import Gateway
+from common.gateway.connections import Connections
+from common.gateway.protocol import BoundedProtocol
 from common.gateway.tokens import TokenFile, Tokens
 from common.ingestion.connection import BrokerError, Connection
-from common.settings import Settings, SettingsError
+from common.settings import Settings
 from common.vertical import Vertical
 
 GRACE_SECONDS = 5
 
 
-def run_gateway(verticals: Sequence[Vertical], settings: Settings, connection: Connection, address: Address) -> None:
-    """Serves until a signal; raises BrokerError when the producer cannot go on, SettingsError for what cannot be served."""
+class GatewayServer(uvicorn.Server):
+    """The gateway at an address. is_up: called once it takes connections; fatal: what no later record would survive."""
+
+    def __init__(self, verticals: Sequence[Vertical], settings: Settings, connection: Connection, access: Access,
+                 address: Address, *, is_up: Callable[[], None] = lambda: None) -> None:
+        self._is_up = is_up
+        self.problems: list[str] = []
+        self.gateway = Gateway(verticals, settings, connection, access, closing=lambda: self.should_exit, fatal=self._fatal)
+        super().__init__(uvicorn.Config(
+            self.gateway, loop="common.gateway.protocol:Loop", ws="none", lifespan="on",
+            http=partial(BoundedProtocol, among=Connections(settings.gateway_connections)),  # type: ignore[arg-type]
+            # A line a request would cost as much as the request, and could hold what names a person.
+            access_log=False, log_config=None, server_header=False, proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            ssl_certfile=address.certificate, ssl_keyfile=address.key))  # fmt: skip
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._is_up()
+
+    def _fatal(self, problem: str) -> None:
+        self.problems.append(problem)
+        self.should_exit = True
+
+
+def run_gateway(verticals: Sequence[Vertical], settings: Settings, connection: Connection, address: Address,
+                is_up: Callable[[], None]) -> None:
+    """Serves until a signal, and calls `is_up` once it does.
+
+    Raises BrokerError when the producer cannot go on, SettingsError for what cannot be served.
+    """
     tokens = Tokens(TokenFile(settings.data))
     address.check(tokens)
-    problems: list[str] = []
-
-    def fatal(problem: str) -> None:
-        problems.append(problem)
-        server.should_exit = True
-
-    access = Access(tokens, is_loopback(address.host))
-    gateway = Gateway(verticals, settings, connection, access, closing=lambda: server.should_exit, fatal=fatal)
-    server = uvicorn.Server(uvicorn.Config(
-        gateway, host=address.host, port=address.port, loop="uvloop", http="httptools", ws="none", lifespan="on",
-        # A line a request would cost as much as the request, and could hold what names a person.
-        access_log=False, log_config=None, server_header=False, proxy_headers=False,
-        limit_concurrency=settings.gateway_connections, timeout_graceful_shutdown=GRACE_SECONDS,
-        ssl_certfile=address.certificate, ssl_keyfile=address.key))  # fmt: skip
+    access = Access(tokens, settings.gateway_open and address.is_loopback)
+    listening = address.listen()
+    _allow_files()
     log = logging.getLogger("uvicorn.error")
-    log.setLevel(logging.WARNING)
+    log.setLevel(logging.ERROR)  # its warnings are of what strangers send
     log.addFilter(_without_values)
-    server.run()
-    if problems:
-        raise BrokerError(f"the producer cannot go on: {problems[0]}; start the gateway again")
-    if not server.started:
-        raise SettingsError(f"cannot listen at {address.url}")
+    server = GatewayServer(verticals, settings, connection, access, address, is_up=is_up)
+    server.run([listening])
+    if server.problems:
+        raise BrokerError(f"the producer cannot go on: {server.problems[0]}; start the gateway again")
+
+
+def _allow_files() -> None:
+    """As many open files as this process may have: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _without_values(record: logging.LogRecord) -> bool:

@@ -2,25 +2,33 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
-from confluent_kafka import Consumer
+import orjson
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from common.gateway.alerts import as_json, shown
 from common.ingestion.connection import Connection
 from common.ingestion.reader import arrived, from_ends
 
 WAITING = 1_000        # alerts that a listener may be behind
 LOOK_SECONDS = 0.2
 STILL_HERE_SECONDS = 15
+PARTITIONS_SECONDS = 10.0  # between looks for partitions that the topic was given since
+# Over which the client goes on by itself once a broker is back.
+PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
 
 
 class Listener:
-    """A queue of alerts' JSON; `dropped` once it was full, after which nothing more comes."""
+    """A queue of alerts' JSON. dropped: it was full; failed: why the topic is not read any more. After either nothing comes."""
 
     def __init__(self) -> None:
         self.alerts: asyncio.Queue[bytes] = asyncio.Queue(WAITING)
         self.dropped = False
+        self.failed: str | None = None
 
     def put(self, alerts: list[bytes]) -> None:
         for alert in alerts:
@@ -63,27 +71,66 @@ class AlertStream:
         self._consuming = ending
 
     def _consume(self, consumer: Consumer, ending: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
+        looked = time.monotonic()
         with consumer:
             while not ending.is_set():
-                # A tombstone takes an alert out of a compacted topic: it is none itself.
-                alerts = [value for message in arrived(consumer, LOOK_SECONDS)
-                          if message.error() is None and (value := message.value()) is not None]
+                messages = arrived(consumer, LOOK_SECONDS)
+                alerts = [alert for message in messages if (alert := _alert(message)) is not None]
                 if alerts and not loop.is_closed():
                     loop.call_soon_threadsafe(self._fan_out, alerts)
+                errors = (message.error() for message in messages)
+                lasting = next((error for error in errors if error is not None and error.code() not in PASSING), None)
+                if lasting is not None and not loop.is_closed():
+                    loop.call_soon_threadsafe(self._fail, ending, lasting.str())
+                    return
+                if time.monotonic() - looked > PARTITIONS_SECONDS:
+                    self._read_new_partitions(consumer)
+                    looked = time.monotonic()
+
+    def _read_new_partitions(self, consumer: Consumer) -> None:
+        """From their beginning: they were made after those who listen came."""
+        try:
+            there = consumer.list_topics(self._topic, timeout=LOOK_SECONDS * 10).topics[self._topic].partitions
+        except KafkaException:
+            return  # next time
+        new = there.keys() - {each.partition for each in consumer.assignment()}
+        if new:
+            consumer.incremental_assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in sorted(new)])
+
+    def _fail(self, ending: threading.Event, why: str) -> None:
+        if self._consuming is ending:
+            self._consuming = None
+            for listener in self._listeners:
+                listener.failed = why
+            self._listeners.clear()
 
     def _fan_out(self, alerts: list[bytes]) -> None:
         for listener in self._listeners:
             listener.put(alerts)
 
 
+def _alert(message: Message) -> bytes | None:
+    """The alert of a record as it is shown; None for what is none: a tombstone, which takes one out of a compacted topic."""
+    value = message.value()
+    if message.error() is not None or value is None:
+        return None
+    try:
+        return as_json(shown(orjson.loads(value), datetime.fromtimestamp(message.timestamp()[1] / 1_000, UTC)))
+    except (ValueError, TypeError, AttributeError, OverflowError, OSError):
+        return None  # not one of ours
+
+
 async def server_sent(listener: Listener, closing: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """The listener's alerts as server-sent events, a comment while there are none, and a last word to one that is too slow."""
+    """The listener's alerts as server-sent events, a comment while there are none, and a last word when they end."""
     yield b": listening\n\n"
     silent = 0
     while not closing():
         try:
             alert = await asyncio.wait_for(listener.alerts.get(), 1.0)
         except TimeoutError:
+            if listener.failed:
+                yield b"event: failed\ndata: " + orjson.dumps({"detail": f"Kafka: {listener.failed}"}) + b"\n\n"
+                return
             silent += 1
             if silent % STILL_HERE_SECONDS == 0:
                 yield b": still here\n\n"

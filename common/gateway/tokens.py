@@ -7,13 +7,14 @@ import fcntl
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from common.settings import SettingsError
@@ -21,20 +22,28 @@ from common.settings import SettingsError
 ALL = "all"
 VERBS = ("read", "write")
 LOOK_AGAIN_SECONDS = 1.0
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Token:
-    """What is kept of a token. scopes: `<vertical>:<verb>` or `all:<verb>`; digest: SHA-256 of its text, hexadecimal."""
+    """What is kept of a token. scopes: `<vertical>:<verb>` or `all:<verb>`; digest: SHA-256 of its text, hexadecimal.
+
+    until: the ISO 8601 moment from which it is refused; None: it has no end.
+    """
 
     id: str
     name: str
     scopes: tuple[str, ...]
     digest: str
     made: str
+    until: str | None = None
 
     def allows(self, vertical: str, verb: str) -> bool:
         return f"{vertical}:{verb}" in self.scopes or f"{ALL}:{verb}" in self.scopes
+
+    def has_ended(self) -> bool:
+        return self.until is not None and datetime.now(UTC) >= datetime.fromisoformat(self.until)
 
 
 class TokenFile:
@@ -46,22 +55,26 @@ class TokenFile:
     def read(self) -> list[Token]:
         """All tokens; none when there is no file. Raises SettingsError for a file that is no list of tokens."""
         try:
-            return [Token(**{**each, "scopes": tuple(each["scopes"])}) for each in json.loads(self.path.read_bytes())]
+            tokens = [Token(**{**each, "scopes": tuple(each["scopes"])}) for each in json.loads(self.path.read_bytes())]
+            for each in tokens:
+                each.has_ended()  # raises for an end that is no time
+            return tokens
         except FileNotFoundError:
             return []
         except (ValueError, TypeError, KeyError):
             raise SettingsError(f"{self.path} is not readable as tokens: remove it, and make them anew") from None
 
-    def add(self, name: str, scopes: list[str], known: list[str]) -> str:
-        """Make a token; returns its text, which is kept nowhere. `known`: the verticals there are."""
+    def add(self, name: str, scopes: list[str], known: list[str], until: datetime | None = None) -> str:
+        """Make a token; returns its text, which is kept nowhere. `known`: the verticals there are; until: with its zone."""
         for scope in scopes:
             _check_scope(scope, known)
+        end = until.astimezone(UTC).isoformat() if until else None
         token_id, made = secrets.token_hex(6), datetime.now(UTC).isoformat(timespec="seconds")
         text = f"{token_id}.{secrets.token_urlsafe(32)}"
         with self._changing() as tokens:
             if any(each.name == name for each in tokens):
                 raise SettingsError(f"there is a token named {name!r} already: revoke it first, or give another name")
-            tokens.append(Token(token_id, name, tuple(dict.fromkeys(scopes)), _digest(text), made))
+            tokens.append(Token(token_id, name, tuple(dict.fromkeys(scopes)), _digest(text), made, end))
         return text
 
     def revoke(self, name: str) -> None:
@@ -127,9 +140,37 @@ class Tokens:
             self._were_there = True  # stays so if the file goes, as with a disk that is not mounted any more
         except FileNotFoundError:
             seen = ()
+        except OSError as problem:
+            self._close(problem)
+            return
         if seen != self._seen:
-            self._by_id = {each.id: each for each in self._file.read()}
             self._seen = seen
+            try:
+                self._by_id = {each.id: each for each in self._file.read()}
+            except (SettingsError, OSError) as problem:
+                self._close(problem)
+
+    def _close(self, problem: Exception) -> None:
+        """Who cannot read the tokens lets nobody in."""
+        self._were_there, self._by_id, self._seen = True, {}, None
+        LOG.error("no token is taken: %s", problem)
+
+
+def end_of(text: str) -> datetime:
+    """The moment at which a token ends that is good until `text`: of a date the end of that day, without a zone UTC's.
+
+    Raises SettingsError for what is no date or time, and for one that is over.
+    """
+    try:
+        end = datetime.fromisoformat(text)
+        if len(text) <= len("2026-12-31"):
+            end += timedelta(days=1)
+        end = (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise SettingsError(f"--until {text!r}: give a date such as 2026-12-31, or a time such as 2026-12-31T18:00Z") from None
+    if end <= datetime.now(UTC):
+        raise SettingsError(f"--until {text!r} is over: such a token would never be taken")
+    return end
 
 
 def _check_scope(scope: str, known: list[str]) -> None:

@@ -9,12 +9,12 @@ from datetime import date
 from functools import cache
 
 import pytest
-import uvicorn
 from confluent_kafka import Producer
 
 from common.embedded.ports import free_port
 from common.gateway.access import Access
-from common.gateway.app import Gateway
+from common.gateway.address import Address
+from common.gateway.serving import GatewayServer
 from common.gateway.tokens import TokenFile, Tokens
 from common.ingestion.connection import Connection
 from common.settings import Settings
@@ -48,15 +48,13 @@ def mock_kafka(mortal_kafka):
 class Running:
     """The gateway of all four verticals in a thread of this process."""
 
-    def __init__(self, connection, data, on_loopback=True, **settings):
-        self.port = free_port()
-        access = Access(Tokens(TokenFile(data)), on_loopback)
-        self.gateway = Gateway([*map(find_vertical, verticals())], Settings(data=data, **settings), connection, access,
-                               closing=lambda: self.server.should_exit)
-        self.server = uvicorn.Server(uvicorn.Config(
-            self.gateway, host="127.0.0.1", port=self.port, loop="uvloop", http="httptools", ws="none", lifespan="on",
-            log_config=None, access_log=False, timeout_graceful_shutdown=2))
-        self._thread = threading.Thread(target=self.server.run)
+    def __init__(self, connection, data, is_open=True, **settings):
+        address = Address.read(f"127.0.0.1:{free_port()}")
+        self.port, self._socket = address.port, address.listen()
+        self.server = GatewayServer([*map(find_vertical, verticals())], Settings(data=data, **settings), connection,
+                                    Access(Tokens(TokenFile(data)), is_open), address)
+        self.gateway = self.server.gateway
+        self._thread = threading.Thread(target=self.server.run, args=[[self._socket]])
 
     def __enter__(self):
         self._thread.start()

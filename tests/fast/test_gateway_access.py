@@ -1,17 +1,20 @@
-"""Who gets in: by token and scope, and without any token this machine only. No secret is kept, shown or logged."""
+"""Who gets in: by token and scope, and into an open gateway this machine only. No secret is kept, shown or logged."""
 
 import http.client
 import json
 import stat
 import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from common.gateway import tokens as module
 from common.gateway.address import Address
-from common.gateway.tokens import TokenFile, Tokens
+from common.gateway.tokens import TokenFile, Tokens, end_of
 from common.ingestion.producers import Producer
 from common.settings import SettingsError
+from common.vertical import verticals
 
 KNOWN = ["finance_fraud", "health_monitoring"]
 
@@ -28,7 +31,7 @@ def bearer(text):
 
 def test_a_token_does_what_its_scopes_say_until_it_is_revoked(gateway, tmp_path, generated_events, at_once):
     file, events = TokenFile(tmp_path), generated_events("finance_fraud", 1)
-    assert gateway.post(events)[0] == 202, "without any token, this machine"
+    assert gateway.post(events)[0] == 202, "open to this machine, and never a token"
     writer = file.add("shop", ["finance_fraud:write"], KNOWN)
     reader = file.add("screen", ["all:read"], KNOWN)
     for headers, expected in ((bearer(writer), 202), (bearer(reader), 403), ({}, 401), (bearer(writer + "x"), 401),
@@ -38,7 +41,7 @@ def test_a_token_does_what_its_scopes_say_until_it_is_revoked(gateway, tmp_path,
         assert status == expected, (headers, told)
         assert ("www-authenticate" in answered) == (status == 401)
     assert gateway.post([], "health_monitoring", **bearer(writer))[0] == 403
-    assert gateway.ask("GET", "/v1/finance_fraud/alerts", **bearer(reader))[0] == 200
+    assert gateway.ask("GET", "/v1/finance_fraud/alerts", **bearer(reader))[0] == 404, "there is no table, and it may know"
     assert gateway.ask("GET", "/v1/finance_fraud/alerts", **bearer(writer))[0] == 403
     assert gateway.ask("GET", "/v1/finance_fraud/alerts/stream")[0] == 401
     assert gateway.ask("GET", "/healthz")[0] == 200
@@ -51,29 +54,98 @@ def test_a_token_does_what_its_scopes_say_until_it_is_revoked(gateway, tmp_path,
 
 
 @pytest.mark.parametrize("name", ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"])
-def test_without_tokens_what_a_proxy_passes_on_is_refused(gateway, generated_events, name):
+def test_an_open_gateway_serves_nothing_that_a_proxy_passes_on(gateway, generated_events, name):
     status, told, _ = gateway.post(generated_events("finance_fraud", 1), **{name.replace("-", "_"): "10.0.0.1"})
     assert status == 403 and f"({name})" in told["detail"]
+
+
+def test_openness_is_a_decision(start_gateway, generated_events, tmp_path, at_once):
+    gateway, events = start_gateway(is_open=False), generated_events("finance_fraud", 1)
+    alerts = "/v1/finance_fraud/alerts"
+    reads = [gateway.ask("GET", path) for path in (alerts, f"{alerts}/stream", "/openapi.json")]
+    for status, told, _ in (gateway.post(events), *reads):
+        assert status == 401 and "hybrid token add" in told["detail"] and "--open" in told["detail"]
+    text = TokenFile(tmp_path).add("shop", ["finance_fraud:write"], KNOWN)
+    assert gateway.post(events, **bearer(text))[0] == 202
+    status, told, _ = gateway.post(events)
+    assert status == 401 and "--open" not in told["detail"], "it would not help any more"
+
+
+@pytest.mark.parametrize("text", ["{", "[{}]", '[{"id": "x"}]', "{}", "null", "[1]"])
+def test_tokens_that_cannot_be_read_let_nobody_in(gateway, tmp_path, generated_events, at_once, text):
+    file, events = TokenFile(tmp_path), generated_events("finance_fraud", 1)
+    shop = file.add("shop", ["all:write"], KNOWN)
+    whole = file.path.read_text()
+    file.path.write_text(text)
+    assert [gateway.post(events, **headers)[0] for headers in ({}, bearer(shop))] == [401, 401]
+    file.path.write_text(whole)
+    assert gateway.post(events, **bearer(shop))[0] == 202
+
+
+def test_openapi_tells_a_token_of_its_own_verticals_and_others_of_none(gateway, tmp_path, at_once):
+    assert len([path for path in gateway.ask("GET", "/openapi.json")[1]["paths"] if path.endswith("/events")]) == len(verticals())
+    assert gateway.ask("GET", "/openapi.json", host="evil.example")[0] == 403
+    file = TokenFile(tmp_path)
+    one, every = file.add("one", ["finance_fraud:write"], KNOWN), file.add("every", ["all:read"], KNOWN)
+    assert gateway.ask("GET", "/openapi.json")[0] == 401
+    told = json.dumps(gateway.ask("GET", "/openapi.json", **bearer(one))[1])
+    assert "finance_fraud" in told and not any(name in told for name in verticals() if name != "finance_fraud")
+    assert all(name in json.dumps(gateway.ask("GET", "/openapi.json", **bearer(every))[1]) for name in verticals())
+
+
+def test_a_token_ends_when_it_was_said_to(gateway, tmp_path, generated_events, at_once):
+    file, events = TokenFile(tmp_path), generated_events("finance_fraud", 1)
+    soon = file.add("guest", ["all:write", "all:read"], KNOWN, datetime.now(UTC) + timedelta(seconds=1.5))
+    later = file.add("shop", ["all:write"], KNOWN, datetime.now(UTC) + timedelta(days=1))
+    with open_stream(gateway, soon) as answer:
+        assert gateway.post(events, **bearer(soon))[0] == 202
+        began = time.monotonic()
+        answer.read()
+        assert time.monotonic() - began < 4
+    status, told, _ = gateway.post(events, **bearer(soon))
+    assert status == 401 and "was good until" in told["detail"]
+    assert gateway.post(events, **bearer(soon + "x"))[1]["detail"] != told["detail"], "who has not the token learns nothing of it"
+    assert gateway.post(events, **bearer(later))[0] == 202
+
+
+@pytest.mark.parametrize(("text", "end"), [
+    ("2100-02-28", "2100-03-01T00:00:00+00:00"), ("2100-01-01T12:00", "2100-01-01T12:00:00+00:00"),
+    ("2100-01-01T12:00+02:00", "2100-01-01T10:00:00+00:00"),
+])  # fmt: skip
+def test_the_last_day_of_a_token_is_whole_and_utc_s(text, end):
+    assert end_of(text).isoformat() == end
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "2020-01-01", "9999-12-31", "2100-13-01", "", "0001-01-01T00:00+14:00"])
+def test_an_end_that_is_none_or_over_is_told(text):
+    with pytest.raises(SettingsError, match="--until"):
+        end_of(text)
+
+
+@contextmanager
+def open_stream(gateway, text):
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
+    connection.request("GET", "/v1/finance_fraud/alerts/stream", headers=bearer(text))
+    answer = connection.getresponse()
+    assert answer.readline() == b": listening\n"
+    yield answer
+    connection.close()
 
 
 def test_a_revoked_token_ends_its_stream(gateway, mortal_kafka, tmp_path, at_once):
     file = TokenFile(tmp_path)
     text = file.add("screen", ["all:read"], KNOWN)
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
-    connection.request("GET", "/v1/finance_fraud/alerts/stream", headers=bearer(text))
-    answer = connection.getresponse()
-    assert answer.readline() == b": listening\n"
-    file.revoke("screen")
-    with Producer(mortal_kafka.connection) as producer:
-        producer.send("finance_fraud.alerts", b"k", b'{"alert_id": 1}')
-    began = time.monotonic()
-    rest = answer.read()
-    assert time.monotonic() - began < 5 and b"alert_id" not in rest
-    connection.close()
+    with open_stream(gateway, text) as answer:
+        file.revoke("screen")
+        with Producer(mortal_kafka.connection) as producer:
+            producer.send("finance_fraud.alerts", b"k", b'{"alert_id": 1}')
+        began = time.monotonic()
+        rest = answer.read()
+        assert time.monotonic() - began < 5 and b"alert_id" not in rest
 
 
 def test_beyond_this_machine_nobody_gets_in_when_the_last_token_is_gone(start_gateway, tmp_path, at_once):
-    gateway, file = start_gateway(on_loopback=False), TokenFile(tmp_path)
+    gateway, file = start_gateway(is_open=False), TokenFile(tmp_path)
     text = file.add("a", ["all:write"], KNOWN)
     assert gateway.post([], **bearer(text))[0] == 202
     file.revoke("a")

@@ -1,15 +1,27 @@
 """Alerts over HTTP: pages of the table that a walk sees as they were, and what arrives on the topic at once."""
 
+import base64
 import http.client
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
+from urllib.parse import quote
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
+from common.alerts import ALERT_SCHEMA
+from common.gateway.alerts import BATCH_ROWS, Cursor, File, Wanted, read_page
 from common.gateway.stream import WAITING, Listener
 from common.ingestion.producers import Producer
+from common.ingestion.reader import read_all
 from common.ingestion.stored import ALERTS_SCHEMA, PARTITION
 from common.workspace import Workspace
 
@@ -44,7 +56,10 @@ def walk(gateway, query=""):
     return ids, pages
 
 
-def test_without_a_table_there_are_none(gateway):
+def test_without_a_table_that_is_told_and_an_empty_one_has_no_alerts(gateway, tmp_path):
+    status, told, _ = gateway.ask("GET", PATH)
+    assert status == 404 and "--data" in told["detail"]
+    store(tmp_path, [])
     assert gateway.ask("GET", PATH)[:2] == (200, {"alerts": [], "next": None})
 
 
@@ -54,7 +69,7 @@ def test_pages_hold_every_alert_once_in_order_of_time(gateway, tmp_path):
     assert walk(gateway, "limit=101")[1] == 1
     _, page, _ = gateway.ask("GET", f"{PATH}?limit=1")
     [first] = page["alerts"]
-    assert (first["event_time"], first["score"], first["versions"]["baseline"]) == ("2020-03-01T23:30:00+00:00", 0.0, "1")
+    assert (first["event_time"], first["score"], first["versions"]["baseline"]) == ("2020-03-01T23:30:00Z", 0.0, "1")
 
 
 def test_a_walk_reads_the_version_in_which_it_began(gateway, tmp_path):
@@ -90,6 +105,98 @@ def test_a_cursor_of_a_version_that_is_gone_is_told(gateway, tmp_path):
     for file in (tmp_path / "finance_fraud" / "tables" / "alerts").rglob("*.parquet"):
         file.unlink()
     assert gateway.ask("GET", f"{PATH}?cursor={page['next']}")[0] == 410
+
+
+@pytest.mark.parametrize("zone", ["+14:00", "-14:00", "Z", ""])
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00", "9999-12-31T23:59:59"])
+def test_the_edges_of_the_calendar_are_times_as_others_are(gateway, tmp_path, time, zone):
+    store(tmp_path, [alert(number) for number in range(3)])
+    status, page, _ = gateway.ask("GET", f"{PATH}?since={quote(time + zone)}")
+    assert (status, len(page["alerts"])) == (200, 3 if time.startswith("0001") else 0)
+    cursor = base64.urlsafe_b64encode(json.dumps([1, time + zone, "a"]).encode()).decode().rstrip("=")
+    assert gateway.ask("GET", f"{PATH}?cursor={cursor}")[0] in (200, 422)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_pages_are_those_of_a_sorted_table_however_it_lies_in_files(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("alerts")
+    numbers = data.draw(st.lists(st.integers(0, 3_000), min_size=1, max_size=60, unique=True))
+    parts = data.draw(st.integers(1, 5))
+    for part in range(parts):
+        if rows := [alert(number) for number in numbers[part::parts]]:
+            store(folder, rows)
+    wanted = Wanted(since=data.draw(st.none() | st.integers(0, 3_000).map(lambda number: alert(number)["event_time"])),
+                    entity=data.draw(st.none() | st.sampled_from(["c1", "none"])))
+    expected = [
+        each["alert_id"] for each in sorted(map(alert, numbers), key=lambda each: (each["event_time"], each["alert_id"]))
+        if (wanted.since is None or each["event_time"] >= wanted.since) and wanted.entity in (None, each["entity_id"])
+    ]
+    path, limit = Workspace(folder, "finance_fraud").table("alerts"), data.draw(st.integers(1, 20))
+    ids, cursor = [], None
+    while True:
+        page = read_page(path, wanted, limit, cursor)
+        assert len(page["alerts"]) <= limit
+        ids += [each["alert_id"] for each in page["alerts"]]
+        if page["next"] is None:
+            break
+        assert len(page["alerts"]) == limit
+        cursor = Cursor.read(page["next"])
+    assert ids == expected
+
+
+def test_a_page_costs_its_rows_and_not_the_table(tmp_path, monkeypatch):
+    path, rows, days = Workspace(tmp_path, "finance_fraud").table("alerts"), 20_000, 3
+    tables.ensure_table(path, ALERTS_SCHEMA, [PARTITION])
+    schema = to_arrow_schema(ALERTS_SCHEMA, timezone="UTC")
+    for day in range(days):
+        few = [alert(0, event_time=START + timedelta(days=day)) | {PARTITION: (START + timedelta(days=day)).date()}]
+        one = pa.Table.from_pylist(few, schema=schema)
+        columns = {name: pa.repeat(one[name][0], rows) for name in schema.names}
+        columns["alert_id"] = pa.array([f"{number:032x}" for number in range(rows)])
+        columns["reasons"] = pa.array([f"{number:0200d}" for number in range(rows)])
+        tables.append_arrow(pa.table(columns, schema=schema), path)
+    read = []
+    batches = File.batches
+
+    def counted(self, columns, only=None):
+        for batch in batches(self, columns, only):
+            read.append((len(columns), batch.num_rows))
+            yield batch
+
+    monkeypatch.setattr(File, "batches", counted)
+    page = read_page(path, Wanted(), 10, None)
+    assert [each["alert_id"] for each in page["alerts"]] == [f"{number:032x}" for number in range(10)]
+    assert sum(number for columns, number in read if columns == 2) == rows, "the keys of the first day's file"
+    assert sum(number for columns, number in read if columns > 2) == 10
+    assert max(number for _, number in read) <= BATCH_ROWS, "a little at a time"
+
+
+def test_a_client_may_ask_for_so_many_pages(start_gateway, tmp_path):
+    store(tmp_path, [alert(0)])
+    gateway = start_gateway(gateway_pages=1)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: gateway.ask("GET", PATH), range(8)))
+    statuses = [status for status, _, _ in answers]
+    assert {200, 429} == set(statuses) and statuses.count(429) >= 4, statuses
+    assert all(int(headers["retry-after"]) >= 1 for status, _, headers in answers if status == 429)
+
+
+def test_pages_that_wait_keep_nobody_from_sending(gateway, monkeypatch, generated_events):
+    going_on = threading.Event()
+    monkeypatch.setattr("common.gateway.pages.read_page", lambda *given: going_on.wait(20) and {})
+    monkeypatch.setattr("common.gateway.pages.WAITING", 10)
+    try:
+        with ThreadPoolExecutor(40) as pool:
+            asked = [pool.submit(gateway.ask, "GET", PATH) for _ in range(40)]
+            refused = [each.result()[0] for each in islice(as_completed(asked), 28)]
+            assert refused == [503] * 28
+            assert gateway.post(generated_events("finance_fraud", 1))[0] == 202
+            assert gateway.ask("GET", "/readyz")[0] == 200
+            going_on.set()
+            assert sorted(each.result()[0] for each in asked) == [200] * 12 + [503] * 28
+    finally:
+        going_on.set()
 
 
 @contextmanager
@@ -140,3 +247,29 @@ def test_a_listener_that_is_too_slow_is_dropped_and_told_so():
     assert len(events) == WAITING + 2
     assert events[-2] == b"event: alert\ndata: %d\n\n" % (WAITING - 1)
     assert events[-1].startswith(b"event: dropped\n")
+
+
+def test_an_alert_has_one_shape_in_the_table_and_on_the_topic(gateway, tmp_path, mortal_kafka):
+    rows = [alert(0), alert(1, event='["t1", "t2"]', versions={"baseline": None, "model": None, "rules": None})]
+    with listening(gateway) as answer:
+        with Producer(mortal_kafka.connection) as producer:
+            for row in rows:
+                written = {name: row[name] for name in ALERT_SCHEMA.names}
+                written["event_time"] = written["ingest_time"] = "2020-03-01T23:30:00.000Z"
+                written["versions"] = {name: value for name, value in row["versions"].items() if value is not None}
+                producer.send("finance_fraud.alerts", b"k", json.dumps(written).encode())
+        streamed = [next_alert(answer) for _ in rows]
+    times = [datetime.fromtimestamp(record.timestamp / 1_000, UTC)
+             for record in read_all(mortal_kafka.connection, "finance_fraud.alerts")]
+    store(tmp_path, [row | {"alert_time": time} for row, time in zip(rows, sorted(times), strict=True)])
+    _, page, _ = gateway.ask("GET", PATH)
+    assert page["alerts"] == streamed
+    assert [each["events"] for each in streamed] == [["e"], ["t1", "t2"]]
+    assert streamed[0]["versions"] == {"baseline": "1", "model": None, "rules": "r"}
+
+
+def test_what_is_no_alert_on_the_topic_is_passed_over(gateway, mortal_kafka):
+    with listening(gateway) as answer, Producer(mortal_kafka.connection) as producer:
+        for value in (b"{", b"[]", b"1", b'{"event_time": "soon"}', b'{"versions": 1, "alert_id": 0}', b'{"alert_id": 4}'):
+            producer.send("finance_fraud.alerts", b"k", value)
+        assert next_alert(answer)["alert_id"] == 4

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from common.gateway.delivery import Away, Delivery, Full
+from common.gateway.delivery import Away, Delivery, Full, NeverFits
 from common.ingestion.reader import read_all
 
 
@@ -49,8 +49,11 @@ def test_a_full_buffer_takes_nothing_of_a_request_and_has_room_again(mock_kafka,
     async def work(start):
         delivery = start(mock_kafka, 10, linger=0.2, **limits)
         first = delivery.send("t", messages(8, 50_000))
-        with pytest.raises(Full):
-            delivery.send("t", messages(20, 50_000))
+        with pytest.raises(Full) as full:
+            delivery.send("t", messages(9, 100_000))
+        assert type(full.value) is Full
+        with pytest.raises(NeverFits, match="at most"):
+            delivery.send("t", messages(20, 100_000))
         await first.done
         await delivery.send("t", messages(2)).done
 

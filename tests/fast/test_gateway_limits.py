@@ -1,9 +1,13 @@
 """Buckets and idempotency keys by a clock that the test sets."""
 
+from contextlib import ExitStack
+
 import pytest
 
+from common.gateway.budget import Budget
 from common.gateway.idempotency import Answers, Reused, UnderWay
-from common.gateway.limits import Rates
+from common.gateway.limits import NoPlace, Places, Rates
+from common.gateway.refusals import Unreadable
 
 
 class Clock:
@@ -38,29 +42,104 @@ def test_no_rate_is_no_limit():
 def test_a_key_is_known_with_its_body_until_its_time_is_over():
     clock = Clock()
     answers = Answers(seconds=100, clock=clock)
-    assert answers.begin("k", b"body") is None
+    assert answers.begin("ann", "k", b"body") is None
     with pytest.raises(UnderWay):
-        answers.begin("k", b"body")
-    answers.end("k", (202, b"told"))
-    assert answers.begin("k", b"body") == (202, b"told")
+        answers.begin("ann", "k", b"body")
     with pytest.raises(Reused):
-        answers.begin("k", b"other")
+        answers.begin("ann", "k", b"other")
+    answers.end("ann", "k", (202, b"told"))
+    assert answers.begin("ann", "k", b"body") == (202, b"told")
+    with pytest.raises(Reused):
+        answers.begin("ann", "k", b"other")
+    assert answers.begin("bob", "k", b"other") is None, "another client's keys are its own"
     clock.now = 101
-    assert answers.begin("k", b"other") is None
+    assert answers.begin("ann", "k", b"other") is None
 
 
 def test_what_came_to_nothing_is_new_again():
     answers = Answers()
-    assert answers.begin("k", b"body") is None
-    answers.end("k", None)
-    assert answers.begin("k", b"other") is None
+    assert answers.begin("ann", "k", b"body") is None
+    answers.end("ann", "k", None)
+    assert answers.begin("ann", "k", b"other") is None
 
 
-def test_memory_is_bounded_and_the_oldest_are_forgotten():
-    answers = Answers(max_bytes=20_000)
+def answer(answers, client, key, size=500):
+    assert answers.begin(client, key, b"body") is None
+    answers.end(client, key, (202, b"x" * size))
+
+
+def is_known(answers, client, key):
+    try:
+        known = answers.begin(client, key, b"body") is not None
+    except UnderWay:
+        return True
+    if not known:
+        answers.end(client, key, None)
+    return known
+
+
+def test_a_client_s_oldest_answers_are_forgotten_for_its_own():
+    answers = Answers(of_client=20_000)
+    answer(answers, "ann", "first")
     for number in range(1_000):
-        assert answers.begin(number, b"body") is None
-        answers.end(number, (202, b"x" * 500))
-    assert answers.begin(999, b"body") == (202, b"x" * 500)
-    assert answers.begin(0, b"body") is None
-    assert len(answers._known) < 30
+        answer(answers, "bob", number)
+    assert [is_known(answers, "bob", number) for number in (0, 900, 985, 999)] == [False, False, True, True]
+    assert is_known(answers, "ann", "first")
+
+
+def test_together_they_are_bounded_and_who_has_most_forgets_first():
+    answers = Answers(of_client=20_000, max_bytes=50_000)
+    answer(answers, "small", "k")
+    for client in "abcd":
+        for number in range(15):
+            answer(answers, client, number)
+    assert is_known(answers, "small", "k")
+    kept = sum(is_known(answers, client, number) for client in "abcd" for number in range(15))
+    assert 40 <= kept <= 50
+    assert all(is_known(answers, client, 14) for client in "abcd")
+
+
+def test_a_key_under_way_is_never_forgotten():
+    clock = Clock()
+    answers = Answers(seconds=100, of_client=20_000, max_bytes=40_000, clock=clock)
+    assert answers.begin("ann", "slow", b"body") is None
+    for client in ("ann", "mallory"):
+        answer(answers, client, "large", 10_000_000)
+        for number in range(100):
+            answer(answers, client, number, 1_000)
+    clock.now = 1_000
+    with pytest.raises(UnderWay):
+        answers.begin("ann", "slow", b"body")
+    answers.end("ann", "slow", (202, b"told"))
+    assert answers.begin("ann", "slow", b"body") == (202, b"told")
+
+
+def test_places_are_so_many_of_a_client_and_of_all_and_come_back():
+    places = Places(2, 3)
+    with ExitStack() as stack:
+        for client in ("a", "a", "b"):
+            stack.enter_context(places.taken_by(client))
+        for client, status in (("a", 429), ("b", 503), ("c", 503)):
+            with pytest.raises(NoPlace) as refused:
+                stack.enter_context(places.taken_by(client))
+            assert refused.value.status == status
+    with places.taken_by("a"), places.taken_by("a"), places.taken_by("c"):
+        pass
+
+
+def test_a_budget_is_of_all_together_and_comes_back():
+    budget = Budget(100)
+    with budget.share() as first:
+        first.take(60)
+        with budget.share() as second:
+            second.take(40)
+            with pytest.raises(Unreadable) as busy:
+                second.take(1)
+            assert busy.value.status == 503
+        with budget.share() as third:
+            third.take(40)
+        with pytest.raises(Unreadable) as never:
+            first.take(41)
+        assert never.value.status == 413
+    with budget.share() as alone:
+        alone.take(100)

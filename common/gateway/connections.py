@@ -1,0 +1,81 @@
+"""How many connections there may be at once, and which one has to go for another."""
+
+from collections import OrderedDict
+from ipaddress import IPv6Address, ip_address
+from typing import Protocol
+
+
+class Abortable(Protocol):
+    """A connection that can be cut off."""
+
+    def abort(self) -> None: ...
+
+
+class Connections:
+    """At most `most` admitted connections, of which a request was allowed; at most as many others, half of them of one peer.
+
+    A newcomer is always let in: the oldest connection that is not admitted goes for it. So whoever only connects, or sends
+    half a request, keeps nobody out.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._most_of_peer = most, max(1, most // 2)
+        self._strangers: OrderedDict[Abortable, str] = OrderedDict()  # with their peers, the oldest first
+        self._of_peer: dict[str, OrderedDict[Abortable, None]] = {}
+        self._admitted: set[Abortable] = set()
+        self._idle: OrderedDict[Abortable, None] = OrderedDict()      # of the admitted; the longest idle first
+
+    def add(self, connection: Abortable, host: str) -> None:
+        """A connection that was just made, from the address `host`."""
+        peer = _peer(host)
+        of_peer = self._of_peer.get(peer, ())
+        if len(of_peer) >= self._most_of_peer:
+            self._cut_off(next(iter(of_peer)))
+        elif len(self._strangers) >= self._most:
+            self._cut_off(next(iter(self._strangers)))
+        self._strangers[connection] = peer
+        self._of_peer.setdefault(peer, OrderedDict())[connection] = None
+
+    def admit(self, connection: Abortable) -> bool:
+        """A request of it was allowed. False: every place is taken by a connection with a request under way."""
+        if connection in self._admitted:
+            return True
+        if len(self._admitted) >= self._most:
+            if not self._idle:
+                return False
+            self._cut_off(next(iter(self._idle)))
+        self.remove(connection)
+        self._admitted.add(connection)
+        return True
+
+    def is_idle(self, connection: Abortable) -> None:
+        """It has no request under way."""
+        if connection in self._admitted:
+            self._idle[connection] = None
+
+    def is_busy(self, connection: Abortable) -> None:
+        """A request has begun."""
+        self._idle.pop(connection, None)
+
+    def remove(self, connection: Abortable) -> None:
+        """It is gone; may be called again."""
+        self._admitted.discard(connection)
+        self._idle.pop(connection, None)
+        peer = self._strangers.pop(connection, None)
+        if peer is not None:
+            del self._of_peer[peer][connection]
+            if not self._of_peer[peer]:
+                del self._of_peer[peer]
+
+    def _cut_off(self, connection: Abortable) -> None:
+        self.remove(connection)
+        connection.abort()
+
+
+def _peer(host: str) -> str:
+    """The address, of IPv6 its first half: one machine may have all the addresses of the second."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return str(int(address) >> 64) if isinstance(address, IPv6Address) and not address.ipv4_mapped else host
