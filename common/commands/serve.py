@@ -143,12 +143,12 @@ def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connecti
     archived, detecting = stack.enter_context(streams(spark, vertical, workspace, connection, settings, rules))
     for line in detecting.modes():
         console.print(f"{vertical.name}: {line}")
-    blindness = Blindness(vertical, workspace.tables, detecting.recorder.standings, partial(_say, vertical))
+    blindness = Blindness(vertical, workspace.tables, detecting.recorder.standings, partial(_say_of, vertical))
     return Served(vertical, workspace, archived, detecting, Lag(connection, topic_names(vertical).events), blindness)
 
 
-def _say(vertical: Vertical, line: str) -> None:
-    console.print(f"{vertical.name}: {line}", markup=False, soft_wrap=True)
+def _say_of(vertical: Vertical, line: str) -> None:
+    _say(f"{vertical.name}: {line}")
 
 
 def _job(spark: SparkSession, served: Served, settings: Settings, ending: threading.Event) -> Scheduled:
@@ -168,7 +168,7 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
         work=work,
         cancel=partial(cancel_group, spark, group),
         put_off=partial(served.put_off_batch, settings.batch_lag_limit),
-        say=partial(_say, served.vertical),
+        say=partial(_say_of, served.vertical),
         ending=ending,
     )
 

@@ -212,7 +212,8 @@ def test_help_cuts_no_sentence_however_narrow_the_terminal(hybrid):
 # Caught where they are raised for, and never on the way to a command's end.
 CAUGHT_WITHIN = {
     "MalformedJson", "NotTaken",  # a record's, which goes to quarantine
-    "Refused", "BadCursor", "CursorGone", "Unreadable", "Full", "Away", "Reused", "UnderWay",  # a request's: the gateway answers
+    "Refused", "BadCursor", "CursorGone", "Unreadable", "Full", "NeverFits", "NoPlace", "Away", "Reused", "UnderWay",
+    "TooManyPages", "NoAlerts",  # a request's: the gateway answers
     "PeerFailed", "UnknownPeer", "NotInstalled",  # another engine's, told in its row of the comparison
 }  # fmt: skip
 
