@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -182,6 +183,7 @@ def detect(
         workspace.only_one("detect"),
         session([subject], settings, partitions) as spark,
         AlertWatch(connection, topic_names(subject).alerts, settings.alert_cooldown) as watch,
+        ExitStack() as ending,
         detection(spark, subject, workspace, connection, settings, rules) as detecting,
     ):
         for line in detecting.modes():
@@ -190,6 +192,7 @@ def detect(
             if each.changed:
                 console.print(f"{each.name}: {each.value:g}, published by {each.changed.details['who']}")
         report = Report(subject, workspace.tables, watch, detecting.recorder.standings, _say)
+        ending.callback(report.all)  # once the queries have ended, and what they judged last is on record
         console.print("judging; Ctrl-C ends it")
         is_due = every(SAY_EVERY)
         for _ in while_streaming(duration(for_)):
@@ -198,7 +201,7 @@ def detect(
             report.alerts()
             if is_due():
                 check(connection, LONGEST_SILENCE)
-                report.standing(watch.latency(since=time.time() - SAY_EVERY))
+                report.all()
                 for line in detecting.recorder.behind.lines(spark, subject, workspace):
                     _say(line)
 

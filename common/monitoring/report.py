@@ -1,5 +1,6 @@
 """What `detect` and `archive` say while they run: alerts, how far they are, and what the rules cannot see."""
 
+import time
 from collections.abc import Callable, Mapping
 
 from common.monitoring.blindness import Blindness, moment
@@ -7,6 +8,7 @@ from common.monitoring.watch import AlertWatch, Percentiles
 from common.processing.standing import Standing
 from common.vertical import Vertical
 
+LATENCY_SECONDS = 10.0  # the newest updates, of which p50 and p99 are told
 AT_ONCE = 20  # alerts printed at a time; of more, how many there were
 
 
@@ -29,10 +31,11 @@ class Report:
         if len(new) > AT_ONCE:
             self._say(f"and {len(new) - AT_ONCE:,} alerts before these, in the topic and the table")
 
-    def standing(self, latency: Percentiles) -> None:
-        """What changed since the last call of what is judged, what stays silent, and why. latency: of the last seconds."""
+    def all(self) -> None:
+        """The alerts, and what has changed since the last call: what is judged, what stays silent and why, how fast it is."""
+        self.alerts()
         self._blindness.tell()
-        figures = figures_line(self._watch, self._standings, latency)
+        figures = figures_line(self._watch, self._standings, self._watch.latency(since=time.time() - LATENCY_SECONDS))
         if figures != self._figures:
             self._figures = figures
             self._say(figures)

@@ -1,14 +1,17 @@
 """What the command line says to people: help, and a clear message for each kind of misuse."""
 
 import pkgutil
+import re
 import subprocess
 import sys
 from datetime import date
 from importlib import import_module, metadata
 from inspect import isclass
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 import common
 from common import cli
@@ -289,3 +292,12 @@ def test_an_error_that_a_signal_became_on_the_way_out_is_no_defect():
     script = TWICE.replace("{signal}", "SIGINT").replace("time.sleep(0.3)", "raise RuntimeError('release unlocked lock')")
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 130 and "stopped" in ended.stderr and "unexpected" not in ended.stderr
+
+
+def test_pages_and_messages_name_commands_that_there_are():
+    root = Path(__file__).parents[2]
+    files = [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("*/README.md"), *root.glob("common/**/*.py"),
+             *root.glob("common/template/**/*.tmpl")]  # fmt: skip
+    named = {word for file in files for word in re.findall(r"\bhybrid ([a-z]+)\b", file.read_text())}
+    assert len(named) > 20
+    assert named - set(get_command(cli.app).commands) <= {"core"}, "or what follows it as a word, not as a command"

@@ -18,7 +18,6 @@ from common.processing.versions import BASELINE, MODEL, Version
 from common.vertical import find_vertical, verticals
 
 FINANCE = find_vertical("finance_fraud")
-NOTHING = percentiles([])
 
 
 def progress(rows, watermark="1970-01-01T00:00:00.000Z", dropped=(0,), timestamp="2026-11-28T19:27:03.771Z"):
@@ -37,11 +36,12 @@ class Lines(list):
 @pytest.fixture
 def told(tmp_path):
     """A report on a vertical for which nothing was learnt, and all that it says."""
-    watch = SimpleNamespace(seen=Seen(), cooldown=Cooldown(0.0))
+    watch = SimpleNamespace(seen=Seen(), cooldown=Cooldown(0.0), latency=lambda since: percentiles(milliseconds))
+    milliseconds: list[float] = []
     standings, lines = {"per_event": Standing(), "by_card": Standing()}, Lines()
     return SimpleNamespace(
         report=Report(FINANCE, str(tmp_path), watch, standings, lines.append),
-        folder=str(tmp_path), seen=watch.seen, standings=standings, lines=lines,
+        folder=str(tmp_path), seen=watch.seen, milliseconds=milliseconds, standings=standings, lines=lines,
     )  # fmt: skip
 
 
@@ -64,14 +64,14 @@ def test_alerts_are_told_once_each_and_of_many_at_once_the_newest_and_how_many_m
 
 
 def test_what_it_is_blind_to_is_told_until_it_is_learnt(told):
-    told.report.standing(NOTHING)
+    told.report.all()
     said = " ".join(told.lines.new())
     assert "no baselines yet" in said and "hybrid trends finance_fraud" in said
     assert "no model yet" in said and "hybrid train finance_fraud" in said
-    told.report.standing(NOTHING)
+    told.report.all()
     assert told.lines.new() == []
     put_in_force(Version(BASELINE, "v1", "2020-01-01", datetime.now(UTC), {}), told.folder)
-    told.report.standing(NOTHING)
+    told.report.all()
     assert [line for line in told.lines.new() if "in force now" in line]
     put_in_force(Version(MODEL, "m1", "2020-01-01", datetime.now(UTC), {}), told.folder)
     assert not_learnt(FINANCE, told.folder) == []
@@ -87,38 +87,39 @@ def test_each_vertical_names_the_queries_that_wait_for_what_it_learns(tmp_path, 
 
 
 def test_how_much_was_judged_is_known_when_a_batch_has_ended(told):
-    told.report.standing(NOTHING)
+    told.report.all()
     assert "per_event not known before its first checkpoint" in told.lines.new()[-1]
     told.standings["per_event"].take(progress(12_000))
     told.standings["per_event"].take(progress(92))
     told.standings["by_card"].take(progress(11_900, watermark="2020-01-24T02:37:42.917Z"))
-    told.report.standing(NOTHING)
+    told.report.all()
     [line] = told.lines.new()
     assert "per_event 12,092 (at 19:27:08 UTC)" in line
     assert "by_card 11,900 (at 19:27:08 UTC, watermark 2020-01-24 02:37:42)" in line
     told.standings["by_card"].take(progress(0, watermark="2020-01-24T02:37:42.917Z", timestamp="2026-11-28T20:00:00.000Z"))
-    told.report.standing(NOTHING)
+    told.report.all()
     assert told.lines.new() == [], "an idle query has nothing new to tell"
 
 
 def test_what_came_behind_the_watermark_is_told_whenever_more_did(told):
-    told.report.standing(NOTHING)
+    told.report.all()
     told.lines.new()
     own = told.standings["by_card"]
     own.take(progress(5, "2026-11-27T19:26:46.000Z", dropped=(7, 3)))
     own.take(progress(5, "2026-11-27T19:26:46.000Z", dropped=(2,), timestamp="2026-11-28T20:00:00.000Z"))
-    told.report.standing(NOTHING)
+    told.report.all()
     said = told.lines.new()[0]
     assert "query by_card is blind to what comes behind its watermark, 2026-11-27 19:26:46: 12 times since 19:27:03 UTC" in said
     assert "hybrid reconcile finance_fraud" in said
     own.take(progress(5, "2026-11-27T19:26:46.000Z"))
-    told.report.standing(NOTHING)
+    told.report.all()
     assert not [line for line in told.lines.new() if "blind" in line]
 
 
 def test_alerts_of_what_came_before_are_told_apart(told):
     told.seen.alerts["velocity"], told.seen.earlier = 2, 40
-    told.report.standing(percentiles([5.0, 9.0]))
+    told.milliseconds += [5.0, 9.0]
+    told.report.all()
     assert "2 alerts, 0 updates held back by the cooldown; 40 alerts of events that came before this start" in told.lines[-1]
     assert told.lines[-1].endswith("; p50 9.0 ms, p99 9.0 ms")
 
