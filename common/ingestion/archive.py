@@ -41,6 +41,7 @@ from common.workspace import Workspace
 LOG = logging.getLogger(__name__)
 
 ROWS_PER_FILE = 100_000
+DAY = 86_400_000_000  # microseconds
 # Of two updates of one alert. An alert's event_time is that of the newest event behind it.
 NEWEST = tables.Newest(grows="event_time", partition="kafka_partition", offset="kafka_offset", time="alert_time")
 
@@ -114,10 +115,18 @@ def keep_events(
 
 
 def keep_labels(records: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace) -> Kept:
-    """Put one batch of Kafka records into `labels`; one whose event has a label already adds nothing."""
-    path = workspace.table("labels")
+    """Put one batch of Kafka records into `labels`; one whose event has a label already adds nothing.
+
+    As an event's, its identity is its id within the UTC day of its event time, so that only labels of these days are read.
+    """
+    path, time = workspace.table("labels"), F.unix_micros("event_time")
     with _persisted(parse_json(records, LABELS_SCHEMA, ("event_id", "event_time", "known_time"))) as parsed:
-        stored = tables.read(records.sparkSession, path, columns=["event_id"])
+        of_time = F.when(F.isnull("reason"), time)
+        first, last = _observed(parsed, F.struct(F.min(of_time).alias("first"), F.max(of_time).alias("last")))
+        if first is None:
+            return Kept(0, _quarantine(_unreadable(parsed, vertical), vertical, workspace, batch))
+        days = tables.Between("event_time", first - first % DAY, last - last % DAY + DAY - 1)
+        stored = tables.read(records.sparkSession, path, columns=["event_id"], between=days)
         labels = parsed.where("reason is null").dropDuplicates(["event_id"])
         labels = labels.withColumn("entity_id", of_entity(vertical, F.col("entity_id")))
         known = stored.join(F.broadcast(labels.select("event_id")), "event_id", "left_semi")
@@ -174,13 +183,7 @@ def _start(
     records: DataFrame, name: str, vertical: Vertical, workspace: Workspace, settings: Settings, keep: Keep
 ) -> StreamingQuery:
     def run(batch_records: DataFrame, number: int) -> None:
-        spark = batch_records.sparkSession
-        # The id in the checkpoint: a name would make a query with a new checkpoint pass for one that was here before.
-        query = spark.sparkContext.getLocalProperty("sql.streaming.queryId")
-        if not query:  # under one id for all, what one query has committed would be taken for what another has
-            raise RuntimeError("Spark does not say which query a batch is of: sql.streaming.queryId is not set")
-        batch = Batch(query, number)
-        kept = keep(batch_records, batch)
+        kept = keep(batch_records, Batch(tables.query_of(batch_records), number))
         LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, kept.rows, kept.quarantined)
 
     return (

@@ -17,7 +17,7 @@ from common.models.scoring import same_structure
 from common.models.storage import from_json
 from common.models.training import TrainedModel
 from common.processing.champions import challenging
-from common.processing.judged import JUDGED_SCHEMA
+from common.processing.judged_rows import JUDGED_SCHEMA
 from common.processing.learnt import live
 from common.processing.recording import Recorder
 from common.processing.shadow import start_shadow

@@ -78,8 +78,7 @@ def start_shadow(
     rows = prepared(known, query, rule_settings)
 
     def keep(batch: DataFrame, number: int) -> None:
-        checkpoint_id = batch.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
-        tables.append(batch, path, query=checkpoint_id, batch=number)
+        tables.append(batch, path, query=tables.query_of(batch), batch=number)
 
     return (
         scored(vertical.model.with_features(rows), champion, waiting)
