@@ -37,6 +37,7 @@ from common.processing.streams import QueryEnded, known_reason, task_slots
 from common.pseudonyms import check_key
 from common.settings import Settings, SettingsError, load
 from common.tables import UnusableFolder, check_folder
+from common.tables.upkeep import UpkeepFailed
 from common.tables.writing import RowsLost
 from common.template.writing import NotWritten
 from common.vertical import UnknownVertical, Vertical, find_vertical, verticals
@@ -65,6 +66,7 @@ USER_ERRORS = (
     NotWritten,
     UnusableFolder,
     RowsLost,
+    UpkeepFailed,
     OSError,
 )
 

@@ -1,5 +1,6 @@
 """`hybrid serve`: a vertical's streams for good, and its batch jobs on schedule beside them."""
 
+import logging
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from functools import partial
 from typing import Annotated
 
 import typer
+from deltalake.exceptions import DeltaError
 from pyspark.sql import SparkSession
 
 from common import tables
@@ -44,8 +46,11 @@ from common.processing.session import cancel_group, use_group
 from common.processing.shadow import compare
 from common.processing.versions import MODEL, in_force
 from common.settings import Settings
+from common.tables.upkeep import UpkeepFailed, in_words
 from common.vertical import Vertical
 from common.workspace import Workspace
+
+LOG = logging.getLogger(__name__)
 
 SAY_EVERY = 60.0
 
@@ -119,7 +124,7 @@ def serve(
             if seconds % SAY_EVERY < 1:
                 check(connection, LONGEST_SILENCE)
                 for each in running:
-                    console.print(f"{each.vertical.name}: {each.archived.counts()}; lag {each.behind():,}")
+                    console.print(_told(each))
 
 
 def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connection: Connection, settings: Settings) -> Served:
@@ -137,10 +142,10 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
     def work() -> str:
         use_group(spark, group)
         try:
-            return _batch(spark, served, settings)
+            done = _batch(spark, served, settings)
         finally:  # a batch that fails every night is no reason for tables to grow
-            if not ending.is_set():
-                tables.maintain_all(served.workspace.tables, settings.vacuum_hours)
+            kept_up = "" if ending.is_set() else _kept_up(served, settings)
+        return done + kept_up
 
     return Scheduled(
         workspace=served.workspace,
@@ -151,6 +156,24 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
         say=lambda line: console.print(f"{served.vertical.name}: {line}", soft_wrap=True),
         ending=ending,
     )
+
+
+def _kept_up(served: Served, settings: Settings) -> str:
+    """What is to be said of the tables' upkeep: it fails by itself, not with the run."""
+    try:
+        tables.maintain_all(served.workspace.tables, settings.vacuum_hours)
+    except UpkeepFailed as problem:
+        LOG.warning("%s", problem)
+        return f"; {problem}"
+    return ""
+
+
+def _told(served: Served) -> str:
+    """How its streams do. That it cannot be read at the moment ends none of them."""
+    try:
+        return f"{served.vertical.name}: {served.archived.counts()}; lag {served.behind():,}"
+    except (DeltaError, OSError) as problem:
+        return f"{served.vertical.name}: its tables cannot be read: {in_words(problem)}"
 
 
 def _model(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> str:
