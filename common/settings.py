@@ -63,11 +63,13 @@ class Settings(BaseSettings):
     spark_master: str | None = Field(None, description="a cluster's master; without it local[as many slots as needed]")
     driver_memory: str = Field("2g", pattern=r"^\d+[kmg]$")
     shuffle_partitions: int = Field(2, ge=1, le=4096, description="shuffle partitions of each streaming query")
-    checkpoint_interval: int = Field(300, ge=5, description="seconds between checkpoints of a real-time query")
-    archive_interval: int = Field(5, ge=1, description="seconds between micro-batches of the archive")
-    future_tolerance: int = Field(300, ge=0, description="seconds an event may be ahead of when it came in")
+    checkpoint_interval: int = Field(300, ge=5, le=86_400, description="seconds between checkpoints of a real-time query")
+    archive_interval: int = Field(5, ge=1, le=86_400, description="seconds between micro-batches of the archive")
+    future_tolerance: int = Field(300, ge=0, le=31_622_400, description="seconds an event may be ahead of when it came in")
     event_age_days: int = Field(0, ge=0, le=36_500, description="days an event may be older than when it came in; 0: any number")
-    delivery_timeout: float = Field(60, gt=0, description="seconds that generate and replay keep trying while the broker is away")
+    delivery_timeout: float = Field(
+        60, gt=0, le=2_000_000, description="seconds that generate and replay keep trying while the broker is away"
+    )
     alert_cooldown: float = Field(300, ge=0, description="seconds in which screens tell an alert again only as it rises")
     retrain_drift: float = Field(0.25, gt=0, description="PSI of a model's feature above which a batch run trains a challenger")
     batch_schedule: str = Field("0 3 * * *", description="when serve runs the batch jobs: five cron fields, UTC")
@@ -77,8 +79,8 @@ class Settings(BaseSettings):
     gateway_pages: int = Field(50, ge=0, description="pages of alerts a second that the gateway gives one client; 0: any number")
     gateway_connections: int = Field(1_000, ge=1, description="connections that the gateway holds at once of those that may")
     gateway_open: bool = Field(False, description="whether the gateway serves this machine without a token")
-    gateway_timeout: int = Field(10, ge=1, description="seconds in which Kafka must acknowledge what the gateway took")
-    vacuum_hours: int = Field(168, ge=1, description="age at which replaced table files are removed")
+    gateway_timeout: int = Field(10, ge=1, le=86_400, description="seconds in which Kafka must acknowledge what the gateway took")
+    vacuum_hours: int = Field(168, ge=1, le=876_000, description="age at which replaced table files are removed")
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
@@ -92,6 +94,9 @@ def load(settings: type[AnySettings], **given: Any) -> AnySettings:
     prefix = settings.model_config.get("env_prefix", "")
     known = {f"{prefix}{field}".upper() for field in settings.model_fields}
     ours = (name for name in os.environ if name.upper().startswith(prefix.upper()) and not _is_of_kubernetes(name))
+    unreadable = sorted(name for name in os.environ if name.upper() in known and not _is_text(os.environ[name]))
+    if unreadable:
+        raise SettingsError(f"unreadable setting: {', '.join(unreadable)}: its bytes are no UTF-8")
     unknown = sorted(name for name in ours if name.upper() not in known)
     if unknown:
         raise SettingsError("\n".join(_unknown(name, known) for name in unknown) + f"\nknown: {', '.join(sorted(known))}")
@@ -102,6 +107,11 @@ def load(settings: type[AnySettings], **given: Any) -> AnySettings:
         lines = [f"{prefix}{error['loc'][0]}".upper() + f": {error['msg']}" if error["loc"] else error["msg"]
                  for error in errors.errors()]  # fmt: skip
         raise SettingsError("unreadable setting: " + "; ".join(lines)) from None
+
+
+def _is_text(value: str) -> bool:
+    """Python keeps bytes that are no UTF-8 as what cannot be written."""
+    return value.encode(errors="ignore").decode() == value
 
 
 def _is_of_kubernetes(name: str) -> bool:

@@ -1,10 +1,11 @@
 """Where a vertical's files lie under the data folder."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from common.locks import Held, lock
 
 
 class InUse(Exception):
@@ -33,13 +34,14 @@ class Workspace:
     def only_one(self, work: str) -> Iterator[None]:
         """Raises InUse while another process does `work` here. One that is killed lets go."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{work}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InUse(
-                    f"{work} of {self.vertical} runs in {self.folder} already: wait for its end, stop it, or use another folder"
-                ) from None
+        try:
+            held = lock(self.folder / f"{work}.lock", wait=0)
+        except Held as holder:
+            raise InUse(
+                f"{work} of {self.vertical} runs in {self.folder} already, as {holder}: wait for its end, stop it, or use "
+                "another folder"
+            ) from None
+        with held:
             yield
 
     def checkpoint(self, query: str) -> str:

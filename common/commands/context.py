@@ -45,6 +45,7 @@ from common.pseudonyms import check_key
 from common.settings import Settings, SettingsError, load
 from common.simulation.generated import NotAnEvent
 from common.tables import UnusableFolder, check_folder
+from common.tables.upkeep import UpkeepFailed
 from common.tables.writing import RowsLost
 from common.template.writing import NotWritten
 from common.vertical import UnknownVertical, Vertical, find_vertical, verticals
@@ -80,6 +81,7 @@ USER_ERRORS = (
     NotWritten,
     UnusableFolder,
     RowsLost,
+    UpkeepFailed,
     OSError,
 )
 

@@ -65,7 +65,11 @@ def backfill(
     """Write synthetic history straight into the Delta tables, in parallel, from the generator of the live stream."""
     subject, settings = named(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
-    with session([subject], settings) as spark, console.status(f"making {days} days"):
+    with (
+        workspace.only_one("backfill"),
+        session([subject], settings) as spark,
+        console.status(f"making {days} days"),
+    ):
         count = fill(spark, subject, workspace, seed, first_day(start), days, population_of(subject))
     those = f"{first_day(start)} to {first_day(start) + timedelta(days=days - 1)}"
     if count:

@@ -1,5 +1,6 @@
 """`hybrid serve`: a vertical's streams for good, and its batch jobs on schedule beside them."""
 
+import logging
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from functools import partial
 from typing import Annotated
 
 import typer
+from deltalake.exceptions import DeltaError
 from pyspark.sql import SparkSession
 
 from common import tables
@@ -48,8 +50,11 @@ from common.processing.session import cancel_group, use_group
 from common.processing.shadow import compare
 from common.processing.versions import MODEL, in_force
 from common.settings import Settings
+from common.tables.upkeep import UpkeepFailed, in_words
 from common.vertical import Vertical
 from common.workspace import Workspace
+
+LOG = logging.getLogger(__name__)
 
 SAY_EVERY = 60.0
 
@@ -129,8 +134,7 @@ def serve(
             if is_due():
                 check(connection, LONGEST_SILENCE)
                 for each in running:
-                    counts = archived_line(each.archived.counts())
-                    console.print(f"{each.vertical.name}: {counts}; {each.behind():,} records wait in the topic", soft_wrap=True)
+                    _say(_told(each))
                     each.blindness.tell()
 
 
@@ -157,10 +161,10 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
     def work() -> str:
         use_group(spark, group)
         try:
-            return _batch(spark, served, settings)
+            done = _batch(spark, served, settings)
         finally:  # a batch that fails every night is no reason for tables to grow
-            if not ending.is_set():
-                tables.maintain_all(served.workspace.tables, settings.vacuum_hours)
+            kept_up = "" if ending.is_set() else _kept_up(served, settings)
+        return done + kept_up
 
     return Scheduled(
         workspace=served.workspace,
@@ -171,6 +175,25 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
         say=partial(_say_of, served.vertical),
         ending=ending,
     )
+
+
+def _kept_up(served: Served, settings: Settings) -> str:
+    """What is to be said of the tables' upkeep: it fails by itself, not with the run."""
+    try:
+        tables.maintain_all(served.workspace.tables, settings.vacuum_hours)
+    except UpkeepFailed as problem:
+        LOG.warning("%s", problem)
+        return f"; {problem}"
+    return ""
+
+
+def _told(served: Served) -> str:
+    """How its streams do. That it cannot be read at the moment ends none of them."""
+    try:
+        counts = archived_line(served.archived.counts())
+        return f"{served.vertical.name}: {counts}; {served.behind():,} records wait in the topic"
+    except (DeltaError, OSError) as problem:
+        return f"{served.vertical.name}: its tables cannot be read: {in_words(problem)}"
 
 
 def _model(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> str:

@@ -1,6 +1,5 @@
 """Jars that no Python package brings: fetched once with PySpark's own Ivy, checked against `jars.sha256` at every start."""
 
-import fcntl
 import hashlib
 import re
 import shutil
@@ -15,6 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 from common.embedded.authorities import PASSWORD, write_trust_store
 from common.embedded.java import Java, find_java
+from common.locks import locked
 from common.settings import Settings, load
 
 Kind = Literal["spark", "broker", "flink"]
@@ -170,6 +170,5 @@ def _is_pinned(folder: Path, jar: Jar) -> bool:
 def _only_one(folder: Path) -> Iterator[None]:
     """Whoever comes second waits until the first has fetched."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder.with_name(f".{folder.name}.lock")):
         yield

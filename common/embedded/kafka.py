@@ -1,6 +1,5 @@
 """A one-node Kafka on loopback, for a machine that has none: a child process whose data lies in a folder of the run."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from common.embedded.java import Java, find_java
 from common.embedded.ports import HOST, free_port, is_free
 from common.embedded.properties import SERVER_PROPERTIES, listeners, write_properties
 from common.embedded.supervise import GRACE_SECONDS, Supervised, supervised
+from common.locks import Held, lock, note_holder
 
 JAVA_OPTIONS = ["-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Djava.awt.headless=true",
                 "-Dlog4j2.configurationFile=log4j2.xml"]
@@ -105,14 +105,15 @@ class EmbeddedKafka:
 
     def _started(self, java: list[str]) -> "EmbeddedKafka":
         """Itself, once the broker answers at ports chosen now."""
-        with self._locked_folder() as lock:
+        with self._locked_folder() as held:
             try:
                 self.port = self._choose_port()
                 self._configure(java)
             except OSError as error:
                 raise EmbeddedKafkaError(f"the embedded broker cannot write to {self.folder}: {error.strerror}") from None
             self._child = supervised([*java, "kafka.Kafka", "server.properties"], self.log, self.folder,
-                                     environment=_environment(), grace=self._grace, keep_open=[lock.fileno()])
+                                     environment=_environment(), grace=self._grace, keep_open=[held.fileno()])
+            note_holder(held, self._child.pid)
         try:
             self._wait_until_it_answers()
         except BaseException:
@@ -142,21 +143,13 @@ class EmbeddedKafka:
         """The folder, made and locked. The supervisor inherits the lock, so it is held until Java is gone, whoever ended it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("w")
+            return lock(self.folder / "lock", LOCK_SECONDS)
+        except Held as holder:
+            raise EmbeddedKafkaError(
+                f"another embedded broker is running in {self.folder}, below {holder}: stop that run, or use another data folder"
+            ) from None
         except OSError as error:
             raise EmbeddedKafkaError(f"the embedded broker cannot write to {self.folder}: {error.strerror}") from None
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return lock
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    lock.close()
-                    raise EmbeddedKafkaError(
-                        f"another embedded broker is running in {self.folder}: stop that run, or use another data folder"
-                    ) from None
-                time.sleep(0.2)
 
     def _choose_port(self) -> int:
         if self._asked_port is not None:

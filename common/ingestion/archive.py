@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
@@ -46,6 +46,7 @@ LOG = logging.getLogger(__name__)
 
 ROWS_PER_FILE = 100_000
 MOST_DAYS = 366  # that one commit adds to: each is a file at least
+DAY = 86_400_000_000  # microseconds
 # Of two updates of one alert. An alert's event_time is that of the newest event behind it.
 NEWEST = tables.Newest(grows="event_time", partition="kafka_partition", offset="kafka_offset", time="alert_time")
 
@@ -120,10 +121,18 @@ def keep_events(
 
 
 def keep_labels(records: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace) -> Kept:
-    """Put one batch of Kafka records into `labels`; one whose event has a label already adds nothing."""
-    path = workspace.table("labels")
+    """Put one batch of Kafka records into `labels`; one whose event has a label already adds nothing.
+
+    As an event's, its identity is its id within the UTC day of its event time, so that only labels of these days are read.
+    """
+    path, time = workspace.table("labels"), F.unix_micros("event_time")
     with _persisted(parse_json(records, LABELS_SCHEMA, ("event_id", "event_time", "known_time"))) as parsed:
-        stored = tables.read(records.sparkSession, path, columns=["event_id"])
+        of_time = F.when(F.isnull("reason"), time)
+        first, last = _observed(parsed, F.struct(F.min(of_time).alias("first"), F.max(of_time).alias("last")))
+        if first is None:
+            return Kept(0, _quarantine(_unreadable(parsed, vertical), vertical, workspace, batch))
+        days = tables.Between("event_time", first - first % DAY, last - last % DAY + DAY - 1)
+        stored = tables.read(records.sparkSession, path, columns=["event_id"], between=days)
         labels = parsed.where("reason is null").dropDuplicates(["event_id"])
         labels = labels.withColumn("entity_id", of_entity(vertical, F.col("entity_id")))
         known = stored.join(F.broadcast(labels.select("event_id")), "event_id", "left_semi")
@@ -193,23 +202,11 @@ def _quarantine(
             return _append(new, count, QUARANTINE_PARTITION, days, path, batch)
 
 
-def query_id(spark: SparkSession) -> str:
-    """Of the streaming query whose batch this is, the id in its checkpoint.
-
-    A name would make a query with a new checkpoint pass for one that was here before.
-    """
-    found = spark.sparkContext.getLocalProperty("sql.streaming.queryId")
-    if not found:  # under one id for all, what one query has committed would be taken for what another has
-        raise RuntimeError("Spark does not say which query a batch is of: sql.streaming.queryId is not set")
-    return found
-
-
 def _start(
     records: DataFrame, name: str, vertical: Vertical, workspace: Workspace, settings: Settings, keep: Keep
 ) -> StreamingQuery:
     def run(batch_records: DataFrame, number: int) -> None:
-        batch = Batch(query_id(batch_records.sparkSession), number)
-        kept = keep(batch_records, batch)
+        kept = keep(batch_records, Batch(tables.query_of(batch_records), number))
         LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, kept.rows, kept.quarantined)
 
     return (

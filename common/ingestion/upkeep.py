@@ -1,18 +1,17 @@
 """Upkeep of tables beside the streams that write them: in a thread of its own, so that no batch waits and none fails for it."""
 
 import logging
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from common import tables
+from common.tables.upkeep import in_words
 
 LOG = logging.getLogger(__name__)
 
 EVERY = 100.0  # seconds
 GRACE = 1.0  # seconds that a compaction gets to end; one that is left, or dies with us, was never committed
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextmanager
@@ -42,11 +41,6 @@ def _keep_up(paths: Sequence[str], retention_hours: int, every: float, ending: t
                 failing.discard(path)
             except BaseException as problem:  # what the library for Delta tables breaks down with is no Exception
                 if path not in failing:
-                    LOG.warning("no upkeep of %s, which is tried again every %.0f s: %s", path, every, _line(problem))
+                    LOG.warning("no upkeep of %s, which is tried again every %.0f s: %s", path, every, in_words(problem))
                 failing.add(path)
         ending.wait(every)
-
-
-def _line(problem: BaseException) -> str:
-    lines = [line.strip(" ↳") for line in COLOURS.sub("", str(problem)).splitlines()]
-    return f"{type(problem).__name__}: {': '.join(line for line in lines if line)}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
+from deltalake.exceptions import DeltaError
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -18,7 +19,7 @@ from common.ingestion.topics import topic_names
 from common.models.scoring import same_structure
 from common.models.training import TrainedModel
 from common.processing.champions import challenging
-from common.processing.judged import JUDGED_SCHEMA
+from common.processing.judged_rows import JUDGED_SCHEMA
 from common.processing.learnt import live, model_of
 from common.processing.recording import Recorder
 from common.processing.shadow import start_shadow
@@ -39,6 +40,7 @@ from common.processing.streams import (
 from common.processing.tuning import live_settings
 from common.processing.versions import MODEL, Version, newest, versions
 from common.settings import Settings
+from common.tables.upkeep import in_words
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -75,7 +77,11 @@ class Detection:
         A model of the same structure needs no restart: its parameters are data that the running query reads again. The
         challenger, if there is one, is scored by a query of its own.
         """
-        published = versions(self.workspace.tables)
+        try:
+            published = versions(self.workspace.tables)
+        except (DeltaError, OSError) as problem:  # it is looked again in a second, and the queries go on meanwhile
+            LOG.warning("which model is in force cannot be read: %s", in_words(problem))
+            return False
         self._follow_challenger(challenging(published))
         model = newest(published, MODEL)
         if model is None or (self.scoring and same_structure(self.scoring, model_of(model.details, self.vertical))):

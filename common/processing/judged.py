@@ -4,39 +4,23 @@ Reconcile needs it: history is to be judged by what judged it live, and an event
 its own batch had passed it.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby, pairwise
-from typing import Any
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from common import tables
-from common.processing.versions import BASELINE, MODEL, SETTINGS, versions
+from common.processing.judged_rows import BEYOND, VERSIONS, joined, rows_of
+from common.processing.versions import BASELINE, MODEL, SETTINGS, newest, versions
 from common.vertical import Query, Vertical
 from common.workspace import Workspace
 
-BEYOND = 1 << 62  # after any offset
-
-JUDGED_SCHEMA = T.StructType(
-    [
-        T.StructField("query", T.StringType()),
-        T.StructField("checkpoint", T.StringType()),
-        T.StructField("batch", T.LongType()),
-        T.StructField("kafka_partition", T.IntegerType()),
-        T.StructField("start_offset", T.LongType()),
-        T.StructField("end_offset", T.LongType()),
-        T.StructField("baseline_version", T.StringType()),
-        T.StructField("model_version", T.StringType()),
-        T.StructField("settings_version", T.StringType()),
-        T.StructField("watermark", T.TimestampType()),
-        T.StructField("ended_at", T.TimestampType()),
-    ]
-)
+BUCKET = 4_096  # offsets of a partition that are looked for together
+BROADCAST = 100_000  # ranges; more are not sent to each task whole
 
 
 class NothingJudged(Exception):
@@ -45,7 +29,7 @@ class NothingJudged(Exception):
 
 @dataclass(frozen=True)
 class Judged:
-    """Offsets [start, end) of a partition (None: of any), the versions that judged them, and the watermark they met.
+    """Offsets [start, end) of a partition (None: of any), and the versions that judged them.
 
     settings: "" before thresholds were published; None where the batch had nothing to judge.
     """
@@ -56,51 +40,52 @@ class Judged:
     baseline: str | None
     model: str | None
     settings: str | None
-    watermark: datetime | None
 
 
 def judged_ranges(workspace: Workspace, query: Query) -> list[Judged]:
     """What judged each offset, without gaps or overlap from offset 0 to BEYOND, by the progress that `query` reported.
 
-    Of several attempts at a batch the last counts, and of several checkpoints, for a new one judges all anew. A batch that
-    ended without a report (a kill came between) is taken to be judged as the one after it. What lies beyond was judged by
-    the batch that was under way in the end: by the versions in force when the last progress was reported.
+    How its reports are taken: `judged_rows`. What lies beyond them was judged by the batch that was under way in the end: by
+    the versions in force when the last progress was reported.
 
     Raises NothingJudged.
     """
-    return _ranges(workspace, query, _reported(workspace).get(query.name, []))
+    return _as_judged(joined(_ranges(workspace, query, _reported(workspace, query)), VERSIONS))
 
 
-def _ranges(workspace: Workspace, query: Query, rows: list[dict[str, Any]]) -> list[Judged]:
-    if not rows:
+def _as_judged(ranges: pd.DataFrame) -> list[Judged]:
+    fields = ranges[["kafka_partition", "start_offset", "end_offset", *VERSIONS]].astype(object)
+    return [Judged(*row) for row in fields.where(fields.notna(), None).itertuples(index=False)]
+
+
+def _reported(workspace: Workspace, query: Query) -> pd.DataFrame:
+    """The rows of one query, made fewer, in the order in which they came."""
+    rows: pd.DataFrame = rows_of(workspace.table("judged"), query.name).to_pandas()
+    if rows.empty:
         raise NothingJudged(f"query {query.name} has judged nothing yet: start detect, or run, on this data first")
-    last_try = {(row["batch"], row["kafka_partition"]): row for row in rows if row["kafka_partition"] is not None}
-    reported = [
-        Judged(row["kafka_partition"], row["start_offset"], row["end_offset"], row["baseline_version"], row["model_version"],
-               row["settings_version"], row["watermark"])
-        for row in last_try.values()
-    ]  # fmt: skip
-    then = max(row["ended_at"] for row in rows)
-    found = [version for version in versions(workspace.tables) if version.created_at <= then]
-    in_force = {kind: next((v.version for v in reversed(found) if v.kind == kind), None) for kind in (BASELINE, MODEL, SETTINGS)}
-    model = in_force[MODEL] if query.model else None
-    watermark = max((each.watermark for each in reported if each.watermark), default=None)
-    beyond = Judged(None, 0, BEYOND, in_force[BASELINE], model, in_force[SETTINGS] or "", watermark)
-    by_partition = groupby(sorted(reported, key=lambda each: (each.partition or 0, each.start)), lambda each: each.partition)
-    return [each for partition, own in by_partition for each in _gapless(partition, list(own), beyond)] or [beyond]
+    return rows
 
 
-def _reported(workspace: Workspace) -> dict[str, list[dict[str, Any]]]:
-    """By query the rows of its newest checkpoint, as they were written; those of its starts have no checkpoint."""
-    if not tables.table_exists(workspace.table("judged")):
-        return {}
-    rows = tables.read_arrow(workspace.table("judged")).sort_by("ended_at").to_pylist()
-    newest = {row["query"]: row["checkpoint"] for row in rows if row["checkpoint"]}
-    reported = defaultdict(list)
-    for row in rows:
-        if row["checkpoint"] == newest.get(row["query"]) or row["kafka_partition"] is None:
-            reported[row["query"]].append(row)
-    return reported
+def _ranges(workspace: Workspace, query: Query, rows: pd.DataFrame) -> pd.DataFrame:
+    """By partition and offset: kafka_partition, start_offset, end_offset, the versions and the watermark. None: any partition."""
+    published = [version for version in versions(workspace.tables) if version.created_at <= rows["ended_at"].max()]
+    in_force = {kind: getattr(newest(published, kind), "version", None) for kind in (BASELINE, MODEL, SETTINGS)}
+    beyond = {
+        "end_offset": BEYOND,
+        "baseline_version": in_force[BASELINE],
+        "model_version": in_force[MODEL] if query.model else None,
+        "settings_version": in_force[SETTINGS] or "",
+        "watermark": rows["watermark"].max(),
+    }
+    of_partitions = rows[rows["kafka_partition"].notna()]
+    if of_partitions.empty:
+        return pd.DataFrame([{"kafka_partition": None, "start_offset": 0, **beyond}])
+    ends = of_partitions.groupby("kafka_partition")["end_offset"].transform("max")
+    last = of_partitions.assign(start_offset=ends).drop_duplicates("kafka_partition")
+    last.loc[:, list(beyond)] = list(beyond.values())  # in place, as then columns of nothing but nulls keep their types
+    ranges = pd.concat([of_partitions[of_partitions["start_offset"] < of_partitions["end_offset"]], last], ignore_index=True)
+    whole = ranges.astype(dict.fromkeys(["kafka_partition", "start_offset", "end_offset"], "int64"))
+    return whole.sort_values(["kafka_partition", "start_offset"], ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -120,54 +105,66 @@ def settings_eras(workspace: Workspace, query: Query) -> list[Era]:
 
     A batch that had nothing to judge counts to the one before it, as it makes no difference.
     """
-    rows = _reported(workspace).get(query.name, [])
+    rows = _reported(workspace, query)
+    ranges = _ranges(workspace, query, rows)
+    ranges["settings_version"] = ranges.groupby("kafka_partition", dropna=False)["settings_version"].ffill().fillna("")
+    of_version = dict(iter(joined(ranges, VERSIONS).groupby("settings_version")))
+    met = rows.dropna(subset=["watermark"]).groupby("settings_version")["watermark"].max().to_dict()
     published = ["", *dict.fromkeys(each.version for each in versions(workspace.tables) if each.kind == SETTINGS)]
-    of_version: dict[str, list[Judged]] = {version: [] for version in published}
-    for _, own in groupby(_ranges(workspace, query, rows), lambda each: each.partition):
-        so_far = ""
-        for each in own:
-            so_far = so_far if each.settings is None else each.settings
-            of_version[so_far].append(each)
-    met: dict[str | None, datetime] = {}
-    for row in rows:
-        if watermark := row["watermark"]:
-            met[row["settings_version"]] = max(watermark, met.get(row["settings_version"], watermark))
-    return [Era(version, own, met.get(version)) for version, own in of_version.items() if own or version in met]
-
-
-def _gapless(partition: int | None, reported: list[Judged], beyond: Judged) -> Iterator[Judged]:
-    first = replace(reported[0], start=0)
-    ranges = [first, *(replace(later, start=earlier.end) for earlier, later in pairwise(reported))]
-    yield from (each for each in ranges if each.start < each.end)
-    yield replace(beyond, partition=partition, start=reported[-1].end)
+    return [
+        Era(version, _as_judged(of_version[version]) if version in of_version else [], met.get(version))
+        for version in published
+        if version in of_version or version in met
+    ]
 
 
 def judged_ends(workspace: Workspace) -> dict[tuple[str, int], int]:
     """By query and partition, the offset up to which batches of its newest checkpoint have ended; empty before any did."""
-    ends: dict[tuple[str, int], int] = {}
-    for query, rows in _reported(workspace).items():
-        for row in rows:
-            if row["end_offset"] is not None:
-                place = query, row["kafka_partition"]
-                ends[place] = max(row["end_offset"], ends.get(place, 0))
-    return ends
+    path = workspace.table("judged")
+    if not tables.table_exists(path):
+        return {}
+    found = {}
+    for query in tables.read_arrow(path, columns=["query"])["query"].unique().to_pylist():
+        rows = rows_of(path, query).to_pandas().dropna(subset=["kafka_partition"])
+        for partition, end in rows.groupby("kafka_partition")["end_offset"].max().items():
+            found[query, int(partition)] = int(end)
+    return found
 
 
 def late_events(spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame) -> DataFrame:
     """event_id, rule and late_seconds of the events that were behind the watermark when a rule's query came to them."""
-    columns = "kafka_partition int, start_offset long, end_offset long, watermark timestamp, rule string"
-    rows = [
-        (each.partition, each.start, each.end, each.watermark, rule.name)
-        for query in vertical.queries
-        if query.stateful and query.rules
-        for each in judged_ranges(workspace, query)
-        if each.watermark
-        for rule in query.rules
+    queries = [query for query in vertical.queries if query.stateful and query.rules]
+    found = [
+        _ranges(workspace, query, _reported(workspace, query)).dropna(subset=["watermark"]).assign(number=number)
+        for number, query in enumerate(queries, 1)
     ]
-    ranges = F.broadcast(spark.createDataFrame(rows, columns).withColumnRenamed("kafka_partition", "partition"))
-    inside = (F.col("kafka_offset") >= F.col("start_offset")) & (F.col("kafka_offset") < F.col("end_offset"))
-    of_partition = F.col("partition").isNull() | (F.col("partition") == F.col("kafka_partition"))
+    last = events.agg(F.max("kafka_offset")).first()[0]  # type: ignore[index]
+    if last is None or all(each.empty for each in found):
+        return spark.createDataFrame([], "event_id string, rule string, late_seconds double")
+    in_buckets = _in_buckets(pd.concat(found, ignore_index=True), last)
+    ranges = spark.createDataFrame(in_buckets)
+    ranges = F.broadcast(ranges) if in_buckets.num_rows <= BROADCAST else ranges
+    # By buckets of offsets, as otherwise each event would be compared with each range.
+    named = events.withColumns({"partition": F.col("kafka_partition"), "bucket": F.floor(F.col("kafka_offset") / BUCKET)})
     time = F.col(vertical.event_time)
+    inside = (F.col("kafka_offset") >= F.col("start_offset")) & (F.col("kafka_offset") < F.col("end_offset"))
+    late = named.join(ranges, ["partition", "bucket"]).where(inside & (time < F.col("watermark")))
+    rules = F.array(*[F.array(*[F.lit(rule.name) for rule in query.rules]) for query in queries])
     behind = (F.unix_millis("watermark") - F.unix_millis(time)) / 1000
-    late = events.join(ranges, inside & of_partition & (time < F.col("watermark")))
-    return late.select(F.col(vertical.event_id).alias("event_id"), "rule", behind.alias("late_seconds"))
+    return late.select(
+        F.col(vertical.event_id).alias("event_id"),
+        F.explode(F.element_at(rules, F.col("number"))).alias("rule"),
+        behind.alias("late_seconds"),
+    )
+
+
+def _in_buckets(ranges: pd.DataFrame, last: int) -> pa.Table:
+    """The ranges up to offset `last`, each once for every bucket of offsets that it has a part in."""
+    ranges = ranges[ranges["start_offset"] <= last].astype({"kafka_partition": "int32", "number": "int32"})
+    first = ranges["start_offset"].to_numpy() // BUCKET
+    times = (np.minimum(ranges["end_offset"].to_numpy() - 1, last)) // BUCKET - first + 1
+    copies = np.repeat(np.arange(len(ranges)), times)
+    nth = np.arange(len(copies)) - np.repeat(np.cumsum(times) - times, times)
+    rows = ranges.iloc[copies].assign(bucket=first[copies] + nth).rename(columns={"kafka_partition": "partition"})
+    columns = ["partition", "bucket", "start_offset", "end_offset", "watermark", "number"]
+    return pa.Table.from_pandas(rows[columns], preserve_index=False)

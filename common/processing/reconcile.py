@@ -28,7 +28,8 @@ from pyspark.sql import types as T
 from common import contract, tables
 from common.alerts import ALERT_SCHEMA, event_ids
 from common.processing.batch import came_live
-from common.processing.judged import BEYOND, Era, Judged, judged_ranges, late_events, settings_eras
+from common.processing.judged import Era, Judged, judged_ranges, late_events, settings_eras
+from common.processing.judged_rows import BEYOND
 from common.processing.learnt import MODEL_SCHEMA, Learnt, model_of, prepared, with_baselines, with_model
 from common.processing.session import use_pool
 from common.processing.spoken import spoken
@@ -115,7 +116,7 @@ def judged_as_named(
     for baseline, model in behind.select("baseline", "model").distinct().collect():
         named = F.col("baseline").eqNullSafe(F.lit(baseline)) & F.col("model").eqNullSafe(F.lit(model))
         own = events.join(behind.where(named), vertical.event_id, "left_semi")
-        then = [Judged(None, 0, BEYOND, baseline, model, None, None)]
+        then = [Judged(None, 0, BEYOND, baseline, model, None)]
         for query in vertical.queries:
             if query.raises_alerts and not query.stateful:
                 rows = _as_judged(spark, vertical, workspace, query, own, rule_settings, then)

@@ -1,5 +1,7 @@
 """Keeps the record of running queries: table `judged` gets a row for each partition of each batch that they finish.
 
+From time to time rows that say the same of neighbouring offsets are made one (`judged_rows`).
+
 Progress is fetched from Spark rather than sent by it: a listener gets it through a queue, which is minutes long where the cores
 are busy and is thrown away with the query, and every listener turns every query's progress into Python objects.
 """
@@ -11,13 +13,14 @@ from datetime import datetime, timedelta
 from threading import Event, Thread
 from typing import Any
 
+import pyarrow.compute as pc
 from py4j.protocol import Py4JError
 from pyspark.sql.streaming import StreamingQuery
 
 from common import tables
 from common.clock import after
 from common.processing.behind import BehindWatch
-from common.processing.judged import JUDGED_SCHEMA
+from common.processing.judged_rows import JUDGED_SCHEMA, fewer
 from common.processing.standing import Standing
 from common.thresholds import THRESHOLDS
 
@@ -25,7 +28,7 @@ LOG = logging.getLogger(__name__)
 
 EVERY = 1.0  # seconds; of more than the 100 batches that Spark remembers of a query the first ones would go unrecorded
 GRACE = 5.0
-COMPACT_EVERY = 500  # commits: each leaves a file, which whoever reads the table opens
+SHORTEN_EVERY = 500  # commits: each leaves a file, which whoever reads the table opens
 
 
 class Recorder:
@@ -42,12 +45,13 @@ class Recorder:
         self.standings: dict[str, Standing] = {}
         self._unwritten: list[dict[str, Any]] = []
         self._commits = 0
+        self._rows_since, self._rows_left = 0, 0  # the table was made shorter, and then
         self._closing = Event()
         self._thread = Thread(target=self._work, name="recorder", daemon=True)
 
     def start(self, names: Iterable[str]) -> None:
         """Note that the queries start: from when on they read what is in force. They may be without a word for long."""
-        newest = max(tables.read_arrow(self._path, columns=["ended_at"])["ended_at"].to_pylist(), default=None)
+        newest = pc.max(tables.read_arrow(self._path, columns=["ended_at"])["ended_at"]).as_py()
         self._ended_at = dict.fromkeys(sorted(names), after(newest))
         self._unwritten += [{"query": name, "ended_at": started} for name, started in self._ended_at.items()]
         self._write()
@@ -68,7 +72,7 @@ class Recorder:
     def _work(self) -> None:
         while not self._closing.wait(EVERY):
             self._record()
-            self._compact()
+            self._shorten()
         self._record()
 
     def _record(self) -> None:
@@ -94,17 +98,22 @@ class Recorder:
             tables.append_rows(rows, JUDGED_SCHEMA, self._path)
             self._unwritten = self._unwritten[len(rows):]
             self._commits += 1
+            self._rows_since += len(rows)
         except Exception as problem:  # tried again: a full disk may have room later
             LOG.warning("which versions judged %d batches waits to be written: %s", len(rows), str(problem).partition("\n")[0])
 
-    def _compact(self) -> None:
-        if self._commits < COMPACT_EVERY:
+    def _shorten(self) -> None:
+        """Fewer rows; or, where not many have come since, fewer files: a watermark that moves leaves most of the rows."""
+        if self._commits < SHORTEN_EVERY:
             return
         self._commits = 0
         try:
-            tables.compact(self._path)
+            if self._rows_since >= self._rows_left:
+                self._rows_left, self._rows_since = tables.rewrite(self._path, fewer), 0
+            else:
+                tables.compact(self._path)
         except Exception as problem:  # there is a next time, and files that are many are no reason to record nothing
-            LOG.info("%s was not compacted: %s", self._path, str(problem).partition("\n")[0])
+            LOG.info("%s was not made shorter: %s", self._path, str(problem).partition("\n")[0])
 
     def _rows(self, name: str, progress: dict[str, Any]) -> Iterator[dict[str, Any]]:
         seen = progress.get("observedMetrics", {})

@@ -15,11 +15,13 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
+from deltalake.exceptions import DeltaError
 from pyspark.sql import types as T
 
 from common import tables
 from common.settings import SettingsError
 from common.side_by_side import side_by_side
+from common.tables.upkeep import in_words
 from common.workspace import InUse, Workspace
 
 LOG = logging.getLogger(__name__)
@@ -59,7 +61,11 @@ class Scheduled:
 
     def missed(self, now: datetime) -> bool:
         """Whether the last run that is recorded was cut short, or the schedule had one since; without any, none was missed."""
-        last = _newest_run(self.workspace)
+        try:
+            last = _newest_run(self.workspace)
+        except (DeltaError, OSError) as problem:
+            LOG.warning("whether a batch run was missed cannot be read: %s", in_words(problem))
+            return False
         if last is None or last["outcome"] == CUT_SHORT:
             return last is not None
         due = self.trigger.get_next_fire_time(None, last["started_at"])
@@ -68,8 +74,16 @@ class Scheduled:
     def run(self) -> None:
         """One run, once nothing speaks against it, and one more for all that were due while it waited or worked.
 
-        None where another process did it meanwhile, or the end has come.
+        None where another process did it meanwhile, or the end has come. What goes wrong around it is said, and the next one
+        comes at its time.
         """
+        try:
+            self._run()
+        except Exception as problem:
+            LOG.info("batch ended", exc_info=True)
+            self.say(f"batch ended: {in_words(problem)}")
+
+    def _run(self) -> None:
         asked, said = datetime.now(UTC), False
         while not self.ending.is_set():
             why = self._attempt(asked)
@@ -100,7 +114,11 @@ class Scheduled:
 
     def _attempt(self, asked: datetime) -> str | None:
         """A run, unless another process did it since `asked`; or why not yet."""
-        if why := self.put_off():
+        try:
+            why = self.put_off()
+        except Exception as problem:  # a broker that is away, say, which the streams wait for as well
+            why = f"how the streams do cannot be seen: {in_words(problem)}"
+        if why:
             return why
         try:
             with self.workspace.only_one("batch"):
@@ -121,7 +139,7 @@ class Scheduled:
         self.say("batch begins")
         try:
             outcome = self.work()
-        except Exception as problem:
+        except BaseException as problem:  # what the library for Delta tables breaks down with is no Exception
             # The streams go on, and so does the schedule: what was wrong may be over by the next run.
             LOG.info("batch failed", exc_info=True)
             reason = next((line for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
@@ -135,10 +153,10 @@ class Scheduled:
             if self._began is None:
                 return
             path, row = self.workspace.table("batch_runs"), {"started_at": self._began, "ended_at": datetime.now(UTC)}
-            tables.ensure_table(path, RUNS_SCHEMA)
-            tables.append_rows([row | {"outcome": outcome}], RUNS_SCHEMA, path)
             self._began = None
             self._turn.notify_all()
+            tables.ensure_table(path, RUNS_SCHEMA)
+            tables.append_rows([row | {"outcome": outcome}], RUNS_SCHEMA, path)
         self.say(f"batch: {outcome}")
 
     def _cancelled(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pyspark
 from pyspark import SparkContext
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from common.embedded.class_data import sharing_options
@@ -57,7 +58,7 @@ def start_session(
     after some minutes. java_options: in the place of those by which Java starts from the classes that were kept for it.
     """
     from common.embedded.jars import ensure_jars
-    from common.embedded.java import find_java
+    from common.embedded.java import JavaError, find_java
 
     settings = settings or load(Settings)
     folder = folder.absolute()
@@ -71,11 +72,21 @@ def start_session(
     os.environ["JAVA_HOME"] = str(java.home)
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    os.environ["SPARK_HOME"] = str(Path(pyspark.__file__).parent)  # and not another Spark that the machine may have
     builder = SparkSession.builder.appName(name).master(settings.spark_master or f"local[{task_slots}]")
     for key, value in _options(settings, folder, pools, jars, is_brief, java_options).items():
         builder = builder.config(key, value)
     with _stderr_to(folder / "spark.log"), _java_ended_if_cut_short():
-        spark = builder.getOrCreate()
+        try:
+            spark = builder.getOrCreate()
+        except PySparkRuntimeError as problem:
+            if problem.getCondition() != "JAVA_GATEWAY_EXITED":
+                raise
+            raise JavaError(
+                f"Spark's Java ended before it had started: see above, or {folder / 'spark.log'}. It was given "
+                f"{settings.driver_memory} of memory (HYBRID_DRIVER_MEMORY) and the master "
+                f"{settings.spark_master or 'local'} (HYBRID_SPARK_MASTER)"
+            ) from None
     keep_lookups(spark._jvm)
     spark.sparkContext.setLogLevel("ERROR")
     # Starts what keeps track of state stores, which a batch job with transformWithState would not find otherwise.

@@ -16,7 +16,6 @@ from pyspark.sql import types as T
 from pyspark.sql.streaming import StreamingQuery
 
 from common import contract, tables
-from common.ingestion.archive import query_id
 from common.ingestion.connection import Connection
 from common.ingestion.topics import topic_names
 from common.models.metrics import ranking_metrics
@@ -83,7 +82,7 @@ def start_shadow(
     rows = prepared(known, query, rule_settings)
 
     def keep(batch: DataFrame, number: int) -> None:
-        tables.append(batch, path, query=query_id(batch.sparkSession), batch=number)
+        tables.append(batch, path, query=tables.query_of(batch), batch=number)
 
     return (
         scored(vertical.model.with_features(rows), vertical, champion, waiting)

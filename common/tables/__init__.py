@@ -10,12 +10,13 @@ A path is a folder or a URI that both Spark and delta-rs understand (`s3a://buck
 """
 
 from common.tables.log import UnusableFolder, check_folder, ensure_table, files, open_table, row_count, table_exists
-from common.tables.reading import read, read_arrow
+from common.tables.reading import Between, read, read_arrow
+from common.tables.small import append_arrow, append_row_after, append_rows, rewrite
 from common.tables.upkeep import compact, maintain, maintain_all, vacuum
-from common.tables.writing import Newest, append, append_arrow, append_row_after, append_rows, overwrite, upsert
+from common.tables.writing import Newest, append, overwrite, query_of, upsert
 
 __all__ = [
-    "Newest", "UnusableFolder", "append", "append_arrow", "append_row_after", "append_rows", "check_folder", "compact",
-    "ensure_table", "files", "maintain", "maintain_all", "open_table", "overwrite", "read", "read_arrow", "row_count",
-    "table_exists", "upsert", "vacuum",
+    "Between", "Newest", "UnusableFolder", "append", "append_arrow", "append_row_after", "append_rows", "check_folder",
+    "compact", "ensure_table", "files", "maintain", "maintain_all", "open_table", "overwrite", "query_of", "read", "read_arrow",
+    "rewrite", "row_count", "table_exists", "upsert", "vacuum",
 ]

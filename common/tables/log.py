@@ -16,8 +16,8 @@ from pyspark.sql import types as T
 from common.tables.statistics import rows
 
 COMMIT_ATTEMPTS = 10
-# delta-rs decodes % a second time, takes \\ for /, and ends at brackets and control characters (1.6.6).
-UNUSABLE = re.compile(r"[%\\\[\]\x00-\x1f\x7f]")
+# delta-rs decodes % a second time, takes \\ for /, and ends at brackets, control characters and bytes that are no UTF-8 (1.6.6).
+UNUSABLE = re.compile(r"[%\\\[\]\x00-\x1f\x7f\ud800-\udfff]")
 PARTITION_TYPES = (T.DateType, T.IntegerType, T.LongType, T.StringType)
 CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "50",
@@ -93,12 +93,18 @@ def files(path: str | Path, days: Iterable[date] | None = None, version: int | N
     return files_of(open_table(path, version), days)
 
 
-def files_of(table: DeltaTable, days: Iterable[date] | None = None) -> list[str]:
-    """Absolute paths of the data files of an opened table, as the file system and Spark have them; URIs in an object store."""
+def files_of(
+    table: DeltaTable, days: Iterable[date] | None = None, bounds: Sequence[tuple[str, str, str]] = ()
+) -> list[str]:
+    """Absolute paths of the data files of an opened table, as the file system and Spark have them; URIs in an object store.
+
+    Of the partitions of `days`, and those that may have rows within `bounds`: columns, operators and values.
+    """
     wanted = None if days is None else [str(day) for day in days]
     if wanted == []:
         return []
-    paths = table.file_uris(file_pruning_predicate=None if wanted is None else [(day_column(table), "in", wanted)])
+    predicate = [*bounds, *([] if wanted is None else [(day_column(table), "in", wanted)])]
+    paths = table.file_uris(file_pruning_predicate=predicate or None)
     # delta-rs quotes the table's own folder as a part of a URI (a blank is %20), and leaves what is below it as it is.
     quoted, folder = urlsplit(table.table_uri).path, place_of(table)
     return [f"{folder}/{path.removeprefix(quoted)}" if path.startswith(quoted) else path for path in paths]

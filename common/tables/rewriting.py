@@ -4,13 +4,13 @@ delta-rs takes files that a compaction replaced for still there when another com
 files commits after it (delta-rs#3982): both stand, and rows count twice. Appends replace nothing and need no turn.
 """
 
-import fcntl
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from common.locks import locked
 from common.tables.log import uri
 
 LOCK = ".rewriting.lock"
@@ -25,6 +25,5 @@ def rewriting(path: str | Path) -> Iterator[None]:
         if "://" in place:
             yield
             return
-        with (Path(place) / LOCK).open("w") as lock:  # closing it, or being killed, lets go
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(Path(place) / LOCK):
             yield

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -19,7 +20,12 @@ RETENTION_HOURS = 168
 TARGET_BYTES = 64 * 1024 * 1024
 LONGEST_WRITE_HOURS = 24  # from a write's first file to its commit; until then its files look like those of a killed one
 MOST_PARTITIONS = 20  # that one run compacts
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 PAUSE = 0.05  # seconds after each, in which a merge that waits for its turn gets it
+
+
+class UpkeepFailed(Exception):
+    """Some tables could not be looked after; the message says which, and why. They are as they were."""
 
 
 def compact(path: str | Path, partition: dict[str, str] | None = None, target_bytes: int = TARGET_BYTES) -> int:
@@ -76,7 +82,7 @@ def maintain(
 def maintain_all(folder: str | Path, retention_hours: int = RETENTION_HOURS) -> int:
     """`maintain` of every table in a folder, each also rid of what killed writes left; returns how many files it replaced.
 
-    One that fails keeps no other from its upkeep; what the first to fail raised is raised at the end.
+    One that fails keeps no other from its upkeep. Raises UpkeepFailed at the end.
     """
     replaced, problems = 0, []
     for path in sorted(Path(folder).iterdir()) if Path(folder).exists() else []:
@@ -84,12 +90,17 @@ def maintain_all(folder: str | Path, retention_hours: int = RETENTION_HOURS) -> 
             if table_exists(path):
                 replaced += maintain(path, retention_hours=retention_hours)
                 vacuum(path, max(retention_hours, LONGEST_WRITE_HOURS), orphans=True)
-        except (DeltaError, OSError) as problem:
-            LOG.warning("%s: no upkeep: %s", path, problem)
-            problems.append(problem)
+        except Exception as problem:
+            problems.append(f"{path}: {in_words(problem)}")
     if problems:
-        raise problems[0]
+        raise UpkeepFailed(f"no upkeep of {'; '.join(problems)}")
     return replaced
+
+
+def in_words(problem: BaseException) -> str:
+    """What the library for Delta tables says, over several lines and in colours, as one line."""
+    lines = [line.strip(" ↳") for line in COLOURS.sub("", str(problem)).splitlines()]
+    return f"{type(problem).__name__}: {': '.join(line for line in lines if line)}"
 
 
 def _small_files(path: str | Path, target_bytes: int) -> Counter[tuple[tuple[str, str], ...]]:

@@ -1,26 +1,20 @@
 """Writing: Spark's executors write the files, one commit makes them part of the table."""
 
 import logging
-import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any, Literal
 from uuid import uuid4
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 from pyarrow import fs
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from common.tables.log import commit, is_committed, once, open_table, place_of, schema_of, transaction, uri
 from common.tables.rewriting import rewriting
@@ -30,9 +24,6 @@ LOG = logging.getLogger(__name__)
 
 FOLDER = "batches"
 TIMESTAMPS = "spark.sql.parquet.outputTimestampType"
-_OWN_ID = uuid4().hex[:12]
-_own_turns: defaultdict[str, Lock] = defaultdict(Lock)
-_own_batches: Counter[str] = Counter()
 _warned_of: set[tuple[str, frozenset[str]]] = set()  # tables and columns of which it was said that they stay null
 
 
@@ -53,64 +44,22 @@ def append(frame: DataFrame, path: str | Path, query: str | None = None, batch: 
     return commit(path, actions, "append", query, batch) if actions else 0
 
 
+def query_of(batch: DataFrame) -> str:
+    """The id of the streaming query that a micro-batch is of, as it stands in the query's checkpoint.
+
+    A name would make a query with a new checkpoint pass for one that was here before.
+    """
+    query = batch.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
+    if not query:  # under one id for all, what one query has committed would be taken for what another has
+        raise RuntimeError("Spark does not say which query a batch is of: sql.streaming.queryId is not set")
+    return query
+
+
 def overwrite(frame: DataFrame, path: str | Path) -> int:
     """Puts the rows in the place of all there were, in one commit; returns how many they are."""
     actions = _written(frame, open_table(path), "overwrite", None)
     with rewriting(path):
         return commit(path, actions, "overwrite", None, None)
-
-
-def append_arrow(table: pa.Table, path: str | Path, query: str | None = None, batch: int | None = None,
-                 mode: Literal["append", "overwrite"] = "append") -> int:
-    """Adds (or overwrites with) a small local table, without Spark; as often as it is tried, a batch counts once."""
-    def write(target: DeltaTable) -> int:
-        write_deltalake(target, _with_all_columns(table, target), mode=mode, commit_properties=transaction(query, batch))
-        return int(table.num_rows)
-
-    with rewriting(path) if mode == "overwrite" else nullcontext():
-        return once(path, query, batch, write)
-
-
-def _with_all_columns(rows: pa.Table, table: DeltaTable) -> pa.Table:
-    schema = schema_of(table)
-    _check_columns(rows.column_names, table, schema)
-    for field in to_arrow_schema(schema, timezone="UTC"):
-        if field.name not in rows.column_names:
-            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    return rows
-
-
-def append_rows(rows: list[dict[str, Any]], schema: T.StructType, path: str | Path) -> None:
-    """Adds a few rows of `schema` to the table, which is there; columns that a row leaves out are null.
-
-    They are added once, also where the answer to their commit is lost.
-    """
-    with _own_batch(path) as (query, batch):
-        append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(schema, timezone="UTC")), path, query, batch)
-
-
-def append_row_after(make: Callable[[DeltaTable], dict[str, Any]], schema: T.StructType, path: str | Path) -> None:
-    """Adds the row that `make` makes of the table as it is.
-
-    Where somebody else commits in between it is made anew, of the table as it is then; what `make` raises ends that.
-    """
-    with _own_batch(path) as (query, batch):
-        def write(table: DeltaTable) -> int:
-            row = pa.Table.from_pylist([make(table)], schema=to_arrow_schema(schema, timezone="UTC"))
-            properties = transaction(query, batch, on_any_version=False)
-            write_deltalake(table, _with_all_columns(row, table), mode="append", commit_properties=properties)
-            return 1
-
-        once(path, query, batch, write)
-
-
-@contextmanager
-def _own_batch(path: str | Path) -> Iterator[tuple[str, int]]:
-    """A name of this process as a query, and the number of its next batch in that table; its threads take turns."""
-    place = uri(path)
-    with _own_turns[place]:
-        _own_batches[place] += 1
-        yield f"process-{_OWN_ID}-{os.getpid()}", _own_batches[place]  # a forked one has our id
 
 
 @dataclass(frozen=True)
@@ -195,7 +144,7 @@ def write_files(frame: DataFrame, table: DeltaTable, query: str | None, batch: i
     if frame.sparkSession.conf.get(TIMESTAMPS) != "TIMESTAMP_MICROS":
         raise ValueError(f"{TIMESTAMPS} must be TIMESTAMP_MICROS: the default has no statistics and Delta does not allow it")
     schema = schema_of(table)
-    _check_columns(frame.columns, table, schema)
+    check_columns(frame.columns, table, schema)
     name = re.sub(r"[^\w-]", "-", query or "append")
     folder = "/".join([FOLDER, name, f"{0 if batch is None else batch}-{uuid4().hex[:12]}"])
     columns = [
@@ -211,7 +160,7 @@ def write_files(frame: DataFrame, table: DeltaTable, query: str | None, batch: i
     return folder
 
 
-def _check_columns(columns: Sequence[str], table: DeltaTable, schema: T.StructType) -> None:
+def check_columns(columns: Sequence[str], table: DeltaTable, schema: T.StructType) -> None:
     """Raises ValueError where rows with these columns cannot be the table's; says, once, which columns will be null."""
     place, partitions = place_of(table), table.metadata().partition_columns
     if unknown := sorted(set(columns) - set(schema.names)):

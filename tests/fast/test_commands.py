@@ -94,7 +94,8 @@ def test_a_data_folder_that_cannot_be_written_is_named(hybrid, tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "work"),
-    [("train", "batch"), ("trends", "batch"), ("reconcile", "batch"), ("backtest --set amount_zscore=4", "backtest")],
+    [("train", "batch"), ("trends", "batch"), ("reconcile", "batch"), ("backtest --set amount_zscore=4", "backtest"),
+     ("backfill", "backfill")],
 )
 def test_of_commands_that_write_the_same_tables_a_second_is_refused_while_one_runs(hybrid, tmp_path, command, work):
     with Workspace(tmp_path / "data", "finance_fraud").only_one(work):

@@ -5,14 +5,15 @@ import sys
 import time
 
 import psutil
+import pytest
 
-from common.embedded.supervise import supervised
+from common.embedded.supervise import Supervised, supervised
 
 # Starts a child that never ends by itself, says its process id, and waits.
 PARENT = """
 import sys, time
 from pathlib import Path
-from common.embedded.supervise import supervised
+from common.embedded.supervise import Supervised, supervised
 child = supervised(sys.argv[2:], Path(sys.argv[1]))
 print(child.pid, flush=True)
 time.sleep(600)
@@ -93,3 +94,31 @@ def test_a_worker_that_the_parent_forked_does_not_keep_the_command_alive(tmp_pat
     gone = wait_until(lambda: not child.is_running())
     os.kill(worker, signal.SIGKILL)
     assert gone
+
+
+def test_a_supervisor_killed_without_warning_takes_the_command_with_it(tmp_path):
+    child = supervised(["sleep", "600"], tmp_path / "log")
+    command = child_of(child.pid)
+    os.kill(child.pid, signal.SIGKILL)
+    gone = wait_until(lambda: not command.is_running() or command.status() == psutil.STATUS_ZOMBIE)
+    assert gone if sys.platform == "linux" else child.stop() and not command.is_running()
+    assert child.exit_status() == -signal.SIGKILL == child.stop()
+
+
+@pytest.mark.parametrize("end", [Supervised.stop, Supervised.kill, lambda child: os.kill(child.pid, signal.SIGKILL)])
+def test_what_the_command_has_started_ends_with_it(tmp_path, end):
+    child = supervised(["sh", "-c", "sleep 600 & echo $!; exec sleep 600"], tmp_path / "log")
+    assert wait_until(lambda: (tmp_path / "log").read_text().strip())
+    below = psutil.Process(int((tmp_path / "log").read_text()))
+    end(child)
+    assert wait_until(lambda: child.exit_status() is not None)
+    assert wait_until(lambda: not below.is_running() or below.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_what_the_command_has_started_ends_with_a_parent_that_is_killed(tmp_path):
+    command = [sys.executable, "-c", PARENT, tmp_path / "log", "sh", "-c", "sleep 600 & echo $!; exec sleep 600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert wait_until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text().strip())
+        below = psutil.Process(int((tmp_path / "log").read_text()))
+        parent.kill()
+    assert wait_until(lambda: not below.is_running() or below.status() == psutil.STATUS_ZOMBIE)

@@ -1,20 +1,22 @@
-"""The record of running queries: a row for each partition of each batch, in few files however long the queries run."""
+"""The record of running queries: what judged each offset, in few rows and files however long the queries run."""
 
 import json
 import time
 from datetime import UTC, datetime
 
+import pytest
+
 from common import tables
 from common.processing import recording
-from common.processing.judged import JUDGED_SCHEMA
+from common.processing.judged_rows import JUDGED_SCHEMA
 from common.processing.recording import Recorder
 
 
 class Progress:
     """As Spark's, of a batch of ten records of a topic's one partition."""
 
-    def __init__(self, number):
-        self.number, self.at = number, datetime.now(UTC).isoformat()
+    def __init__(self, number, watermark):
+        self.number, self.at, self.watermark = number, datetime.now(UTC).isoformat(), watermark
 
     def batchId(self):
         return self.number
@@ -24,7 +26,8 @@ class Progress:
 
     def json(self):
         places = {f"{end}Offset": {"t": {"0": 10 * (self.number + after)}} for after, end in enumerate(("start", "end"))}
-        return json.dumps({"id": "c", "batchId": self.number, "timestamp": self.at, "batchDuration": 1, "sources": [places]})
+        return json.dumps({"id": "c", "batchId": self.number, "timestamp": self.at, "batchDuration": 1, "sources": [places],
+                           "eventTime": {"watermark": self.watermark}})
 
 
 class Busy:
@@ -32,21 +35,22 @@ class Busy:
 
     isActive = True
 
-    def __init__(self):
-        self._jsq, self.progress = self, []
+    def __init__(self, moves):
+        self._jsq, self.progress, self.moves = self, [], moves
 
     def lastProgress(self):
-        self.progress.append(Progress(len(self.progress)))
+        self.progress.append(Progress(len(self.progress), datetime.now(UTC).isoformat() if self.moves else None))
         return self.progress[-1]
 
     def recentProgress(self):
         return self.progress
 
 
-def test_what_is_recorded_batch_by_batch_comes_to_lie_in_few_files(tmp_path, monkeypatch):
+@pytest.mark.parametrize("moves", [False, True], ids=["no watermark", "watermark moves"])
+def test_what_is_recorded_batch_by_batch_comes_to_lie_in_few_files_and_rows_where_they_say_the_same(tmp_path, monkeypatch, moves):
     monkeypatch.setattr(recording, "EVERY", 0.01)
-    monkeypatch.setattr(recording, "COMPACT_EVERY", 5)
-    path, query = str(tmp_path / "judged"), Busy()
+    monkeypatch.setattr(recording, "SHORTEN_EVERY", 5)
+    path, query = str(tmp_path / "judged"), Busy(moves)
     tables.ensure_table(path, JUDGED_SCHEMA)
     recorder = Recorder(path)
     recorder.start(["q"])
@@ -56,5 +60,8 @@ def test_what_is_recorded_batch_by_batch_comes_to_lie_in_few_files(tmp_path, mon
         time.sleep(0.01)
     recorder.close()
     rows = [row for row in tables.read_arrow(path).sort_by("ended_at").to_pylist() if row["batch"] is not None]
-    assert [row["end_offset"] for row in rows] == [10 * (number + 1) for number in range(len(query.progress))]
-    assert len(rows) >= 23 and len(tables.files(path)) <= 1 + 5
+    ends = [row["end_offset"] for row in rows]
+    assert [row["start_offset"] for row in rows] == [0, *ends[:-1]]
+    assert len(query.progress) >= 23 and ends[-1] == 10 * len(query.progress)
+    assert len(rows) == len(query.progress) if moves else len(rows) <= 1 + 5
+    assert len(tables.files(path)) <= 1 + 5

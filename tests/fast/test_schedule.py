@@ -4,6 +4,7 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from apscheduler.triggers.cron import CronTrigger
@@ -113,6 +114,53 @@ def test_it_is_put_off_while_something_speaks_against_it(tmp_path):
     made, said = job(tmp_path, put_off=lambda: reasons.pop(0), wait_seconds=0.01)
     made.run()
     assert said == ["batch put off: the streams are behind", "batch begins", "batch: done"]
+
+
+def test_what_goes_wrong_when_it_is_asked_whether_to_begin_puts_it_off(tmp_path):
+    def put_off():
+        if not said:
+            raise RuntimeError("no broker")
+
+    made, said = job(tmp_path, put_off=put_off, wait_seconds=0.01)
+    made.run()
+    assert said == ["batch put off: how the streams do cannot be seen: RuntimeError: no broker", "batch begins", "batch: done"]
+
+
+def test_what_a_run_breaks_down_with_is_recorded_whatever_it_is(tmp_path):
+    class Panic(BaseException):
+        """As pyo3's, which is no Exception."""
+
+    def work():
+        raise Panic("index out of bounds")
+
+    made, _ = job(tmp_path, work=work)
+    made.run()
+    assert outcomes(tmp_path) == ["failed: index out of bounds"]
+
+
+def test_a_run_that_cannot_be_recorded_is_said_and_not_begun_again_at_once(tmp_path):
+    ran = []
+    made, said = job(tmp_path, EVERY_SECOND, work=lambda: ran.append(None) or "done")
+    made.run()
+    log = Path(made.workspace.table("batch_runs"), "_delta_log")
+    log.rename(log.with_name("elsewhere"))
+    log.touch()
+    made.run()
+    assert len(ran) == 2 and said[-1].startswith("batch ended: ")
+    log.unlink()
+    log.with_name("elsewhere").rename(log)
+    made.end(time.monotonic() + 1)
+    assert outcomes(tmp_path) == ["done"], "none is taken for cut short that was not"
+
+
+def test_a_record_that_cannot_be_read_keeps_nothing_from_starting(tmp_path):
+    table = Path(Workspace(tmp_path, "v").table("batch_runs"), "_delta_log")
+    table.mkdir(parents=True)
+    (table / "00000000000000000000.json").write_text("{")
+    made, said = job(tmp_path)
+    with scheduled([made]):
+        pass
+    assert said == []
 
 
 def test_the_end_while_it_is_put_off_ends_it_without_a_run(tmp_path):

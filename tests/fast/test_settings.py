@@ -1,8 +1,12 @@
-"""Settings that are spans of time."""
+"""Settings: spans of time, and whatever a variable may hold."""
 
+import os
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.settings import Settings, SettingsError, load, span
 from common.vertical import find_vertical, verticals
@@ -63,3 +67,29 @@ def test_variables_that_kubernetes_gives_for_a_service_of_our_name_are_none_of_o
             changed.setenv(unlike, "1")
             with pytest.raises(SettingsError, match=unlike):
                 load(Settings)
+
+
+NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from(["1e400", "-0", "0x10", "1_0", "10 ", "2G", "0g"])).map(str)
+BYTES = st.binary(max_size=8).filter(lambda value: b"\0" not in value).map(os.fsdecode)
+
+
+@given(st.sampled_from(sorted(Settings.model_fields)), NUMBERS | BYTES)
+def test_whatever_a_variable_holds_is_a_setting_or_refused_by_name(field, value):
+    name = f"HYBRID_{field}".upper()
+    with patch.dict(os.environ, {name: value}):
+        try:
+            found = getattr(load(Settings), field)
+        except SettingsError as refused:
+            assert name in str(refused)
+        else:
+            str(found).encode()
+
+
+TIMES = ["checkpoint_interval", "archive_interval", "future_tolerance", "delivery_timeout", "gateway_timeout", "vacuum_hours"]
+
+
+@pytest.mark.parametrize("field", TIMES)
+def test_a_time_that_nothing_below_could_count_is_refused(field, monkeypatch):
+    monkeypatch.setenv(f"HYBRID_{field}".upper(), "99999999999999999999")
+    with pytest.raises(SettingsError, match="less than or equal"):
+        load(Settings)

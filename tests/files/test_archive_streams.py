@@ -2,14 +2,16 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import types as T
 
 from common import tables
 from common.alerts import ALERT_SCHEMA
-from common.ingestion.archive import archive_alerts, archive_events, archive_labels
+from common.ingestion.archive import Batch, archive_alerts, archive_events, archive_labels, keep_labels
 from common.ingestion.stored import ensure_tables
 from common.workspace import Workspace
 
@@ -98,6 +100,24 @@ def test_a_label_of_a_time_that_not_everybody_can_hold_is_quarantined(spark, wor
     rejected = tables.read(spark, workspace.table("quarantine")).collect()
     assert {row.kafka_offset: row.reason for row in rejected}.keys() == set(range(len(times)))
     assert {row.reason for row in rejected} == {"out_of_range", "unreadable"}
+
+
+def test_labels_of_other_days_are_not_read_for_those_that_come(spark, workspace):
+    def kept(number, *labels):
+        said = [{"event_id": name, "event_time": time, "known_time": iso(0)} for name, time in labels]
+        rows = [(b"k", json.dumps(each).encode(), "t", 0, number, START) for each in said]
+        return keep_labels(spark.createDataFrame(rows, RECORD), Batch("q", number), VERTICAL, workspace).rows
+
+    assert kept(0, ("a", iso(0)), ("b", iso(0))) == 2
+    before = tables.files(workspace.table("labels"))
+    assert kept(1, ("a", iso(0)), ("c", iso(0)), ("d", iso(0.5))) == 2, "of one day, known at any time of it"
+    assert kept(2, ("y", iso(71)), ("z", iso(72))) == 2
+    assert kept(3, ("y", iso(71)), ("z", iso(72))) == 0
+    for file in before:
+        Path(file).unlink()
+    assert kept(4, ("e", iso(48)), ("z", iso(72))) == 1
+    with pytest.raises(PySparkException):
+        kept(5, ("f", iso(0.9)))
 
 
 def test_an_alert_is_one_row_the_newest(spark, workspace, tmp_path):

@@ -12,7 +12,8 @@ from common import tables
 from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, QUARANTINE_SCHEMA, ensure_tables, events_schema
 from common.monitoring.evaluation import best_plain_recall, evaluate
 from common.processing.batch import came_live
-from common.processing.judged import BEYOND, JUDGED_SCHEMA, NothingJudged, judged_ends, judged_ranges, late_events
+from common.processing.judged import NothingJudged, judged_ends, judged_ranges, late_events
+from common.processing.judged_rows import BEYOND, JUDGED_SCHEMA
 from common.processing.learnt import publish_baselines
 from common.processing.reconcile import compare, duplicates, explained, judged_again, judged_as_named
 from common.processing.tuning import publish_settings

@@ -1,5 +1,8 @@
 """What a session compiles for whom, and what a command says when a job of it fails."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -71,3 +74,14 @@ def test_a_job_that_the_machine_is_too_small_for_is_told_in_words(spark, command
 def test_another_failure_of_a_job_stays_what_it_is(spark, commands_session):
     with pytest.raises(PySparkException, match="something else"), commands_session():
         failing(spark, "something else").collect()
+
+
+def test_a_java_that_cannot_start_is_told_with_what_it_was_given_and_another_spark_is_none_of_ours(tmp_path):
+    command = "import sys; from pathlib import Path; from common.processing.session import start_session; " \
+              "start_session('t', 1, Path(sys.argv[1]))"
+    environment = {**os.environ, "HYBRID_DRIVER_MEMORY": "0g", "SPARK_HOME": str(tmp_path / "another")}
+    ended = subprocess.run([sys.executable, "-c", command, tmp_path], env=environment, capture_output=True, text=True)
+    told = ended.stderr.splitlines()[-1]
+    assert told.startswith("common.embedded.java.JavaError: Spark's Java ended before it had started"), ended.stderr
+    assert "0g of memory (HYBRID_DRIVER_MEMORY)" in told
+    assert "Invalid maximum heap size" in (tmp_path / "spark.log").read_text()

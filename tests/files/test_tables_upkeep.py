@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import CommitFailedError
 from pyspark.sql import types as T
 
 from common import tables
 from common.tables import upkeep, writing
 from common.tables.rewriting import LOCK
+from common.tables.upkeep import UpkeepFailed
 
 pytestmark = pytest.mark.files
 
@@ -149,7 +150,7 @@ def test_a_table_whose_upkeep_fails_keeps_no_other_from_its_own_and_is_told(spar
     broken = tmp_path / "broken" / "_delta_log"
     broken.mkdir(parents=True)
     (broken / "00000000000000000000.json").write_text("{")
-    with pytest.raises(DeltaError):
+    with pytest.raises(UpkeepFailed, match=f"no upkeep of {tmp_path / 'broken'}: DeltaError"):
         tables.maintain_all(tmp_path)
     assert len(tables.files(path)) == 1
 

@@ -1,11 +1,12 @@
 """A virtual environment for each engine, made by plain pip from its pinned and hashed requirements, once."""
 
-import fcntl
 import hashlib
 import subprocess
 import sys
 from pathlib import Path
 from typing import IO
+
+from common.locks import locked
 
 
 class NotInstalled(Exception):
@@ -19,8 +20,7 @@ def ensure_environment(requirements: Path, home: Path) -> Path:
     folder = home.expanduser().absolute() / "peers" / f"{name}-{pinned}"
     python, installed = folder / "bin" / "python", folder / "installed"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder.with_suffix(".lock")):
         if not installed.exists():
             log = folder.with_suffix(".log")
             with log.open("w") as output:

@@ -1,0 +1,103 @@
+"""The rows of table `judged`, made fewer: of what batch after batch reported, what whoever reads the table needs.
+
+A busy query ends a batch a second, and reports a row for each partition of each. What is left of them are ranges of offsets:
+one for as long as the same versions judged under the same watermark. They stand in the table's own columns, so that rows that
+were made fewer and rows that came since are made fewer together.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import types as T
+
+from common import tables
+
+BEYOND = 1 << 62  # after any offset
+VERSIONS = ["baseline_version", "model_version", "settings_version"]
+
+JUDGED_SCHEMA = T.StructType(
+    [
+        T.StructField("query", T.StringType()),
+        T.StructField("checkpoint", T.StringType()),
+        T.StructField("batch", T.LongType()),
+        T.StructField("kafka_partition", T.IntegerType()),
+        T.StructField("start_offset", T.LongType()),
+        T.StructField("end_offset", T.LongType()),
+        T.StructField("baseline_version", T.StringType()),
+        T.StructField("model_version", T.StringType()),
+        T.StructField("settings_version", T.StringType()),
+        T.StructField("watermark", T.TimestampType()),
+        T.StructField("ended_at", T.TimestampType()),
+    ]
+)
+
+
+def rows_of(path: str | Path, query: str) -> pa.Table:
+    """The rows of one query, made fewer; none where there is no table."""
+    if not tables.table_exists(path):
+        return pa.table({name: [] for name in JUDGED_SCHEMA.names})
+    return _of_one_query(tables.read_arrow(path, where=pc.field("query") == query))
+
+
+def fewer(rows: pa.Table) -> pa.Table:
+    """The whole table's rows, made fewer query by query."""
+    by_query = [rows.filter(pc.equal(rows["query"], query)) for query in rows["query"].unique().to_pylist()]
+    return pa.concat_tables([rows.slice(0, 0), *map(_of_one_query, by_query)])
+
+
+def _of_one_query(rows: pa.Table) -> pa.Table:
+    rows = rows.sort_by([("ended_at", "ascending"), ("batch", "ascending")])
+    is_start = pc.is_null(rows["kafka_partition"])
+    starts, ended = rows.filter(is_start), rows.filter(pc.invert(is_start))
+    return pa.concat_tables([starts.slice(max(0, starts.num_rows - 1)), _ranges(_of_newest_checkpoint(ended))])
+
+
+def _of_newest_checkpoint(ended: pa.Table) -> pa.Table:
+    """A query with a new checkpoint judges all anew."""
+    known = ended["checkpoint"].drop_null()
+    return ended.filter(pc.equal(ended["checkpoint"], known[-1])) if len(known) else ended
+
+
+def _ranges(ended: pa.Table) -> pa.Table:
+    """The rows of a checkpoint's batches, in the order in which these ended, as ranges without gaps or overlap from offset 0.
+
+    Of several attempts at a batch the last counts: what was judged from its beginning on is judged again. A batch that ended
+    without a report (a kill came between) is taken to be judged as the one after it. A row without an offset of its own is
+    kept for its watermark: the last under the same versions.
+    """
+    rows = _numbers(ended).sort_values("kafka_partition", kind="stable")
+    partition = rows["kafka_partition"]
+    lowest = rows["start_offset"][::-1].groupby(partition[::-1]).cummin()[::-1]
+    ends = np.minimum(rows["end_offset"], lowest.groupby(partition).shift(-1, fill_value=BEYOND))
+    rows["start_offset"] = ends.groupby(partition).cummax().groupby(partition).shift(fill_value=0)
+    rows["end_offset"] = np.maximum(ends, rows["start_offset"])
+    is_range = rows["end_offset"] > rows["start_offset"]
+    others = rows[~is_range].drop_duplicates(["kafka_partition", *VERSIONS], keep="last")
+    kept = pd.concat([joined(rows[is_range], [*VERSIONS, "watermark"]), others]).sort_index()
+    found = ended.take(pa.array(kept.index))
+    for name in ("start_offset", "end_offset"):
+        found = found.set_column(found.column_names.index(name), name, pa.array(kept[name], pa.int64()))
+    return found
+
+
+def _numbers(ended: pa.Table) -> pd.DataFrame:
+    """What ranges are made of, without Python's objects: a number in the place of each text, the same for the same."""
+    columns = {name: ended[name].to_numpy() for name in ("kafka_partition", "start_offset", "end_offset", "watermark")}
+    for name in VERSIONS:
+        codes = ended[name].combine_chunks().dictionary_encode("encode").indices
+        columns[name] = codes.to_numpy(zero_copy_only=False)
+    return pd.DataFrame(columns)
+
+
+def joined(ranges: pd.DataFrame, alike: list[str]) -> pd.DataFrame:
+    """Ranges, partition by partition in order, of which neighbours are one where the columns `alike` have the same values.
+
+    It has the last one's values in its other columns, and its index.
+    """
+    codes = np.column_stack([pd.factorize(ranges[name])[0] for name in ("kafka_partition", *alike)])
+    is_other = np.append(True, (codes[1:] != codes[:-1]).any(axis=1))[: len(ranges)]
+    is_last = np.append(is_other[1:], True)[: len(ranges)]
+    return ranges[is_last].assign(start_offset=ranges["start_offset"].to_numpy()[is_other])
