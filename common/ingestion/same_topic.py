@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from common.ingestion.connection import BrokerError, Connection, explain
 
 LOOK_EVERY = 30.0  # seconds
+URL_SAFE = str.maketrans("+/", "-_")
 NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # what a broker from before Kafka 2.8 says, whose topics have none
 
 
@@ -55,7 +56,8 @@ def topic_now(admin: AdminClient, connection: Connection, name: str) -> Topic:
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise BrokerError(f"topic {name} is not at {connection.bootstrap_servers} any more") from None
         raise BrokerError(explain(connection, [error])) from None
-    return Topic(name, cluster or "", str(found.topic_id), len(found.partitions))
+    written = str(found.topic_id).translate(URL_SAFE)  # as Kafka's own tools write it
+    return Topic(name, cluster or "", written, len(found.partitions))
 
 
 class TopicWatch:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from shlex import quote
 
 from confluent_kafka.admin import AdminClient
 from pyspark.sql import SparkSession
@@ -36,8 +37,8 @@ def check_topics(
     if others:
         raise TopicChanged(
             f"{why} since it was last read here, so that offsets of the one say nothing of the other. To go on with the one that "
-            f"is there now, from its beginning, remove {' and '.join(others)}: tables stay as they are, and no record is "
-            "added twice. What the one before held and was not read yet is not there any more"
+            f"is there now, from its beginning, remove {' and '.join(map(quote, others))}: tables stay, and no record is added "
+            "twice. What the one before held and was not read yet is not there any more"
         )
     for topic in topics:
         for checkpoint in checkpoints[topic.name]:

@@ -19,7 +19,7 @@ from common.ingestion.connection import GROUP_PREFIX, BrokerError, Connection
 from common.ingestion.topics import read_end_offsets
 
 LOOK_EVERY = 5.0  # seconds
-PATIENCE = 45.0  # seconds, of a query with tasks that has worked since it was started
+PATIENCE = 40.0  # seconds, of a query with tasks that has worked since it was started
 STARTING = 180.0  # of one that starts, or plans its next batch: that takes a minute where the machine is busy
 
 

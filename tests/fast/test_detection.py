@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from common.ingestion.same_topic import Topic, TopicChanged
 from common.processing.detection import Detection
 from common.processing.streams import SLOW_PYTHON, STRANGER, QueryEnded
 
@@ -63,3 +64,25 @@ def test_another_query_that_ends_so_goes_on_too(detecting):
         newest(detecting, name).end(SLOW_PYTHON)
         detecting.keep_running()
     assert all(each.streaming.isActive for each in detecting.running)
+
+
+def test_more_partitions_than_there_are_slots_for_end_it_in_words(detecting):
+    detecting.topics.look = lambda: [Topic("cards.events", "cluster", "id", 12)]
+    with pytest.raises(TopicChanged, match=r"cards.events has 12 partitions now, .* start again"):
+        detecting.keep_running()
+
+
+def test_a_query_that_stands_still_is_stopped_and_started_again(detecting):
+    first = newest(detecting, "online")
+    first.stop = lambda: first.end("stopped")
+    detecting.standstills.look = lambda *_: {"online": 1}
+    detecting.keep_running()
+    assert not first.isActive and newest(detecting, "online").isActive
+    assert sorted(each.query.name for each in detecting.running) == ["online", "per_event"]
+
+
+def test_one_that_does_not_stop_ends_it_in_words(detecting):
+    newest(detecting, "online").stop = lambda: None
+    detecting.standstills.look = lambda *_: {"online": 1}
+    with pytest.raises(QueryEnded, match="online stands still and does not stop: start again"):
+        detecting.keep_running()

@@ -73,9 +73,9 @@ def test_each_kind_of_loss_makes_its_count_wrong(spark, tmp_path, events, quaran
 def test_fuzz_is_in_one_of_the_tables_or_was_refused_by_kafka(spark, tmp_path):
     known = Known([b"\0", b"valid", b"too large"], KNOWN.ids, KNOWN.values, KNOWN.rejected)
     events, quarantine = [*RIGHT[0], event("fuzz-1", 4)], [*RIGHT[1], refused(b"\0", 5)]
-    sent = Disturbed([], fuzz_sent=2, fuzz_refused=1)
-    assert wrong(spark, tmp_path, events, quarantine, 6, known, sent) == set()
-    assert "fuzzed records: in `events` or in `quarantine`" in wrong(spark, tmp_path / "lost", events, RIGHT[1], 6, known, sent)
+    sent = Disturbed([], fuzz_sent=2, fuzz_refused=1, rolled_back=3)
+    assert wrong(spark, tmp_path, events, quarantine, 6 + 3, known, sent) == set()
+    assert "fuzzed records: in `events` or in `quarantine`" in wrong(spark, tmp_path / "lost", events, RIGHT[1], 9, known, sent)
 
 
 def test_baselines_are_alike_but_for_rounding_and_order(spark):
