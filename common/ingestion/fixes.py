@@ -1,14 +1,14 @@
 """Fixes of records that were refused: `field=SQL`, an expression of Spark over the fields as they were written.
 
-What stands in a fix may come from a ticket or a chat, so it is checked before Spark sees it: names of fields, literals,
-operators and some sixty functions of text, numbers and times, nothing that reads a file, a table or the environment.
+What stands in a fix may come from a ticket or a chat: `common.ingestion.expressions` says what of it may run.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from pyspark.errors import PySparkException
@@ -16,32 +16,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from common.failures import first_line
+from common.ingestion.expressions import FIELD, Refused, check_expression, unknown
 from common.vertical import Vertical
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-FUNCTIONS = _words(
-    """
-    abs bround btrim cast cbrt ceil ceiling char_length chr coalesce concat concat_ws contains date_add date_format date_sub
-    date_trunc elt endswith exp find_in_set floor from_unixtime greatest if ifnull initcap instr isnan isnotnull isnull lcase
-    least left length ln locate log10 lower ltrim make_timestamp md5 nanvl nullif nvl nvl2 position pow power regexp_extract
-    regexp_replace replace reverse right round rtrim sign split_part sqrt startswith substr substring substring_index
-    timestamp_micros timestamp_millis timestamp_seconds to_date to_timestamp to_utc_timestamp translate trim try_add try_cast
-    try_divide try_multiply try_subtract try_to_timestamp ucase upper uuid
-    """
-)
-KEYWORDS = _words("and as between case else end false in is like not null or rlike then true when")
-TYPES = _words("bigint boolean date decimal double float int integer interval string timestamp")
-UNITS = _words("day days hour hours millisecond milliseconds minute minutes second seconds week weeks")
 MOST_NAMES = 1_000
 ISO = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'"
 LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-# A letter before a quote makes a literal of another kind, with other escapes; the rest are comments and what names no field.
-ODD = re.compile(r"\w\0|--|/\*|[^\w\s\0.,()+\-*/%=<>!|&:]")
-NAME = re.compile(r"(?<![\w.])([A-Za-z_]\w*)(\s*\()?")
 UUID = re.compile(r"\buuid\s*\(\s*\)", re.IGNORECASE)
 ROW, DERIVED = "_row", "_derived_id"  # columns of ours beside the records' own names, which Spark compares without case
 RECORD = ("topic", "partition", "offset", "ingest_time")
@@ -73,14 +54,14 @@ def parse_fixes(texts: Sequence[str], vertical: Vertical) -> tuple[Fix, ...]:
         if field in (fix.field for fix in fixes):
             raise FixError(f"--fix {text}: {field} has a fix already")
         if field not in vertical.event_schema.names and expression.upper() != "NULL":
-            raise FixError(f"--fix {text}: {_unknown(field, vertical.event_schema.names)}; {field}=NULL leaves one out")
+            raise FixError(f"--fix {text}: {unknown(field, vertical.event_schema.names)}; {field}=NULL leaves one out")
         fixes.append(Fix(field, expression))
-        _refuse_hostile(fixes[-1])
     return tuple(fixes)
 
 
 def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> DataFrame:
-    """Kafka records, and ingest_time, with the fixes applied to `value`; one that is no JSON object stays as it is.
+    """Kafka records, and ingest_time, with the fixes applied to `value`; one that is no JSON object stays as it is, and so does
+    one whose text is too long (`expressions.FIELD`) for a pattern.
 
     An expression sees the vertical's fields and those that occur in the records, all as text as they were written, null
     where there is none. Raises FixError naming what an expression asks for and no record has.
@@ -89,42 +70,22 @@ def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> 
         return records
     found = records.withColumn("_found", F.from_json(F.col("value").cast("string"), "map<string,string>"))
     names = _names(found, vertical)
-    for fix in fixes:
-        _refuse_unknown(fix, names)
+    tried = {name.lower() for fix in fixes for name in _fields_read(fix, records, names)}
     row = F.struct(*records.columns).alias(ROW)
     derived = F.md5(F.concat_ws("|", *(F.col(name).cast("string") for name in RECORD), F.md5("value"))).alias(DERIVED)
     written = found.select(row, derived, *[F.col("_found")[name].alias(name) for name in names])
     said = [part for fix in fixes for part in (F.lit(fix.field), _as_json(fix, written, vertical))]
-    fixed = written.select(f"{ROW}.*", F.create_map(*said).alias("_fixed"))
+    too_long = [F.coalesce(F.char_length(name), F.lit(0)) > FIELD for name in names if name.lower() in tried]
+    fixed = written.select(f"{ROW}.*", F.when(~reduce(or_, too_long, F.lit(False)), F.create_map(*said)).alias("_fixed"))
     return fixed.withColumn("value", _merged("value", "_fixed")).drop("_fixed")
 
 
-def _refuse_hostile(fix: Fix) -> None:
-    bare = _without_literals(fix)
-    # ${...} reads settings and the environment; \0 stands for a literal in what follows.
-    odd = re.search(r"\$\{|\0", fix.expression) or ODD.search(bare)
-    if odd:
-        shown = odd[0].replace("\0", "'")
-        raise FixError(f"--fix {fix}: {shown} is not allowed; use names of fields, literals, operators and functions")
-    for name, is_call in NAME.findall(bare):
-        if is_call and name.lower() not in FUNCTIONS | KEYWORDS | TYPES:
-            raise FixError(f"--fix {fix}: function {_unknown(name, sorted(FUNCTIONS))}")
-
-
-def _refuse_unknown(fix: Fix, names: Sequence[str]) -> None:
-    known = {name.lower() for name in names} | KEYWORDS | TYPES | UNITS
-    for name, is_call in NAME.findall(_without_literals(fix)):
-        if not is_call and name.lower() not in known:
-            raise FixError(f"--fix {fix}: {_unknown(name, names)}")
-
-
-def _without_literals(fix: Fix) -> str:
-    return LITERAL.sub("\0", fix.expression)
-
-
-def _unknown(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{name} is unknown" + (f" (did you mean {close[0]}?)" if close else "") + f"; known are {', '.join(known)}"
+def _fields_read(fix: Fix, records: DataFrame, names: Sequence[str]) -> set[str]:
+    """Fields on which the fix tries patterns. Raises FixError."""
+    try:
+        return check_expression(records.sparkSession, _with_derived_ids(fix.expression), [*names, DERIVED])
+    except Refused as problem:
+        raise FixError(f"--fix {fix}: {problem}") from None
 
 
 def _names(found: DataFrame, vertical: Vertical) -> list[str]:
@@ -144,7 +105,7 @@ def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
         value = F.expr(_with_derived_ids(fix.expression))
         kind = written.select(value.alias("v")).schema["v"].dataType
     except PySparkException as problem:
-        raise FixError(f"--fix {fix}: Spark does not take it: {_first_line(problem)}") from None
+        raise FixError(f"--fix {fix}: Spark does not take it: {first_line(problem)}") from None
     if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
         value = F.date_format(value, ISO)
     wanted = next((field.dataType for field in vertical.event_schema if field.name == fix.field), T.StringType())
@@ -160,10 +121,6 @@ def _with_derived_ids(expression: str) -> str:
     return "".join(part + literal for part, literal in zip(parts, [*literals, ""], strict=True))
 
 
-def _first_line(problem: PySparkException) -> str:
-    return next(line for line in str(problem).splitlines() if line.strip())
-
-
 def _apart(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose names are there once each: which of two values is meant no fix can know."""
     event = dict(pairs)
@@ -173,7 +130,9 @@ def _apart(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 @F.udf(returnType=T.BinaryType(), useArrow=False)
-def _merged(value: bytes | None, fixed: dict[str, str]) -> bytes | None:
+def _merged(value: bytes | None, fixed: dict[str, str] | None) -> bytes | None:
+    if fixed is None:
+        return value
     try:
         event = json.loads(value or b"", object_pairs_hook=_apart)
     except (ValueError, RecursionError):  # no JSON, a name twice, or levels beyond Python's: it stays as it is

@@ -1,0 +1,30 @@
+"""How a failure is told: in one line, or with where it was raised, and never with a whole plan of Spark, which follows in its
+text: what a plan holds (options, constants, paths, what records hold) is not for logs, tickets and screens.
+"""
+
+import re
+import traceback
+from collections.abc import Iterator
+
+WHERE = re.compile(r"\s+at \S+\(.*\)|\s*\.\.\. \d+ more|Caused by: .*|\s+File \".*\", line \d+.*")
+
+
+def first_line(problem: object) -> str:
+    """What a failure says first; the name of its class where it says nothing."""
+    return next((line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
+
+
+def trace_of(failure: BaseException) -> str:
+    """Where a failure and its causes were raised, in Python and in Java, the cause first; of what each says the first line."""
+    return "\nand then:\n".join(reversed(list(_told(failure))))
+
+
+def _told(failure: BaseException) -> Iterator[str]:
+    told: BaseException | None = failure
+    seen: set[int] = set()
+    while told is not None and id(told) not in seen:
+        seen.add(id(told))
+        below = [line for line in str(told).splitlines()[1:] if WHERE.fullmatch(line)]
+        name = f"{type(told).__module__}.{type(told).__qualname__}: {first_line(told)}"
+        yield "\n".join(["".join(traceback.format_tb(told.__traceback__)) + name, *below])
+        told = told.__cause__ or (None if told.__suppress_context__ else told.__context__)

@@ -1,0 +1,92 @@
+"""How many ways a regular expression may try on a text before it gives up: what its cost is bounded by.
+
+Java's regular expressions go back and try again, so that `(a+)+b` takes longer than anyone waits on thirty characters. A pattern
+is taken apart here into characters, groups, alternatives and repeats, and its ways are counted: those of a sequence multiply,
+those of alternatives add up, those of a repeat are as many as there are numbers of times.
+"""
+
+import re
+from collections.abc import Iterator
+
+ENDLESS = 10**12
+TOKENS = re.compile(
+    r"""(?P<escape>\\[dDwWsSbBtnr]|\\[^A-Za-z0-9])|(?P<set>\[\^?(?:\\[dDwWsStnr]|\\[^A-Za-z0-9]|[^\]\[\\&])+\])
+    |(?P<open>\((?:\?:)?(?!\?))|(?P<close>\))|(?P<or>\|)|(?P<repeat>(?:[*+?]|\{\d{1,4}(?:,\d{0,4})?\})[?+]?)
+    |(?P<edge>[\^$])|(?P<one>[^\\\[\]{}()*+?|^$])""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+class UnreadablePattern(ValueError):
+    """A pattern of more than characters, sets, groups, alternatives and repeats; the message says from where on."""
+
+
+def ways(pattern: str, length: int) -> int:
+    """The most ways in which `pattern` can be tried on a text of `length` characters, ENDLESS at most.
+
+    Raises UnreadablePattern.
+    """
+    tokens = list(_tokens(pattern))
+    found, rest = _alternatives(tokens, length)
+    if rest:
+        raise UnreadablePattern("a ) closes nothing")
+    return min(found * (1 if _is_anchored(tokens) else length + 1), ENDLESS)
+
+
+def _is_anchored(tokens: list[tuple[str, str]]) -> bool:
+    """Whether it is tried from the text's beginning only: it begins with ^, and has no alternative that does not."""
+    depth = 0
+    for kind, _ in tokens:
+        depth += {"open": 1, "close": -1}.get(kind, 0)
+        if kind == "or" and depth == 0:
+            return False
+    return tokens[:1] == [("edge", "^")]
+
+
+def _tokens(pattern: str) -> Iterator[tuple[str, str]]:
+    place = 0
+    while place < len(pattern):
+        token = TOKENS.match(pattern, place)
+        if not token:
+            raise UnreadablePattern(f"{pattern[place : place + 20]} is more than a plain pattern may hold")
+        yield str(token.lastgroup), token[0]
+        place = token.end()
+
+
+def _alternatives(tokens: list[tuple[str, str]], length: int) -> tuple[int, list[tuple[str, str]]]:
+    """The ways of what stands before the next ) that closes nothing, and what is left from there on."""
+    total, ways_here = 0, 1
+    while tokens and tokens[0][0] != "close":
+        (kind, _), tokens = tokens[0], tokens[1:]
+        if kind == "or":
+            total, ways_here = total + ways_here, 1
+            continue
+        if kind == "repeat":
+            raise UnreadablePattern("a repeat has nothing to repeat")
+        if kind == "edge":  # not to be repeated: a ^ that may be left out holds nothing
+            continue
+        each = 1
+        if kind == "open":
+            each, tokens = _alternatives(tokens, length)
+            if not tokens:
+                raise UnreadablePattern("a ( is not closed")
+            tokens = tokens[1:]
+        if tokens and tokens[0][0] == "repeat":
+            each, tokens = _repeated(each, tokens[0][1], length), tokens[1:]
+        ways_here = min(ways_here * each, ENDLESS)
+    return min(total + ways_here, ENDLESS), tokens
+
+
+def _repeated(each: int, repeat: str, length: int) -> int:
+    least, most = _times(repeat, length)
+    if each == 1:
+        return most - least + 1
+    return ENDLESS if most > 40 else min(sum(each**times for times in range(least, most + 1)), ENDLESS)
+
+
+def _times(repeat: str, length: int) -> tuple[int, int]:
+    if repeat[0] != "{":
+        return {"*": (0, length), "+": (1, max(1, length)), "?": (0, 1)}[repeat[0]]
+    low, comma, high = repeat[1 : repeat.index("}")].partition(",")
+    most = int(high) if high else length if comma else int(low)
+    return int(low), max(int(low), min(most, max(length, 1)))
