@@ -200,7 +200,14 @@ def test_an_odd_event_is_refused_and_those_beside_it_are_taken(gateway, generate
             assert told["accepted"] == 2 and [each["index"] for each in told["rejected"]] == [1]
 
 
-def test_an_answer_explains_only_so_many_refusals_and_then_nothing_is_taken(gateway, mortal_kafka, five):
+def test_what_is_too_much_costs_as_much_as_what_is_taken(gateway, five):
+    assert gateway.post(b"0\n" * 300_000, content_type="application/x-ndjson")[0] == 413
+    status, _, headers = gateway.post(five)
+    assert (status, headers["retry-after"]) == (429, "1")
+
+
+def test_an_answer_explains_only_so_many_refusals_and_then_nothing_is_taken(start_gateway, mortal_kafka, five):
+    gateway = start_gateway(gateway_rate=0)
     at_most = [*five, *[0] * 1_000]
     status, told, _ = gateway.post(at_most)
     assert (status, told["accepted"], len(told["rejected"])) == (422, 5, 1_000)
