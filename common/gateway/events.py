@@ -33,7 +33,7 @@ MOST_REJECTED = 1_000    # events that one answer explains: more would make the 
 AT_ONCE = 100            # events judged before others have their turn
 LARGEST_EVENT = 900_000  # bytes: a topic takes records of 1 MB unless told otherwise
 TOO_LARGE = f"an event has at most {LARGEST_EVENT:,} bytes"
-LARGE = 64 * 1024        # bytes of a body that is read by a thread
+LARGE = 256 * 1024       # bytes of a body that is read by a thread
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 AGAIN_SECONDS = {429: b"1", 503: b"2"}
 

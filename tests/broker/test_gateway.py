@@ -1,5 +1,6 @@
 """The gateway as a process of its own over a real broker: whatever is killed, what it acknowledged is on the topic."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import free_port
+from common.gateway import protocol
 from common.gateway.address import Address
 from common.gateway.beside import GatewayBeside
 from common.ingestion.connection import Connection
@@ -190,3 +192,26 @@ def test_over_tls_it_is_who_its_certificate_says_and_takes_nothing_in_plain_text
             status(ssl.create_default_context(), "GET", "/healthz")
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             ask(address.port, "GET", "/healthz")
+
+
+@pytest.mark.parametrize("begin", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01"], ids=["nothing", "half a hello"])
+def test_a_tls_handshake_that_is_not_finished_in_time_is_broken_off(make_certificate, tmp_path, monkeypatch, begin):
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
+    certificate, key = make_certificate(tmp_path, "gateway")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def ended_after():
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(begin)
+        began = loop.time()
+        with suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        server.close()
+        return loop.time() - began
+
+    with asyncio.Runner(loop_factory=protocol.Loop) as runner:
+        assert runner.run(ended_after()) < 10

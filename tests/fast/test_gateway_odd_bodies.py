@@ -39,8 +39,7 @@ FIELDS = {field for name in verticals() for field in find_vertical(name).event_s
 OTHERS = {"resourceType", "status", "code", "coding", "valueQuantity", "subject", "component", "event", "commonEventHeader",
           "perf3gppFields", "measDataCollection"}  # fmt: skip
 NAMES = st.text(max_size=5) | st.sampled_from(sorted(FIELDS | OTHERS))
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=6), max_leaves=25)
+VALUES = st.deferred(lambda: SCALARS | st.lists(VALUES, max_size=4) | st.dictionaries(NAMES, VALUES, max_size=6))
 DEEP = st.builds(
     lambda begin, depth, end: begin * depth + b"1" + end * depth,
     st.sampled_from([b"[", b'{"a":', b'[{"id":', b'{"transaction_id":[']), st.integers(1, 3_000),
