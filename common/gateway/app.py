@@ -1,7 +1,7 @@
 """The gateway as one ASGI application: the intake of each vertical before all else, and what FastAPI routes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
@@ -60,10 +60,10 @@ class Gateway:
         rates, answers = Rates(settings.gateway_rate), Answers()
         largest = settings.gateway_body_megabytes * 1024 * 1024
         budget = Budget(max(BODIES_BYTES, 6 * largest))  # of a client half: a body, packed and unpacked, and what is read from it
-        reader = ThreadPoolExecutor(1, thread_name_prefix="bodies")
+        turn = asyncio.Lock()
         contracts = [(each, PlainContract(each, settings.future_tolerance)) for each in verticals]
         return {
-            f"/v1/{each.name}/events": Events(each, contract, self._delivery, access, rates, answers, budget, largest, reader)
+            f"/v1/{each.name}/events": Events(each, contract, self._delivery, access, rates, answers, budget, largest, turn)
             for each, contract in contracts
         }
 

@@ -18,6 +18,7 @@ Event = bytes | dict[str, Any]  # its text, or the object it is
 SPACE = " \t\n\r"
 DECODER = json.JSONDecoder()
 MOST_EVENTS = 100_000  # of a request: each is an object in memory, however short
+MOST_REJECTED = 1_000  # that one answer explains: more would make the answer larger than what was sent
 MOST_MEMBERS = 100     # of a gzip body
 VALUE_BYTES = 100      # that a value of JSON takes once it is read, about
 EVENT_BYTES = 500      # that an event takes beside its text until Kafka has it, about
@@ -115,6 +116,8 @@ def elements(body: bytes, share: Share) -> list[Event]:
         return values
     if len(values) > MOST_EVENTS:
         raise too_many()
+    if sum(type(value) is not dict for value in values) > MOST_REJECTED:
+        raise Unreadable(413, f"more than {MOST_REJECTED:,} elements of the array are no objects: nothing of it was taken")
     try:
         return list(_slices(body.decode()))
     except RecursionError:

@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
-from concurrent.futures import Executor
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import orjson
 
 from common.contract.plain import Accepted, PlainContract, Rejected
 from common.gateway.access import Access, Refused
-from common.gateway.bodies import Event, Receive, read_body, read_events, too_large
+from common.gateway.bodies import MOST_REJECTED, Event, Receive, read_body, read_events, too_large
 from common.gateway.budget import Budget, Share
 from common.gateway.delivery import Away, Delivery, Failure, Full, NeverFits
 from common.gateway.idempotency import LONGEST_KEY, Answers, Reused, UnderWay
@@ -29,10 +28,10 @@ from common.vertical import Vertical
 
 LOG = logging.getLogger(__name__)
 
-MOST_REJECTED = 1_000    # events that one answer explains: more would make the answer larger than what was sent
 AT_ONCE = 100            # events judged before others have their turn
 LARGEST_EVENT = 900_000  # bytes: a topic takes records of 1 MB unless told otherwise
 TOO_LARGE = f"an event has at most {LARGEST_EVENT:,} bytes"
+TOO_MANY = "more events than this client may send"
 LARGE = 256 * 1024       # bytes of a body that is read by a thread
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 AGAIN_SECONDS = {429: b"1", 503: b"2"}
@@ -71,11 +70,11 @@ class Events:
     """The intake of one vertical."""
 
     def __init__(self, vertical: Vertical, contract: PlainContract, delivery: Delivery, access: Access, rates: Rates,
-                 answers: Answers, budget: Budget, largest: int, reader: Executor) -> None:
+                 answers: Answers, budget: Budget, largest: int, turn: asyncio.Lock) -> None:
         self._name, self._topic = vertical.name, topic_names(vertical).events
         self._whole_numbers = WholeNumbers(vertical.event_schema)
         self._contract, self._delivery, self._access, self._rates = contract, delivery, access, rates
-        self._answers, self._budget, self._largest, self._reader = answers, budget, largest, reader
+        self._answers, self._budget, self._largest, self._turn = answers, budget, largest, turn
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Any) -> None:
         try:
@@ -101,24 +100,33 @@ class Events:
         client = self._access.allow(scope, headers, self._name, "write")
         wait = self._rates.wait(client)
         if wait:
-            return _problem(429, "more events than this client may send", b"%d" % wait)
+            return _problem(429, TOO_MANY, b"%d" % wait)
         is_ndjson = _is_ndjson(headers)
         if int(headers.get(b"content-length", b"0")) > self._largest:
             raise too_large(self._largest)
         encoding, key = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(), headers.get(b"idempotency-key")
         with self._budget.share(client) as share:
             try:
-                body, events = await self._read(await read_body(receive, self._largest, share), encoding, is_ndjson, share)
+                body = await read_body(receive, self._largest, share)
+                body, events = await self._read(body, encoding, is_ndjson, client, share)
             except Unreadable as problem:
                 if problem.status == 413:
                     self._rates.empty(client)  # it cost as much as one that is taken
                 raise
-            return await (self._take(events, client) if key is None else self._take_once(key, body, events, client))
+            return await (self._take(events) if key is None else self._take_once(key, body, events, client))
 
-    async def _read(self, body: bytes, encoding: str, is_ndjson: bool, share: Share) -> tuple[bytes, list[Event]]:
-        """A large body is read by a thread, and so one at a time, as that takes longer than others are to wait."""
+    async def _read(self, body: bytes, encoding: str, is_ndjson: bool, client: str, share: Share) -> tuple[bytes, list[Event]]:
+        """The events, which are charged. A large body is read by a thread, one at a time, as others are not to wait so long."""
         read = partial(read_events, body, encoding, is_ndjson, self._largest, share)
-        return await asyncio.get_running_loop().run_in_executor(self._reader, read) if len(body) > LARGE or encoding else read()
+        if len(body) <= LARGE and not encoding:
+            found = read()
+        else:
+            async with self._turn:
+                if self._rates.wait(client):  # those before it may have been this client's, too
+                    raise Unreadable(429, TOO_MANY)
+                found = await asyncio.to_thread(read)
+        self._rates.take(client, max(1, len(found[1])))
+        return found
 
     async def _take_once(self, name: bytes, body: bytes, events: list[Event], client: str) -> Answer:
         if not 0 < len(name) <= LONGEST_KEY:
@@ -134,14 +142,13 @@ class Events:
             return Answer(*earlier)
         kept = None
         try:
-            answer = await self._take(events, client)
+            answer = await self._take(events)
             kept = (answer.status, answer.body) if answer.status in (202, 422) else None
             return answer
         finally:
             self._answers.end(client, key, kept)
 
-    async def _take(self, events: list[Event], client: str) -> Answer:
-        self._rates.take(client, max(1, len(events)))
+    async def _take(self, events: list[Event]) -> Answer:
         judged = await self._judged(events)
         if not judged.messages:
             return _told(judged)
