@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from common.gateway.alerts import as_json, shown
+from common.gateway.alert_json import as_json, shown
 from common.ingestion.connection import Connection
 from common.ingestion.reader import arrived, from_ends
 
