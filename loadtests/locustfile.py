@@ -16,6 +16,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from common.commands.context import USER_ERRORS, console, errors
 from loadtests.control import Control
+from loadtests.login import protect
 from loadtests.node import make_node
 from loadtests.objectives import ObjectivesError
 from loadtests.options import OptionError, add_options
@@ -62,6 +63,8 @@ def _init(environment: Environment, **_: Any) -> None:
         # In each process: a worker whose master ended at this point would wait for it.
         getattr(environment, CONTROL).connect()
     if environment.web_ui:
+        if environment.web_ui.web_login:
+            console.print(protect(environment.web_ui), markup=False, soft_wrap=True)
         serve(environment.web_ui, lambda: getattr(environment, CONTROL).history)
 
 

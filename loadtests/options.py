@@ -58,8 +58,9 @@ class Plan:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """For locust's `init_command_line_parser`."""
-    # Without login or TLS both are for this machine alone; other machines are a decision, and an option.
-    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
+    # Without TLS both are for this machine alone; other machines are a decision, and an option. Any page in a browser of this
+    # machine could start a load, if the web page had no login.
+    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1", web_login=True)
     group = parser.add_argument_group("Load of a vertical")
     add = group.add_argument
     add("--vertical", default=_defaults["vertical"], help="whose events are sent, for instance finance_fraud")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import uvloop
 
-HEAD = b"POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
+HEAD = b"POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n\r\n"
 
 
 class NotAccepted(Exception):
@@ -24,10 +24,12 @@ class Answered:
 
 
 def post_all(
-    host: str, port: int, path: str, bodies: Sequence[bytes], connections: int, content_type: str, per_second: float = math.inf
+    host: str, port: int, path: str, bodies: Sequence[bytes], connections: int, content_type: str, per_second: float = math.inf,
+    token: str | None = None,
 ) -> Answered:
     """Send each body once over so many connections, `per_second` in all. Raises NotAccepted at the first that is not taken."""
-    head = (path.encode(), host.encode(), content_type.encode())
+    bearer = f"Authorization: Bearer {token}\r\n" if token else ""
+    head = (path.encode(), host.encode(), content_type.encode(), bearer.encode())
     requests = [HEAD % (*head, len(body)) + body for body in bodies]
     latencies: list[float] = []
 

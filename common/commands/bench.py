@@ -19,6 +19,7 @@ from common.bench.recovery import recoveries
 from common.bench.results import machine_line, markdown_table, measured_on, middle, text, versions_of
 from common.bench.setting import Bench
 from common.bench.yardsticks import bare_spark, python_loop
+from common.commands.bench_attacks import gateway_attacks
 from common.commands.bench_batch import batch
 from common.commands.bench_peers import peers
 from common.commands.bench_results import Against, Sizes, keep, report, sized, stored
@@ -68,6 +69,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("stages")(bench_stages)
     group.command()(peers)
     group.command()(batch)
+    group.command()(gateway_attacks)
     app.add_typer(group, name="bench")
 
 

@@ -45,7 +45,8 @@ class Address:
     def listen(self) -> socket.socket:
         """A socket bound to it; raises SettingsError."""
         try:
-            family, *_, place = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, *_, place = min(found, key=lambda each: each[0] != socket.AF_INET)  # IPv4, where a name has both
             listening = socket.socket(family, socket.SOCK_STREAM)
         except OSError as problem:
             raise SettingsError(f"cannot listen at {self.url}: {problem.strerror}; give another --http HOST:PORT") from None

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -13,15 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from pyspark.sql import types as T
 
 from common import tables
-from common.alerts import ALERT_SCHEMA, VERSIONS
+from common.alerts import ALERT_SCHEMA
+from common.gateway.alert_json import shown
 
 ORDER = [("event_time", "ascending"), ("alert_id", "ascending")]
 COLUMNS = [*ALERT_SCHEMA.names, "alert_time"]
 KEYS = pa.schema([("event_time", pa.timestamp("us", tz="UTC")), ("alert_id", pa.string()), ("file", pa.int32())])
-TIMES = [field.name for field in ALERT_SCHEMA if isinstance(field.dataType, T.TimestampType)]
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 BATCH_ROWS = 16_384
 
@@ -154,36 +153,6 @@ def _rows(files: list[File], keys: pa.Table) -> pa.Table:
                 & pc.field("alert_id").isin(of_file["alert_id"].combine_chunks()))  # fmt: skip
         parts += [pa.Table.from_batches([batch]) for batch in files[number].batches(COLUMNS, only)]
     return pa.concat_tables(parts).sort_by(ORDER) if parts else pa.table({name: [] for name in COLUMNS})
-
-
-def shown(alert: Mapping[str, Any], alert_time: datetime | None) -> dict[str, Any]:
-    """An alert as it goes over HTTP, be it a row of the table or a record of the topic: every field, times as datetimes.
-
-    alert_time: when Kafka got it. Raises ValueError for a time that is none.
-    """
-    fields = {name: alert.get(name) for name in ALERT_SCHEMA.names}
-    for name in TIMES:
-        time = fields[name]
-        fields[name] = datetime.fromisoformat(time) if isinstance(time, str) else time
-    versions, event = fields["versions"] or {}, fields.pop("event")
-    fields["versions"] = {name: versions.get(name) for name in VERSIONS.names}
-    return {**fields, "events": _ids(event), "alert_time": alert_time}
-
-
-def as_json(value: Any) -> bytes:
-    """Times in UTC, as 2026-04-01T12:00:00.123000Z."""
-    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
-
-
-def _ids(event: str | None) -> list[str]:
-    """The ids of the events behind an alert, which holds one, or a JSON array of several."""
-    if event is None:
-        return []
-    try:
-        ids = orjson.loads(event) if event.startswith("[") else None
-    except orjson.JSONDecodeError:
-        ids = None
-    return ids if isinstance(ids, list) else [event]
 
 
 def _filter(wanted: Wanted, cursor: Cursor | None) -> pc.Expression | None:

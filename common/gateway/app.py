@@ -1,5 +1,6 @@
 """The gateway as one ASGI application: the intake of each vertical before all else, and what FastAPI routes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -27,7 +28,7 @@ from common.settings import Settings
 from common.vertical import Vertical
 
 TITLE = "hybrid gateway"
-BODIES_BYTES = 192 * 1024 * 1024  # that all requests under way hold at least
+BODIES_BYTES = 224 * 1024 * 1024  # that all requests under way may hold, or more where a body may be that large
 REFUSED_HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}
 
 
@@ -59,10 +60,11 @@ class Gateway:
     def _made_intakes(self, verticals: Sequence[Vertical], settings: Settings, access: Access) -> dict[str, Events]:
         rates, answers, bounds = Rates(settings.gateway_rate), Answers(), TimeBounds.of(settings)
         largest = settings.gateway_body_megabytes * 1024 * 1024
-        budget = Budget(max(BODIES_BYTES, 3 * largest))  # a body, packed and unpacked, and what is read from it
+        budget = Budget(max(BODIES_BYTES, 6 * largest))  # of a client half: a body, packed and unpacked, and what is read from it
+        turn = asyncio.Lock()
         contracts = [(each, PlainContract(each, bounds)) for each in verticals]
         return {
-            f"/v1/{each.name}/events": Events(each, contract, self._delivery, access, rates, answers, budget, largest)
+            f"/v1/{each.name}/events": Events(each, contract, self._delivery, access, rates, answers, budget, largest, turn)
             for each, contract in contracts
         }
 

@@ -13,12 +13,16 @@ from common.gateway.budget import Share
 from common.gateway.refusals import Unreadable
 
 Receive = Callable[[], Awaitable[Any]]
+Event = bytes | dict[str, Any]  # its text, or the object it is
 
 SPACE = " \t\n\r"
 DECODER = json.JSONDecoder()
 MOST_EVENTS = 100_000  # of a request: each is an object in memory, however short
+MOST_REJECTED = 1_000  # that one answer explains: more would make the answer larger than what was sent
 MOST_MEMBERS = 100     # of a gzip body
 VALUE_BYTES = 100      # that a value of JSON takes once it is read, about
+EVENT_BYTES = 500      # that an event takes beside its text until Kafka has it, about
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some clients put it before any text; RFC 8259 lets a reader pass over it
 BODY_SECONDS = 30.0  # a body that takes longer holds a connection that others wait for
 
 
@@ -50,6 +54,17 @@ async def _read_body(receive: Receive, limit: int, share: Share) -> bytes:
     return _within(b"".join(parts), limit)
 
 
+def read_events(body: bytes, encoding: str, is_ndjson: bool, limit: int, share: Share) -> tuple[bytes, list[Event]]:
+    """The body without its Content-Encoding, and its events; raises Unreadable."""
+    body = unpacked(body, encoding, limit, share)
+    text = body.removeprefix(BYTE_ORDER_MARK)
+    events = lines(text, share) if is_ndjson else elements(text, share)
+    if len(events) > MOST_EVENTS:
+        raise too_many()
+    share.take(EVENT_BYTES * len(events))
+    return body, events
+
+
 def unpacked(body: bytes, encoding: str, limit: int, share: Share) -> bytes:
     """The body without its Content-Encoding; never more than `limit` bytes are unpacked."""
     if encoding in ("", "identity"):
@@ -76,7 +91,7 @@ def unpacked(body: bytes, encoding: str, limit: int, share: Share) -> bytes:
     return b"".join(parts)
 
 
-def lines(body: bytes, share: Share) -> list[bytes | dict[str, Any]]:
+def lines(body: bytes, share: Share) -> list[Event]:
     """NDJSON: an event a line, empty lines left out."""
     if body.count(b"\n") > 2 * MOST_EVENTS:
         raise too_many()
@@ -84,7 +99,7 @@ def lines(body: bytes, share: Share) -> list[bytes | dict[str, Any]]:
     return [line for line in body.split(b"\n") if line and not line.isspace()]
 
 
-def elements(body: bytes, share: Share) -> list[bytes | dict[str, Any]]:
+def elements(body: bytes, share: Share) -> list[Event]:
     """The elements of a JSON array; of anything else, the text as it is.
 
     Objects where writing them anew says what was written, else each element's own text.
@@ -101,6 +116,8 @@ def elements(body: bytes, share: Share) -> list[bytes | dict[str, Any]]:
         return values
     if len(values) > MOST_EVENTS:
         raise too_many()
+    if sum(type(value) is not dict for value in values) > MOST_REJECTED:
+        raise Unreadable(413, f"more than {MOST_REJECTED:,} elements of the array are no objects: nothing of it was taken")
     try:
         return list(_slices(body.decode()))
     except RecursionError:

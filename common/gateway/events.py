@@ -8,13 +8,14 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
 
 from common.contract.plain import Accepted, PlainContract, Rejected
 from common.gateway.access import Access, Refused
-from common.gateway.bodies import MOST_EVENTS, Receive, elements, lines, read_body, too_large, too_many, unpacked
+from common.gateway.bodies import MOST_REJECTED, Event, Receive, read_body, read_events, too_large
 from common.gateway.budget import Budget, Share
 from common.gateway.delivery import Away, Delivery, Failure, Full, NeverFits
 from common.gateway.idempotency import LONGEST_KEY, Answers, Reused, UnderWay
@@ -27,12 +28,11 @@ from common.vertical import Vertical
 
 LOG = logging.getLogger(__name__)
 
-MOST_REJECTED = 1_000    # events that one answer explains: more would make the answer larger than what was sent
-AT_ONCE = 500            # events judged before others have their turn
+AT_ONCE = 100            # events judged before others have their turn
 LARGEST_EVENT = 900_000  # bytes: a topic takes records of 1 MB unless told otherwise
 TOO_LARGE = f"an event has at most {LARGEST_EVENT:,} bytes"
-EVENT_BYTES = 500        # that an event takes beside its text until Kafka has it, about
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some clients put it before any text; RFC 8259 lets a reader pass over it
+TOO_MANY = "more events than this client may send"
+LARGE = 256 * 1024       # bytes of a body that is read by a thread
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 AGAIN_SECONDS = {429: b"1", 503: b"2"}
 
@@ -70,11 +70,11 @@ class Events:
     """The intake of one vertical."""
 
     def __init__(self, vertical: Vertical, contract: PlainContract, delivery: Delivery, access: Access, rates: Rates,
-                 answers: Answers, budget: Budget, largest: int) -> None:
+                 answers: Answers, budget: Budget, largest: int, turn: asyncio.Lock) -> None:
         self._name, self._topic = vertical.name, topic_names(vertical).events
         self._whole_numbers = WholeNumbers(vertical.event_schema)
         self._contract, self._delivery, self._access, self._rates = contract, delivery, access, rates
-        self._answers, self._budget, self._largest = answers, budget, largest
+        self._answers, self._budget, self._largest, self._turn = answers, budget, largest, turn
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Any) -> None:
         try:
@@ -100,18 +100,35 @@ class Events:
         client = self._access.allow(scope, headers, self._name, "write")
         wait = self._rates.wait(client)
         if wait:
-            return _problem(429, "more events than this client may send", b"%d" % wait)
+            return _problem(429, TOO_MANY, b"%d" % wait)
         is_ndjson = _is_ndjson(headers)
         if int(headers.get(b"content-length", b"0")) > self._largest:
             raise too_large(self._largest)
         encoding, key = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(), headers.get(b"idempotency-key")
-        with self._budget.share() as share:
-            body = unpacked(await read_body(receive, self._largest, share), encoding, self._largest, share)
-            if key is None:
-                return await self._take(body, is_ndjson, client, share)
-            return await self._take_once(key, body, is_ndjson, client, share)
+        with self._budget.share(client) as share:
+            try:
+                body = await read_body(receive, self._largest, share)
+                body, events = await self._read(body, encoding, is_ndjson, client, share)
+            except Unreadable as problem:
+                if problem.status == 413:
+                    self._rates.empty(client)  # it cost as much as one that is taken
+                raise
+            return await (self._take(events) if key is None else self._take_once(key, body, events, client))
 
-    async def _take_once(self, name: bytes, body: bytes, is_ndjson: bool, client: str, share: Share) -> Answer:
+    async def _read(self, body: bytes, encoding: str, is_ndjson: bool, client: str, share: Share) -> tuple[bytes, list[Event]]:
+        """The events, which are charged. A large body is read by a thread, one at a time, as others are not to wait so long."""
+        read = partial(read_events, body, encoding, is_ndjson, self._largest, share)
+        if len(body) <= LARGE and not encoding:
+            found = read()
+        else:
+            async with self._turn:
+                if self._rates.wait(client):  # those before it may have been this client's, too
+                    raise Unreadable(429, TOO_MANY)
+                found = await asyncio.to_thread(read)
+        self._rates.take(client, max(1, len(found[1])))
+        return found
+
+    async def _take_once(self, name: bytes, body: bytes, events: list[Event], client: str) -> Answer:
         if not 0 < len(name) <= LONGEST_KEY:
             return _problem(400, f"Idempotency-Key has 1 to {LONGEST_KEY} characters")
         key = (self._name, name)
@@ -125,19 +142,13 @@ class Events:
             return Answer(*earlier)
         kept = None
         try:
-            answer = await self._take(body, is_ndjson, client, share)
+            answer = await self._take(events)
             kept = (answer.status, answer.body) if answer.status in (202, 422) else None
             return answer
         finally:
             self._answers.end(client, key, kept)
 
-    async def _take(self, body: bytes, is_ndjson: bool, client: str, share: Share) -> Answer:
-        body = body.removeprefix(BYTE_ORDER_MARK)
-        events = lines(body, share) if is_ndjson else elements(body, share)
-        if len(events) > MOST_EVENTS:
-            raise too_many()
-        share.take(EVENT_BYTES * len(events))
-        self._rates.take(client, max(1, len(events)))
+    async def _take(self, events: list[Event]) -> Answer:
         judged = await self._judged(events)
         if not judged.messages:
             return _told(judged)
@@ -152,7 +163,7 @@ class Events:
         await sent.done
         return _told(judged, sent.failures)
 
-    async def _judged(self, events: list[bytes | dict[str, Any]]) -> Judged:
+    async def _judged(self, events: list[Event]) -> Judged:
         judged, latest = Judged(), self._contract.latest()
         for index, event in enumerate(events):
             judged.add(index, self._verdict(event, latest))
@@ -164,7 +175,7 @@ class Events:
                 await asyncio.sleep(0)
         return judged
 
-    def _verdict(self, event: bytes | dict[str, Any], latest: datetime) -> Accepted | Rejected:
+    def _verdict(self, event: Event, latest: datetime) -> Accepted | Rejected:
         """Whatever one event may be, it is that event that is refused, and not the request."""
         if isinstance(event, bytes) and len(event) > LARGEST_EVENT:
             return Rejected(None, "too_large", TOO_LARGE)  # to read it would take many times as much
@@ -179,7 +190,7 @@ class Events:
             return Rejected(None, "malformed_json", "it cannot be judged: nested too deep, or of values that no field has")
 
 
-    def _judge(self, event: bytes | dict[str, Any], latest: datetime) -> Accepted | Rejected:
+    def _judge(self, event: Event, latest: datetime) -> Accepted | Rejected:
         return self._contract.judge(event, latest) if isinstance(event, bytes) else self._contract.judge_object(event, latest)
 
 

@@ -60,6 +60,10 @@ class Rates:
             if len(self._buckets) > MOST_CLIENTS:
                 self._buckets.popitem(last=False)
 
+    def empty(self, client: str) -> None:
+        """Count a second's worth."""
+        self.take(client, math.ceil(self._per_second))
+
     def _level(self, client: str) -> float:
         if not self._per_second or client not in self._buckets:
             return self._per_second or 1.0

@@ -3,7 +3,8 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from common.gateway.alerts import Cursor, Wanted, as_json, read_page
+from common.gateway.alert_json import as_json
+from common.gateway.alerts import Cursor, Wanted, read_page
 
 AT_ONCE = 2   # pages that are read side by side
 WAITING = 50  # that may wait for it

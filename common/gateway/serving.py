@@ -3,6 +3,7 @@
 import logging
 import resource
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from common.settings import Settings
 from common.vertical import Vertical
 
 GRACE_SECONDS = 5
+SWITCH_SECONDS = 0.0005  # a thread that reads a large body or a page leaves the event loop waiting no longer
 
 
 class GatewayServer(uvicorn.Server):
@@ -62,6 +64,7 @@ def run_gateway(verticals: Sequence[Vertical], settings: Settings, connection: C
     log = logging.getLogger("uvicorn.error")
     log.setLevel(logging.ERROR)  # its warnings are of what strangers send
     log.addFilter(_without_values)
+    sys.setswitchinterval(SWITCH_SECONDS)
     server = GatewayServer(verticals, settings, connection, access, address, is_up=is_up)
     server.run([listening])
     if server.problems:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from common.gateway.alerts import as_json, shown
+from common.gateway.alert_json import as_json, shown
 from common.ingestion.connection import Connection
 from common.ingestion.reader import arrived, from_ends
 
@@ -78,24 +78,25 @@ class AlertStream:
                 alerts = [alert for message in messages if (alert := _alert(message)) is not None]
                 if alerts and not loop.is_closed():
                     loop.call_soon_threadsafe(self._fan_out, alerts)
-                errors = (message.error() for message in messages)
+                errors = [message.error() for message in messages]
+                if time.monotonic() - looked > PARTITIONS_SECONDS:
+                    errors.append(self._read_new_partitions(consumer))
+                    looked = time.monotonic()
                 lasting = next((error for error in errors if error is not None and error.code() not in PASSING), None)
                 if lasting is not None and not loop.is_closed():
                     loop.call_soon_threadsafe(self._fail, ending, lasting.str())
                     return
-                if time.monotonic() - looked > PARTITIONS_SECONDS:
-                    self._read_new_partitions(consumer)
-                    looked = time.monotonic()
 
-    def _read_new_partitions(self, consumer: Consumer) -> None:
-        """From their beginning: they were made after those who listen came."""
+    def _read_new_partitions(self, consumer: Consumer) -> KafkaError | None:
+        """From their beginning: they were made after those who listen came. Returns what is wrong with the topic."""
         try:
-            there = consumer.list_topics(self._topic, timeout=LOOK_SECONDS * 10).topics[self._topic].partitions
+            topic = consumer.list_topics(self._topic, timeout=LOOK_SECONDS * 10).topics[self._topic]
         except KafkaException:
-            return  # next time
-        new = there.keys() - {each.partition for each in consumer.assignment()}
+            return None  # next time
+        new = topic.partitions.keys() - {each.partition for each in consumer.assignment()}
         if new:
             consumer.incremental_assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in sorted(new)])
+        return topic.error
 
     def _fail(self, ending: threading.Event, why: str) -> None:
         if self._consuming is ending:

@@ -1,9 +1,11 @@
 """The gateway as a process of its own over a real broker: whatever is killed, what it acknowledged is on the topic."""
 
+import asyncio
 import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -11,12 +13,14 @@ import threading
 import time
 from contextlib import suppress
 
+import psutil
 import pytest
 
-from common.commands.gateway import gateway_beside
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import free_port
+from common.gateway import protocol
 from common.gateway.address import Address
+from common.gateway.beside import GatewayBeside
 from common.ingestion.connection import Connection
 from common.ingestion.reader import read_all
 from common.settings import Settings
@@ -28,7 +32,7 @@ BATCH = 50
 
 
 def start(port, kafka, data):
-    command = [sys.executable, "-m", "common.cli", "gateway", "finance_fraud", "--http", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "common.cli", "gateway", "finance_fraud", "--open", "--http", f"127.0.0.1:{port}"]
     process = subprocess.Popen([*command, "--bootstrap-servers", kafka.bootstrap_servers, "--data", str(data)],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                env={**os.environ, "HYBRID_GATEWAY_TIMEOUT": "2"})
@@ -121,12 +125,45 @@ def test_all_that_was_acknowledged_is_on_the_topic_whatever_was_killed(tmp_path)
     assert {202, "gone", 503} <= statuses <= {202, "gone", 503, 429}
 
 
-def test_beside_a_run_it_ends_with_it(broker, tmp_path):
-    address = Address.read(f"127.0.0.1:{free_port()}")
-    with gateway_beside("finance_fraud", address, broker, Settings(data=tmp_path)) as beside:
+def test_it_says_that_it_is_up_once_it_is_and_a_taken_port_is_told(broker, tmp_path):
+    command = [sys.executable, "-m", "common.cli", "gateway", "finance_fraud", "--bootstrap-servers", broker.bootstrap_servers,
+               "--data", str(tmp_path)]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        done = subprocess.run([*command, "--http", taken], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stdout == ""
+    assert f"cannot listen at http://{taken}: another program listens there" in done.stderr, done.stderr
+    port = free_port()
+    gateway = subprocess.Popen([*command, "--http", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True)
+    try:
+        line = gateway.stdout.readline()
+        status, told = ask(port, "POST", "/v1/finance_fraud/events", "{}")
+        assert f"gateway at http://127.0.0.1:{port}, for nobody yet" in line
+        assert status == 401 and "--open" in told["detail"]
+    finally:
+        gateway.terminate()
+        gateway.communicate(timeout=30)
+
+
+def test_beside_a_run_it_ends_with_it_and_is_started_again_when_it_dies(broker, tmp_path, monkeypatch):
+    monkeypatch.setattr("common.gateway.beside.FIRST_WAIT", 0.1)
+    address, said = Address.read(f"127.0.0.1:{free_port()}"), []
+    settings = Settings(data=tmp_path, gateway_open=True)
+    with GatewayBeside("finance_fraud", address, broker, settings, said.append) as beside:
         until_ready(address.port)
         assert ask(address.port, "POST", "/v1/finance_fraud/events", json.dumps(EVENT | {"transaction_id": "1"}))[0] == 202
-        assert beside.exit_status() is None
+        for number in range(2):
+            beside.keep_running()
+            [process] = psutil.Process(beside.pid).children()
+            process.kill()
+            deadline = time.monotonic() + 60
+            while len(said) == number or beside.pid is None:
+                assert time.monotonic() < deadline
+                beside.keep_running()
+                time.sleep(0.05)
+            until_ready(address.port)
+            assert ask(address.port, "POST", "/v1/finance_fraud/events", json.dumps(EVENT | {"transaction_id": "2"}))[0] == 202
+    assert len(said) == 2 and all("-9" in line and "gateway.log" in line for line in said)
     with pytest.raises(ConnectionRefusedError):
         ask(address.port, "GET", "/healthz")
 
@@ -143,7 +180,7 @@ def test_over_tls_it_is_who_its_certificate_says_and_takes_nothing_in_plain_text
         finally:
             connection.close()
 
-    with gateway_beside("finance_fraud", address, broker, Settings(data=tmp_path)):
+    with GatewayBeside("finance_fraud", address, broker, Settings(data=tmp_path, gateway_open=True)):
         deadline, ready = time.monotonic() + 30, None
         while ready != 200 and time.monotonic() < deadline:
             with suppress(ConnectionError):
@@ -155,3 +192,26 @@ def test_over_tls_it_is_who_its_certificate_says_and_takes_nothing_in_plain_text
             status(ssl.create_default_context(), "GET", "/healthz")
         with pytest.raises((ConnectionError, http.client.HTTPException)):
             ask(address.port, "GET", "/healthz")
+
+
+@pytest.mark.parametrize("begin", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01"], ids=["nothing", "half a hello"])
+def test_a_tls_handshake_that_is_not_finished_in_time_is_broken_off(make_certificate, tmp_path, monkeypatch, begin):
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
+    certificate, key = make_certificate(tmp_path, "gateway")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def ended_after():
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(begin)
+        began = loop.time()
+        with suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        server.close()
+        return loop.time() - began
+
+    with asyncio.Runner(loop_factory=protocol.Loop) as runner:
+        assert runner.run(ended_after()) < 10

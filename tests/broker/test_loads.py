@@ -1,10 +1,12 @@
 """locust, as a user starts it, over a real broker: what it says was acknowledged is there, and its exit code says what held."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
 from collections import Counter
+from http.client import HTTPConnection
 from pathlib import Path
 
 import orjson
@@ -93,6 +95,43 @@ def test_over_http_a_request_has_as_many_events_as_are_asked_for_whatever_is_a_p
     noted = (tmp_path / "events").read_text().split()
     requests = sum(int(row["Request Count"]) for (kind, _), row in rows.items() if kind == "POST")
     assert requests > 20 and set(noted) == {str(batch)}  # the pace counts requests
+
+
+def test_locust_s_page_is_for_who_has_its_password_and_for_no_other_site_s_page(tmp_path):
+    port = free_port()
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--via", "null", "--no-watch", "--web-port", str(port)]
+    environment = {**os.environ, "PYTHONPATH": str(LOCUSTFILE.parents[1]), "LOAD_PASSWORD": "open sesame"}
+
+    def ask(method, path, body=None, **headers):
+        connection = HTTPConnection(HOST, port, timeout=30)
+        try:
+            form = {"content-type": "application/x-www-form-urlencoded"} if body else {}
+            connection.request(method, path, body, form | {name.replace("_", "-"): value for name, value in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read().decode()
+        finally:
+            connection.close()
+
+    with supervised(command, tmp_path / "locust.log", tmp_path, environment):
+        wait_until_taken(port, 60)
+        start = ("POST", "/swarm", "user_count=1&spawn_rate=1")
+        for method, path, body in (start, ("GET", "/stats/requests", None), ("GET", "/", None), ("GET", "/system", None)):
+            status, headers, _ = ask(method, path, body)
+            assert status == 302 and "/login" in headers["location"], path
+        assert "/log-in" in ask("GET", "/login")[2]
+        status, headers, _ = ask("POST", "/log-in", "password=guess")
+        assert "/login" in headers["location"]
+        status, headers, _ = ask("POST", "/log-in", "password=open+sesame")
+        cookie = headers["set-cookie"]
+        assert "SameSite=Strict" in cookie and "HttpOnly" in cookie
+        own = {"cookie": cookie.partition(";")[0]}
+        assert ask("GET", "/system", **own)[0] == 200
+        for foreign in ({"origin": "http://evil.example"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"},
+                        {"origin": f"http://{HOST}:{port + 1}", "sec_fetch_site": "same-site"}, {"host": f"evil.example:{port}"}):
+            assert ask(*start, **own, **foreign)[0] == 403, foreign
+        assert json.loads(ask("GET", "/stats/requests", **own)[2])["state"] == "ready", "nobody started a load"
+        status, _, told = ask(*start, **own, origin=f"http://{HOST}:{port}", sec_fetch_site="same-origin")
+        assert status == 200 and json.loads(told)["success"]
 
 
 def ids(values):

@@ -1,13 +1,25 @@
 """A broker with TLS and a login: both clients get in by the one definition, and who cannot is told why."""
 
+import asyncio
 from contextlib import contextmanager
 
 import pytest
-from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from confluent_kafka.admin import (
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 from py4j.protocol import Py4JJavaError
 from pydantic import SecretStr
 
 from common.embedded.kafka import EmbeddedKafka
+from common.gateway.stream import AlertStream, server_sent
 from common.ingestion.access import allow, rights
 from common.ingestion.connection import BrokerError, Connection, check
 from common.ingestion.producers import Producer, Undelivered
@@ -158,3 +170,22 @@ def test_who_may_not_create_topics_or_grant_is_told(detector):
         ensure_topics(detector, find_vertical("finance_fraud"))
     with pytest.raises(BrokerError, match="archive=dora"):
         allow(detector, find_vertical("finance_fraud"), "archive", "dora")
+
+
+def test_a_listener_is_told_when_the_right_to_read_is_withdrawn(secured, detector):
+    address, certificate = secured
+    admin, topic = AdminClient(Connection(address, login(certificate)).client_options()), topic_names("finance_fraud").alerts
+    granted = AclBindingFilter(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:dora", None,
+                               AclOperation.READ, AclPermissionType.ALLOW)
+
+    async def hear():
+        async with AlertStream(detector, topic).listening() as listener:
+            for answer in admin.delete_acls([granted]).values():
+                assert answer.result(30)
+            return [event async for event in server_sent(listener, lambda: False)]
+
+    try:
+        events = asyncio.run(asyncio.wait_for(hear(), 60))
+    finally:
+        allow(Connection(address, login(certificate)), find_vertical("finance_fraud"), "detector", "dora")
+    assert events[-1].startswith(b"event: failed\n") and b"authorization" in events[-1].lower()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from common import tables
+from common.embedded.ports import HOST, free_port, wait_until_taken
 from common.processing.schedule import RUNS_SCHEMA
 from common.vertical import find_vertical
 from common.workspace import Workspace
@@ -63,13 +64,13 @@ def test_detection_says_how_each_rule_runs_and_what_it_is_blind_to_and_ends_at_a
     assert stages.wait_for_end(started) == []
 
 
-def test_serve_catches_up_a_batch_run_that_was_missed_and_ends_at_a_signal(stages, data):
+def test_serve_catches_up_a_batch_run_that_was_missed_outlives_its_gateway_and_ends_at_a_signal(stages, data):
     workspace = Workspace(data, "finance_fraud")
     tables.ensure_table(workspace.table("batch_runs"), RUNS_SCHEMA)
     yesterday = datetime.now(UTC) - timedelta(days=1, minutes=1)
     row = {"started_at": yesterday, "ended_at": yesterday, "outcome": "done"}
     tables.append_rows([row], RUNS_SCHEMA, workspace.table("batch_runs"))
-    serving = stages.start(data, "serve", "finance_fraud")
+    serving = stages.start(data, "serve", "finance_fraud", "--http", f"{HOST}:{(port := free_port())}", "--open")
     printed = []
     while "batch: " not in "".join(printed[-1:]):
         printed.append(serving.stdout.readline())
@@ -77,6 +78,12 @@ def test_serve_catches_up_a_batch_run_that_was_missed_and_ends_at_a_signal(stage
     assert sum("real-time" in line for line in printed) == len(RULES)
     assert "in force" in printed[-1] and "stream and history agree" in printed[-1], "".join(printed)
     assert tables.row_count(workspace.table("batch_runs")) == 2
+    below = [(each, set(each.cmdline())) for each in stages.below(serving)]
+    [gateway] = [each for each, words in below if "gateway" in words and "-I" not in words]  # its supervisor has that, too
+    gateway.kill()
+    while "the gateway ended with status -9" not in (line := serving.stdout.readline()):
+        assert line
+    wait_until_taken(port, 60)
     started = stages.below(serving)
     serving.send_signal(signal.SIGTERM)
     assert serving.wait(30) == 128 + signal.SIGTERM

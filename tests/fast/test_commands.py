@@ -154,6 +154,10 @@ def test_a_token_is_shown_once_listed_and_revoked(hybrid):
     assert code == 0 and "." in token
     code, printed = hybrid("token", "list")
     assert code == 0 and "shop" in printed and "finance_fraud:write" in printed and token.split(".")[1] not in printed
+    assert hybrid("token", "add", "guest", "--scope", "all:read", "--until", "2100-12-31")[0] == 0
+    assert "2101-01-01" in hybrid("token", "list")[1]
+    code, printed = hybrid("token", "add", "late", "--scope", "all:read", "--until", "2020-01-01")
+    assert code == 1 and "is over" in printed
     assert hybrid("token", "revoke", "shop")[0] == 0
     code, printed = hybrid("token", "revoke", "shop")
     assert code == 1 and "no token named" in printed

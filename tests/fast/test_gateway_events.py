@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+import time
 import zlib
 
 import pytest
@@ -200,7 +201,14 @@ def test_an_odd_event_is_refused_and_those_beside_it_are_taken(gateway, generate
             assert told["accepted"] == 2 and [each["index"] for each in told["rejected"]] == [1]
 
 
-def test_an_answer_explains_only_so_many_refusals_and_then_nothing_is_taken(gateway, mortal_kafka, five):
+def test_what_is_too_much_costs_as_much_as_what_is_taken(gateway):
+    began = time.monotonic()
+    answers = [gateway.post(b"0\n" * 300_000, content_type="application/x-ndjson")[0] for _ in range(12)]
+    assert set(answers) <= {413, 429} and answers.count(413) <= 2 + time.monotonic() - began, "one a second"
+
+
+def test_an_answer_explains_only_so_many_refusals_and_then_nothing_is_taken(start_gateway, mortal_kafka, five):
+    gateway = start_gateway(gateway_rate=0)
     at_most = [*five, *[0] * 1_000]
     status, told, _ = gateway.post(at_most)
     assert (status, told["accepted"], len(told["rejected"])) == (422, 5, 1_000)

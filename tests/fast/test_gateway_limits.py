@@ -127,19 +127,20 @@ def test_places_are_so_many_of_a_client_and_of_all_and_come_back():
         pass
 
 
-def test_a_budget_is_of_all_together_and_comes_back():
+def test_a_budget_is_of_all_together_and_half_of_it_of_one_client_and_comes_back():
     budget = Budget(100)
-    with budget.share() as first:
-        first.take(60)
-        with budget.share() as second:
-            second.take(40)
-            with pytest.raises(Unreadable) as busy:
-                second.take(1)
-            assert busy.value.status == 503
-        with budget.share() as third:
-            third.take(40)
-        with pytest.raises(Unreadable) as never:
-            first.take(41)
-        assert never.value.status == 413
-    with budget.share() as alone:
-        alone.take(100)
+
+    def refused(share, size):
+        with pytest.raises(Unreadable) as problem:
+            share.take(size)
+        return problem.value.status
+
+    with budget.share("ann") as first, budget.share("ann") as second, budget.share("bob") as third, budget.share("eve") as fourth:
+        first.take(30)
+        assert (refused(first, 21), refused(second, 21)) == (413, 429)
+        second.take(20)
+        third.take(50)
+        assert refused(fourth, 1) == 503
+    with budget.share("bob") as alone:
+        alone.take(50)
+    assert not budget._of_clients

@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from common.contract.plain import Accepted, PlainContract
 from common.gateway import app
 from common.gateway.bodies import MOST_EVENTS
 from common.gateway.openapi import ANSWERS, event_schema
+from common.gateway.tokens import TokenFile
 from common.ingestion.reader import read_all
 from common.vertical import find_vertical, verticals
 
@@ -37,8 +39,7 @@ FIELDS = {field for name in verticals() for field in find_vertical(name).event_s
 OTHERS = {"resourceType", "status", "code", "coding", "valueQuantity", "subject", "component", "event", "commonEventHeader",
           "perf3gppFields", "measDataCollection"}  # fmt: skip
 NAMES = st.text(max_size=5) | st.sampled_from(sorted(FIELDS | OTHERS))
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=6), max_leaves=25)
+VALUES = st.deferred(lambda: SCALARS | st.lists(VALUES, max_size=4) | st.dictionaries(NAMES, VALUES, max_size=6))
 DEEP = st.builds(
     lambda begin, depth, end: begin * depth + b"1" + end * depth,
     st.sampled_from([b"[", b'{"a":', b'[{"id":', b'{"transaction_id":[']), st.integers(1, 3_000),
@@ -116,26 +117,29 @@ def test_openapi_says_which_times_are_taken(gateway, time):
     assert (gateway.post(event, "retail_behavior")[0] == 202) == bool(re.search(schema["pattern"], time))
 
 
-def test_bodies_under_way_have_one_budget(monkeypatch, start_gateway, generated_events):
+def test_bodies_under_way_have_one_budget(monkeypatch, start_gateway, generated_events, tmp_path):
     monkeypatch.setattr(app, "BODIES_BYTES", 1_000_000)
+    file = TokenFile(tmp_path)
+    ann, bob, eve = (file.add(name, ["all:write"], verticals()) for name in ("ann", "bob", "eve"))
     gateway, body = start_gateway(gateway_body_megabytes=1), b"[" + b" " * 990_000 + b"]"
-    waiting = []
-    try:
-        for _ in range(4):  # three megabytes are there: of a body, packed and unpacked, and what is read from it
-            client = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
-            waiting.append(client)
-            client.sendall(POST + b"Content-Length: 1000000\r\n\r\n" + b"[" * 900_000)
+
+    def told(text, status):
         deadline = time.monotonic() + 10
-        while (answer := gateway.post(body))[0] != 503 and time.monotonic() < deadline:
+        while (answer := gateway.post(body, authorization=f"Bearer {text}"))[0] != status:
+            assert time.monotonic() < deadline, answer
             time.sleep(0.05)
-        assert answer[0] == 503 and int(answer[2]["retry-after"]) >= 1 and "memory" in answer[1]["detail"]
-    finally:
-        for client in waiting:
-            client.close()
-    deadline = time.monotonic() + 10
-    while gateway.post(generated_events("finance_fraud", 5))[0] != 202:
-        assert time.monotonic() < deadline, "what was held is given back"
-        time.sleep(0.05)
+        return answer
+
+    with ExitStack() as stack:
+        for text in [ann, bob] * 3:  # of six megabytes half is one client's, whoever else comes
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), timeout=10))
+            bearer = b"Authorization: Bearer " + text.encode() + b"\r\n"
+            client.sendall(POST + bearer + b"Content-Length: 1040000\r\n\r\n" + b"[" * 1_030_000)
+        for text, status in ((ann, 429), (bob, 429), (eve, 503)):
+            _, answer, headers = told(text, status)
+            assert int(headers["retry-after"]) >= 1 and "memory" in answer["detail"]
+    for text in (ann, eve):
+        told(text, 202)
 
 
 @pytest.mark.parametrize("body", [b"[" + b"0," * 700_000 + b"0]", b"[" + b"[]," * 400_000 + b"[]]", b"\n" * 1_000_000,
