@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Before scikit-learn is imported: two OpenMP threads on busy cores wait for each other, twenty times longer than one works.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

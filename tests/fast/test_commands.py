@@ -220,6 +220,7 @@ def test_help_cuts_no_sentence_however_narrow_the_terminal(hybrid):
 # Caught where they are raised for, and never on the way to a command's end.
 CAUGHT_WITHIN = {
     "MalformedJson", "NotTaken",  # a record's, which goes to quarantine
+    "UnreadablePattern", "Held",  # a fix's, a lock's: told as FixError, and with who holds it
     "Refused", "BadCursor", "CursorGone", "Unreadable", "Full", "NeverFits", "NoPlace", "Away", "Reused", "UnderWay",
     "TooManyPages", "NoAlerts",  # a request's: the gateway answers
     "PeerFailed", "UnknownPeer", "NotInstalled",  # another engine's, told in its row of the comparison
