@@ -15,7 +15,7 @@ from pyspark.sql import types as T
 from common.contract.check import Check, or_false, or_true
 from common.contract.expectations import Expectation, check_contract
 from common.contract.outline import plain_outline
-from common.contract.times import TYPE, TimeBounds, came_in, ingest_time, near_arrival, not_ancient, now_by_row
+from common.contract.times import CAME_IN, TimeBounds, ingest_time, near_arrival, not_ancient, now_by_row, with_arrival
 from common.pseudonyms import encrypted, with_pseudonyms
 from common.vertical import Vertical
 
@@ -37,10 +37,10 @@ def accepted(records: DataFrame, vertical: Vertical, bounds: TimeBounds | None =
     `records`: the columns of Spark's Kafka source; without timestampType, their timestamps are taken to be a broker's.
     bounds: None for records that were judged when they came in, and are read again.
     """
-    valid = _all_hold(_checks(vertical, came_in(records, now_by_row()), bounds))
+    valid = _all_hold(_checks(vertical, bounds))
     event = F.struct(*with_pseudonyms(vertical, vertical.event_schema.names))
     # A filter would be pushed below the projection and parse every record twice; a generator is not.
-    return _read(records, vertical).select(F.inline(F.when(valid, F.array(event))), *PLACE)
+    return _read(with_arrival(records, now_by_row()), vertical).select(F.inline(F.when(valid, F.array(event))), *PLACE)
 
 
 def parse(records: DataFrame, vertical: Vertical, bounds: TimeBounds | None = NEAR) -> DataFrame:
@@ -48,10 +48,11 @@ def parse(records: DataFrame, vertical: Vertical, bounds: TimeBounds | None = NE
 
     Fields of an invalid record are null where they could not be read. Where fields are pseudonymised, raw and key are encrypted.
     """
+    checks = _checks(vertical, bounds)
     # A batch that is tried again has the clock that it had: it is to be split as it was.
-    checks = _checks(vertical, came_in(records, F.current_timestamp()), bounds)
+    arrived = with_arrival(records, F.current_timestamp())
     # Everything that explains is computed for invalid records only: explaining costs half as much again as judging.
-    judged = _read(records, vertical).select("*", _all_hold(checks).alias("_valid"))
+    judged = _read(arrived, vertical).select("*", _all_hold(checks).alias("_valid"))
     found = F.from_json(F.concat(F.lit('{"event":'), "_text", F.lit(',"end":true}')), FOUND, JSON)
     diagnosed = judged.select("*", F.when(~F.col("_valid"), found).alias("_found"))
     rejection = F.when(~F.col("_valid"), _first_failed(checks, bool(vertical.pseudonymised))).alias("_rejection")
@@ -100,7 +101,7 @@ def _decoded(records: DataFrame, vertical: Vertical) -> DataFrame:
         F.col("value").alias("raw"),
         "key",
         ingest_time().alias("ingest_time"),
-        *(name for name in (TYPE,) if name in records.columns),
+        CAME_IN,
         "topic",
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
@@ -119,7 +120,7 @@ def _field(field: T.StructField) -> Column:
     return F.when(value.rlike(ISO_8601), value.try_cast("timestamp")) if _is_time(field) else value
 
 
-def _checks(vertical: Vertical, came: Column, bounds: TimeBounds | None) -> list[Check]:
+def _checks(vertical: Vertical, bounds: TimeBounds | None) -> list[Check]:
     required = (vertical.event_id, vertical.entity, vertical.event_time)
     expectations = check_contract(vertical.event_schema, vertical.contract, required)
     return [
@@ -129,7 +130,7 @@ def _checks(vertical: Vertical, came: Column, bounds: TimeBounds | None) -> list
         *(replace(check, holds=F.col("_plain") | check.holds) for check in (_one_object(), _types(vertical), _names(vertical))),
         *map(_expected, expectations),
         not_ancient(vertical.event_time),
-        *near_arrival(vertical.event_time, came, bounds),
+        *near_arrival(vertical.event_time, bounds),
     ]
 
 

@@ -22,6 +22,7 @@ EARLIEST_EVENT = datetime(1900, 1, 1, tzinfo=UTC)
 EARLIEST_INGEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 HELD = f"{EARLIEST_EVENT.year} to {LATEST.year - 1}"
 TYPE, LOG_APPEND_TIME = "timestampType", 1  # a column of Spark's Kafka source
+CAME_IN = "_came_in"
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,15 @@ def is_held(time: Column) -> Column:
     return or_true((time >= _literal(EARLIEST_EVENT)) & (time < _literal(LATEST)))
 
 
-def came_in(records: DataFrame, clock: Column) -> Column:
-    """When each record came in, of rows with `ingest_time` and with TYPE as in `records`: by the broker, or by `clock`, ours.
+def with_arrival(records: DataFrame, clock: Column) -> DataFrame:
+    """Records, and in CAME_IN when each came in: by the broker, or where its timestamp is its producer's by `clock`, ours.
 
-    Of records that are not Kafka's own, the timestamp is taken to be a broker's.
+    Of records without timestampType, which are not Kafka's own, the timestamp is taken to be a broker's.
     """
     if TYPE not in records.columns:
-        return F.col("ingest_time")
-    return F.when(F.col(TYPE) == LOG_APPEND_TIME, F.col("ingest_time")).otherwise(clock)
+        return records.withColumn(CAME_IN, ingest_time())
+    # A projection of its own: Java is called by reflection, and Spark compiles no operator that does so, which here is no other.
+    return records.withColumn(CAME_IN, F.when(F.col(TYPE) == LOG_APPEND_TIME, ingest_time()).otherwise(clock))
 
 
 def now_by_row() -> Column:
@@ -77,10 +79,11 @@ def not_ancient(event_time: str) -> Check:
     return Check(or_true(F.col(event_time) >= _literal(EARLIEST_EVENT)), F.lit("out_of_range"), detail, before)
 
 
-def near_arrival(event_time: str, came: Column, bounds: TimeBounds | None) -> Iterator[Check]:
-    """An event is not from the future and, where `bounds` say so, not too old when it came in (`came_in`)."""
+def near_arrival(event_time: str, bounds: TimeBounds | None) -> Iterator[Check]:
+    """An event is not from the future and, where `bounds` say so, not too old when it came in (`with_arrival`)."""
     if bounds is None:
         return
+    came = F.col(CAME_IN)
     detail = F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit("came in at"), came)
     latest = came + F.make_dt_interval(secs=F.lit(bounds.future_tolerance))
     is_past = or_true(F.col(event_time) <= latest)

@@ -221,6 +221,15 @@ def test_the_hot_path_reads_each_record_once(spark):
     assert plan.count("from_json") == 1
 
 
+def test_the_clock_in_the_place_of_a_producers_leaves_the_hot_path_compiled(spark, compiling, tmp_path):
+    records_of(spark, [TEXT]).selectExpr("*", "1 AS timestampType").write.parquet(str(tmp_path / "records"))
+    with compiling():
+        found = accepted(spark.read.parquet(str(tmp_path / "records")), FINANCE)
+        plan = found._jdf.queryExecution().executedPlan().toString()
+    [generate] = [line for line in plan.splitlines() if "Generate inline" in line]
+    assert "*(" in generate.partition("Generate")[0], plan  # Spark's mark of what is compiled as a whole
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("NaN"),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
