@@ -1,5 +1,6 @@
 """One thing that must hold of a record."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyspark.sql import Column
@@ -8,15 +9,22 @@ from pyspark.sql import functions as F
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold; `reason` and `detail` are looked at only where it does not.
+    """One thing that must hold, and the reason and detail of it where it does not.
 
-    discreet: what may be said instead of `detail` where the record may name a person.
+    These two are made when they are asked for: the rules see valid records only, and most of the time that a query takes to
+    be put together would go into what explains. discreet: what may be said instead of `detail` where the record may name a
+    person.
     """
 
     holds: Column
-    reason: Column
-    detail: Column
+    reason: Callable[[], Column]
+    detail: Callable[[], Column]
     discreet: str = "not shown, as it may name a person"
+
+
+def always(reason: str) -> Callable[[], Column]:
+    """A reason that is always the same."""
+    return lambda: F.lit(reason)
 
 
 def or_true(holds: Column) -> Column:

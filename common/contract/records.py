@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from common.contract.check import Check, or_false, or_true
+from common.contract.check import Check, always, or_false, or_true
 from common.contract.expectations import Expectation, check_contract
 from common.contract.outline import plain_outline
 from common.contract.times import CAME_IN, TimeBounds, ingest_time, near_arrival, not_ancient, now_by_row, with_arrival
@@ -75,8 +75,8 @@ def _all_hold(checks: list[Check]) -> Column:
 def _first_failed(checks: list[Check], discreetly: bool) -> Column:
     failed = F.lit(None)
     for check in reversed(checks):
-        detail = F.lit(check.discreet) if discreetly else check.detail
-        why = F.struct(check.reason.alias("reason"), detail.alias("detail"))
+        detail = F.lit(check.discreet) if discreetly else check.detail()
+        why = F.struct(check.reason().alias("reason"), detail.alias("detail"))
         failed = F.when(~check.holds, why).otherwise(failed)
     return failed
 
@@ -135,13 +135,15 @@ def _checks(vertical: Vertical, bounds: TimeBounds | None) -> list[Check]:
 
 
 def _decodable() -> Check:
-    return Check(or_true(F.is_valid_utf8("_text")), F.lit("undecodable"), F.lit("the value is not UTF-8"))
+    return Check(or_true(F.is_valid_utf8("_text")), always("undecodable"), always("the value is not UTF-8"))
 
 
 def _finite(name: str) -> Check:
     # Before the JSON check: NaN without quotes is no JSON, and Spark reads 1e400 as infinity.
     holds = or_true(F.abs(name) < F.lit(float("inf")))
-    return Check(holds, F.lit("not_finite"), F.concat_ws(" ", F.lit(f"{name}:"), F.col(name), F.lit("is no finite number")))
+    return Check(
+        holds, always("not_finite"), lambda: F.concat_ws(" ", F.lit(f"{name}:"), F.col(name), F.lit("is no finite number"))
+    )
 
 
 def _one_object() -> Check:
@@ -154,22 +156,37 @@ def _one_object() -> Check:
         & (F.size(F.json_object_keys(F.concat(F.lit('{"a":'), text, F.lit(',"b":0}')))) == 2)
     )
     holds = F.col("_names").isNotNull() & or_false(alone)
-    return Check(holds, F.lit("malformed_json"), _shown("not one JSON object: ", text))
+    return Check(holds, always("malformed_json"), lambda: _shown("not one JSON object: ", text))
 
 
 def _types(vertical: Vertical) -> Check:
     """Every field has its type; what Spark calls corrupt though its outline is right may yet be no JSON."""
+    readable = _types_fit(vertical) & ~_unquoted([f.name for f in vertical.event_schema if _is_text(f)])
+
+    def reason() -> Column:
+        return F.when(_broken(), F.lit("malformed_json")).otherwise(F.lit("wrong_type"))
+
+    def detail() -> Column:
+        broken = _shown("not one JSON object: ", F.col("_text"))
+        return F.when(_broken(), broken).otherwise(_mistyped(vertical, otherwise=broken))
+
+    return Check(readable, reason, detail)
+
+
+def _broken() -> Column:
     found = F.col("_found.event")
-    detail = _shown("not one JSON object: ", F.col("_text"))
+    return found.isNull() | F.col("_found.end").isNull() | F.col(f"_found.{CORRUPT}").isNotNull()
+
+
+def _mistyped(vertical: Vertical, otherwise: Column) -> Column:
+    """The first field that is of another type, and what stands there."""
+    found, detail = F.col("_found.event"), otherwise
     for field in reversed(list(vertical.event_schema)):
         unread = F.col(field.name).isNull() | (_unquoted([field.name]) if _is_text(field) else F.lit(False))
         wrong = found[field.name].isNotNull() & unread
         expected = "ISO 8601 time with zone" if _is_time(field) else field.dataType.simpleString()
         detail = F.when(wrong, _shown(f"{field.name}: {expected} expected, found ", found[field.name])).otherwise(detail)
-    broken = found.isNull() | F.col("_found.end").isNull() | F.col(f"_found.{CORRUPT}").isNotNull()
-    reason = F.when(broken, F.lit("malformed_json")).otherwise(F.lit("wrong_type"))
-    readable = _types_fit(vertical) & ~_unquoted([f.name for f in vertical.event_schema if _is_text(f)])
-    return Check(readable, reason, F.when(broken, _shown("not one JSON object: ", F.col("_text"))).otherwise(detail))
+    return detail
 
 
 def _types_fit(vertical: Vertical) -> Column:
@@ -197,23 +214,32 @@ def _could_be_bare(name: str) -> Column:
 
 
 def _names(vertical: Vertical) -> Check:
-    names, known = F.col("_names"), F.array(*map(F.lit, vertical.event_schema.names))
-    twice = F.size(F.array_distinct(names)) < F.size(names)
-    unknown = _shown("unknown: ", F.array_join(F.array_except(names, known), ", "))
+    names = F.col("_names")
+
+    def twice() -> Column:
+        return F.size(F.array_distinct(names)) < F.size(names)
+
+    def detail() -> Column:
+        known = F.array(*map(F.lit, vertical.event_schema.names))
+        unknown = _shown("unknown: ", F.array_join(F.array_except(names, known), ", "))
+        return F.when(twice(), _shown("twice or more among: ", F.array_join(names, ", "))).otherwise(unknown)
+
     # As many names as there are different known ones: none is unknown, none is there twice.
     present = reduce(add, (F.array_contains(names, name).cast("int") for name in vertical.event_schema.names))
     return Check(
         or_false(F.size(names) == present),
-        F.when(twice, F.lit("duplicate_field")).otherwise(F.lit("unknown_field")),
-        F.when(twice, _shown("twice or more among: ", F.array_join(names, ", "))).otherwise(unknown),
+        lambda: F.when(twice(), F.lit("duplicate_field")).otherwise(F.lit("unknown_field")),
+        detail,
     )
 
 
 def _expected(expectation: Expectation) -> Check:
-    texts = {name: F.coalesce(F.col(name).cast("string"), F.lit("null")) for name in expectation.columns}
-    values = (F.concat(F.lit(f"{name} = "), text) for name, text in texts.items())
-    detail = F.concat(_shown("", F.concat_ws(", ", *values)), F.lit(f" fails {expectation}"))
-    return Check(expectation.holds, F.lit(expectation.kind.reason), detail, f"fails {expectation}")
+    def detail() -> Column:
+        texts = {name: F.coalesce(F.col(name).cast("string"), F.lit("null")) for name in expectation.columns}
+        values = (F.concat(F.lit(f"{name} = "), text) for name, text in texts.items())
+        return F.concat(_shown("", F.concat_ws(", ", *values)), F.lit(f" fails {expectation}"))
+
+    return Check(expectation.holds, always(expectation.kind.reason), detail, f"fails {expectation}")
 
 
 def _shown(before: str, value: Column) -> Column:

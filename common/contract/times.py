@@ -13,7 +13,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.contract.check import Check, or_true
+from common.contract.check import Check, always, or_true
 
 FUTURE_TOLERANCE_SECONDS = 300
 # Python, which reads the days of a batch, has no year 0, and years below 1000 are written in several ways.
@@ -75,8 +75,11 @@ def now_by_row() -> Column:
 
 def not_ancient(event_time: str) -> Check:
     before = f"before {EARLIEST_EVENT.isoformat()}"
-    detail = F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit(before))
-    return Check(or_true(F.col(event_time) >= _literal(EARLIEST_EVENT)), F.lit("out_of_range"), detail, before)
+
+    def detail() -> Column:
+        return F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit(before))
+
+    return Check(or_true(F.col(event_time) >= _literal(EARLIEST_EVENT)), always("out_of_range"), detail, before)
 
 
 def near_arrival(event_time: str, bounds: TimeBounds | None) -> Iterator[Check]:
@@ -84,15 +87,20 @@ def near_arrival(event_time: str, bounds: TimeBounds | None) -> Iterator[Check]:
     if bounds is None:
         return
     came = F.col(CAME_IN)
-    detail = F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit("came in at"), came)
+
+    def detail() -> Column:
+        return F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit("came in at"), came)
+
     latest = came + F.make_dt_interval(secs=F.lit(bounds.future_tolerance))
     is_past = or_true(F.col(event_time) <= latest)
-    yield Check(is_past, F.lit("future_event_time"), detail, "ahead of the time it came in")
+    yield Check(is_past, always("future_event_time"), detail, "ahead of the time it came in")
     if bounds.oldest_days:
-        said = f"more than {bounds.oldest_days} days later"
+        later = f"more than {bounds.oldest_days} days later"
         earliest = came - F.make_dt_interval(days=F.lit(bounds.oldest_days))
-        too_old = F.concat_ws(", ", detail, F.lit(said))
-        yield Check(or_true(F.col(event_time) >= earliest), F.lit("too_old"), too_old, f"it came in {said}")
+        yield Check(
+            or_true(F.col(event_time) >= earliest), always("too_old"),
+            lambda: F.concat_ws(", ", detail(), F.lit(later)), f"it came in {later}",
+        )  # fmt: skip
 
 
 def _literal(time: datetime) -> Column:
