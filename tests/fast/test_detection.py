@@ -1,11 +1,20 @@
 """Queries that end although they should run: which of them go on by themselves."""
 
+import logging
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from pyspark.errors import AnalysisException
 
+from common.models.storage import as_json
+from common.models.training import TrainedModel
+from common.processing import detection
 from common.processing.detection import Detection
+from common.processing.learnt import put_in_force
 from common.processing.streams import SLOW_PYTHON, STRANGER, QueryEnded
+from common.processing.versions import CHALLENGER, MODEL, Version
+from common.workspace import Workspace
 
 
 class Started:
@@ -60,3 +69,48 @@ def test_another_query_that_ends_so_goes_on_too(detecting):
         newest(detecting, name).end(SLOW_PYTHON)
         detecting.keep_running()
     assert all(each.streaming.isActive for each in detecting.running)
+
+
+MODELS = [TrainedModel(("amount",), f"`amount` * {factor} * GET(model_parameters, 0)", (1.0,)) for factor in ("1", "2")]
+
+
+@pytest.fixture
+def following(tmp_path):
+    """Detection whose model is in force, and that has said so."""
+    workspace = Workspace(tmp_path, "v")
+    publish(workspace, MODEL, MODELS[0])
+    made = Detection(None, None, workspace, *[None] * 4, running=[], scoring=MODELS[0])
+    assert not made.follow_model()
+    return made
+
+
+def publish(workspace, kind, model, **more):
+    put_in_force(Version(kind, model.version, "2020-03-01", datetime.now(UTC), {**as_json(model), **more}), workspace.tables)
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_models_that_cannot_be_read_are_said_once_and_end_no_query(following, caplog):
+    log = following.workspace.folder / "tables" / "versions" / "_delta_log"
+    [*_, newest_commit] = sorted(log.glob("*.json"))
+    whole = newest_commit.read_text()
+    newest_commit.write_text("{")
+    assert not following.follow_model() and not following.follow_model()
+    assert len(warnings(caplog)) == 1 and "cannot be read" in warnings(caplog)[0]
+    newest_commit.write_text(whole)
+    assert not following.follow_model()
+    publish(following.workspace, MODEL, MODELS[1], structure="java_method('x')")
+    assert not following.follow_model() and not following.follow_model()
+    assert len(warnings(caplog)) == 2 and "UnsafeModel" in warnings(caplog)[1]
+
+
+def test_a_challenger_that_cannot_be_scored_is_said_once_and_ends_no_query(following, caplog, monkeypatch):
+    def refused(*given):
+        raise AnalysisException("column amount cannot be resolved")
+
+    monkeypatch.setattr(detection, "start_shadow", refused)
+    publish(following.workspace, CHALLENGER, MODELS[1])
+    assert not following.follow_model() and not following.follow_model()
+    assert len(warnings(caplog)) == 1 and "challenger" in warnings(caplog)[0] and "cannot be resolved" in warnings(caplog)[0]

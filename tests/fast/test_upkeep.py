@@ -111,6 +111,11 @@ def test_on_a_full_disk_upkeep_frees_before_it_needs_room(tmp_path, no_room):
     assert tables.read_arrow(path).num_rows == 18_000
 
 
+def test_nobody_who_adds_rows_waits_for_a_compaction(path):
+    with rewriting(path):
+        filled(path, 1)
+
+
 def test_one_run_compacts_so_many_partitions_and_the_next_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(table_upkeep, "MOST_PARTITIONS", 2)
     for day, files in (("a", 2), ("b", 4), ("c", 3)):
