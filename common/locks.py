@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -44,12 +44,11 @@ def locked(path: Path, wait: float | None = None) -> Iterator[None]:
 
 
 def note_holder(file: IO[str], process: int) -> None:
-    """Write down for others that this process holds the lock, as part of our command."""
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    file.seek(0)
-    file.truncate()
-    file.write(f"process {process} ({command[:LONGEST]})\n")
-    file.flush()
+    """Write down for others that this process holds the lock, as part of our command; where there is room for it."""
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:LONGEST]
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"process {process} ({command})\n".encode(errors="replace"))
 
 
 def _taken(file: IO[str], can_wait: bool) -> bool:

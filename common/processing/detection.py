@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 from deltalake.exceptions import DeltaError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -16,6 +17,7 @@ from common import tables
 from common.ingestion.connection import Connection
 from common.ingestion.same_topic import TopicChanged, TopicWatch
 from common.ingestion.topics import topic_names
+from common.models.check import UnsafeModel
 from common.models.scoring import same_structure
 from common.models.training import TrainedModel
 from common.processing.champions import challenging
@@ -47,6 +49,7 @@ from common.workspace import Workspace
 LOG = logging.getLogger(__name__)
 
 APART = 0.1  # by so much of it a query's checkpoint interval is shorter than the one before's
+UNREADABLE = (DeltaError, OSError, UnsafeModel)
 AGAIN_SECONDS = 300.0  # a query that ends twice within them is not started again
 STOP_SECONDS = 60.0  # that a query which stands still gets to end
 SHORTEST = 5  # seconds; Spark takes no shorter one in real-time mode
@@ -69,6 +72,7 @@ class Detection:
     standstills: StandstillWatch
     shadowed: str = ""  # version of the challenger that is scored beside the champion
     shadow: StreamingQuery | None = None
+    can_read_models: bool = True
     not_again_before: dict[str, float] = field(default_factory=dict)  # by query that was started again; time.monotonic()
 
     def follow_model(self) -> bool:
@@ -79,12 +83,16 @@ class Detection:
         """
         try:
             published = versions(self.workspace.tables)
-        except (DeltaError, OSError) as problem:  # it is looked again in a second, and the queries go on meanwhile
-            LOG.warning("which model is in force cannot be read: %s", in_words(problem))
+            model = newest(published, MODEL)
+            in_force = model_of(model.details, self.vertical) if model else None
+        except UNREADABLE as problem:  # it is looked again in a second, and the queries go on meanwhile
+            if self.can_read_models:
+                LOG.warning("which model is in force cannot be read, and the one that runs goes on: %s", in_words(problem))
+            self.can_read_models = False
             return False
+        self.can_read_models = True
         self._follow_challenger(challenging(published))
-        model = newest(published, MODEL)
-        if model is None or (self.scoring and same_structure(self.scoring, model_of(model.details, self.vertical))):
+        if model is None or in_force is None or (self.scoring and same_structure(self.scoring, in_force)):
             return False
         LOG.info("model %s has another structure: its queries restart from their checkpoints", model.version)
         scoring = [each for each in self.running if each.query.model]
@@ -101,9 +109,12 @@ class Detection:
             return
         self.stop_shadow()
         self.shadowed = waiting.version if waiting else ""
-        self.shadow = start_shadow(
-            self.spark, self.vertical, self.workspace, self.connection, self.settings, self.rule_settings
-        )
+        try:
+            self.shadow = start_shadow(
+                self.spark, self.vertical, self.workspace, self.connection, self.settings, self.rule_settings
+            )
+        except (*UNREADABLE, PySparkException) as problem:  # it raises no alert: what does goes on
+            LOG.warning("challenger %s is not scored: %s", self.shadowed, reason_of(problem))
 
     def stop_shadow(self) -> None:
         if self.shadow:

@@ -1,10 +1,15 @@
-"""librdkafka's own mock broker: enough of Kafka for producers and readers, in milliseconds. Over it, a gateway that listens."""
+"""librdkafka's own mock broker: enough of Kafka for producers and readers, in milliseconds. Over it, a gateway that listens.
+
+And a disk that is full.
+"""
 
 import http.client
 import json
+import resource
+import signal
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from functools import cache
 
@@ -108,3 +113,21 @@ def start_gateway(mortal_kafka, tmp_path):
     """Gateway(...) with settings of its own, ended with the test."""
     with ExitStack() as stack:
         yield lambda **given: stack.enter_context(Running(mortal_kafka.connection, tmp_path, **given))
+
+
+@contextmanager
+def without_room():
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.fixture
+def no_room():
+    """A context in which no file can be written to, as on a full disk: this process may write files of no byte only."""
+    return without_room

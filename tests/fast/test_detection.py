@@ -1,12 +1,21 @@
 """Queries that end although they should run: which of them go on by themselves."""
 
+import logging
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from pyspark.errors import AnalysisException
 
 from common.ingestion.same_topic import Topic, TopicChanged
+from common.models.storage import as_json
+from common.models.training import TrainedModel
+from common.processing import detection
 from common.processing.detection import Detection
+from common.processing.learnt import put_in_force
 from common.processing.streams import SLOW_PYTHON, STRANGER, QueryEnded
+from common.processing.versions import CHALLENGER, MODEL, Version
+from common.workspace import Workspace
 
 
 class Started:
@@ -86,3 +95,49 @@ def test_one_that_does_not_stop_ends_it_in_words(detecting):
     detecting.standstills.look = lambda *_: {"online": 1}
     with pytest.raises(QueryEnded, match="online stands still and does not stop: start again"):
         detecting.keep_running()
+
+
+MODELS = [TrainedModel(("amount",), f"`amount` * {factor} * GET(model_parameters, 0)", (1.0,)) for factor in ("1", "2")]
+
+
+@pytest.fixture
+def following(tmp_path):
+    """Detection whose model is in force, and that has said so."""
+    workspace = Workspace(tmp_path, "v")
+    publish(workspace, MODEL, MODELS[0])
+    vertical = SimpleNamespace(model=SimpleNamespace(features=("amount",)))
+    made = Detection(None, vertical, workspace, *[None] * 4, running=[], scoring=MODELS[0], topics=None, standstills=None)
+    assert not made.follow_model()
+    return made
+
+
+def publish(workspace, kind, model, **more):
+    put_in_force(Version(kind, model.version, "2020-03-01", datetime.now(UTC), {**as_json(model), **more}), workspace.tables)
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_models_that_cannot_be_read_are_said_once_and_end_no_query(following, caplog):
+    log = following.workspace.folder / "tables" / "versions" / "_delta_log"
+    [*_, newest_commit] = sorted(log.glob("*.json"))
+    whole = newest_commit.read_text()
+    newest_commit.write_text("{")
+    assert not following.follow_model() and not following.follow_model()
+    assert len(warnings(caplog)) == 1 and "cannot be read" in warnings(caplog)[0]
+    newest_commit.write_text(whole)
+    assert not following.follow_model()
+    publish(following.workspace, MODEL, MODELS[1], structure="java_method('x')")
+    assert not following.follow_model() and not following.follow_model()
+    assert len(warnings(caplog)) == 2 and "UnsafeModel" in warnings(caplog)[1]
+
+
+def test_a_challenger_that_cannot_be_scored_is_said_once_and_ends_no_query(following, caplog, monkeypatch):
+    def refused(*given):
+        raise AnalysisException("column amount cannot be resolved")
+
+    monkeypatch.setattr(detection, "start_shadow", refused)
+    publish(following.workspace, CHALLENGER, MODELS[1])
+    assert not following.follow_model() and not following.follow_model()
+    assert len(warnings(caplog)) == 1 and "challenger" in warnings(caplog)[0] and "cannot be resolved" in warnings(caplog)[0]

@@ -54,3 +54,8 @@ def test_of_the_same_work_a_second_is_refused_and_other_work_is_not(tmp_path):
             pass
     with workspace.only_one("batch"):
         pass
+
+
+def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path, no_room):
+    with no_room(), locked(tmp_path / "lock"), pytest.raises(Held, match="another process"):
+        lock(tmp_path / "lock", wait=0)

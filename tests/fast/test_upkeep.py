@@ -1,12 +1,9 @@
 """Upkeep beside streams: what goes wrong is said and ends nothing, and its end is waited for by nobody."""
 
 import logging
-import resource
 import shutil
-import signal
 import threading
 import time
-from contextlib import contextmanager
 
 import pyarrow as pa
 import pytest
@@ -45,19 +42,6 @@ def wait_until(condition, seconds=20):
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
-
-
-@contextmanager
-def no_room():
-    """No file can be written to, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_tables_are_looked_after_while_the_block_lasts(path):
@@ -107,7 +91,7 @@ def test_the_end_does_not_wait_for_what_upkeep_waits_for(path):
     assert wait_until(lambda: not any(thread.name == "upkeep" for thread in threading.enumerate()))
 
 
-def test_a_full_disk_is_freed_of_what_was_replaced_long_ago(tmp_path):
+def test_a_full_disk_is_freed_of_what_was_replaced_long_ago(tmp_path, no_room):
     path = filled(tmp_path / "t", rows=1000)
     tables.compact(path)
     assert len(parquet(path)) == 10
@@ -117,7 +101,7 @@ def test_a_full_disk_is_freed_of_what_was_replaced_long_ago(tmp_path):
     assert tables.read_arrow(path).num_rows == 9000
 
 
-def test_on_a_full_disk_upkeep_frees_before_it_needs_room(tmp_path):
+def test_on_a_full_disk_upkeep_frees_before_it_needs_room(tmp_path, no_room):
     path = filled(tmp_path / "t", rows=1000)
     tables.compact(path)
     filled(path, rows=1000)
@@ -125,6 +109,11 @@ def test_on_a_full_disk_upkeep_frees_before_it_needs_room(tmp_path):
         tables.maintain(path, retention_hours=0)
     assert len(parquet(path)) == 10, "what was replaced is gone, what could not be compacted is there"
     assert tables.read_arrow(path).num_rows == 18_000
+
+
+def test_nobody_who_adds_rows_waits_for_a_compaction(path):
+    with rewriting(path):
+        filled(path, 1)
 
 
 def test_one_run_compacts_so_many_partitions_and_the_next_goes_on(tmp_path, monkeypatch):
