@@ -21,7 +21,7 @@ class TopicSettings:
 
     def __str__(self) -> str:
         return (
-            f"{self.partitions} partitions, {self.replicas} replicas, {MIN_IN_SYNC} {self.in_sync or 'not shown'}, "
+            f"partitions {self.partitions}, replication {self.replicas}, {MIN_IN_SYNC} {self.in_sync or 'not shown'}, "
             f"{self.timestamps or 'timestamp type not shown'}"
         )
 
