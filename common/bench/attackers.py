@@ -12,6 +12,7 @@ import uvloop
 from common.embedded.ports import HOST
 
 MEGABYTE = 1024 * 1024
+AGAIN_SECONDS = 0.2  # after which one that was cut off comes again
 NUMBERS = gzip.compress(b"[" + b"0," * (4 * MEGABYTE - 2) + b"0]", 9)
 MEMBERS = gzip.compress(b"") * 120_000
 LISTS = b"[" + b"[]," * 99_000 + b"[]]"
@@ -110,7 +111,7 @@ class Attack:
                         await work(reader, writer)
                     finally:
                         writer.transport.abort()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(AGAIN_SECONDS)
 
         await asyncio.gather(*(one() for _ in range(connections)))
 

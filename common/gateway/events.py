@@ -19,7 +19,7 @@ from common.gateway.bodies import MOST_REJECTED, Event, Receive, read_body, read
 from common.gateway.budget import Budget, Share
 from common.gateway.delivery import Away, Delivery, Failure, Full, NeverFits
 from common.gateway.idempotency import LONGEST_KEY, Answers, Reused, UnderWay
-from common.gateway.limits import Rates
+from common.gateway.limits import PATIENCE_SECONDS, Rates
 from common.gateway.refusals import Unreadable
 from common.gateway.whole_numbers import WholeNumbers
 from common.ingestion.producers import REFUSALS
@@ -100,6 +100,7 @@ class Events:
         client = self._access.allow(scope, headers, self._name, "write")
         wait = self._rates.wait(client)
         if wait:
+            await asyncio.sleep(PATIENCE_SECONDS)
             return _problem(429, TOO_MANY, b"%d" % wait)
         is_ndjson = _is_ndjson(headers)
         if int(headers.get(b"content-length", b"0")) > self._largest:

@@ -1,5 +1,6 @@
 """`GET /v1/{vertical}/alerts` and `/alerts/stream`."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from common.alerts import Severity
 from common.gateway.access import Access, Refused
 from common.gateway.alerts import BadCursor, Cursor, CursorGone, NoAlerts, Wanted, in_utc
-from common.gateway.limits import NoPlace, Places, Rates
+from common.gateway.limits import PATIENCE_SECONDS, NoPlace, Places, Rates
 from common.gateway.openapi import ANSWERS, PROBLEM, response
 from common.gateway.pages import Pages, TooManyPages
 from common.gateway.stream import AlertStream, server_sent
@@ -50,8 +51,9 @@ def alert_routes(verticals: Sequence[Vertical], settings: Settings, connection: 
             raise HTTPException(404, f"no vertical of that name here; there are {', '.join(paths)}")
         return client
 
-    def charge(client: str) -> None:
+    async def charge(client: str) -> None:
         if wait := rates.wait(client):
+            await asyncio.sleep(PATIENCE_SECONDS)
             raise HTTPException(429, "more pages and streams than this client may ask for", {"retry-after": str(wait)})
         rates.take(client, 1)
 
@@ -64,7 +66,7 @@ def alert_routes(verticals: Sequence[Vertical], settings: Settings, connection: 
         severity: Severity | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         cursor: Annotated[str | None, Query(max_length=500, description="`next` of the page before")] = None,
     ) -> Response:
-        charge(readable(vertical, request))
+        await charge(readable(vertical, request))
         wanted = Wanted(in_utc(since) if since else None, entity, rule, severity)
         try:
             place = Cursor.read(cursor) if cursor else None
@@ -84,13 +86,14 @@ def alert_routes(verticals: Sequence[Vertical], settings: Settings, connection: 
         503: response("Kafka does not answer, or as many streams are open as there may be", PROBLEM)})  # fmt: skip
     async def stream(request: Request, vertical: str) -> EventStream:
         client = readable(vertical, request)
-        charge(client)
+        await charge(client)
         try:
             async with AsyncExitStack() as opening:
                 opening.enter_context(places.taken_by(client))
                 listener = await opening.enter_async_context(streams[vertical].listening())
                 stack = opening.pop_all()
         except NoPlace as full:
+            await asyncio.sleep(PATIENCE_SECONDS)
             raise HTTPException(full.status, str(full), {"retry-after": "5"}) from None
         except BrokerError:
             raise HTTPException(503, "Kafka does not answer") from None
