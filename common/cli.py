@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import tempfile
-import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -15,6 +14,7 @@ import typer
 
 from common.commands import bench, chaos, gateway, history, machine, models, new, redrive, run, serve, stages, tuning
 from common.commands.context import USER_ERRORS, errors
+from common.failures import first_line, trace_of
 
 app = typer.Typer(
     name="hybrid",
@@ -53,6 +53,7 @@ def main() -> None:
     # scikit-learn beside streams: two OpenMP threads on busy cores wait for each other, twenty times longer than one works.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _ended)
+    os.umask(0o077)  # what we and what we start write (tables, topics, logs, traces) is its owner's
     try:
         _run()
     except KeyboardInterrupt:
@@ -65,10 +66,10 @@ def main() -> None:
         sys.exit(1)
     except Exception as defect:
         trace = Path(tempfile.mkstemp(prefix="hybrid-error-", suffix=".log")[1])
-        trace.write_text(traceback.format_exc())
-        first = next((line for line in str(defect).splitlines() if line.strip()), "")
+        trace.write_text(trace_of(defect) + "\n")
         errors.print(
-            f"hybrid: unexpected {type(defect).__name__}: {first}\nThe whole trace is in {trace}", style="red", markup=False
+            f"hybrid: unexpected {type(defect).__name__}: {first_line(defect)}\nWhere it was raised is in {trace}",
+            style="red", markup=False,
         )
         sys.exit(70)
 

@@ -52,6 +52,12 @@ FAULTS = (
     Fault("a wrong unit: seconds into the future are taken for minutes", "common/contract/records.py",
           "F.make_dt_interval(secs=F.lit(tolerance))", "F.make_dt_interval(mins=F.lit(tolerance))",
           "tests/files/test_contract_parse.py::test_every_invalid_record_has_its_reason"),
+    Fault("an open door: what follows a dot in a fix is not looked at", "common/ingestion/expressions.py",
+          "if len(parts) != 1 or parts[0].lower() not in FUNCTIONS:", "if len(parts) == 1 and parts[0].lower() not in FUNCTIONS:",
+          "tests/files/test_fixes.py::test_of_whatever_is_written_only_what_is_listed_passes"),
+    Fault("a secret in plans: the key of pseudonyms is a literal", "common/pseudonyms.py",
+          "    spark = SparkSession.active()\n", "    return F.lit(value)\n    spark = SparkSession.active()\n",
+          "tests/files/test_secrets.py::test_no_secret_is_left"),
 )
 
 

@@ -24,6 +24,7 @@ from common.embedded.ports import HOST, is_free
 from common.ingestion.connection import BrokerError, Connection, check, cluster_of
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
+from common.keys import check_key
 from common.models.check import UnsafeModel
 from common.models.training import TrainingRefused
 from common.processing.archiving import Archiving, archiving
@@ -35,7 +36,6 @@ from common.processing.judged import NothingJudged
 from common.processing.session import java_is_gone, start_session
 from common.processing.state import OtherState
 from common.processing.streams import QueryEnded, known_reason, task_slots
-from common.pseudonyms import check_key
 from common.settings import Settings, SettingsError, load
 from common.tables import UnusableFolder, check_folder
 from common.tables.writing import RowsLost
@@ -208,16 +208,17 @@ def streams(
 
 @contextmanager
 def session(
-    verticals: list[Vertical], settings: Settings, streaming: bool = False, *, is_brief: bool = False
+    verticals: list[Vertical], settings: Settings, streaming: bool = False, *, is_brief: bool = False, encrypts: bool = False
 ) -> Iterator[SparkSession]:
     """A Spark session with the slots that the verticals' queries hold, stopped at the end.
 
-    Raises QueryEnded if Java is gone, or a job failed for want of memory, disk or the like. is_brief: as for `start_session`.
+    Raises QueryEnded if Java is gone, or a job failed for want of memory, disk or the like. is_brief, encrypts: as for
+    `start_session`.
     """
     slots = task_slots(verticals if streaming else [], settings)
     ensure_jars("spark", progress=_Jars())
     with console.status("starting Spark"):
-        spark = start_session("hybrid", slots, settings.data / "spark", settings, is_brief=is_brief)
+        spark = start_session("hybrid", slots, settings.data / "spark", settings, is_brief=is_brief, encrypts=encrypts)
     try:
         yield spark
     except Exception as failure:

@@ -163,7 +163,7 @@ class Events:
                 return self._contract.judge(event, latest)
             return self._contract.judge_object(event, latest)
         except (RecursionError, TypeError, ValueError) as problem:
-            LOG.info("an event of %s could not be judged", self._name, exc_info=problem)
+            LOG.info("an event of %s could not be judged: %s", self._name, type(problem).__name__)
             return Rejected(None, "malformed_json", "it cannot be judged: nested too deep, or of values that no field has")
 
 
