@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 import tempfile
-import traceback
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +15,7 @@ from typer.core import TyperGroup
 from common.commands import bench, chaos, gateway, history, machine, models, new, redrive, run, serve, stages, tuning
 from common.commands.context import USER_ERRORS, console, errors
 from common.commands.ending import asked, end_at_signals
+from common.failures import first_line, trace_of
 
 
 class WholeSentences(TyperGroup):
@@ -80,6 +80,7 @@ def main() -> None:
     # scikit-learn beside streams: two OpenMP threads on busy cores wait for each other, twenty times longer than one works.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     end_at_signals()
+    os.umask(0o077)  # what we and what we start write (tables, topics, logs, traces) is its owner's
     try:
         _run()
     except KeyboardInterrupt:
@@ -95,10 +96,10 @@ def main() -> None:
             errors.print("stopped")
             sys.exit(128 + asked())
         trace = Path(tempfile.mkstemp(prefix="hybrid-error-", suffix=".log")[1])
-        trace.write_text(traceback.format_exc())
-        first = next((line for line in str(defect).splitlines() if line.strip()), "")
+        trace.write_text(trace_of(defect) + "\n")
         errors.print(
-            f"hybrid: unexpected {type(defect).__name__}: {first}\nThe whole trace is in {trace}", style="red", markup=False
+            f"hybrid: unexpected {type(defect).__name__}: {first_line(defect)}\nWhere it was raised is in {trace}",
+            style="red", markup=False,
         )
         sys.exit(70)
 

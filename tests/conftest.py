@@ -1,5 +1,6 @@
 """One Spark session for all layers of a process, and where the real data lies when it is there."""
 
+import base64
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -82,6 +83,30 @@ def program() -> Callable[[str, str], str]:
         return shutil.which(name) or not_run(f"the program {name} (Debian: apt-get install {package})")
 
     return find
+
+
+@pytest.fixture(scope="session")
+def shown() -> Callable[[bytes, bytes], list[str]]:
+    """(secret, content) -> the forms, of those in which programs write bytes, in which the secret stands in the content."""
+
+    def find(secret: bytes, content: bytes) -> list[str]:
+        lower = content.lower()
+        return [name for name, form in _forms(secret) if form in content or (name == "hex" and form in lower)]
+
+    return find
+
+
+def _forms(secret: bytes) -> Iterator[tuple[str, bytes]]:
+    yield "raw", secret
+    yield "hex", secret.hex().encode()
+    for before in range(3):  # base64 writes three bytes at once: where it begins decides how the bytes look
+        encoded = base64.b64encode(b"\0" * before + secret).rstrip(b"=")[-(-before * 8 // 6) : -1]
+        yield "base64", encoded
+        yield "base64 of links", encoded.translate(bytes.maketrans(b"+/", b"-_"))
+    for numbers in (list(secret), [byte - 256 if byte > 127 else byte for byte in secret]):
+        for between in (", ", ","):
+            yield "numbers", between.join(map(str, numbers)).encode()
+    yield "as Python writes it", repr(secret)[2:-1].encode()
 
 
 @pytest.fixture(scope="session")

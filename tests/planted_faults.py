@@ -79,6 +79,12 @@ FAULTS = (
     Fault("an open door: the head of a request may be without end", "common/gateway/protocol.py",
           "if self._unparsed > HEAD_BYTES:", "if self._unparsed > HEAD_BYTES * 100_000:",
           "tests/fast/test_gateway_bounds.py::test_a_head_without_end_is_cut_off"),
+    Fault("an open door: what follows a dot in a fix is not looked at", "common/ingestion/expressions.py",
+          "if len(parts) != 1 or parts[0].lower() not in FUNCTIONS:", "if len(parts) == 1 and parts[0].lower() not in FUNCTIONS:",
+          "tests/files/test_fixes.py::test_of_whatever_is_written_only_what_is_listed_passes"),
+    Fault("a secret in plans: the key of pseudonyms is a literal", "common/pseudonyms.py",
+          "    spark = SparkSession.active()\n", "    return F.lit(value)\n    spark = SparkSession.active()\n",
+          "tests/files/test_secrets.py::test_no_secret_is_left"),
 )
 
 

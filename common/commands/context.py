@@ -29,6 +29,7 @@ from common.ingestion.connection import BrokerError, Connection, check, cluster_
 from common.ingestion.files import ReplayError
 from common.ingestion.fixes import FixError
 from common.ingestion.same_topic import TopicChanged
+from common.keys import check_key
 from common.models.check import UnsafeModel
 from common.models.training import ParityBroken, TrainingRefused
 from common.processing.archiving import Archiving, archiving
@@ -41,7 +42,6 @@ from common.processing.judged import NothingJudged
 from common.processing.session import java_is_gone, start_session
 from common.processing.state import OtherState
 from common.processing.streams import QueryEnded, known_reason, task_slots
-from common.pseudonyms import check_key
 from common.settings import Settings, SettingsError, load
 from common.simulation.generated import NotAnEvent
 from common.tables import UnusableFolder, check_folder
@@ -223,18 +223,20 @@ def streams(
 
 @contextmanager
 def session(
-    verticals: list[Vertical], settings: Settings, partitions: Mapping[str, int] | None = None, *, is_brief: bool = False
+    verticals: list[Vertical], settings: Settings, partitions: Mapping[str, int] | None = None, *, is_brief: bool = False,
+    encrypts: bool = False,
 ) -> Iterator[SparkSession]:
     """A Spark session with the slots that the verticals' queries hold, stopped at the end.
 
     partitions: of the topics that they read, by name; none where no query of theirs runs in it.
-    Raises QueryEnded if Java is gone, or a job failed for want of memory, disk or the like. is_brief: as for `start_session`.
+    Raises QueryEnded if Java is gone, or a job failed for want of memory, disk or the like. is_brief, encrypts: as for
+    `start_session`.
     """
     slots = task_slots(verticals, partitions or {}, settings)
     ensure_jars("spark", progress=_Jars())
     with console.status("starting Spark"):
         at_ctrl_c = signal.getsignal(signal.SIGINT)
-        spark = start_session("hybrid", slots, settings.data / "spark", settings, is_brief=is_brief)
+        spark = start_session("hybrid", slots, settings.data / "spark", settings, is_brief=is_brief, encrypts=encrypts)
         # PySpark's own would call the JVM from within a signal, in the midst of whatever is said to it just then.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, at_ctrl_c)

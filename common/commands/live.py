@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from common.clock import ClockWatch
 from common.commands.context import console, streams
 from common.embedded.supervise import Supervised, supervised
+from common.failures import first_line
 from common.ingestion.connection import Connection
 from common.ingestion.lag import Lag, read_offsets, records_behind
 from common.ingestion.topics import topic_names
@@ -219,5 +220,5 @@ class Batch:
                     waits = challenger(live.workspace.tables) is not None
                     state.say(f"batch: model {trained.version} " + ("challenges the one in force" if waits else "in force"))
             except Exception as problem:
-                state.say(f"batch failed: {str(problem).splitlines()[0]}")
+                state.say(f"batch failed: {first_line(problem)}")
                 state.failures.append(problem)

@@ -1,5 +1,6 @@
 """Commands about this machine: doctor, setup, broker, topics, verticals."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -56,6 +57,7 @@ def setup(
     classes: Annotated[bool, typer.Option("--classes", help="also keep Java's classes: later starts take half as long")] = False,
 ) -> None:
     """Fetch what no Python package brings (jars, with checksums) into the cache; quick when all is there."""
+    os.umask(0o022)  # unlike data, what is fetched is nobody's secret: one user of an image or a machine may do it for others
     with Progress(console=console, transient=True) as progress:
         for kind in KINDS:
             task = progress.add_task(f"jars: {kind}", total=None)

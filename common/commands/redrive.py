@@ -51,7 +51,7 @@ def redrive(
     fixes = parse_fixes(fix or [], subject)
     workspace = workspace_of(subject, settings)
     connection = None if dry_run else existing_broker(settings)
-    with workspace.only_one("redrive"), session([subject], settings) as spark, console.status("redriving"):
+    with workspace.only_one("redrive"), session([subject], settings, encrypts=True) as spark, console.status("redriving"):
         result = driven(spark, subject, workspace, settings, reason or [], fixes, connection)
     console.print(table_of(result, "would be sent" if dry_run else "sent"))
     if result.sent and not dry_run:

@@ -70,7 +70,8 @@ def generate(
     """Send synthetic events, and apart from them their labels, to the vertical's topics."""
     subject, settings = named(vertical), read_settings(data, servers)
     connection = existing_broker(settings)
-    ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "producer"))
+    sent_to = rights(subject, "producer") | rights(subject, "labeller")
+    ensure_topics(connection, subject, settings.partitions, settings.replication, only=sent_to)
     chunks = subject.generate(seed, first_day(start), days, population_of(subject), dirt)
     say = _Said(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated}")
     with Producer(connection, 0.0 if rate <= 20_000 else 0.005, settings.delivery_timeout) as producer:
@@ -103,7 +104,8 @@ def replay(
     plan = plan_replay(subject, file, parse_mapping(map_ or []), label, scenario, timedelta(days=label_delay))
     pace = speed_of(speed)
     connection = existing_broker(settings)
-    ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "producer"))
+    sent_to = rights(subject, "producer") | (rights(subject, "labeller") if plan.labels else {})
+    ensure_topics(connection, subject, settings.partitions, settings.replication, only=sent_to)
     with Producer(connection, delivery_timeout=settings.delivery_timeout) as producer:
         counts = send_file(
             plan, producer, speed=pace, progress=_Said(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent")

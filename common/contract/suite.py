@@ -11,6 +11,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from common.contract.expectations import check_contract
+from common.contract.pages import close_pages
 from common.vertical import Vertical
 
 
@@ -40,6 +41,7 @@ def run_suite(events: DataFrame, vertical: Vertical, docs: Path) -> SuiteResult:
     context = _context(docs)
     result = validate(context, events, vertical)
     context.build_data_docs()
+    close_pages(docs)
     outcomes = tuple(_outcome(one) for one in sorted(result.results, key=lambda one: one.expectation_config.meta["number"]))
     return SuiteResult(bool(result.success), events.count(), outcomes, docs / "index.html")
 

@@ -187,7 +187,7 @@ class Events:
                 return verdict if whole is None else self._judge(whole, latest)
             return verdict
         except Exception as problem:
-            LOG.info("an event of %s could not be judged", self._name, exc_info=problem)
+            LOG.info("an event of %s could not be judged: %s", self._name, type(problem).__name__)
             return Rejected(None, "malformed_json", "it cannot be judged: nested too deep, or of values that no field has")
 
 

@@ -18,14 +18,19 @@ from common.ingestion.topics import own_topics, topic_names
 from common.vertical import Vertical
 
 READ, WRITE = AclOperation.READ, AclOperation.WRITE
-ROLES = ("producer", "detector", "archive")
+ROLES = ("producer", "labeller", "detector", "archive")
 
 
 def rights(vertical: Vertical, role: str) -> dict[str, tuple[AclOperation, ...]]:
-    """Operations by topic: producer (generate, replay), detector (detect), archive (archive)."""
+    """Operations by topic: producer (whoever sends events), labeller (whoever knows how they turned out), detector (detect),
+    archive (archive). `generate` and `replay` send both: their login is given the first two.
+
+    Labels teach the model: whoever may send events is not thereby whom it believes.
+    """
     topics = topic_names(vertical)
     return {
-        "producer": {topics.events: (WRITE,), topics.labels: (WRITE,)},
+        "producer": {topics.events: (WRITE,)},
+        "labeller": {topics.labels: (WRITE,)},
         # It reads alerts too, to show them with their latency.
         "detector": {topics.events: (READ,), topics.alerts: (READ, WRITE)} | dict.fromkeys(own_topics(vertical), (WRITE,)),
         "archive": {topics.events: (READ,), topics.labels: (READ,), topics.alerts: (READ,), topics.dead_letter: (WRITE,)},

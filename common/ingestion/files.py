@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from common.failures import first_line
 from common.ingestion.delimited import DelimitedRows
 
 BATCH_ROWS = 8_192
@@ -72,7 +73,7 @@ def open_rows(path: Path) -> RowFile:
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    return error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ event is in `events`, or, if it was refused for another reason, in `quarantine` 
 killed between sending and writing that down sends up to a batch again, which the archive then knows as duplicates.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,15 +27,18 @@ from common.ingestion.fixes import Fix, FixError, with_fixes
 from common.ingestion.producers import Producer
 from common.ingestion.stored import PLACE, RECORD, ensure_tables
 from common.ingestion.topics import topic_names
-from common.pseudonyms import decrypted
+from common.pseudonyms import decrypted, key_id
 from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
+
+LOG = logging.getLogger(__name__)
 
 SENT, STILL_INVALID = "sent", "still invalid"
 DUPLICATE = "duplicate"  # its event is in `events` already: driven only when asked for by name
 AT_ONCE = 1_000
 NUMBER = "redrive_number"  # of a record among those that are looked at
+MOST_KEYS = 9  # that are named where they are not known
 
 # The quarantined record (`stored.RECORD`); sent_partition and sent_offset are where it is on the topic now.
 REDRIVEN_SCHEMA = T.StructType([
@@ -105,7 +109,20 @@ def _left(
     result.earlier.update({row.reason: row["count"] for row in found})
     # Once each, also where a version before this one has kept a record twice.
     left = wanted.join(*before, "left_anti").dropDuplicates([*RECORD]).select("raw", "key", "reason", *RECORD)
-    return left.withColumns({name: decrypted(F.col(name)) for name in ("raw", "key")}) if vertical.pseudonymised else left
+    return _in_the_clear(left) if vertical.pseudonymised else left
+
+
+def _in_the_clear(left: DataFrame) -> DataFrame:
+    """The records decrypted; those that no known key opens stay where they are, which is said."""
+    clear = left.withColumns({name: decrypted(F.col(name)) for name in ("raw", "key")} | {"_hidden": F.col("raw")})
+    is_read = F.col("_hidden").isNull() | F.col("raw").isNotNull()
+    unread = clear.where(~is_read).groupBy(F.lower(F.hex(key_id(F.col("_hidden")))).alias("id")).count()
+    for row in unread.orderBy(F.desc("count"), "id").limit(MOST_KEYS).collect():
+        LOG.warning(
+            "%d records stay in quarantine: no known key opens them, they name the key with id %s. Give former keys in "
+            "HYBRID_PSEUDONYM_FORMER_KEYS", row["count"], row.id,
+        )
+    return clear.where(is_read).drop("_hidden")
 
 
 def _same_record(rows: DataFrame, sent: DataFrame) -> tuple[DataFrame, Column]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import sqlglot
 from sqlglot import exp
 
+from common.failures import first_line
 from common.models.structure import DIALECT, index_of, is_parameter
 
 ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
@@ -47,7 +48,7 @@ def check_structure(structure: str, features: Sequence[str], parameters: int) ->
         if tree.sql(dialect=DIALECT, comments=False) != structure:
             raise UnsafeModel("the model's structure is not written as the export writes it")
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
-        raise UnsafeModel(f"the model's structure is not an SQL expression: {str(error).splitlines()[0]}") from None
+        raise UnsafeModel(f"the model's structure is not an SQL expression: {first_line(error)}") from None
     return structure
 
 

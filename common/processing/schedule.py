@@ -19,6 +19,7 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import types as T
 
 from common import tables
+from common.failures import first_line, trace_of
 from common.settings import SettingsError
 from common.side_by_side import side_by_side
 from common.tables.upkeep import in_words
@@ -141,8 +142,8 @@ class Scheduled:
             outcome = self.work()
         except BaseException as problem:  # what the library for Delta tables breaks down with is no Exception
             # The streams go on, and so does the schedule: what was wrong may be over by the next run.
-            LOG.info("batch failed", exc_info=True)
-            reason = next((line for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
+            LOG.info("batch failed: %s", trace_of(problem))
+            reason = first_line(problem)
             # At the end it was cancelled, or the streams and Spark went away under it.
             outcome = CUT_SHORT if self.ending.is_set() else f"failed: {reason}"
         self._record(outcome)

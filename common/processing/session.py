@@ -12,6 +12,7 @@ import psutil
 import pyspark
 from pyspark import SparkContext
 from pyspark.errors import PySparkRuntimeError
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from common.embedded.class_data import sharing_options
@@ -44,18 +45,23 @@ COMPILE_QUICKLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 METHOD_LIMIT = "spark.sql.codegen.hugeMethodLimit"
 LONGEST_METHOD, LONGEST_STATEFUL_METHOD = 20_000, 12_000  # bytes
 
+LONG_HEX = "[0-9A-Fa-f]{64,}"
+# PySpark prints what it also raises, beside all other logging, with Java's text: the plan.
+PRINTERS_OF_PLANS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
+
 MOMENT = 0.5  # seconds, between the end of the JVM's connections and its own
 
 
 def start_session(
     name: str, task_slots: int, folder: Path, settings: Settings | None = None, *, is_brief: bool = False,
-    java_options: Sequence[str] | None = None,
+    java_options: Sequence[str] | None = None, encrypts: bool = False,
 ) -> SparkSession:
     """A session with `task_slots` local task slots (or on `settings.spark_master`), working under `folder`.
 
     Real-time queries hold a slot for each Kafka and each shuffle partition for good: count them with
     `common.processing.streams.task_slots` and add some for batch. is_brief: it is to be quick at once, rather than quickest
-    after some minutes. java_options: in the place of those by which Java starts from the classes that were kept for it.
+    after some minutes. java_options: in the place of those by which Java starts from the classes that were kept for it. encrypts:
+    what is spilt, shuffled or kept on disk meanwhile is encrypted, with a key that nobody is told.
     """
     from common.embedded.jars import ensure_jars
     from common.embedded.java import JavaError, find_java
@@ -74,7 +80,8 @@ def start_session(
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ["SPARK_HOME"] = str(Path(pyspark.__file__).parent)  # and not another Spark that the machine may have
     builder = SparkSession.builder.appName(name).master(settings.spark_master or f"local[{task_slots}]")
-    for key, value in _options(settings, folder, pools, jars, is_brief, java_options).items():
+    encryption = {"spark.io.encryption.enabled": "true"} if encrypts else {}
+    for key, value in (_options(settings, folder, pools, jars, is_brief, java_options) | encryption).items():
         builder = builder.config(key, value)
     with _stderr_to(folder / "spark.log"), _java_ended_if_cut_short():
         try:
@@ -89,6 +96,8 @@ def start_session(
             ) from None
     keep_lookups(spark._jvm)
     spark.sparkContext.setLogLevel("ERROR")
+    for name in PRINTERS_OF_PLANS:
+        PySparkLogger.getLogger(name).disabled = True
     # Starts what keeps track of state stores, which a batch job with transformWithState would not find otherwise.
     spark._jsparkSession.streams()
     return spark
@@ -189,6 +198,8 @@ def _options(
         "spark.local.dir": str(folder / "local"),
         "spark.redaction.regex": SECRET_OPTIONS,
         "spark.sql.redaction.options.regex": SECRET_OPTIONS,
+        # Keys are never in plans (common.pseudonyms); should one get there, it is not shown.
+        "spark.redaction.string.regex": LONG_HEX,
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         # A batch job's scan in as many tasks as there are slots would leave streams no core.
         "spark.sql.files.minPartitionNum": str(max(1, cores // 2)),

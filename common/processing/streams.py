@@ -17,6 +17,7 @@ from pyspark.sql.streaming import DataStreamWriter, StreamingQuery
 
 from common import contract
 from common.alerts import to_kafka
+from common.failures import first_line
 from common.ingestion.connection import Connection
 from common.ingestion.topics import end_offsets, topic_names, topic_of
 from common.processing.learnt import Learnt, with_learnt
@@ -138,7 +139,7 @@ def _started(writer: DataStreamWriter, query: Query, settings: Settings) -> Runn
         in_real_time = writer.trigger(realTime=f"{settings.checkpoint_interval} seconds")  # type: ignore[call-overload]
         return Running(query, in_real_time.start(), REAL_TIME, interval=settings.checkpoint_interval)
     except PySparkException as refused:
-        reason = str(refused).splitlines()[0]
+        reason = first_line(refused)
         LOG.warning("%s runs in micro-batches, as real-time mode refuses it: %s", query.name, reason)
         return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, f"Spark refuses: {reason}")
 
@@ -219,4 +220,4 @@ def _stop(name: str, streaming: StreamingQuery) -> None:
     try:
         streaming.stop()
     except (PySparkException, Py4JError, OSError) as problem:  # OSError: Java ended meanwhile
-        LOG.info("%s stopped with: %s", name, str(problem).splitlines()[:1])
+        LOG.info("%s stopped with: %s", name, first_line(problem))

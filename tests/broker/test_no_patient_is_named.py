@@ -1,5 +1,7 @@
 """A run over events that name people, broken ones among them: nothing that it wrote, printed or sent on names one of them."""
 
+import base64
+import hashlib
 import os
 import re
 import signal
@@ -8,6 +10,7 @@ import sys
 import time
 import zipfile
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import orjson
 import pyarrow.parquet as pq
@@ -17,6 +20,7 @@ from common import tables
 from common.ingestion.producers import Producer
 from common.ingestion.reader import read_all
 from common.ingestion.topics import ensure_topics, topic_names
+from common.keys import Key
 from common.processing.schedule import RUNS_SCHEMA
 from common.vertical import find_vertical
 from common.workspace import Workspace
@@ -25,6 +29,8 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]
 
 NAME, NUMBER = "Ottilie Quastenflosser", "943-476-5919"
 PLANTED = (NAME.encode(), NUMBER.encode())
+KEY = hashlib.sha256(b"a planted key").digest()
+SECRETS = (KEY, bytes(byte ^ 0x36 for byte in KEY), bytes(byte ^ 0x5C for byte in KEY), Key(KEY).of_bytes)
 EVENTS = 2_000
 
 
@@ -63,7 +69,7 @@ def after(broker, tmp_path_factory):
     yesterday = datetime.now(UTC) - timedelta(days=1, minutes=1)
     tables.append_rows([{"started_at": yesterday, "ended_at": yesterday, "outcome": "done"}], RUNS_SCHEMA, path)
     command = [sys.executable, "-m", "common.cli", "serve", vertical.name, "--data", str(data)]
-    environment = {**os.environ, "HYBRID_CHECKPOINT_INTERVAL": "5"}
+    environment = {**os.environ, "HYBRID_CHECKPOINT_INTERVAL": "5", "HYBRID_PSEUDONYM_KEY": base64.b64encode(KEY).decode()}
     serving = subprocess.Popen([*command, "--bootstrap-servers", broker.bootstrap_servers], stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, env=environment)
     printed = []
@@ -91,6 +97,7 @@ def test_the_run_did_its_work(after):
     data, printed, vertical = after
     workspace = Workspace(data, vertical.name)
     assert "in force" in printed and "batch: failed" not in printed, printed
+    assert "real-time mode refuses" not in printed, printed
     counts = counted(workspace)
     assert is_done(counts), counts
     assert counts["events"] + counts["quarantine"] == EVENTS
@@ -104,6 +111,15 @@ def test_no_file_of_the_run_names_a_patient(after):
     naming = {path.relative_to(data) for path in files for content in contents(path) for each in PLANTED if each in content}
     assert naming == set()
     assert NAME not in printed and NUMBER not in printed
+
+
+def test_no_file_of_the_run_has_the_key(after, shown):
+    data, printed, _ = after
+    contents_of = {path: list(contents(path)) for path in data.rglob("*") if path.is_file()}
+    contents_of[Path("printed")] = [printed.encode()]
+    having = {(path.name, form) for path, parts in contents_of.items() for part in parts for secret in SECRETS
+              for form in shown(secret, part)}  # fmt: skip
+    assert having == set()
 
 
 def test_no_topic_that_the_run_wrote_names_a_patient(after, broker):

@@ -1,5 +1,6 @@
 """Quarantined events driven again over a real broker: repaired ones end in `events` once, and nothing is sent twice."""
 
+import base64
 import json
 from dataclasses import replace
 from datetime import date, timedelta
@@ -15,6 +16,7 @@ from common.ingestion.producers import Producer
 from common.ingestion.redrive import REDRIVEN_SCHEMA, redrive
 from common.ingestion.stored import QUARANTINE_SCHEMA, ensure_tables
 from common.ingestion.topics import end_offsets, ensure_topics
+from common.keys import Key
 from common.processing.streams import read_topic
 from common.vertical import find_vertical
 from common.workspace import Workspace
@@ -172,13 +174,26 @@ def test_what_a_fix_names_and_nobody_has_is_refused(cards):
         cards.redrive(reasons=["wrong_tipe"], dry_run=True)
 
 
-def test_who_is_named_by_a_pseudonym_is_redriven_by_the_name_that_was_sent(spark, broker, vertical_name, tmp_path):
+SECRET = bytes(range(32))
+OLD, NEW = (base64.b64encode(secret).decode() for secret in (SECRET, SECRET[::-1]))
+
+
+def test_who_is_named_by_a_pseudonym_is_redriven_by_the_name_that_was_sent(
+    spark, broker, vertical_name, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", OLD)
     health = find_vertical("health_monitoring")
     patients = Pipeline(spark, broker, replace(health, name=vertical_name), tmp_path)
     chunk = next(iter(health.generate(1, date(2020, 1, 1), 1, health.population(**health.small), False)))
     event = json.loads(chunk.messages.values[0])
     patients.send(event, event | {health.event_id: "other", "debug": 1})
     patients.archive()
+    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", NEW)  # as after a change of keys, of which one is not known first
+    assert patients.redrive("debug=NULL", dry_run=True)[0] == {}
+    assert "1 records stay in quarantine" in caplog.text and f"id {Key(SECRET).id.hex()}." in caplog.text
+    monkeypatch.setenv("HYBRID_PSEUDONYM_FORMER_KEYS", OLD)
+    assert patients.redrive("debug=NULL", dry_run=True)[0] == {"unknown_field": 1}
+    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", OLD)
     assert patients.redrive("debug=NULL")[0] == {"unknown_field": 1}
     first, second = patients.rows("events")
     assert first["patient_id"] == second["patient_id"] != event["patient_id"]

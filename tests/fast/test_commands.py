@@ -1,5 +1,6 @@
 """What the command line says to people: help, and a clear message for each kind of misuse."""
 
+import os
 import pkgutil
 import re
 import subprocess
@@ -15,9 +16,11 @@ from typer.main import get_command
 
 import common
 from common import cli
+from common.commands import redrive
 from common.commands.context import USER_ERRORS
 from common.contract.expectations import ContractError
 from common.embedded.ports import free_port
+from common.ingestion.connection import BrokerError
 from common.simulation.generated import Generated, NotAnEvent
 from common.vertical import verticals
 from common.workspace import Workspace
@@ -64,6 +67,29 @@ def test_help_lists_every_command(hybrid):
     code, printed = hybrid("--help")
     assert code == 0
     assert all(command in printed for command in COMMANDS)
+
+
+def test_what_a_command_writes_is_its_owners(hybrid, tmp_path):
+    before = os.umask(0o022)
+    try:
+        code, printed = hybrid("settings", "finance_fraud", "--set", "amount_zscore=5", "--who", "ann")
+    finally:
+        os.umask(before)
+    written = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert code == 0 and len(written) > 5, printed
+    assert [str(path) for path in written if path.stat().st_mode & 0o077] == []
+
+
+def test_what_redrive_decrypts_spark_is_to_encrypt_where_it_puts_it_on_a_disk(hybrid, monkeypatch):
+    asked = {}
+
+    def session(*_, **given):
+        asked.update(given)
+        raise BrokerError("no further")
+
+    monkeypatch.setattr(redrive, "session", session)
+    assert hybrid("redrive", "finance_fraud", "--dry-run") == (1, "hybrid: no further")
+    assert asked == {"encrypts": True}
 
 
 def test_an_unknown_vertical_is_named_with_the_nearest(hybrid):

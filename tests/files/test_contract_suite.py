@@ -1,9 +1,12 @@
 """The compiled contract and great-expectations find the same rows."""
 
 import random
+import re
 from datetime import datetime
 from functools import reduce
+from html.parser import HTMLParser
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 from pyspark.sql import functions as F
@@ -81,6 +84,44 @@ def test_a_suite_counts_what_fails_and_writes_data_docs(rows, tmp_path, monkeypa
     assert result.outcomes[0].unexpected == nulls > 0
     assert "probe contract" in result.docs.read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["docs"]
+
+
+class Loads(HTMLParser):
+    """What a browser would fetch by itself for a page, its text, and its policy."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.fetched, self.text, self.links, self.policy = [], [], [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag == "a":
+            self.links.append(given.get("href") or "")
+        else:
+            self.fetched += [given[name] for name in ("src", "href", "srcset", "data", "action", "poster") if given.get(name)]
+        if tag == "script":
+            self.fetched.append("a script")
+        if given.get("http-equiv", "").lower() == "content-security-policy":
+            self.policy = given["content"]
+
+    def handle_data(self, data):
+        self.text.append(data)
+        self.fetched += re.findall(r"url\((.*?)\)|@import", data)
+
+
+def test_data_docs_show_what_was_found_and_fetch_nothing(rows, tmp_path):
+    result = run_suite(rows, PROBE, tmp_path)
+    pages = {path: Loads(path.read_text()) for path in tmp_path.rglob("*.html")}
+    assert len(pages) >= 3
+    for path, page in pages.items():
+        assert [each for each in page.fetched if not each.startswith("data:")] == [], path
+        assert "default-src 'none'" in page.policy and "script-src" not in page.policy, path
+    text = " ".join(" ".join("".join(page.text).split()) for path, page in pages.items() if "validations" in path.parts)
+    assert "Status: Failed" in text and "Values in a must always be greater than those in b" in text
+    assert f"{result.outcomes[0].unexpected} unexpected values found" in text
+    index = pages[result.docs]
+    assert {(tmp_path / unquote(each)).resolve() for each in index.links} >= set(pages) - {result.docs}
 
 
 def test_a_suite_succeeds_on_good_rows_and_on_none(rows, tmp_path):

@@ -12,14 +12,14 @@ from pyspark.sql import types as T
 from common import contract
 from common.ingestion.archive import Batch, keep_events, keep_labels
 from common.ingestion.stored import ensure_tables
-from common.pseudonyms import KEY_BYTES, check_key, decrypted, encrypted, of_entity, pseudonym, secret_key
-from common.settings import Settings, SettingsError, load
+from common.keys import ID_BYTES, KEY_BYTES, Key
+from common.pseudonyms import decrypted, encrypted, key_id, of_entity, pseudonym
 from common.vertical import Vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.files
 
-KEY = bytes(range(KEY_BYTES))
+KEY, OTHER = bytes(range(KEY_BYTES)), bytes(range(100, 100 + KEY_BYTES))
 KINDS = {"reading_id": "string", "patient_id": "string", "heart_rate": "double", "event_time": "timestamp"}
 SCHEMA = T.StructType()
 for name, kind in KINDS.items():
@@ -60,7 +60,7 @@ def event(patient, **other):
 
 def test_a_pseudonym_is_the_hmac_of_the_text_and_null_stays_null(spark):
     rows = spark.createDataFrame([("Ada",), ("",), ("ä" * 300,), (None,)], "name string")
-    found = [row[0] for row in rows.select(pseudonym(F.col("name"), KEY)).collect()]
+    found = [row[0] for row in rows.select(pseudonym(F.col("name"), Key(KEY))).collect()]
     assert found == [hmac.new(KEY, text.encode(), "sha256").hexdigest()[:24] for text in ("Ada", "", "ä" * 300)] + [None]
 
 
@@ -96,23 +96,6 @@ def test_quarantined_bytes_can_be_read_again_with_the_key_and_a_retry_makes_the_
     assert bytes(back) == raw
 
 
-def test_a_key_of_this_machine_is_made_once_and_only_for_its_owner(tmp_path, monkeypatch):
-    monkeypatch.delenv("HYBRID_PSEUDONYM_KEY")
-    settings = load(Settings, home=tmp_path / "home")
-    key = secret_key(settings)
-    assert secret_key(settings) == key
-    assert len(key) == KEY_BYTES
-    assert (tmp_path / "home" / "pseudonym.key").stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize("unreadable", ["short", "????", base64.b64encode(b"x" * 31).decode()])
-def test_an_unreadable_key_is_refused_without_being_shown(monkeypatch, unreadable):
-    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", unreadable)
-    with pytest.raises(SettingsError) as refused:
-        secret_key()
-    assert unreadable not in str(refused.value)
-
-
 def test_a_place_that_two_records_have_gives_no_nonce_twice(spark):
     """As after a topic was made anew, on a second cluster, and on every embedded broker of a machine."""
     rows = spark.createDataFrame([(bytearray(text),) for text in (b"one", b"two", b"one")], "value binary")
@@ -124,18 +107,19 @@ def test_a_place_that_two_records_have_gives_no_nonce_twice(spark):
     assert [bytes(row[0]) for row in hidden.select(decrypted(F.col("hidden"))).collect()] == [b"one", b"two", b"one"]
 
 
-@pytest.mark.parametrize("size", [0, 3, KEY_BYTES - 1])
-def test_a_key_that_was_cut_short_is_no_key(monkeypatch, tmp_path, size):
-    monkeypatch.delenv("HYBRID_PSEUDONYM_KEY")
-    (tmp_path / "pseudonym.key").write_bytes(b"k" * size)
-    with pytest.raises(SettingsError, match=f"has {size} bytes"):
-        secret_key(Settings(home=tmp_path))
-
-
-def test_tables_are_not_written_on_with_another_key(ward, monkeypatch, tmp_path):
-    for _ in range(2):
-        check_key(ward, tmp_path)
-    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", base64.b64encode(KEY[::-1]).decode())
-    with pytest.raises(SettingsError, match="another pseudonym key"):
-        check_key(ward, tmp_path)
-    assert not any(KEY in path.read_bytes() for path in tmp_path.iterdir())
+def test_after_a_rotation_old_bytes_are_read_and_new_ones_are_under_the_new_key(spark, monkeypatch):
+    rows = spark.createDataFrame([(bytearray(b"one"),)], "value binary")
+    old = rows.select(encrypted(F.col("value"), F.lit("place")).alias("hidden")).collect()
+    # As it was before the key's id stood with the bytes: nonce, text and tag alone.
+    oldest = [(bytes(old[0].hidden)[ID_BYTES:],)]
+    monkeypatch.setenv("HYBRID_PSEUDONYM_FORMER_KEYS", base64.b64encode(KEY).decode())
+    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", base64.b64encode(OTHER).decode())
+    new = rows.select(encrypted(F.col("value"), F.lit("place")).alias("hidden")).collect()
+    kept = spark.createDataFrame([*map(tuple, old), *oldest, *map(tuple, new)], "hidden binary")
+    assert [bytes(row[0]) for row in kept.select(decrypted(F.col("hidden"))).collect()] == [b"one"] * 3
+    assert [bytes(row[0]) for row in kept.select(key_id(F.col("hidden"))).collect()][::2] == [Key(KEY).id, Key(OTHER).id]
+    monkeypatch.delenv("HYBRID_PSEUDONYM_FORMER_KEYS")
+    changed = bytes(new[0].hidden)[:-1] + bytes([new[0].hidden[-1] ^ 1])
+    kept = kept.union(spark.createDataFrame([(changed,), (b"",), (b"short",), (None,)], "hidden binary"))
+    found = [row[0] and bytes(row[0]) for row in kept.select(decrypted(F.col("hidden"))).collect()]
+    assert found == [None, None, b"one", None, None, None, None]

@@ -1,0 +1,133 @@
+"""The secret keys of pseudonyms and of quarantined bytes: the present one, and former ones, with which old bytes are read.
+
+Each has an id, a hash from which nobody gets the key; the id stands with what the key encrypted and beside the tables.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.settings import Settings, SettingsError, load
+from common.vertical import Vertical
+
+KEY_BYTES, ID_BYTES = 32, 8
+FEWEST_DIFFERENT = 16  # of a random key's bytes; that there are fewer happens once in 10^17 keys
+KEY_NOTE = "pseudonym-key.id"
+OWN, FORMER = "pseudonym.key", "pseudonym-*.key"  # under HYBRID_HOME
+
+
+@dataclass(frozen=True)
+class Key:
+    """32 random bytes."""
+
+    secret: bytes = field(repr=False)
+
+    @property
+    def id(self) -> bytes:
+        return hashlib.sha256(b"which key" + self.secret).digest()[:ID_BYTES]
+
+    @property
+    def of_bytes(self) -> bytes:
+        """The key, made of this one, that bytes are encrypted with."""
+        return hashlib.sha256(b"raw bytes" + self.secret).digest()
+
+
+def present_key(settings: Settings | None = None) -> Key:
+    """HYBRID_PSEUDONYM_KEY, else a key of this machine's, made on first use in HYBRID_HOME.
+
+    Raises SettingsError for what cannot be read as a key, or is none.
+    """
+    settings = settings or load(Settings)
+    if settings.pseudonym_key is None:
+        return _own_key(settings.home.expanduser().absolute() / OWN)
+    return _given("HYBRID_PSEUDONYM_KEY", settings.pseudonym_key.get_secret_value())
+
+
+def former_keys(settings: Settings | None = None) -> list[Key]:
+    """HYBRID_PSEUDONYM_FORMER_KEYS, and those in HYBRID_HOME that are called pseudonym-ANYTHING.key. Raises SettingsError."""
+    settings = settings or load(Settings)
+    given = settings.pseudonym_former_keys.get_secret_value().split(",") if settings.pseudonym_former_keys else []
+    kept = sorted(settings.home.expanduser().absolute().glob(FORMER))
+    return [_given("HYBRID_PSEUDONYM_FORMER_KEYS", text.strip()) for text in given] + [_kept(path) for path in kept]
+
+
+def known_keys(settings: Settings | None = None) -> list[Key]:
+    """The present key and then the former ones."""
+    settings = settings or load(Settings)
+    return list(dict.fromkeys([present_key(settings), *former_keys(settings)]))
+
+
+def check_key(vertical: Vertical, folder: Path) -> None:
+    """Raises SettingsError where the tables in `folder` were written with another key than the one there is now.
+
+    With it the same person would get another pseudonym, and what is quarantined could not be read any more. The note beside
+    the tables says which keys there were, the newest last. It takes a new one only while the one before is still known.
+    """
+    if not vertical.pseudonymised:
+        return
+    note, now = folder / KEY_NOTE, present_key().id.hex()
+    before = note.read_text().split() if note.exists() else []
+    if before[-1:] == [now]:
+        return
+    if before and (now in before or before[-1] not in (key.id.hex() for key in former_keys())):
+        raise SettingsError(
+            f"{folder} was written with another pseudonym key (its id is {before[-1]}, that of the present one {now}): give that "
+            "key in HYBRID_PSEUDONYM_KEY, or keep HYBRID_HOME where it was. If the key is to change from now on, give it in "
+            "HYBRID_PSEUDONYM_FORMER_KEYS: the same person then gets another pseudonym"
+        )
+    _write([*before, now], note)
+
+
+def _write(ids: Sequence[str], note: Path) -> None:
+    unfinished = note.with_name(f"{note.name}.unfinished")
+    unfinished.write_text("".join(f"{each}\n" for each in ids))
+    unfinished.replace(note)
+
+
+def _given(name: str, text: str) -> Key:
+    try:
+        secret = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        raise SettingsError(f"{name}: base64 of {KEY_BYTES} bytes expected; one is made by: openssl rand -base64 {KEY_BYTES}")
+    return _checked(secret, name)
+
+
+def _kept(path: Path) -> Key:
+    secret = path.read_bytes()
+    if len(secret) != KEY_BYTES:
+        raise SettingsError(
+            f"{path} is no key: it has {len(secret)} bytes, not {KEY_BYTES}. Put the right one back, or remove it for a new "
+            "one, with which the same person gets another pseudonym"
+        )
+    return _checked(secret, str(path))
+
+
+def _checked(secret: bytes, where: str) -> Key:
+    if len(set(secret)) < FEWEST_DIFFERENT:
+        raise SettingsError(f"{where} is no random key, it can be guessed; one is made by: openssl rand -base64 {KEY_BYTES}")
+    return Key(secret)
+
+
+def _own_key(path: Path) -> Key:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    if not path.exists():
+        made.touch(mode=0o600)
+        with made.open("wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # or a crash might leave an empty file, and every pseudonym to whoever guesses that
+        try:
+            os.link(made, path)  # whole or not at all, and never over one that another process made meanwhile
+        except FileExistsError:
+            pass
+        finally:
+            made.unlink()
+    return _kept(path)

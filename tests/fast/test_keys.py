@@ -1,0 +1,99 @@
+"""The secret keys: made once, only for their owner, random, known by an id, and never replaced in silence."""
+
+import base64
+from types import SimpleNamespace
+
+import pytest
+
+from common.keys import KEY_BYTES, KEY_NOTE, Key, check_key, former_keys, known_keys, present_key
+from common.settings import Settings, SettingsError, load
+
+FIRST, SECOND, THIRD = (bytes(range(start, start + KEY_BYTES)) for start in (0, 50, 100))
+WARD = SimpleNamespace(pseudonymised=("patient_id",))
+
+
+def text(*secrets):
+    return ",".join(base64.b64encode(secret).decode() for secret in secrets)
+
+
+@pytest.fixture
+def keys(monkeypatch, tmp_path):
+    """Gives the present key, and the former ones."""
+    monkeypatch.setenv("HYBRID_HOME", str(tmp_path / "home"))
+
+    def give(present, *former):
+        monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", text(present))
+        monkeypatch.setenv("HYBRID_PSEUDONYM_FORMER_KEYS", text(*former))
+
+    give(FIRST)
+    return give
+
+
+def test_a_key_of_this_machine_is_made_once_and_only_for_its_owner(tmp_path, monkeypatch):
+    monkeypatch.delenv("HYBRID_PSEUDONYM_KEY", raising=False)
+    settings = load(Settings, home=tmp_path / "home")
+    key = present_key(settings)
+    assert present_key(settings) == key
+    assert len(key.secret) == KEY_BYTES
+    assert (tmp_path / "home" / "pseudonym.key").stat().st_mode & 0o077 == 0
+
+
+def test_nobody_sees_a_key_in_what_is_printed_of_it(keys):
+    shown = repr(present_key()) + str(known_keys()) + repr(load(Settings))
+    assert not [form for form in (repr(FIRST), FIRST.hex(), text(FIRST)) if form in shown]
+
+
+@pytest.mark.parametrize("name", ["HYBRID_PSEUDONYM_KEY", "HYBRID_PSEUDONYM_FORMER_KEYS"])
+@pytest.mark.parametrize("unreadable", ["short", "????", "schlüssel", text(b"x" * 31), text(b"\0" * 32), text(b"ab" * 16)])
+def test_what_is_no_random_key_is_refused_without_being_shown(keys, monkeypatch, name, unreadable):
+    monkeypatch.setenv(name, unreadable)
+    with pytest.raises(SettingsError, match=name) as refused:
+        known_keys()
+    assert unreadable not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"), [(b"", "has 0 bytes"), (b"k" * 3, "has 3 bytes"), (b"k" * 31, "31"), (b"k" * 32, "guessed")])
+def test_a_file_that_was_cut_short_or_overwritten_is_no_key(monkeypatch, tmp_path, secret, said):
+    monkeypatch.delenv("HYBRID_PSEUDONYM_KEY", raising=False)
+    for name, read in (("pseudonym.key", present_key), ("pseudonym-2025.key", former_keys)):
+        (tmp_path / name).write_bytes(secret)
+        with pytest.raises(SettingsError, match=said):
+            read(Settings(home=tmp_path))
+
+
+def test_tables_are_not_written_on_with_another_key(keys, tmp_path):
+    for _ in range(2):
+        check_key(WARD, tmp_path)
+    keys(SECOND)
+    with pytest.raises(SettingsError, match="another pseudonym key"):
+        check_key(WARD, tmp_path)
+    assert not any(FIRST in path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+
+
+def test_a_key_is_followed_by_another_only_while_it_is_known_itself(keys, tmp_path):
+    check_key(WARD, tmp_path)
+    keys(SECOND, FIRST)
+    check_key(WARD, tmp_path)
+    assert (tmp_path / KEY_NOTE).read_text().split() == [Key(FIRST).id.hex(), Key(SECOND).id.hex()]
+    keys(FIRST, SECOND)
+    with pytest.raises(SettingsError, match="another pseudonym key"):  # no way back: newer tables have the newer pseudonyms
+        check_key(WARD, tmp_path)
+    keys(THIRD, FIRST)
+    with pytest.raises(SettingsError, match="another pseudonym key"):
+        check_key(WARD, tmp_path)
+    keys(THIRD, FIRST, SECOND)
+    check_key(WARD, tmp_path)
+
+
+def test_a_note_of_one_key_from_before_is_read_as_it_is(keys, tmp_path):
+    (tmp_path / KEY_NOTE).write_text(f"{Key(FIRST).id.hex()}\n")
+    check_key(WARD, tmp_path)
+
+
+def test_a_key_of_this_machine_that_was_put_aside_is_a_former_one(monkeypatch, tmp_path):
+    monkeypatch.delenv("HYBRID_PSEUDONYM_KEY", raising=False)
+    settings = Settings(home=tmp_path)
+    old = present_key(settings)
+    (tmp_path / "pseudonym.key").rename(tmp_path / "pseudonym-2025.key")
+    assert known_keys(settings) == [present_key(settings), old]
