@@ -6,12 +6,23 @@ import re
 import traceback
 from collections.abc import Iterator
 
+from deltalake.exceptions import DeltaError
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 WHERE = re.compile(r"\s+at \S+\(.*\)|\s*\.\.\. \d+ more|Caused by: .*|\s+File \".*\", line \d+.*")
 
 
 def first_line(problem: object) -> str:
     """What a failure says first; the name of its class where it says nothing."""
     return next((line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
+
+
+def in_words(problem: BaseException) -> str:
+    """Its kind and what it says, as one line: the first, or all of the library for Delta tables, which speaks in several."""
+    lines = [first_line(problem)]
+    if isinstance(problem, DeltaError):
+        lines = [line.strip(" ↳") for line in COLOURS.sub("", str(problem)).splitlines()]
+    return f"{type(problem).__name__}: {': '.join(line for line in lines if line)}"
 
 
 def trace_of(failure: BaseException) -> str:

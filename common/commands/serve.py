@@ -30,6 +30,7 @@ from common.commands.context import (
     workspace_of,
 )
 from common.commands.gateway import Certificate, Key, Open
+from common.failures import in_words
 from common.gateway.address import Address
 from common.gateway.beside import GatewayBeside
 from common.gateway.tokens import TokenFile, Tokens
@@ -50,7 +51,7 @@ from common.processing.session import cancel_group, use_group
 from common.processing.shadow import compare
 from common.processing.versions import MODEL, in_force
 from common.settings import Settings
-from common.tables.upkeep import UpkeepFailed, in_words
+from common.tables.upkeep import UpkeepFailed
 from common.vertical import Vertical
 from common.workspace import Workspace
 

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from common import tables
+from common.failures import in_words
 from common.ingestion.connection import Connection
 from common.ingestion.same_topic import TopicChanged, TopicWatch
 from common.ingestion.topics import topic_names
@@ -42,7 +43,6 @@ from common.processing.streams import (
 from common.processing.tuning import live_settings
 from common.processing.versions import MODEL, Version, newest, versions
 from common.settings import Settings
-from common.tables.upkeep import in_words
 from common.vertical import Vertical
 from common.workspace import Workspace
 

@@ -19,10 +19,9 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import types as T
 
 from common import tables
-from common.failures import first_line, trace_of
+from common.failures import first_line, in_words, trace_of
 from common.settings import SettingsError
 from common.side_by_side import side_by_side
-from common.tables.upkeep import in_words
 from common.workspace import InUse, Workspace
 
 LOG = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ class Scheduled:
         try:
             self._run()
         except Exception as problem:
-            LOG.info("batch ended", exc_info=True)
+            LOG.info("batch ended: %s", trace_of(problem))
             self.say(f"batch ended: {in_words(problem)}")
 
     def _run(self) -> None:

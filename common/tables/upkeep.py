@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from common.failures import in_words
 from common.tables.log import open_table, place_of, table_exists, uri
 from common.tables.rewriting import rewriting
 from common.tables.writing import FOLDER
@@ -20,7 +20,6 @@ RETENTION_HOURS = 168
 TARGET_BYTES = 64 * 1024 * 1024
 LONGEST_WRITE_HOURS = 24  # from a write's first file to its commit; until then its files look like those of a killed one
 MOST_PARTITIONS = 20  # that one run compacts
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 PAUSE = 0.05  # seconds after each, in which a merge that waits for its turn gets it
 
 
@@ -95,12 +94,6 @@ def maintain_all(folder: str | Path, retention_hours: int = RETENTION_HOURS) -> 
     if problems:
         raise UpkeepFailed(f"no upkeep of {'; '.join(problems)}")
     return replaced
-
-
-def in_words(problem: BaseException) -> str:
-    """What the library for Delta tables says, over several lines and in colours, as one line."""
-    lines = [line.strip(" ↳") for line in COLOURS.sub("", str(problem)).splitlines()]
-    return f"{type(problem).__name__}: {': '.join(line for line in lines if line)}"
 
 
 def _small_files(path: str | Path, target_bytes: int) -> Counter[tuple[tuple[str, str], ...]]:
