@@ -214,6 +214,8 @@ def _options(
         # A Python worker that has read a baseline, or the like, waits for more with its 50 to 75 MB until none has been asked
         # for a minute: for good, in a stream. Of four verticals 40 to 70 did. These are for each kind of work there is.
         "spark.python.factory.idleWorkerMaxPoolSize": "3",
+        # How long Java offers us the rows of a collect: after Spark's own 15 s a busy machine is told "connection refused".
+        "spark.python.authenticate.socketTimeout": "120s",
         "spark.sql.session.timeZone": "UTC",
         # Otherwise Spark puts settings and the environment in the place of ${...} in an expression before it reads it.
         "spark.sql.variable.substitute": "false",
