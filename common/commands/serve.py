@@ -137,6 +137,8 @@ def serve(
                 for each in running:
                     _say(_told(each))
                     each.blindness.tell()
+                    for line in each.detecting.recorder.behind.news(spark, each.vertical, each.workspace):
+                        _say_of(each.vertical, line)
 
 
 def _say(line: str) -> None:

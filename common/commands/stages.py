@@ -204,7 +204,7 @@ def detect(
             if is_due():
                 check(connection, LONGEST_SILENCE)
                 report.all()
-                for line in detecting.recorder.behind.lines(spark, subject, workspace):
+                for line in detecting.recorder.behind.news(spark, subject, workspace):
                     _say(line)
 
 

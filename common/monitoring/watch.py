@@ -7,12 +7,14 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
+from typing import Any
 
 from common.ingestion.connection import Connection
 from common.ingestion.reader import arrived, from_ends
 from common.monitoring.cooldown import Cooldown
 
 NEWEST = 8
+TEXTS = ("alert_id", "rule", "entity_id", "severity", "event_time", "ingest_time", "reasons")  # what screens show of an alert
 UNTOLD = 1_000
 LATENCIES = 200_000
 REMEMBERED = 200_000  # alert ids; one whose window still fills after so many others counts a second time
@@ -34,11 +36,12 @@ class Seen:
 
     updates: records, several of which may be one alert as its window fills; alerts: different ones by rule; earlier: alerts
     whose newest event had come in before, which a query that starts again makes up for or raises a second time: they are
-    neither in `alerts` nor timed. newest: to be shown; untold: the same, for whoever prints each once and takes it away.
+    neither in `alerts` nor timed; unreadable: records that are no alert of ours. newest: to be shown; untold: the same, for whoever prints each once and takes it away.
     """
 
     updates: int = 0
     earlier: int = 0
+    unreadable: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
     newest: deque[dict] = field(default_factory=lambda: deque(maxlen=NEWEST))
     untold: deque[dict] = field(default_factory=lambda: deque(maxlen=UNTOLD))
@@ -79,9 +82,12 @@ class AlertWatch:
                 if message.error() is None:
                     self._take(message.value(), time.time())
 
-    def _take(self, value: bytes, now: float) -> None:
-        alert = json.loads(value)
-        came = datetime.fromisoformat(alert["ingest_time"]).timestamp()
+    def _take(self, value: bytes | None, now: float) -> None:
+        try:
+            alert, came = _read(value)
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+            self.seen.unreadable += 1
+            return
         self.seen.updates += 1
         if self._is_new(alert["alert_id"]):
             if came < self._since:
@@ -101,6 +107,14 @@ class AlertWatch:
         if len(self._ids) > REMEMBERED:
             self._ids.popitem(last=False)
         return True
+
+
+def _read(value: bytes | None) -> tuple[dict[str, Any], float]:
+    """An alert, and when its newest event came in. Raises for any other record: who may write to a topic may write anything."""
+    alert = json.loads(value or b"null")
+    if not all(isinstance(alert[name], str) for name in TEXTS):
+        raise TypeError(f"not all text: {', '.join(TEXTS)}")
+    return alert, datetime.fromisoformat(alert["ingest_time"]).timestamp()
 
 
 def percentiles(milliseconds: list[float]) -> Percentiles:

@@ -43,6 +43,7 @@ class BehindWatch:
     def __init__(self) -> None:
         self._behind: dict[str, Behind] = {}
         self._ahead: dict[datetime, Ahead] = {}  # by watermark
+        self._said: dict[str, Behind] = {}
 
     def take(self, query: str, progress: dict[str, Any]) -> None:
         """A batch's progress, as Spark's JSON has it. One without events says nothing."""
@@ -62,9 +63,18 @@ class BehindWatch:
         """The queries that are behind now."""
         return list(self._behind.values())
 
-    def lines(self, spark: SparkSession, vertical: Vertical, workspace: Workspace) -> list[str]:
-        """A sentence for each of them, with the event that took its watermark there, if that is archived here."""
-        return [_line(each, self._taken_by(spark, vertical, workspace, each.watermark)) for each in self.all()]
+    def news(self, spark: SparkSession, vertical: Vertical, workspace: Workspace) -> list[str]:
+        """A sentence for each of them, with the event that took its watermark there, if that is archived here.
+
+        Each is told when it has begun, and again whenever it has come to twice as many records.
+        """
+        new = [each for each in self.all() if self._is_new(each)]
+        self._said |= {each.query: each for each in new}
+        return [_line(each, self._taken_by(spark, vertical, workspace, each.watermark)) for each in new]
+
+    def _is_new(self, behind: Behind) -> bool:
+        said = self._said.get(behind.query)
+        return said is None or said.since != behind.since or behind.records >= 2 * said.records
 
     def _taken_by(self, spark: SparkSession, vertical: Vertical, workspace: Workspace, watermark: datetime) -> Ahead | None:
         if watermark not in self._ahead and (found := newest_ahead(spark, vertical, workspace, watermark)):

@@ -10,6 +10,8 @@ from confluent_kafka import Producer
 from common.monitoring.watch import AlertWatch
 
 TOPIC = "x.alerts"
+NAMES = ("alert_id", "rule", "entity_id", "severity", "reasons")
+ALERT = dict.fromkeys(NAMES, "odd") | dict.fromkeys(("event_time", "ingest_time"), "2026-01-01T00:00:00.000Z")
 
 
 @pytest.fixture
@@ -20,6 +22,7 @@ def send(mock_kafka):
     def send(alert_id, ago=timedelta(0), rule="velocity", entity="c1"):
         came = (datetime.now(UTC) - ago).isoformat(timespec="milliseconds")
         alert = {"alert_id": alert_id, "rule": rule, "entity_id": entity, "severity": "major", "ingest_time": came}
+        alert |= {"event_time": came, "reasons": "many at once"}
         producer.produce(TOPIC, json.dumps(alert).encode(), key=entity.encode())
         assert producer.flush(10) == 0
 
@@ -57,3 +60,23 @@ def test_what_is_raised_now_of_events_that_came_before_is_told_apart_and_not_tim
         latency = watch.latency()
     assert (watch.seen.alerts.total(), watch.seen.earlier, latency.count) == (1, 1, 1)
     assert {alert["alert_id"] for alert in watch.seen.newest} == {"again", "now"}
+
+
+ODD = [None, b"", b"\xff\xfe", b"null", b"7", b"[]", b"{}", b"[" * 20_000, b'"text"'] + [
+    json.dumps(odd).encode() for odd in (
+        {name: value for name, value in ALERT.items() if name != "reasons"},
+        ALERT | {"ingest_time": "now"}, ALERT | {"ingest_time": None}, ALERT | {"event_time": None},
+        ALERT | {"rule": 7}, ALERT | {"severity": ["major"]}, ALERT | {"entity_id": {}},
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_no_record_that_is_no_alert_ends_the_watch(mock_kafka, send, value):
+    producer = Producer(mock_kafka.client_options())
+    with AlertWatch(mock_kafka, TOPIC) as watch:
+        producer.produce(TOPIC, value)
+        assert producer.flush(10) == 0
+        send("after")
+        wait_for(watch, 1)
+    assert watch.seen.alerts == {"velocity": 1} and watch.seen.unreadable == 1

@@ -35,6 +35,7 @@ def test_the_entity_of_the_newest_event_not_behind_the_watermark(spark, tmp_path
     watch = BehindWatch()
     times = {"max": "2020-01-02T00:00:00.000Z", "watermark": "2026-11-27T10:00:00.000Z"}
     watch.take("by_card", {"timestamp": "2026-11-28T12:00:00.000Z", "numInputRows": 42, "eventTime": times})
-    [line] = watch.lines(spark, FINANCE, workspace)
+    [line] = watch.news(spark, FINANCE, workspace)
+    assert watch.news(spark, FINANCE, workspace) == [], "said already"
     assert line.startswith("by_card judges nothing: since 2026-11-28 12:00:00 UTC all 42 records came behind its watermark")
     assert "today took it there: its newest event, of 2 not behind it, is of 2026-11-28 10:00:00" in line
