@@ -13,8 +13,9 @@ import typer
 from typer.core import TyperGroup
 
 from common.commands import bench, chaos, gateway, history, machine, models, new, redrive, run, serve, stages, tuning
-from common.commands.context import USER_ERRORS, console, errors
+from common.commands.context import console, errors
 from common.commands.ending import asked, end_at_signals
+from common.commands.user_errors import USER_ERRORS
 from common.failures import first_line, trace_of
 
 

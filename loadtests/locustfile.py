@@ -14,7 +14,8 @@ from locust import LoadTestShape, events
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from common.commands.context import USER_ERRORS, console, errors
+from common.commands.context import console, errors
+from common.commands.user_errors import USER_ERRORS
 from loadtests.control import Control
 from loadtests.login import protect
 from loadtests.node import make_node

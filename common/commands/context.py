@@ -1,4 +1,4 @@
-"""What commands share: settings from options, a broker, a Spark session, progress, and which errors are a user's."""
+"""What commands share: settings from options, a broker, a Spark session, and progress."""
 
 import math
 import signal
@@ -17,73 +17,20 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from common.bench.against import NotComparable
-from common.bench.http_load import NotAccepted
-from common.clock import ClockSetBack, ClockWatch
-from common.contract import ContractError
-from common.embedded.jars import JarsError, ensure_jars
-from common.embedded.java import JavaError
-from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError, cluster_in
+from common.clock import ClockWatch
+from common.embedded.jars import ensure_jars
+from common.embedded.kafka import EmbeddedKafka, cluster_in
 from common.embedded.ports import HOST, is_free
 from common.ingestion.connection import BrokerError, Connection, check, cluster_of
-from common.ingestion.files import ReplayError
-from common.ingestion.fixes import FixError
-from common.ingestion.same_topic import TopicChanged
 from common.keys import check_key
-from common.models.check import UnsafeModel
-from common.models.training import ParityBroken, TrainingRefused
 from common.processing.archiving import Archiving, archiving
-from common.processing.backfill import OtherHistory
-from common.processing.batch import NoModel
-from common.processing.batch_days import NoHistory
-from common.processing.champions import NoSuchModel
 from common.processing.detection import Detection, detection
-from common.processing.judged import NothingJudged
 from common.processing.session import java_is_gone, start_session
-from common.processing.state import OtherState
 from common.processing.streams import QueryEnded, known_reason, task_slots
 from common.settings import Settings, SettingsError, load
-from common.simulation.generated import NotAnEvent
-from common.tables import UnusableFolder, check_folder
-from common.tables.upkeep import UpkeepFailed
-from common.tables.writing import RowsLost
-from common.template.writing import NotWritten
-from common.vertical import UnknownVertical, Vertical, find_vertical, verticals
-from common.workspace import InUse, Workspace
-
-USER_ERRORS = (
-    SettingsError,
-    UnknownVertical,
-    ContractError,
-    BrokerError,
-    EmbeddedKafkaError,
-    JarsError,
-    JavaError,
-    NoHistory,
-    NoModel,
-    NoSuchModel,
-    NothingJudged,
-    OtherHistory,
-    OtherState,
-    TrainingRefused,
-    ParityBroken,
-    UnsafeModel,
-    ContractError,
-    NotAnEvent,
-    QueryEnded,
-    TopicChanged,
-    ClockSetBack,
-    ReplayError,
-    FixError,
-    InUse,
-    NotComparable,
-    NotAccepted,
-    NotWritten,
-    UnusableFolder,
-    RowsLost,
-    UpkeepFailed,
-    OSError,
-)
+from common.tables import check_folder
+from common.vertical import Vertical, find_vertical, verticals
+from common.workspace import Workspace
 
 LONGEST_SILENCE = 30.0  # seconds that a broker may be away before a command gives up; Spark itself would wait without a word
 ALL = "all"

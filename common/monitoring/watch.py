@@ -36,7 +36,8 @@ class Seen:
 
     updates: records, several of which may be one alert as its window fills; alerts: different ones by rule; earlier: alerts
     whose newest event had come in before, which a query that starts again makes up for or raises a second time: they are
-    neither in `alerts` nor timed; unreadable: records that are no alert of ours. newest: to be shown; untold: the same, for whoever prints each once and takes it away.
+    neither in `alerts` nor timed; unreadable: records that are no alert of ours. newest: to be shown; untold: the same, for
+    whoever prints each once and takes it away.
     """
 
     updates: int = 0

@@ -17,7 +17,7 @@ from typer.main import get_command
 import common
 from common import cli
 from common.commands import redrive
-from common.commands.context import USER_ERRORS
+from common.commands.user_errors import USER_ERRORS
 from common.contract.expectations import ContractError
 from common.embedded.ports import free_port
 from common.ingestion.connection import BrokerError

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import types as T
 
 from common import vertical as verticals
-from common.commands.context import USER_ERRORS
+from common.commands.user_errors import USER_ERRORS
 from common.contract import ContractError
 from common.contract.schema import REMEDIES, check_vertical
 from common.vertical import find_vertical

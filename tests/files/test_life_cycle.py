@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from common.cli import app
 from common.commands import context
-from common.commands.context import USER_ERRORS
+from common.commands.user_errors import USER_ERRORS
 from common.processing.backfill import backfill
 from common.vertical import find_vertical
 from common.workspace import Workspace
