@@ -15,8 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from common.embedded.jars import KINDS, Kind, altered_jars, jars_folder, pinned
 from common.embedded.java import JavaError, find_java
-from common.ingestion.timestamps import REMEDY, by_producers
-from common.ingestion.topic_settings import settings_of
+from common.ingestion.topic_settings import OF_PRODUCERS, by_producers, settings_of
 from common.ingestion.topics import topic_names
 from common.settings import Settings
 from common.vertical import verticals
@@ -130,9 +129,9 @@ def _cluster(bootstrap_servers: str, client: dict[str, str]) -> Iterator[Finding
         risk = topic.risk(brokers)
         yield Finding(f"topic {name}", not risk, str(topic), risk)
     if topics:
-        theirs = by_producers(admin, list(topics))
+        theirs = by_producers(topics)
         found = f"what producers write (CreateTime): {', '.join(theirs)}" if theirs else "a broker's, of all topics"
-        yield Finding("timestamps", not theirs, found, REMEDY if theirs else "")
+        yield Finding("timestamps", not theirs, found, OF_PRODUCERS if theirs else "")
 
 
 def _nearest(folder: Path) -> Path:

@@ -1,13 +1,18 @@
 """What topics really have, whoever made them: partitions, replicas, what an acknowledgement means, whose the timestamps are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource
 
-MIN_IN_SYNC, TIMESTAMPS = "min.insync.replicas", "message.timestamp.type"
+MIN_IN_SYNC = "min.insync.replicas"
+TIMESTAMP_TYPE, BY_BROKER = "message.timestamp.type", "LogAppendTime"  # otherwise they are what each producer writes
 MOST_REPLICAS = 3  # of a topic for which no number is asked
+OF_PRODUCERS = (
+    f"set {TIMESTAMP_TYPE}={BY_BROKER} on them. Until then archive and detect judge events by their own clocks, which may differ "
+    "on what lies ahead of them, and a timestamp that Spark cannot hold ends both"
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ def in_sync_of(replicas: int) -> int:
     return max(1, replicas - 1)
 
 
+def by_producers(topics: Mapping[str, TopicSettings]) -> list[str]:
+    """Those whose timestamps are what their producers write; not those that this login may not ask for."""
+    return sorted(name for name, topic in topics.items() if topic.timestamps not in ("", BY_BROKER))
+
+
 def settings_of(admin: AdminClient, names: Sequence[str]) -> dict[str, TopicSettings]:
     """By name, of those of the topics that are there. Raises KafkaException."""
     there = admin.list_topics(timeout=5).topics
@@ -52,6 +62,6 @@ def settings_of(admin: AdminClient, names: Sequence[str]) -> dict[str, TopicSett
             told = {key: entry.value for key, entry in answers[name].result().items()}
         except KafkaException:  # this login may not ask
             told = {}
-        replicas = min(len(partition.replicas) for partition in topic.partitions.values())
-        settings[name] = TopicSettings(len(topic.partitions), replicas, told.get(MIN_IN_SYNC, ""), told.get(TIMESTAMPS, ""))
+        replicas = min((len(partition.replicas) for partition in topic.partitions.values()), default=0)
+        settings[name] = TopicSettings(len(topic.partitions), replicas, told.get(MIN_IN_SYNC, ""), told.get(TIMESTAMP_TYPE, ""))
     return settings

@@ -3,14 +3,23 @@
 import logging
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic, OffsetSpec
 
 from common.ingestion.connection import BrokerError, Connection, explain
-from common.ingestion.timestamps import BY_BROKER, REMEDY, TIMESTAMP_TYPE, by_producers
-from common.ingestion.topic_settings import MIN_IN_SYNC, MOST_REPLICAS, in_sync_of
+from common.ingestion.topic_settings import (
+    BY_BROKER,
+    MIN_IN_SYNC,
+    MOST_REPLICAS,
+    OF_PRODUCERS,
+    TIMESTAMP_TYPE,
+    by_producers,
+    in_sync_of,
+    settings_of,
+)
 from common.vertical import Query, Vertical
 
 LOG = logging.getLogger(__name__)
@@ -71,8 +80,10 @@ def ensure_topics(
     there = _listed(admin, connection)
     if wanted := [name for name in names if name not in there]:
         create_topics(admin, connection, wanted, partitions, replication)
-    if theirs := by_producers(admin, [name for name in names if name in there]):
-        LOG.warning("%s: the timestamps are what producers write (CreateTime): %s", ", ".join(theirs), REMEDY)
+    with suppress(KafkaException):  # only told: a broker that does not answer is noticed right below
+        theirs = by_producers(settings_of(admin, [name for name in names if name in there]))
+        if theirs:
+            LOG.warning("%s: the timestamps are what producers write (CreateTime): %s", ", ".join(theirs), OF_PRODUCERS)
     return {name: len(partition_ids(admin, connection, name)) for name in names}
 
 

@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 from common import doctor, tables
 from common.ingestion.archive import archive_events, archive_labels
 from common.ingestion.stored import ensure_tables
-from common.ingestion.timestamps import by_producers
+from common.ingestion.topic_settings import by_producers, settings_of
 from common.ingestion.topics import ensure_topics
 from common.processing.streams import UNREADABLE_TIMESTAMP, read_topic, reason_of
 from common.settings import Settings
@@ -59,7 +59,7 @@ def archived(spark, broker, vertical, workspace, start=archive_events, topic="ev
 
 def test_topics_made_here_have_the_brokers_time_whatever_was_written(spark, broker, meters, tmp_path):
     names = ensure_topics(broker, meters.name, 1)
-    assert by_producers(AdminClient(broker.client_options()), names) == []
+    assert by_producers(settings_of(AdminClient(broker.client_options()), names)) == []
     began = datetime.now(UTC)
     send(broker, f"{meters.name}.events", TIMESTAMPS)
     events, quarantine = archived(spark, broker, meters, Workspace(tmp_path, meters.name))
