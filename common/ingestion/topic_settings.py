@@ -54,6 +54,8 @@ def settings_of(admin: AdminClient, names: Sequence[str]) -> dict[str, TopicSett
     """By name, of those of the topics that are there. Raises KafkaException."""
     there = admin.list_topics(timeout=5).topics
     found = {name: there[name] for name in names if name in there}
+    if not found:
+        return {}
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in found]
     answers = {resource.name: answer for resource, answer in admin.describe_configs(resources, request_timeout=5).items()}
     settings = {}

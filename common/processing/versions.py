@@ -42,7 +42,7 @@ def versions(folder: str) -> list[Version]:
 
 def versions_in(table: DeltaTable) -> list[Version]:
     """The same of an opened versions table, as it was when it was opened."""
-    rows = table.to_pyarrow_table().to_pylist()
+    rows = table.to_pyarrow_table(columns=[each.name for each in fields(Version)]).to_pylist()  # somebody may have added others
     found = [Version(**(row | {"details": json.loads(row["details"])})) for row in rows]
     return sorted(found, key=lambda version: version.created_at)
 
