@@ -47,8 +47,8 @@ LOG = logging.getLogger(__name__)
 ROWS_PER_FILE = 100_000
 MOST_DAYS = 366  # that one commit adds to: each is a file at least
 DAY = 86_400_000_000  # microseconds
-# Of two updates of one alert. An alert's event_time is that of the newest event behind it.
-NEWEST = tables.Newest(grows="event_time", partition="kafka_partition", offset="kafka_offset", time="alert_time")
+# Of two updates of one alert. Its event_time and its ingest_time are the highest of the events behind it.
+NEWEST = tables.Newest(("event_time", "ingest_time"), partition="kafka_partition", offset="kafka_offset", time="alert_time")
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,18 @@ def keep_events(
         is_valid = F.isnull("reason")
         seen = _observed(received, F.struct(F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
                                             F.count_if(is_valid).alias("valid")))  # fmt: skip
-        path, valid = workspace.table("events"), received.where("reason is null")
+        path, valid, invalid = workspace.table("events"), received.where("reason is null"), received.where("reason is not null")
+        if _was_tried(batch, workspace, seen["days"]):
+            # That attempt may have judged by other settings: what it put into one table is not to come into the other too.
+            valid = not_there(valid, tables.read(received.sparkSession, workspace.table("quarantine"), columns=RECORD))
+            days = _observed(invalid, F.collect_set(PARTITION))
+            invalid = not_there(invalid, tables.read(received.sparkSession, path, _looked_for(days), RECORD))
         stored = tables.read(received.sparkSession, path, _looked_for(seen["days"]), [vertical.event_id, *RECORD])
         with _persisted(repeated(valid, stored, vertical.event_id)) as again:
             split = without_duplicates(valid, again, vertical.event_id)
             events = split.where("reason is null").select(*events_schema(vertical).names)
             kept = _append(events, seen["valid"], PARTITION, seen["days"], path, batch)
-            refused = received.where("reason is not null").unionByName(split.where("reason is not null"))
+            refused = invalid.unionByName(split.where("reason is not null"))
             return Kept(kept, _quarantine(refused, vertical, workspace, batch, connection))
 
 
@@ -132,11 +137,13 @@ def keep_labels(records: DataFrame, batch: Batch, vertical: Vertical, workspace:
         if first is None:
             return Kept(0, _quarantine(_unreadable(parsed, vertical), vertical, workspace, batch))
         days = tables.Between("event_time", first - first % DAY, last - last % DAY + DAY - 1)
-        stored = tables.read(records.sparkSession, path, columns=["event_id"], between=days)
-        labels = parsed.where("reason is null").dropDuplicates(["event_id"])
+        identity = ["event_id", "day"]
+        stored = tables.read(records.sparkSession, path, columns=["event_id", "event_time"], between=days)
+        stored = stored.withColumn("day", F.to_date("event_time")).select(*identity)
+        labels = parsed.where("reason is null").withColumn("day", F.to_date("event_time")).dropDuplicates(identity)
         labels = labels.withColumn("entity_id", of_entity(vertical, F.col("entity_id")))
-        known = stored.join(F.broadcast(labels.select("event_id")), "event_id", "left_semi")
-        new = labels.join(known, "event_id", "left_anti").select(*LABELS_SCHEMA.names)
+        known = stored.join(F.broadcast(labels.select(*identity)), identity, "left_semi")
+        new = labels.join(known, identity, "left_anti").select(*LABELS_SCHEMA.names)
         added = tables.append(new.coalesce(1), path, batch.query, batch.number)
         return Kept(added, _quarantine(_unreadable(parsed, vertical), vertical, workspace, batch))
 
@@ -159,6 +166,13 @@ def _observed(rows: DataFrame, aggregate: Column) -> Any:
     return seen.get["value"]
 
 
+def _was_tried(batch: Batch, workspace: Workspace, days: Collection[date]) -> bool:
+    """Whether an attempt at this batch committed something before it was cut short."""
+    names = [batch.query, *(f"{batch.query}-{year}" for year in sorted({day.year for day in days}))]
+    there = [tables.open_table(workspace.table(name)) for name in ("events", "quarantine")]
+    return any(tables.is_committed(table, name, batch.number) for table in there for name in names)
+
+
 def _looked_for(days: Collection[date]) -> Collection[date] | None:
     """The days to read of a table: None for all of them, where there are too many to look for one by one."""
     return days if len(days) <= MOST_DAYS else None
@@ -170,11 +184,24 @@ def _append(rows: DataFrame, count: int, partition: str, days: Collection[date],
         return 0
     files = 1 + count // ROWS_PER_FILE
     if len(days) <= MOST_DAYS:
-        return tables.append(rows.coalesce(files), path, batch.query, batch.number)
+        return _append_new(rows.coalesce(files), path, batch.query, batch.number)
     return sum(
-        tables.append(rows.where(F.year(partition) == year).coalesce(files), path, f"{batch.query}-{year}", batch.number)
+        _append_new(rows.where(F.year(partition) == year).coalesce(files), path, f"{batch.query}-{year}", batch.number)
         for year in sorted({day.year for day in days})
     )
+
+
+def _append_new(rows: DataFrame, path: str, query: str, number: int) -> int:
+    """Add the rows, whose records are not in the table.
+
+    A batch that is there already has none such, unless it is judged by other settings than the attempt that was cut short: what
+    that one put nowhere is committed under a further name.
+    """
+    added, attempt = tables.append(rows, path, query, number), 1
+    while not added and not rows.isEmpty():
+        attempt += 1
+        added = tables.append(rows, path, f"{query}-{attempt}", number)
+    return added
 
 
 def _unreadable(parsed: DataFrame, vertical: Vertical) -> DataFrame:

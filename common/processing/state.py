@@ -54,12 +54,14 @@ def write_note(spark: SparkSession, checkpoint: str, name: str, text: str) -> No
     """Note a text beside a checkpoint, in the place of what was there. Who is killed here leaves all of it or nothing."""
     jvm: Any = spark._jvm
     path, unfinished = (jvm.org.apache.hadoop.fs.Path(checkpoint, each) for each in (name, f"_{name}.unfinished"))
-    files = path.getFileSystem(spark._jsc.hadoopConfiguration())
-    file = files.create(unfinished)
+    configuration = spark._jsc.hadoopConfiguration()
+    file = path.getFileSystem(configuration).create(unfinished)
     file.write(bytearray(text.encode()))
     file.close()
-    files.delete(path, False)  # a rename replaces nothing
-    files.rename(unfinished, path)
+    how = getattr(jvm.org.apache.hadoop.fs, "Options$Rename")
+    replacing = spark.sparkContext._gateway.new_array(how, 1)  # type: ignore[union-attr]
+    replacing[0] = how.OVERWRITE
+    jvm.org.apache.hadoop.fs.FileContext.getFileContext(path.toUri(), configuration).rename(unfinished, path, replacing)
 
 
 def kept(found: DataFrame) -> list[str]:

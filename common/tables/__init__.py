@@ -9,7 +9,16 @@ for a reader; vacuum removes it. DuckDB, Polars and Databricks read the same tab
 A path is a folder or a URI that both Spark and delta-rs understand (`s3a://bucket/table`).
 """
 
-from common.tables.log import UnusableFolder, check_folder, ensure_table, files, open_table, row_count, table_exists
+from common.tables.log import (
+    UnusableFolder,
+    check_folder,
+    ensure_table,
+    files,
+    is_committed,
+    open_table,
+    row_count,
+    table_exists,
+)
 from common.tables.reading import Between, read, read_arrow
 from common.tables.small import append_arrow, append_row_after, append_rows, rewrite
 from common.tables.upkeep import compact, maintain, maintain_all, vacuum
@@ -17,6 +26,6 @@ from common.tables.writing import Newest, append, overwrite, query_of, upsert
 
 __all__ = [
     "Between", "Newest", "UnusableFolder", "append", "append_arrow", "append_row_after", "append_rows", "check_folder",
-    "compact", "ensure_table", "files", "maintain", "maintain_all", "open_table", "overwrite", "query_of", "read", "read_arrow",
-    "rewrite", "row_count", "table_exists", "upsert", "vacuum",
+    "compact", "ensure_table", "files", "is_committed", "maintain", "maintain_all", "open_table", "overwrite", "query_of", "read",
+    "read_arrow", "rewrite", "row_count", "table_exists", "upsert", "vacuum",
 ]

@@ -64,13 +64,13 @@ def overwrite(frame: DataFrame, path: str | Path) -> int:
 
 @dataclass(frozen=True)
 class Newest:
-    """By which columns one row is newer than another of the same keys: by `grows`, which grows with what the row is about.
+    """By which columns one row is newer than another of the same keys: by `grows`, which grow with what the row is about.
 
-    Where that is equal, by `offset` within one `partition`: clocks are set back, offsets are not. Offsets of two partitions say
-    nothing, as of a topic that was given more of them: between those it is `time`.
+    The first of them that differs decides. Where all are equal, by `offset` within one `partition`: clocks are set back, offsets
+    are not. Offsets of two partitions say nothing, as of a topic that was given more of them: between those it is `time`.
     """
 
-    grows: str
+    grows: tuple[str, ...]
     partition: str
     offset: str
     time: str
@@ -81,10 +81,10 @@ class Newest:
             return f"{newer}.{column} {operator} {older}.{column}"
 
         same, other = compare(self.partition, "="), compare(self.partition, "<>")
-        return (
-            f"{compare(self.grows, '>')} OR ({compare(self.grows, '=')} AND "
-            f"(({same} AND {compare(self.offset, '>')}) OR ({other} AND {compare(self.time, '>')})))"
-        )
+        said = f"(({same} AND {compare(self.offset, '>')}) OR ({other} AND {compare(self.time, '>')}))"
+        for name in reversed(self.grows):
+            said = f"({compare(name, '>')} OR ({compare(name, '=')} AND {said}))"
+        return said
 
 
 def upsert(
@@ -102,8 +102,8 @@ def upsert(
     if incoming.num_rows == 0:
         return 0
     if isinstance(newest, Newest):
-        of_partitions = _newest(incoming, [*keys, newest.partition], [newest.grows, newest.offset], earliest)
-        incoming = _newest(of_partitions, keys, [newest.grows, newest.time], earliest)
+        of_partitions = _newest(incoming, [*keys, newest.partition], [*newest.grows, newest.offset], earliest)
+        incoming = _newest(of_partitions, keys, [*newest.grows, newest.time], earliest)
         is_newer = newest.condition("source", "target")
     else:
         incoming = _newest(incoming, keys, [newest], earliest)

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+from deltalake import Field
+from deltalake.schema import PrimitiveType
 from pyspark.sql import types as T
 
 from common import clock, tables
@@ -60,3 +62,10 @@ def test_a_query_gets_the_numbers_of_a_model_of_its_own_shape_only(tmp_path):
     assert read(shape(line)) == [{"model_version": "steeper", "model_parameters": [3.0, 4.0]}]
     assert read(shape(other)) == [{"model_version": "other", "model_parameters": [5.0, 6.0]}]
     assert read("") == []  # a query that was built without a model
+
+
+def test_a_column_that_somebody_added_keeps_nothing_from_being_read_or_published(tmp_path):
+    published(tmp_path, "first", NOON)
+    tables.open_table(tmp_path / "versions").alter.add_columns([Field("remark", PrimitiveType("string"))])
+    assert [each.version for each in versions(str(tmp_path))] == ["first"]
+    assert published(tmp_path, "second", NOON + timedelta(hours=1)) == in_force(str(tmp_path), BASELINE)

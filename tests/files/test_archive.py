@@ -201,3 +201,32 @@ def test_kills_at_random_commits_leave_every_record_in_one_table_once(spark, wor
         if value != b"{" and json.loads(value)["watts"] >= 0:
             first_valid.setdefault(json.loads(value)["reading_id"], offset)
     assert {name: offset for name, _, offset in in_events} == first_valid
+
+
+@pytest.mark.parametrize("is_stricter", [True, False])
+@pytest.mark.parametrize("survived", [0, 1, 2])
+def test_a_batch_that_is_tried_again_under_another_contract_leaves_every_record_in_one_table(
+    spark, workspace, monkeypatch, is_stricter, survived
+):
+    """survived: commits of the first attempt, of which there are two."""
+    strict, lax = VERTICAL, SimpleNamespace(**(VERTICAL.__dict__ | {"contract": NOT_NULL}))
+    first, second = (lax, strict) if is_stricter else (strict, lax)
+    found = records(spark, reading("a"), reading("b", watts=-1.0), b"{", reading("c", watts=-2.0), reading("a"))
+    real, commits = tables.append, []
+
+    def dies(*args):
+        if len(commits) == survived:
+            raise KeyboardInterrupt
+        commits.append(args)
+        return real(*args)
+
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        patched.setattr(archive.tables, "append", dies)
+        keep_events(contract.parse(found, first), Batch("q", 0), first, workspace)
+    for _ in range(2):
+        keep_events(contract.parse(found, second), Batch("q", 0), second, workspace)
+    offsets = [offset for *_, offset in events(spark, workspace)] + [offset for _, offset, _ in quarantine(spark, workspace)]
+    assert sorted(offsets) == list(range(5))
+    # What none of the commits of the first attempt had is judged by the contract of the second.
+    if survived == 0:
+        assert len(events(spark, workspace)) == (1 if is_stricter else 3)

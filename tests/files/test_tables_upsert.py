@@ -77,10 +77,10 @@ def test_a_column_may_keep_its_earliest_value(spark, path):
     assert found == {"a": (1.5, 3.0), "b": (9.0, 9.0)}
 
 
-NEWEST = tables.Newest(grows="event_time", partition="partition", offset="offset", time="time")
+NEWEST = tables.Newest(grows=("event_time", "came"), partition="partition", offset="offset", time="time")
 PLACED = (
     T.StructType().add("key", "string").add("number", "integer").add("event_time", "timestamp").add("partition", "integer")
-    .add("offset", "long").add("time", "timestamp")
+    .add("offset", "long").add("time", "timestamp").add("came", "timestamp")
 )
 
 
@@ -90,23 +90,23 @@ def test_of_two_updates_the_newer_is_told_by_what_grows_with_them_not_by_offsets
     tables.ensure_table(tmp_path / "t", PLACED)
     chance, at = random.Random(seed), datetime(2026, 1, 1, tzinfo=UTC)
     partitions, offsets, clock, times = 1, {}, at, dict.fromkeys("abc", at)
-    rows, expected, batch = [], {}, 0
+    came, rows, expected, batch = dict.fromkeys("abc", at), [], {}, 0
     for number in range(120):
         moved = chance.random()
         if moved < 0.03:
             partitions += 1
         elif moved < 0.05:
-            offsets = {}  # made anew: what comes is of later events
-            times = {key: time + timedelta(minutes=1) for key, time in times.items()}
+            offsets, clock = {}, max(clock, *came.values())  # made anew
         elif moved < 0.10:
             clock -= timedelta(hours=1) if partitions == 1 else timedelta(0)
         clock += timedelta(seconds=1)
         key = chance.choice("abc")
         times[key] += timedelta(minutes=chance.choice([0, 0, 1]))  # a late event leaves it as it was
+        came[key] = max(came[key], clock)
         partition = ord(key) % partitions
         offsets[partition] = offsets.get(partition, -1) + 1
         rows.append({"key": key, "number": number, "event_time": times[key], "partition": partition,
-                     "offset": offsets[partition], "time": clock})
+                     "offset": offsets[partition], "time": clock, "came": came[key]})
         expected[key] = number
         if chance.random() < 0.3:
             table = pa.Table.from_pylist(chance.sample(rows, len(rows)), schema=to_arrow_schema(PLACED, timezone="UTC"))
