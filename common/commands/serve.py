@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from deltalake.exceptions import DeltaError
 from pyspark.sql import SparkSession
 
 from common import tables
@@ -30,7 +29,6 @@ from common.commands.context import (
     workspace_of,
 )
 from common.commands.gateway import Certificate, Key, Open
-from common.failures import in_words
 from common.gateway.address import Address
 from common.gateway.beside import GatewayBeside
 from common.gateway.tokens import TokenFile, Tokens
@@ -191,12 +189,8 @@ def _kept_up(served: Served, settings: Settings) -> str:
 
 
 def _told(served: Served) -> str:
-    """How its streams do. That it cannot be read at the moment ends none of them."""
-    try:
-        counts = archived_line(served.archived.counts())
-        return f"{served.vertical.name}: {counts}; {served.behind():,} records wait in the topic"
-    except (DeltaError, OSError) as problem:
-        return f"{served.vertical.name}: its tables cannot be read: {in_words(problem)}"
+    """How its streams do."""
+    return f"{served.vertical.name}: {archived_line(served.archived.counts)}; {served.behind():,} records wait in the topic"
 
 
 def _model(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> str:

@@ -140,7 +140,7 @@ def archive(
                 _tell_archive(archived, connection, topic_names(subject).events, duration(for_))
     finally:
         if archived:  # whatever ended it: what has come into the tables by then
-            console.print(f"in the tables: {archived_line(archived.counts())}", soft_wrap=True)
+            console.print(f"in the tables: {archived_line(archived.counts)}", soft_wrap=True)
 
 
 def _tell_archive(archived: Archiving, connection: Connection, topic: str, seconds: float | None) -> None:
@@ -150,7 +150,7 @@ def _tell_archive(archived: Archiving, connection: Connection, topic: str, secon
         archived.raise_failure()
         if is_due():
             check(connection, LONGEST_SILENCE)
-            line = f"archived: {archived_line(archived.counts())}; {lag.of(archived.progress()):,} records wait in the topic"
+            line = f"archived: {archived_line(archived.counts)}; {lag.of(archived.progress()):,} records wait in the topic"
             if line != said:
                 said = line
                 console.print(line, soft_wrap=True)

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from deltalake.exceptions import DeltaError
+
+from common.failures import in_words
 from common.processing.standing import Standing
 from common.processing.versions import BASELINE, MODEL, newest, versions
 from common.vertical import Query, Vertical
@@ -14,21 +17,30 @@ class Blindness:
     def __init__(self, vertical: Vertical, folder: str, standings: Mapping[str, Standing], say: Callable[[str], None]) -> None:
         self._vertical, self._folder, self._standings, self._say = vertical, folder, standings, say
         self._missing: list[str] = []
+        self._is_readable = True
         self._behind: dict[str, int] = {}
 
     def tell(self) -> None:
         """What has changed since the last call."""
-        missing = not_learnt(self._vertical, self._folder)
+        try:
+            self._tell_missing(not_learnt(self._vertical, self._folder))
+            self._is_readable = True
+        except (DeltaError, OSError) as problem:  # what judges goes on, and it is looked again
+            if self._is_readable:
+                self._say(f"what was learnt cannot be read: {in_words(problem)}")
+            self._is_readable = False
+        for name, standing in self._standings.items():
+            if standing.behind > self._behind.get(name, 0):
+                self._behind[name] = standing.behind
+                self._say(behind_line(self._vertical, name, standing))
+
+    def _tell_missing(self, missing: list[str]) -> None:
         for line in missing:
             if line not in self._missing:
                 self._say(line)
         if len(missing) < len(self._missing):
             self._say("what was missing is in force now, and taken up within a checkpoint interval")
         self._missing = missing
-        for name, standing in self._standings.items():
-            if standing.behind > self._behind.get(name, 0):
-                self._behind[name] = standing.behind
-                self._say(behind_line(self._vertical, name, standing))
 
 
 def not_learnt(vertical: Vertical, folder: str) -> list[str]:

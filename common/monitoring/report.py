@@ -3,6 +3,9 @@
 import time
 from collections.abc import Callable, Mapping
 
+from deltalake.exceptions import DeltaError
+
+from common.failures import in_words
 from common.monitoring.blindness import Blindness, moment
 from common.monitoring.watch import AlertWatch, Percentiles
 from common.processing.standing import Standing
@@ -48,6 +51,8 @@ def figures_line(watch: AlertWatch, standings: Mapping[str, Standing], latency: 
     raised = f"{seen.alerts.total():,} alerts, {held:,} updates held back by the cooldown"
     if seen.earlier:
         raised += f"; {seen.earlier:,} alerts of events that came before this start"
+    if seen.unreadable:
+        raised += f"; {seen.unreadable:,} records in the topic that are no alerts"
     speed = "" if latency.p50 is None else f"; p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms"
     return f"records judged: {judged}; {raised}{speed}"
 
@@ -56,8 +61,12 @@ def alert_line(alert: Mapping[str, object]) -> str:
     return f"{str(alert['event_time'])[:19]} {alert['severity']} {alert['rule']} {alert['entity_id']}: {alert['reasons']}"
 
 
-def archived_line(counts: Mapping[str, int]) -> str:
-    """Rows of an archive's tables, in words."""
+def archived_line(count: Callable[[], Mapping[str, int]]) -> str:
+    """Rows of an archive's tables, in words; or that they cannot be counted at the moment, which is no reason to end."""
+    try:
+        counts = count()
+    except (DeltaError, OSError) as problem:
+        return f"tables that cannot be read: {in_words(problem)}"
     return (
         f"{counts['events']:,} events, {counts['quarantine']:,} quarantined records, "
         f"{counts['labels']:,} labels, {counts['alerts']:,} alerts"

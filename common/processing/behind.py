@@ -4,10 +4,13 @@ One event that is far ahead of all others takes the watermark with it, for good:
 watermark's delay, is judged in windows from then on. It is all in `events`, and batch judges it (`processing.late`).
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from deltalake.exceptions import DeltaError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -77,8 +80,9 @@ class BehindWatch:
         return said is None or said.since != behind.since or behind.records >= 2 * said.records
 
     def _taken_by(self, spark: SparkSession, vertical: Vertical, workspace: Workspace, watermark: datetime) -> Ahead | None:
-        if watermark not in self._ahead and (found := newest_ahead(spark, vertical, workspace, watermark)):
-            self._ahead[watermark] = found
+        with suppress(DeltaError, OSError, PySparkException):  # what judges goes on, whether or not we can say who did that
+            if watermark not in self._ahead and (found := newest_ahead(spark, vertical, workspace, watermark)):
+                self._ahead[watermark] = found
         return self._ahead.get(watermark)
 
 

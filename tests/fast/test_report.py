@@ -2,15 +2,17 @@
 
 from collections import deque
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from deltalake.exceptions import DeltaError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.monitoring.blindness import not_learnt
 from common.monitoring.cooldown import Cooldown
-from common.monitoring.report import Report
+from common.monitoring.report import Report, archived_line
 from common.monitoring.watch import Seen, percentiles
 from common.processing.learnt import put_in_force
 from common.processing.standing import Standing
@@ -75,6 +77,36 @@ def test_what_it_is_blind_to_is_told_until_it_is_learnt(told):
     assert [line for line in told.lines.new() if "in force now" in line]
     put_in_force(Version(MODEL, "m1", "2020-01-01", datetime.now(UTC), {}), told.folder)
     assert not_learnt(FINANCE, told.folder) == []
+
+
+def test_versions_that_cannot_be_read_are_told_once_and_end_nothing(told):
+    put_in_force(Version(BASELINE, "v1", "2020-01-01", datetime.now(UTC), {}), told.folder)
+    told.report.all()
+    told.lines.new()
+    [commit] = Path(told.folder, "versions", "_delta_log").glob("*1.json")
+    whole = commit.read_text()
+    commit.write_text("{")
+    told.report.all()
+    assert [line for line in told.lines.new() if "what was learnt cannot be read" in line]
+    told.report.all()
+    assert told.lines.new() == []
+    commit.write_text(whole)
+    told.report.all()
+    assert told.lines.new() == []
+
+
+@pytest.mark.parametrize("problem", [DeltaError("the log is broken"), OSError("gone")])
+def test_tables_that_cannot_be_counted_are_told(problem):
+    def broken():
+        raise problem
+
+    assert "cannot be read" in archived_line(broken) and str(problem) in archived_line(broken)
+
+
+def test_records_that_are_no_alerts_are_told(told):
+    told.seen.unreadable = 7
+    told.report.all()
+    assert "7 records in the topic that are no alerts" in told.lines.new()[-1]
 
 
 @pytest.mark.parametrize("name", verticals())
