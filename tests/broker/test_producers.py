@@ -34,7 +34,7 @@ def test_doctor_says_what_topics_have(broker, tmp_path):
     ensure_topics(broker, "finance_fraud", partitions=3, only=["finance_fraud.labels"])
     found = {each.name: each for each in diagnose(Settings(data=tmp_path, bootstrap_servers=broker.bootstrap_servers))}
     said = found["topic finance_fraud.labels"]
-    assert said.ok and said.found == "partitions 3, replication 1, min.insync.replicas 1, CreateTime"
+    assert said.ok and said.found == "partitions 3, replication 1, min.insync.replicas 1, LogAppendTime"
 
 
 def test_the_offsets_of_a_topic_that_is_not_there_are_an_error_that_names_it(broker):
