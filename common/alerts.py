@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from common.columns import let
 from common.thresholds import threshold, with_thresholds
 
 # rules: a hash of the rules and their settings, and after a + the thresholds that were published since (`processing.tuning`).
@@ -29,9 +30,13 @@ ALERT_SCHEMA = T.StructType([
     T.StructField("threshold", T.DoubleType()),
     T.StructField("reasons", T.StringType()),
     T.StructField("versions", VERSIONS),
-    T.StructField("event", T.StringType()),  # the id, or a JSON array of the ids, of the events behind it
+    T.StructField("event", T.StringType()),  # the id, or a JSON array of the ids, of the events behind it (`_bounded`)
     T.StructField("ingest_time", T.TimestampType()),
 ])
+
+# Of one alert, so that Kafka takes it (1 MB by default) with every character escaped; a contract bounds ids.
+MOST_EVIDENCE = 100_000  # bytes
+MOST_WORDS = 1_000  # characters
 
 # Perceived severities of ITU-T X.733, as TM Forum's TMF642 has them; an alarm that is over is updated to "cleared".
 Severity = Literal["cleared", "warning", "minor", "major", "critical"]
@@ -86,8 +91,11 @@ def shaped(
 ) -> DataFrame:
     """Rows that are alerts already, in the shape of ALERT_SCHEMA: for what `judge` cannot say, such as an alarm that clears.
 
-    evidence: the id, or a JSON array of the ids, of the events behind an alert. The rest as for `judge`.
+    evidence: the id, or a JSON array of the ids, of the events behind an alert, in an order that is the same however they came.
+    What is beyond MOST_EVIDENCE and MOST_WORDS is left out, and `reasons` says how many of the events are named. The rest as for
+    `judge`.
     """
+    said = _bounded(evidence, reason)
     versions = {
         kind: F.col(f"{kind}_version") if f"{kind}_version" in rows.columns else F.lit(None).cast("string")
         for kind in VERSIONS.names
@@ -101,11 +109,39 @@ def shaped(
         severity.alias("severity"),
         score.cast("double").alias("score"),
         threshold.cast("double").alias("threshold"),
-        reason.alias("reasons"),
+        said.reasons.alias("reasons"),
         F.struct(*[version.alias(kind) for kind, version in versions.items()]).alias("versions"),
-        evidence.alias("event"),
+        said.event.alias("event"),
         F.col("ingest_time"),
     )
+
+
+def _bounded(evidence: Column, reason: Column) -> Column:
+    """struct(event, reasons): of too many ids the first that there is room for."""
+    words = F.left(reason, F.lit(MOST_WORDS))
+
+    def said(event: Column, reasons: Column) -> Column:
+        return F.struct(event.alias("event"), reasons.alias("reasons"))
+
+    def first(ids: Column) -> Column:
+        named = F.slice(ids, 1, _with_room(ids))
+        told = F.format_string("; %d of %d events are named", F.size(named), F.size(ids))
+        return F.when(ids.isNotNull(), said(F.to_json(named), F.concat(words, told)))
+
+    some = F.when(evidence.startswith("["), let(F.from_json(evidence, "array<string>"), first))
+    one = said(F.left(evidence, F.lit(MOST_EVIDENCE // 4)), words)  # a character of UTF-8 is four bytes at most
+    return F.when(F.octet_length(evidence) > MOST_EVIDENCE, F.coalesce(some, one)).otherwise(said(evidence, words))
+
+
+def _with_room(ids: Column) -> Column:
+    """How many of the first ids a JSON array of MOST_EVIDENCE bytes has room for."""
+    def step(so_far: Column, one: Column) -> Column:
+        # The array of one has two brackets, one of which stands for the comma or bracket that follows.
+        size = so_far["size"] + F.octet_length(F.to_json(F.array(one))) - 1
+        fits = F.when(size <= MOST_EVIDENCE, 1).otherwise(0)
+        return F.struct(size.alias("size"), (so_far["count"] + fits).alias("count"))
+
+    return F.aggregate(ids, F.struct(F.lit(1).alias("size"), F.lit(0).alias("count")), step)["count"]
 
 
 def _verdict(rule: Rule, settings: Any) -> Column:

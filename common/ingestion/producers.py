@@ -27,6 +27,10 @@ class Undelivered(BrokerError):
         )
 
 
+class Refused(Undelivered):
+    """Kafka is there, and refused these records themselves, mostly as too large; all others were delivered."""
+
+
 def producer_options(
     connection: Connection, linger: float, delivery_timeout: float, max_records: int, max_megabytes: int
 ) -> dict[str, Any]:
@@ -94,10 +98,10 @@ class Producer:
         self._serve()
 
     def flush(self) -> None:
-        """Wait until every record is delivered or failed; raises Undelivered if any failed."""
+        """Wait until every record is delivered or failed; raises Undelivered, which may be Refused, if any failed."""
         self._settle(self._delivery_timeout + 5)
         if self.reasons:
-            raise Undelivered(self.connection, self.delivered, self.reasons)
+            raise (Undelivered if self._broken else Refused)(self.connection, self.delivered, self.reasons)
 
     def __enter__(self) -> "Producer":
         return self

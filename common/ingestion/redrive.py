@@ -24,7 +24,7 @@ from pyspark.sql import types as T
 from common import contract, tables
 from common.ingestion.connection import Connection
 from common.ingestion.fixes import Fix, FixError, with_fixes
-from common.ingestion.producers import Producer
+from common.ingestion.producers import Producer, Refused
 from common.ingestion.stored import PLACE, RECORD, ensure_tables
 from common.ingestion.topics import topic_names
 from common.pseudonyms import decrypted, key_id
@@ -35,6 +35,7 @@ from common.workspace import Workspace
 LOG = logging.getLogger(__name__)
 
 SENT, STILL_INVALID = "sent", "still invalid"
+REFUSED = "refused by Kafka"  # mostly as too large, as a record may have come compressed: tried again at the next redrive
 DUPLICATE = "duplicate"  # its event is in `events` already: driven only when asked for by name
 AT_ONCE = 1_000
 NUMBER = "redrive_number"  # of a record among those that are looked at
@@ -56,7 +57,10 @@ REDRIVEN_SCHEMA = T.StructType([
 
 @dataclass
 class Redrive:
-    """Quarantined records by their reason: those sent (or that would be), those refused again, by (reason, new reason)."""
+    """Quarantined records by their reason: those sent (or that would be), those refused again, by (reason, new reason).
+
+    What meets the contract, and Kafka does not take, has REFUSED for its new reason.
+    """
 
     sent: Counter[str] = field(default_factory=Counter)
     still_invalid: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -86,7 +90,8 @@ def redrive(
                 finally:  # cut short, too: what Kafka took is not sent again
                     _keep([said for said in told if said["status"] != SENT or "sent_offset" in said], fixes, workspace)
             result.sent.update(row["reason"] for row in told if row["status"] == SENT)
-            result.still_invalid.update((row["reason"], row["refused_as"]) for row in told if row["status"] != SENT)
+            again = (row for row in told if row["status"] != SENT)
+            result.still_invalid.update((row["reason"], row["refused_as"] or row["status"]) for row in again)
     except PySparkException as problem:
         # Not Spark's own message, which may show what a record holds.
         raise FixError(f"a fix fails on a record ({problem.getCondition()}): use try_cast, try_divide and the like") from None
@@ -151,12 +156,18 @@ def _with_verdicts(left: DataFrame, vertical: Vertical, settings: Settings, fixe
 
 
 def _send(rows: Sequence[Row], told: list[dict[str, Any]], vertical: Vertical, connection: Connection) -> None:
-    """Send what is valid now; `told`, what is written down of each row, gets the place that Kafka gave it."""
-    with Producer(connection) as producer:
-        for row, said in zip(rows, told, strict=True):
-            if said["status"] == SENT:
+    """Send what is valid now; `told`, what is written down of each row, gets the place that Kafka gave it, or REFUSED."""
+    valid = [(row, said) for row, said in zip(rows, told, strict=True) if said["status"] == SENT]
+    try:
+        with Producer(connection) as producer:
+            for row, said in valid:
                 key, value = (None if row[name] is None else bytes(row[name]) for name in ("key", "value"))
                 producer.send(topic_names(vertical).events, key, value, delivered=_Placed(said))
+    except Refused as refused:
+        LOG.warning("%s. They stay in quarantine", refused)
+        for _, said in valid:
+            if "sent_offset" not in said:
+                said["status"] = REFUSED
 
 
 def _told(row: Row) -> dict[str, Any]:

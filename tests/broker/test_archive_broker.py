@@ -67,6 +67,35 @@ def test_what_is_quarantined_is_a_dead_letter_too(spark, broker, meters, tmp_pat
     assert letters[b"1"].value() == b"\xff" and letters[b"2"].value() == reading("a") and letters[b"1"].key() == b"m"
 
 
+def test_what_came_compressed_and_is_too_large_for_a_dead_letter_leaves_one_without_it(spark, broker, meters, tmp_path):
+    """A topic's limit is of what comes over the wire; Spark's producer counts plain bytes."""
+    ensure_topics(broker, meters, 1)
+    workspace, topic = Workspace(tmp_path, meters.name), f"{meters.name}.events"
+    ensure_tables(meters, workspace)
+    producer = Producer(broker.client_options() | {"compression.type": "gzip", "message.max.bytes": 20_000_000})
+    sizes = [(1, 3_000_000), (3_000_000, 1), (600_000, 600_000), (3_000_000, None), (1, 800_000)]
+    for key, value in sizes:
+        producer.produce(topic, None if value is None else b"x" * value, key=b"k" * key, partition=0)
+    assert producer.flush(20) == 0
+    query = archive_events(read_topic(spark, broker, topic), meters, workspace, broker, SETTINGS)
+    try:
+        query.processAllAvailable()
+    finally:
+        query.stop()
+    rows = tables.read_arrow(workspace.table("quarantine")).to_pylist()
+    kept = {row["kafka_offset"]: (row["key"], row["raw"]) for row in rows}
+    assert [tuple(part and len(part) for part in kept[offset]) for offset in range(5)] == sizes
+    letters = [None] * 5
+    for letter in receive(broker, f"{meters.name}.dead-letter", 5):
+        headers = dict(letter.headers())
+        letters[int(headers["offset"])] = (letter, headers)
+    assert [headers["left_out"] for _, headers in letters] == [b"value", b"key", b"value", b"key", b""]
+    assert [(headers["key_bytes"], headers["value_bytes"]) for _, headers in letters] == [
+        tuple(b"" if size is None else b"%d" % size for size in each) for each in sizes]
+    assert [(letter.key(), letter.value()) for letter, _ in letters] == [
+        (b"k", None), (None, b"x"), (b"k" * 600_000, None), (None, None), (b"k", b"x" * 800_000)]
+
+
 def test_what_a_producer_rolled_back_was_never_sent(spark, broker, meters, tmp_path):
     ensure_topics(broker, meters, 1)
     workspace, topic = Workspace(tmp_path, meters.name), f"{meters.name}.events"

@@ -7,9 +7,11 @@ from datetime import date, timedelta
 from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import Producer as Client
 from pyspark.sql import types as T
 
 from common import tables
+from common.ingestion import redrive as module
 from common.ingestion.archive import archive_events
 from common.ingestion.fixes import FixError, parse_fixes
 from common.ingestion.producers import Producer
@@ -147,6 +149,23 @@ def test_two_records_of_one_place_are_judged_and_sent_apart(cards):
     assert cards.redrive("amount=2.0", "transaction_id='2'", "card_id='c'", "terminal_id='t'", f"event_time='{AT}'")[0] == {
         "wrong_type": 1}
     assert {row["transaction_id"] for row in cards.rows("events")} == {"1", "2"}
+
+
+def test_a_record_that_kafka_refuses_is_told_and_those_behind_it_are_sent(cards, monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    topic = f"{cards.vertical.name}.events"
+    large = json.dumps(GOOD).encode() + b" " * 1_200_000  # it came compressed
+    producer = Client(cards.broker.client_options() | {"compression.type": "gzip", "message.max.bytes": 20_000_000})
+    for value in (json.dumps(GOOD).encode(), large, *[json.dumps(GOOD).encode()] * 3):
+        producer.produce(topic, value, key=b"a key", partition=0)
+    assert producer.flush(20) == 0
+    cards.archive()
+    refused = {("duplicate", "refused by Kafka"): 1}
+    assert cards.redrive(reasons=["duplicate"]) == ({"duplicate": 3}, refused, {})
+    said = {row["kafka_offset"]: (row["status"], row["sent_offset"]) for row in cards.rows("redriven")}
+    assert said == {1: ("refused by Kafka", None), 2: ("sent", 5), 3: ("sent", 6), 4: ("sent", 7)}
+    # Tried again, as the topic may take it by now; those that were sent came as duplicates again.
+    assert cards.redrive(reasons=["duplicate"])[1] == refused
 
 
 def test_what_an_older_version_sent_is_not_sent_again(cards):

@@ -1,5 +1,6 @@
 """What each rule of card fraud catches and what it leaves alone, on rows one can count."""
 
+import json
 import math
 from datetime import datetime, timedelta
 
@@ -224,6 +225,17 @@ def test_terminal_burst_counts_cards_far_from_where_they_have_been(alerts_of):
     away = [{"card_id": f"c{number}", "latitude": NEW_YORK[0], "longitude": NEW_YORK[1]} for number in range(3)]
     assert rules(alerts_of(detector.by_terminal, *away)) == ["terminal_burst"]
     assert alerts_of(detector.by_terminal, *away[:2], {"card_id": "c2"}) == []
+
+
+def test_a_terminal_s_burst_of_thousands_is_an_alert_that_kafka_takes(alerts_of):
+    ids = [f"{number:064}" for number in range(2_000)]
+    burst_of = ({"card_id": name, "transaction_id": name, "amount": 300.0} for name in ids[::-1])
+    alerts = alerts_of(detector.by_terminal, *burst_of)
+    assert rules(alerts) == ["terminal_burst"]
+    for alert in alerts:
+        named = json.loads(alert.event)
+        assert named == ids[: len(named)] and 1_000 < len(named) < 2_000
+        assert alert.score == 2_000 and f"{len(named)} of 2000 events are named" in alert.reasons
 
 
 @pytest.mark.parametrize(("cards", "caught"), [(2, False), (3, True)])
