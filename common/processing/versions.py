@@ -6,7 +6,7 @@ Spark starts a Python worker for every read and lets it import this module: so i
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
