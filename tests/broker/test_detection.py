@@ -134,7 +134,7 @@ def test_the_versions_that_judged_each_offset_are_on_record(spark, place):
 
 def wait_for_file(path):
     """For a task that holds its slot until the file is there."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
 
@@ -151,7 +151,7 @@ def test_queries_that_get_no_task_slots_are_told_and_go_on_when_there_are_some(s
         with detection(spark, VERTICAL, workspace, broker, settings, load(VERTICAL.settings)) as detecting:
             runs = {each.query.name: each.streaming.runId for each in detecting.running}
             send(broker, 9000.0, prefix="f")
-            deadline, restarted = time.monotonic() + 100, set()
+            deadline, restarted = time.monotonic() + 150, set()
             while len(restarted) < len(runs):
                 detecting.keep_running()
                 restarted |= {each.query.name for each in detecting.running if each.streaming.runId != runs[each.query.name]}
