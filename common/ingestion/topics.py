@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic, OffsetSpec
 
 from common.ingestion.connection import BrokerError, Connection, explain
@@ -140,14 +140,15 @@ def records_sent(connection: Connection, topic: str) -> int:
     return sum(end_offsets(connection, topic).values())
 
 
-def read_end_offsets(admin: AdminClient, connection: Connection, topic: str) -> dict[int, int]:
-    """`end_offsets` over a client that is kept."""
+def read_end_offsets(admin: AdminClient, connection: Connection, topic: str, committed: bool = False) -> dict[int, int]:
+    """`end_offsets` over a client that is kept. committed: no farther than to the first record of an open transaction."""
+    level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     deadline = time.monotonic() + LEADER_SECONDS
     while True:
         # Asked anew each time: a client that is kept never sees by itself that a partition's leader was chosen again.
         asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partition_ids(admin, connection, topic)}
         try:
-            found = admin.list_offsets(asked, request_timeout=10)
+            found = admin.list_offsets(asked, isolation_level=level, request_timeout=10)
             return {asked_of.partition: answer.result().offset for asked_of, answer in found.items()}
         except KafkaException as failure:
             error = failure.args[0]

@@ -194,7 +194,7 @@ def detection(
     topics = TopicWatch(admin, connection, check_topics(spark, admin, connection, {topic: checkpoints}))
     still = StandstillWatch(spark, admin, connection, topic)
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
-    recorder = Recorder(workspace.table("judged"))
+    recorder = Recorder(workspace.table("judged"), settings.vacuum_hours)
     recorder.start(query.name for query in vertical.queries)
     detecting = Detection(spark, vertical, workspace, connection, settings, rule_settings, recorder, [], None, topics, still)
     try:

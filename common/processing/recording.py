@@ -22,6 +22,7 @@ from common.clock import after
 from common.processing.behind import BehindWatch
 from common.processing.judged_rows import JUDGED_SCHEMA, fewer
 from common.processing.standing import Standing
+from common.tables.upkeep import RETENTION_HOURS
 from common.thresholds import THRESHOLDS
 
 LOG = logging.getLogger(__name__)
@@ -29,15 +30,17 @@ LOG = logging.getLogger(__name__)
 EVERY = 1.0  # seconds; of more than the 100 batches that Spark remembers of a query the first ones would go unrecorded
 GRACE = 5.0
 SHORTEN_EVERY = 500  # commits: each leaves a file, which whoever reads the table opens
+REPLACED_HOURS = 24  # that files which were replaced stay, at most: a busy query leaves tens of thousands a day
 
 
 class Recorder:
     """Writes down what the queries that it follows report, until it is closed: close it after they have stopped.
 
-    standings: by query, how far it is by the same reports.
+    standings: by query, how far it is by the same reports. vacuum_hours: age at which files that were replaced are removed.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, vacuum_hours: int = RETENTION_HOURS):
+        self._vacuum_hours = vacuum_hours
         self.behind = BehindWatch()
         self._path = path
         self._ended_at: dict[str, datetime] = {}
@@ -103,11 +106,15 @@ class Recorder:
             LOG.warning("which versions judged %d batches waits to be written: %s", len(rows), str(problem).partition("\n")[0])
 
     def _shorten(self) -> None:
-        """Fewer rows; or, where not many have come since, fewer files: a watermark that moves leaves most of the rows."""
+        """Fewer rows; or, where not many have come since, fewer files: a watermark that moves leaves most of the rows.
+
+        And none of the files that were replaced long ago: no other upkeep may run on this folder for months.
+        """
         if self._commits < SHORTEN_EVERY:
             return
         self._commits = 0
         try:
+            tables.vacuum(self._path, min(REPLACED_HOURS, self._vacuum_hours))  # first, as the rest needs room
             if self._rows_since >= self._rows_left:
                 self._rows_left, self._rows_since = tables.rewrite(self._path, fewer), 0
             else:

@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,7 @@ class Busy:
 def test_what_is_recorded_batch_by_batch_comes_to_lie_in_few_files_and_rows_where_they_say_the_same(tmp_path, monkeypatch, moves):
     monkeypatch.setattr(recording, "EVERY", 0.01)
     monkeypatch.setattr(recording, "SHORTEN_EVERY", 5)
+    monkeypatch.setattr(recording, "REPLACED_HOURS", 0)
     path, query = str(tmp_path / "judged"), Busy(moves)
     tables.ensure_table(path, JUDGED_SCHEMA)
     recorder = Recorder(path)
@@ -65,3 +67,4 @@ def test_what_is_recorded_batch_by_batch_comes_to_lie_in_few_files_and_rows_wher
     assert len(query.progress) >= 23 and ends[-1] == 10 * len(query.progress)
     assert len(rows) == len(query.progress) if moves else len(rows) <= 1 + 5
     assert len(tables.files(path)) <= 1 + 5
+    assert len([*Path(path).rglob("*.parquet")]) <= 2 * (1 + 5) + 1, "replaced files, those of the last time apart"

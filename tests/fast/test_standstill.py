@@ -2,14 +2,17 @@
 
 import pytest
 
-from common.processing.standstill import PATIENCE, STARTING, Life, Still
+from common.processing.standstill import PATIENCE, RECOVERED, STARTING, Life, Still
 
 QUIET = Life((7, "noon"), (3, 100))
 
 
-def times(still, until, life, ends, every=5):
-    """When it is found standing still first, by the second: life(t) and ends(t) are what is seen; None if never."""
-    return next((now for now in range(0, until, every) if still.look(now, ends(now), life(now))), None)
+def times(still, until, life, ends, every=5, start=0):
+    """When it is found standing still first, by the second: life(t) and ends(t) are what is seen; None if never.
+
+    until: seconds after `start`, which is when t is 0.
+    """
+    return next((now for now in range(0, until, every) if still.look(start + now, ends(now), life(now))), None)
 
 
 def growing(now):
@@ -44,6 +47,44 @@ def test_one_that_starts_or_plans_its_next_batch_gets_more_time(life):
     assert STARTING <= times(Still({0: 5, 1: 5}), 10_000, lambda now: life, growing) <= STARTING + 10
 
 
+def test_one_whose_tasks_wait_for_slots_from_its_very_start_is_found_within_a_minute_of_their_submission():
+    def waits(now, planned):
+        return Life(None, ()) if now < planned else Life(None, (0, 0), waiting=2)
+
+    for planned in (0, 30, 100):
+        found = times(Still({0: 5, 1: 5}), 1_000, lambda now, planned=planned: waits(now, planned), growing)
+        assert planned + PATIENCE <= found <= planned + 60
+
+
+@pytest.mark.parametrize("interval", [30, 3_600])
+def test_a_real_time_query_that_reads_some_partitions_while_tasks_of_others_wait_for_slots_stands_still(interval):
+    found = times(Still({0: 5, 1: 5}, interval), 10_000, lambda now: Life((7, "noon"), (now,), running=1, waiting=1), growing)
+    assert found <= 60
+
+
+def test_tasks_of_a_micro_batch_may_take_turns():
+    working = lambda now: Life((7, "noon"), (now // 30,), running=1, waiting=7)  # noqa: E731
+    assert times(Still({0: 5, 1: 5}), 10_000, working, growing) is None
+
+
+def test_a_real_time_query_whose_tasks_get_their_slots_late_but_end_batches_works():
+    waits = lambda now: Life((now // 30, ""), (now,), running=1, waiting=1)  # noqa: E731
+    assert times(Still({0: 5, 1: 5}, 30), 10_000, waits, growing) is None
+
+
+@pytest.mark.parametrize("stall", [50, 75, 150])
+def test_stalls_of_a_busy_machine_do_not_start_it_again_and_again(stall):
+    """As long as it is at work between them for a moment only, or for less than minutes."""
+    for pause in (10, 100):
+        still, found = Still({0: 5, 1: 5}), []
+        for now in range(0, 36_000, 5):
+            quiet = now % (stall + pause) < stall
+            if still.look(now, growing(now), QUIET if quiet else Life((now, ""), (1,))):
+                found.append(now)
+                still.tell()
+        assert len(found) <= 3, found
+
+
 def test_a_real_time_query_that_reads_but_ends_no_batch_stands_still_too():
     found = times(Still({0: 5, 1: 5}, 30), 10_000, lambda now: Life((7, "noon"), (now,)), growing)
     assert 2 * 30 + STARTING < found < 2 * 30 + STARTING + PATIENCE + 20
@@ -61,7 +102,10 @@ def test_each_time_in_a_row_it_gets_twice_the_time_until_it_works_again():
     assert found[1] >= 1.9 * found[0] and found[2] >= 1.9 * found[1]
     still.look(now, growing(now), QUIET)
     still.look(now, growing(now), Life((8, "noon"), (1, 1)))
-    assert still.times == 0
+    assert still.times == 3, "a sign of life"
+    at_work = lambda at: Life((9 + at, ""), (1, 1))  # noqa: E731
+    assert times(still, int(RECOVERED) + 20, at_work, lambda at: growing(at + now), start=now) is None
+    assert still.times == 0, "minutes of life"
 
 
 def test_one_that_was_started_again_and_still_takes_nothing_is_found_though_nothing_more_comes():
@@ -77,3 +121,7 @@ def test_what_nobody_can_read_is_no_reason():
     assert times(still, 1_000, lambda now: QUIET, growing)
     still.forgive({0: 10_000, 1: 5})
     assert times(still, 1_000, lambda now: QUIET, growing) is None
+
+
+def test_a_real_time_query_of_whose_tasks_some_wait_from_its_very_start_is_found_within_a_minute():
+    assert times(Still({0: 5, 1: 5}, 30), 1_000, lambda now: Life(None, (0, 0), running=1, waiting=1), growing) <= 60
