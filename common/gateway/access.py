@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from common.gateway.limits import NoPlace
 from common.gateway.protocol import ADMIT
 from common.gateway.tokens import VERBS, Token, Tokens
 
@@ -17,7 +18,7 @@ NONE_EVER = (
 
 
 class Refused(Exception):
-    """A request that may not go on; `status` is 401 (who are you?), 403 (not you) or 503 (no place left)."""
+    """A request that may not go on: 401 (who are you?), 403 (not you), 429 (you have as many as you may), 503 (no place left)."""
 
     def __init__(self, status: int, problem: str) -> None:
         self.status = status
@@ -35,13 +36,12 @@ class Access:
         token = self._token(scope, headers)
         if token and not token.allows(vertical, verb):
             raise Refused(403, f"this token has no scope {vertical}:{verb}")
-        _admit(scope)
-        return token.id if token else _address(scope)
+        return _admitted(scope, token)
 
     def seen_by(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], verticals: Iterable[str]) -> list[str]:
         """Those of `verticals` that whoever asks may do anything with; raises Refused."""
         token = self._token(scope, headers)
-        _admit(scope)
+        _admitted(scope, token)
         return [name for name in verticals if token is None or any(token.allows(name, verb) for verb in VERBS)]
 
     def _token(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Token | None:
@@ -74,11 +74,13 @@ def _check_local(headers: Mapping[bytes, bytes]) -> None:
         raise Refused(403, f"an open gateway serves this machine only, and this request was passed on for another ({name})")
 
 
-def _admit(scope: Mapping[str, Any]) -> None:
+def _admitted(scope: Mapping[str, Any], token: Token | None) -> str:
+    """The client, whose connection has a place now."""
+    client = token.id if token else str((scope.get("client") or ("local",))[0])
     admit = scope.get("extensions", {}).get(ADMIT)
-    if admit and not admit():
-        raise Refused(503, "every connection that the gateway may hold has a request under way: try again")
-
-
-def _address(scope: Mapping[str, Any]) -> str:
-    return str((scope.get("client") or ("local",))[0])
+    if admit:
+        try:
+            admit(client)
+        except NoPlace as problem:
+            raise Refused(problem.status, str(problem)) from None
+    return client

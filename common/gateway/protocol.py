@@ -18,7 +18,7 @@ HEAD_SECONDS = 10.0     # for a whole head, from the connection's begin or the e
 PIPELINED = 16          # requests that may wait behind the one under way
 WRITE_SECONDS = 30.0    # in which a client has to take something of what waits for it
 LAST_WORD_SECONDS = 2.0
-ADMIT = "hybrid.admit"  # among a scope's extensions: to be called once its request is allowed; False: there is no place
+ADMIT = "hybrid.admit"  # among a scope's extensions: to be called with the client once its request is allowed; raises NoPlace
 
 
 class Loop(uvloop.Loop):
@@ -128,8 +128,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400)
 
-    def _admit(self) -> bool:
-        return self._among.admit(self)
+    def _admit(self, client: str) -> None:
+        self._among.admit(self, client)
 
     def _wait_for_head(self) -> None:
         if self._waiting:
