@@ -1,15 +1,13 @@
 """Who may do what: by token, or without any where the gateway was started open to this machine."""
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from typing import Any
 
 from common.gateway.limits import NoPlace
+from common.gateway.local import why_not_local
 from common.gateway.protocol import ADMIT
 from common.gateway.tokens import VERBS, Token, Tokens
 
-FORWARDED = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}  # a proxy's: it may serve anybody
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 NO_TOKEN = "a token is needed: Authorization: Bearer TOKEN; one is made by: hybrid token add NAME --scope VERTICAL:VERB"
 NONE_EVER = (
     "nobody is served yet: make a token (hybrid token add NAME --scope VERTICAL:VERB) and send it as "
@@ -47,7 +45,8 @@ class Access:
     def _token(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Token | None:
         """The token of a request; None: it needs none. Raises Refused."""
         if self._is_open and not self._tokens.are_needed:
-            _check_local(headers)
+            if problem := why_not_local(scope):
+                raise Refused(403, f"an open gateway serves this machine only: {problem}")
             return None
         token = self._tokens.find(headers.get(b"authorization", b""))
         if token is None:
@@ -55,23 +54,6 @@ class Access:
         if token.has_ended():
             raise Refused(401, f"this token was good until {token.until}: make another, hybrid token add")
         return token
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_local(headers: Mapping[bytes, bytes]) -> None:
-    # A page in a browser of this machine may point a name of its own at 127.0.0.1; the name it uses gives it away.
-    name = headers.get(b"host", b"").decode("latin-1").lower()
-    if (name if name.endswith("]") else name.rpartition(":")[0] or name) not in LOOPBACK_NAMES:
-        raise Refused(403, "an open gateway serves this machine only, by the name localhost or 127.0.0.1")
-    if passed_on := FORWARDED.intersection(headers):
-        name = min(passed_on).decode()
-        raise Refused(403, f"an open gateway serves this machine only, and this request was passed on for another ({name})")
 
 
 def _admitted(scope: Mapping[str, Any], token: Token | None) -> str:

@@ -19,6 +19,7 @@ PIPELINED = 16          # requests that may wait behind the one under way
 WRITE_SECONDS = 30.0    # in which a client has to take something of what waits for it
 LAST_WORD_SECONDS = 2.0
 ADMIT = "hybrid.admit"  # among a scope's extensions: to be called with the client once its request is allowed; raises NoPlace
+TARGET = "hybrid.target"  # among them as well: the request's target, as it came
 
 
 class Loop(uvloop.Loop):
@@ -95,6 +96,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._waiting:
             self._waiting.cancel()
         self._among.is_busy(self)
+        self.scope["extensions"][TARGET] = self.url  # type: ignore[assignment]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
