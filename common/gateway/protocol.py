@@ -11,6 +11,7 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from common.gateway.connections import Connections
+from common.gateway.handshake import Handshake
 
 HEAD_BYTES = 32 * 1024  # of the request line and all header fields, trailers included
 HEAD_FIELDS = 100
@@ -23,12 +24,14 @@ TARGET = "hybrid.target"  # among them as well: the request's target, as it came
 
 
 class Loop(uvloop.Loop):
-    """uvloop, where a TLS handshake that is not finished in time is broken off."""
+    """uvloop, where connections are counted before TLS, and a handshake that is not finished in time is broken off."""
 
-    async def create_server(self, *given: Any, **options: Any) -> Any:
-        if options.get("ssl"):
-            options["ssl_handshake_timeout"] = HEAD_SECONDS
-        return await super().create_server(*given, **options)
+    async def create_server(self, protocol_factory: Any, *given: Any, **options: Any) -> Any:
+        context = options.pop("ssl", None)
+        if context is None:
+            return await super().create_server(protocol_factory, *given, **options)
+        return await super().create_server(
+            lambda: Handshake(self, protocol_factory(), context, HEAD_SECONDS), *given, **options)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -47,6 +50,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def abort(self) -> None:
         """Cut it off, without a word."""
         self.transport.abort()
+
+    def came(self, transport: asyncio.Transport) -> None:
+        """A connection whose TLS has not begun."""
+        self.transport = transport
+        address = transport.get_extra_info("peername")
+        self._among.add(self, address[0] if address else "")
+
+    def went(self) -> None:
+        """It has no TLS, or has begun."""
+        self._among.remove(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
