@@ -1,14 +1,19 @@
 """One Spark session for all layers of a process, and where the real data lies when it is there."""
 
 import base64
+import ipaddress
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import settings
 
 # How long an example takes says how busy the machine is.
@@ -113,3 +118,26 @@ def _forms(secret: bytes) -> Iterator[tuple[str, bytes]]:
 def shared_data() -> Path:
     """The real data beside the project."""
     return SHARED if SHARED.exists() else not_run(f"real data at {SHARED}")
+
+
+@pytest.fixture(scope="session")
+def make_certificate() -> Callable[..., tuple[Path, Path]]:
+    """(folder, name, days it is valid) -> the paths of a certificate, and of it with its key."""
+
+    def make(folder: Path, name: str, days: int = 1) -> tuple[Path, Path]:
+        """A certificate that signs itself, for 127.0.0.1, with its key: paths of the certificate and of both in one file."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        begin, end = datetime.now(UTC) - timedelta(9), datetime.now(UTC) + timedelta(days)
+        certificate = (
+            x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), begin, end)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        ).public_bytes(serialization.Encoding.PEM)
+        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        (folder / f"{name}.pem").write_bytes(certificate)
+        (folder / f"{name}-and-key.pem").write_bytes(private + certificate)
+        return folder / f"{name}.pem", folder / f"{name}-and-key.pem"
+
+    return make

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from common.commands.context import (
     Data,
@@ -71,7 +72,8 @@ def gateway(
 
 def _who(tokens: Tokens, settings: Settings, address: Address) -> str:
     if tokens.are_needed:
-        return "whoever has a token" + (", as there was one: --open changes nothing" if settings.gateway_open else "")
+        told = f", as there was one: --open changes nothing ({settings.data / 'gateway'} tells)"
+        return "whoever has a token" + told * settings.gateway_open
     if settings.gateway_open and address.is_loopback:
         return "this machine only, without a token"
     return "nobody yet: make a token (hybrid token add), or start it with --open for this machine without one"
@@ -97,7 +99,8 @@ def listed(data: Data = None) -> None:
     """List tokens: name, scopes, when each was made, and until when it is good."""
     table = Table("name", "scopes", "made", "until", box=None, pad_edge=False)
     for each in TokenFile(read_settings(data).data).read():
-        table.add_row(each.name, " ".join(each.scopes), each.made, (each.until or "") + (" (over)" if each.has_ended() else ""))
+        until = (each.until or "") + (" (over)" if each.has_ended() else "")
+        table.add_row(Text(each.name), " ".join(each.scopes), each.made, until)
     console.print(table)
 
 

@@ -1,14 +1,13 @@
 """Who may do what: by token, or without any where the gateway was started open to this machine."""
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from typing import Any
 
+from common.gateway.limits import NoPlace
+from common.gateway.local import why_not_local
 from common.gateway.protocol import ADMIT
 from common.gateway.tokens import VERBS, Token, Tokens
 
-FORWARDED = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}  # a proxy's: it may serve anybody
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 NO_TOKEN = "a token is needed: Authorization: Bearer TOKEN; one is made by: hybrid token add NAME --scope VERTICAL:VERB"
 NONE_EVER = (
     "nobody is served yet: make a token (hybrid token add NAME --scope VERTICAL:VERB) and send it as "
@@ -17,7 +16,7 @@ NONE_EVER = (
 
 
 class Refused(Exception):
-    """A request that may not go on; `status` is 401 (who are you?), 403 (not you) or 503 (no place left)."""
+    """A request that may not go on: 401 (who are you?), 403 (not you), 429 (you have as many as you may), 503 (no place left)."""
 
     def __init__(self, status: int, problem: str) -> None:
         self.status = status
@@ -35,19 +34,19 @@ class Access:
         token = self._token(scope, headers)
         if token and not token.allows(vertical, verb):
             raise Refused(403, f"this token has no scope {vertical}:{verb}")
-        _admit(scope)
-        return token.id if token else _address(scope)
+        return _admitted(scope, token)
 
     def seen_by(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], verticals: Iterable[str]) -> list[str]:
         """Those of `verticals` that whoever asks may do anything with; raises Refused."""
         token = self._token(scope, headers)
-        _admit(scope)
+        _admitted(scope, token)
         return [name for name in verticals if token is None or any(token.allows(name, verb) for verb in VERBS)]
 
     def _token(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Token | None:
         """The token of a request; None: it needs none. Raises Refused."""
         if self._is_open and not self._tokens.are_needed:
-            _check_local(headers)
+            if problem := why_not_local(scope):
+                raise Refused(403, f"an open gateway serves this machine only: {problem}")
             return None
         token = self._tokens.find(headers.get(b"authorization", b""))
         if token is None:
@@ -57,28 +56,13 @@ class Access:
         return token
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_local(headers: Mapping[bytes, bytes]) -> None:
-    # A page in a browser of this machine may point a name of its own at 127.0.0.1; the name it uses gives it away.
-    name = headers.get(b"host", b"").decode("latin-1").lower()
-    if (name if name.endswith("]") else name.rpartition(":")[0] or name) not in LOOPBACK_NAMES:
-        raise Refused(403, "an open gateway serves this machine only, by the name localhost or 127.0.0.1")
-    if passed_on := FORWARDED.intersection(headers):
-        name = min(passed_on).decode()
-        raise Refused(403, f"an open gateway serves this machine only, and this request was passed on for another ({name})")
-
-
-def _admit(scope: Mapping[str, Any]) -> None:
+def _admitted(scope: Mapping[str, Any], token: Token | None) -> str:
+    """The client, whose connection has a place now."""
+    client = token.id if token else str((scope.get("client") or ("local",))[0])
     admit = scope.get("extensions", {}).get(ADMIT)
-    if admit and not admit():
-        raise Refused(503, "every connection that the gateway may hold has a request under way: try again")
-
-
-def _address(scope: Mapping[str, Any]) -> str:
-    return str((scope.get("client") or ("local",))[0])
+    if admit:
+        try:
+            admit(client)
+        except NoPlace as problem:
+            raise Refused(problem.status, str(problem)) from None
+    return client

@@ -29,7 +29,7 @@ from common.vertical import Vertical
 
 TITLE = "hybrid gateway"
 BODIES_BYTES = 224 * 1024 * 1024  # that all requests under way may hold, or more where a body may be that large
-REFUSED_HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}
+REFUSED_HEADERS = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}, 503: {"retry-after": "1"}}
 
 
 class Gateway:

@@ -15,7 +15,7 @@ STEADY_SECONDS = 60.0                 # after which a gateway's end counts as it
 
 
 class GatewayBeside:
-    """Ends with us. When it ends by itself it is started again, and is never a reason for us to end.
+    """Ends with us. When it ends by itself, or cannot be started, it is started again, and is never a reason for us to end.
 
     Use as a context manager, and call `keep_running` each second. say: is told what happened.
     """
@@ -44,14 +44,21 @@ class GatewayBeside:
         if status is None:
             return
         self._process.stop()
-        self._process, self._ended = None, now
-        self._wait = FIRST_WAIT if now - self._began > STEADY_SECONDS else min(2 * self._wait, LONGEST_WAIT)
-        self._say(f"the gateway ended with status {status} and is started again in {self._wait:g} s; its log is {self._log}")
+        self._process = None
+        self._wait_longer(f"ended with status {status}")
 
     def _start(self) -> None:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
         self._began = time.monotonic()
-        self._process = supervised(self._command, self._log)
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._process = supervised(self._command, self._log)
+        except OSError as problem:  # no memory, no open file or no room left, for now
+            self._wait_longer(f"cannot be started ({problem})")
+
+    def _wait_longer(self, what: str) -> None:
+        self._ended = time.monotonic()
+        self._wait = FIRST_WAIT if self._ended - self._began > STEADY_SECONDS else min(2 * self._wait, LONGEST_WAIT)
+        self._say(f"the gateway {what} and is started again in {self._wait:g} s; its log is {self._log}")
 
     def __enter__(self) -> "GatewayBeside":
         self._start()

@@ -1,8 +1,10 @@
 """How many connections there may be at once, and which one has to go for another."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
+
+from common.gateway.limits import NoPlace
 
 
 class Abortable(Protocol):
@@ -12,17 +14,19 @@ class Abortable(Protocol):
 
 
 class Connections:
-    """At most `most` admitted connections, of which a request was allowed; at most as many others, half of them of one peer.
+    """At most `most` admitted connections, of which a request was allowed, a quarter of them of one client; at most as many
+    others, half of them of one peer.
 
     A newcomer is always let in: the oldest connection that is not admitted goes for it. So whoever only connects, or sends
-    half a request, keeps nobody out.
+    half a request, keeps nobody out, and neither does one client whose requests do not end.
     """
 
     def __init__(self, most: int) -> None:
-        self._most, self._most_of_peer = most, max(1, most // 2)
+        self._most, self._most_of_peer, self._most_of_client = most, max(1, most // 2), max(1, most // 4)
         self._strangers: OrderedDict[Abortable, str] = OrderedDict()  # with their peers, the oldest first
         self._of_peer: dict[str, OrderedDict[Abortable, None]] = {}
-        self._admitted: set[Abortable] = set()
+        self._admitted: dict[Abortable, str] = {}                     # with their clients
+        self._of_client: Counter[str] = Counter()
         self._idle: OrderedDict[Abortable, None] = OrderedDict()      # of the admitted; the longest idle first
 
     def add(self, connection: Abortable, host: str) -> None:
@@ -36,17 +40,18 @@ class Connections:
         self._strangers[connection] = peer
         self._of_peer.setdefault(peer, OrderedDict())[connection] = None
 
-    def admit(self, connection: Abortable) -> bool:
-        """A request of it was allowed. False: every place is taken by a connection with a request under way."""
-        if connection in self._admitted:
-            return True
-        if len(self._admitted) >= self._most:
-            if not self._idle:
-                return False
-            self._cut_off(next(iter(self._idle)))
+    def admit(self, connection: Abortable, client: str) -> None:
+        """A request of it was allowed, to `client`. Raises NoPlace: each place has a connection with a request under way."""
+        if self._admitted.get(connection) == client:
+            return
+        if self._of_client[client] >= self._most_of_client:
+            self._cut_off_idle(client, 429, f"this client has requests under way in {self._most_of_client:,} connections, "
+                                            "which is as many as it may: try again")
+        if connection not in self._admitted and len(self._admitted) >= self._most:
+            self._cut_off_idle(None, 503, "every connection that the gateway may hold has a request under way: try again")
         self.remove(connection)
-        self._admitted.add(connection)
-        return True
+        self._admitted[connection] = client
+        self._of_client[client] += 1
 
     def is_idle(self, connection: Abortable) -> None:
         """It has no request under way."""
@@ -59,13 +64,24 @@ class Connections:
 
     def remove(self, connection: Abortable) -> None:
         """It is gone; may be called again."""
-        self._admitted.discard(connection)
+        client = self._admitted.pop(connection, None)
+        if client is not None:
+            self._of_client[client] -= 1
+            if not self._of_client[client]:
+                del self._of_client[client]
         self._idle.pop(connection, None)
         peer = self._strangers.pop(connection, None)
         if peer is not None:
             del self._of_peer[peer][connection]
             if not self._of_peer[peer]:
                 del self._of_peer[peer]
+
+    def _cut_off_idle(self, client: str | None, status: int, problem: str) -> None:
+        """The longest idle one, of this client or of all."""
+        found = next((each for each in self._idle if client is None or self._admitted[each] == client), None)
+        if found is None:
+            raise NoPlace(status, problem)
+        self._cut_off(found)
 
     def _cut_off(self, connection: Abortable) -> None:
         self.remove(connection)

@@ -11,6 +11,7 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from common.gateway.connections import Connections
+from common.gateway.handshake import Handshake
 
 HEAD_BYTES = 32 * 1024  # of the request line and all header fields, trailers included
 HEAD_FIELDS = 100
@@ -18,16 +19,19 @@ HEAD_SECONDS = 10.0     # for a whole head, from the connection's begin or the e
 PIPELINED = 16          # requests that may wait behind the one under way
 WRITE_SECONDS = 30.0    # in which a client has to take something of what waits for it
 LAST_WORD_SECONDS = 2.0
-ADMIT = "hybrid.admit"  # among a scope's extensions: to be called once its request is allowed; False: there is no place
+ADMIT = "hybrid.admit"  # among a scope's extensions: to be called with the client once its request is allowed; raises NoPlace
+TARGET = "hybrid.target"  # among them as well: the request's target, as it came
 
 
 class Loop(uvloop.Loop):
-    """uvloop, where a TLS handshake that is not finished in time is broken off."""
+    """uvloop, where connections are counted before TLS, and a handshake that is not finished in time is broken off."""
 
-    async def create_server(self, *given: Any, **options: Any) -> Any:
-        if options.get("ssl"):
-            options["ssl_handshake_timeout"] = HEAD_SECONDS
-        return await super().create_server(*given, **options)
+    async def create_server(self, protocol_factory: Any, *given: Any, **options: Any) -> Any:
+        context = options.pop("ssl", None)
+        if context is None:
+            return await super().create_server(protocol_factory, *given, **options)
+        return await super().create_server(
+            lambda: Handshake(self, protocol_factory(), context, HEAD_SECONDS), *given, **options)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -46,6 +50,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def abort(self) -> None:
         """Cut it off, without a word."""
         self.transport.abort()
+
+    def came(self, transport: asyncio.Transport) -> None:
+        """A connection whose TLS has not begun."""
+        self.transport = transport
+        address = transport.get_extra_info("peername")
+        self._among.add(self, address[0] if address else "")
+
+    def went(self) -> None:
+        """It has no TLS, or has begun."""
+        self._among.remove(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -95,6 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._waiting:
             self._waiting.cancel()
         self._among.is_busy(self)
+        self.scope["extensions"][TARGET] = self.url  # type: ignore[assignment]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -128,8 +143,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400)
 
-    def _admit(self) -> bool:
-        return self._among.admit(self)
+    def _admit(self, client: str) -> None:
+        self._among.admit(self, client)
 
     def _wait_for_head(self) -> None:
         if self._waiting:

@@ -20,6 +20,7 @@ from pathlib import Path
 from common.settings import SettingsError
 
 ALL = "all"
+LONGEST_NAME = 100
 VERBS = ("read", "write")
 LOOK_AGAIN_SECONDS = 1.0
 LOG = logging.getLogger(__name__)
@@ -51,6 +52,12 @@ class TokenFile:
 
     def __init__(self, data: Path) -> None:
         self.path = data.absolute() / "gateway" / "tokens.json"
+        self._lock = self.path.with_suffix(".lock")
+
+    @property
+    def was_made(self) -> bool:
+        """Whether there ever was a token: the lock stays when the tokens go. Raises OSError."""
+        return any(_is_there(each) for each in (self.path, self._lock))
 
     def read(self) -> list[Token]:
         """All tokens; none when there is no file. Raises SettingsError for a file that is no list of tokens."""
@@ -66,6 +73,7 @@ class TokenFile:
 
     def add(self, name: str, scopes: list[str], known: list[str], until: datetime | None = None) -> str:
         """Make a token; returns its text, which is kept nowhere. `known`: the verticals there are; until: with its zone."""
+        _check_name(name)
         for scope in scopes:
             _check_scope(scope, known)
         end = until.astimezone(UTC).isoformat() if until else None
@@ -79,18 +87,19 @@ class TokenFile:
 
     def revoke(self, name: str) -> None:
         """Forget the token of that name; raises SettingsError when there is none."""
+        if not self.was_made:  # and is not made to look so
+            raise _no_token(name, [])
         with self._changing() as tokens:
             kept = [each for each in tokens if each.name != name]
             if len(kept) == len(tokens):
-                known = ", ".join(each.name for each in tokens) or "none"
-                raise SettingsError(f"no token named {name!r}; there are: {known}")
+                raise _no_token(name, tokens)
             tokens[:] = kept
 
     @contextmanager
     def _changing(self) -> Iterator[list[Token]]:
         """The tokens, to be changed in place; written whole, with no one else writing meanwhile."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as lock:
+        with self._lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             tokens = self.read()
             yield tokens
@@ -135,9 +144,9 @@ class Tokens:
             return
         self._looked = now
         try:
+            self._were_there |= self._file.was_made  # stays so if all goes, as with a disk that is not mounted any more
             status = self._file.path.stat()
             seen: tuple[int, ...] = (status.st_mtime_ns, status.st_size, status.st_ino)
-            self._were_there = True  # stays so if the file goes, as with a disk that is not mounted any more
         except FileNotFoundError:
             seen = ()
         except OSError as problem:
@@ -171,6 +180,24 @@ def end_of(text: str) -> datetime:
     if end <= datetime.now(UTC):
         raise SettingsError(f"--until {text!r} is over: such a token would never be taken")
     return end
+
+
+def _is_there(path: Path) -> bool:
+    """Raises OSError where it cannot be told, unlike Path.exists for some of them."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _no_token(name: str, tokens: list[Token]) -> SettingsError:
+    return SettingsError(f"no token named {name!r}; there are: {', '.join(each.name for each in tokens) or 'none'}")
+
+
+def _check_name(name: str) -> None:
+    if not name or name != name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise SettingsError(f"token's name {name!r}: give 1 to {LONGEST_NAME} printable characters, with no space at either end")
 
 
 def _check_scope(scope: str, known: list[str]) -> None:

@@ -1,19 +1,14 @@
-"""One embedded broker for the tests that share it; a topic of its own name, and certificates, for each test that asks."""
+"""One embedded broker for the tests that share it; a topic of its own name for each test that asks."""
 
-import ipaddress
 import os
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.embedded.kafka import EmbeddedKafka
 from common.ingestion.connection import Connection
@@ -49,29 +44,6 @@ def wait_for_next_batches():
             time.sleep(0.2)
 
     return wait
-
-
-@pytest.fixture(scope="session")
-def make_certificate():
-    """(folder, name, days it is valid) -> the paths of a certificate, and of it with its key."""
-
-    def make(folder, name, days=1):
-        """A certificate that signs itself, for 127.0.0.1, with its key: paths of the certificate and of both in one file."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        begin, end = datetime.now(UTC) - timedelta(9), datetime.now(UTC) + timedelta(days)
-        certificate = (
-            x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), begin, end)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        ).public_bytes(serialization.Encoding.PEM)
-        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        (folder / f"{name}.pem").write_bytes(certificate)
-        (folder / f"{name}-and-key.pem").write_bytes(private + certificate)
-        return folder / f"{name}.pem", folder / f"{name}-and-key.pem"
-
-    return make
 
 
 class Stages:

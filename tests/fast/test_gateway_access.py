@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import stat
 import time
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from common.commands.gateway import listed
 from common.gateway import tokens as module
 from common.gateway.address import Address
 from common.gateway.tokens import TokenFile, Tokens, end_of
@@ -53,10 +55,61 @@ def test_a_token_does_what_its_scopes_say_until_it_is_revoked(gateway, tmp_path,
     assert gateway.post(events)[0] == 401, "nor a disk that went"
 
 
-@pytest.mark.parametrize("name", ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"])
+def test_tokens_that_went_close_the_gateway_of_the_next_process_too(start_gateway, tmp_path, generated_events):
+    events, file = generated_events("finance_fraud", 1), TokenFile(tmp_path)
+    with pytest.raises(SettingsError, match="there are: none"):
+        file.revoke("nobody")
+    assert start_gateway().post(events)[0] == 202, "there never was one"
+    file.add("shop", ["all:write"], KNOWN)
+    file.path.unlink()
+    status, told, _ = start_gateway().post(events)
+    assert status == 401 and "--open" not in told["detail"]
+
+
+@pytest.mark.parametrize("name", [
+    "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "x-forwarded-proto", "x-forwarded-port",
+    "x-forwarded-server", "cf-connecting-ip", "cf-ray", "true-client-ip", "x-client-ip", "client-ip", "x-cluster-client-ip",
+    "x-original-url", "x-original-host", "x-original-forwarded-for", "fastly-client-ip", "x-amzn-trace-id",
+    "x-envoy-external-address",
+])  # fmt: skip
 def test_an_open_gateway_serves_nothing_that_a_proxy_passes_on(gateway, generated_events, name):
     status, told, _ = gateway.post(generated_events("finance_fraud", 1), **{name.replace("-", "_"): "10.0.0.1"})
     assert status == 403 and f"({name})" in told["detail"]
+
+
+def answer_to(gateway, head):
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+        client.sendall(head + b"\r\n\r\n")
+        return client.recv(4096)
+
+
+@pytest.mark.parametrize(("head", "expected"), [
+    (b"GET /openapi.json HTTP/1.1\r\nHost: localhost", 200),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: [::1]:80", 200),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: LOCALHOST:80\r\nOrigin: http://127.0.0.1:3000\r\nSec-Fetch-Site: same-site", 200),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: none", 200),
+    (b"GET /openapi.json HTTP/1.0\r\nHost: localhost", 403),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: evil.example\r\nHost: localhost", 403),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nHost: localhost", 403),
+    (b"GET /openapi.json HTTP/1.1", 403),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: ", 403),
+    (b"GET http://evil.example/openapi.json HTTP/1.1\r\nHost: localhost", 403),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nX_Forwarded_For: 10.0.0.1", 403),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example", 403),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost.evil.example", 403),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost@evil.example", 403),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nOrigin: http://[", 403),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nOrigin: null", 403),
+    (b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site", 403),
+])  # fmt: skip
+def test_an_open_gateway_serves_what_this_machine_asks_itself(gateway, head, expected):
+    assert answer_to(gateway, head).split()[1] == b"%d" % expected
+
+
+def test_with_a_token_a_proxy_may_stand_before_it(start_gateway, tmp_path):
+    text = TokenFile(tmp_path).add("proxy", ["all:read"], KNOWN)
+    head = b"GET /openapi.json HTTP/1.0\r\nHost: shop.example\r\nX-Forwarded-For: 10.0.0.1\r\nAuthorization: Bearer "
+    assert answer_to(start_gateway(), head + text.encode()).split()[1] == b"200"
 
 
 def test_openness_is_a_decision(start_gateway, generated_events, tmp_path, at_once):
@@ -173,6 +226,19 @@ def test_the_file_is_its_owner_s_and_holds_no_token(tmp_path):
 def test_a_scope_that_is_none_is_told(tmp_path, scope):
     with pytest.raises(SettingsError, match="VERTICAL:VERB"):
         TokenFile(tmp_path).add("a", [scope], KNOWN)
+
+
+@pytest.mark.parametrize("name", ["", " ", " a", "a\n", "a\x1b[2J", "a\u202eb", "a" * 101])
+def test_a_name_that_would_not_be_seen_as_it_is_is_told(tmp_path, name):
+    with pytest.raises(SettingsError, match="name"):
+        TokenFile(tmp_path).add(name, ["all:read"], KNOWN)
+
+
+@pytest.mark.parametrize("name", ["[/x]", "[red]x", ":smile:", "a b", "Łukasz"])
+def test_tokens_are_listed_by_the_names_that_were_given(tmp_path, capsys, name):
+    TokenFile(tmp_path).add(name, ["all:read"], KNOWN)
+    listed(tmp_path)
+    assert f"\n{name} " in capsys.readouterr().out
 
 
 def test_names_are_given_once_and_unknown_ones_are_told(tmp_path):

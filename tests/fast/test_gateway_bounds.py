@@ -197,27 +197,69 @@ def test_those_with_a_token_keep_their_places(start_gateway, tmp_path, generated
     kept.close()
 
 
+def seeing(text):
+    """A request of a token for /openapi.json."""
+    return b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + text.encode() + b"\r\n\r\n"
+
+
+def half_sent(text):
+    """Half a request of a token; the other half is `]`."""
+    return POST + b"Authorization: Bearer " + text.encode() + b"\r\nContent-Length: 2\r\n\r\n["
+
+
 def test_the_idle_connection_of_a_token_goes_for_a_busy_one_and_no_busy_one_goes(start_gateway, tmp_path):
-    text = TokenFile(tmp_path).add("shop", ["all:read", "all:write"], ["finance_fraud"])
-    gateway, bearer = start_gateway(gateway_connections=4), b"Authorization: Bearer " + text.encode() + b"\r\n"
-    seeing = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n" + bearer + b"\r\n"
+    file = TokenFile(tmp_path)
+    first, second, third, fourth, fifth = (file.add(name, ["all:read", "all:write"], ["finance_fraud"]) for name in "abcde")
+    gateway = start_gateway(gateway_connections=4)
     with ExitStack() as stack:
         idle = stack.enter_context(connect(gateway))
-        idle.sendall(seeing)
+        idle.sendall(seeing(first))
         assert idle.recv(100).startswith(b"HTTP/1.1 200")
-        opened = [stack.enter_context(streaming(gateway, text)) for _ in range(2)]
-        with streaming(gateway, text) as third:
-            assert [each.status for each in (*opened, third)] == [200, 200, 503], "half of the places are for streams"
+        opened = [stack.enter_context(streaming(gateway, text)) for text in (second, third)]
+        with streaming(gateway, fourth) as one_more:
+            assert [each.status for each in (*opened, one_more)] == [200, 200, 503], "half of the places are for streams"
         sending = [stack.enter_context(connect(gateway)) for _ in range(2)]
-        for client in sending:
-            client.sendall(POST + bearer + b"Content-Length: 2\r\n\r\n[")
+        for client, text in zip(sending, (fourth, fifth), strict=True):
+            client.sendall(half_sent(text))
         end_of(idle)  # gone for the second of them
-        assert gateway.ask("GET", "/openapi.json", authorization=f"Bearer {text}")[0] == 503
+        assert gateway.ask("GET", "/openapi.json", authorization=f"Bearer {first}")[0] == 503
         for client in sending:
             client.sendall(b"]")
             assert client.recv(100).startswith(b"HTTP/1.1 202")
         assert [each.readline() for each in opened] == [b": listening\n"] * 2
-        assert gateway.ask("GET", "/openapi.json", authorization=f"Bearer {text}")[0] == 200
+        assert gateway.ask("GET", "/openapi.json", authorization=f"Bearer {first}")[0] == 200
+
+
+def test_one_token_s_requests_without_end_keep_no_other_out(start_gateway, tmp_path):
+    file = TokenFile(tmp_path)
+    greedy, other = (file.add(name, ["all:read", "all:write"], ["finance_fraud"]) for name in "ab")
+    gateway = start_gateway(gateway_connections=16)
+    with ExitStack() as stack:
+        sending = []
+        for _ in range(4):
+            sending.append(stack.enter_context(connect(gateway)))
+            sending[-1].sendall(half_sent(greedy))
+        wait_until(lambda: gateway.ask("GET", "/openapi.json", authorization=f"Bearer {greedy}")[0] == 429)
+        for _ in range(20):
+            more = stack.enter_context(connect(gateway))
+            more.sendall(half_sent(greedy))
+            answer = more.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 429") and b"in 4 connections" in answer
+        kept = stack.enter_context(connect(gateway))
+        for _ in range(2):
+            kept.sendall(seeing(other))
+            assert kept.recv(100).startswith(b"HTTP/1.1 200")
+            while kept.recv(65536)[-1:] != b"}":
+                pass
+        kept.sendall(half_sent(greedy))
+        assert kept.recv(1000).startswith(b"HTTP/1.1 429"), "nor by a connection that was another's"
+        for client in sending:
+            client.sendall(b"]")
+            assert client.recv(100).startswith(b"HTTP/1.1 202")
+        more = stack.enter_context(connect(gateway))
+        more.sendall(seeing(greedy))
+        assert more.recv(100).startswith(b"HTTP/1.1 200")
+        end_of(sending[0])  # gone for it: the longest idle of its own
 
 
 def test_a_token_has_so_many_streams(start_gateway, tmp_path, monkeypatch):

@@ -1,0 +1,122 @@
+"""Connections before and amid TLS: counted from their begin, and HTTP as without once it is done."""
+
+import http.client
+import json
+import socket
+import ssl
+import time
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from common.gateway import protocol
+
+
+@pytest.fixture
+def secured(start_gateway, make_certificate, tmp_path):
+    """(settings) -> a gateway that speaks TLS, and what a client needs to trust it."""
+    certificate, key = make_certificate(tmp_path, "gateway")
+
+    def start(**settings):
+        return start_gateway(certificate=certificate, key=key, **settings), ssl.create_default_context(cafile=certificate)
+
+    return start
+
+
+def connect(gateway, source="127.0.0.1"):
+    return socket.create_connection(("127.0.0.1", gateway.port), timeout=10, source_address=(source, 0))
+
+
+def hello(trust):
+    """A client's first words of TLS."""
+    said = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        trust.wrap_bio(ssl.MemoryBIO(), said, server_hostname="127.0.0.1").do_handshake()
+    return said.read()
+
+
+def cut_off(clients):
+    """How many have been, in a while."""
+    deadline, gone = time.monotonic() + 10, set()
+    for client in clients:
+        client.setblocking(False)
+    while len(gone) < len(clients) - 4 and time.monotonic() < deadline:
+        for client in set(clients) - gone:
+            try:
+                while client.recv(65536):
+                    pass
+                gone.add(client)
+            except BlockingIOError:
+                pass
+            except OSError:
+                gone.add(client)
+        time.sleep(0.02)
+    return len(gone)
+
+
+@pytest.mark.parametrize("says", ["nothing", "half", "hello"])
+def test_those_that_have_not_finished_tls_are_few_and_keep_nobody_out(secured, says):
+    gateway, trust = secured(gateway_connections=8)
+    said = {"nothing": b"", "half": hello(trust)[:50], "hello": hello(trust)}[says]
+    with ExitStack() as stack:
+        waiting = stack.enter_context(trust.wrap_socket(connect(gateway, "127.0.0.2"), server_hostname="127.0.0.1"))
+        clients = [stack.enter_context(connect(gateway)) for _ in range(40)]
+        for client in clients:
+            with suppress(OSError):  # cut off already
+                client.sendall(said)
+        assert cut_off(clients) == 36, "one peer has half of 8"
+        waiting.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert waiting.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("piece", [1, 100, 10**6])
+def test_a_request_that_comes_with_the_end_of_the_handshake_is_served(secured, piece):
+    gateway, trust = secured()
+    body = b"[" + b" " * 900_000 + b"]"
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = trust.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with connect(gateway) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                said = outgoing.read()
+                for begin in range(0, len(said), piece):
+                    client.sendall(said[begin:begin + piece])
+                incoming.write(client.recv(65536))
+        tls.write(b"POST /v1/finance_fraud/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                  b"Content-Length: %d\r\n\r\n" % len(body))
+        tls.write(body)
+        client.sendall(outgoing.read())  # with the client's last word of the handshake
+        told = b""
+        while b"accepted" not in told:
+            try:
+                told += tls.read(65536)
+            except ssl.SSLWantReadError:
+                part = client.recv(65536)
+                assert part, told
+                incoming.write(part)
+    assert told.startswith(b"HTTP/1.1 202")
+
+
+def test_what_is_no_tls_ends_at_once_and_others_are_served(secured, monkeypatch):
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 5)
+    gateway, trust = secured()
+    for said in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b"\x00" * 500_000):
+        with connect(gateway) as client:
+            began = time.monotonic()
+            try:
+                client.sendall(said)
+                while client.recv(65536):
+                    pass
+            except OSError:
+                pass
+            assert time.monotonic() - began < 4
+    connection = http.client.HTTPSConnection("127.0.0.1", gateway.port, timeout=10, context=trust)
+    for _ in range(3):
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        assert answer.status == 200 and json.loads(answer.read())
+    connection.close()
