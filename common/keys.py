@@ -1,6 +1,7 @@
 """The secret keys of pseudonyms and of quarantined bytes: the present one, and former ones, with which old bytes are read.
 
-Each has an id, a hash from which nobody gets the key; the id stands with what the key encrypted and beside the tables.
+Each has an id, a hash from which nobody gets the key; the id stands with what the key encrypted and beside the tables
+(`common.key_note`).
 """
 
 import base64
@@ -8,16 +9,13 @@ import binascii
 import hashlib
 import os
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.settings import Settings, SettingsError, load
-from common.vertical import Vertical
 
 KEY_BYTES, ID_BYTES = 32, 8
 FEWEST_DIFFERENT = 16  # of a random key's bytes; that there are fewer happens once in 10^17 keys
-KEY_NOTE = "pseudonym-key.id"
 OWN, FORMER = "pseudonym.key", "pseudonym-*.key"  # under HYBRID_HOME
 
 
@@ -60,33 +58,6 @@ def known_keys(settings: Settings | None = None) -> list[Key]:
     """The present key and then the former ones."""
     settings = settings or load(Settings)
     return list(dict.fromkeys([present_key(settings), *former_keys(settings)]))
-
-
-def check_key(vertical: Vertical, folder: Path) -> None:
-    """Raises SettingsError where the tables in `folder` were written with another key than the one there is now.
-
-    With it the same person would get another pseudonym, and what is quarantined could not be read any more. The note beside
-    the tables says which keys there were, the newest last. It takes a new one only while the one before is still known.
-    """
-    if not vertical.pseudonymised:
-        return
-    note, now = folder / KEY_NOTE, present_key().id.hex()
-    before = note.read_text().split() if note.exists() else []
-    if before[-1:] == [now]:
-        return
-    if before and (now in before or before[-1] not in (key.id.hex() for key in former_keys())):
-        raise SettingsError(
-            f"{folder} was written with another pseudonym key (its id is {before[-1]}, that of the present one {now}): give that "
-            "key in HYBRID_PSEUDONYM_KEY, or keep HYBRID_HOME where it was. If the key is to change from now on, give it in "
-            "HYBRID_PSEUDONYM_FORMER_KEYS: the same person then gets another pseudonym"
-        )
-    _write([*before, now], note)
-
-
-def _write(ids: Sequence[str], note: Path) -> None:
-    unfinished = note.with_name(f"{note.name}.unfinished")
-    unfinished.write_text("".join(f"{each}\n" for each in ids))
-    unfinished.replace(note)
 
 
 def _given(name: str, text: str) -> Key:

@@ -1,6 +1,7 @@
 """What commands share: settings from options, a broker, a Spark session, and progress."""
 
 import math
+import os
 import signal
 import threading
 import time
@@ -22,7 +23,7 @@ from common.embedded.jars import ensure_jars
 from common.embedded.kafka import EmbeddedKafka, cluster_in
 from common.embedded.ports import HOST, is_free
 from common.ingestion.connection import BrokerError, Connection, check, cluster_of
-from common.keys import check_key
+from common.key_note import check_key
 from common.processing.archiving import Archiving, archiving
 from common.processing.detection import Detection, detection
 from common.processing.session import java_is_gone, start_session
@@ -78,6 +79,7 @@ def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
     try:
         check_folder(workspace.folder)
         workspace.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _keep_private(workspace.folder)
         probe = workspace.folder / ".writable"
         probe.touch()
         probe.unlink()
@@ -87,6 +89,15 @@ def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
         ) from None
     check_key(vertical, workspace.folder)
     return workspace
+
+
+def _keep_private(folder: Path) -> None:
+    """What an earlier version made, open to everybody, is its owner's alone; a group that was let in on purpose stays in."""
+    status = folder.stat()
+    if status.st_mode & 0o007 and status.st_uid == os.geteuid():
+        folder.chmod(0o700)
+        told = "was open to every user of this machine; now it is its owner's alone (for a group: chmod 750)"
+        errors.print(f"{folder} {told}", markup=False, soft_wrap=True)
 
 
 def named(vertical: str) -> Vertical:

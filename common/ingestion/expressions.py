@@ -189,10 +189,12 @@ def _longest(node: Any) -> int:
     if kind == "UnresolvedAttribute":
         return FIELD
     if kind == "Literal":
-        return len(_text(node) or "x" * DIGITS)
+        return DIGITS if (text := _text(node)) is None else len(text)
     if kind in ("replace", "regexp_replace"):
         return _longest_replaced(kind, parts)
-    return max(DIGITS, sum(_longest(part) for part in parts))
+    lengths = [_longest(part) for part in parts]
+    between = lengths[0] * max(0, len(parts) - 2) if kind == "concat_ws" and parts else 0  # what it puts between any two
+    return max(DIGITS, sum(lengths) + between)
 
 
 def _longest_replaced(kind: str, parts: list[Any]) -> int:

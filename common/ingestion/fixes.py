@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from common.columns import null_where_it_fails
 from common.failures import first_line
 from common.ingestion.expressions import FIELD, Refused, check_expression, unknown
 from common.vertical import Vertical
@@ -61,7 +62,7 @@ def parse_fixes(texts: Sequence[str], vertical: Vertical) -> tuple[Fix, ...]:
 
 def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> DataFrame:
     """Kafka records, and ingest_time, with the fixes applied to `value`; one that is no JSON object stays as it is, and so does
-    one whose text is too long (`expressions.FIELD`) for a pattern.
+    one whose text is too long (`expressions.FIELD`) for a pattern, or on which a fix fails, such as a cast.
 
     An expression sees the vertical's fields and those that occur in the records, all as text as they were written, null
     where there is none. Raises FixError naming what an expression asks for and no record has.
@@ -100,7 +101,7 @@ def _can_be_named(name: str) -> bool:
 
 
 def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
-    """{"v": the value}, of the field's type where it can be cast to it; times as text. {} for null."""
+    """{"v": the value}, of the field's type where it can be cast to it; times as text. {} for null; null where the fix fails."""
     try:
         value = F.expr(_with_derived_ids(fix.expression))
         kind = written.select(value.alias("v")).schema["v"].dataType
@@ -111,7 +112,8 @@ def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
     wanted = next((field.dataType for field in vertical.event_schema if field.name == fix.field), T.StringType())
     wanted = T.StringType() if isinstance(wanted, T.TimestampType) else wanted
     typed, text = value.try_cast(wanted), value.try_cast("string")
-    return F.when(typed.isNotNull(), F.to_json(F.struct(typed.alias("v")))).otherwise(F.to_json(F.struct(text.alias("v"))))
+    said = F.when(typed.isNotNull(), F.to_json(F.struct(typed.alias("v")))).otherwise(F.to_json(F.struct(text.alias("v"))))
+    return null_where_it_fails(said)
 
 
 def _with_derived_ids(expression: str) -> str:
@@ -130,7 +132,7 @@ def _apart(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 @F.udf(returnType=T.BinaryType(), useArrow=False)
-def _merged(value: bytes | None, fixed: dict[str, str] | None) -> bytes | None:
+def _merged(value: bytes | None, fixed: dict[str, str | None] | None) -> bytes | None:
     if fixed is None:
         return value
     try:
@@ -140,6 +142,8 @@ def _merged(value: bytes | None, fixed: dict[str, str] | None) -> bytes | None:
     if not isinstance(event, dict):
         return value
     for field, text in fixed.items():
+        if text is None:  # the fix fails on this record
+            return value
         new = json.loads(text).get("v")
         if new is None:
             event.pop(field, None)

@@ -94,7 +94,8 @@ def redrive(
             result.still_invalid.update((row["reason"], row["refused_as"] or row["status"]) for row in again)
     except PySparkException as problem:
         # Not Spark's own message, which may show what a record holds.
-        raise FixError(f"a fix fails on a record ({problem.getCondition()}): use try_cast, try_divide and the like") from None
+        condition = problem.getCondition() or type(problem).__name__
+        raise FixError(f"the records cannot be repaired or judged: Spark gave up ({condition})") from None
     return result
 
 
@@ -144,8 +145,8 @@ def _with_verdicts(left: DataFrame, vertical: Vertical, settings: Settings, fixe
         # Not the time itself: Python would have it in its own zone, and knows no year above 9999.
         F.unix_micros("ingest_time").alias("ingest_micros"), F.monotonically_increasing_id().alias(NUMBER),
     )
-    # Kept, so that what is judged is what is sent: a fix may make something up, such as an id. Counted, so that a fix that
-    # fails does so here and once; two stages that fail side by side are an error that says nothing of its cause.
+    # Kept, so that what is judged is what is sent: a fix may make something up, such as an id. Counted, so that what fails
+    # does so here and once; two stages that fail side by side are an error that says nothing of its cause.
     repaired = with_fixes(records, fixes, vertical).persist()
     repaired.count()
     # Judged under their numbers: two records may be of one place, where a topic was made anew.

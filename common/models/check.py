@@ -4,6 +4,7 @@ Let through are +, -, *, TRY_DIVIDE, EXP, ABS, CASE, comparisons, AND, OR and NO
 and small whole numbers: what the export writes, and nothing that can fail on a row, as that would end a stream at every start.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 
@@ -26,6 +27,8 @@ WHOLE_NUMBER = re.compile(r"[0-9]{1,6}")
 # A hundred trees of depth 3 have 9,500 nodes, 116 deep, in 60,000 characters.
 LONGEST, MOST_NODES, DEEPEST = 400_000, 50_000, 300
 
+logging.getLogger("sqlglot").disabled = True  # it would log what whoever made the model wrote
+
 NUMBER, WHOLE, TRUTH = "a number", "a whole number", "a condition"
 
 
@@ -47,7 +50,9 @@ def check_structure(structure: str, features: Sequence[str], parameters: int) ->
         # What Spark runs is what was checked, written out anew: no comment or odd spelling can be read in two ways.
         if tree.sql(dialect=DIALECT, comments=False) != structure:
             raise UnsafeModel("the model's structure is not written as the export writes it")
-    except (sqlglot.errors.SqlglotError, RecursionError) as error:
+    except UnsafeModel:
+        raise
+    except Exception as error:  # the parser raises whatever it stumbles over, such as an IndexError
         raise UnsafeModel(f"the model's structure is not an SQL expression: {first_line(error)}") from None
     return structure
 

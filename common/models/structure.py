@@ -4,10 +4,11 @@ orbital writes a fitted model as a query with the numbers inside. Here that quer
 feature columns, and every number in it becomes `GET(model_parameters, i)`. A newly trained model of the same shape has
 the same structure and other parameters: a running stream that reads its parameters from a table needs no restart.
 
-What is loaded from a file is data, not trusted SQL: `common.models.checking` says what of it may run.
+What is loaded from a file is data, not trusted SQL: `common.models.check` says what of it may run.
 """
 
 import json
+import re
 from collections.abc import Sequence
 
 import sqlglot
@@ -15,6 +16,7 @@ from sqlglot import exp
 
 DIALECT = "databricks"
 PARAMETERS = "model_parameters"
+INDEX = re.compile(r"[0-9]{1,6}")
 
 
 def lift(query: str, output: str) -> tuple[str, tuple[float, ...]]:
@@ -97,12 +99,12 @@ def _number(value: float) -> exp.Expression:
 
 
 def is_parameter(node: exp.Expression) -> bool:
-    """Whether it is GET(model_parameters, a whole number)."""
+    """Whether it is GET(model_parameters, a whole number of at most six digits)."""
     if not isinstance(node, exp.Anonymous) or str(node.this).upper() != "GET" or len(node.expressions) != 2:
         return False
     array, index = node.expressions
     plain = isinstance(array, exp.Column) and array.name == PARAMETERS and len(array.parts) == 1
-    return plain and isinstance(index, exp.Literal) and not index.is_string and index.this.isdigit()
+    return plain and isinstance(index, exp.Literal) and not index.is_string and INDEX.fullmatch(index.this) is not None
 
 
 def index_of(node: exp.Expression) -> int:

@@ -23,6 +23,7 @@ from common.ingestion.connection import Connection
 from common.ingestion.producers import Producer
 from common.ingestion.reader import read_all
 from common.ingestion.topics import topic_names
+from common.key_note import KEY_NOTE, check_key
 from common.models.scoring import same_structure
 from common.processing.archiving import archiving
 from common.processing.detection import detection
@@ -30,7 +31,7 @@ from common.processing.judged import judged_ends
 from common.processing.learnt import live
 from common.processing.tuning import thresholds
 from common.processing.versions import BASELINE, in_force
-from common.pseudonyms import check_key, decrypted
+from common.pseudonyms import decrypted
 from common.settings import Settings, SettingsError, load
 from common.vertical import find_vertical
 from common.workspace import Workspace
@@ -122,9 +123,15 @@ def test_what_is_quarantined_can_be_read_with_the_key_of_then_and_with_no_other(
     found = rows.select("kafka_partition", "kafka_offset", "reason", decrypted(F.col("raw"))).limit(3).collect()
     assert [[*row[:3], bytes(row[3]).decode()] for row in found] == opened.note["quarantined"]
     check_key(HEALTH, workspace.folder)
-    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", base64.b64encode(bytes(32)).decode())
+    monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", base64.b64encode(bytes(range(32, 64))).decode())
     with pytest.raises(SettingsError, match="another pseudonym key"):
         check_key(HEALTH, workspace.folder)
+    note = workspace.folder / KEY_NOTE
+    kept = note.read_text()
+    note.unlink()
+    with pytest.raises(SettingsError, match="another pseudonym key"):
+        check_key(HEALTH, workspace.folder)
+    note.write_text(kept)
 
 
 @VERTICALS

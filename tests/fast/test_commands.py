@@ -17,12 +17,14 @@ from typer.main import get_command
 import common
 from common import cli
 from common.commands import redrive
+from common.commands.context import workspace_of
 from common.commands.user_errors import USER_ERRORS
 from common.contract.expectations import ContractError
 from common.embedded.ports import free_port
 from common.ingestion.connection import BrokerError
+from common.settings import Settings
 from common.simulation.generated import Generated, NotAnEvent
-from common.vertical import verticals
+from common.vertical import find_vertical, verticals
 from common.workspace import Workspace
 
 COMMANDS = (
@@ -78,6 +80,18 @@ def test_what_a_command_writes_is_its_owners(hybrid, tmp_path):
     written = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
     assert code == 0 and len(written) > 5, printed
     assert [str(path) for path in written if path.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o755, 0o700), (0o775, 0o700), (0o750, 0o750), (0o700, 0o700)])
+def test_a_folder_of_before_that_everybody_may_read_is_closed_which_is_said_once(tmp_path, capsys, before, after):
+    vertical, settings = find_vertical("finance_fraud"), Settings(data=tmp_path)
+    folder = tmp_path / "finance_fraud"
+    folder.mkdir()
+    folder.chmod(before)
+    for _ in range(2):
+        workspace_of(vertical, settings)
+    assert folder.stat().st_mode & 0o777 == after
+    assert capsys.readouterr().err.count("open to every user") == (before != after)
 
 
 def test_what_redrive_decrypts_spark_is_to_encrypt_where_it_puts_it_on_a_disk(hybrid, monkeypatch):

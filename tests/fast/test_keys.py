@@ -1,11 +1,16 @@
 """The secret keys: made once, only for their owner, random, known by an id, and never replaced in silence."""
 
 import base64
+from datetime import date
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from common.keys import KEY_BYTES, KEY_NOTE, Key, check_key, former_keys, known_keys, present_key
+from common import tables
+from common.ingestion.stored import QUARANTINE_SCHEMA
+from common.key_note import KEY_NOTE, check_key
+from common.keys import KEY_BYTES, Key, former_keys, known_keys, present_key
 from common.settings import Settings, SettingsError, load
 
 FIRST, SECOND, THIRD = (bytes(range(start, start + KEY_BYTES)) for start in (0, 50, 100))
@@ -88,6 +93,46 @@ def test_a_key_is_followed_by_another_only_while_it_is_known_itself(keys, tmp_pa
 
 def test_a_note_of_one_key_from_before_is_read_as_it_is(keys, tmp_path):
     (tmp_path / KEY_NOTE).write_text(f"{Key(FIRST).id.hex()}\n")
+    check_key(WARD, tmp_path)
+
+
+def quarantined(folder, *values):
+    """As an earlier version left its tables: no note beside them."""
+    tables.ensure_table(folder / "tables" / "quarantine", QUARANTINE_SCHEMA, ["ingest_day"])
+    for value in values:
+        tables.append_rows([{"raw": value, "ingest_day": date(2026, 1, 1)}], QUARANTINE_SCHEMA, folder / "tables" / "quarantine")
+
+
+def hidden(secret, with_id):
+    nonce = secret[:12]
+    return (Key(secret).id if with_id else b"") + nonce + AESGCM(Key(secret).of_bytes).encrypt(nonce, b"a record", None)
+
+
+@pytest.mark.parametrize("with_id", [True, False])
+def test_where_no_note_is_the_quarantined_rows_tell_the_key(keys, tmp_path, with_id):
+    quarantined(tmp_path, None, b"{", hidden(FIRST, with_id))
+    for present, *former in ((SECOND,), (SECOND, THIRD)):
+        keys(present, *former)
+        with pytest.raises(SettingsError, match="another pseudonym key"):
+            check_key(WARD, tmp_path)
+        assert not (tmp_path / KEY_NOTE).exists()
+    keys(SECOND, THIRD, FIRST)
+    check_key(WARD, tmp_path)
+    assert (tmp_path / KEY_NOTE).read_text().split() == [Key(FIRST).id.hex(), Key(SECOND).id.hex()]
+    (tmp_path / KEY_NOTE).unlink()
+    keys(FIRST, SECOND)
+    check_key(WARD, tmp_path)
+    assert (tmp_path / KEY_NOTE).read_text().split() == [Key(FIRST).id.hex()]
+
+
+def test_where_no_row_tells_the_key_it_is_taken_and_written_down(keys, tmp_path):
+    quarantined(tmp_path, None, b"{")
+    check_key(WARD, tmp_path)
+    assert (tmp_path / KEY_NOTE).read_text().split() == [Key(FIRST).id.hex()]
+
+
+def test_a_row_that_somebody_changed_keeps_the_key_of_the_others(keys, tmp_path):
+    quarantined(tmp_path, hidden(FIRST, with_id=True)[:-1] + b"?", hidden(FIRST, with_id=True))
     check_key(WARD, tmp_path)
 
 

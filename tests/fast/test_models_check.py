@@ -7,6 +7,7 @@ import pytest
 import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlglot.dialects.dialect import Dialect
 
 from common.models import check
 from common.models.check import DEEPEST, LONGEST, UnsafeModel, check_structure
@@ -30,6 +31,11 @@ FEATURES = ("amount", "ratio")
         ("GET(model_parameters, `amount`)", "Anonymous"),
         ("GET(model_parameters, 2)", "parameter 2 of 2"),
         ("GET(model_parameters, -1)", "Anonymous"),
+        ("GET(model_parameters, 0000001)", "Anonymous"),
+        ("GET(model_parameters, " + "9" * 5000 + ")", "Anonymous"),
+        ("GET(model_parameters, \N{ARABIC-INDIC DIGIT ZERO})", "Anonymous"),
+        ("MAP ( ? IN", "not an SQL expression"),
+        ("PIVOT INTERVAL ? AT DESCRIBE + ELSE", "not an SQL expression"),
         ("model_parameters", "not one of its features"),
         ("`card_id`", "not one of its features"),
         ("events.`amount`", "not one of its features"),
@@ -138,8 +144,25 @@ def _as_exported(text):
     """Spelt as the export spells, so that no more is refused for its spelling; what cannot be read stays."""
     try:
         return sqlglot.parse_one(text, read=DIALECT).sql(dialect=DIALECT)
-    except (sqlglot.errors.SqlglotError, ValueError, TypeError, AttributeError):
+    except Exception:  # sqlglot's parser raises whatever it stumbles over
         return text
+
+
+KEYWORDS = sorted(Dialect.get_or_raise(DIALECT).tokenizer_class.KEYWORDS)
+WORDS = st.sampled_from([*KEYWORDS, "?", "(", ")", ",", "1", "a", "`amount`", "GET"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(WORDS, max_size=8).map(" ".join))
+def test_whatever_the_parser_stumbles_over_the_model_is_refused(text):
+    with suppress(UnsafeModel):
+        assert TOKENS.fullmatch(check_structure(text, FEATURES, 2))
+
+
+def test_what_a_model_says_is_not_logged(caplog):
+    with pytest.raises(UnsafeModel):
+        check_structure("CREATE whatever\x1b somebody wrote", FEATURES, 0)
+    assert not caplog.records
 
 
 @settings(max_examples=100, deadline=None)

@@ -2,6 +2,7 @@
 
 import json
 import random
+from contextlib import nullcontext
 
 import pytest
 from pyspark.sql import functions as F
@@ -97,6 +98,8 @@ def test_an_expression_over_the_fields_is_a_fix(spark, text):
     ("replace(amount, 'a', currency)", "in quotes"),
     ("replace(replace(amount, 'a', 'aaaaaaaaaaaaaaaa'), 'a', 'aaaaaaaaaaaaaaaa')", "times as long"),
     ("concat(" + ", ".join(["amount"] * 150) + ")", "times as long"),
+    ("concat_ws(currency, " + ", ".join(["amount"] * 60) + ")", "times as long"),
+    ("concat_ws(concat_ws(currency, amount, amount), " + ", ".join(["'x'"] * 60) + ")", "times as long"),
     ("(" + "+ ".join(["1"] * 150) + ")", "more than 200 parts"),
     ("'" + "x" * 2000 + "'", "longer than"),
     ("(" * 900 + "1" + ")" * 900, "Spark does not take it|parts|parenthes"),
@@ -165,6 +168,7 @@ def test_what_passes_names_functions_that_read_nothing(spark):
 def values(spark, texts, *fixes):
     rows = [(json.dumps(text).encode(), "t", 0, offset) for offset, text in enumerate(texts)]
     records = spark.createDataFrame(rows, "value binary, topic string, partition int, offset long")
+    records = records.withColumn("ingest_time", F.lit("2026-01-01 00:00:00").cast("timestamp"))
     fixed = with_fixes(records, parse_fixes(fixes, FINANCE), FINANCE).select("value", F.col("offset").alias("n"))
     return [json.loads(bytes(row.value)) for row in fixed.orderBy("n").collect()]
 
@@ -181,6 +185,31 @@ def test_a_pattern_is_tried_on_short_texts_only(spark):
     fix = "currency=regexp_replace(currency, '\\\\d+x', '')"
     long = {"currency": "1" * (FIELD + 1), "amount": 1}
     assert values(spark, [{"currency": "12xEUR"}, long, {"amount": 2}], fix) == [{"currency": "EUR"}, long, {"amount": 2}]
+
+
+@pytest.mark.parametrize("fixes", [
+    ["amount=abs(cast(amount AS double))"],
+    ["amount=abs(amount)"],
+    ["amount=10 / try_cast(amount AS double)"],
+    ["amount=amount * 2", "debug_trace=NULL"],
+    ["amount=cast(amount AS double)", "currency=concat(cast(amount AS double), '')"],
+    ["currency=date_format(timestamp'2026-01-01', note)"],
+    ["event_time=timestamp_seconds(try_cast(note AS bigint))"],
+    ["event_time=timestamp'2026-01-01' + interval 1 day * try_cast(note AS bigint)"],
+    ["currency=split_part('a,b', ',', try_cast(part AS int))"],
+    ["event_time=to_utc_timestamp(timestamp'2026-01-01', note)"],
+])  # fmt: skip
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_a_record_on_which_a_fix_fails_stays_and_keeps_no_fix_from_the_others(spark, compiling, fixes, is_compiled):
+    hostile = [
+        {"amount": amount, "note": note, "part": part, "debug_trace": "t"}
+        for amount, note, part in (("x", "qqqqqqq", "0"), ("0", str(2**63 - 1), "0"), ("1e999999", "'", "-1"))
+    ]
+    plain = {"amount": "-4", "note": "UTC" if "utc" in fixes[0] else "12" if "bigint" in fixes[0] else "yyyy", "part": "1"}
+    with compiling() if is_compiled else nullcontext():
+        found = values(spark, [*hostile, plain], *fixes)
+    assert found[-1] != plain, "the fix is applied to the others"
+    assert any(each == before for each, before in zip(found, hostile, strict=False)), "and fails on one of these"
 
 
 def test_what_passes_is_tried_in_a_bounded_time(spark):

@@ -1,0 +1,15 @@
+"""Pages of Data Docs that load nothing, whatever the data say that they show."""
+
+import pytest
+
+from common.contract.pages import HEAD, POLICY, closed
+
+PAGE = '<!DOCTYPE html><html>\n<head><link href="//a/b.css"></head><body><script>fetched()</script>{data}</body></html>'
+
+
+@pytest.mark.parametrize("data", ["12.5", POLICY, HEAD, f"<!-- {HEAD} -->", "<head>"])
+def test_a_page_is_closed_once_whatever_its_data_say(data):
+    page = closed(PAGE.format(data=data))
+    assert "<script" not in page and "<link" not in page
+    assert page.startswith(f"<!DOCTYPE html><html>\n{HEAD}</head><body>") and data in page
+    assert closed(page) == page
