@@ -1,6 +1,7 @@
 """Clients that mean no good, each kind until it is ended: `python -m common.bench.attackers KIND PORT PATH [TOKEN]`."""
 
 import asyncio
+import base64
 import gzip
 import itertools
 import sys
@@ -15,6 +16,7 @@ MEGABYTE = 1024 * 1024
 AGAIN_SECONDS = 0.2  # after which one that was cut off comes again
 NUMBERS = gzip.compress(b"[" + b"0," * (4 * MEGABYTE - 2) + b"0]", 9)
 MEMBERS = gzip.compress(b"") * 120_000
+NEVER = base64.urlsafe_b64encode(b'[1000000000,"2020-01-01T00:00:00Z","a"]').decode().rstrip("=")
 LISTS = b"[" + b"[]," * 99_000 + b"[]]"
 
 
@@ -78,6 +80,10 @@ class Attack:
         """The largest pages of alerts, of all times."""
         await self._asks(32, self.path.replace("/events", "/alerts?limit=1000"))
 
+    async def cursors(self) -> None:
+        """Pages of a version of the table that never was."""
+        await self._asks(32, self.path.replace("/events", f"/alerts?cursor={NEVER}"))
+
     async def streams(self) -> None:
         """Streams of alerts, more than one may open."""
         await self._asks(100, self.path.replace("/events", "/alerts/stream"))
@@ -116,7 +122,7 @@ class Attack:
         await asyncio.gather(*(one() for _ in range(connections)))
 
 
-KINDS = ("headers", "idle", "half", "numbers", "members", "lists", "bodies", "pages", "streams")
+KINDS = ("headers", "idle", "half", "numbers", "members", "lists", "bodies", "pages", "cursors", "streams")
 
 
 def main(kind: str, port: str, path: str, token: str = "") -> None:
