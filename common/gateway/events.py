@@ -36,6 +36,7 @@ RATE_BYTES = 1_000       # for each of which a request counts as an event
 LARGEST_EVENT = 900_000  # bytes: a topic takes records of 1 MB unless told otherwise
 TOO_LARGE = f"an event has at most {LARGEST_EVENT:,} bytes"
 TOO_MANY = "more events than this client may send"
+SHOWN, LONGEST_DETAIL = 200, 2_000  # characters of a refused event's id, and of what is said of it
 LARGE = 256 * 1024       # bytes of a body that is read by a thread
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 AGAIN_SECONDS = {429: b"1", 503: b"2"}
@@ -67,7 +68,8 @@ class Judged:
             self.messages.append({"key": verdict.entity.encode(), "value": verdict.value})
 
     def reject(self, index: int | None, event_id: str | None, reason: str, detail: str) -> None:
-        self.rejected.append({"index": index, "id": event_id, "reason": reason, "detail": detail})
+        shown = event_id and event_id[:SHOWN]
+        self.rejected.append({"index": index, "id": shown, "reason": reason, "detail": detail[:LONGEST_DETAIL]})
 
 
 class Events:
