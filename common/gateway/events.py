@@ -86,6 +86,8 @@ class Events:
         try:
             answer = await self._answer(scope, receive)
         except (Unreadable, Refused) as problem:
+            if problem.status == 401:
+                await asyncio.sleep(PATIENCE_SECONDS)
             answer = _problem(problem.status, str(problem))
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
         if answer.retry_after:
