@@ -1,6 +1,7 @@
 """Clients that mean no good, each kind until it is ended: `python -m common.bench.attackers KIND PORT PATH [TOKEN]`."""
 
 import asyncio
+import base64
 import gzip
 import itertools
 import sys
@@ -15,6 +16,10 @@ MEGABYTE = 1024 * 1024
 AGAIN_SECONDS = 0.2  # after which one that was cut off comes again
 NUMBERS = gzip.compress(b"[" + b"0," * (4 * MEGABYTE - 2) + b"0]", 9)
 MEMBERS = gzip.compress(b"") * 120_000
+DEEP = b'{"a":[%b%b]}' % (b"[" * 1_000, b"]" * 1_000)
+NESTED = gzip.compress(b"[" + b",".join([DEEP] * 4_100) + b"]")
+LINES = gzip.compress(b"\n".join([b'{"a":[%b]}' % b",".join([b'{"":' * 900 + b"1" + b"}" * 900] * 197)] * 9))
+NEVER = base64.urlsafe_b64encode(b'[1000000000,"2020-01-01T00:00:00Z","a"]').decode().rstrip("=")
 LISTS = b"[" + b"[]," * 99_000 + b"[]]"
 
 
@@ -62,6 +67,14 @@ class Attack:
         """As many odd events as a request may have."""
         await self._posts(16, LISTS)
 
+    async def nested(self) -> None:
+        """As many levels as an array may have, and as many such elements as a body."""
+        await self._posts(16, NESTED, b"Content-Encoding: gzip")
+
+    async def lines(self) -> None:
+        """Lines of NDJSON that are as large as an event may be, and nothing but levels."""
+        await self._posts(16, LINES, b"Content-Encoding: gzip", kind=b"application/x-ndjson")
+
     async def bodies(self) -> None:
         """Bodies of 8 MB of which the end does not come."""
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,13 +91,17 @@ class Attack:
         """The largest pages of alerts, of all times."""
         await self._asks(32, self.path.replace("/events", "/alerts?limit=1000"))
 
+    async def cursors(self) -> None:
+        """Pages of a version of the table that never was."""
+        await self._asks(32, self.path.replace("/events", f"/alerts?cursor={NEVER}"))
+
     async def streams(self) -> None:
         """Streams of alerts, more than one may open."""
         await self._asks(100, self.path.replace("/events", "/alerts/stream"))
 
-    async def _posts(self, connections: int, body: bytes, *fields: bytes) -> None:
-        kind = (b"Content-Type: application/json", b"Content-Length: %d" % len(body))
-        await self._many(connections, self._repeat(self.head("POST", self.path, *kind, *fields) + self.bearer + b"\r\n" + body))
+    async def _posts(self, connections: int, body: bytes, *fields: bytes, kind: bytes = b"application/json") -> None:
+        fields = (b"Content-Type: " + kind, b"Content-Length: %d" % len(body), *fields)
+        await self._many(connections, self._repeat(self.head("POST", self.path, *fields) + self.bearer + b"\r\n" + body))
 
     async def _asks(self, connections: int, path: str) -> None:
         await self._many(connections, self._repeat(self.head("GET", path) + self.bearer + b"\r\n"))
@@ -116,7 +133,7 @@ class Attack:
         await asyncio.gather(*(one() for _ in range(connections)))
 
 
-KINDS = ("headers", "idle", "half", "numbers", "members", "lists", "bodies", "pages", "streams")
+KINDS = ("headers", "idle", "half", "numbers", "members", "lists", "nested", "lines", "bodies", "pages", "cursors", "streams")
 
 
 def main(kind: str, port: str, path: str, token: str = "") -> None:

@@ -76,7 +76,7 @@ def read_page(path: str, wanted: Wanted, limit: int, cursor: Cursor | None) -> d
     Costs what the page holds, and the key columns of the files that its first alerts may be in.
     """
     try:
-        table = tables.open_table(path, cursor.version if cursor else None)
+        table = _opened(path, cursor)
         files = _files(table, _filter(wanted, cursor))
         chosen = _first(files, limit + 1)
         found = _rows(files, chosen.slice(0, limit))
@@ -94,6 +94,16 @@ def read_page(path: str, wanted: Wanted, limit: int, cursor: Cursor | None) -> d
         "alerts": [shown(row, row["alert_time"]) for row in rows],
         "next": str(Cursor(table.version(), rows[-1]["event_time"], rows[-1]["alert_id"])) if more else None,
     }
+
+
+def _opened(path: str, cursor: Cursor | None) -> DeltaTable:
+    """The table in the version of the walk; raises what delta-rs does, and CursorGone."""
+    table = tables.open_table(path)
+    if cursor and cursor.version > table.version():  # to reach it delta-rs would look for each version up to it
+        raise CursorGone
+    if cursor and cursor.version < table.version():
+        table.load_as_version(cursor.version)
+    return table
 
 
 @dataclass(frozen=True)

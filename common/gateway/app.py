@@ -16,11 +16,12 @@ from common.contract import TimeBounds
 from common.contract.plain import PlainContract
 from common.gateway.access import Access, Refused
 from common.gateway.budget import Budget
+from common.gateway.connections import peer_of
 from common.gateway.delivery import Delivery
 from common.gateway.events import Events
 from common.gateway.health import health_routes
 from common.gateway.idempotency import Answers
-from common.gateway.limits import Rates
+from common.gateway.limits import PATIENCE_SECONDS, Rates
 from common.gateway.openapi import intake
 from common.gateway.reading import alert_routes
 from common.ingestion.connection import Connection
@@ -29,6 +30,8 @@ from common.vertical import Vertical
 
 TITLE = "hybrid gateway"
 BODIES_BYTES = 224 * 1024 * 1024  # that all requests under way may hold, or more where a body may be that large
+ASKED_OF_PEER = 200  # requests a second for what needs no token: health, and whatever is not there
+TOO_OFTEN = JSONResponse({"detail": f"at most {ASKED_OF_PEER} such requests a second are answered"}, 429, {"retry-after": "1"})
 REFUSED_HEADERS = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}, 503: {"retry-after": "1"}}
 
 
@@ -39,7 +42,8 @@ class Gateway:
                  closing: Callable[[], bool] = lambda: False, fatal: Callable[[str], None] = lambda problem: None) -> None:
         self._delivery = Delivery(connection, settings.gateway_timeout, fatal=fatal)
         self._intakes = self._made_intakes(verticals, settings, access)
-        self.routed = FastAPI(title=TITLE, openapi_url=None, lifespan=self._lifespan)
+        self._asked = Rates(ASKED_OF_PEER)
+        self.routed = FastAPI(title=TITLE, openapi_url=None, redirect_slashes=False, lifespan=self._lifespan)
         self.routed.include_router(health_routes(self._delivery))
         self.routed.include_router(alert_routes(verticals, settings, connection, access, closing))
         self.routed.add_exception_handler(Refused, _refused)
@@ -55,7 +59,19 @@ class Gateway:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         events = self._intakes.get(scope["path"]) if scope["type"] == "http" else None
-        await (events or self.routed)(scope, receive, send)
+        if scope["type"] == "http" and not scope["path"].startswith("/v1/") and not await self._may_ask(scope):
+            await TOO_OFTEN(scope, receive, send)
+        else:
+            await (events or self.routed)(scope, receive, send)
+
+    async def _may_ask(self, scope: Any) -> bool:
+        """Whether this peer asks seldom enough for what needs no token; it learns it late where it does not."""
+        peer = peer_of((scope.get("client") or ("local",))[0])
+        if self._asked.wait(peer):
+            await asyncio.sleep(PATIENCE_SECONDS)
+            return False
+        self._asked.take(peer, 1)
+        return True
 
     def _made_intakes(self, verticals: Sequence[Vertical], settings: Settings, access: Access) -> dict[str, Events]:
         rates, answers, bounds = Rates(settings.gateway_rate), Answers(), TimeBounds.of(settings)
@@ -86,6 +102,8 @@ def _described(routed: FastAPI, verticals: Sequence[Vertical]) -> dict[str, Any]
 
 async def _refused(request: Request, refused: Exception) -> JSONResponse:
     assert isinstance(refused, Refused)
+    if refused.status == 401:
+        await asyncio.sleep(PATIENCE_SECONDS)
     return JSONResponse({"detail": str(refused)}, refused.status, REFUSED_HEADERS.get(refused.status))
 
 

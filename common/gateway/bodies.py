@@ -20,7 +20,10 @@ DECODER = json.JSONDecoder()
 MOST_EVENTS = 100_000  # of a request: each is an object in memory, however short
 MOST_REJECTED = 1_000  # that one answer explains: more would make the answer larger than what was sent
 MOST_MEMBERS = 100     # of a gzip body
-VALUE_BYTES = 100      # that a value of JSON takes once it is read, about
+MOST_PARTS = 4 * MOST_EVENTS  # objects and arrays in a JSON array: all are read in one go, in which nobody else has a turn
+MOST_NAMES = 1_000     # of an event that is handed on as an object: it is judged at once
+VALUE_BYTES = 100      # that a value or an array of JSON takes once it is read, about
+OBJECT_BYTES = 240     # that an object takes
 EVENT_BYTES = 500      # that an event takes beside its text until Kafka has it, about
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some clients put it before any text; RFC 8259 lets a reader pass over it
 BODY_SECONDS = 30.0  # a body that takes longer holds a connection that others wait for
@@ -102,26 +105,37 @@ def lines(body: bytes, share: Share) -> list[Event]:
 def elements(body: bytes, share: Share) -> list[Event]:
     """The elements of a JSON array; of anything else, the text as it is.
 
-    Objects where writing them anew says what was written, else each element's own text.
+    Objects where they are flat and writing them anew says what was written, else each element's own text.
     """
     if body.lstrip()[:1] != b"[":
         return [body]
-    share.take(VALUE_BYTES * body.count(b","))
+    arrays, objects = body.count(b"["), body.count(b"{")
+    share.take(VALUE_BYTES * (body.count(b",") + arrays) + OBJECT_BYTES * objects)
+    if arrays + objects > MOST_PARTS:
+        raise Unreadable(413, f"more than {MOST_PARTS:,} objects and arrays in one request: nothing of it was taken")
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError:
         return [body]  # one text, which the contract will call malformed
-    # orjson keeps the last of two values of a name in silence.
-    if all(type(value) is dict for value in values) and names_are_apart(body, sum(map(len, values))):
+    if _are_plain(body, values, arrays, objects):
         return values
     if len(values) > MOST_EVENTS:
         raise too_many()
     if sum(type(value) is not dict for value in values) > MOST_REJECTED:
         raise Unreadable(413, f"more than {MOST_REJECTED:,} elements of the array are no objects: nothing of it was taken")
+    share.take(2 * len(body))
     try:
         return list(_slices(body.decode()))
     except RecursionError:
         return [body]  # levels beyond those of any event
+
+
+def _are_plain(body: bytes, values: list[Any], arrays: int, objects: int) -> bool:
+    """Whether these elements are objects without lists or objects in them, of not very many names, none of them twice."""
+    if arrays > 1 or objects > len(values) or not all(type(value) is dict for value in values):
+        return False
+    # orjson keeps the last of two values of a name in silence.
+    return max(map(len, values), default=0) <= MOST_NAMES and names_are_apart(body, sum(map(len, values)))
 
 
 def _slices(text: str) -> Iterator[bytes]:

@@ -31,7 +31,7 @@ class Connections:
 
     def add(self, connection: Abortable, host: str) -> None:
         """A connection that was just made, from the address `host`."""
-        peer = _peer(host)
+        peer = peer_of(host)
         of_peer = self._of_peer.get(peer, ())
         if len(of_peer) >= self._most_of_peer:
             self._cut_off(next(iter(of_peer)))
@@ -88,7 +88,7 @@ class Connections:
         connection.abort()
 
 
-def _peer(host: str) -> str:
+def peer_of(host: str) -> str:
     """The address, of IPv6 its first half: one machine may have all the addresses of the second."""
     try:
         address = ip_address(host.partition("%")[0])

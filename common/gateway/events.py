@@ -20,6 +20,7 @@ from common.gateway.budget import Budget, Share
 from common.gateway.delivery import Away, Delivery, Failure, Full, NeverFits
 from common.gateway.idempotency import LONGEST_KEY, Answers, Reused, UnderWay
 from common.gateway.limits import PATIENCE_SECONDS, Rates
+from common.gateway.nesting import TOO_NESTED, is_too_nested
 from common.gateway.refusals import Unreadable
 from common.gateway.whole_numbers import WholeNumbers
 from common.ingestion.producers import REFUSALS
@@ -28,10 +29,14 @@ from common.vertical import Vertical
 
 LOG = logging.getLogger(__name__)
 
-AT_ONCE = 100            # events judged before others have their turn
+AT_ONCE_BYTES = 50_000   # of events judged before others have their turn
+LEAST_BYTES = 500        # that an event counts as then
+LARGE_EVENT = 16 * 1024  # bytes of an event that is judged by a thread
+RATE_BYTES = 1_000       # for each of which a request counts as an event
 LARGEST_EVENT = 900_000  # bytes: a topic takes records of 1 MB unless told otherwise
 TOO_LARGE = f"an event has at most {LARGEST_EVENT:,} bytes"
 TOO_MANY = "more events than this client may send"
+SHOWN, LONGEST_DETAIL = 200, 2_000  # characters of a refused event's id, and of what is said of it
 LARGE = 256 * 1024       # bytes of a body that is read by a thread
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 AGAIN_SECONDS = {429: b"1", 503: b"2"}
@@ -63,7 +68,8 @@ class Judged:
             self.messages.append({"key": verdict.entity.encode(), "value": verdict.value})
 
     def reject(self, index: int | None, event_id: str | None, reason: str, detail: str) -> None:
-        self.rejected.append({"index": index, "id": event_id, "reason": reason, "detail": detail})
+        shown = event_id and event_id[:SHOWN]
+        self.rejected.append({"index": index, "id": shown, "reason": reason, "detail": detail[:LONGEST_DETAIL]})
 
 
 class Events:
@@ -80,6 +86,8 @@ class Events:
         try:
             answer = await self._answer(scope, receive)
         except (Unreadable, Refused) as problem:
+            if problem.status == 401:
+                await asyncio.sleep(PATIENCE_SECONDS)
             answer = _problem(problem.status, str(problem))
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
         if answer.retry_after:
@@ -126,7 +134,8 @@ class Events:
                 if self._rates.wait(client):  # those before it may have been this client's, too
                     raise Unreadable(429, TOO_MANY)
                 found = await asyncio.to_thread(read)
-        self._rates.take(client, max(1, len(found[1])))
+        text, events = found
+        self._rates.take(client, max(1, len(events), len(text) // RATE_BYTES))
         return found
 
     async def _take_once(self, name: bytes, body: bytes, events: list[Event], client: str) -> Answer:
@@ -165,14 +174,20 @@ class Events:
         return _told(judged, sent.failures)
 
     async def _judged(self, events: list[Event]) -> Judged:
-        judged, latest = Judged(), self._contract.latest()
+        judged, latest, size = Judged(), self._contract.latest(), 0
         for index, event in enumerate(events):
-            judged.add(index, self._verdict(event, latest))
+            if isinstance(event, bytes) and LARGE_EVENT < len(event) <= LARGEST_EVENT:
+                async with self._turn:
+                    judged.add(index, await asyncio.to_thread(self._verdict, event, latest))
+            else:
+                judged.add(index, self._verdict(event, latest))
+                size += max(LEAST_BYTES, len(event))
             if len(judged.rejected) > MOST_REJECTED:
                 raise Unreadable(
                     413, f"more than {MOST_REJECTED:,} events of this request break the contract, the last seen at {index} "
                     f"({judged.rejected[-1]['reason']}): nothing of it was taken")
-            if index % AT_ONCE == AT_ONCE - 1:
+            if size >= AT_ONCE_BYTES:
+                size = 0
                 await asyncio.sleep(0)
         return judged
 
@@ -180,6 +195,8 @@ class Events:
         """Whatever one event may be, it is that event that is refused, and not the request."""
         if isinstance(event, bytes) and len(event) > LARGEST_EVENT:
             return Rejected(None, "too_large", TOO_LARGE)  # to read it would take many times as much
+        if isinstance(event, bytes) and is_too_nested(event):
+            return Rejected(None, "malformed_json", TOO_NESTED)
         try:
             verdict = self._judge(event, latest)
             if isinstance(verdict, Rejected) and verdict.reason == "wrong_type":
@@ -189,7 +206,6 @@ class Events:
         except Exception as problem:
             LOG.info("an event of %s could not be judged: %s", self._name, type(problem).__name__)
             return Rejected(None, "malformed_json", "it cannot be judged: nested too deep, or of values that no field has")
-
 
     def _judge(self, event: Event, latest: datetime) -> Accepted | Rejected:
         return self._contract.judge(event, latest) if isinstance(event, bytes) else self._contract.judge_object(event, latest)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 MOST_CLIENTS = 10_000
-PATIENCE_SECONDS = 0.25  # by which an answer that asks a client to wait is held back: who asks on and on costs little then
+PATIENCE_SECONDS = 0.25  # by which a 401 or 429 is held back: who asks on and on costs little then
 
 
 class NoPlace(Exception):

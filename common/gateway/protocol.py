@@ -102,8 +102,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._unparsed = 0
-        if self._head > HEAD_BYTES or len(self.pipeline) >= PIPELINED:
+        if self._head > HEAD_BYTES:
             self._refuse(431)
+        elif len(self.pipeline) >= PIPELINED:
+            self._refused = True  # it is told so after the answers of those before it
         if self._refused:
             return
         if self._waiting:
@@ -125,7 +127,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         was_last = not self.pipeline
         super().on_response_complete()
-        if was_last:
+        if was_last and self._refused and not self.transport.is_closing():
+            self._end(431)
+        elif was_last:
             self.cycle.body = bytearray()  # of a body that was not waited for
             self._among.is_idle(self)
             self._wait_for_head()
@@ -173,6 +177,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._refused = True
+        self._end(status)
+
+    def _end(self, status: int) -> None:
         text = f'{{"detail":"{_REFUSALS[status]}"}}'.encode()
         head = (b"content-type: application/json\r\n", b"content-length: %d\r\n" % len(text), b"connection: close\r\n\r\n")
         if self.cycle is None or self.cycle.response_complete:  # else it would stand amid the answer that is under way

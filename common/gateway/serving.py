@@ -1,5 +1,6 @@
 """The gateway as a server, and how it ends."""
 
+import gc
 import logging
 import resource
 import socket
@@ -65,6 +66,7 @@ def run_gateway(verticals: Sequence[Vertical], settings: Settings, connection: C
     log.setLevel(logging.ERROR)  # its warnings are of what strangers send
     log.addFilter(_without_values)
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()  # what was imported: looking through it again and again, while a large body is read, takes ten times as long
     server = GatewayServer(verticals, settings, connection, access, address, is_up=is_up)
     server.run([listening])
     if server.problems:

@@ -13,6 +13,7 @@ import pytest
 from common.commands.gateway import listed
 from common.gateway import tokens as module
 from common.gateway.address import Address
+from common.gateway.limits import PATIENCE_SECONDS, Rates
 from common.gateway.tokens import TokenFile, Tokens, end_of
 from common.ingestion.producers import Producer
 from common.settings import SettingsError
@@ -279,3 +280,29 @@ def test_one_file_of_tls_without_the_other_is_told(tmp_path):
         Address.read("127.0.0.1:80", certificate=tmp_path / "c.pem")
     with pytest.raises(SettingsError, match="not there"):
         Address.read("127.0.0.1:80", certificate=tmp_path / "none.pem", key=tmp_path / "c.pem")
+
+
+def test_who_has_no_token_waits_for_the_answer(start_gateway):
+    gateway = start_gateway(is_open=False)
+    for method, path in (("POST", "/v1/finance_fraud/events"), ("GET", "/v1/finance_fraud/alerts"), ("GET", "/openapi.json")):
+        began = time.monotonic()
+        assert gateway.ask(method, path)[0] == 401
+        assert time.monotonic() - began >= PATIENCE_SECONDS
+
+
+def test_what_needs_no_token_is_answered_so_often_to_each_peer(gateway, monkeypatch, generated_events):
+    monkeypatch.setattr(gateway.gateway, "_asked", Rates(1))
+    for paths in (["/healthz", "/readyz", "/openapi.json", "/none"], ["//"] * 4):
+        answers = [gateway.ask("GET", path) for path in paths]
+        assert [status for status, _, _ in answers][1:].count(429) >= 2
+        assert all("retry-after" in headers for status, _, headers in answers if status == 429)
+    assert gateway.post(generated_events("finance_fraud", 1))[0] == 202, "a client's events have a rate of their own"
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10, source_address=("127.0.0.2", 0)) as other:
+        other.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert other.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_path_with_a_slash_too_many_leads_nowhere(gateway):
+    for path in ("/healthz/", "/v1/finance_fraud/alerts/"):
+        status, _, headers = gateway.ask("GET", path, host="evil.example")
+        assert status == 404 and "location" not in headers

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -105,6 +106,14 @@ def test_a_cursor_of_a_version_that_is_gone_is_told(gateway, tmp_path):
     for file in (tmp_path / "finance_fraud" / "tables" / "alerts").rglob("*.parquet"):
         file.unlink()
     assert gateway.ask("GET", f"{PATH}?cursor={page['next']}")[0] == 410
+
+
+@pytest.mark.parametrize("version", [2, 10**8])
+def test_a_cursor_of_a_version_that_never_was_is_told_at_once(gateway, tmp_path, version):
+    store(tmp_path, [alert(number) for number in range(3)])
+    began = time.monotonic()
+    assert gateway.ask("GET", f"{PATH}?cursor={Cursor(version, START, 'a')}")[0] == 410
+    assert time.monotonic() - began < 1, "delta-rs looks for every number up to it, and cannot be stopped"
 
 
 @pytest.mark.parametrize("zone", ["+14:00", "-14:00", "Z", ""])

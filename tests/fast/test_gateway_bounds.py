@@ -283,7 +283,9 @@ def test_a_token_has_so_many_streams(start_gateway, tmp_path, monkeypatch):
 def test_requests_that_wait_behind_another_are_few(gateway):
     with connect(gateway) as client:
         client.sendall((HEAD + b"\r\n") * 1_000)
-        assert end_of(client).count(b"HTTP/1.1 200") <= protocol.PIPELINED + 1
+        answers = end_of(client)
+    assert answers.count(b"HTTP/1.1 200") == protocol.PIPELINED + 1 and answers.count(b"HTTP/1.1") == protocol.PIPELINED + 2
+    assert b"HTTP/1.1 431" in answers and b"at most 16 requests wait" in answers
     assert gateway.ask("GET", "/healthz")[0] == 200
 
 

@@ -221,5 +221,15 @@ def test_an_answer_explains_only_so_many_refusals_and_then_nothing_is_taken(star
     assert len(values(mortal_kafka)) == 5
 
 
+@pytest.mark.parametrize("key", [{}, {"idempotency_key": "k"}])
+def test_an_answer_repeats_little_of_what_was_refused(gateway, five, key):
+    large = ("i" * 700_000, "\x01\u00e9" * 50_000)
+    wrong = [each | {"amount": -1, "transaction_id": text} for each, text in zip(five, large, strict=False)]
+    wrong += [five[2] | {"n" * 40_000: 1, "transaction_id": "i" * 100_000}]
+    status, told, headers = gateway.post(ndjson(wrong), content_type="application/x-ndjson", **key)
+    assert status == 422 and int(headers["content-length"]) < 10_000
+    assert [each["id"] for each in told["rejected"]] == [each["transaction_id"][:200] for each in wrong]
+
+
 def test_a_gzip_body_of_many_members_is_refused_before_it_costs_much(gateway):
     assert gateway.post(gzip.compress(b"") * 200_000, content_encoding="gzip")[0] == 413
