@@ -155,7 +155,8 @@ def test_a_record_that_kafka_refuses_is_told_and_those_behind_it_are_sent(cards,
     monkeypatch.setattr(module, "AT_ONCE", 2)
     topic = f"{cards.vertical.name}.events"
     large = json.dumps(GOOD).encode() + b" " * 1_200_000  # it came compressed
-    producer = Client(cards.broker.client_options() | {"compression.type": "gzip", "message.max.bytes": 20_000_000})
+    options = {"compression.type": "gzip", "message.max.bytes": 20_000_000, "enable.idempotence": True}  # in this order
+    producer = Client(cards.broker.client_options() | options)
     for value in (json.dumps(GOOD).encode(), large, *[json.dumps(GOOD).encode()] * 3):
         producer.produce(topic, value, key=b"a key", partition=0)
     assert producer.flush(20) == 0
