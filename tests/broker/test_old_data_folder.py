@@ -105,7 +105,7 @@ def test_all_its_tables_are_read(opened, spark, vertical):
 
 def test_what_was_learnt_published_and_allowed_is_in_force(opened, spark):
     folder = opened.workspace(FINANCE).tables
-    learnt = live(spark, folder, FINANCE.baselines)
+    learnt = live(spark, folder, FINANCE)
     assert learnt.scoring is not None and same_structure(learnt.scoring, learnt.scoring)
     assert learnt.model.first().model_version == learnt.scoring.version
     assert learnt.baselines["card"].count() == opened.note["finance_fraud"]["rows"]["baselines_card"]

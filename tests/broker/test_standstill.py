@@ -84,7 +84,7 @@ def test_a_broker_that_is_slow_to_answer_is_said_and_asked_again_with_more_time(
     monkeypatch.setattr(standstill, "ANSWER", 0.001)
     send(producer, topic, 0)
     producer.commit_transaction(30)
-    assert looks(watch, 90) == {"q": 1}
+    assert looks(watch, 90) == {"q": 1}, caplog.messages
     told = [line for line in caplog.messages if "whether a query stands still is not known" in line]
     assert told and f"topic {topic} grew" in told[0]
 

@@ -10,6 +10,7 @@ from common import contract
 from common.ingestion.duplicates import repeated, without_duplicates
 from common.ingestion.mapping import parse_mapping
 from common.ingestion.replay import plan_replay, replay
+from common.ingestion.stored import RECORD
 from retail_behavior import VERTICAL
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
@@ -52,7 +53,7 @@ def judged(spark, invoices, tmp_path_factory):
         "key", "value", "'events' as topic", "0 as partition", "offset", "timestamp'2026-01-01' as timestamp")
     parsed = contract.parse(records, VERTICAL).persist()
     valid, invalid = parsed.where("reason IS NULL"), parsed.where("reason IS NOT NULL")
-    stored = valid.select("event_id", "kafka_partition", "kafka_offset", "ingest_time").limit(0)
+    stored = valid.select("event_id", *RECORD).limit(0)
     rows = without_duplicates(valid, repeated(valid, stored, "event_id"), "event_id").unionByName(invalid).persist()
     yield rows
     rows.unpersist()
