@@ -8,18 +8,16 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import orjson
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message
 
 from common.gateway.alert_json import as_json, shown
 from common.ingestion.connection import Connection
-from common.ingestion.reader import arrived, from_ends
+from common.ingestion.reader import PASSING, arrived, from_ends, read_new_partitions
 
 WAITING = 1_000        # alerts that a listener may be behind
 LOOK_SECONDS = 0.2
 STILL_HERE_SECONDS = 15
 PARTITIONS_SECONDS = 10.0  # between looks for partitions that the topic was given since
-# Over which the client goes on by itself once a broker is back.
-PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
 
 
 class Listener:
@@ -80,23 +78,12 @@ class AlertStream:
                     loop.call_soon_threadsafe(self._fan_out, alerts)
                 errors = [message.error() for message in messages]
                 if time.monotonic() - looked > PARTITIONS_SECONDS:
-                    errors.append(self._read_new_partitions(consumer))
+                    errors.append(read_new_partitions(consumer, self._topic, LOOK_SECONDS * 10))
                     looked = time.monotonic()
                 lasting = next((error for error in errors if error is not None and error.code() not in PASSING), None)
                 if lasting is not None and not loop.is_closed():
                     loop.call_soon_threadsafe(self._fail, ending, lasting.str())
                     return
-
-    def _read_new_partitions(self, consumer: Consumer) -> KafkaError | None:
-        """From their beginning: they were made after those who listen came. Returns what is wrong with the topic."""
-        try:
-            topic = consumer.list_topics(self._topic, timeout=LOOK_SECONDS * 10).topics[self._topic]
-        except KafkaException:
-            return None  # next time
-        new = topic.partitions.keys() - {each.partition for each in consumer.assignment()}
-        if new:
-            consumer.incremental_assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in sorted(new)])
-        return topic.error
 
     def _fail(self, ending: threading.Event, why: str) -> None:
         if self._consuming is ending:

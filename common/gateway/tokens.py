@@ -3,7 +3,6 @@
 A token is `<id>.<256 random bits>`. As it is random, one SHA-256 is hash enough: there is nothing to guess from.
 """
 
-import fcntl
 import hashlib
 import hmac
 import json
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from common.locks import locked
 from common.settings import SettingsError
 
 ALL = "all"
@@ -99,8 +99,7 @@ class TokenFile:
     def _changing(self) -> Iterator[list[Token]]:
         """The tokens, to be changed in place; written whole, with no one else writing meanwhile."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._lock):
             tokens = self.read()
             yield tokens
             made = self.path.with_suffix(f".{os.getpid()}")

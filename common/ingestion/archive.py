@@ -10,6 +10,7 @@ sent there, but not committed before a kill, is sent again.
 An event's identity is its id within the UTC day of its event time: that keeps the look at history to a few partitions.
 """
 
+import itertools
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -53,10 +54,14 @@ NEWEST = tables.Newest(("event_time", "ingest_time"), partition="kafka_partition
 
 @dataclass(frozen=True)
 class Batch:
-    """Which attempt at which work: `query` is the id in its checkpoint, `number` what Spark counts batches by."""
+    """Which attempt at which work: `query` is the id in its checkpoint, `number` what Spark counts batches by.
+
+    is_first: since the query was started. Only such a one can have been tried before, as a query ends with a batch that fails.
+    """
 
     query: str
     number: int
+    is_first: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def keep_events(
         seen = _observed(received, F.struct(F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
                                             F.count_if(is_valid).alias("valid")))  # fmt: skip
         path, valid, invalid = workspace.table("events"), received.where("reason is null"), received.where("reason is not null")
-        if _was_tried(batch, workspace, seen["days"]):
+        if batch.is_first and _was_tried(batch, workspace, seen["days"]):
             # That attempt may have judged by other settings: what it put into one table is not to come into the other too.
             valid = not_there(valid, tables.read(received.sparkSession, workspace.table("quarantine"), columns=RECORD))
             days = _observed(invalid, F.collect_set(PARTITION))
@@ -232,8 +237,10 @@ def _quarantine(
 def _start(
     records: DataFrame, name: str, vertical: Vertical, workspace: Workspace, settings: Settings, keep: Keep
 ) -> StreamingQuery:
+    batches = itertools.count()
+
     def run(batch_records: DataFrame, number: int) -> None:
-        kept = keep(batch_records, Batch(tables.query_of(batch_records), number))
+        kept = keep(batch_records, Batch(tables.query_of(batch_records), number, is_first=next(batches) == 0))
         LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, kept.rows, kept.quarantined)
 
     return (

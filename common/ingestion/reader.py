@@ -3,11 +3,14 @@
 import time
 from typing import Any, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from common.ingestion.connection import GROUP_PREFIX, BrokerError, Connection, explain
 from common.ingestion.topics import end_offsets, partition_ids
+
+# Errors over which the client goes on by itself once a broker is back.
+PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
 
 
 class Record(NamedTuple):
@@ -66,6 +69,21 @@ def arrived(consumer: Consumer, timeout: float, at_most: int = 1_000) -> list[Me
     """
     first = consumer.poll(timeout)
     return [] if first is None else [first, *consumer.consume(at_most - 1, timeout=0)]
+
+
+def read_new_partitions(consumer: Consumer, topic: str, timeout: float) -> KafkaError | None:
+    """Read the partitions that the topic was given since, from their beginning, with a consumer that was assigned its partitions.
+
+    timeout: seconds for the broker's answer; without one nothing changes. Returns what the broker says is wrong with the topic.
+    """
+    try:
+        listed = consumer.list_topics(topic, timeout=timeout).topics[topic]
+    except KafkaException:
+        return None  # next time
+    assigned = {each.partition for each in consumer.assignment() if each.topic == topic}
+    if new := listed.partitions.keys() - assigned:
+        consumer.incremental_assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in sorted(new)])
+    return listed.error
 
 
 def _consumer(connection: Connection, group: str, options: dict[str, Any]) -> Consumer:

@@ -1,6 +1,7 @@
 """Alerts as a subscriber sees them: read from Kafka the moment they appear, counted by rule, their latency measured."""
 
 import json
+import logging
 import threading
 import time
 from collections import Counter, OrderedDict, deque
@@ -9,14 +10,19 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
+from confluent_kafka import KafkaError
+
 from common.ingestion.connection import Connection
-from common.ingestion.reader import arrived, from_ends
+from common.ingestion.reader import PASSING, arrived, from_ends, read_new_partitions
 from common.monitoring.cooldown import Cooldown
+
+LOG = logging.getLogger(__name__)
 
 NEWEST = 8
 TEXTS = ("alert_id", "rule", "entity_id", "severity", "event_time", "ingest_time", "reasons")  # what screens show of an alert
 UNTOLD = 1_000
 LATENCIES = 200_000
+PARTITIONS_SECONDS = 10.0  # between looks for partitions that the topic was given since
 REMEMBERED = 200_000  # alert ids; one whose window still fills after so many others counts a second time
 
 
@@ -62,6 +68,8 @@ class AlertWatch:
         self._stop = threading.Event()
         self._since = int(time.time() * 1000) / 1000  # in whole milliseconds, as Kafka's timestamps are
         self._consumer = from_ends(connection, topic, group="watch")
+        self._topic = topic
+        self._told: set[str] = set()  # of what Kafka says is wrong with the topic
         self._thread = threading.Thread(target=self._read, name="alert-watch", daemon=True)
 
     def __enter__(self) -> "AlertWatch":
@@ -78,10 +86,23 @@ class AlertWatch:
         return percentiles([value for at, value in list(self.seen.latencies) if since <= at < until])
 
     def _read(self) -> None:
+        looked = time.monotonic()
         while not self._stop.is_set():
-            for message in arrived(self._consumer, timeout=0.1):
+            messages = arrived(self._consumer, timeout=0.1)
+            for message in messages:
                 if message.error() is None:
                     self._take(message.value(), time.time())
+            errors = [message.error() for message in messages]
+            if time.monotonic() - looked > PARTITIONS_SECONDS:
+                errors.append(read_new_partitions(self._consumer, self._topic, timeout=2.0))
+                looked = time.monotonic()
+            self._tell([error for error in errors if error is not None and error.code() not in PASSING])
+
+    def _tell(self, errors: list[KafkaError]) -> None:
+        """Each kind once: what is counted lacks the alerts that cannot be read."""
+        for why in {error.str() for error in errors} - self._told:
+            LOG.warning("alerts on topic %s are not seen here: %s", self._topic, why)
+            self._told.add(why)
 
     def _take(self, value: bytes | None, now: float) -> None:
         try:
