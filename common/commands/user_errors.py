@@ -22,7 +22,7 @@ from common.processing.state import OtherState
 from common.processing.streams import QueryEnded
 from common.settings import SettingsError
 from common.simulation.generated import NotAnEvent
-from common.tables import UnusableFolder
+from common.tables import OtherTypes, UnusableFolder
 from common.tables.upkeep import UpkeepFailed
 from common.tables.writing import RowsLost
 from common.template.writing import NotWritten
@@ -56,6 +56,7 @@ USER_ERRORS = (
     NotComparable,
     NotAccepted,
     NotWritten,
+    OtherTypes,
     UnusableFolder,
     RowsLost,
     UpkeepFailed,

@@ -16,8 +16,8 @@ from pyspark.sql import types as T
 from common.tables.statistics import rows
 
 COMMIT_ATTEMPTS = 10
-# delta-rs decodes % a second time, takes \\ for /, and ends at brackets, control characters and bytes that are no UTF-8 (1.6.6).
-UNUSABLE = re.compile(r"[%\\\[\]\x00-\x1f\x7f\ud800-\udfff]")
+# delta-rs decodes %20 a second time, takes \\ for /, and ends at brackets, control characters and bytes that are no UTF-8 (1.6.6).
+UNUSABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\\\[\]\x00-\x1f\x7f\ud800-\udfff]")
 PARTITION_TYPES = (T.DateType, T.IntegerType, T.LongType, T.StringType)
 CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "50",
@@ -31,12 +31,18 @@ class UnusableFolder(Exception):
     """Tables cannot lie in this folder; the message says why."""
 
 
+class OtherTypes(Exception):
+    """A table has a column that is wanted as another type; the message says which."""
+
+
 def ensure_table(path: str | Path, schema: T.StructType, partition_by: Sequence[str] | None = None) -> None:
     """Creates the table if there is none; several processes may do so at once. Partitions are dates, integers or texts.
 
-    A table that is there gets the columns of `schema` that it lacks; in its older rows they are null.
+    A table that is there gets the columns of `schema` that it lacks; in its older rows they are null. Raises OtherTypes where
+    one that it has is of another type, which whoever writes would have to cast.
     """
     if table_exists(path):
+        _check_types(path, schema)
         _add_missing(path, schema)
         return
     for name in partition_by or ():
@@ -54,6 +60,17 @@ def ensure_table(path: str | Path, schema: T.StructType, partition_by: Sequence[
         # Another query created it between our look and our commit: then it is there now.
         if not table_exists(path):
             raise
+
+
+def _check_types(path: str | Path, schema: T.StructType) -> None:
+    there = {field.name: field.dataType.simpleString() for field in schema_of(open_table(path)).fields}
+    wanted = {field.name: field.dataType.simpleString() for field in _as_stored(schema).fields}
+    for name, kind in wanted.items():
+        if there.get(name, kind) != kind:
+            raise OtherTypes(
+                f"{path}: column {name} is {there[name]} in the table, and {kind} is to be written to it: give the column that "
+                "type again (a table's older versions are kept), or choose another folder (--data, HYBRID_DATA)"
+            )
 
 
 def _add_missing(path: str | Path, schema: T.StructType) -> None:
@@ -208,6 +225,11 @@ def check_folder(path: str | Path) -> None:
             f"{path}: tables cannot lie in a folder whose path has {' or '.join(map(repr, unusable))}, "
             "which the library for Delta tables takes for something else: choose another folder (--data, HYBRID_DATA)"
         )
+
+
+def _as_stored(schema: T.StructType) -> T.StructType:
+    """With the types that a Delta table has: it keeps a text of some length as any text."""
+    return T.StructType.fromJson(json.loads(Schema.from_json(_nullable(schema).json()).to_json()))
 
 
 def _nullable(schema: T.StructType) -> T.StructType:

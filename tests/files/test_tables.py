@@ -206,7 +206,7 @@ def test_columns_that_do_not_fit_are_refused_by_name(spark, path):
         tables.read(spark, path.parent / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["a folder", "Jürgen", "a+b, c;d", "q?x", "h#1", "{a,b}", "st*r", "c:d", "it's & 日本"])
+@pytest.mark.parametrize("name", ["a folder", "Jürgen", "a+b, c;d", "q?x", "h#1", "{a,b}", "st*r", "50%", "5% x", "c:d", "it's & 日本"])
 def test_a_folder_may_have_any_name(spark, tmp_path, name):
     path = tmp_path / name / "t"
     tables.ensure_table(path, SCHEMA, ["event_day"])
@@ -224,11 +224,19 @@ def test_a_folder_may_have_any_name(spark, tmp_path, name):
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("name", ["a%20b", "50%", "run[1]", "back\\slash", "tab\tx"])
+@pytest.mark.parametrize("name", ["a%20b", "50%aB", "run[1]", "back\\slash", "tab\tx"])
 def test_a_folder_that_the_library_takes_for_another_is_refused_in_words(spark, tmp_path, name):
     with pytest.raises(tables.UnusableFolder, match="choose another folder"):
         tables.ensure_table(tmp_path / name / "t", SCHEMA, ["event_day"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [T.StringType(), T.FloatType(), T.ArrayType(T.DoubleType())], ids=str)
+def test_a_column_of_another_type_is_told_and_not_cast(path, kind):
+    tables.ensure_table(path, SCHEMA, ["event_day"])
+    changed = T.StructType([T.StructField(each.name, kind if each.name == "amount" else each.dataType) for each in SCHEMA])
+    with pytest.raises(tables.OtherTypes, match=rf"column amount is double in the table, and {kind.simpleString()} is to be"):
+        tables.ensure_table(path, changed, ["event_day"])
 
 
 @pytest.mark.parametrize("lost", [1, 3])
