@@ -49,6 +49,33 @@ def read_all(connection: Connection, topic: str, at_least: int = 0, timeout: flo
     return records
 
 
+def first_timestamp(connection: Connection, topic: str, timeout: float = 30.0) -> int | None:
+    """The earliest timestamp of its partitions' first records, in epoch milliseconds; None where it holds none.
+
+    Raises BrokerError.
+    """
+    unread = set(partition_ids(AdminClient(connection.client_options()), connection, topic))
+    found: list[int] = []
+    deadline = time.monotonic() + timeout
+    with _consumer(connection, "first", {"enable.partition.eof": True}) as consumer:
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])
+        while unread:
+            if time.monotonic() > deadline:
+                raise BrokerError(f"{topic}: the first records of {len(unread)} partitions did not come within {timeout:g} s")
+            message = consumer.poll(0.1)
+            if message is None:
+                continue
+            error = message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                if not error.retriable():
+                    raise BrokerError(explain(connection, [error]))
+            elif message.partition() in unread:
+                unread.discard(message.partition())
+                found += [message.timestamp()[1]] if error is None else []
+                consumer.incremental_unassign([TopicPartition(topic, message.partition())])
+    return min(found, default=None)
+
+
 def from_ends(connection: Connection, *topics: str, group: str, wait_ms: int = 5) -> Consumer:
     """A consumer of what comes to `topics` from now on, to be closed; raises BrokerError.
 

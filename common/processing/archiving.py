@@ -87,7 +87,7 @@ def archiving(
     )
     admin = AdminClient(connection.client_options())
     checkpoints = {topic: [workspace.checkpoint(f"archive-{name}")] for name, topic, _ in queries}
-    topics = TopicWatch(admin, connection, check_topics(spark, admin, connection, checkpoints))
+    topics = TopicWatch(admin, connection, check_topics(spark, admin, connection, workspace, checkpoints))
     standstills = {name: StandstillWatch(spark, admin, connection, topic) for name, topic, _ in queries}
     started: dict[str, StreamingQuery] = {}
     with upkeep([workspace.table(name) for name in TABLES], settings.vacuum_hours):

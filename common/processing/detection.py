@@ -191,7 +191,7 @@ def detection(
     """
     checkpoints = [workspace.checkpoint(query.name) for query in vertical.queries]
     admin, topic = AdminClient(connection.client_options()), topic_names(vertical).events
-    topics = TopicWatch(admin, connection, check_topics(spark, admin, connection, {topic: checkpoints}))
+    topics = TopicWatch(admin, connection, check_topics(spark, admin, connection, workspace, {topic: checkpoints}))
     still = StandstillWatch(spark, admin, connection, topic)
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
     recorder = Recorder(workspace.table("judged"), settings.vacuum_hours)

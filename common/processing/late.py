@@ -12,9 +12,11 @@ from pyspark.sql import functions as F
 
 from common import tables
 from common.ingestion.stored import ALERTS_SCHEMA, PARTITION
+from common.ingestion.topics import topic_names
 from common.processing.batch import came_live
 from common.processing.judged import late_events
 from common.processing.reconcile import judged_again
+from common.processing.sources import of_present_topic
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -32,7 +34,7 @@ class Late:
 
 def keep_late(spark: SparkSession, vertical: Vertical, workspace: Workspace, rule_settings: object) -> Late:
     """After `reconcile`: put the alerts that only the watermark lost into `alerts`, each once, however often this is done."""
-    events, _, _ = came_live(spark, workspace)
+    events = of_present_topic(came_live(spark, workspace)[0], workspace, topic_names(vertical).events)
     behind = late_events(spark, vertical, workspace, events).select("event_id").distinct().count()
     compared = tables.read(spark, workspace.table("reconciled"))
     lost = compared.where("status = 'late' and stream_score is null").select("alert_id")

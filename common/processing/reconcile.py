@@ -27,11 +27,13 @@ from pyspark.sql import types as T
 
 from common import contract, tables
 from common.alerts import ALERT_SCHEMA, event_ids
+from common.ingestion.topics import topic_names
 from common.processing.batch import came_live
 from common.processing.judged import Era, Judged, judged_ranges, late_events, settings_eras
 from common.processing.judged_rows import BEYOND
 from common.processing.learnt import MODEL_SCHEMA, Learnt, model_of, prepared, with_baselines, with_model
 from common.processing.session import use_pool
+from common.processing.sources import of_present_topic
 from common.processing.spoken import spoken
 from common.processing.tuning import settings_as_of
 from common.processing.versions import MODEL, baseline_path, versions
@@ -66,7 +68,7 @@ class Reconciled:
 def reconcile(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, rule_settings: object, since: datetime | None = None
 ) -> Reconciled:
-    """Compare every stored alert with what batch finds in the events that came through Kafka.
+    """Compare every stored alert with what batch finds in the events that came through Kafka, by the topic that is there now.
 
     Writes table `reconciled`, a row per alert, and adds this run's counts to table `reconciliations`.
 
@@ -75,6 +77,8 @@ def reconcile(
     """
     use_pool(spark, "batch")
     events, _, alerts = came_live(spark, workspace)
+    # What judged an earlier topic of that name is not on record any more: its offsets were those of other records.
+    events, alerts = (of_present_topic(rows, workspace, topic_names(vertical).events) for rows in (events, alerts))
     came = events.drop("event_day")
     batch = judged_again(spark, vertical, workspace, came, rule_settings)
     compared = compare(alerts, batch, late_events(spark, vertical, workspace, came))

@@ -26,7 +26,7 @@ from common.processing.batch_days import until_today
 from common.processing.champions import challenger
 from common.processing.learnt import live, model_of, prepared, with_baselines
 from common.processing.session import use_pool
-from common.processing.sources import check_topics
+from common.processing.sources import check_topics, of_present_topic
 from common.processing.streams import read_topic
 from common.processing.versions import MODEL, Version, in_force
 from common.settings import Settings
@@ -35,10 +35,11 @@ from common.workspace import Workspace
 
 SIDES = ("champion", "challenger")
 
-# The place of the newest event behind a row says which event was scored; in a session of several, the last of a batch.
+# The record of the newest event behind a row says which event was scored; in a session of several, the last of a batch.
 SHADOW_SCHEMA = T.StructType([
     T.StructField("kafka_partition", T.IntegerType()),
     T.StructField("kafka_offset", T.LongType()),
+    T.StructField("ingest_time", T.TimestampType()),
     *[T.StructField(f"{side}_{what}", kind) for side in SIDES
       for what, kind in (("version", T.StringType()), ("score", T.DoubleType()))],
 ])
@@ -74,7 +75,8 @@ def start_shadow(
     path, name = workspace.table("shadow"), f"shadow-{waiting.version}"
     tables.ensure_table(path, SHADOW_SCHEMA)
     topic = topic_names(vertical).events
-    check_topics(spark, AdminClient(connection.client_options()), connection, {topic: [workspace.checkpoint(name)]})
+    admin = AdminClient(connection.client_options())
+    check_topics(spark, admin, connection, workspace, {topic: [workspace.checkpoint(name)]})
     records = read_topic(spark, connection, topic, from_end=True)
     accepted = contract.accepted(records, vertical, contract.TimeBounds.of(settings))
     query = next(query for query in vertical.queries if query.model)
@@ -115,7 +117,11 @@ def compare(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> Co
         return None
     old_enough = F.col(vertical.event_time) <= F.lit(now - timedelta(seconds=vertical.label_delay.total_seconds()))
     is_theirs = (F.col("champion_version") == champion.version) & (F.col("challenger_version") == waiting.version)
-    rows = events.where(old_enough).join(tables.read(spark, path).where(is_theirs), ["kafka_partition", "kafka_offset"])
+    scores = tables.read(spark, path).where(is_theirs).withColumnRenamed("ingest_time", "scored_until")
+    # Of the topic that is there now, as places of one before it are those of other events; unknown in rows of an earlier version.
+    came = of_present_topic(events.where(old_enough), workspace, topic_names(vertical).events)
+    is_its = F.coalesce(F.col("scored_until") >= F.col("ingest_time"), F.lit(True))
+    rows = came.join(scores, ["kafka_partition", "kafka_offset"]).where(is_its).drop("scored_until")
     labelled = with_labels(vertical, events, rows, labels.where(F.col("known_time") <= F.lit(now)))
     day, entity = F.to_date(vertical.event_time).alias("day"), F.col(vertical.entity).alias("entity")
     told: pd.DataFrame = labelled.select(day, entity, "label", *[f"{side}_score" for side in SIDES]).toPandas()

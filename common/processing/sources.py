@@ -1,23 +1,46 @@
-"""Which topic a checkpoint's offsets are of: noted beside it, and compared before a query goes on from it."""
+"""Which topic a checkpoint's offsets are of: noted beside it, and compared before a query goes on from it.
+
+Which topics a vertical has read under one name, one after the other, is kept in table `topics`: rows of `events` and `alerts`
+from before the newest of them was made have offsets of another.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from shlex import quote
+from typing import Any
 
+import pyarrow.compute as pc
 from confluent_kafka.admin import AdminClient
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
+from common import tables
 from common.ingestion.connection import Connection
+from common.ingestion.reader import first_timestamp
 from common.ingestion.same_topic import Topic, TopicChanged, topic_now
 from common.processing.state import read_note, write_note
+from common.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 
 FILE = "source-topic.json"
+TABLE = "topics"
+# since: when the topic's first record came, of those that were there as it was noted; where there was none, when that was.
+TOPICS_SCHEMA = T.StructType([
+    T.StructField("name", T.StringType()),
+    T.StructField("cluster", T.StringType()),
+    T.StructField("id", T.StringType()),
+    T.StructField("partitions", T.IntegerType()),
+    T.StructField("since", T.TimestampType()),
+])
 
 
 def check_topics(
-    spark: SparkSession, admin: AdminClient, connection: Connection, checkpoints: Mapping[str, Sequence[str]]
+    spark: SparkSession, admin: AdminClient, connection: Connection, workspace: Workspace,
+    checkpoints: Mapping[str, Sequence[str]],
 ) -> list[Topic]:
     """The topics, by name with the checkpoints of the queries that read them, as they are now: noted where they were not yet.
 
@@ -44,7 +67,36 @@ def check_topics(
         for checkpoint in checkpoints[topic.name]:
             if _noted(spark, checkpoint) != topic:
                 write_note(spark, checkpoint, FILE, topic.to_json())
+        _keep(topic, workspace, connection)
     return topics
+
+
+def of_present_topic(rows: DataFrame, workspace: Workspace, topic: str) -> DataFrame:
+    """Of the rows of `events` or `alerts` those whose events came through the topic that has this name now.
+
+    Told by when they came, which is Kafka's time of the record.
+    """
+    known = _topics(workspace, topic)
+    return rows.where(F.col("ingest_time") >= F.lit(known[-1]["since"])) if len(known) > 1 else rows
+
+
+def _keep(topic: Topic, workspace: Workspace, connection: Connection) -> None:
+    known = _topics(workspace, topic.name)
+    if known and not topic.other_than(Topic(**{name: known[-1][name] for name in asdict(topic)})):
+        return
+    first = first_timestamp(connection, topic.name)
+    since = datetime.now(UTC) if first is None else datetime.fromtimestamp(first / 1_000, UTC)
+    tables.ensure_table(workspace.table(TABLE), TOPICS_SCHEMA)
+    tables.append_rows([asdict(topic) | {"since": since}], TOPICS_SCHEMA, workspace.table(TABLE))
+
+
+def _topics(workspace: Workspace, name: str) -> list[dict[str, Any]]:
+    """The topics that had this name, in the order in which they did."""
+    path = workspace.table(TABLE)
+    if not tables.table_exists(path):
+        return []
+    rows = tables.read_arrow(path, where=pc.field("name") == name).to_pylist()
+    return sorted(rows, key=lambda row: row["since"])
 
 
 def _noted(spark: SparkSession, checkpoint: str) -> Topic | None:

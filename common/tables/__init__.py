@@ -26,7 +26,7 @@ from common.tables.upkeep import compact, maintain, maintain_all, vacuum
 from common.tables.writing import Newest, append, overwrite, query_of, upsert
 
 __all__ = [
-    "Between", "Newest", "OtherTypes", "UnusableFolder", "append", "append_arrow", "append_row_after", "append_rows", "check_folder",
-    "compact", "ensure_table", "files", "is_committed", "maintain", "maintain_all", "open_table", "overwrite", "query_of", "read",
-    "read_arrow", "rewrite", "row_count", "table_exists", "upsert", "vacuum",
+    "Between", "Newest", "OtherTypes", "UnusableFolder", "append", "append_arrow", "append_row_after", "append_rows",
+    "check_folder", "compact", "ensure_table", "files", "is_committed", "maintain", "maintain_all", "open_table", "overwrite",
+    "query_of", "read", "read_arrow", "rewrite", "row_count", "table_exists", "upsert", "vacuum",
 ]

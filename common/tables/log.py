@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 from common.tables.statistics import rows
 
 COMMIT_ATTEMPTS = 10
-# delta-rs decodes %20 a second time, takes \\ for /, and ends at brackets, control characters and bytes that are no UTF-8 (1.6.6).
+# delta-rs decodes %20 twice, takes \\ for /, and ends at brackets, control characters and bytes that are no UTF-8 (1.6.6).
 UNUSABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\\\[\]\x00-\x1f\x7f\ud800-\udfff]")
 PARTITION_TYPES = (T.DateType, T.IntegerType, T.LongType, T.StringType)
 CONFIGURATION: dict[str, str | None] = {

@@ -18,7 +18,7 @@ from common.ingestion.producers import Producer
 from common.ingestion.same_topic import TopicChanged
 from common.ingestion.topics import create_topics, end_offsets, ensure_topics, partition_ids
 from common.processing.archiving import archiving
-from common.processing.sources import FILE
+from common.processing.sources import FILE, of_present_topic
 from common.processing.streams import QueryEnded
 from common.settings import Settings
 from common.vertical import find_vertical
@@ -88,6 +88,10 @@ def test_a_topic_that_was_made_anew_is_refused_and_the_advised_way_on_loses_and_
     cards.archive()
     assert cards.rows("events", "transaction_id") == [*"abcdefgh"]
     assert len(cards.rows("quarantine", "kafka_offset")) == 3
+    events = tables.read(cards.spark, cards.workspace.table("events"))
+    present = of_present_topic(events, cards.workspace, cards.topic)
+    assert sorted(row.transaction_id for row in present.collect()) == [*"cdefgh"]
+    assert [row["name"] for row in tables.read_arrow(cards.workspace.table("topics")).to_pylist()].count(cards.topic) == 2
 
 
 def test_records_that_went_before_they_were_read_are_told(cards):

@@ -15,7 +15,8 @@ from common.processing.batch import came_live
 from common.processing.judged import NothingJudged, judged_ends, judged_ranges, late_events
 from common.processing.judged_rows import BEYOND, JUDGED_SCHEMA
 from common.processing.learnt import publish_baselines
-from common.processing.reconcile import compare, duplicates, explained, judged_again, judged_as_named
+from common.processing.reconcile import compare, duplicates, explained, judged_again, judged_as_named, reconcile
+from common.processing.sources import TOPICS_SCHEMA
 from common.processing.tuning import publish_settings
 from common.processing.versions import baseline_path
 from common.settings import load
@@ -221,6 +222,24 @@ def test_a_batch_that_began_while_baselines_were_being_written_read_the_ones_bef
     reported, under_way = judged_ranges(workspace, VERTICAL.queries[0])
     assert (reported.end, under_way.start) == (4, 4)
     assert under_way.baseline == before
+
+
+def test_what_came_through_an_earlier_topic_of_that_name_is_not_compared(spark, tmp_path):
+    workspace = Workspace(tmp_path, VERTICAL.name)
+    ensure_tables(VERTICAL, workspace)
+    tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
+    put(workspace.table("judged"), JUDGED_SCHEMA, *({"query": query.name, "ended_at": NOON} for query in VERTICAL.queries))
+    place = {"topic": f"{VERTICAL.name}.events", "kafka_partition": 0, "kafka_offset": 3, "ingest_time": NOON}
+    day = {"event_time": NOON, "event_day": NOON.date()}
+    event = {"transaction_id": "t1", "card_id": "c1", "terminal_id": "m1", "amount": 9.5}
+    put(workspace.table("events"), events_schema(VERTICAL), place | day | event)
+    put(workspace.table("alerts"), ALERTS_SCHEMA, place | day | {
+        "alert_id": "a", "rule": "velocity", "entity_id": "c1", "score": 6.0, "event": '["t1"]'})
+    tables.ensure_table(workspace.table("topics"), TOPICS_SCHEMA)
+    for name, since, found in (("first", NOON - timedelta(1), {("velocity", "extra"): 1}), ("second", NOON + timedelta(1), {})):
+        topic = {"name": f"{VERTICAL.name}.events", "cluster": "c", "partitions": 2, "id": name, "since": since}
+        put(workspace.table("topics"), TOPICS_SCHEMA, topic, topic | {"name": "other", "since": NOON})
+        assert reconcile(spark, VERTICAL, workspace, load(VERTICAL.settings)).counts == found
 
 
 def test_a_query_that_never_ran_is_named(tmp_path):

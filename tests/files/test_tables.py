@@ -206,7 +206,9 @@ def test_columns_that_do_not_fit_are_refused_by_name(spark, path):
         tables.read(spark, path.parent / "nowhere")
 
 
-@pytest.mark.parametrize("name", ["a folder", "Jürgen", "a+b, c;d", "q?x", "h#1", "{a,b}", "st*r", "50%", "5% x", "c:d", "it's & 日本"])
+@pytest.mark.parametrize("name", [
+    "a folder", "Jürgen", "a+b, c;d", "q?x", "h#1", "{a,b}", "st*r", "50%", "5% x", "c:d", "it's & 日本",
+])
 def test_a_folder_may_have_any_name(spark, tmp_path, name):
     path = tmp_path / name / "t"
     tables.ensure_table(path, SCHEMA, ["event_day"])
