@@ -32,8 +32,8 @@ def check_key(vertical: Vertical, folder: Path) -> None:
 
 
 _ADVICE = (
-    "give that key in HYBRID_PSEUDONYM_KEY, or keep HYBRID_HOME where it was. If the key is to change from now on, give it in "
-    "HYBRID_PSEUDONYM_FORMER_KEYS: the same person then gets another pseudonym"
+    "give that key in HYBRID_PSEUDONYM_KEY, or put the data folder's pseudonym.key back. If it is to change from now on, give "
+    "it in HYBRID_PSEUDONYM_FORMER_KEYS: the same person then gets another pseudonym"
 )
 
 

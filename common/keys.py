@@ -7,6 +7,7 @@ Each has an id, a hash from which nobody gets the key; the id stands with what t
 import base64
 import binascii
 import hashlib
+import logging
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -16,7 +17,10 @@ from common.settings import Settings, SettingsError, load
 
 KEY_BYTES, ID_BYTES = 32, 8
 FEWEST_DIFFERENT = 16  # of a random key's bytes; that there are fewer happens once in 10^17 keys
-OWN, FORMER = "pseudonym.key", "pseudonym-*.key"  # under HYBRID_HOME
+OWN, FORMER = "pseudonym.key", "pseudonym-*.key"  # in the data folder; an earlier version kept them in HYBRID_HOME
+LOG = logging.getLogger(__name__)
+
+_data: Path | None = None  # the folder that this process works on
 
 
 @dataclass(frozen=True)
@@ -35,22 +39,28 @@ class Key:
         return hashlib.sha256(b"raw bytes" + self.secret).digest()
 
 
+def use_data_folder(folder: Path) -> None:
+    """From now on keys that are not given are those that are kept in this folder, and not in HYBRID_DATA."""
+    global _data  # a process works on one folder, and expressions that need a key are built all over it
+    _data = folder.absolute()
+
+
 def present_key(settings: Settings | None = None) -> Key:
-    """HYBRID_PSEUDONYM_KEY, else a key of this machine's, made on first use in HYBRID_HOME.
+    """HYBRID_PSEUDONYM_KEY, else the data folder's own, made on first use: who has the data has its key.
 
     Raises SettingsError for what cannot be read as a key, or is none.
     """
     settings = settings or load(Settings)
     if settings.pseudonym_key is None:
-        return _own_key(settings.home.expanduser().absolute() / OWN)
+        return _own_key(_folders(settings)[0] / OWN, _folders(settings)[1] / OWN)
     return _given("HYBRID_PSEUDONYM_KEY", settings.pseudonym_key.get_secret_value())
 
 
 def former_keys(settings: Settings | None = None) -> list[Key]:
-    """HYBRID_PSEUDONYM_FORMER_KEYS, and those in HYBRID_HOME that are called pseudonym-ANYTHING.key. Raises SettingsError."""
+    """HYBRID_PSEUDONYM_FORMER_KEYS, and those in the data folder that are called pseudonym-ANYTHING.key. Raises SettingsError."""
     settings = settings or load(Settings)
     given = settings.pseudonym_former_keys.get_secret_value().split(",") if settings.pseudonym_former_keys else []
-    kept = sorted(settings.home.expanduser().absolute().glob(FORMER))
+    kept = [path for folder in _folders(settings) for path in sorted(folder.glob(FORMER))]
     return [_given("HYBRID_PSEUDONYM_FORMER_KEYS", text.strip()) for text in given] + [_kept(path) for path in kept]
 
 
@@ -58,6 +68,11 @@ def known_keys(settings: Settings | None = None) -> list[Key]:
     """The present key and then the former ones."""
     settings = settings or load(Settings)
     return list(dict.fromkeys([present_key(settings), *former_keys(settings)]))
+
+
+def _folders(settings: Settings) -> tuple[Path, Path]:
+    """Where keys are kept, and where an earlier version kept them."""
+    return _data or settings.data.expanduser().absolute(), settings.home.expanduser().absolute()
 
 
 def _given(name: str, text: str) -> Key:
@@ -86,19 +101,24 @@ def _checked(secret: bytes, where: str) -> Key:
     return Key(secret)
 
 
-def _own_key(path: Path) -> Key:
+def _own_key(path: Path, earlier: Path) -> Key:
+    if path.exists():
+        return _kept(path)
+    secret = secrets.token_bytes(KEY_BYTES)
+    if earlier.exists() and not any(path.parent.glob(FORMER)):  # where there is one, this is to be a new key
+        secret = _kept(earlier).secret
+        LOG.warning("the key of pseudonyms, kept in %s by an earlier version, is kept with the data now: %s", earlier, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    if not path.exists():
-        made.touch(mode=0o600)
-        with made.open("wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())  # or a crash might leave an empty file, and every pseudonym to whoever guesses that
-        try:
-            os.link(made, path)  # whole or not at all, and never over one that another process made meanwhile
-        except FileExistsError:
-            pass
-        finally:
-            made.unlink()
+    made.touch(mode=0o600)
+    with made.open("wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())  # or a crash might leave an empty file, and every pseudonym to whoever guesses that
+    try:
+        os.link(made, path)  # whole or not at all, and never over one that another process made meanwhile
+    except FileExistsError:
+        pass
+    finally:
+        made.unlink()
     return _kept(path)

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     kafka_ssl_certificate_location: Path | None = None
     kafka_ssl_key_location: Path | None = None
     kafka_ssl_key_password: SecretStr | None = None
-    pseudonym_key: SecretStr | None = Field(None, description="base64 of 32 bytes; without it one is kept under home")
+    pseudonym_key: SecretStr | None = Field(None, description="base64 of 32 bytes; without it one is kept with the data")
     pseudonym_former_keys: SecretStr | None = Field(None, description="keys of before, with commas between them")
     partitions: int = Field(2, ge=1, le=1024, description="partitions of each topic made here")
     replication: int | None = Field(None, ge=1, le=16, description="replicas of each topic made here [one a broker, at most 3]")

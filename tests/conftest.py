@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import settings
 
+from common.keys import use_data_folder
+
 # How long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -38,6 +40,12 @@ def short_lived_java() -> None:
 
 # Queries over a handful of rows are walked through: writing their code and compiling it takes Spark and Java seconds a query.
 WALKED_THROUGH = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """For what has none of its own: no test leaves a key in the folder that the tests are run in."""
+    use_data_folder(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")

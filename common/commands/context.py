@@ -24,6 +24,7 @@ from common.embedded.kafka import EmbeddedKafka, cluster_in
 from common.embedded.ports import HOST, is_free
 from common.ingestion.connection import BrokerError, Connection, check, cluster_of
 from common.key_note import check_key
+from common.keys import use_data_folder
 from common.processing.archiving import Archiving, archiving
 from common.processing.detection import Detection, detection
 from common.processing.session import java_is_gone, start_session
@@ -87,6 +88,7 @@ def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
         raise SettingsError(
             f"data folder {workspace.folder} cannot be written: {problem.strerror}; give --data or set HYBRID_DATA"
         ) from None
+    use_data_folder(settings.data)
     check_key(vertical, workspace.folder)
     return workspace
 

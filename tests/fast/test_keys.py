@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+import common.keys
 from common import tables
 from common.ingestion.stored import QUARANTINE_SCHEMA
 from common.key_note import KEY_NOTE, check_key
-from common.keys import KEY_BYTES, Key, former_keys, known_keys, present_key
+from common.keys import KEY_BYTES, Key, former_keys, known_keys, present_key, use_data_folder
 from common.settings import Settings, SettingsError, load
 
 FIRST, SECOND, THIRD = (bytes(range(start, start + KEY_BYTES)) for start in (0, 50, 100))
@@ -34,13 +35,39 @@ def keys(monkeypatch, tmp_path):
     return give
 
 
-def test_a_key_of_this_machine_is_made_once_and_only_for_its_owner(tmp_path, monkeypatch):
+@pytest.fixture
+def own(monkeypatch, tmp_path):
+    """No key is given, and the folder is this test's: its settings."""
     monkeypatch.delenv("HYBRID_PSEUDONYM_KEY", raising=False)
-    settings = load(Settings, home=tmp_path / "home")
-    key = present_key(settings)
-    assert present_key(settings) == key
+    monkeypatch.delenv("HYBRID_PSEUDONYM_FORMER_KEYS", raising=False)
+    monkeypatch.setattr(common.keys, "_data", None)
+    return Settings(home=tmp_path / "home", data=tmp_path / "data")
+
+
+def test_a_folders_own_key_is_made_once_and_only_for_its_owner(own):
+    key = present_key(own)
+    assert present_key(own) == key
     assert len(key.secret) == KEY_BYTES
-    assert (tmp_path / "home" / "pseudonym.key").stat().st_mode & 0o077 == 0
+    assert (own.data / "pseudonym.key").stat().st_mode & 0o077 == 0
+    assert present_key(own.model_copy(update={"data": own.data / "another"})) != key
+
+
+def test_the_key_goes_where_the_folder_goes(own, monkeypatch, tmp_path):
+    key = present_key(own)
+    own.data.rename(tmp_path / "moved")
+    monkeypatch.setattr(common.keys, "_data", None)
+    use_data_folder(tmp_path / "moved")
+    assert present_key(own) == key
+
+
+def test_a_key_that_an_earlier_version_kept_elsewhere_is_taken_along_and_said(own, caplog):
+    own.home.mkdir()
+    (own.home / "pseudonym.key").write_bytes(FIRST)
+    assert present_key(own).secret == FIRST == (own.data / "pseudonym.key").read_bytes()
+    assert "is kept with the data now" in caplog.text
+    (own.data / "pseudonym.key").rename(own.data / "pseudonym-2026.key")  # as the documents say for a change
+    assert present_key(own).secret != FIRST
+    assert [key.secret for key in former_keys(own)] == [FIRST]
 
 
 def test_nobody_sees_a_key_in_what_is_printed_of_it(keys):
@@ -59,12 +86,12 @@ def test_what_is_no_random_key_is_refused_without_being_shown(keys, monkeypatch,
 
 @pytest.mark.parametrize(
     ("secret", "said"), [(b"", "has 0 bytes"), (b"k" * 3, "has 3 bytes"), (b"k" * 31, "31"), (b"k" * 32, "guessed")])
-def test_a_file_that_was_cut_short_or_overwritten_is_no_key(monkeypatch, tmp_path, secret, said):
-    monkeypatch.delenv("HYBRID_PSEUDONYM_KEY", raising=False)
+def test_a_file_that_was_cut_short_or_overwritten_is_no_key(own, secret, said):
+    own.data.mkdir()
     for name, read in (("pseudonym.key", present_key), ("pseudonym-2025.key", former_keys)):
-        (tmp_path / name).write_bytes(secret)
+        (own.data / name).write_bytes(secret)
         with pytest.raises(SettingsError, match=said):
-            read(Settings(home=tmp_path))
+            read(own)
 
 
 def test_tables_are_not_written_on_with_another_key(keys, tmp_path):
@@ -136,9 +163,7 @@ def test_a_row_that_somebody_changed_keeps_the_key_of_the_others(keys, tmp_path)
     check_key(WARD, tmp_path)
 
 
-def test_a_key_of_this_machine_that_was_put_aside_is_a_former_one(monkeypatch, tmp_path):
-    monkeypatch.delenv("HYBRID_PSEUDONYM_KEY", raising=False)
-    settings = Settings(home=tmp_path)
-    old = present_key(settings)
-    (tmp_path / "pseudonym.key").rename(tmp_path / "pseudonym-2025.key")
-    assert known_keys(settings) == [present_key(settings), old]
+def test_an_own_key_that_was_put_aside_is_a_former_one(own):
+    old = present_key(own)
+    (own.data / "pseudonym.key").rename(own.data / "pseudonym-2025.key")
+    assert known_keys(own) == [present_key(own), old]
