@@ -13,11 +13,13 @@ An event's identity is its id within the UTC day of its event time: that keeps t
 import itertools
 import logging
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
@@ -28,7 +30,9 @@ from common.ingestion.connection import Connection
 from common.ingestion.duplicates import not_there, repeated, without_duplicates
 from common.ingestion.stored import (
     ALERTS_SCHEMA,
+    HEADER_BYTES,
     LABELS_SCHEMA,
+    MOST_BYTES,
     PARTITION,
     QUARANTINE_PARTITION,
     RECORD,
@@ -37,6 +41,7 @@ from common.ingestion.stored import (
     to_dead_letters,
     to_quarantine,
 )
+from common.ingestion.topic_settings import settings_of
 from common.ingestion.topics import topic_names
 from common.pseudonyms import of_entity
 from common.settings import Settings
@@ -72,6 +77,28 @@ class Kept:
     quarantined: int
 
 
+@dataclass(frozen=True)
+class DeadLetters:
+    """The topic of dead letters, and how many bytes a letter's key and value may have there."""
+
+    topic: str
+    connection: Connection
+    most_bytes: int = MOST_BYTES
+
+    @classmethod
+    def of(cls, vertical: Vertical, connection: Connection) -> "DeadLetters":
+        """As the topic is now; where it is not there, or may not be asked for, as Kafka makes topics."""
+        topic, most = topic_names(vertical).dead_letter, MOST_BYTES
+        with suppress(KafkaException):
+            told = settings_of(AdminClient(connection.client_options()), [topic])
+            most = min([MOST_BYTES, *(max(0, each.most_bytes - HEADER_BYTES) for each in told.values())])
+        return cls(topic, connection, most)
+
+    def send(self, quarantined: DataFrame) -> None:
+        options = {"topic": self.topic, **self.connection.spark_options()}
+        to_dead_letters(quarantined, self.most_bytes).write.format("kafka").options(**options).save()
+
+
 Keep = Callable[[DataFrame, Batch], Kept]
 
 
@@ -79,8 +106,10 @@ def archive_events(
     records: DataFrame, vertical: Vertical, workspace: Workspace, connection: Connection | None, settings: Settings
 ) -> StreamingQuery:
     """Start archiving a stream of Kafka records of events; without a connection there is no dead-letter topic."""
+    letters = DeadLetters.of(vertical, connection) if connection else None
+
     def keep(parsed: DataFrame, batch: Batch) -> Kept:
-        return keep_events(parsed, batch, vertical, workspace, connection)
+        return keep_events(parsed, batch, vertical, workspace, letters)
 
     # Parsed as a stream: the contract's many expressions are planned once a batch, not once for each use of it.
     parsed = contract.parse(records, vertical, contract.TimeBounds.of(settings))
@@ -108,7 +137,7 @@ def archive_alerts(
 
 
 def keep_events(
-    parsed: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace, connection: Connection | None = None
+    parsed: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace, letters: DeadLetters | None = None
 ) -> Kept:
     """Put one batch of parsed records (`contract.parse`) into `events` or `quarantine`; the latter's are dead letters too."""
     with _persisted(parsed.withColumn(PARTITION, F.to_date(vertical.event_time))) as received:
@@ -127,7 +156,7 @@ def keep_events(
             events = split.where("reason is null").select(*events_schema(vertical).names)
             kept = _append(events, seen["valid"], PARTITION, seen["days"], path, batch)
             refused = invalid.unionByName(split.where("reason is not null"))
-            return Kept(kept, _quarantine(refused, vertical, workspace, batch, connection))
+            return Kept(kept, _quarantine(refused, vertical, workspace, batch, letters))
 
 
 def keep_labels(records: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace) -> Kept:
@@ -217,9 +246,9 @@ def _unreadable(parsed: DataFrame, vertical: Vertical) -> DataFrame:
 
 
 def _quarantine(
-    refused: DataFrame, vertical: Vertical, workspace: Workspace, batch: Batch, connection: Connection | None = None
+    refused: DataFrame, vertical: Vertical, workspace: Workspace, batch: Batch, letters: DeadLetters | None = None
 ) -> int:
-    """Put the rows that are new there into `quarantine`, first of all, with a connection, on the dead-letter topic: how many."""
+    """Put the rows that are new there into `quarantine`, first of all on the dead-letter topic, if there is one: how many."""
     path = workspace.table("quarantine")
     with _persisted(to_quarantine(refused)) as quarantined:
         days = _observed(quarantined, F.collect_set(QUARANTINE_PARTITION))
@@ -228,9 +257,8 @@ def _quarantine(
         stored = tables.read(quarantined.sparkSession, path, _looked_for(days), RECORD)
         with _persisted(not_there(quarantined, stored)) as new:
             count = new.count()
-            if connection and count:  # before the commit, after which they are not new any more
-                options = {"topic": topic_names(vertical).dead_letter, **connection.spark_options()}
-                to_dead_letters(new).write.format("kafka").options(**options).save()
+            if letters and count:  # before the commit, after which they are not new any more
+                letters.send(new)
             return _append(new, count, QUARANTINE_PARTITION, days, path, batch)
 
 

@@ -12,6 +12,7 @@ from common.workspace import Workspace
 PARTITION = "event_day"     # UTC date of the event time
 QUARANTINE_PARTITION = "ingest_day"
 MOST_BYTES = 900_000        # of a dead letter's key and value: with its headers less than the 1 MB that Spark's producer sends
+HEADER_BYTES = 10_000       # room for a dead letter's headers
 
 PLACE = [T.StructField("topic", T.StringType()), T.StructField("kafka_partition", T.IntegerType()),
          T.StructField("kafka_offset", T.LongType())]
@@ -71,17 +72,18 @@ def to_quarantine(rejected: DataFrame) -> DataFrame:
     return rejected.withColumn(QUARANTINE_PARTITION, F.to_date("ingest_time")).select(*QUARANTINE_SCHEMA.names)
 
 
-def to_dead_letters(quarantined: DataFrame) -> DataFrame:
+def to_dead_letters(quarantined: DataFrame, most_bytes: int = MOST_BYTES) -> DataFrame:
     """Kafka records: key and value as they came, where they have room, and headers that say why, from where and how large.
 
-    They may have come compressed, and Spark's producer counts plain bytes; `left_out` names which is in the quarantine only.
+    most_bytes: of a record's key and value together. They may have come compressed, and Spark's producer counts plain bytes;
+    `left_out` names which is in the quarantine only.
     """
     said = ("reason", "detail", "topic", "kafka_partition", "kafka_offset", "key_bytes", "value_bytes", "left_out")
     headers = [F.struct(F.lit(name.removeprefix("kafka_")).alias("key"), _bytes(F.col(name)).alias("value")) for name in said]
     sizes = {"key_bytes": F.octet_length("key"), "value_bytes": F.octet_length("raw")}
     key_bytes, value_bytes = (F.coalesce(size, F.lit(0)) for size in sizes.values())
-    no_key = key_bytes > MOST_BYTES
-    no_value = F.when(no_key, value_bytes).otherwise(key_bytes + value_bytes) > MOST_BYTES
+    no_key = key_bytes > most_bytes
+    no_value = F.when(no_key, value_bytes).otherwise(key_bytes + value_bytes) > most_bytes
     sized = quarantined.withColumns(sizes).withColumn("left_out", _names({"key": no_key, "value": no_value}))
     key, value = F.when(~no_key, F.col("key")), F.when(~no_value, F.col("raw"))
     return sized.select(key.alias("key"), value.alias("value"), F.array(*headers).alias("headers"))

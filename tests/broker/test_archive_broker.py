@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from pyspark.sql import types as T
 
 from common import tables
@@ -94,6 +95,27 @@ def test_what_came_compressed_and_is_too_large_for_a_dead_letter_leaves_one_with
         tuple(b"" if size is None else b"%d" % size for size in each) for each in sizes]
     assert [(letter.key(), letter.value()) for letter, _ in letters] == [
         (b"k", None), (None, b"x"), (b"k" * 600_000, None), (None, None), (b"k", b"x" * 800_000)]
+
+
+def test_a_dead_letter_topic_that_takes_less_gets_letters_that_it_takes(spark, broker, meters, tmp_path):
+    ensure_topics(broker, meters, 1)
+    workspace, letter_topic = Workspace(tmp_path, meters.name), f"{meters.name}.dead-letter"
+    ensure_tables(meters, workspace)
+    smaller = ConfigResource(ConfigResource.Type.TOPIC, letter_topic, incremental_configs=[
+        ConfigEntry("max.message.bytes", "20000", incremental_operation=AlterConfigOpType.SET)])
+    admin = AdminClient(broker.client_options())
+    [altered] = admin.incremental_alter_configs([smaller]).values()
+    altered.result()
+    send(broker, f"{meters.name}.events", b"x" * 30_000, b"x" * 9_000)
+    query = archive_events(read_topic(spark, broker, f"{meters.name}.events"), meters, workspace, broker, SETTINGS)
+    try:
+        query.processAllAvailable()
+    finally:
+        query.stop()
+    letters = receive(broker, letter_topic, 2)
+    assert {(dict(letter.headers())["left_out"], letter.value() and len(letter.value())) for letter in letters} == {
+        (b"value", None), (b"", 9_000)}
+    assert tables.row_count(workspace.table("quarantine")) == 2
 
 
 def test_what_a_producer_rolled_back_was_never_sent(spark, broker, meters, tmp_path):
