@@ -22,6 +22,7 @@ from loadtests.users import HttpUser, KafkaUser, NullUser
 
 USERS = {"kafka": KafkaUser, "http": HttpUser, "null": NullUser}
 SPAWNED_PER_SECOND = 100
+UNKNOWN_LAG = "not known: there are no checkpoints to read, or nothing answered in the last minute"
 REPORTED_SECONDS = 4.0  # within which the workers' last figures are with the master, and in its files
 # Not judged while the load is on: a case's later events, and its alerts, are still to come.
 DURING = ("alert_p99_ms", "lag_records", "error_share", "pace")
@@ -94,13 +95,14 @@ class Control:
 
     def measured(self) -> Figures:
         monitor = self.monitor
+        scores = monitor.scores if monitor and not monitor.uncounted else None
         return Figures(
             alert_p99_ms=monitor.alert_p99(monitor.began + self.plan.warm_up) if monitor else None,
             lag_records=furthest((self.lags_at_end or {}).values()),
             error_share=self.environment.stats.total.fail_ratio if self.environment.stats.total.num_requests else None,
             pace=self.pace.share(self._sent()),
-            recall=monitor.scores.recall if monitor else None,
-            precision=monitor.scores.precision if monitor else None,
+            recall=scores.recall if scores else None,
+            precision=scores.precision if scores else None,
         )
 
     def verdict(self) -> tuple[int, list[str]]:
@@ -119,8 +121,13 @@ class Control:
         lines = [f"{self.plan.vertical} via {self.plan.via}: {requests}"]
         if monitor:
             lags = monitor.newest_lags() if self.lags_at_end is None else self.lags_at_end
-            behind = ", ".join(f"{name} {told(records)}" for name, records in lags.items()) or "no checkpoints to read"
+            behind = ", ".join(f"{name} {told(records)}" for name, records in lags.items()) or UNKNOWN_LAG
             lines.append(f"alerts: {monitor.scores.told()}")
+            if monitor.uncounted:
+                lines.append(f"{monitor.uncounted:,} alerts and labels came faster than they could be counted: "
+                             "recall and precision are not known")
+            if monitor.unreadable:
+                lines.append(f"{monitor.unreadable:,} records in the topics of alerts and labels are none of ours")
             lines.append(f"event to alert: p99 {_number(figures.alert_p99_ms)} ms; lag: {behind}; new rows: {monitor.rows}")
         return lines
 

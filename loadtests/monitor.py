@@ -63,6 +63,16 @@ class Monitor:
         return percentiles([latency for at, latency in list(self._latencies) if at >= since]).p99
 
     @property
+    def uncounted(self) -> int:
+        """Alerts and labels for which there was no room: what is counted of them is too little."""
+        return self._watch.dropped
+
+    @property
+    def unreadable(self) -> int:
+        """Records in both topics that are none of ours."""
+        return self._watch.unreadable
+
+    @property
     def lag(self) -> int | None:
         """Records, of the query that is furthest behind; None where there are no checkpoints to read."""
         return furthest(self.newest_lags().values())
@@ -85,7 +95,11 @@ class Monitor:
             if not isinstance(each, Alert):
                 self.scores.label(each.event_id, each.scenario, each.case_id)
             elif each.came_in >= self.began - EVERY:  # what came in before the load is not of its making
-                self.scores.alert(each.alert_id, each.rule, each.event)
+                try:
+                    self.scores.alert(each.alert_id, each.rule, each.event)
+                except (ValueError, TypeError, AttributeError):  # who may write to the topic may write anything
+                    self._watch.unreadable += 1
+                    continue
                 self._latencies.append((each.at, each.latency))
                 self._entry("ALERT", each.rule)(each.latency, len(each.event))
 

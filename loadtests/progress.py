@@ -76,7 +76,12 @@ class Lags:
         self._looked, self.now = at, found
 
     def newest(self, at: float) -> dict[str, int]:
-        """By query what was known last, where that was within KNOWN_SECONDS; else what is known now."""
+        """By query what was known last, where that was within KNOWN_SECONDS; else what is known now.
+
+        None where nobody looked for so long, as when the broker or the checkpoints did not answer.
+        """
+        if at - self._looked > KNOWN_SECONDS:
+            return {}
         known = {name: behind for name, (then, behind) in list(self._known.items()) if then >= at - KNOWN_SECONDS}
         return {name: known.get(name, behind) if isinstance(behind, AtMost) else behind for name, behind in self.now.items()}
 

@@ -27,11 +27,10 @@ class Sender:
     """An idempotent producer (acks=all) with bounded memory, shared by a process's users.
 
     Every record is reported once: with the time until the broker's acknowledgement, as the client library measured it, or
-    with what went wrong. A full buffer is a failure that is reported, not a wait. Labels are sent but not reported.
+    with what went wrong. A full buffer is a failure that is reported, not a wait. Of labels those are reported that were lost.
     """
 
     def __init__(self, connection: Connection, report: Report) -> None:
-        self.lost_labels = 0
         self._report = report
         self._producer = Producer(producer_options(connection, 0.001, 30, BUFFERED_RECORDS, BUFFERED_MEGABYTES))
         self._polling = gevent.spawn(self._poll)
@@ -47,8 +46,10 @@ class Sender:
     def send_label(self, topic: str, key: bytes, value: bytes) -> None:
         try:
             self._producer.produce(topic, value, key, on_delivery=self._label_answered)
-        except (BufferError, KafkaException):
-            self.lost_labels += 1
+        except BufferError:
+            self._report(topic, 0.0, len(value), BufferFull())
+        except KafkaException as refused:
+            self._report(topic, 0.0, len(value), refused)
 
     def drain(self) -> None:
         """Returns once every record is answered; one without an answer is given up, and reported, after the delivery timeout."""
@@ -66,4 +67,5 @@ class Sender:
         self._report(message.topic(), milliseconds, len(message), KafkaException(error) if error else None)
 
     def _label_answered(self, error: KafkaError | None, message: Message) -> None:
-        self.lost_labels += error is not None
+        if error is not None:
+            self._report(message.topic(), 0.0, len(message), KafkaException(error))

@@ -38,10 +38,13 @@ class Label:
 
 
 class Watch:
-    """Reads both topics from their present ends until `stop`. dropped: records that were not counted."""
+    """Reads both topics from their present ends until `stop`.
+
+    dropped: records for which there was no room; unreadable: records that are none of ours. Neither is counted.
+    """
 
     def __init__(self, connection: Connection, topics: TopicNames) -> None:
-        self.dropped = 0
+        self.dropped = self.unreadable = 0
         self._topics = topics
         self._came: deque[Alert | Label] = deque()
         self._stopping = False
@@ -63,8 +66,8 @@ class Watch:
                 if message.error() is None:
                     try:
                         self._keep(message.topic(), orjson.loads(message.value()))
-                    except (ValueError, TypeError, KeyError):  # not one of ours
-                        self.dropped += 1
+                    except (ValueError, TypeError, KeyError, OverflowError):
+                        self.unreadable += 1
 
     def _keep(self, topic: str, found: dict) -> None:
         if len(self._came) >= WAITING:

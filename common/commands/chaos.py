@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from pyspark.sql import SparkSession
 from rich.table import Table
+from rich.text import Text
 
 from common import tables
 from common.chaos.anew import make_anew
@@ -154,6 +155,6 @@ def memory_table(disturbed: Disturbed) -> Table:
 def counts_table(counts: list[Count]) -> Table:
     table = plain_table("What was counted", "", "found", "wanted", "")
     for count in counts:
-        verdict = "" if count.wanted is None else "[green]right[/]" if count.holds else "[red]WRONG[/]"
+        verdict = "" if count.wanted is None else Text("right", "green") if count.holds else Text("WRONG", "red")
         table.add_row(count.what, f"{count.found:,}", "-" if count.wanted is None else f"{count.wanted:,}", verdict)
     return table

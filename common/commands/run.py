@@ -26,6 +26,7 @@ from common.commands.context import (
     workspace_of,
 )  # fmt: skip
 from common.commands.live import Live, stream
+from common.failures import first_line
 from common.ingestion.topics import ensure_topics
 from common.monitoring.evaluation import evaluate
 from common.monitoring.screen import State
@@ -106,7 +107,7 @@ def run(
             summarise_all(spark, lives, states)
     failures = [problem for state in states for problem in state.failures]
     if failures:
-        errors.print(f"a batch run failed: {failures[0]}", style="red")
+        errors.print(f"a batch run failed: {first_line(failures[0])}", style="red", markup=False)
         raise typer.Exit(1)
 
 

@@ -143,6 +143,7 @@ class EmbeddedKafka:
         """The folder, made and locked. The supervisor inherits the lock, so it is held until Java is gone, whoever ended it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.chmod(0o700)  # an earlier version left it open, and it holds what the topics do
             return lock(self.folder / "lock", LOCK_SECONDS)
         except Held as holder:
             raise EmbeddedKafkaError(

@@ -36,6 +36,18 @@ class Access:
             raise Refused(403, f"this token has no scope {vertical}:{verb}")
         return _admitted(scope, token)
 
+    def client_of(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
+        """The name of whoever asks for anything at all, whose connection gets no place by it; raises Refused."""
+        return _client(scope, self._token(scope, headers))
+
+    def still_allows(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], vertical: str, verb: str) -> bool:
+        """Whether `allow` would let a request in whose connection has a place, or is gone."""
+        try:
+            token = self._token(scope, headers)
+        except Refused:
+            return False
+        return token is None or token.allows(vertical, verb)
+
     def seen_by(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], verticals: Iterable[str]) -> list[str]:
         """Those of `verticals` that whoever asks may do anything with; raises Refused."""
         token = self._token(scope, headers)
@@ -58,7 +70,7 @@ class Access:
 
 def _admitted(scope: Mapping[str, Any], token: Token | None) -> str:
     """The client, whose connection has a place now."""
-    client = token.id if token else str((scope.get("client") or ("local",))[0])
+    client = _client(scope, token)
     admit = scope.get("extensions", {}).get(ADMIT)
     if admit:
         try:
@@ -66,3 +78,7 @@ def _admitted(scope: Mapping[str, Any], token: Token | None) -> str:
         except NoPlace as problem:
             raise Refused(problem.status, str(problem)) from None
     return client
+
+
+def _client(scope: Mapping[str, Any], token: Token | None) -> str:
+    return token.id if token else str((scope.get("client") or ("local",))[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,7 @@ from common.alerts import ALERT_SCHEMA
 from common.gateway.alert_json import shown
 
 ORDER = [("event_time", "ascending"), ("alert_id", "ascending")]
+FIRST_ROWS, PAGE_BYTES = 100, 4_000_000  # of a page: rows that are read first, and text that all may hold
 COLUMNS = [*ALERT_SCHEMA.names, "alert_time"]
 KEYS = pa.schema([("event_time", pa.timestamp("us", tz="UTC")), ("alert_id", pa.string()), ("file", pa.int32())])
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -73,13 +75,15 @@ class Cursor(NamedTuple):
 def read_page(path: str, wanted: Wanted, limit: int, cursor: Cursor | None) -> dict[str, Any]:
     """{alerts: at most `limit`, by event time; next: the cursor of the next page, None at the end}. Raises NoAlerts, CursorGone.
 
+    Fewer than `limit`, and a `next`, where the alerts are large: a page is about PAGE_BYTES at most, or one alert.
+
     Costs what the page holds, and the key columns of the files that its first alerts may be in.
     """
     try:
         table = _opened(path, cursor)
         files = _files(table, _filter(wanted, cursor))
         chosen = _first(files, limit + 1)
-        found = _rows(files, chosen.slice(0, limit))
+        found = _rows_within(files, chosen.slice(0, limit))
     except FileNotFoundError:
         if cursor is None and not tables.table_exists(path):
             raise NoAlerts from None
@@ -89,7 +93,7 @@ def read_page(path: str, wanted: Wanted, limit: int, cursor: Cursor | None) -> d
             raise
         raise CursorGone from None
     rows = found.to_pylist()
-    more = chosen.num_rows > limit
+    more = chosen.num_rows > len(rows)
     return {
         "alerts": [shown(row, row["alert_time"]) for row in rows],
         "next": str(Cursor(table.version(), rows[-1]["event_time"], rows[-1]["alert_id"])) if more else None,
@@ -151,6 +155,17 @@ def _first(files: list[File], most: int) -> pa.Table:
             both = pa.concat_tables([first, pa.Table.from_batches([keys]).cast(KEYS)])
             first = both.take(pc.select_k_unstable(both, k=most, sort_keys=ORDER))
     return first
+
+
+def _rows_within(files: list[File], keys: pa.Table) -> pa.Table:
+    """`_rows` of as many of the first keys as PAGE_BYTES have room for, and of one at least."""
+    rows = _rows(files, keys.slice(0, FIRST_ROWS))
+    if keys.num_rows > FIRST_ROWS and (room := PAGE_BYTES - rows.nbytes) > 0:  # how large the others are is told by the first
+        others = _rows(files, keys.slice(FIRST_ROWS, room * rows.num_rows // rows.nbytes))
+        rows = pa.concat_tables([rows, others]) if others.num_rows else rows
+    texts = [rows[name] for name in COLUMNS if pa.types.is_string(rows.schema.field(name).type)]
+    sizes = sum(pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64) for column in texts)
+    return rows.slice(0, max(1, int(np.searchsorted(np.cumsum(sizes), PAGE_BYTES, side="right"))))
 
 
 def _rows(files: list[File], keys: pa.Table) -> pa.Table:

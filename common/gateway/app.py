@@ -31,6 +31,8 @@ from common.vertical import Vertical
 TITLE = "hybrid gateway"
 BODIES_BYTES = 224 * 1024 * 1024  # that all requests under way may hold, or more where a body may be that large
 ASKED_OF_PEER = 200  # requests a second for what needs no token: health, and whatever is not there
+MOST_QUERY = 12_000  # bytes: all that may be asked for, in the longest way to write it
+TOO_LONG = JSONResponse({"detail": f"the query after ? is longer than {MOST_QUERY:,} bytes"}, 414)
 TOO_OFTEN = JSONResponse({"detail": f"at most {ASKED_OF_PEER} such requests a second are answered"}, 429, {"retry-after": "1"})
 REFUSED_HEADERS = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}, 503: {"retry-after": "1"}}
 
@@ -42,7 +44,7 @@ class Gateway:
                  closing: Callable[[], bool] = lambda: False, fatal: Callable[[str], None] = lambda problem: None) -> None:
         self._delivery = Delivery(connection, settings.gateway_timeout, fatal=fatal)
         self._intakes = self._made_intakes(verticals, settings, access)
-        self._asked = Rates(ASKED_OF_PEER)
+        self._access, self._asked, self._read = access, Rates(ASKED_OF_PEER), Rates(settings.gateway_pages)
         self.routed = FastAPI(title=TITLE, openapi_url=None, redirect_slashes=False, lifespan=self._lifespan)
         self.routed.include_router(health_routes(self._delivery))
         self.routed.include_router(alert_routes(verticals, settings, connection, access, closing))
@@ -58,14 +60,36 @@ class Gateway:
             return Response(described(tuple(seen)), media_type="application/json")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        events = self._intakes.get(scope["path"]) if scope["type"] == "http" else None
-        if scope["type"] == "http" and not scope["path"].startswith("/v1/") and not await self._may_ask(scope):
-            await TOO_OFTEN(scope, receive, send)
-        else:
-            await (events or self.routed)(scope, receive, send)
+        if scope["type"] != "http":
+            await self.routed(scope, receive, send)
+            return
+        refusal = None
+        if len(scope["query_string"]) > MOST_QUERY:  # before it is read, which takes the longer the more there is
+            refusal = TOO_LONG if await self._may_ask(scope) else TOO_OFTEN
+        elif scope["path"] in self._intakes:
+            await self._intakes[scope["path"]](scope, receive, send)
+            return
+        elif scope["path"].startswith("/v1/"):
+            refusal = await self._refusal(scope)
+        elif not await self._may_ask(scope):
+            refusal = TOO_OFTEN
+        await (refusal or self.routed)(scope, receive, send)
+
+    async def _refusal(self, scope: Any) -> JSONResponse | None:
+        """What is answered to a request below /v1/ that may not go on: it has no token, or its client asks too often."""
+        try:
+            client = self._access.client_of(scope, dict(scope["headers"]))
+        except Refused as refused:
+            return await _answer(refused) if await self._may_ask(scope) else TOO_OFTEN
+        if wait := self._read.wait(client):
+            await asyncio.sleep(PATIENCE_SECONDS)
+            problem = {"detail": "more pages and streams than this client may ask for"}
+            return JSONResponse(problem, 429, {"retry-after": str(wait)})
+        self._read.take(client, 1)
+        return None
 
     async def _may_ask(self, scope: Any) -> bool:
-        """Whether this peer asks seldom enough for what needs no token; it learns it late where it does not."""
+        """Whether this peer asks seldom enough for what needs no token, or has none; it learns it late where it does not."""
         peer = peer_of((scope.get("client") or ("local",))[0])
         if self._asked.wait(peer):
             await asyncio.sleep(PATIENCE_SECONDS)
@@ -102,6 +126,10 @@ def _described(routed: FastAPI, verticals: Sequence[Vertical]) -> dict[str, Any]
 
 async def _refused(request: Request, refused: Exception) -> JSONResponse:
     assert isinstance(refused, Refused)
+    return await _answer(refused)
+
+
+async def _answer(refused: Refused) -> JSONResponse:
     if refused.status == 401:
         await asyncio.sleep(PATIENCE_SECONDS)
     return JSONResponse({"detail": str(refused)}, refused.status, REFUSED_HEADERS.get(refused.status))

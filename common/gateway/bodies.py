@@ -116,18 +116,23 @@ def elements(body: bytes, share: Share) -> list[Event]:
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return [body]  # one text, which the contract will call malformed
+        return _apart(body, share)
     if _are_plain(body, values, arrays, objects):
         return values
     if len(values) > MOST_EVENTS:
         raise too_many()
     if sum(type(value) is not dict for value in values) > MOST_REJECTED:
         raise Unreadable(413, f"more than {MOST_REJECTED:,} elements of the array are no objects: nothing of it was taken")
+    return _apart(body, share)
+
+
+def _apart(body: bytes, share: Share) -> list[Event]:
+    """Each element's own text, also where one is JSON that cannot be read, as 1e400; else the body: malformed, as one event."""
     share.take(2 * len(body))
     try:
         return list(_slices(body.decode()))
-    except RecursionError:
-        return [body]  # levels beyond those of any event
+    except (ValueError, IndexError, RecursionError):  # the last: levels beyond those of any event
+        return [body]
 
 
 def _are_plain(body: bytes, values: list[Any], arrays: int, objects: int) -> bool:
@@ -139,7 +144,7 @@ def _are_plain(body: bytes, values: list[Any], arrays: int, objects: int) -> boo
 
 
 def _slices(text: str) -> Iterator[bytes]:
-    """The elements of a valid array as they were written."""
+    """The elements of an array as they were written. Raises ValueError or IndexError where it is none."""
     at = _after_space(text, text.index("[") + 1)
     while text[at] != "]":
         _, end = DECODER.raw_decode(text, at)
@@ -147,6 +152,12 @@ def _slices(text: str) -> Iterator[bytes]:
         at = _after_space(text, end)
         if text[at] == ",":
             at = _after_space(text, at + 1)
+            if text[at] == "]":
+                raise ValueError("a comma, and nothing after it")
+        elif text[at] != "]":
+            raise ValueError("no comma between two elements")
+    if text[at + 1 :].strip(SPACE):
+        raise ValueError("something after the array")
 
 
 def _after_space(text: str, at: int) -> int:

@@ -41,8 +41,11 @@ class Connections:
         self._of_peer.setdefault(peer, OrderedDict())[connection] = None
 
     def admit(self, connection: Abortable, client: str) -> None:
-        """A request of it was allowed, to `client`. Raises NoPlace: each place has a connection with a request under way."""
-        if self._admitted.get(connection) == client:
+        """A request of it was allowed, to `client`. Raises NoPlace: each place has a connection with a request under way.
+
+        One that is gone meanwhile is given no place, as nobody would take it from it again.
+        """
+        if self._admitted.get(connection) == client or not (connection in self._strangers or connection in self._admitted):
             return
         if self._of_client[client] >= self._most_of_client:
             self._cut_off_idle(client, 429, f"this client has requests under way in {self._most_of_client:,} connections, "

@@ -19,19 +19,19 @@ class NoPlace(Exception):
 
 
 class Places:
-    """How many streams may be open at once, of one client and of all."""
+    """How many streams, or pages, may be open at once, of one client and of all."""
 
-    def __init__(self, of_client: int, of_all: int) -> None:
-        self._of_client, self._of_all = of_client, max(1, of_all)
+    def __init__(self, of_client: int, of_all: int, things: str = "streams") -> None:
+        self._of_client, self._of_all, self._things = of_client, max(1, of_all), things
         self._taken: Counter[str] = Counter()
 
     @contextmanager
     def taken_by(self, client: str) -> Iterator[None]:
         """One place, until the end; raises NoPlace."""
         if self._taken[client] >= self._of_client:
-            raise NoPlace(429, f"this client has {self._of_client} streams open, which is as many as it may")
+            raise NoPlace(429, f"this client has {self._of_client} {self._things} open, which is as many as it may")
         if self._taken.total() >= self._of_all:
-            raise NoPlace(503, f"{self._of_all} streams are open, which is as many as there may be")
+            raise NoPlace(503, f"{self._of_all} {self._things} are open, which is as many as there may be")
         self._taken[client] += 1
         try:
             yield

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import uvicorn
 
@@ -21,7 +22,10 @@ from common.ingestion.connection import BrokerError, Connection
 from common.settings import Settings
 from common.vertical import Vertical
 
+LOG = logging.getLogger(__name__)
+
 GRACE_SECONDS = 5
+CERTIFICATE_TICKS = 100  # of uvicorn, tenths of a second, between looks at the certificate
 SWITCH_SECONDS = 0.0005  # a thread that reads a large body or a page leaves the event loop waiting no longer
 
 
@@ -30,7 +34,8 @@ class GatewayServer(uvicorn.Server):
 
     def __init__(self, verticals: Sequence[Vertical], settings: Settings, connection: Connection, access: Access,
                  address: Address, *, is_up: Callable[[], None] = lambda: None) -> None:
-        self._is_up = is_up
+        self._is_up, self._address = is_up, address
+        self._certificate_of = _changed_at(address)
         self.problems: list[str] = []
         self.gateway = Gateway(verticals, settings, connection, access, closing=lambda: self.should_exit, fatal=self._fatal)
         super().__init__(uvicorn.Config(
@@ -45,6 +50,17 @@ class GatewayServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._is_up()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second. A certificate that was renewed is that of the connections from then on."""
+        now = _changed_at(self._address) if self.config.ssl and counter % CERTIFICATE_TICKS == 0 else self._certificate_of
+        if self.config.ssl and now != self._certificate_of:
+            self._certificate_of = now
+            try:
+                self.config.ssl.load_cert_chain(self._address.certificate or "", self._address.key)
+            except (OSError, ValueError) as problem:  # an SSLError is an OSError
+                LOG.error("the certificate was changed and cannot be read, so the one before is served on: %s", problem)
+        return await super().on_tick(counter)
 
     def _fatal(self, problem: str) -> None:
         self.problems.append(problem)
@@ -71,6 +87,12 @@ def run_gateway(verticals: Sequence[Vertical], settings: Settings, connection: C
     server.run([listening])
     if server.problems:
         raise BrokerError(f"the producer cannot go on: {server.problems[0]}; start the gateway again")
+
+
+def _changed_at(address: Address) -> list[int]:
+    """When the files of certificate and key were written; those that are not there are left out."""
+    files = [Path(file) for file in (address.certificate, address.key) if file]
+    return [file.stat().st_mtime_ns for file in files if file.exists()]
 
 
 def _allow_files() -> None:

@@ -117,6 +117,7 @@ class Tokens:
         self._looked = float("-inf")
         self._by_id: dict[str, Token] = {}
         self._were_there = False
+        self._problem = ""  # why they could not be read at the last look
 
     @property
     def are_needed(self) -> bool:
@@ -157,11 +158,15 @@ class Tokens:
                 self._by_id = {each.id: each for each in self._file.read()}
             except (SettingsError, OSError) as problem:
                 self._close(problem)
+                return
+        self._problem = ""
 
     def _close(self, problem: Exception) -> None:
-        """Who cannot read the tokens lets nobody in."""
+        """Who cannot read the tokens lets nobody in, and says so once."""
         self._were_there, self._by_id, self._seen = True, {}, None
-        LOG.error("no token is taken: %s", problem)
+        if str(problem) != self._problem:
+            LOG.error("no token is taken: %s", problem)
+        self._problem = str(problem)
 
 
 def end_of(text: str) -> datetime:

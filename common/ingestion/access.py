@@ -17,7 +17,7 @@ from common.ingestion.connection import GROUP_PREFIX, BrokerError, Connection, e
 from common.ingestion.topics import own_topics, topic_names
 from common.vertical import Vertical
 
-READ, WRITE = AclOperation.READ, AclOperation.WRITE
+READ, WRITE, ASK = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE_CONFIGS
 ROLES = ("producer", "labeller", "detector", "archive")
 
 
@@ -31,9 +31,9 @@ def rights(vertical: Vertical, role: str) -> dict[str, tuple[AclOperation, ...]]
     return {
         "producer": {topics.events: (WRITE,)},
         "labeller": {topics.labels: (WRITE,)},
-        # It reads alerts too, to show them with their latency.
+        # It reads alerts too, to show them with their latency. The archive asks how large a dead letter may be.
         "detector": {topics.events: (READ,), topics.alerts: (READ, WRITE)} | dict.fromkeys(own_topics(vertical), (WRITE,)),
-        "archive": {topics.events: (READ,), topics.labels: (READ,), topics.alerts: (READ,), topics.dead_letter: (WRITE,)},
+        "archive": {topics.events: (READ,), topics.labels: (READ,), topics.alerts: (READ,), topics.dead_letter: (WRITE, ASK)},
     }[role]
 
 
@@ -57,7 +57,7 @@ def allow(connection: Connection, vertical: Vertical, role: str, user: str) -> l
 
 
 def _said(operations: tuple[AclOperation, ...]) -> str:
-    return " and ".join(operation.name.lower() for operation in operations)
+    return " and ".join(operation.name.lower().replace("_", " ") for operation in operations)
 
 
 def _binding(kind: ResourceType, name: str, pattern: ResourcePatternType, user: str, operation: AclOperation) -> AclBinding:

@@ -20,6 +20,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
@@ -52,6 +53,7 @@ LOG = logging.getLogger(__name__)
 
 ROWS_PER_FILE = 100_000
 MOST_DAYS = 366  # that one commit adds to: each is a file at least
+TOO_LARGE = ("RecordTooLargeException", "MESSAGE_TOO_LARGE")  # how Kafka says so
 DAY = 86_400_000_000  # microseconds
 # Of two updates of one alert. Its event_time and its ingest_time are the highest of the events behind it.
 NEWEST = tables.Newest(("event_time", "ingest_time"), partition="kafka_partition", offset="kafka_offset", time="alert_time")
@@ -77,7 +79,7 @@ class Kept:
     quarantined: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class DeadLetters:
     """The topic of dead letters, and how many bytes a letter's key and value may have there."""
 
@@ -95,6 +97,17 @@ class DeadLetters:
         return cls(topic, connection, most)
 
     def send(self, quarantined: DataFrame) -> None:
+        """Each at least once. Where Kafka takes less than is known here, they go without keys and values from then on."""
+        try:
+            self._send(quarantined)
+        except PySparkException as failure:
+            if not self.most_bytes or not any(each in str(failure) for each in TOO_LARGE):
+                raise
+            LOG.warning("topic %s takes no dead letters of %d bytes: they go without key and value", self.topic, self.most_bytes)
+            self.most_bytes = 0
+            self._send(quarantined)
+
+    def _send(self, quarantined: DataFrame) -> None:
         options = {"topic": self.topic, **self.connection.spark_options()}
         to_dead_letters(quarantined, self.most_bytes).write.format("kafka").options(**options).save()
 
@@ -218,24 +231,25 @@ def _append(rows: DataFrame, count: int, partition: str, days: Collection[date],
         return 0
     files = 1 + count // ROWS_PER_FILE
     if len(days) <= MOST_DAYS:
-        return _append_new(rows.coalesce(files), path, batch.query, batch.number)
+        return _append_new(rows.coalesce(files), path, batch.query, batch)
     return sum(
-        _append_new(rows.where(F.year(partition) == year).coalesce(files), path, f"{batch.query}-{year}", batch.number)
+        _append_new(rows.where(F.year(partition) == year).coalesce(files), path, f"{batch.query}-{year}", batch)
         for year in sorted({day.year for day in days})
     )
 
 
-def _append_new(rows: DataFrame, path: str, query: str, number: int) -> int:
+def _append_new(rows: DataFrame, path: str, query: str, batch: Batch) -> int:
     """Add the rows, whose records are not in the table.
 
     A batch that is there already has none such, unless it is judged by other settings than the attempt that was cut short: what
-    that one put nowhere is committed under a further name.
+    that one put nowhere is committed under a further name. Names are looked for before anything is written: a commit that was
+    made and whose answer was lost is this one's own.
     """
-    added, attempt = tables.append(rows, path, query, number), 1
-    while not added and not rows.isEmpty():
+    name, attempt = query, 1
+    while batch.is_first and tables.is_committed(tables.open_table(path), name, batch.number):
         attempt += 1
-        added = tables.append(rows, path, f"{query}-{attempt}", number)
-    return added
+        name = f"{query}-{attempt}"
+    return tables.append(rows, path, name, batch.number)
 
 
 def _unreadable(parsed: DataFrame, vertical: Vertical) -> DataFrame:

@@ -70,7 +70,7 @@ def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> 
     if not fixes:
         return records
     found = records.withColumn("_found", F.from_json(F.col("value").cast("string"), "map<string,string>"))
-    names = _names(found, vertical)
+    names = _names(found, vertical, fixes)
     tried = {name.lower() for fix in fixes for name in _fields_read(fix, records, names)}
     row = F.struct(*records.columns).alias(ROW)
     derived = F.md5(F.concat_ws("|", *(F.col(name).cast("string") for name in RECORD), F.md5("value"))).alias(DERIVED)
@@ -89,9 +89,11 @@ def _fields_read(fix: Fix, records: DataFrame, names: Sequence[str]) -> set[str]
         raise FixError(f"--fix {fix}: {problem}") from None
 
 
-def _names(found: DataFrame, vertical: Vertical) -> list[str]:
-    """The vertical's fields, and the others that occur in the records and that SQL can name."""
-    seen = found.select(F.explode(F.map_keys("_found"))).distinct().limit(MOST_NAMES).collect()
+def _names(found: DataFrame, vertical: Vertical, fixes: Sequence[Fix]) -> list[str]:
+    """The vertical's fields, and the others that occur in the records and that SQL can name; of very many those of the fixes."""
+    words = {word.lower() for fix in fixes for word in PLAIN.findall(fix.expression)}
+    occurring = found.select(F.explode(F.map_keys("_found")).alias("name")).distinct()
+    seen = occurring.orderBy(F.lower("name").isin(*words).desc(), "name").limit(MOST_NAMES).collect()
     names = {name.lower(): name for name in sorted(row[0] for row in seen) if _can_be_named(name)}
     return sorted((names | {name.lower(): name for name in vertical.event_schema.names}).values())
 

@@ -7,10 +7,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from common.ingestion.connection import GROUP_PREFIX, BrokerError, Connection, explain
-from common.ingestion.topics import end_offsets, partition_ids
+from common.ingestion.topics import LEADERLESS, end_offsets, partition_ids
 
 # Errors over which the client goes on by itself once a broker is back.
-PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
+PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE, *LEADERLESS}
 
 
 class Record(NamedTuple):
@@ -44,7 +44,7 @@ def read_all(connection: Connection, topic: str, at_least: int = 0, timeout: flo
                                           message.timestamp()[1]))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     at_end.add(message.partition())
-                elif not error.retriable():
+                elif error.code() not in PASSING:
                     raise BrokerError(explain(connection, [error]))
     return records
 
@@ -67,7 +67,7 @@ def first_timestamp(connection: Connection, topic: str, timeout: float = 30.0) -
                 continue
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                if not error.retriable():
+                if error.code() not in PASSING:
                     raise BrokerError(explain(connection, [error]))
             elif message.partition() in unread:
                 unread.discard(message.partition())
@@ -84,7 +84,8 @@ def from_ends(connection: Connection, *topics: str, group: str, wait_ms: int = 5
     ends = [
         TopicPartition(topic, partition, end) for topic in topics for partition, end in end_offsets(connection, topic).items()
     ]
-    consumer = _consumer(connection, group, {"fetch.wait.max.ms": wait_ms})
+    # Where the topic is made anew meanwhile, from the beginning of the one that is there then.
+    consumer = _consumer(connection, group, {"fetch.wait.max.ms": wait_ms, "auto.offset.reset": "earliest"})
     consumer.assign(ends)
     return consumer
 

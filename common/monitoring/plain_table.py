@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
+
+from common.monitoring.printable import printable
 
 GAPS = (2, 1)  # between two columns; the narrower one where there is no room for the other
 FIGURE = re.compile(r"|-|[+-]?\d[\d,]*(\.\d+)?(e[+-]\d+)?( ?[%\w/]+)?")
@@ -26,6 +29,10 @@ class PlainTable(Table):
 
     Where there is no room for the longest words of all columns either, each row is written out, headings before figures.
     """
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """A text is shown as it is, whatever it holds: markup is for cells that are a `Text`."""
+        super().add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells), **options)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         cells = [[_text(cell) for cell in column._cells] for column in self.columns]

@@ -5,6 +5,7 @@ matplotlib is imported when something is drawn: most commands draw nothing, and 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from common.failures import in_words
+from common.monitoring.printable import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LOG = logging.getLogger(__name__)
+
 MOST_LINES = 8
 MOST_BARS = 20
+MOST_LABEL = 40  # characters
 
 
 @dataclass(frozen=True)
@@ -46,28 +53,46 @@ Chart = DailyLines | Bars
 
 
 def draw_all(trends: Mapping[str, pd.DataFrame], charts: Sequence[tuple[str, Chart]], folder: Path) -> list[Path]:
-    """Each chart of the trend it is for; those of absent or empty trends are left out. Returns the files."""
-    drawn = (draw(trends.get(name), chart, folder) for name, chart in charts)
+    """Each chart of the trend it is for; those of absent or empty trends are left out. Returns the files.
+
+    One that cannot be drawn is said, and keeps neither the others nor what comes after them from being done.
+    """
+    drawn = (_drawn(trends.get(name), chart, folder) for name, chart in charts)
     return [path for path in drawn if path is not None]
+
+
+def _drawn(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
+    try:
+        return draw(rows, chart, folder)
+    except Exception as problem:
+        LOG.warning("the plot %r is not drawn: %s", chart.title, in_words(problem))
+        return None
 
 
 def draw(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
     """The chart of `rows` as a PNG named after its title in `folder`; None when there is nothing to draw."""
     if rows is None or rows.dropna(subset=[chart.value]).empty:
         return None
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.5), layout="constrained")
-    axes = FigureCanvasAgg(figure).figure.subplots()
     drawing: Callable[[Axes, pd.DataFrame], None] = _lines(chart) if isinstance(chart, DailyLines) else _bars(chart)
-    drawing(axes, rows)
-    axes.set_title(chart.title)
-    axes.spines[["top", "right"]].set_visible(False)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / (re.sub(r"\W+", "-", chart.title.lower()).strip("-") + ".png")
-    figure.savefig(path, dpi=110)
+    with rc_context({"text.parse_math": False}):  # $ in what a record holds is no formula
+        axes = FigureCanvasAgg(figure).figure.subplots()
+        drawing(axes, rows)
+        axes.set_title(chart.title)
+        axes.spines[["top", "right"]].set_visible(False)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / (re.sub(r"\W+", "-", chart.title.lower()).strip("-") + ".png")
+        figure.savefig(path, dpi=110)
     return path
+
+
+def _label(value: object) -> str:
+    """What a record holds, as a plot has room for it."""
+    return printable(str(value), MOST_LABEL)
 
 
 def _lines(chart: DailyLines) -> Callable[[Axes, pd.DataFrame], None]:
@@ -78,7 +103,7 @@ def _lines(chart: DailyLines) -> Callable[[Axes, pd.DataFrame], None]:
         wide = dated.pivot_table(index="day", columns=chart.series, values=chart.value, aggfunc="sum").astype(float)
         wide = wide.reindex(pd.date_range(wide.index.min(), wide.index.max())).fillna(0.0)
         for name in wide.sum().nlargest(MOST_LINES).index:
-            axes.plot(wide.index, wide[name], label=str(name), marker="o" if len(wide) < 3 else None)
+            axes.plot(wide.index, wide[name], label=_label(name), marker="o" if len(wide) < 3 else None)
         axes.set_xlabel("day (UTC)")
         axes.set_ylabel(chart.unit)
         axes.set_ylim(bottom=0)
@@ -96,7 +121,7 @@ def _bars(chart: Bars) -> Callable[[Axes, pd.DataFrame], None]:
         known = rows.dropna(subset=[chart.value])
         values = known.set_index(chart.name)[chart.value].astype(float)
         largest = values.reindex(values.abs().sort_values(kind="stable").index).tail(MOST_BARS)
-        axes.barh(np.arange(len(largest)), largest.to_numpy(), tick_label=[str(name) for name in largest.index])
+        axes.barh(np.arange(len(largest)), largest.to_numpy(), tick_label=[_label(name) for name in largest.index])
         for limit in chart.limits:
             axes.axvline(limit, linestyle="--", color="grey")
         axes.set_xlabel(chart.unit)

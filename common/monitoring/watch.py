@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError
 from common.ingestion.connection import Connection
 from common.ingestion.reader import PASSING, arrived, from_ends, read_new_partitions
 from common.monitoring.cooldown import Cooldown
+from common.monitoring.printable import printable
 
 LOG = logging.getLogger(__name__)
 
@@ -136,6 +137,7 @@ def _read(value: bytes | None) -> tuple[dict[str, Any], float]:
     alert = json.loads(value or b"null")
     if not all(isinstance(alert[name], str) for name in TEXTS):
         raise TypeError(f"not all text: {', '.join(TEXTS)}")
+    alert |= {name: printable(alert[name]) for name in TEXTS}
     return alert, datetime.fromisoformat(alert["ingest_time"]).timestamp()
 
 

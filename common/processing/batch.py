@@ -155,7 +155,7 @@ def report_trends(spark: SparkSession, vertical: Vertical, workspace: Workspace)
     trends = vertical.trends(until_today(events), labels, alerts, model_of(model.details, vertical) if model else None)
     for name, rows in trends.items():
         path = workspace.table(f"trend_{name}")
-        tables.ensure_table(path, rows.schema)
+        tables.ensure_table(path, rows.schema, is_made_anew=True)
         written[name] = tables.overwrite(rows, path)
     return written
 

@@ -15,7 +15,7 @@ from pyspark.sql.streaming import StreamingQuery
 
 from common import tables
 from common.failures import in_words
-from common.ingestion.connection import Connection
+from common.ingestion.connection import BrokerError, Connection
 from common.ingestion.same_topic import TopicChanged, TopicWatch
 from common.ingestion.topics import topic_names
 from common.models.check import UnsafeModel
@@ -113,7 +113,7 @@ class Detection:
             self.shadow = start_shadow(
                 self.spark, self.vertical, self.workspace, self.connection, self.settings, self.rule_settings
             )
-        except (*UNREADABLE, PySparkException) as problem:  # it raises no alert: what does goes on
+        except (*UNREADABLE, PySparkException, BrokerError, TopicChanged) as problem:  # it raises no alert: what does goes on
             LOG.warning("challenger %s is not scored: %s", self.shadowed, reason_of(problem))
 
     def stop_shadow(self) -> None:

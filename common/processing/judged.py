@@ -14,7 +14,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from common import tables
+from common.ingestion.topics import topic_names
 from common.processing.judged_rows import BEYOND, VERSIONS, joined, rows_of
+from common.processing.sources import present_since
 from common.processing.versions import BASELINE, MODEL, SETTINGS, newest, versions
 from common.vertical import Query, Vertical
 from common.workspace import Workspace
@@ -61,6 +63,8 @@ def _as_judged(ranges: pd.DataFrame) -> list[Judged]:
 def _reported(workspace: Workspace, query: Query) -> pd.DataFrame:
     """The rows of one query, made fewer, in the order in which they came."""
     rows: pd.DataFrame = rows_of(workspace.table("judged"), query.name).to_pandas()
+    if since := present_since(workspace, topic_names(workspace.vertical).events):
+        rows = rows[rows["ended_at"] >= since]  # until the new checkpoint's first batch has ended, others are of the topic before
     if rows.empty:
         raise NothingJudged(f"query {query.name} has judged nothing yet: start detect, or run, on this data first")
     return rows

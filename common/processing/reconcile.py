@@ -84,7 +84,7 @@ def reconcile(
     compared = compare(alerts, batch, late_events(spark, vertical, workspace, came))
     compared = compared.where(F.col("event_time") >= F.lit(since)) if since else compared
     path = workspace.table("reconciled")
-    tables.ensure_table(path, compared.schema)
+    tables.ensure_table(path, compared.schema, is_made_anew=True)
     tables.overwrite(compared, path)
     counts = _counts(tables.read(spark, path))
     if any(status == "extra" for _, status in counts):

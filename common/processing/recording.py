@@ -21,6 +21,7 @@ from common import tables
 from common.clock import after
 from common.processing.behind import BehindWatch
 from common.processing.judged_rows import JUDGED_SCHEMA, fewer
+from common.processing.session import java_is_gone
 from common.processing.standing import Standing
 from common.tables.upkeep import RETENTION_HOURS
 from common.thresholds import THRESHOLDS
@@ -86,9 +87,9 @@ class Recorder:
                     self.standings[each.name].take(progress)
                     self.behind.take(each.name, progress)
                     self._unwritten += self._rows(each.name, progress)
-            except (Py4JError, OSError) as problem:  # the JVM has ended, or a signal left its connection unusable
+            except (Py4JError, OSError) as problem:  # looked at again in a second, unless the JVM has ended
                 LOG.info("progress of %s cannot be read: %s", each.name, str(problem).partition("\n")[0])
-                has_ended = True
+                has_ended = java_is_gone()
             if has_ended:
                 self._followed.remove(each)
         self._write()

@@ -45,7 +45,7 @@ def rehearse(spark: SparkSession, vertical: Vertical, workspace: Workspace, chan
     old, new = (alerts.persist() for alerts in backtest(vertical, events, labels, judged_days, present, changed))
     compared = _compared(old, new, labels).withColumn("changes", F.lit(" ".join(f"{n}={v}" for n, v in changes.items())))
     path = workspace.table("backtest")
-    tables.ensure_table(path, compared.schema)
+    tables.ensure_table(path, compared.schema, is_made_anew=True)
     tables.overwrite(compared, path)
     stored = tables.read(spark, path).groupBy("rule", "status").count().collect()
     before, after = (evaluate(vertical, judged, labels, alerts) for alerts in (old, new))

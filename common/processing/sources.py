@@ -6,6 +6,7 @@ from before the newest of them was made have offsets of another.
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from shlex import quote
@@ -13,11 +14,13 @@ from typing import Any
 
 import pyarrow.compute as pc
 from confluent_kafka.admin import AdminClient
+from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import tables
+from common.clock import after
 from common.ingestion.connection import Connection
 from common.ingestion.reader import first_timestamp
 from common.ingestion.same_topic import Topic, TopicChanged, topic_now
@@ -35,6 +38,7 @@ TOPICS_SCHEMA = T.StructType([
     T.StructField("id", T.StringType()),
     T.StructField("partitions", T.IntegerType()),
     T.StructField("since", T.TimestampType()),
+    T.StructField("noted_at", T.TimestampType()),
 ])
 
 
@@ -74,29 +78,59 @@ def check_topics(
 def of_present_topic(rows: DataFrame, workspace: Workspace, topic: str) -> DataFrame:
     """Of the rows of `events` or `alerts` those whose events came through the topic that has this name now.
 
-    Told by when they came, which is Kafka's time of the record.
+    Told by when they came, which is Kafka's time of the record; where two clusters' topics lived at the same time, a row of then
+    may be of either.
     """
     known = _topics(workspace, topic)
-    return rows.where(F.col("ingest_time") >= F.lit(known[-1]["since"])) if len(known) > 1 else rows
+    return rows.where(F.col("ingest_time") >= F.lit(known[-1]["since"])) if _were_several(known) else rows
+
+
+def present_since(workspace: Workspace, topic: str) -> datetime | None:
+    """When the topic that has this name now was first read here; None where there never was another of that name."""
+    known = _topics(workspace, topic)
+    noted: datetime | None = known[-1]["noted_at"] if _were_several(known) else None
+    return noted
 
 
 def _keep(topic: Topic, workspace: Workspace, connection: Connection) -> None:
-    known = _topics(workspace, topic.name)
-    if known and not topic.other_than(Topic(**{name: known[-1][name] for name in asdict(topic)})):
+    if not _is_other(topic, _topics(workspace, topic.name)):
         return
+    before = datetime.now(UTC)  # what comes while it is looked is of this topic
     first = first_timestamp(connection, topic.name)
-    since = datetime.now(UTC) if first is None else datetime.fromtimestamp(first / 1_000, UTC)
+    since = before if first is None else min(before, datetime.fromtimestamp(first / 1_000, UTC))
     tables.ensure_table(workspace.table(TABLE), TOPICS_SCHEMA)
-    tables.append_rows([asdict(topic) | {"since": since}], TOPICS_SCHEMA, workspace.table(TABLE))
+
+    def row(table: DeltaTable) -> dict[str, Any]:
+        known = _topics_in(table, topic.name)
+        if not _is_other(topic, known):
+            raise _NotedMeanwhile
+        return asdict(topic) | {"since": since, "noted_at": after(known[-1]["noted_at"] if known else None)}
+
+    with suppress(_NotedMeanwhile):
+        tables.append_row_after(row, TOPICS_SCHEMA, workspace.table(TABLE))
+
+
+class _NotedMeanwhile(Exception):
+    """Another command that starts now has noted the topic."""
+
+
+def _is_other(topic: Topic, known: list[dict[str, Any]]) -> bool:
+    return not known or bool(topic.other_than(Topic(**{name: known[-1][name] for name in asdict(topic)})))
+
+
+def _were_several(known: list[dict[str, Any]]) -> bool:
+    return len({(row["cluster"], row["id"]) for row in known}) > 1
 
 
 def _topics(workspace: Workspace, name: str) -> list[dict[str, Any]]:
-    """The topics that had this name, in the order in which they did."""
+    """The topics that had this name, in the order in which they were noted."""
     path = workspace.table(TABLE)
-    if not tables.table_exists(path):
-        return []
-    rows = tables.read_arrow(path, where=pc.field("name") == name).to_pylist()
-    return sorted(rows, key=lambda row: row["since"])
+    return _topics_in(tables.open_table(path), name) if tables.table_exists(path) else []
+
+
+def _topics_in(table: DeltaTable, name: str) -> list[dict[str, Any]]:
+    rows = table.to_pyarrow_table(filters=pc.field("name") == name).to_pylist()
+    return sorted(rows, key=lambda row: row["noted_at"])
 
 
 def _noted(spark: SparkSession, checkpoint: str) -> Topic | None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from deltalake import DeltaTable, Field, Schema
+from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, Transaction
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from common.tables.statistics import rows
 
@@ -35,14 +36,23 @@ class OtherTypes(Exception):
     """A table has a column that is wanted as another type; the message says which."""
 
 
-def ensure_table(path: str | Path, schema: T.StructType, partition_by: Sequence[str] | None = None) -> None:
+def ensure_table(
+    path: str | Path, schema: T.StructType, partition_by: Sequence[str] | None = None, *, is_made_anew: bool = False
+) -> None:
     """Creates the table if there is none; several processes may do so at once. Partitions are dates, integers or texts.
 
     A table that is there gets the columns of `schema` that it lacks; in its older rows they are null. Raises OtherTypes where
-    one that it has is of another type, which whoever writes would have to cast.
+    one that it has is of another type, which whoever writes would have to cast; a table whose rows are all about to be replaced
+    (is_made_anew) gets the columns of `schema` then, and its older versions keep theirs.
     """
     if table_exists(path):
-        _check_types(path, schema)
+        try:
+            _check_types(path, schema)
+        except OtherTypes:
+            if not is_made_anew:
+                raise
+            columns = to_arrow_schema(_nullable(schema), timezone="UTC")
+            write_deltalake(open_table(path), columns.empty_table(), mode="overwrite", schema_mode="overwrite")
         _add_missing(path, schema)
         return
     for name in partition_by or ():

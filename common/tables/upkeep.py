@@ -89,7 +89,9 @@ def maintain_all(folder: str | Path, retention_hours: int = RETENTION_HOURS) -> 
             if table_exists(path):
                 replaced += maintain(path, retention_hours=retention_hours)
                 vacuum(path, max(retention_hours, LONGEST_WRITE_HOURS), orphans=True)
-        except Exception as problem:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as problem:  # a panic of delta-rs is no Exception
             problems.append(f"{path}: {in_words(problem)}")
     if problems:
         raise UpkeepFailed(f"no upkeep of {'; '.join(problems)}")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from pyspark.errors import AnalysisException
 
+from common.ingestion.connection import BrokerError
 from common.ingestion.same_topic import Topic, TopicChanged
 from common.models.storage import as_json
 from common.models.training import TrainedModel
@@ -133,9 +134,10 @@ def test_models_that_cannot_be_read_are_said_once_and_end_no_query(following, ca
     assert len(warnings(caplog)) == 2 and "UnsafeModel" in warnings(caplog)[1]
 
 
-def test_a_challenger_that_cannot_be_scored_is_said_once_and_ends_no_query(following, caplog, monkeypatch):
+@pytest.mark.parametrize("kind", [AnalysisException, BrokerError, TopicChanged])
+def test_a_challenger_that_cannot_be_scored_is_said_once_and_ends_no_query(following, caplog, monkeypatch, kind):
     def refused(*given):
-        raise AnalysisException("column amount cannot be resolved")
+        raise kind("column amount cannot be resolved")
 
     monkeypatch.setattr(detection, "start_shadow", refused)
     publish(following.workspace, CHALLENGER, MODELS[1])

@@ -5,6 +5,8 @@ import json
 import socket
 import stat
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +15,7 @@ import pytest
 from common.commands.gateway import listed
 from common.gateway import tokens as module
 from common.gateway.address import Address
+from common.gateway.app import MOST_QUERY
 from common.gateway.limits import PATIENCE_SECONDS, Rates
 from common.gateway.tokens import TokenFile, Tokens, end_of
 from common.ingestion.producers import Producer
@@ -303,6 +306,26 @@ def test_what_needs_no_token_is_answered_so_often_to_each_peer(gateway, monkeypa
 
 
 def test_a_path_with_a_slash_too_many_leads_nowhere(gateway):
-    for path in ("/healthz/", "/v1/finance_fraud/alerts/"):
+    for path, refusal in (("/healthz/", 404), ("/v1/finance_fraud/alerts/", 403)):
         status, _, headers = gateway.ask("GET", path, host="evil.example")
-        assert status == 404 and "location" not in headers
+        assert status == refusal and "location" not in headers
+    assert gateway.ask("GET", "/v1/finance_fraud/alerts/")[0] == 404
+
+
+@pytest.mark.parametrize("query", ["", "?limit=0", "?limit=0&" + "a=1&" * 2_000, "?" + "a=1&" * 6_000])
+@pytest.mark.parametrize("path", ["finance_fraud/alerts", "finance_fraud/alerts/stream", "nothing", "finance_fraud/nothing"])
+def test_without_a_token_nothing_of_a_request_is_read(start_gateway, tmp_path, monkeypatch, path, query):
+    """Reading what is asked for costs more than asking: it is refused, and held back, before that."""
+    gateway = start_gateway(is_open=False)
+    monkeypatch.setattr(gateway.gateway, "routed", None)
+    began = time.monotonic()
+    status, _, _ = gateway.ask("GET", f"/v1/{path}{query}")
+    assert status == (414 if len(query) > MOST_QUERY else 401)
+    assert status == 414 or time.monotonic() - began >= PATIENCE_SECONDS
+
+
+def test_what_a_client_asks_for_in_vain_counts_too(start_gateway):
+    gateway = start_gateway(gateway_pages=1)
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda path: gateway.ask("GET", f"/v1/{path}")[0], ["nothing", "finance_fraud/alerts?limit=0"] * 8)
+        assert Counter(answers)[429] >= 8

@@ -19,8 +19,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.alerts import ALERT_SCHEMA
-from common.gateway.alerts import BATCH_ROWS, Cursor, File, Wanted, read_page
+from common.gateway.alerts import BATCH_ROWS, PAGE_BYTES, Cursor, File, Wanted, read_page
+from common.gateway.pages import OF_CLIENT
 from common.gateway.stream import WAITING, Listener
+from common.gateway.tokens import TokenFile
 from common.ingestion.producers import Producer
 from common.ingestion.reader import read_all
 from common.ingestion.stored import ALERTS_SCHEMA, PARTITION
@@ -194,18 +196,53 @@ def test_a_client_may_ask_for_so_many_pages(start_gateway, tmp_path):
 def test_pages_that_wait_keep_nobody_from_sending(gateway, monkeypatch, generated_events):
     going_on = threading.Event()
     monkeypatch.setattr("common.gateway.pages.read_page", lambda *given: going_on.wait(20) and {})
-    monkeypatch.setattr("common.gateway.pages.WAITING", 10)
     try:
         with ThreadPoolExecutor(40) as pool:
             asked = [pool.submit(gateway.ask, "GET", PATH) for _ in range(40)]
-            refused = [each.result()[0] for each in islice(as_completed(asked), 28)]
-            assert refused == [503] * 28
+            refused = [each.result()[0] for each in islice(as_completed(asked), 40 - OF_CLIENT)]
+            assert refused == [429] * len(refused)
             assert gateway.post(generated_events("finance_fraud", 1))[0] == 202
             assert gateway.ask("GET", "/readyz")[0] == 200
             going_on.set()
-            assert sorted(each.result()[0] for each in asked) == [200] * 12 + [503] * 28
+            assert sorted(each.result()[0] for each in asked) == [200] * OF_CLIENT + refused
     finally:
         going_on.set()
+
+
+def test_a_client_that_waits_for_pages_keeps_no_other_from_its_own(gateway, monkeypatch, tmp_path):
+    monkeypatch.setattr("common.gateway.tokens.LOOK_AGAIN_SECONDS", 0)
+    file = TokenFile(tmp_path)
+    one, other = (file.add(name, ["finance_fraud:read"], ["finance_fraud"]) for name in ("one", "other"))
+    going_on = threading.Event()
+    monkeypatch.setattr("common.gateway.pages.read_page", lambda *given: going_on.wait(20) and {})
+    try:
+        with ThreadPoolExecutor(40) as pool:
+            asked = [pool.submit(gateway.ask, "GET", PATH, authorization=f"Bearer {one}") for _ in range(30)]
+            [each.result() for each in islice(as_completed(asked), 30 - OF_CLIENT)]
+            others = pool.submit(gateway.ask, "GET", PATH, authorization=f"Bearer {other}")
+            going_on.set()
+            assert others.result()[0] == 200
+            assert {each.result()[0] for each in asked} == {200, 429}
+    finally:
+        going_on.set()
+
+
+def test_a_page_of_large_alerts_has_fewer_of_them(gateway, tmp_path):
+    large = 60_000
+    store(tmp_path, [alert(number, event="e" * (large if number % 3 else 10)) for number in range(300)])
+    status, page, _ = gateway.ask("GET", f"{PATH}?limit=1000")
+    assert status == 200 and page["next"] and 90 <= len(page["alerts"]) < 150
+    assert len(json.dumps(page)) <= 1.1 * PAGE_BYTES
+    ids, pages = walk(gateway, "limit=1000")
+    assert ids == [f"a{number:03d}" for number in range(300)] and pages == 4
+    assert len(walk(gateway, "limit=40")[0]) == 300
+
+
+def test_one_alert_is_a_page_however_large(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.gateway.alerts.PAGE_BYTES", 10)
+    store(tmp_path, [alert(number, event="e" * 100) for number in range(3)])
+    page = read_page(Workspace(tmp_path, "finance_fraud").table("alerts"), Wanted(), 2, None)
+    assert [each["alert_id"] for each in page["alerts"]] == ["a000"] and page["next"]
 
 
 @contextmanager

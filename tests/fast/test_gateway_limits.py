@@ -4,7 +4,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from common.gateway.bodies import elements
 from common.gateway.budget import Budget
+from common.gateway.connections import Connections
 from common.gateway.idempotency import Answers, Reused, UnderWay
 from common.gateway.limits import NoPlace, Places, Rates
 from common.gateway.refusals import Unreadable
@@ -144,3 +146,35 @@ def test_a_budget_is_of_all_together_and_half_of_it_of_one_client_and_comes_back
     with budget.share("bob") as alone:
         alone.take(50)
     assert not budget._of_clients
+
+
+class Wire:
+    def abort(self):
+        """It is cut off."""
+
+
+def test_a_connection_that_is_gone_gets_no_place_any_more():
+    """As when a stream asks once more whether it may go on, and whoever listened has left."""
+    connections = Connections(4)
+    for _ in range(20):
+        wire = Wire()
+        connections.add(wire, "10.0.0.1")
+        connections.admit(wire, "ann")
+        connections.remove(wire)
+        connections.admit(wire, "ann")
+    wire = Wire()
+    connections.add(wire, "10.0.0.1")
+    connections.admit(wire, "ann")
+    assert [*connections._admitted] == [wire]
+
+
+@pytest.mark.parametrize(("body", "elements_of_it"), [
+    (b'[{"a": 1}, {"a": 1e400}, {"a": 2}]', [b'{"a": 1}', b'{"a": 1e400}', b'{"a": 2}']),
+    (b'[ {"a": "\\ud800"} ,{"a": 2}]', [b'{"a": "\\ud800"}', b'{"a": 2}']),
+    (b'[' + b"9" * 400 + b', {"a": 2}] ', [b"9" * 400, b'{"a": 2}']),
+    (b'[{"a": 1e400},]', None), (b'[{"a": 1e400} {"a": 1}]', None), (b'[{"a": 1e400}] x', None), (b'[{"a": 1e400}', None),
+    (b"[{", None), (b'["\xff"]', None), (b'["' + b"9" * 5_000, None), (b"[" + b"9" * 5_000 + b"]", None),
+])
+def test_an_element_that_cannot_be_read_is_one_of_its_array(body, elements_of_it):
+    with Budget(10**9).share("ann") as share:
+        assert elements(body, share) == (elements_of_it or [body])

@@ -6,10 +6,11 @@ import socket
 import ssl
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
-from common.gateway import protocol
+from common.gateway import protocol, serving
 
 
 @pytest.fixture
@@ -120,3 +121,32 @@ def test_what_is_no_tls_ends_at_once_and_others_are_served(secured, monkeypatch)
         answer = connection.getresponse()
         assert answer.status == 200 and json.loads(answer.read())
     connection.close()
+
+
+def test_a_renewed_certificate_is_served_without_a_restart_and_an_unreadable_one_is_not(
+    secured, make_certificate, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(serving, "CERTIFICATE_TICKS", 1)
+    gateway, before = secured()
+
+    def is_trusted(trust):
+        with suppress(ssl.SSLCertVerificationError), connect(gateway) as wire, trust.wrap_socket(wire, server_hostname="127.0.0.1"):
+            return True
+        return False
+
+    assert is_trusted(before)
+    (tmp_path / "renewed").mkdir()
+    renewed, key = make_certificate(tmp_path / "renewed", "gateway")
+    trust = ssl.create_default_context(cafile=renewed)
+    for new in (key, renewed):
+        (tmp_path / Path(new).name).write_bytes(Path(new).read_bytes())
+    deadline = time.monotonic() + 20
+    while not is_trusted(trust):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not is_trusted(before)
+    (tmp_path / Path(renewed).name).write_text("no certificate")
+    while "is served on" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert is_trusted(trust)

@@ -18,7 +18,7 @@ from loadtests.feed import Feed, Slice
 from loadtests.options import OptionError, plan_of
 from loadtests.pace import Pace
 from loadtests.page import HEIGHT, page
-from loadtests.progress import AtMost, Lags, Taken, furthest, lag, taken, told
+from loadtests.progress import KNOWN_SECONDS, AtMost, Lags, Taken, furthest, lag, taken, told
 from loadtests.scores import Scores
 
 DAY = date(2020, 2, 15)
@@ -188,6 +188,7 @@ def test_what_was_known_of_a_real_time_query_counts_for_a_minute_and_idleness_be
     assert lags.newest(1_001) == {"q": 0}
     lags.look(1_010, {0: 12_992}, idle)
     assert isinstance(lags.newest(1_010)["q"], AtMost), "it may not even run"
+    assert lags.newest(1_010 + KNOWN_SECONDS + 1) == {}, "nobody looked for so long"
     lags.look(1_011, {0: 13_000}, {"q": (Taken({0: 12_950}, 1_010.5), True)})
     for second in range(1_012, 1_100):
         lags.look(second, {0: 13_000 + second}, {"q": (Taken({0: 12_950}, 1_010.5), True)})

@@ -1,6 +1,7 @@
 """Tables on the screen: whoever has a narrow terminal, or none, reads every figure whole."""
 
 import io
+import json
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,10 @@ from rich.console import Console
 
 from common.monitoring.evaluation import ByRule, ByScenario, Evaluation
 from common.monitoring.plain_table import plain_table
+from common.monitoring.printable import printable
+from common.monitoring.report import alert_line
 from common.monitoring.summary import evaluation_tables, quality_tables
+from common.monitoring.watch import TEXTS, _read
 from common.vertical import find_vertical, verticals
 
 
@@ -78,3 +82,18 @@ def test_figures_stand_to_the_right_and_words_and_days_to_the_left():
         "a     1,234  2020-02-08  81.2%  late",
         "bb        -  2020-02-09      -  of a day before",
     ]
+
+
+@pytest.mark.parametrize("cell", ["[/]", "[red]A", "[bold", "a\\[b]", "\x1b[2J\x1b[H", "a\nb", "\u202eb", "\ud800", "x" * 5_000])
+def test_what_a_record_holds_is_shown_and_neither_taken_for_markup_nor_sent_to_the_terminal(cell):
+    table = plain_table("Differences", "entity", "score")
+    table.add_row(cell, "1")
+    shown = printed(table, 6_000)
+    assert printable(cell) in shown and "\x1b" not in shown
+    assert len(shown.splitlines()) == 3 and printable(cell).isprintable()
+
+
+def test_an_alert_forges_no_line_and_clears_no_screen():
+    alert = dict.fromkeys(TEXTS, "2026-01-01T00:00:00Z") | {"entity_id": "c1\n12:00 critical forged", "reasons": "\x1b[2J\x07"}
+    read, _ = _read(json.dumps(alert).encode())
+    assert alert_line(read).isprintable()

@@ -148,3 +148,23 @@ def test_a_commit_whose_beginning_the_log_has_forgotten_is_made_on_the_newest_ve
 
     assert once(path, None, None, write) == 1
     assert len(stale) == 2 and sorted(tables.read_arrow(path)["number"].to_pylist()) == [0, 1, 2, 3, 9]
+
+
+def test_a_table_that_breaks_the_library_keeps_no_other_from_its_upkeep(tmp_path, monkeypatch):
+    class Panic(BaseException):
+        """As delta-rs raises one."""
+
+    looked = []
+
+    def breaks(path, **given):
+        looked.append(path.name)
+        if path.name == "a":
+            raise Panic("index out of bounds")
+        return 0
+
+    for name in "abc":
+        filled(tmp_path / name, 1)
+    monkeypatch.setattr(table_upkeep, "maintain", breaks)
+    with pytest.raises(table_upkeep.UpkeepFailed, match=r"no upkeep of \S+a: Panic: index"):
+        tables.maintain_all(tmp_path)
+    assert looked == ["a", "b", "c"]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -144,6 +145,25 @@ def test_very_many_days_are_committed_a_year_at_a_time(spark, workspace, monkeyp
     assert sorted(row.reading_id for row in stored) == list("01234")
     table = tables.open_table(workspace.table("events"))
     assert [table.transaction_version(f"q-{year}") for year in (2022, 2023, 2024, 2025, 2026)] == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("of", ["events", "quarantine"])
+def test_a_commit_whose_answer_is_lost_is_not_made_again_under_another_name(spark, workspace, monkeypatch, of):
+    """As where the commit is there and only what follows it fails, on a full disk or an object store that times out."""
+    real, lost = DeltaTable.create_write_transaction, []
+
+    def loses(table, *given, **more):
+        real(table, *given, **more)
+        if f"/{of}" in table.table_uri and not lost:
+            lost.append(table.table_uri)
+            raise OSError("no answer")
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", loses)
+    found = records(spark, reading("a"), b"{", reading("b"))
+    for _ in range(2):
+        keep(found, 0, workspace)
+    assert len(lost) == 1
+    assert len(events(spark, workspace)) == 2 and len(quarantine(spark, workspace)) == 1
 
 
 def test_an_empty_batch_is_nothing(spark, workspace):

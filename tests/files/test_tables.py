@@ -241,6 +241,17 @@ def test_a_column_of_another_type_is_told_and_not_cast(path, kind):
         tables.ensure_table(path, changed, ["event_day"])
 
 
+def test_a_table_that_is_made_anew_may_have_other_columns_then(spark, path):
+    tables.append(spark.createDataFrame(ROWS, SCHEMA).coalesce(1), path, "q", 0)
+    kinds = {each.name: each.dataType for each in SCHEMA} | {"amount": T.StringType()}
+    as_text = T.StructType([T.StructField(name, kind) for name, kind in kinds.items()])
+    rows = spark.createDataFrame(ROWS, SCHEMA).withColumn("amount", F.lit("text"))
+    tables.ensure_table(path, as_text, ["event_day"], is_made_anew=True)
+    tables.overwrite(rows, path)
+    assert {row.amount for row in tables.read(spark, path).collect()} == {"text"}
+    assert tables.row_count(path) == len(ROWS)
+
+
 @pytest.mark.parametrize("lost", [1, 3])
 def test_rows_that_are_not_seen_where_they_were_written_are_no_rows_of_none(spark, path, monkeypatch, lost):
     """As where executors write to a disk of their own: what was counted is what is committed, or nothing is."""
