@@ -17,6 +17,15 @@ def first_line(problem: object) -> str:
     return next((line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
 
 
+def causes_of(failure: BaseException | None) -> list[str]:
+    """The texts of a failure of Spark and of what caused it, the outermost first."""
+    chain: list[str] = []
+    while failure is not None:
+        chain.append(str(failure))
+        failure = getattr(failure, "_cause", None)  # PySpark keeps the causes to itself, and its text is the outermost's alone.
+    return chain
+
+
 def in_words(problem: BaseException) -> str:
     """Its kind and what it says, as one line: the first, or all of the library for Delta tables, which speaks in several."""
     lines = [first_line(problem)]

@@ -20,6 +20,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
@@ -27,6 +28,7 @@ from pyspark.sql.streaming import StreamingQuery
 
 from common import contract, tables
 from common.alerts import ALERT_SCHEMA
+from common.failures import causes_of
 from common.ingestion.connection import Connection
 from common.ingestion.duplicates import not_there, repeated, without_duplicates
 from common.ingestion.stored import (
@@ -100,8 +102,9 @@ class DeadLetters:
         """Each at least once. Where Kafka takes less than is known here, they go without keys and values from then on."""
         try:
             self._send(quarantined)
-        except PySparkException as failure:
-            if not self.most_bytes or not any(each in str(failure) for each in TOO_LARGE):
+        except (PySparkException, Py4JJavaError) as failure:
+            is_too_large = any(each in text for text in causes_of(failure) for each in TOO_LARGE)
+            if not self.most_bytes or not is_too_large:
                 raise
             LOG.warning("topic %s takes no dead letters of %d bytes: they go without key and value", self.topic, self.most_bytes)
             self.most_bytes = 0

@@ -17,7 +17,7 @@ from pyspark.sql.streaming import DataStreamWriter, StreamingQuery
 
 from common import contract
 from common.alerts import to_kafka
-from common.failures import first_line
+from common.failures import causes_of, first_line
 from common.ingestion.connection import Connection
 from common.ingestion.topics import end_offsets, topic_names, topic_of
 from common.processing.learnt import Learnt, with_learnt
@@ -164,7 +164,7 @@ def ended_by_chance(streaming: StreamingQuery) -> bool:
 
     That is: a busy machine started its Python process later than Spark waits, or another program's bytes came to Spark's port.
     """
-    reasons = () if streaming.isActive else _causes(streaming.exception())
+    reasons = () if streaming.isActive else causes_of(streaming.exception())
     return any(chance in reason for chance in (SLOW_PYTHON, STRANGER) for reason in reasons)
 
 
@@ -174,24 +174,15 @@ def reason_of(failure: Exception | None) -> str:
         return "it was stopped from outside"
     if known := known_reason(failure):
         return known
-    chain = _causes(failure)
+    chain = causes_of(failure)
     first, last = _line_of(chain[0]), _line_of(chain[-1])
     return first if last in chain[0] else f"{first} (caused by {last})"
 
 
 def known_reason(failure: Exception) -> str | None:
     """What to do about a failure of Spark, for people, if it is one that the machine or the broker is behind."""
-    chain = _causes(failure)
+    chain = causes_of(failure)
     return next((told for known, told in KNOWN_FAILURES.items() if any(known in each for each in chain)), None)
-
-
-def _causes(failure: Exception | None) -> list[str]:
-    """The texts of a failure and of what caused it, the outermost first."""
-    chain: list[str] = []
-    while failure is not None:
-        chain.append(str(failure))
-        failure = getattr(failure, "_cause", None)  # PySpark keeps the causes to itself, and its text is the outermost's alone.
-    return chain
 
 
 def _line_of(text: str) -> str:

@@ -228,7 +228,8 @@ def test_what_came_through_an_earlier_topic_of_that_name_is_not_compared(spark, 
     workspace = Workspace(tmp_path, VERTICAL.name)
     ensure_tables(VERTICAL, workspace)
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
-    put(workspace.table("judged"), JUDGED_SCHEMA, *({"query": query.name, "ended_at": NOON} for query in VERTICAL.queries))
+    started = NOON + timedelta(days=2)
+    put(workspace.table("judged"), JUDGED_SCHEMA, *({"query": query.name, "ended_at": started} for query in VERTICAL.queries))
     place = {"topic": f"{VERTICAL.name}.events", "kafka_partition": 0, "kafka_offset": 3, "ingest_time": NOON}
     day = {"event_time": NOON, "event_day": NOON.date()}
     event = {"transaction_id": "t1", "card_id": "c1", "terminal_id": "m1", "amount": 9.5}
@@ -237,7 +238,8 @@ def test_what_came_through_an_earlier_topic_of_that_name_is_not_compared(spark, 
         "alert_id": "a", "rule": "velocity", "entity_id": "c1", "score": 6.0, "event": '["t1"]'})
     tables.ensure_table(workspace.table("topics"), TOPICS_SCHEMA)
     for name, since, found in (("first", NOON - timedelta(1), {("velocity", "extra"): 1}), ("second", NOON + timedelta(1), {})):
-        topic = {"name": f"{VERTICAL.name}.events", "cluster": "c", "partitions": 2, "id": name, "since": since}
+        topic = {"name": f"{VERTICAL.name}.events", "cluster": "c", "partitions": 2, "id": name, "since": since,
+                 "noted_at": since}
         put(workspace.table("topics"), TOPICS_SCHEMA, topic, topic | {"name": "other", "since": NOON})
         assert reconcile(spark, VERTICAL, workspace, load(VERTICAL.settings)).counts == found
 
