@@ -262,7 +262,8 @@ CAUGHT_WITHIN = {
     "MalformedJson", "NotTaken",  # a record's, which goes to quarantine
     "UnreadablePattern", "Held",  # a fix's, a lock's: told as FixError, and with who holds it
     "Refused", "BadCursor", "CursorGone", "Unreadable", "Full", "NeverFits", "NoPlace", "Away", "Reused", "UnderWay",
-    "TooManyPages", "NoAlerts",  # a request's: the gateway answers
+    "NoAlerts",  # a request's: the gateway answers
+    "_NotedMeanwhile",  # a topic that another command noted: nothing is left to do
     "PeerFailed", "UnknownPeer", "NotInstalled",  # another engine's, told in its row of the comparison
 }  # fmt: skip
 
