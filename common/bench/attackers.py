@@ -99,6 +99,32 @@ class Attack:
         """Streams of alerts, more than one may open."""
         await self._asks(100, self.path.replace("/events", "/alerts/stream"))
 
+    async def leaving(self) -> None:
+        """Streams of alerts that are opened and left, on and on."""
+        async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(self.head("GET", self.path.replace("/events", "/alerts/stream")) + self.bearer + b"\r\n")
+            await reader.readuntil(b"listening")
+
+        await self._many(40, send)
+
+    async def unread(self) -> None:
+        """The largest pages of alerts, of whose answers nothing is read."""
+        async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(self.head("GET", self.path.replace("/events", "/alerts?limit=1000")) + self.bearer + b"\r\n")
+            await asyncio.sleep(60)
+
+        await self._many(200, send)
+
+    async def queries(self) -> None:
+        """Questions of 30 KB about alerts, from nobody."""
+        asked = self.head("GET", self.path.replace("/events", "/alerts?limit=0" + "&a=1" * 7_500)) + b"\r\n"
+        await self._many(100, self._repeat(asked))
+
+    async def nothing(self) -> None:
+        """Questions, from nobody, for what is not there."""
+        await self._many(100, self._repeat(self.head("GET", "/v1/nothing") + b"\r\n"))
+
     async def _posts(self, connections: int, body: bytes, *fields: bytes, kind: bytes = b"application/json") -> None:
         fields = (b"Content-Type: " + kind, b"Content-Length: %d" % len(body), *fields)
         await self._many(connections, self._repeat(self.head("POST", self.path, *fields) + self.bearer + b"\r\n" + body))
@@ -133,7 +159,10 @@ class Attack:
         await asyncio.gather(*(one() for _ in range(connections)))
 
 
-KINDS = ("headers", "idle", "half", "numbers", "members", "lists", "nested", "lines", "bodies", "pages", "cursors", "streams")
+KINDS = (
+    "headers", "idle", "half", "queries", "nothing", "numbers", "members", "lists", "nested", "lines", "bodies", "pages",
+    "cursors", "unread", "streams", "leaving",
+)  # fmt: skip
 
 
 def main(kind: str, port: str, path: str, token: str = "") -> None:
