@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from common.commands import bench, chaos, gateway, history, machine, models, new, redrive, run, serve, stages, tuning
+from common.commands import bench, chaos, examples, gateway, history, machine, models, new, redrive, run, serve, stages, tuning
 from common.commands.context import console, errors
 from common.commands.ending import asked, end_at_signals
 from common.commands.user_errors import USER_ERRORS
@@ -45,7 +45,7 @@ def _version(asked_for: bool) -> None:
         raise typer.Exit
 
 
-for module in (run, serve, gateway, stages, redrive, history, tuning, models, new, bench, chaos, machine):
+for module in (run, serve, gateway, stages, redrive, history, tuning, models, new, examples, bench, chaos, machine):
     module.add_to(app)
 
 

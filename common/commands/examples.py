@@ -1,0 +1,44 @@
+"""The command `examples`: the small programs beside the verticals, listed and run."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from common.commands.context import Servers, console
+from common.settings import SettingsError
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(examples)
+
+
+def examples(
+    name: Annotated[str | None, typer.Argument(help="which one to run [default: lists them]", show_default=False)] = None,
+    servers: Servers = None,
+) -> None:
+    """List the examples, or run one: each shows one idea in a minute or two, on a broker that comes along."""
+    told = _sentences()
+    if name is None:
+        table = Table("", "", box=None, pad_edge=False, show_header=False)
+        for each, sentence in told.items():
+            table.add_row(each, sentence)
+        console.print(table)
+        console.print("\nhybrid examples NAME runs one; what one sees then is told in examples/NAME/README.md")
+        return
+    if name not in told:
+        raise SettingsError(f"there is no example {name!r}: there are {', '.join(told)}")
+    # In a process of its own, which starts it as python -m does.
+    command = [sys.executable, "-m", f"examples.{name}", *(["--bootstrap-servers", servers] if servers else [])]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+def _sentences() -> dict[str, str]:
+    """By name, what each says of itself first."""
+    package = importlib.import_module("examples")
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg)
+    return {name: (importlib.import_module(f"examples.{name}").__doc__ or "").strip().splitlines()[0] for name in names}

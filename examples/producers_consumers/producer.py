@@ -1,0 +1,55 @@
+"""A producer: it makes the topic, sends orders keyed by customer, and hears of each where it lies."""
+
+import json
+from collections.abc import Iterable
+from functools import partial
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+
+class Order(NamedTuple):
+    """What a customer bought, and for how much."""
+
+    customer: str
+    item: str
+    price: float
+
+
+class Place(NamedTuple):
+    """Where a record lies: for good, and in order within its partition."""
+
+    partition: int
+    offset: int
+
+
+def make_topic(servers: str, topic: str, partitions: int) -> None:
+    """Make the topic. More partitions let more consumers of one group work side by side."""
+    client = AdminClient({"bootstrap.servers": servers})
+    for made in client.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)]).values():
+        made.result()  # raises what the broker says against it
+
+
+def send_orders(servers: str, topic: str, orders: Iterable[Order]) -> list[tuple[Order, Place]]:
+    """Send the orders; returns them with their places, as the broker acknowledged them.
+
+    acks=all: a record is acknowledged once every replica in sync has it. enable.idempotence: a send that is tried again, as
+    its acknowledgement was lost, is not written twice. Records of one key go to one partition, and so keep their order.
+    """
+    producer = Producer({"bootstrap.servers": servers, "acks": "all", "enable.idempotence": True})
+    sent: list[tuple[Order, Place]] = []
+
+    def acknowledge(order: Order, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            raise RuntimeError(f"{order} was not taken: {error.str()}")
+        sent.append((order, Place(message.partition(), message.offset())))
+
+    for order in orders:
+        value = json.dumps(order._asdict()).encode()
+        producer.produce(topic, value, key=order.customer.encode(), on_delivery=partial(acknowledge, order))
+    # `produce` only fills a queue; `flush` waits until all of it is acknowledged, and calls `acknowledge` for each.
+    unsent = producer.flush(30)
+    if unsent:
+        raise RuntimeError(f"{unsent} orders were not acknowledged within 30 s")
+    return sent

@@ -1,0 +1,51 @@
+"""From ticks to bars, and from bars to alerts: functions that a stream and a batch job share."""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+TICK = "tick_id string, symbol string, price double, size long, time timestamp"
+UNUSUAL = 6.0  # standard deviations; of normally distributed returns one in 500 million lies beyond
+
+
+def parse_ticks(records: DataFrame) -> DataFrame:
+    """Kafka's records as ticks: the columns of TICK."""
+    return records.select(F.from_json(F.col("value").cast("string"), TICK).alias("tick")).select("tick.*")
+
+
+def minute_bars(ticks: DataFrame) -> DataFrame:
+    """One row a share and minute: symbol, minute, open, high, low, close, volume, ticks.
+
+    The first and the last tick are told by their time, not by when they came: so late ones change nothing but what they should.
+    """
+    order = F.struct("time", "tick_id")
+    return (
+        ticks.groupBy("symbol", F.window("time", "1 minute").alias("window"))
+        .agg(
+            F.min_by("price", order).alias("open"),
+            F.max("price").alias("high"),
+            F.min("price").alias("low"),
+            F.max_by("price", order).alias("close"),
+            F.sum("size").alias("volume"),
+            F.count("*").alias("ticks"),
+        )
+        .withColumn("minute", F.col("window.start"))
+        .drop("window")
+    )
+
+
+def usual_ranges(bars: DataFrame) -> DataFrame:
+    """Learnt in batch: mean and standard deviation of each share's returns within a minute, from bars of days before."""
+    return bars.groupBy("symbol").agg(F.avg(_return()).alias("usual"), F.stddev(_return()).alias("spread"))
+
+
+def unusual_bars(bars: DataFrame, ranges: DataFrame) -> DataFrame:
+    """Bars whose return lies more than UNUSUAL standard deviations from what is usual for the share, with how many."""
+    deviations = (_return() - F.col("usual")) / F.col("spread")
+    return (
+        bars.join(F.broadcast(ranges), "symbol").withColumn("deviations", deviations)
+        .where(F.abs("deviations") > UNUSUAL).drop("usual", "spread")
+    )
+
+
+def _return() -> Column:
+    return F.log(F.col("close") / F.col("open"))

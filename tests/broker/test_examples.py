@@ -1,0 +1,75 @@
+"""The examples, each run and compared with what is known of it."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from examples.log_levels import story as log_levels
+from examples.producers_consumers import story as producers_consumers
+from examples.stock_prices import story as stock_prices
+from examples.stock_prices import ticks
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+def test_producers_and_consumers(broker, vertical_name, said):
+    told = producers_consumers.tell(broker.bootstrap_servers, vertical_name, said.append)
+    bought = [*producers_consumers.MORNING, *producers_consumers.NOON, *producers_consumers.EVENING]
+    assert sorted(order for order, _ in told.sent) == sorted(bought)
+    for customer in producers_consumers.CUSTOMERS:
+        partitions = {place.partition for order, place in told.sent if order.customer == customer}
+        assert len(partitions) == 1, "all of one key lie in one partition"
+    by_partition = Counter(place.partition for _, place in told.sent)
+    assert {place for _, place in told.sent} == {(partition, at) for partition, count in by_partition.items() for at in range(count)}
+
+    assert told.alone == told.left == {0, 1, 2}, "whoever is alone in a group has all partitions"
+    assert all(told.shared) and not set.intersection(*told.shared) and set.union(*told.shared) == {0, 1, 2}
+    read = [each for reader in told.kitchen.values() for each in reader]
+    assert sorted(read) == sorted(told.sent), "the group's readers have read each order once, together"
+    assert sorted(order for order, _ in told.kitchen["reader 3"]) == sorted(producers_consumers.EVENING)
+    assert {place.partition for _, place in told.kitchen["reader 2"]} <= told.shared[1]
+    assert sorted(told.audit) == sorted(told.sent), "another group reads all for itself"
+    for reader in (*told.kitchen.values(), told.audit):
+        for (_, before), (_, after) in pairwise(sorted(reader, key=lambda each: each[1].partition)):
+            assert before.partition < after.partition or before.offset < after.offset, "in order within a partition"
+    assert any(line.startswith("reader 1 gives back partitions") for line in said)
+
+
+@pytest.mark.timeout(300)
+def test_log_levels(spark, broker, vertical_name, tmp_path, said):
+    told = log_levels.tell(spark, broker.bootstrap_servers, vertical_name, tmp_path, said.append)
+    # 198 lines of eight levels in turn: 24 rounds, and six more.
+    known = {"INFO": 24 * 4 + 4, "DEBUG": 24 * 2 + 1, "WARN": 24 + 1, "ERROR": 24, "UNREADABLE": 2}
+    assert told.batch == told.stream == told.real_time == known
+    assert len(told.seconds) == 3 and told.seconds["real-time mode"] < told.seconds["micro-batches"], told.seconds
+
+
+@pytest.mark.timeout(300)
+def test_stock_prices(spark, broker, vertical_name, tmp_path, said):
+    told = stock_prices.tell(spark, broker.bootstrap_servers, vertical_name, tmp_path, said.append)
+    sent = ticks.day_of_ticks(2, stock_prices.MINUTES, with_jump=True)
+    expected = {}
+    for tick in sorted(sent, key=lambda tick: tick.time):
+        minute = tick.time.replace(second=0, microsecond=0, tzinfo=None)
+        expected.setdefault((tick.symbol, minute), []).append(tick)
+    assert {bar: (row.open, row.high, row.low, row.close, row.volume, row.ticks) for bar, row in told.batch.items()} == {
+        bar: (own[0].price, max(each.price for each in own), min(each.price for each in own), own[-1].price,
+              sum(each.size for each in own), len(own))
+        for bar, own in expected.items()}
+
+    late = [tick for tick in sent if tick.arrives - tick.time == ticks.TOO_LATE]
+    end = max(minute for _, minute in told.batch)
+    assert told.dropped > 0 and set(told.stream) <= set(told.batch)
+    # A bar that is closed lacks the ticks that came minutes too late, and none of those that were only slightly so.
+    lacking = {(tick.symbol, tick.time.replace(second=0, microsecond=0, tzinfo=None)) for tick in late}
+    assert told.differing == sorted(bar for bar in lacking if bar in told.stream)
+    assert len(told.stream) >= 3 * (stock_prices.MINUTES - 4) and end == datetime(2026, 3, 2, 10, 29)
+    jump = (ticks.OPENING + timedelta(minutes=ticks.JUMP_MINUTE)).replace(tzinfo=None)
+    assert told.stream_alerts == told.batch_alerts == [(ticks.JUMP_SYMBOL, jump)]
