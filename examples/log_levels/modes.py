@@ -1,5 +1,7 @@
 """The same count from topic to topic, in micro-batches or in real-time mode: only the trigger differs."""
 
+from typing import Any
+
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
@@ -11,7 +13,7 @@ REAL_TIME = {"realTime": "1 minute"}  # one long batch, in which rows go through
 
 
 def count_to_topic(
-    spark: SparkSession, servers: str, source: str, target: str, checkpoint: str, trigger: dict[str, str]
+    spark: SparkSession, servers: str, source: str, target: str, checkpoint: str, trigger: dict[str, Any]
 ) -> StreamingQuery:
     """Start a query that sends each new count of a level to `target`: key the level, value the count."""
     lines = (
@@ -24,6 +26,6 @@ def count_to_topic(
         counts.writeStream.format("kafka")
         .options(**{"kafka.bootstrap.servers": servers, "topic": target, "checkpointLocation": checkpoint})
         .outputMode("update")
-        .trigger(**trigger)  # type: ignore[call-overload]
+        .trigger(**trigger)
         .start()
     )

@@ -6,6 +6,9 @@ from itertools import pairwise
 
 import pytest
 
+from examples.dstreams import story as dstreams
+from examples.dstreams.legacy import level_of
+from examples.dstreams.lines import SECONDS, WINDOW, lines_of
 from examples.log_levels import story as log_levels
 from examples.producers_consumers import story as producers_consumers
 from examples.stock_prices import story as stock_prices
@@ -27,7 +30,8 @@ def test_producers_and_consumers(broker, vertical_name, said):
         partitions = {place.partition for order, place in told.sent if order.customer == customer}
         assert len(partitions) == 1, "all of one key lie in one partition"
     by_partition = Counter(place.partition for _, place in told.sent)
-    assert {place for _, place in told.sent} == {(partition, at) for partition, count in by_partition.items() for at in range(count)}
+    in_order = {(partition, offset) for partition, count in by_partition.items() for offset in range(count)}
+    assert {place for _, place in told.sent} == in_order
 
     assert told.alone == told.left == {0, 1, 2}, "whoever is alone in a group has all partitions"
     assert all(told.shared) and not set.intersection(*told.shared) and set.union(*told.shared) == {0, 1, 2}
@@ -73,3 +77,14 @@ def test_stock_prices(spark, broker, vertical_name, tmp_path, said):
     assert len(told.stream) >= 3 * (stock_prices.MINUTES - 4) and end == datetime(2026, 3, 2, 10, 29)
     jump = (ticks.OPENING + timedelta(minutes=ticks.JUMP_MINUTE)).replace(tzinfo=None)
     assert told.stream_alerts == told.batch_alerts == [(ticks.JUMP_SYMBOL, jump)]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore:DStream:FutureWarning")
+def test_dstreams(spark, tmp_path, said):
+    told = dstreams.tell(spark, tmp_path, said.append)
+    by_second = [Counter(level_of(line) for line in lines_of(second)) for second in range(SECONDS)]
+    windows = [sum(by_second[max(0, second - WINDOW + 1) : second + 1], Counter()) for second in range(SECONDS)]
+    assert told.legacy_windows == told.structured_windows == windows
+    assert told.legacy_total == told.legacy_socket == told.structured_total == sum(by_second, Counter())
+    assert not [line for line in said if "but DStreams" in line]
