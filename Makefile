@@ -20,12 +20,13 @@ JARS = .venv/jars
 # Files from which Java has its classes at once: see common/embedded/class_data.py.
 CLASSES = .venv/classes
 
-.PHONY: help setup run test lint programs test-fast test-files test-broker test-faults test-vertical test-long test-planted \
+.PHONY: help setup run examples test lint programs test-fast test-files test-broker test-faults test-vertical test-long test-planted \
 	test-times bench lock clean FORCE
 .NOTPARALLEL:
 
 help:
 	@echo 'make run        a minute of $(VERTICAL), end to end (VERTICAL=name FOR=90s change that)'
+	@echo 'make examples   small programs, one idea each: all of them, some minutes'
 	@echo 'make test       lint, then all tests'
 	@echo 'make test-fast  the tests that need no Java: a minute; test-files, test-broker, test-faults: one layer'
 	@echo 'make test-vertical VERTICAL=name: what names a vertical; test-long: what is run at the close of a large step'
@@ -41,6 +42,9 @@ setup: $(INSTALLED) $(JARS) $(CLASSES)
 # Without $(CLASSES): who comes to see one run would wait for them longer than it then starts earlier.
 run: $(INSTALLED) $(JARS)
 	.venv/bin/hybrid run $(VERTICAL) --for $(FOR)
+
+examples: $(INSTALLED) $(JARS)
+	for each in examples/*/__main__.py; do .venv/bin/hybrid examples $$(basename $$(dirname $$each)) || exit 1; done
 
 # The quick ones first: if they fail, that is all. Then those that keep the cores busy, beside those that mostly wait.
 test: lint test-fast programs setup

@@ -22,7 +22,7 @@ def examples(
     servers: Servers = None,
 ) -> None:
     """List the examples, or run one: each shows one idea in a minute or two, on a broker that comes along."""
-    told = _sentences()
+    told = first_sentences()
     if name is None:
         table = Table("", "", box=None, pad_edge=False, show_header=False)
         for each, sentence in told.items():
@@ -37,7 +37,7 @@ def examples(
     raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
-def _sentences() -> dict[str, str]:
+def first_sentences() -> dict[str, str]:
     """By name, what each says of itself first."""
     package = importlib.import_module("examples")
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg)

@@ -17,8 +17,8 @@ from common.embedded.java import Java, find_java
 from common.locks import locked
 from common.settings import Settings, load
 
-Kind = Literal["spark", "broker", "flink"]
-KINDS: tuple[Kind, ...] = ("spark", "broker")  # what set-up fetches; "flink" is fetched by the benchmark that needs it
+Kind = Literal["spark", "broker", "flink", "flume"]
+KINDS: tuple[Kind, ...] = ("spark", "broker")  # what set-up fetches; the others are fetched by a benchmark, and by an example
 Progress = Callable[[str, int, int], None]
 """Called with a jar's name, how many are there now, and how many there will be."""
 

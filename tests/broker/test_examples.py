@@ -9,10 +9,14 @@ import pytest
 from examples.dstreams import story as dstreams
 from examples.dstreams.legacy import level_of
 from examples.dstreams.lines import SECONDS, WINDOW, lines_of
+from examples.flume import story as flume
+from examples.flume.lines import event_of, id_of
 from examples.log_levels import story as log_levels
 from examples.producers_consumers import story as producers_consumers
 from examples.stock_prices import story as stock_prices
 from examples.stock_prices import ticks
+from examples.ticket_sales import story as ticket_sales
+from examples.ticket_sales.tickets import CAPACITY, GRANTED, REFUSED, Request, Stock
 
 pytestmark = pytest.mark.broker
 
@@ -88,3 +92,50 @@ def test_dstreams(spark, tmp_path, said):
     assert told.legacy_windows == told.structured_windows == windows
     assert told.legacy_total == told.legacy_socket == told.structured_total == sum(by_second, Counter())
     assert not [line for line in said if "but DStreams" in line]
+
+
+@pytest.mark.timeout(300)
+def test_ticket_sales(spark, broker, vertical_name, tmp_path, said):
+    told = ticket_sales.tell(spark, broker.bootstrap_servers, vertical_name, tmp_path, said.append)
+    assert told.kills == ticket_sales.KILLS
+    assert sorted(each.request_id for each in told.answers) == sorted(each.request_id for each in told.requests), "each once"
+    wanted = {each.request_id: each for each in told.requests}
+    for show, capacity in CAPACITY.items():
+        answers = [each for each in told.answers if each.show == show]
+        left = capacity
+        for each in answers:  # in the order of their partition
+            assert (each.status == GRANTED) == (each.seats <= left) and each.seats == wanted[each.request_id].seats
+            left -= each.seats if each.status == GRANTED else 0
+            assert each.left == left >= 0
+        row = told.stock[show]
+        assert (row.sold, row.left, row.is_oversold, row.is_miscounted) == (capacity - left, left, False, False)
+        assert told.live[show] == row, "the stream and the batch job are one function"
+        assert row.refused == sum(each.status == REFUSED for each in answers)
+    assert {show for show, row in told.stock.items() if row.left == 0} >= {"opera", "final", "comedy"}, "there was a rush"
+    assert told.stock["ballet"].left > 0 and 1 < told.stock["ballet"].lasts_seconds < 1_000
+
+
+def test_a_seller_sells_no_seat_twice_whatever_is_asked_for():
+    stock = Stock()
+    granted = 0
+    for number, seats in enumerate([4] * 74 + [5, -3, 0, 10**9, 3, 1]):
+        answer = stock.decide(Request(f"r{number}", "comedy", seats, 0))
+        granted += seats if answer.status == GRANTED else 0
+        assert answer.left == CAPACITY["comedy"] - granted >= 0
+    assert granted == CAPACITY["comedy"]
+    assert stock.decide(Request("x", "no such show", 1, 0)).status == REFUSED
+
+
+@pytest.mark.timeout(300)
+def test_flume(spark, broker, vertical_name, tmp_path, said):
+    told = flume.tell(spark, broker.bootstrap_servers, vertical_name, tmp_path, said.append)
+    assert set(told.came) == set(told.written) and len(told.written) == flume.LINES, "nothing is lost, nothing is made up"
+    assert told.repeats == len(told.came) - flume.LINES
+    assert told.levels == flume.levels_written(told.written)
+    assert told.payments == told.accepted == sum(b"till" in line for line in told.written) == flume.LINES // 5
+    assert event_of(b"no JSON") == b"no JSON" and event_of(b"[1]") == b"[1]"
+
+
+def test_what_nobody_noted_as_sent_is_sent_again_and_known_by_its_id():
+    line = b'{"level": "INFO", "message": "line 1"}'
+    assert id_of(line) == id_of(bytes(line)) != id_of(line + b" ") and len(id_of(line)) == 32

@@ -1,0 +1,117 @@
+"""A shop writes log files; an agent brings their lines to Kafka, and is killed while it does."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+from pyspark.sql import SparkSession
+
+from common import contract
+from common.ingestion.connection import Connection
+from common.ingestion.reader import read_all
+from common.ingestion.topics import create_topics
+from common.vertical import find_vertical
+from examples.flume.agent import start_agent
+from examples.flume.lines import event_of, id_of
+from examples.log_levels.levels import count_levels
+
+LINES, KILLED_AT = 3_000, 1_400
+LEVELS = ("INFO", "INFO", "DEBUG", "WARN", "INFO", "ERROR")
+PATIENCE = 120.0  # seconds
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Told:
+    """Lines as they were written, and as they came to the topic; the shop's levels without repeats; how many different payments
+    the tills wrote, and how many of them are valid events of finance_fraud.
+    """
+
+    written: list[bytes] = field(default_factory=list)
+    came: list[bytes] = field(default_factory=list)
+    levels: dict[str, int] = field(default_factory=dict)
+    payments: int = 0
+    accepted: int = 0
+
+    @property
+    def repeats(self) -> int:
+        """Lines that came again, known as such by their ids."""
+        return len(self.came) - len({id_of(line) for line in self.came})
+
+
+def tell(spark: SparkSession, servers: str, topic: str, folder: Path, say: Say) -> Told:
+    """Run the story on topics that are not there yet. folder: for the logs, and for what the agent notes."""
+    told = Told()
+    logs, connection = folder / "logs", Connection(servers)
+    logs.mkdir()
+    create_topics(AdminClient(connection.client_options()), connection, [topic], 1)
+    agent = start_agent(folder / "agent", logs, servers, topic)
+    try:
+        say(f"an agent follows {logs}/*.log; a shop and its tills write there:")
+        with (logs / "shop.log").open("ab") as shop, (logs / "tills.log").open("ab") as tills:
+            for number in range(LINES):
+                line = _line(number)
+                file = tills if b"till" in line else shop
+                file.write(line + b"\n")
+                file.flush()
+                told.written.append(line)
+                if number == KILLED_AT:
+                    _wait_for(connection, topic, 1)
+                    say(f"after {number + 1:,} lines the agent is killed, and started again; the shop goes on writing")
+                    agent.kill()
+                    agent.stop()
+                    agent = start_agent(folder / "agent", logs, servers, topic)
+                if number % 10 == 0:
+                    time.sleep(0.005)
+        deadline = time.monotonic() + PATIENCE
+        while len(set(told.came)) < len(told.written):
+            if time.monotonic() > deadline or agent.exit_status() is not None:
+                raise TimeoutError(f"{len(set(told.came)):,} of {len(told.written):,} lines came: see {folder}/agent/agent.log")
+            time.sleep(0.5)
+            told.came = [record.value or b"" for record in read_all(connection, topic)]
+    finally:
+        agent.stop()
+    say(f"{len(told.written):,} lines were written, {len(told.came):,} came: none is missing, {told.repeats:,} came twice, "
+        "which their ids say")
+
+    once = list({id_of(line): line for line in told.came}.values())
+    of_shop = spark.createDataFrame([(line.decode(),) for line in once if b"level" in line], "value string")
+    told.levels = {row.level: row["count"] for row in count_levels(of_shop).collect()}
+    say("the shop's lines by level, as log_levels counts them: " + ", ".join(f"{k} {v}" for k, v in sorted(told.levels.items())))
+
+    finance = find_vertical("finance_fraud")
+    events = [event_of(line) for line in told.came if b"till" in line]
+    told.payments = len(set(events))
+    rows = [(b"k", event, "tills", 0, number) for number, event in enumerate(events)]
+    records = spark.createDataFrame(rows, "key binary, value binary, topic string, partition int, offset long")
+    valid = contract.accepted(records.selectExpr("*", "current_timestamp() AS timestamp"), finance, bounds=None)
+    told.accepted = valid.select("transaction_id").distinct().count()
+    say(f"the tills' lines, mapped to events of finance_fraud: {told.accepted:,} of {told.payments:,} are valid, each once")
+    return told
+
+
+def _line(number: int) -> bytes:
+    """Four of five lines are the shop's own log, the fifth is a till's."""
+    if number % 5 == 4:
+        at = f"2026-03-02T{9 + number // 600:02}:{number // 10 % 60:02}:{number % 60:02}.000Z"
+        payment = {"at": at, "till": f"t{number % 7}", "card": f"c{number % 90}", "amount": 5.0 + number % 40, "currency": "EUR"}
+        return json.dumps(payment | {"number": number}).encode()
+    return json.dumps({"level": LEVELS[number % 6], "message": f"line {number}"}).encode()
+
+
+def levels_written(lines: list[bytes]) -> Counter[str]:
+    """By hand, for comparison."""
+    return Counter(json.loads(line)["level"] for line in lines if b"level" in line)
+
+
+def _wait_for(connection: Connection, topic: str, lines: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while len(read_all(connection, topic)) < lines:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no line came within {PATIENCE:g} s")
+        time.sleep(0.2)
