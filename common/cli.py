@@ -18,14 +18,30 @@ from common.commands.ending import asked, end_at_signals
 from common.commands.user_errors import USER_ERRORS
 from common.failures import first_line, trace_of
 
+# What the commands are for, in the order in which a newcomer meets them.
+GROUPS = {
+    "Begin": ("run", "examples", "doctor", "setup", "verticals"),
+    "Keep running": ("serve", "gateway", "token"),
+    "The stream, a stage at a time": ("broker", "topics", "generate", "replay", "detect", "archive", "redrive"),
+    "History": ("backfill", "train", "trends", "reconcile", "evaluate"),
+    "Rules and models": ("settings", "backtest", "promote", "rollback"),
+    "A domain of your own": ("new",),
+    "Measure, and break": ("bench", "chaos"),
+}
+
 
 class WholeSentences(TyperGroup):
-    """Lists its commands with the whole first sentence of what each does, on as many lines as that takes."""
+    """Lists its commands by what they are for, with the whole first sentence of each, on as many lines as that takes."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.get_short_help_str(limit=1_000)) for name, command in commands if command])
+        sentences = {
+            name: command.get_short_help_str(limit=1_000)
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name))
+        }
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, sentences[name]) for name in names])
 
 
 app = typer.Typer(

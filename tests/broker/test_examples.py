@@ -1,11 +1,14 @@
 """The examples, each run and compared with what is known of it."""
 
+import runpy
 from collections import Counter
 from datetime import datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from examples import databricks
 from examples.dstreams import story as dstreams
 from examples.dstreams.legacy import level_of
 from examples.dstreams.lines import SECONDS, WINDOW, lines_of
@@ -26,7 +29,7 @@ def said():
     return []
 
 
-def test_producers_and_consumers(broker, vertical_name, said):
+def test_producers_consumers(broker, vertical_name, said):
     told = producers_consumers.tell(broker.bootstrap_servers, vertical_name, said.append)
     bought = [*producers_consumers.MORNING, *producers_consumers.NOON, *producers_consumers.EVENING]
     assert sorted(order for order, _ in told.sent) == sorted(bought)
@@ -139,3 +142,18 @@ def test_flume(spark, broker, vertical_name, tmp_path, said):
 def test_what_nobody_noted_as_sent_is_sent_again_and_known_by_its_id():
     line = b'{"level": "INFO", "message": "line 1"}'
     assert id_of(line) == id_of(bytes(line)) != id_of(line + b" ") and len(id_of(line)) == 32
+
+
+@pytest.mark.timeout(300)
+def test_databricks(spark, capsys):
+    """The notebook is run as it is; what its cells leave is looked at."""
+    left = runpy.run_module("examples.databricks.card_fraud", {"spark": spark, "display": lambda frame: frame.limit(3).collect()})
+    batch = {(row.alert_id, row.score) for row in left["batch_alerts"].collect()}
+    assert batch == {(row.alert_id, row.score) for row in left["stream_alerts"].collect()} and len(batch) > 20
+    assert (left["only_one"], left["only_other"]) == (0, 0)
+    rules = {row.rule: row for row in left["precision"].collect()}
+    assert set(rules) == {"amount_outlier", "unseen_region", "terminal_risk"}
+    assert all(row.precision > 0.2 for row in rules.values()), "far above the share of frauds"
+    assert sum(row.found for row in left["recall"].collect()) > 0
+    source = (Path(databricks.__file__).parent / "card_fraud.py").read_text()
+    assert source.startswith("# Databricks notebook source\n") and source.count("# COMMAND ----------") >= 10

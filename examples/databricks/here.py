@@ -1,0 +1,25 @@
+"""What a Databricks notebook finds when it starts, for one that runs here: `spark`, and `display`."""
+
+import atexit
+import tempfile
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+
+from common.processing.session import start_session
+
+
+def display(frame: DataFrame) -> None:
+    """The first rows as text."""
+    frame.show(8, truncate=60)
+
+
+def notebook_session() -> SparkSession:
+    """The session that there is, or one that ends with this process."""
+    if active := SparkSession.getActiveSession():
+        return active
+    folder = tempfile.TemporaryDirectory(prefix="hybrid-notebook-")
+    session = start_session("notebook", task_slots=4, folder=Path(folder.name))
+    atexit.register(folder.cleanup)
+    atexit.register(session.stop)
+    return session
