@@ -1,6 +1,6 @@
 """Results as tables for people (rich)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -20,6 +20,7 @@ from common.processing.shadow import Compared
 from common.vertical import Vertical
 from common.workspace import Workspace
 
+FEW_ALERTS, FEW_CASES, FEW_UPDATES = 20, 5, 1_000  # below which a share, or a percentile, is chance
 ROWS = 8
 
 
@@ -41,7 +42,9 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
     rules = plain_table("What each rule raised", "rule", "alerts", "right", "precision")
     for row in (*evaluation.rules, evaluation.overall):
         rules.add_row(row.rule, f"{row.alerts:,}", f"{row.right:,}", share(row.precision))
-    rules.caption = f"false alerts a 1,000 entity-days: {1_000 * evaluation.false_alerts_per_entity_day:.3g}"
+    few = [row.rule for row in evaluation.rules if 0 < row.alerts < FEW_ALERTS]
+    rules.caption = f"false alerts a 1,000 entity-days: {1_000 * evaluation.false_alerts_per_entity_day:.3g}" + _too_few(
+        few, f"of fewer than {FEW_ALERTS} alerts a precision says little")
     yield rules
     scenarios = plain_table(
         "What was found of each injected scenario (plain: recall of the best plain threshold at precision 80% or more)",
@@ -58,7 +61,14 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
             time_span(case.median_seconds),
             case.by or "-",
         )
+    few = [case.scenario for case in evaluation.scenarios if 0 < case.cases < FEW_CASES]
+    scenarios.caption = _too_few(few, f"of fewer than {FEW_CASES} cases a recall says little, a longer run has more").lstrip("; ")
     yield scenarios
+
+
+def _too_few(names: Sequence[str], why: str) -> str:
+    """That results are too short to judge by, and whose."""
+    return f"; {why}: {', '.join(names)}" if names else ""
 
 
 def rehearsal_tables(result: Rehearsed) -> Iterator[Table]:
@@ -119,7 +129,8 @@ def latency_table(measured: dict[str, Percentiles], remark: str = "") -> Table:
             f"{latency.count:,}",
             *("-" if value is None else f"{value:.1f}" for value in (latency.p50, latency.p95, latency.p99)),
         )
-    table.caption = remark or None
+    few = [name for name, latency in measured.items() if 0 < latency.count < FEW_UPDATES]
+    table.caption = (remark + _too_few(few, f"of fewer than {FEW_UPDATES:,} updates p99 says little")).lstrip("; ") or None
     return table
 
 
