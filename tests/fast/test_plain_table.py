@@ -12,8 +12,8 @@ from common.monitoring.evaluation import ByRule, ByScenario, Evaluation
 from common.monitoring.plain_table import plain_table
 from common.monitoring.printable import printable
 from common.monitoring.report import alert_line
-from common.monitoring.summary import evaluation_tables, quality_tables
-from common.monitoring.watch import TEXTS, _read
+from common.monitoring.summary import evaluation_tables, latency_table, quality_tables
+from common.monitoring.watch import TEXTS, Percentiles, _read
 from common.vertical import find_vertical, verticals
 
 
@@ -97,3 +97,14 @@ def test_an_alert_forges_no_line_and_clears_no_screen():
     alert = dict.fromkeys(TEXTS, "2026-01-01T00:00:00Z") | {"entity_id": "c1\n12:00 critical forged", "reasons": "\x1b[2J\x07"}
     read, _ = _read(json.dumps(alert).encode())
     assert alert_line(read).isprintable()
+
+
+def test_results_that_are_too_short_to_judge_by_say_so():
+    rules = [ByRule("many", 1_000, 900), ByRule("few", 3, 3), ByRule("silent", 0, 0)]
+    scenarios = [ByScenario(name, cases, 1, "many", 60.0, rules[0], None) for name, cases in (("often", 30), ("rare", 2))]
+    of_rules, of_scenarios = evaluation_tables(Evaluation(rules, scenarios, rules[0], 0.1))
+    assert "a precision says little: few" in of_rules.caption and "many" not in of_rules.caption.split("little")[1]
+    assert of_scenarios.caption.endswith("a longer run has more: rare")
+    measured = {"velocity": Percentiles(1.0, 2.0, 3.0, 5_000), "spree": Percentiles(1.0, 2.0, 3.0, 12)}
+    assert latency_table(measured, "two cores").caption == "two cores; of fewer than 1,000 updates p99 says little: spree"
+    assert latency_table({"velocity": measured["velocity"]}).caption is None
