@@ -18,6 +18,7 @@ from common.alerts import Rule
 from common.simulation.generated import Generated
 
 ENTRY_POINTS = "hybrid.verticals"
+EXAMPLES = "hybrid.examples"  # verticals that are found by their names, and are not among `all`
 ALERTS = "alerts"
 
 
@@ -164,11 +165,16 @@ def verticals() -> list[str]:
     return sorted(point.name for point in entry_points(group=ENTRY_POINTS))
 
 
+def example_verticals() -> list[str]:
+    """Names of the verticals that are examples."""
+    return sorted(point.name for point in entry_points(group=EXAMPLES))
+
+
 def find_vertical(name: str) -> Vertical:
     """The installed vertical `name`; raises UnknownVertical listing what there is, or ContractError (`contract.schema`)."""
     from common.contract.schema import check_vertical  # which needs to know what a vertical is
 
-    for point in entry_points(group=ENTRY_POINTS):
+    for point in (*entry_points(group=ENTRY_POINTS), *entry_points(group=EXAMPLES)):
         if point.name == name:
             loaded: Vertical = point.load()
             check_vertical(loaded)

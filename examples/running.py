@@ -1,6 +1,7 @@
 """What the examples' commands share: where their broker is, and how a line is said."""
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,3 +38,9 @@ def say(line: str) -> None:
     """Print it at once, also where the output is not a terminal."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def run_vertical(name: str) -> None:
+    """A minute of a domain, as `hybrid run NAME --for 60s` runs it; --bootstrap-servers is handed on. Ends this process."""
+    command = [sys.executable, "-m", "common.cli", "run", name, "--for", "60s", *sys.argv[1:]]
+    sys.exit(subprocess.run(command, check=False).returncode)

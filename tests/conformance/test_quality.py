@@ -11,7 +11,7 @@ from common.processing.backfill import backfill
 from common.processing.backtest import backtest
 from common.processing.batch import history
 from common.settings import load
-from common.vertical import find_vertical, verticals
+from common.vertical import example_verticals, find_vertical, verticals
 from common.workspace import Workspace
 
 pytestmark = [pytest.mark.files, pytest.mark.timeout(900), pytest.mark.usefixtures("compiled")]
@@ -22,7 +22,7 @@ RECALL, PRECISION = 0.6, 0.5
 SPOKEN = ("alert_id", "rule", "event_time", "event")
 
 
-@pytest.fixture(scope="module", params=verticals())
+@pytest.fixture(scope="module", params=[*verticals(), *example_verticals()])
 def judged(request, spark, compiled, tmp_path_factory):
     """The vertical; events, labels and alerts of the newest days of a small world's history."""
     vertical = find_vertical(request.param)

@@ -22,7 +22,7 @@ from common.processing.spoken import spoken
 from common.processing.tuning import live_settings, publish_settings, rules_version
 from common.pseudonyms import with_pseudonyms
 from common.settings import SettingsError, load
-from common.vertical import find_vertical, verticals
+from common.vertical import example_verticals, find_vertical, verticals
 
 pytestmark = pytest.mark.files
 
@@ -30,7 +30,7 @@ DAY = date(2020, 3, 2)
 SLICES = (30, 300, 1500, 5000)  # after so many events a micro-batch ends, and after the last the stream
 
 
-@pytest.fixture(scope="module", params=verticals())
+@pytest.fixture(scope="module", params=[*verticals(), *example_verticals()])
 def vertical(request):
     return find_vertical(request.param)
 

@@ -1,0 +1,26 @@
+"""Machines that wear: a work order before the failure, and remaining life judged by the PHM score: a domain of its own."""
+
+from common.vertical import Baseline, ModelSpec, Vertical
+from examples.predictive_maintenance import detector, events, features, generator, settings, trends
+
+VERTICAL = Vertical(
+    name="predictive_maintenance",
+    title="predictive maintenance",
+    event_schema=events.EVENT_SCHEMA,
+    contract=events.CONTRACT,
+    event_id=events.EVENT_ID,
+    entity=events.ENTITY,
+    settings=settings.PredictiveMaintenanceSettings,
+    queries=detector.QUERIES,
+    population=settings.Population,
+    generate=generator.generate,
+    generate_day=generator.generate_day,
+    baselines={"machine": Baseline("machine_id", trends.BASELINE)},
+    learn=trends.baselines,
+    trends=trends.trends,
+    plots=trends.plots,
+    model=ModelSpec(features.FEATURES, features.with_features),
+    scenarios=detector.SCENARIOS,
+    label_delay=generator.LABEL_DELAY,
+    small={"machines": 60},
+)

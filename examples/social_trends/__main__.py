@@ -1,0 +1,6 @@
+"""`hybrid examples social_trends`: a minute of it, end to end."""
+
+from examples.running import run_vertical
+
+if __name__ == "__main__":
+    run_vertical("social_trends")

@@ -1,0 +1,155 @@
+"""Posts of a simulated world, day by day, and apart from them which are anomalous.
+
+Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.simulation.anomalies import cases_on, distinct
+from common.simulation.arrivals import delays
+from common.simulation.dirt import DirtyFields
+from common.simulation.generated import Generated, Identity, as_sent
+from common.simulation.messages import as_objects
+from common.simulation.randomness import ALWAYS, random_for
+from examples.social_trends.events import ENTITY, EVENT_ID, EVENT_TIME
+from examples.social_trends.sentiment import lexicon
+from examples.social_trends.settings import Population
+
+LABEL_DELAY = timedelta(days=1)
+IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, LABEL_DELAY)
+DIRTY_FIELDS = DirtyFields(number="followers", out_of_range=-1.0, required="author_id", time="event_time")
+
+VIRAL, OUTRAGE, CAMPAIGN = "viral", "outrage", "campaign"
+CASES_PER_DAY = 0.02  # of each scenario, per term
+GOOD = sorted(word for word, valence in lexicon().items() if valence > 1.5)
+BAD = sorted(word for word, valence in lexicon().items() if valence < -1.8)
+PLAIN = ("interesting", "on again", "everywhere today", "in the news", "on my way home", "with everybody here")
+OPENINGS = (
+    "that clip about {} was", "everybody talks about {}, it is", "just saw {}:", "my take on {}:", "so {} again,", "{} today,",
+)  # fmt: skip
+SLOGANS = ("vote for {} now, you will thank us", "only {} tells you what they hide", "buy {} before everybody else does")
+
+
+@dataclass
+class Posts:
+    """Rows of posts in no order: term (index), second of the day, mood (-1, 0, 1), scenario, and the text of a campaign or ""."""
+
+    term: NDArray[np.int64]
+    second: NDArray[np.float64]
+    mood: NDArray[np.int64]
+    scenario: str = ""
+    slogan: str = ""
+
+
+def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[Generated]:
+    """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
+    made = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
+    return as_sent(seed, made, IDENTITY, DIRTY_FIELDS if dirt else None)
+
+
+def generate_day(seed: int, day: date, population: Population) -> Generated:
+    """The valid posts of one UTC day and the labels of the anomalous ones; no messages yet."""
+    usual, negativity = _season(seed, day, population)
+    rng = random_for(seed, day, "posts")
+    counts = rng.poisson(usual * rng.lognormal(0, 0.05, (len(usual), 1)))
+    term, hour = (axis.repeat(counts.ravel()) for axis in np.indices(counts.shape).reshape(2, -1))
+    mood = _moods(rng, negativity[term])
+    posts = [Posts(term, (hour + rng.random(len(hour))) * 3_600, mood)]
+    posts += [*_viral(seed, day, population, usual, negativity), *_outrage(seed, day, population, usual),
+              *_campaign(seed, day, population)]  # fmt: skip
+    return _described(seed, day, population, posts)
+
+
+def _season(seed: int, day: date, population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Posts that are usual for each term in each hour of this day, and the share of its posts that is negative."""
+    rng = random_for(seed, ALWAYS, "world")
+    rate = population.posts_per_term * rng.lognormal(-0.32, 0.8, population.terms)
+    peak, depth = rng.uniform(8, 22, population.terms), rng.uniform(0.3, 0.8, population.terms)
+    weekend, negativity = rng.lognormal(0, 0.4, population.terms), rng.uniform(0.05, 0.25, population.terms)
+    by_hour = 1 + depth[:, None] * np.cos((np.arange(24) - peak[:, None]) * np.pi / 12)
+    of_day = rate * (weekend if day.weekday() >= 5 else 1.0)
+    return of_day[:, None] * by_hour / 24, negativity
+
+
+def _moods(rng: np.random.Generator, negativity: NDArray[np.float64]) -> NDArray[np.int64]:
+    drawn = rng.random(len(negativity))
+    return np.where(drawn < negativity, -1, np.where(drawn < negativity + 0.35, 1, 0))
+
+
+def _viral(
+    seed: int, day: date, population: Population, usual: NDArray[np.float64], negativity: NDArray[np.float64]
+) -> Iterator[Posts]:
+    """For one to three hours a term is talked about five to nine times as much as usual, and by 25 people an hour at least."""
+    rng = random_for(seed, day, VIRAL)
+    for term in distinct(rng, len(usual), _cases(seed, day, VIRAL, population)):
+        begin, hours = rng.uniform(0, 20), rng.uniform(1, 3)
+        number = rng.poisson(hours * (25 + usual[term, int(begin)] * rng.uniform(4, 8)))
+        of_term = np.full(number, term)
+        yield Posts(of_term, _within(rng, begin, hours, number), _moods(rng, negativity[of_term]), VIRAL)
+
+
+def _outrage(seed: int, day: date, population: Population, usual: NDArray[np.float64]) -> Iterator[Posts]:
+    """For one to three hours people are angry about a term: as many negative posts as it usually has posts, and 15 an hour."""
+    rng = random_for(seed, day, OUTRAGE)
+    for term in distinct(rng, len(usual), _cases(seed, day, OUTRAGE, population)):
+        begin, hours = rng.uniform(0, 20), rng.uniform(1, 3)
+        number = rng.poisson(hours * (15 + usual[term, int(begin)]))
+        yield Posts(np.full(number, term), _within(rng, begin, hours, number), np.full(number, -1), OUTRAGE)
+
+
+def _campaign(seed: int, day: date, population: Population) -> Iterator[Posts]:
+    """Within half an hour 15 to 40 accounts post one and the same text."""
+    rng = random_for(seed, day, CAMPAIGN)
+    for term in distinct(rng, population.terms, _cases(seed, day, CAMPAIGN, population)):
+        number = int(rng.integers(15, 41))
+        slogan = SLOGANS[rng.integers(len(SLOGANS))]
+        yield Posts(np.full(number, term), _within(rng, rng.uniform(0, 23), 0.5, number), np.zeros(number, int), CAMPAIGN, slogan)
+
+
+def _within(rng: np.random.Generator, begin: float, hours: float, number: int) -> NDArray[np.float64]:
+    return (begin + rng.random(number) * hours) * 3_600
+
+
+def _cases(seed: int, day: date, purpose: str, population: Population) -> int:
+    return cases_on(seed, day, purpose, CASES_PER_DAY * population.terms * population.anomalies)
+
+
+def _described(seed: int, day: date, population: Population, parts: list[Posts]) -> Generated:
+    """Rows in order of time as events, and labels of those with a scenario; what happens to a term on a day is one case."""
+    term, second, mood = (np.concatenate([getattr(part, name) for part in parts]) for name in ("term", "second", "mood"))
+    scenario = as_objects([part.scenario for part in parts]).repeat([len(part.term) for part in parts])
+    slogan = as_objects([part.slogan for part in parts]).repeat([len(part.term) for part in parts])
+    order = np.argsort(second, kind="stable")
+    term, second, mood, scenario, slogan = (each[order] for each in (term, second, mood, scenario, slogan))
+    rng = random_for(seed, day, "texts")
+    names = as_objects([f"tag{number:05d}" for number in range(population.terms)])[term]
+    # Few people post much, and many hardly ever; a campaign's accounts are all different.
+    authors = np.minimum(population.authors - 1, (population.authors * rng.random(len(term)) ** 3).astype(int))
+    authors = np.where(slogan != "", np.arange(len(term)) % population.authors, authors)
+    time = np.datetime64(day, "ms") + (second * 1_000).astype("timedelta64[ms]")
+    columns = {
+        EVENT_ID: as_objects([f"p{day:%Y%m%d}{number:08d}" for number in range(len(term))]),
+        ENTITY: names,
+        "author_id": as_objects([f"a{number:07d}" for number in authors]),
+        "followers": np.floor(50 * random_for(seed, day, "followers").pareto(1.1, len(term))).clip(0, 10**8).astype(np.int64),
+        "text": as_objects(_texts(rng, names, mood, slogan)),
+        EVENT_TIME: time,
+    }
+    case = as_objects([f"{kind}:{name}:{day}" if kind else "" for kind, name in zip(scenario, names, strict=True)])
+    arrival_time = time + delays(random_for(seed, day, "delays"), len(time))
+    return Generated.of(day, columns, scenario, arrival_time, IDENTITY, case)
+
+
+def _texts(rng: np.random.Generator, names: NDArray, mood: NDArray, slogan: NDArray) -> list[str]:
+    """A sentence each, in the mood that it is to have, and none of them twice but a campaign's."""
+    opening, word = rng.integers(len(OPENINGS), size=len(names)), rng.integers(1 << 30, size=len(names))
+    words = {-1: BAD, 0: PLAIN, 1: GOOD}
+    return [
+        said.format(name) if said else f"{OPENINGS[start].format(name)} {words[feels][at % len(words[feels])]} ({number})"
+        for number, (name, said, start, feels, at) in enumerate(zip(names, slogan, opening, mood.tolist(), word, strict=True))
+    ]
