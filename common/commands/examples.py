@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from common.commands.context import Servers, console
+from common.failures import first_line
 from common.settings import SettingsError
 
 
@@ -41,4 +42,4 @@ def first_sentences() -> dict[str, str]:
     """By name, what each says of itself first."""
     package = importlib.import_module("examples")
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg)
-    return {name: (importlib.import_module(f"examples.{name}").__doc__ or "").strip().splitlines()[0] for name in names}
+    return {name: first_line(importlib.import_module(f"examples.{name}").__doc__ or "") for name in names}
