@@ -52,7 +52,7 @@ def present_key(settings: Settings | None = None) -> Key:
     """
     settings = settings or load(Settings)
     if settings.pseudonym_key is None:
-        return _own_key(_folders(settings)[0] / OWN, _folders(settings)[1] / OWN)
+        return _own_key(*(folder / OWN for folder in _folders(settings)))
     return _given("HYBRID_PSEUDONYM_KEY", settings.pseudonym_key.get_secret_value())
 
 

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark.sql import SparkSession
+
 from common.embedded.kafka import EmbeddedKafka
+from common.processing.session import start_session
 
 
 def arguments(description: str | None) -> argparse.Namespace:
@@ -27,6 +30,17 @@ def with_broker(given: str | None = None) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="hybrid-example-") as folder, EmbeddedKafka(Path(folder)) as kafka:
         yield kafka.bootstrap_servers
+
+
+@contextmanager
+def spark_for(name: str, task_slots: int) -> Iterator[tuple[SparkSession, Path]]:
+    """A Spark session, and a folder for what an example leaves; both are gone after the block."""
+    with tempfile.TemporaryDirectory(prefix=f"hybrid-{name}-") as folder:
+        spark = start_session(name, task_slots, Path(folder) / "spark")
+        try:
+            yield spark, Path(folder)
+        finally:
+            spark.stop()
 
 
 def topic_of_this_run(name: str) -> str:

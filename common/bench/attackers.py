@@ -27,7 +27,7 @@ class Attack:
     """Where, and as whom."""
 
     def __init__(self, port: int, path: str, token: str) -> None:
-        self.port, self.path = port, path
+        self.port, self.path, self.alerts = port, path, path.replace("/events", "/alerts")
         self.bearer = f"Authorization: Bearer {token}\r\n".encode()
 
     def head(self, method: str, path: str, *fields: bytes) -> bytes:
@@ -89,20 +89,20 @@ class Attack:
 
     async def pages(self) -> None:
         """The largest pages of alerts, of all times."""
-        await self._asks(32, self.path.replace("/events", "/alerts?limit=1000"))
+        await self._asks(32, self.alerts + "?limit=1000")
 
     async def cursors(self) -> None:
         """Pages of a version of the table that never was."""
-        await self._asks(32, self.path.replace("/events", f"/alerts?cursor={NEVER}"))
+        await self._asks(32, self.alerts + f"?cursor={NEVER}")
 
     async def streams(self) -> None:
         """Streams of alerts, more than one may open."""
-        await self._asks(100, self.path.replace("/events", "/alerts/stream"))
+        await self._asks(100, self.alerts + "/stream")
 
     async def leaving(self) -> None:
         """Streams of alerts that are opened and left, on and on."""
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(self.head("GET", self.path.replace("/events", "/alerts/stream")) + self.bearer + b"\r\n")
+            writer.write(self.head("GET", self.alerts + "/stream") + self.bearer + b"\r\n")
             await reader.readuntil(b"listening")
 
         await self._many(40, send)
@@ -111,14 +111,14 @@ class Attack:
         """The largest pages of alerts, of whose answers nothing is read."""
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
-            writer.write(self.head("GET", self.path.replace("/events", "/alerts?limit=1000")) + self.bearer + b"\r\n")
+            writer.write(self.head("GET", self.alerts + "?limit=1000") + self.bearer + b"\r\n")
             await asyncio.sleep(60)
 
         await self._many(200, send)
 
     async def queries(self) -> None:
         """Questions of 30 KB about alerts, from nobody."""
-        asked = self.head("GET", self.path.replace("/events", "/alerts?limit=0" + "&a=1" * 7_500)) + b"\r\n"
+        asked = self.head("GET", self.alerts + "?limit=0" + "&a=1" * 7_500) + b"\r\n"
         await self._many(100, self._repeat(asked))
 
     async def nothing(self) -> None:

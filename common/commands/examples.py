@@ -23,16 +23,16 @@ def examples(
     servers: Servers = None,
 ) -> None:
     """List the examples, or run one: each shows one idea in a minute or two, on a broker that comes along."""
-    told = first_sentences()
+    sentences = first_sentences()
     if name is None:
         table = Table("", "", box=None, pad_edge=False, show_header=False)
-        for each, sentence in told.items():
-            table.add_row(each, sentence)
+        for example, sentence in sentences.items():
+            table.add_row(example, sentence)
         console.print(table)
         console.print("\nhybrid examples NAME runs one; what one sees then is told in examples/NAME/README.md")
         return
-    if name not in told:
-        raise SettingsError(f"there is no example {name!r}: there are {', '.join(told)}")
+    if name not in sentences:
+        raise SettingsError(f"there is no example {name!r}: there are {', '.join(sentences)}")
     # In a process of its own, which starts it as python -m does.
     command = [sys.executable, "-m", f"examples.{name}", *(["--bootstrap-servers", servers] if servers else [])]
     raise typer.Exit(subprocess.run(command, check=False).returncode)

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 MIN_IN_SYNC = "min.insync.replicas"
-MOST_BYTES, USUAL_BYTES = "max.message.bytes", 1_048_588  # of a record as it comes over the wire
+LARGEST_RECORD, USUAL_BYTES = "max.message.bytes", 1_048_588  # of a record as it comes over the wire
 TIMESTAMP_TYPE, BY_BROKER = "message.timestamp.type", "LogAppendTime"  # otherwise they are what each producer writes
 MOST_REPLICAS = 3  # of a topic for which no number is asked
 OF_PRODUCERS = (
@@ -67,7 +67,7 @@ def settings_of(admin: AdminClient, names: Sequence[str]) -> dict[str, TopicSett
         except KafkaException:  # this login may not ask
             told = {}
         replicas = min((len(partition.replicas) for partition in topic.partitions.values()), default=0)
-        most_bytes = int(told.get(MOST_BYTES, USUAL_BYTES))
+        most_bytes = int(told.get(LARGEST_RECORD, USUAL_BYTES))
         settings[name] = TopicSettings(
             len(topic.partitions), replicas, told.get(MIN_IN_SYNC, ""), told.get(TIMESTAMP_TYPE, ""), most_bytes)
     return settings

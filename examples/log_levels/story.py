@@ -9,13 +9,13 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from examples.log_levels.batch import count_in_file
 from examples.log_levels.modes import MICRO_BATCHES, REAL_TIME, count_to_topic
 from examples.log_levels.stream import count_on_terminal
+from examples.producers_consumers.producer import make_topic
 
 LEVELS = ("INFO", "INFO", "DEBUG", "info", "WARN", "INFO", "ERROR", "DEBUG")
 LINES = [json.dumps({"level": level, "message": f"line {number}"}) for number, level in enumerate(islice(cycle(LEVELS), 198))]
@@ -39,7 +39,8 @@ class Told:
 def tell(spark: SparkSession, servers: str, topic: str, folder: Path, say: Say) -> Told:
     """Run the story on a topic that is not there yet. folder: for the file, and for checkpoints."""
     told = Told()
-    _make_topics(servers, topic, f"{topic}-micro-batches", f"{topic}-real-time")
+    for name in (topic, f"{topic}-micro-batches", f"{topic}-real-time"):
+        make_topic(servers, name, partitions=2)
     _send(servers, topic, LINES)
     say(f"{len(LINES)} log lines lie on topic {topic}; a stream counts them, and shows it:")
     shown = count_on_terminal(spark, servers, topic, str(folder / "shown"))
@@ -126,12 +127,6 @@ def _time_one(producer: Producer, topic: str, counts: Counts, level: str) -> flo
     producer.flush(30)
     counts.wait_for_one_more(level)
     return time.monotonic() - began
-
-
-def _make_topics(servers: str, *names: str) -> None:
-    client = AdminClient({"bootstrap.servers": servers})
-    for made in client.create_topics([NewTopic(name, num_partitions=2, replication_factor=1) for name in names]).values():
-        made.result()
 
 
 def _send(servers: str, topic: str, lines: list[str]) -> None:

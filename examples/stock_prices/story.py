@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 from pyspark.sql import DataFrame, Row, SparkSession
 
+from examples.producers_consumers.producer import make_topic
 from examples.stock_prices.bars import minute_bars, parse_ticks, unusual_bars, usual_ranges
 from examples.stock_prices.ticks import Tick, day_of_ticks
 
@@ -111,11 +111,9 @@ def _line(bar: Row) -> str:
 
 
 def _send(servers: str, topic: str, ticks: list[Tick]) -> None:
-    client = AdminClient({"bootstrap.servers": servers})
     # One partition: so that this story is the same each time. With several, a partition that is read ahead of the others moves
     # the watermark, and what is late depends on that.
-    for made in client.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)]).values():
-        made.result()
+    make_topic(servers, topic, partitions=1)
     producer = Producer({"bootstrap.servers": servers, "acks": "all"})
     for tick in ticks:
         producer.produce(topic, tick.as_json, key=tick.symbol.encode())

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
+from examples.producers_consumers.producer import make_topic
 from examples.ticket_sales.stock import parse_answers, stock_of_shows
 from examples.ticket_sales.tickets import CAPACITY, GRANTED, Request, Reservation
 
@@ -46,7 +46,8 @@ class Told:
 def tell(spark: SparkSession, servers: str, topic: str, checkpoint: Path, say: Say) -> Told:
     """Run the sale on topics that are not there yet. checkpoint: a folder for the stock detector's."""
     told, chance = Told(), random.Random(7)
-    _make_topics(servers, topic)
+    for name in (topic, f"{topic}-answers"):
+        make_topic(servers, name, PARTITIONS)
     say(f"{REQUESTS:,} requests for {', '.join(f'{seats:,} seats of {show}' for show, seats in CAPACITY.items())}")
     with _sellers(servers, topic) as sellers, _detector(spark, servers, topic, told.live, checkpoint) as detecting:
         sending = _send(servers, topic, chance, told.requests)
@@ -175,10 +176,3 @@ def _answers(servers: str, topic: str) -> list[Reservation]:
                 elif message.error().code() == KafkaError._PARTITION_EOF:
                     unread.discard(message.partition())
     return found
-
-
-def _make_topics(servers: str, topic: str) -> None:
-    client = AdminClient({"bootstrap.servers": servers})
-    topics = [NewTopic(name, num_partitions=PARTITIONS, replication_factor=1) for name in (topic, f"{topic}-answers")]
-    for made in client.create_topics(topics).values():
-        made.result()
