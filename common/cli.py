@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from common.commands import bench, chaos, examples, gateway, history, machine, models, new, redrive, run, serve, stages, tuning
+from common.commands import examples, gateway, history, machine, models, new, redrive, run, serve, stages, tuning
 from common.commands.context import console, errors
 from common.commands.ending import asked, end_at_signals
 from common.commands.user_errors import USER_ERRORS
-from common.failures import first_line, trace_of
+from common.errors import first_line, trace_of
+from loadtests.commands import bench, chaos
 
 # What the commands are for, in the order in which a newcomer meets them.
 GROUPS = {

@@ -15,8 +15,8 @@ from confluent_kafka.admin import AdminClient
 
 from common.embedded.jars import KINDS, Kind, altered_jars, jars_folder, pinned
 from common.embedded.java import JavaError, find_java
-from common.ingestion.topic_settings import OF_PRODUCERS, by_producers, settings_of
-from common.ingestion.topics import topic_names
+from common.kafka.topic_settings import OF_PRODUCERS, by_producers, settings_of
+from common.kafka.topics import topic_names
 from common.settings import Settings
 from common.vertical import verticals
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from common.embedded.kafka import EmbeddedKafka
-from common.processing.session import start_session
+from common.spark.session import start_session
 
 
 def arguments(description: str | None) -> argparse.Namespace:

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from common.contract.plain import NOT_FINITE
-from common.contract.predicates import java_pattern
-from common.contract.text import Json, as_text, object_of
+from common.contract.python_conditions import java_pattern
+from common.contract.python_parser import NOT_FINITE
+from common.contract.strict_json import Json, as_text, object_of
 from health_monitoring.events import CONSCIOUSNESS, CONSCIOUSNESS_LOINC, VITALS, Vital
 from health_monitoring.fhir import ACVPU_FINDINGS, ACVPU_SNOMED, ID_IN_REFERENCE, LOINC, REPORTED, SNOMED
 

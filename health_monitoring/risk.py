@@ -125,7 +125,7 @@ def report(name: str, judged: Judged) -> str:
 
 
 def main(path: str) -> None:
-    from common.processing.session import start_session
+    from common.spark.session import start_session
 
     with TemporaryDirectory() as folder:
         spark = start_session("risk", task_slots=2, folder=Path(folder))

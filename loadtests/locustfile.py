@@ -16,13 +16,13 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from common.commands.context import console, errors
 from common.commands.user_errors import USER_ERRORS
-from loadtests.control import Control
 from loadtests.login import protect
-from loadtests.node import make_node
 from loadtests.objectives import ObjectivesError
 from loadtests.options import OptionError, add_options
-from loadtests.page import serve
+from loadtests.system_page import serve
+from loadtests.test_run import Control
 from loadtests.users import NODE, HttpUser, KafkaUser, NullUser
+from loadtests.worker import make_node
 
 __all__ = ["HttpUser", "KafkaUser", "NullUser", "PlannedLoad"]
 

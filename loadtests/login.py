@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flask import Response, abort, redirect, request, session
 from flask_login import UserMixin, login_user  # type: ignore[import-untyped]
 
-from common.gateway.local import is_loopback
+from common.gateway.loopback_only import is_loopback
 
 PASSWORD = "LOAD_PASSWORD"
 SUBMIT = "/log-in"

@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from loadtests.progress import AtMost
+from loadtests.query_lag import AtMost
 
 DEFAULT = "default"
 

@@ -1,6 +1,6 @@
 """The detector's precision and recall while it is under load: labels against alerts, in plain Python and bounded memory.
 
-The light form of `common.monitoring.evaluation`, with the same meaning: an alert is right when an event behind it is
+The light form of `common.batch.evaluation`, with the same meaning: an alert is right when an event behind it is
 labelled; a case is found when an alert of a rule meant for its scenario names one of its events. Whichever comes first,
 label or alert, waits for the other among the newest `remembered` of its kind. What left off waiting keeps its count.
 """

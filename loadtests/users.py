@@ -8,9 +8,9 @@ import gevent
 from locust import FastHttpUser, User, task
 from locust.env import Environment
 
-from loadtests.answers import verdict
 from loadtests.feed import Sent
-from loadtests.node import Node
+from loadtests.http_verdict import verdict
+from loadtests.worker import Node
 
 NODE = "load_node"  # the attribute of locust's environment that holds it
 LONGEST_ARREARS = 1.0  # seconds that a user makes up for; what it was held up beyond that is missing from the pace

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from common.contract.text import Json, as_text, object_of
+from common.contract.strict_json import Json, as_text, object_of
 from telecom_anomaly.events import KPIS
 from telecom_anomaly.ves import DOMAIN
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import settings
 
-from common.keys import use_data_folder
+from common.privacy.keys import use_data_folder
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)
@@ -31,7 +31,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 @pytest.fixture(scope="session", autouse=True)
 def short_lived_java() -> None:
     """Java that a test starts is at work for a minute or so: it would pay for its second compiler and not live to gain by it."""
-    from common.processing.session import COMPILE_QUICKLY
+    from common.spark.session import COMPILE_QUICKLY
 
     os.environ.setdefault("JDK_JAVA_OPTIONS", COMPILE_QUICKLY)
     # Spark's alone: the default collector marks beside the work, for a tenth of a session's processor time, to keep pauses short.
@@ -50,7 +50,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    from common.processing.session import start_session
+    from common.spark.session import start_session
 
     session = start_session("tests", task_slots=12, folder=tmp_path_factory.mktemp("spark"))
     for name, value in WALKED_THROUGH.items():

@@ -22,14 +22,14 @@ from common.clock import ClockWatch
 from common.embedded.jars import ensure_jars
 from common.embedded.kafka import EmbeddedKafka, cluster_in
 from common.embedded.ports import HOST, is_free
-from common.ingestion.connection import BrokerError, Connection, check, cluster_of
-from common.key_note import check_key
-from common.keys import use_data_folder
-from common.processing.archiving import Archiving, archiving
-from common.processing.detection import Detection, detection
-from common.processing.session import java_is_gone, start_session
-from common.processing.streams import QueryEnded, known_reason, task_slots
+from common.kafka.connection import BrokerError, Connection, check, cluster_of
+from common.privacy.key_ids import check_key
+from common.privacy.keys import use_data_folder
 from common.settings import Settings, SettingsError, load
+from common.spark.session import java_is_gone, start_session
+from common.streaming.archiving import Archiving, archiving
+from common.streaming.detection import Detection, detection
+from common.streaming.queries import QueryEnded, known_reason, task_slots
 from common.tables import check_folder
 from common.vertical import Vertical, find_vertical, verticals
 from common.workspace import Workspace

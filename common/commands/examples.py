@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from common.commands.context import Servers, console
-from common.failures import first_line
+from common.errors import first_line
 from common.settings import SettingsError
 
 

@@ -18,7 +18,7 @@ from common.commands.context import (
 )
 from common.gateway.address import Address
 from common.gateway.tokens import TokenFile, Tokens, end_of
-from common.ingestion.topics import ensure_topics
+from common.kafka.topics import ensure_topics
 from common.settings import Settings
 from common.vertical import verticals
 
@@ -54,7 +54,7 @@ def gateway(
     machine TLS is needed, too.
     """
     # The server's libraries take a second to import, which no other command has to wait for.
-    from common.gateway.serving import run_gateway
+    from common.gateway.server import run_gateway
 
     address, subjects = Address.read(http, certificate, key), subjects_of(vertical)
     settings = read_settings(data, servers, gateway_open=open_)

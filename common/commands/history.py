@@ -7,6 +7,12 @@ import typer
 from pyspark.sql import SparkSession
 
 from common import tables
+from common.batch.as_of_day import newest_days
+from common.batch.backfill import backfill as fill
+from common.batch.backtest import backtest, of_days
+from common.batch.batch import came_live, history, study, train_model
+from common.batch.evaluation import LEAST_PRECISION, LEAST_RECALL, Evaluation, shortfalls
+from common.batch.evaluation import evaluate as evaluated
 from common.commands.context import (
     Data,
     Seed,
@@ -23,8 +29,6 @@ from common.commands.context import (
     workspace_of,
 )
 from common.models.protocol import Protocol, evaluate_protocol, report
-from common.monitoring.evaluation import LEAST_PRECISION, LEAST_RECALL, Evaluation, shortfalls
-from common.monitoring.evaluation import evaluate as evaluated
 from common.monitoring.summary import (
     differences_table,
     evaluation_tables,
@@ -33,14 +37,10 @@ from common.monitoring.summary import (
     suite_line,
     trend_tables,
 )
-from common.processing.backfill import backfill as fill
-from common.processing.backtest import backtest, of_days
-from common.processing.batch import came_live, history, study, train_model
-from common.processing.batch_days import newest_days
-from common.processing.champions import challenger
-from common.processing.late import keep_late
-from common.processing.reconcile import reconcile as reconciled
-from common.processing.tuning import tuned_settings
+from common.published.live_thresholds import tuned_settings
+from common.published.model_registry import challenger
+from common.reconciliation.late_alerts import keep_late
+from common.reconciliation.reconcile import reconcile as reconciled
 from common.vertical import Vertical
 from common.workspace import Workspace
 

@@ -12,22 +12,22 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from common.batch.as_of_day import newest_day
+from common.batch.batch import history, learn, train_model
 from common.clock import ClockWatch
 from common.commands.context import console, streams
+from common.concurrency import side_by_side
 from common.embedded.supervise import Supervised, supervised
-from common.failures import first_line
-from common.ingestion.connection import Connection
-from common.ingestion.lag import Lag, read_offsets, records_behind
-from common.ingestion.topics import topic_names
+from common.errors import first_line
+from common.kafka.connection import Connection
+from common.kafka.lag import Lag, read_offsets, records_behind
+from common.kafka.topics import topic_names
+from common.monitoring.alert_watch import AlertWatch
 from common.monitoring.screen import Screen, State
-from common.monitoring.watch import AlertWatch
-from common.processing.archiving import Archiving
-from common.processing.batch import history, learn, train_model
-from common.processing.batch_days import newest_day
-from common.processing.champions import challenger
-from common.processing.detection import Detection
+from common.published.model_registry import challenger
 from common.settings import Settings
-from common.side_by_side import side_by_side
+from common.streaming.archiving import Archiving
+from common.streaming.detection import Detection
 from common.vertical import Vertical
 from common.workspace import Workspace
 

@@ -26,12 +26,12 @@ from common.embedded.class_data import Use, has_class_data, make_class_data
 from common.embedded.jars import KINDS, ensure_jars
 from common.embedded.java import find_java
 from common.embedded.kafka import EmbeddedKafkaError, broker_class_path
-from common.ingestion.access import ROLES, allow
-from common.ingestion.connection import Connection
-from common.ingestion.topics import ensure_topics
-from common.processing.class_training import train_broker, train_spark
-from common.processing.session import spark_class_path
+from common.kafka.acls import ROLES, allow
+from common.kafka.connection import Connection
+from common.kafka.topics import ensure_topics
 from common.settings import SettingsError
+from common.spark.class_training import train_broker, train_spark
+from common.spark.session import spark_class_path
 from common.vertical import verticals as installed
 
 

@@ -7,10 +7,10 @@ import typer
 
 from common.commands.context import Data, VerticalName, console, named, read_settings, session, workspace_of
 from common.monitoring.summary import compared_table
-from common.processing.champions import NoSuchModel, challenger
-from common.processing.champions import promote as promoted
-from common.processing.champions import rollback as rolled_back
-from common.processing.shadow import compare
+from common.published.model_registry import NoSuchModel, challenger
+from common.published.model_registry import promote as promoted
+from common.published.model_registry import rollback as rolled_back
+from common.streaming.shadow import compare
 
 Who = Annotated[str | None, typer.Option(help="goes on record [default: the user]", show_default=False)]
 

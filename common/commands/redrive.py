@@ -5,6 +5,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from common.archive.redrive import Redrive
+from common.archive.redrive import redrive as driven
+from common.archive.repairs import parse_fixes
 from common.commands.context import (
     Data,
     Servers,
@@ -16,10 +19,7 @@ from common.commands.context import (
     session,
     workspace_of,
 )
-from common.ingestion.fixes import parse_fixes
-from common.ingestion.redrive import Redrive
-from common.ingestion.redrive import redrive as driven
-from common.ingestion.topics import topic_names
+from common.kafka.topics import topic_names
 from common.monitoring.summary import plain_table
 
 

@@ -8,6 +8,9 @@ from typing import Annotated, Any
 import typer
 from pyspark.sql import SparkSession
 
+from common.batch.backfill import backfill
+from common.batch.batch import came_live, learn, study, train_model
+from common.batch.evaluation import evaluate
 from common.commands.context import (
     FIRST_DAY,
     Data,
@@ -26,9 +29,9 @@ from common.commands.context import (
     workspace_of,
 )  # fmt: skip
 from common.commands.live import Live, stream
-from common.failures import first_line
-from common.ingestion.topics import ensure_topics
-from common.monitoring.evaluation import evaluate
+from common.errors import first_line
+from common.kafka.topics import ensure_topics
+from common.monitoring.alert_watch import Percentiles
 from common.monitoring.screen import State
 from common.monitoring.summary import (
     evaluation_tables,
@@ -40,10 +43,7 @@ from common.monitoring.summary import (
     suite_line,
     trend_tables,
 )
-from common.monitoring.watch import Percentiles
-from common.processing.backfill import backfill
-from common.processing.batch import came_live, learn, study, train_model
-from common.processing.reconcile import reconcile
+from common.reconciliation.reconcile import reconcile
 
 BRIEF = 300.0  # seconds of streaming; a longer run earns back what Java's second compiler costs
 WARM_UP = 20.0  # seconds after the first event in which JIT compilers and first batches are not what a user waits for

@@ -11,6 +11,8 @@ import typer
 from pyspark.sql import SparkSession
 
 from common import tables
+from common.batch.batch import has_history, study, train_model
+from common.batch.schedule import Scheduled, cron, scheduled
 from common.commands.context import (
     LONGEST_SILENCE,
     Data,
@@ -30,25 +32,23 @@ from common.commands.context import (
 )
 from common.commands.gateway import Certificate, Key, Open
 from common.gateway.address import Address
-from common.gateway.beside import GatewayBeside
+from common.gateway.child_process import GatewayBeside
 from common.gateway.tokens import TokenFile, Tokens
-from common.ingestion.connection import Connection, check
-from common.ingestion.lag import Lag
-from common.ingestion.topics import ensure_topics, topic_names
+from common.kafka.connection import Connection, check
+from common.kafka.lag import Lag
+from common.kafka.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
-from common.monitoring.blindness import Blindness
-from common.monitoring.report import archived_line
-from common.processing.archiving import Archiving
-from common.processing.batch import has_history, study, train_model
-from common.processing.champions import challenger
-from common.processing.detection import Detection
-from common.processing.late import keep_late
-from common.processing.reconcile import reconcile
-from common.processing.schedule import Scheduled, cron, scheduled
-from common.processing.session import cancel_group, use_group
-from common.processing.shadow import compare
-from common.processing.versions import MODEL, in_force
+from common.monitoring.blind_rules import Blindness
+from common.monitoring.stage_report import archived_line
+from common.published.model_registry import challenger
+from common.published.versions import MODEL, in_force
+from common.reconciliation.late_alerts import keep_late
+from common.reconciliation.reconcile import reconcile
 from common.settings import Settings
+from common.spark.session import cancel_group, use_group
+from common.streaming.archiving import Archiving
+from common.streaming.detection import Detection
+from common.streaming.shadow import compare
 from common.tables.upkeep import UpkeepFailed
 from common.vertical import Vertical
 from common.workspace import Workspace

@@ -31,22 +31,22 @@ from common.commands.context import (
     while_streaming,
     workspace_of,
 )  # fmt: skip
-from common.ingestion.access import rights
-from common.ingestion.connection import Connection, check
-from common.ingestion.generated import Sent, send_generated
-from common.ingestion.lag import Lag
-from common.ingestion.mapping import parse_mapping
-from common.ingestion.paced import at_rate
-from common.ingestion.producers import Producer
-from common.ingestion.replay import Counts, plan_replay
-from common.ingestion.replay import replay as send_file
-from common.ingestion.topics import ensure_topics, topic_names
-from common.monitoring.report import Report, archived_line
-from common.monitoring.watch import AlertWatch
-from common.processing.archiving import Archiving, archiving
-from common.processing.detection import detection
-from common.processing.tuning import thresholds
+from common.kafka.acls import rights
+from common.kafka.connection import Connection, check
+from common.kafka.lag import Lag
+from common.kafka.producers import Producer
+from common.kafka.topics import ensure_topics, topic_names
+from common.monitoring.alert_watch import AlertWatch
+from common.monitoring.stage_report import Report, archived_line
+from common.published.live_thresholds import thresholds
+from common.replay.mapping import parse_mapping
+from common.replay.pacing import at_rate
+from common.replay.replay import Counts, plan_replay
+from common.replay.replay import replay as send_file
+from common.replay.send_generated import Sent, send_generated
 from common.settings import SettingsError
+from common.streaming.archiving import Archiving, archiving
+from common.streaming.detection import detection
 
 SAY_EVERY = 10.0
 

@@ -6,10 +6,10 @@ import psutil
 import typer
 from rich.table import Table
 
+from common.batch.threshold_trial import rehearse
 from common.commands.context import Data, VerticalName, console, named, named_values, read_settings, session, workspace_of
 from common.monitoring.summary import rehearsal_tables
-from common.processing.rehearsal import rehearse
-from common.processing.tuning import Threshold, changed_settings, publish_settings, thresholds
+from common.published.live_thresholds import Threshold, changed_settings, publish_settings, thresholds
 
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="threshold=value, for instance amount_zscore=5; may be given again")

@@ -9,8 +9,8 @@ great-expectations over a table. A null meets every expectation but `expect_colu
 """
 
 from common.contract.expectations import ContractError, check_contract
-from common.contract.records import accepted, hidden, parse
-from common.contract.suite import Outcome, SuiteResult, run_suite
+from common.contract.gx_suite import Outcome, SuiteResult, run_suite
+from common.contract.spark_parser import accepted, hidden, parse
 from common.contract.times import HELD, TimeBounds, ingest_time, is_held
 
 __all__ = [

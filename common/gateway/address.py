@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.gateway.local import is_loopback
+from common.gateway.loopback_only import is_loopback
 from common.gateway.tokens import Tokens
 from common.settings import SettingsError
 

@@ -13,18 +13,18 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 
 from common.contract import TimeBounds
-from common.contract.plain import PlainContract
-from common.gateway.access import Access, Refused
-from common.gateway.budget import Budget
+from common.contract.python_parser import PlainContract
+from common.gateway.alert_routes import alert_routes
+from common.gateway.authorization import Access, Refused
+from common.gateway.byte_budget import Budget
 from common.gateway.connections import peer_of
 from common.gateway.delivery import Delivery
-from common.gateway.events import Events
+from common.gateway.event_intake import Events
 from common.gateway.health import health_routes
 from common.gateway.idempotency import Answers
 from common.gateway.limits import PATIENCE_SECONDS, Rates
 from common.gateway.openapi import intake
-from common.gateway.reading import alert_routes
-from common.ingestion.connection import Connection
+from common.kafka.connection import Connection
 from common.settings import Settings
 from common.vertical import Vertical
 

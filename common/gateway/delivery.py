@@ -13,8 +13,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import Producer as Client
 
-from common.ingestion.connection import Connection
-from common.ingestion.producers import producer_options
+from common.kafka.connection import Connection
+from common.kafka.producers import producer_options
 
 ANSWERS_SECONDS = 0.1  # the longest wait for answers before it is looked whether to end
 LOOK_SECONDS = 0.5     # between looks for a broker that is away

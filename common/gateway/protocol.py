@@ -11,7 +11,7 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from common.gateway.connections import Connections
-from common.gateway.handshake import Handshake
+from common.gateway.tls_handshake import Handshake
 
 HEAD_BYTES = 32 * 1024  # of the request line and all header fields, trailers included
 HEAD_FIELDS = 100

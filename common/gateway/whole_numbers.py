@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from pyspark.sql import types as T
 
-from common.contract.plain import names_are_apart
+from common.contract.python_parser import names_are_apart
 
 EXACT = 2.0**53  # from here on a double does not hold every whole number
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import sqlglot
 from sqlglot import exp
 
-from common.failures import first_line
+from common.errors import first_line
 from common.models.structure import DIALECT, index_of, is_parameter
 
 ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)

@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from common.monitoring.alert_watch import NEWEST, AlertWatch
 from common.monitoring.plain_table import plain_table
-from common.monitoring.watch import NEWEST, AlertWatch
 from common.vertical import Vertical
 
 PLAIN_EVERY = 5.0

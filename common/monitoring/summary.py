@@ -9,14 +9,14 @@ from pyspark.sql import types as T
 from rich.table import Table
 
 from common import tables
-from common.monitoring.evaluation import Evaluation
+from common.batch.batch import Studied
+from common.batch.evaluation import Evaluation
+from common.batch.threshold_trial import STATUSES as CHANGES
+from common.batch.threshold_trial import Rehearsed
+from common.monitoring.alert_watch import Percentiles
 from common.monitoring.plain_table import plain_table
-from common.monitoring.watch import Percentiles
-from common.processing.batch import Studied
-from common.processing.reconcile import STATUSES, Reconciled
-from common.processing.rehearsal import STATUSES as CHANGES
-from common.processing.rehearsal import Rehearsed
-from common.processing.shadow import Compared
+from common.reconciliation.reconcile import STATUSES, Reconciled
+from common.streaming.shadow import Compared
 from common.vertical import Vertical
 from common.workspace import Workspace
 

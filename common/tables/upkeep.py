@@ -9,7 +9,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from common.failures import in_words
+from common.errors import in_words
 from common.tables.log import open_table, place_of, table_exists, uri
 from common.tables.rewriting import rewriting
 from common.tables.writing import FOLDER

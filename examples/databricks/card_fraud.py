@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.processing.learnt import MODEL_SCHEMA, Learnt, with_learnt
+from common.published.reference_data import MODEL_SCHEMA, Learnt, with_learnt
 from common.settings import load
 from finance_fraud import VERTICAL
 

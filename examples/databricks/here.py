@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from common.processing.session import start_session
+from common.spark.session import start_session
 
 
 def display(frame: DataFrame) -> None:

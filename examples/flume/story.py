@@ -11,9 +11,9 @@ from confluent_kafka.admin import AdminClient
 from pyspark.sql import SparkSession
 
 from common import contract
-from common.ingestion.connection import Connection
-from common.ingestion.reader import read_all
-from common.ingestion.topics import create_topics
+from common.kafka.connection import Connection
+from common.kafka.reader import read_all
+from common.kafka.topics import create_topics
 from common.vertical import find_vertical
 from examples.flume.agent import start_agent
 from examples.flume.lines import event_of, id_of

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from common.embedded.kafka import EmbeddedKafka
-from common.ingestion.connection import Connection
+from common.kafka.connection import Connection
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from common.ingestion.topics import create_topics
-from common.monitoring import watch as module
-from common.monitoring.watch import AlertWatch
+from common.kafka.topics import create_topics
+from common.monitoring import alert_watch as module
+from common.monitoring.alert_watch import AlertWatch
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 

@@ -10,11 +10,11 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from pyspark.sql import types as T
 
 from common import tables
-from common.ingestion import archive
-from common.ingestion.archive import archive_events
-from common.ingestion.stored import ensure_tables
-from common.ingestion.topics import ensure_topics
-from common.processing.streams import read_topic
+from common.archive import archive
+from common.archive.archive import archive_events
+from common.archive.archive_tables import ensure_tables
+from common.kafka.topics import ensure_topics
+from common.streaming.queries import read_topic
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker

@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import psutil
 
-from common.bench.peers.card_rules import alert_id
-from common.bench.peers.measuring import Site, catch_up, send_all
-from common.bench.peers.peer import PEERS
-from common.bench.peers.reference import CardJob
-from common.bench.peers.running import Ready
-from common.bench.peers.transactions import POPULATION, transactions
+from loadtests.bench.peers.card_rules import alert_id
+from loadtests.bench.peers.engine_process import Ready
+from loadtests.bench.peers.measurements import Site, catch_up, send_all
+from loadtests.bench.peers.peer import PEERS
+from loadtests.bench.peers.reference import CardJob
+from loadtests.bench.peers.transactions import POPULATION, transactions
 
 
 def in_pandas(rows, job):

@@ -16,15 +16,15 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import tables
-from common.ingestion.producers import Producer
-from common.ingestion.reader import read_all
-from common.ingestion.topics import ensure_topics, topic_names
-from common.processing import standstill
-from common.processing.detection import detection
-from common.processing.learnt import publish_baselines
-from common.processing.streams import REAL_TIME
-from common.processing.versions import BASELINE, in_force
+from common.kafka.producers import Producer
+from common.kafka.reader import read_all
+from common.kafka.topics import ensure_topics, topic_names
+from common.published.reference_data import publish_baselines
+from common.published.versions import BASELINE, in_force
 from common.settings import Settings, load
+from common.streaming import stalled_queries
+from common.streaming.detection import detection
+from common.streaming.queries import REAL_TIME
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
@@ -143,7 +143,7 @@ def test_queries_that_get_no_task_slots_are_told_and_go_on_when_there_are_some(s
     broker, workspace, settings = place
     publish(spark, workspace, mean=50.0)
     for name in ("PATIENCE", "LOOK_EVERY"):  # not STARTING: their tasks are submitted, and wait
-        monkeypatch.setattr(standstill, name, 2.0)
+        monkeypatch.setattr(stalled_queries, name, 2.0)
     slots, free = spark.sparkContext.defaultParallelism * 20, tmp_path / "free"
     holding = Thread(target=lambda: spark.sparkContext.parallelize(range(slots), slots).foreach(lambda _: wait_for_file(free)))
     holding.start()

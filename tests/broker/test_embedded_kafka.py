@@ -18,8 +18,8 @@ from common.commands.context import existing_broker
 from common.embedded.java import find_java
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
 from common.embedded.ports import free_port
-from common.ingestion.connection import BrokerError, Connection
-from common.ingestion.topics import LEADERLESS, read_end_offsets
+from common.kafka.connection import BrokerError, Connection
+from common.kafka.topics import LEADERLESS, read_end_offsets
 from common.settings import Settings, load
 
 pytestmark = pytest.mark.broker

@@ -20,9 +20,9 @@ from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import free_port
 from common.gateway import protocol
 from common.gateway.address import Address
-from common.gateway.beside import GatewayBeside
-from common.ingestion.connection import Connection
-from common.ingestion.reader import read_all
+from common.gateway.child_process import GatewayBeside
+from common.kafka.connection import Connection
+from common.kafka.reader import read_all
 from common.settings import Settings
 
 pytestmark = pytest.mark.broker
@@ -146,7 +146,7 @@ def test_it_says_that_it_is_up_once_it_is_and_a_taken_port_is_told(broker, tmp_p
 
 
 def test_beside_a_run_it_ends_with_it_and_is_started_again_when_it_dies(broker, tmp_path, monkeypatch):
-    monkeypatch.setattr("common.gateway.beside.FIRST_WAIT", 0.1)
+    monkeypatch.setattr("common.gateway.child_process.FIRST_WAIT", 0.1)
     address, said = Address.read(f"127.0.0.1:{free_port()}"), []
     settings = Settings(data=tmp_path, gateway_open=True)
     with GatewayBeside("finance_fraud", address, broker, settings, said.append) as beside:

@@ -11,7 +11,7 @@ import pytest
 
 from common.embedded.ports import free_port
 from common.gateway.address import Address
-from common.gateway.beside import GatewayBeside
+from common.gateway.child_process import GatewayBeside
 from common.gateway.tokens import TokenFile
 from common.settings import Settings
 

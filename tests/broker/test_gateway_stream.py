@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from common.gateway import stream
-from common.gateway.stream import AlertStream, server_sent
-from common.ingestion.topics import ensure_topics, topic_names
+from common.gateway import alert_stream
+from common.gateway.alert_stream import AlertStream, server_sent
+from common.kafka.topics import ensure_topics, topic_names
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
@@ -37,7 +37,7 @@ def raise_alert(connection, topic, partition, number):
 
 
 def test_partitions_that_a_topic_is_given_later_are_read_from_their_beginning(broker, vertical_name, monkeypatch):
-    monkeypatch.setattr(stream, "PARTITIONS_SECONDS", 0.5)
+    monkeypatch.setattr(alert_stream, "PARTITIONS_SECONDS", 0.5)
     topic, admin = topic_names(vertical_name).alerts, AdminClient(broker.client_options())
     ensure_topics(broker, vertical_name, 2)
 
@@ -59,7 +59,7 @@ def test_partitions_that_a_topic_is_given_later_are_read_from_their_beginning(br
 
 
 def test_a_topic_that_is_taken_away_is_told_to_its_listeners_and_ends_them(broker, vertical_name, monkeypatch):
-    monkeypatch.setattr(stream, "PARTITIONS_SECONDS", 0.5)
+    monkeypatch.setattr(alert_stream, "PARTITIONS_SECONDS", 0.5)
     topic, admin = topic_names(vertical_name).alerts, AdminClient(broker.client_options())
     ensure_topics(broker, vertical_name, 1)
 

@@ -8,14 +8,14 @@ import orjson
 import pytest
 
 from common import tables
-from common.ingestion.producers import Producer
-from common.ingestion.topics import end_offsets, ensure_topics, topic_names
-from common.processing.archiving import archiving
-from common.processing.detection import detection
-from common.processing.judged import judged_ends
-from common.processing.late import keep_late
-from common.processing.reconcile import reconcile
+from common.kafka.producers import Producer
+from common.kafka.topics import end_offsets, ensure_topics, topic_names
+from common.reconciliation.late_alerts import keep_late
+from common.reconciliation.lineage import judged_ends
+from common.reconciliation.reconcile import reconcile
 from common.settings import Settings, load
+from common.streaming.archiving import archiving
+from common.streaming.detection import detection
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

@@ -15,8 +15,8 @@ import pytest
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import HOST, free_port, wait_until_taken
 from common.embedded.supervise import supervised
-from common.ingestion.connection import Connection
-from common.ingestion.reader import read_all
+from common.kafka.connection import Connection
+from common.kafka.reader import read_all
 from common.vertical import find_vertical
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]

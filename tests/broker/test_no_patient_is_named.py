@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from common import tables
-from common.ingestion.producers import Producer
-from common.ingestion.reader import read_all
-from common.ingestion.topics import ensure_topics, topic_names
-from common.keys import Key
-from common.processing.schedule import RUNS_SCHEMA
+from common.batch.schedule import RUNS_SCHEMA
+from common.kafka.producers import Producer
+from common.kafka.reader import read_all
+from common.kafka.topics import ensure_topics, topic_names
+from common.privacy.keys import Key
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

@@ -19,20 +19,20 @@ from pyspark.sql import functions as F
 from common import tables
 from common.embedded.kafka import EmbeddedKafka
 from common.gateway.tokens import TokenFile, Tokens
-from common.ingestion.connection import Connection
-from common.ingestion.producers import Producer
-from common.ingestion.reader import read_all
-from common.ingestion.topics import topic_names
-from common.key_note import KEY_NOTE, check_key
+from common.kafka.connection import Connection
+from common.kafka.producers import Producer
+from common.kafka.reader import read_all
+from common.kafka.topics import topic_names
 from common.models.scoring import same_structure
-from common.processing.archiving import archiving
-from common.processing.detection import detection
-from common.processing.judged import judged_ends
-from common.processing.learnt import live
-from common.processing.tuning import thresholds
-from common.processing.versions import BASELINE, in_force
-from common.pseudonyms import decrypted
+from common.privacy.key_ids import KEY_NOTE, check_key
+from common.privacy.pseudonyms import decrypted
+from common.published.live_thresholds import thresholds
+from common.published.reference_data import live
+from common.published.versions import BASELINE, in_force
+from common.reconciliation.lineage import judged_ends
 from common.settings import Settings, SettingsError, load
+from common.streaming.archiving import archiving
+from common.streaming.detection import detection
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

@@ -6,11 +6,11 @@ import pytest
 
 from common.doctor import diagnose
 from common.embedded.kafka import EmbeddedKafka
-from common.ingestion.connection import BrokerError, Connection, check
-from common.ingestion.lag import Lag
-from common.ingestion.producers import Producer, Undelivered
-from common.ingestion.reader import read_all
-from common.ingestion.topics import end_offsets, ensure_topics, topic_names
+from common.kafka.connection import BrokerError, Connection, check
+from common.kafka.lag import Lag
+from common.kafka.producers import Producer, Undelivered
+from common.kafka.reader import read_all
+from common.kafka.topics import end_offsets, ensure_topics, topic_names
 from common.settings import Settings
 
 pytestmark = pytest.mark.broker

@@ -3,9 +3,9 @@
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from common.ingestion.producers import Producer
-from common.ingestion.topics import create_topics
-from common.processing.streams import read_topic
+from common.kafka.producers import Producer
+from common.kafka.topics import create_topics
+from common.streaming.queries import read_topic
 
 pytestmark = pytest.mark.broker
 

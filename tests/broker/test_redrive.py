@@ -11,15 +11,15 @@ from confluent_kafka import Producer as Client
 from pyspark.sql import types as T
 
 from common import tables
-from common.ingestion import redrive as module
-from common.ingestion.archive import archive_events
-from common.ingestion.fixes import FixError, parse_fixes
-from common.ingestion.producers import Producer
-from common.ingestion.redrive import REDRIVEN_SCHEMA, redrive
-from common.ingestion.stored import QUARANTINE_SCHEMA, ensure_tables
-from common.ingestion.topics import end_offsets, ensure_topics
-from common.keys import Key
-from common.processing.streams import read_topic
+from common.archive import redrive as module
+from common.archive.archive import archive_events
+from common.archive.archive_tables import QUARANTINE_SCHEMA, ensure_tables
+from common.archive.redrive import REDRIVEN_SCHEMA, redrive
+from common.archive.repairs import FixError, parse_fixes
+from common.kafka.producers import Producer
+from common.kafka.topics import end_offsets, ensure_topics
+from common.privacy.keys import Key
+from common.streaming.queries import read_topic
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from common.ingestion.producers import Producer
-from common.ingestion.reader import read_all
-from common.ingestion.replay import plan_replay, replay
-from common.ingestion.topics import ensure_topics, topic_names
+from common.kafka.producers import Producer
+from common.kafka.reader import read_all
+from common.kafka.topics import ensure_topics, topic_names
+from common.replay.replay import plan_replay, replay
 from finance_fraud.events import CONTRACT, ENTITY, EVENT_ID, EVENT_SCHEMA, EVENT_TIME
 
 pytestmark = pytest.mark.broker

@@ -13,14 +13,14 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from pyspark.errors import StreamingQueryException
 
 from common import tables
-from common.ingestion import same_topic
-from common.ingestion.producers import Producer
-from common.ingestion.same_topic import TopicChanged
-from common.ingestion.topics import create_topics, end_offsets, ensure_topics, partition_ids
-from common.processing.archiving import archiving
-from common.processing.sources import FILE, of_present_topic
-from common.processing.streams import QueryEnded
+from common.kafka import topic_identity
+from common.kafka.producers import Producer
+from common.kafka.topic_identity import TopicChanged
+from common.kafka.topics import create_topics, end_offsets, ensure_topics, partition_ids
 from common.settings import Settings
+from common.streaming.archiving import archiving
+from common.streaming.checkpoint_topics import FILE, of_present_topic
+from common.streaming.queries import QueryEnded
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
@@ -113,7 +113,7 @@ def test_records_that_went_before_they_were_read_are_told(cards):
 
 
 def test_a_topic_that_is_made_anew_under_a_running_archive_ends_it_in_words(cards, monkeypatch):
-    monkeypatch.setattr(same_topic, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(topic_identity, "LOOK_EVERY", 0.0)
     with cards.archiving() as archived:
         archived.raise_failure()
         cards.make_anew()
@@ -122,7 +122,7 @@ def test_a_topic_that_is_made_anew_under_a_running_archive_ends_it_in_words(card
 
 
 def test_partitions_that_are_added_are_told_and_read_and_a_checkpoint_of_before_gets_its_note(cards, monkeypatch, caplog):
-    monkeypatch.setattr(same_topic, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(topic_identity, "LOOK_EVERY", 0.0)
     cards.send("a")
     cards.archive()
     Path(cards.workspace.checkpoint("archive-events"), FILE).unlink()  # as an older version leaves it

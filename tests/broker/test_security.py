@@ -19,13 +19,13 @@ from py4j.protocol import Py4JJavaError
 from pydantic import SecretStr
 
 from common.embedded.kafka import EmbeddedKafka
-from common.gateway.stream import AlertStream, server_sent
-from common.ingestion.access import allow, rights
-from common.ingestion.connection import BrokerError, Connection, check
-from common.ingestion.producers import Producer, Undelivered
-from common.ingestion.reader import read_all
-from common.ingestion.security import Security
-from common.ingestion.topics import ensure_topics, topic_names
+from common.gateway.alert_stream import AlertStream, server_sent
+from common.kafka.acls import allow, rights
+from common.kafka.connection import BrokerError, Connection, check
+from common.kafka.producers import Producer, Undelivered
+from common.kafka.reader import read_all
+from common.kafka.security import Security
+from common.kafka.topics import ensure_topics, topic_names
 from common.vertical import find_vertical
 
 pytestmark = pytest.mark.broker

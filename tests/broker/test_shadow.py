@@ -8,16 +8,16 @@ import orjson
 import pytest
 
 from common import tables
-from common.ingestion.producers import Producer
-from common.ingestion.reader import read_all
-from common.ingestion.topics import ensure_topics, topic_names
+from common.kafka.producers import Producer
+from common.kafka.reader import read_all
+from common.kafka.topics import ensure_topics, topic_names
 from common.models.training import TrainedModel
-from common.processing.archiving import archiving
-from common.processing.champions import promote, publish_model
-from common.processing.detection import detection
-from common.processing.learnt import publish_baselines
-from common.processing.shadow import compare
+from common.published.model_registry import promote, publish_model
+from common.published.reference_data import publish_baselines
 from common.settings import Settings, load
+from common.streaming.archiving import archiving
+from common.streaming.detection import detection
+from common.streaming.shadow import compare
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from common import tables
+from common.batch.schedule import RUNS_SCHEMA
 from common.embedded.ports import HOST, free_port, wait_until_taken
-from common.processing.schedule import RUNS_SCHEMA
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

@@ -6,12 +6,12 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from common.ingestion import readable
-from common.ingestion.connection import Connection
-from common.ingestion.readable import is_there_a_record
-from common.ingestion.topics import create_topics, read_end_offsets
-from common.processing import standstill
-from common.processing.standstill import Life, StandstillWatch
+from common.kafka import readable_end
+from common.kafka.connection import Connection
+from common.kafka.readable_end import is_there_a_record
+from common.kafka.topics import create_topics, read_end_offsets
+from common.streaming import stalled_queries
+from common.streaming.stalled_queries import Life, StandstillWatch
 
 pytestmark = pytest.mark.broker
 
@@ -32,9 +32,10 @@ def producer(broker, topic):
 @pytest.fixture
 def watch(broker, topic, monkeypatch):
     """Looks at a query that does nothing; half a second is long."""
-    for module, name, seconds in ((standstill, "PATIENCE", 0.5), (standstill, "LOOK_EVERY", 0.1), (readable, "HELD", 0.5)):
+    waits = ((stalled_queries, "PATIENCE", 0.5), (stalled_queries, "LOOK_EVERY", 0.1), (readable_end, "HELD", 0.5))
+    for module, name, seconds in waits:
         monkeypatch.setattr(module, name, seconds)
-    monkeypatch.setattr(standstill, "life_of", lambda *_: Life((7, "noon"), (3, 100)))
+    monkeypatch.setattr(stalled_queries, "life_of", lambda *_: Life((7, "noon"), (3, 100)))
     return StandstillWatch(None, AdminClient(broker.client_options()), broker, topic)
 
 
@@ -81,7 +82,7 @@ def test_a_record_of_a_new_partition_is_one(producer, broker, topic):
 
 
 def test_a_broker_that_is_slow_to_answer_is_said_and_asked_again_with_more_time(watch, producer, topic, caplog, monkeypatch):
-    monkeypatch.setattr(standstill, "ANSWER", 0.001)
+    monkeypatch.setattr(stalled_queries, "ANSWER", 0.001)
     assert looks(watch, 0.3) == {}  # its first sign of life: what came before that counts as read
     send(producer, topic, 0)
     producer.commit_transaction(30)

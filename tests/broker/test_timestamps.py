@@ -10,13 +10,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from pyspark.sql import types as T
 
 from common import doctor, tables
-from common.ingestion.archive import archive_events, archive_labels
-from common.ingestion.stored import ensure_tables
-from common.ingestion.topic_settings import by_producers, settings_of
-from common.ingestion.topics import ensure_topics
-from common.processing.streams import UNREADABLE_TIMESTAMP, read_topic, reason_of
+from common.archive.archive import archive_events, archive_labels
+from common.archive.archive_tables import ensure_tables
+from common.kafka.topic_settings import by_producers, settings_of
+from common.kafka.topics import ensure_topics
 from common.settings import Settings
 from common.simulation.fuzz import TIMESTAMPS
+from common.streaming.queries import UNREADABLE_TIMESTAMP, read_topic, reason_of
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker

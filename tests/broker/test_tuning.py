@@ -8,17 +8,17 @@ import orjson
 import pytest
 
 from common import tables
-from common.ingestion.producers import Producer
-from common.ingestion.reader import read_all
-from common.ingestion.topics import ensure_topics, topic_names
-from common.processing.archiving import archiving
-from common.processing.detection import detection
-from common.processing.learnt import publish_baselines
-from common.processing.reconcile import reconcile
-from common.processing.streams import REAL_TIME
-from common.processing.tuning import publish_settings, rules_version
-from common.processing.versions import SETTINGS, in_force
+from common.kafka.producers import Producer
+from common.kafka.reader import read_all
+from common.kafka.topics import ensure_topics, topic_names
+from common.published.live_thresholds import publish_settings, rules_version
+from common.published.reference_data import publish_baselines
+from common.published.versions import SETTINGS, in_force
+from common.reconciliation.reconcile import reconcile
 from common.settings import Settings, SettingsError, load
+from common.streaming.archiving import archiving
+from common.streaming.detection import detection
+from common.streaming.queries import REAL_TIME
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

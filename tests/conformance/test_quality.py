@@ -6,10 +6,10 @@ from datetime import date, timedelta
 import pytest
 from pyspark.sql import functions as F
 
-from common.monitoring.evaluation import evaluate, shortfalls
-from common.processing.backfill import backfill
-from common.processing.backtest import backtest
-from common.processing.batch import history
+from common.batch.backfill import backfill
+from common.batch.backtest import backtest
+from common.batch.batch import history
+from common.batch.evaluation import evaluate, shortfalls
 from common.settings import load
 from common.vertical import example_verticals, find_vertical, verticals
 from common.workspace import Workspace

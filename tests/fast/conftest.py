@@ -17,11 +17,11 @@ import pytest
 from confluent_kafka import Producer
 
 from common.embedded.ports import free_port
-from common.gateway.access import Access
 from common.gateway.address import Address
-from common.gateway.serving import GatewayServer
+from common.gateway.authorization import Access
+from common.gateway.server import GatewayServer
 from common.gateway.tokens import TokenFile, Tokens
-from common.ingestion.connection import Connection
+from common.kafka.connection import Connection
 from common.settings import Settings
 from common.vertical import find_vertical, verticals
 

@@ -1,6 +1,6 @@
 """What a role may do: its commands' work and no more."""
 
-from common.ingestion.access import READ, ROLES, WRITE, rights
+from common.kafka.acls import READ, ROLES, WRITE, rights
 from common.vertical import find_vertical
 
 FINANCE = find_vertical("finance_fraud")

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from common.processing.behind import BehindWatch
+from common.streaming.behind_watermark import BehindWatch
 
 WATERMARK = "2026-11-27T00:00:00.000Z"
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import typer
 
-from common.bench.against import NotComparable, changes, stored_ratios
-from common.commands import bench
-from common.commands.bench_results import report, stored
+from loadtests.bench.regression import NotComparable, changes, stored_ratios
+from loadtests.commands import bench
+from loadtests.commands.bench_results import report, stored
 
 ASKED = {"vertical": "finance_fraud", "events": 1000}
 

@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 import typer
 
-from common.bench.peers import batch, card_rules
-from common.bench.peers.comparison import Found, differing, markdown, results_of
-from common.bench.peers.environments import NotInstalled, run
-from common.bench.peers.measuring import ALERT_ID, Ledger
-from common.bench.peers.peer import OURS, PEERS, UnknownPeer, chosen, pinned_version
-from common.bench.peers.reference import EVERY_EVENT, CardJob, Thresholds, differences, expected_alerts
-from common.bench.peers.transactions import POPULATION, transactions
-from common.bench.results import compared, markdown_table, measured_on, middle, ratios
-from common.commands.bench_batch import sizes_in
+from loadtests.bench.peers import batch, card_rules
+from loadtests.bench.peers.comparison import Found, differing, markdown, results_of
+from loadtests.bench.peers.environments import NotInstalled, run
+from loadtests.bench.peers.measurements import ALERT_ID, Ledger
+from loadtests.bench.peers.peer import OURS, PEERS, UnknownPeer, chosen, pinned_version
+from loadtests.bench.peers.reference import EVERY_EVENT, CardJob, Thresholds, differences, expected_alerts
+from loadtests.bench.peers.transactions import POPULATION, transactions
+from loadtests.bench.results import compared, markdown_table, measured_on, middle, ratios
+from loadtests.commands.bench_batch import sizes_in
 
 SMALL = POPULATION.model_copy(update={"cards": 50, "terminals": 100})
 JOB = CardJob(Thresholds(velocity=3, amount_cents=50_000, zscore=1.4, least_events=3))

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import pytest
 from rich.console import Console
 
-from common.bench.http_load import NotAccepted, post_all
-from common.bench.memory import PeakMemory, held_mib
-from common.commands.bench_stages import markdown, ratios, shown
 from common.embedded.ports import HOST, free_port, wait_until_taken
 from common.embedded.supervise import supervised
+from loadtests.bench.http_load import NotAccepted, post_all
+from loadtests.commands.bench_stages import markdown, ratios, shown
+from loadtests.process_memory import PeakMemory, held_mib
 
 REFUSING = """
 async def app(scope, receive, send):
@@ -31,14 +31,14 @@ def serving(app, folder):
 
 
 def test_every_body_is_posted_once_over_all_connections(tmp_path):
-    with serving("common.bench.echo:app", tmp_path) as port:
+    with serving("loadtests.bench.echo_server:app", tmp_path) as port:
         answered = post_all(HOST, port, "/v1/any/events", [b"x" * size for size in range(200)], 4, "text/plain")
     assert len(answered.latencies) == 200
     assert 0 < max(answered.latencies) / 1000 <= answered.seconds
 
 
 def test_a_steady_load_sends_no_request_before_it_is_due_and_counts_from_then(tmp_path):
-    with serving("common.bench.echo:app", tmp_path) as port:
+    with serving("loadtests.bench.echo_server:app", tmp_path) as port:
         answered = post_all(HOST, port, "/v1/any/events", [b"x"] * 41, 4, "text/plain", per_second=40)
     assert answered.seconds >= 1.0  # the last is due after 40 fortieths
     assert len(answered.latencies) == 41 and min(answered.latencies) > 0

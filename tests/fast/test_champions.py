@@ -7,9 +7,9 @@ from threading import Barrier
 import pytest
 
 from common.models.training import TrainedModel
-from common.processing.champions import NoSuchModel, challenger, promote, publish_model, rollback
-from common.processing.shadow import Compared
-from common.processing.versions import MODEL, in_force, versions
+from common.published.model_registry import NoSuchModel, challenger, promote, publish_model, rollback
+from common.published.versions import MODEL, in_force, versions
+from common.streaming.shadow import Compared
 
 FIRST, SECOND, THIRD = (TrainedModel(("amount",), "`amount` * GET(model_parameters, 0)", (weight,)) for weight in (1.0, 2.0, 3.0))
 
@@ -82,7 +82,7 @@ def test_who_promotes_what_is_not_the_challenger_any_more_is_told_by_whom_it_was
         publish_model(model, "2020-03-01", folder)
     seen = challenger(folder)
     promote(folder, "ann")
-    monkeypatch.setattr("common.processing.champions.challenger", lambda _: seen)
+    monkeypatch.setattr("common.published.model_registry.challenger", lambda _: seen)
     with pytest.raises(NoSuchModel, match=f"meanwhile model {SECOND.version} was put in force by ann"):
         promote(folder, "ben")
 

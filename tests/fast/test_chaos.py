@@ -2,10 +2,10 @@
 
 from datetime import date
 
-from common.chaos.known import digest, known
-from common.chaos.plan import BROKER, DRIVERS, PARTITIONS, planned
 from common.simulation.fuzz import TIMESTAMPS
 from common.vertical import find_vertical
+from loadtests.chaos.expected import digest, known
+from loadtests.chaos.kill_plan import BROKER, DRIVERS, PARTITIONS, planned
 
 FINANCE = find_vertical("finance_fraud")
 WORLD = FINANCE.population(**FINANCE.small)

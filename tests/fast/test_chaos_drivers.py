@@ -6,7 +6,7 @@ import subprocess
 import psutil
 import pytest
 
-from common.chaos.drivers import Driver
+from loadtests.chaos.drivers import Driver
 
 
 @pytest.fixture

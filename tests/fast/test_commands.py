@@ -21,7 +21,7 @@ from common.commands.context import workspace_of
 from common.commands.user_errors import USER_ERRORS
 from common.contract.expectations import ContractError
 from common.embedded.ports import free_port
-from common.ingestion.connection import BrokerError
+from common.kafka.connection import BrokerError
 from common.settings import Settings
 from common.simulation.generated import Generated, NotAnEvent
 from common.vertical import find_vertical, verticals

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from common.ingestion.connection import BrokerError, Connection, check, explain
-from common.ingestion.security import SECRET_OPTIONS, Security
+from common.kafka.connection import BrokerError, Connection, check, explain
+from common.kafka.security import SECRET_OPTIONS, Security
 from common.settings import Settings, SettingsError
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"

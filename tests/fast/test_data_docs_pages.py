@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.contract.pages import HEAD, POLICY, closed
+from common.contract.data_docs import HEAD, POLICY, closed
 
 PAGE = '<!DOCTYPE html><html>\n<head><link href="//a/b.css"></head><body><script>fetched()</script>{data}</body></html>'
 

@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import pytest
 from pyspark.errors import AnalysisException
 
-from common.ingestion.connection import BrokerError
-from common.ingestion.same_topic import Topic, TopicChanged
+from common.kafka.connection import BrokerError
+from common.kafka.topic_identity import Topic, TopicChanged
 from common.models.storage import as_json
 from common.models.training import TrainedModel
-from common.processing import detection
-from common.processing.detection import Detection
-from common.processing.learnt import put_in_force
-from common.processing.streams import SLOW_PYTHON, STRANGER, QueryEnded
-from common.processing.versions import CHALLENGER, MODEL, Version
+from common.published.reference_data import put_in_force
+from common.published.versions import CHALLENGER, MODEL, Version
+from common.streaming import detection
+from common.streaming.detection import Detection
+from common.streaming.queries import SLOW_PYTHON, STRANGER, QueryEnded
 from common.workspace import Workspace
 
 

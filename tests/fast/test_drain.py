@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from common.commands import stages
-from common.ingestion.connection import BrokerError
-from common.processing.archiving import Archiving
+from common.kafka.connection import BrokerError
+from common.streaming.archiving import Archiving
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common import cli
-from common.failures import first_line, trace_of
+from common.errors import first_line, trace_of
 
 PLAN = "\n'Project ['no, column, 0x3636]\n+- LocalRelation [secret#1]\n"
 JAVA = "java.lang.Exception: at work\n\tat org.apache.spark.A.b(A.scala:1)\n\t... 3 more\nCaused by: java.io.IOException: gone\n"
@@ -60,7 +60,7 @@ def test_what_a_defect_leaves_for_people_has_no_plan_and_is_its_owners(monkeypat
 
 
 def test_only_one_place_decides_how_failures_are_told():
-    """A failure's text, cut or whole, is taken in `common.failures`: elsewhere a plan could be printed with it."""
+    """A failure's text, cut or whole, is taken in `common.errors`: elsewhere a plan could be printed with it."""
     by_hand = re.compile(r"\.splitlines\(\)\[:?[01]\]|format_exc|print_exc|exc_info=|LOG\.exception|logging\.exception")
     sources = [path for path in (Path(cli.__file__).parent).rglob("*.py") if path.name != "failures.py"]
     found = {f"{path.name}: {line.strip()}" for path in sources for line in path.read_text().splitlines() if by_hand.search(line)}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.ingestion.fixes import FixError, parse_fixes
+from common.archive.repairs import FixError, parse_fixes
 from common.vertical import find_vertical
 
 FINANCE = find_vertical("finance_fraud")

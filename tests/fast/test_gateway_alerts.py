@@ -19,13 +19,13 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.alerts import ALERT_SCHEMA
-from common.gateway.alerts import BATCH_ROWS, PAGE_BYTES, Cursor, File, Wanted, read_page
-from common.gateway.pages import OF_CLIENT
-from common.gateway.stream import WAITING, Listener
+from common.archive.archive_tables import ALERTS_SCHEMA, PARTITION
+from common.gateway.alert_pages import OF_CLIENT
+from common.gateway.alert_stream import WAITING, Listener
+from common.gateway.stored_alerts import BATCH_ROWS, PAGE_BYTES, Cursor, File, Wanted, read_page
 from common.gateway.tokens import TokenFile
-from common.ingestion.producers import Producer
-from common.ingestion.reader import read_all
-from common.ingestion.stored import ALERTS_SCHEMA, PARTITION
+from common.kafka.producers import Producer
+from common.kafka.reader import read_all
 from common.workspace import Workspace
 
 START = datetime(2020, 3, 1, 23, 30, tzinfo=UTC)
@@ -195,7 +195,7 @@ def test_a_client_may_ask_for_so_many_pages(start_gateway, tmp_path):
 
 def test_pages_that_wait_keep_nobody_from_sending(gateway, monkeypatch, generated_events):
     going_on = threading.Event()
-    monkeypatch.setattr("common.gateway.pages.read_page", lambda *given: going_on.wait(20) and {})
+    monkeypatch.setattr("common.gateway.alert_pages.read_page", lambda *given: going_on.wait(20) and {})
     try:
         with ThreadPoolExecutor(40) as pool:
             asked = [pool.submit(gateway.ask, "GET", PATH) for _ in range(40)]
@@ -214,7 +214,7 @@ def test_a_client_that_waits_for_pages_keeps_no_other_from_its_own(gateway, monk
     file = TokenFile(tmp_path)
     one, other = (file.add(name, ["finance_fraud:read"], ["finance_fraud"]) for name in ("one", "other"))
     going_on = threading.Event()
-    monkeypatch.setattr("common.gateway.pages.read_page", lambda *given: going_on.wait(20) and {})
+    monkeypatch.setattr("common.gateway.alert_pages.read_page", lambda *given: going_on.wait(20) and {})
     try:
         with ThreadPoolExecutor(40) as pool:
             asked = [pool.submit(gateway.ask, "GET", PATH, authorization=f"Bearer {one}") for _ in range(30)]
@@ -239,7 +239,7 @@ def test_a_page_of_large_alerts_has_fewer_of_them(gateway, tmp_path):
 
 
 def test_one_alert_is_a_page_however_large(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.gateway.alerts.PAGE_BYTES", 10)
+    monkeypatch.setattr("common.gateway.stored_alerts.PAGE_BYTES", 10)
     store(tmp_path, [alert(number, event="e" * 100) for number in range(3)])
     page = read_page(Workspace(tmp_path, "finance_fraud").table("alerts"), Wanted(), 2, None)
     assert [each["alert_id"] for each in page["alerts"]] == ["a000"] and page["next"]
@@ -282,7 +282,7 @@ def test_every_listener_hears_what_arrives_from_then_on(gateway, mortal_kafka):
 def test_a_listener_that_is_too_slow_is_dropped_and_told_so():
     import asyncio
 
-    from common.gateway.stream import server_sent
+    from common.gateway.alert_stream import server_sent
 
     async def hear():
         listener = Listener()

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from common.gateway import beside as module
+from common.gateway import child_process as module
 from common.gateway.address import Address
-from common.gateway.beside import GatewayBeside
-from common.ingestion.connection import Connection
+from common.gateway.child_process import GatewayBeside
+from common.kafka.connection import Connection
 from common.settings import Settings
 
 

@@ -263,7 +263,7 @@ def test_one_token_s_requests_without_end_keep_no_other_out(start_gateway, tmp_p
 
 
 def test_a_token_has_so_many_streams(start_gateway, tmp_path, monkeypatch):
-    monkeypatch.setattr("common.gateway.reading.STREAMS_OF_CLIENT", 3)
+    monkeypatch.setattr("common.gateway.alert_routes.STREAMS_OF_CLIENT", 3)
     file = TokenFile(tmp_path)
     first, second = (file.add(name, ["all:read"], ["finance_fraud"]) for name in ("a", "b"))
     gateway = start_gateway()

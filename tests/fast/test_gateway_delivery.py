@@ -6,7 +6,7 @@ import json
 import pytest
 
 from common.gateway.delivery import Away, Delivery, Full, NeverFits
-from common.ingestion.reader import read_all
+from common.kafka.reader import read_all
 
 
 def messages(number, size=1):

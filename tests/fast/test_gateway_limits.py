@@ -4,12 +4,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from common.gateway.bodies import elements
-from common.gateway.budget import Budget
+from common.gateway.byte_budget import Budget
 from common.gateway.connections import Connections
 from common.gateway.idempotency import Answers, Reused, UnderWay
 from common.gateway.limits import NoPlace, Places, Rates
 from common.gateway.refusals import Unreadable
+from common.gateway.request_bodies import elements
 
 
 class Clock:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.contract.plain import PlainContract
-from common.gateway.bodies import read_events
-from common.gateway.budget import Budget
-from common.gateway.events import AT_ONCE_BYTES, LARGE_EVENT
-from common.gateway.nesting import DEEPEST, MOST_PARTS, is_too_nested
+from common.contract.python_parser import PlainContract
+from common.gateway.byte_budget import Budget
+from common.gateway.event_intake import AT_ONCE_BYTES, LARGE_EVENT
+from common.gateway.json_nesting import DEEPEST, MOST_PARTS, is_too_nested
 from common.gateway.refusals import Unreadable
+from common.gateway.request_bodies import read_events
 from common.gateway.tokens import TokenFile
 
 TEXTS = st.text('[]{}"\\,:a\n', max_size=12)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.contract.plain import Accepted, PlainContract
+from common.contract.python_parser import Accepted, PlainContract
 from common.gateway import app
-from common.gateway.bodies import MOST_EVENTS
 from common.gateway.openapi import ANSWERS, event_schema
+from common.gateway.request_bodies import MOST_EVENTS
 from common.gateway.tokens import TokenFile
-from common.ingestion.reader import read_all
+from common.kafka.reader import read_all
 from common.vertical import find_vertical, verticals
 
 POST = b"POST /v1/finance_fraud/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from common.contract.plain import Accepted, PlainContract
+from common.contract.python_parser import Accepted, PlainContract
 from common.gateway.openapi import examples_of
 from common.vertical import find_vertical, verticals
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.gateway import protocol, serving
+from common.gateway import protocol, server
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_what_is_no_tls_ends_at_once_and_others_are_served(secured, monkeypatch)
 def test_a_renewed_certificate_is_served_without_a_restart_and_an_unreadable_one_is_not(
     secured, make_certificate, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr(serving, "CERTIFICATE_TICKS", 1)
+    monkeypatch.setattr(server, "CERTIFICATE_TICKS", 1)
     gateway, before = secured()
 
     def is_trusted(trust):

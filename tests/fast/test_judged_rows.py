@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
-from common.processing import judged
-from common.processing.judged import Judged, judged_ends, judged_ranges, settings_eras
-from common.processing.judged_rows import BEYOND, JUDGED_SCHEMA, fewer
-from common.processing.tuning import publish_settings
+from common.published.live_thresholds import publish_settings
+from common.reconciliation import lineage
+from common.reconciliation.lineage import Judged, judged_ends, judged_ranges, settings_eras
+from common.reconciliation.lineage_rows import BEYOND, JUDGED_SCHEMA, fewer
 from common.vertical import find_vertical
 from common.workspace import Workspace
 
@@ -159,12 +159,12 @@ def test_rows_that_come_while_others_are_made_fewer_stay(workspace):
 
 
 def test_a_range_is_looked_for_in_each_bucket_that_it_has_a_part_in(monkeypatch):
-    monkeypatch.setattr(judged, "BUCKET", 10)
+    monkeypatch.setattr(lineage, "BUCKET", 10)
     ranges = [(0, 0, 7), (0, 7, 10), (0, 10, 31), (0, 31, BEYOND), (1, 0, 40), (1, 40, BEYOND)]
     frame = pd.DataFrame(ranges, columns=["kafka_partition", "start_offset", "end_offset"]).assign(watermark=NOON, number=1)
     found = [
         (row["partition"], offset, row["start_offset"], row["end_offset"])
-        for row in judged._in_buckets(frame, 35).to_pylist()
+        for row in lineage._in_buckets(frame, 35).to_pylist()
         for offset in range(10 * row["bucket"], 10 * row["bucket"] + 10)
         if row["start_offset"] <= offset < row["end_offset"] and offset <= 35
     ]

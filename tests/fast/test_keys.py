@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-import common.keys
+import common.privacy.keys
 from common import tables
-from common.ingestion.stored import QUARANTINE_SCHEMA
-from common.key_note import KEY_NOTE, check_key
-from common.keys import KEY_BYTES, Key, former_keys, known_keys, present_key, use_data_folder
+from common.archive.archive_tables import QUARANTINE_SCHEMA
+from common.privacy.key_ids import KEY_NOTE, check_key
+from common.privacy.keys import KEY_BYTES, Key, former_keys, known_keys, present_key, use_data_folder
 from common.settings import Settings, SettingsError, load
 
 FIRST, SECOND, THIRD = (bytes(range(start, start + KEY_BYTES)) for start in (0, 50, 100))
@@ -40,7 +40,7 @@ def own(monkeypatch, tmp_path):
     """No key is given, and the folder is this test's: its settings."""
     monkeypatch.delenv("HYBRID_PSEUDONYM_KEY", raising=False)
     monkeypatch.delenv("HYBRID_PSEUDONYM_FORMER_KEYS", raising=False)
-    monkeypatch.setattr(common.keys, "_data", None)
+    monkeypatch.setattr(common.privacy.keys, "_data", None)
     return Settings(home=tmp_path / "home", data=tmp_path / "data")
 
 
@@ -55,7 +55,7 @@ def test_a_folders_own_key_is_made_once_and_only_for_its_owner(own):
 def test_the_key_goes_where_the_folder_goes(own, monkeypatch, tmp_path):
     key = present_key(own)
     own.data.rename(tmp_path / "moved")
-    monkeypatch.setattr(common.keys, "_data", None)
+    monkeypatch.setattr(common.privacy.keys, "_data", None)
     use_data_folder(tmp_path / "moved")
     assert present_key(own) == key
 

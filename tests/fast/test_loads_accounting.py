@@ -16,10 +16,10 @@ from common.commands.context import population_of
 from common.vertical import Scenario, find_vertical
 from loadtests.feed import Feed, Slice
 from loadtests.options import OptionError, plan_of
-from loadtests.pace import Pace
-from loadtests.page import HEIGHT, page
-from loadtests.progress import KNOWN_SECONDS, AtMost, Lags, Taken, furthest, lag, taken, told
+from loadtests.planned_rate import Pace
+from loadtests.query_lag import KNOWN_SECONDS, AtMost, Lags, Taken, furthest, lag, taken, told
 from loadtests.scores import Scores
+from loadtests.system_page import HEIGHT, page
 
 DAY = date(2020, 2, 15)
 SCENARIOS = [Scenario("burst", ("velocity",), None), Scenario("copy", ("travel", "region"), None)]

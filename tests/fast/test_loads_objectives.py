@@ -3,10 +3,10 @@
 import pytest
 
 from common.vertical import find_vertical, verticals
-from loadtests.answers import verdict as verdict_of_answer
+from loadtests.http_verdict import verdict as verdict_of_answer
 from loadtests.objectives import OF_THE_LOAD, Figures, ObjectivesError, judge, missed, read_objectives, verdict
 from loadtests.options import OBJECTIVES
-from loadtests.progress import AtMost
+from loadtests.query_lag import AtMost
 
 
 def written(tmp_path, text):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from common.ingestion.paced import at_rate, at_speed, prefetched, send_paced
+from common.replay.pacing import at_rate, at_speed, prefetched, send_paced
 
 
 @dataclass

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.ingestion.patterns import ENDLESS, UnreadablePattern, ways
+from common.archive.regex_cost import ENDLESS, UnreadablePattern, ways
 
 
 @pytest.mark.parametrize(("pattern", "wanted"), [

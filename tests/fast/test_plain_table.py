@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from common.monitoring.evaluation import ByRule, ByScenario, Evaluation
+from common.batch.evaluation import ByRule, ByScenario, Evaluation
+from common.monitoring.alert_watch import TEXTS, Percentiles, _read
 from common.monitoring.plain_table import plain_table
 from common.monitoring.printable import printable
-from common.monitoring.report import alert_line
+from common.monitoring.stage_report import alert_line
 from common.monitoring.summary import evaluation_tables, latency_table, quality_tables
-from common.monitoring.watch import TEXTS, Percentiles, _read
 from common.vertical import find_vertical, verticals
 
 

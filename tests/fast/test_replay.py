@@ -10,9 +10,9 @@ import pyarrow.parquet
 import pytest
 from pyspark.sql import types as T
 
-from common.ingestion.files import ReplayError
-from common.ingestion.mapping import parse_mapping
-from common.ingestion.replay import plan_replay, replay
+from common.replay.files import ReplayError
+from common.replay.mapping import parse_mapping
+from common.replay.replay import plan_replay, replay
 
 VERTICAL = SimpleNamespace(
     name="energy_grid",

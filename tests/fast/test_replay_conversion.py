@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import types as T
 
-from common.ingestion.conversion import as_number, as_text, as_time, as_whole, converter, iso, milliseconds, to_json
-from common.ingestion.delimited import DelimitedRows
+from common.replay.conversion import as_number, as_text, as_time, as_whole, converter, iso, milliseconds, to_json
+from common.replay.delimited import DelimitedRows
 
 TYPES = [T.StringType(), T.DoubleType(), T.LongType(), T.IntegerType(), T.BooleanType(), T.TimestampType()]
 SCALARS = st.one_of(

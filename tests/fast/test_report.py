@@ -10,13 +10,13 @@ from deltalake.exceptions import DeltaError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.monitoring.blindness import not_learnt
+from common.monitoring.alert_watch import Seen, percentiles
+from common.monitoring.blind_rules import not_learnt
 from common.monitoring.cooldown import Cooldown
-from common.monitoring.report import Report, archived_line
-from common.monitoring.watch import Seen, percentiles
-from common.processing.learnt import put_in_force
-from common.processing.standing import Standing
-from common.processing.versions import BASELINE, MODEL, Version
+from common.monitoring.stage_report import Report, archived_line
+from common.published.reference_data import put_in_force
+from common.published.versions import BASELINE, MODEL, Version
+from common.streaming.progress import Standing
 from common.vertical import find_vertical, verticals
 
 FINANCE = find_vertical("finance_fraud")

@@ -11,7 +11,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from common import tables
-from common.processing.schedule import CUT_SHORT, GRACE, Scheduled, cron, last_run, scheduled
+from common.batch.schedule import CUT_SHORT, GRACE, Scheduled, cron, last_run, scheduled
 from common.settings import SettingsError
 from common.workspace import InUse, Workspace
 

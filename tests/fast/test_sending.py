@@ -2,11 +2,11 @@
 
 import pytest
 
-from common.ingestion.connection import BrokerError
-from common.ingestion.lag import Lag, read_offsets, records_behind
-from common.ingestion.producers import Producer, Refused, Undelivered
-from common.ingestion.reader import read_all
-from common.ingestion.topics import end_offsets, topic_names
+from common.kafka.connection import BrokerError
+from common.kafka.lag import Lag, read_offsets, records_behind
+from common.kafka.producers import Producer, Refused, Undelivered
+from common.kafka.reader import read_all
+from common.kafka.topics import end_offsets, topic_names
 
 
 def test_every_record_arrives_in_the_order_of_its_key(mock_kafka):

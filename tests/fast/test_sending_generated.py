@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from common.ingestion.generated import send_generated
-from common.ingestion.paced import at_rate, at_speed
-from common.ingestion.producers import Producer
-from common.ingestion.reader import read_all
+from common.kafka.producers import Producer
+from common.kafka.reader import read_all
+from common.replay.pacing import at_rate, at_speed
+from common.replay.send_generated import send_generated
 from common.simulation.generated import LABELS
 from common.simulation.messages import Messages, as_objects
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from common.side_by_side import side_by_side
+from common.concurrency import side_by_side
 
 
 def test_calls_run_at_the_same_time_and_all_are_waited_for():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.processing.standstill import PATIENCE, RECOVERED, STARTING, Life, Still
+from common.streaming.stalled_queries import PATIENCE, RECOVERED, STARTING, Life, Still
 
 QUIET = Life((7, "noon"), (3, 100))
 

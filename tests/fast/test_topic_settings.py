@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from common.ingestion.topic_settings import TopicSettings, in_sync_of, settings_of
+from common.kafka.topic_settings import TopicSettings, in_sync_of, settings_of
 
 
 @pytest.mark.parametrize(("replicas", "in_sync", "brokers", "risk"), [

@@ -11,8 +11,8 @@ from threading import Barrier
 
 import pytest
 
-from common.processing.tuning import changed_settings, publish_settings, rules_version, thresholds, tuned_settings
-from common.processing.versions import versions
+from common.published.live_thresholds import changed_settings, publish_settings, rules_version, thresholds, tuned_settings
+from common.published.versions import versions
 from common.settings import SettingsError, load
 from common.vertical import find_vertical
 
@@ -61,7 +61,7 @@ def test_of_several_who_change_thresholds_at_once_none_loses_a_change(folder):
 def test_a_change_that_another_process_makes_between_our_look_and_our_commit_stays(folder, monkeypatch):
     publish_settings(VERTICAL, folder, {"velocity": "8"}, "ann")
     other = f"""
-from common.processing.tuning import publish_settings
+from common.published.live_thresholds import publish_settings
 from common.vertical import find_vertical
 publish_settings(find_vertical("finance_fraud"), {folder!r}, {{"spree": "4"}}, "ben")
 """
@@ -72,7 +72,7 @@ publish_settings(find_vertical("finance_fraud"), {folder!r}, {{"spree": "4"}}, "
         subprocess.run([sys.executable, "-c", other], check=True)
         return found
 
-    monkeypatch.setattr("common.processing.tuning.load", looks_slowly)
+    monkeypatch.setattr("common.published.live_thresholds.load", looks_slowly)
     publish_settings(VERTICAL, folder, {"velocity": "9"}, "ann")
     assert {name: each.value for name, each in standing(folder).items() if each.changed} == {"velocity": 9, "spree": 4}
     assert [each.details["who"] for each in versions(folder)] == ["ann", "ben", "ann"]
@@ -123,7 +123,7 @@ def test_rules_are_named_by_their_content(monkeypatch, tmp_path):
     assert rules_version(VERTICAL, settings) != rules_version(VERTICAL, settings.model_copy(update={"card_window": "6 hours"}))
     before = rules_version(VERTICAL, settings)
     package = shutil.copytree(Path(getfile(VERTICAL.settings)).parent, tmp_path / "package")
-    monkeypatch.setattr("common.processing.tuning.getfile", lambda _: str(package / "settings.py"))
+    monkeypatch.setattr("common.published.live_thresholds.getfile", lambda _: str(package / "settings.py"))
     assert rules_version(VERTICAL, settings) == before
     (package / "detector.py").write_text((package / "detector.py").read_text() + "# another rule\n")
     assert rules_version(VERTICAL, settings) != before

@@ -12,7 +12,7 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import types as T
 
 from common import tables
-from common.ingestion.upkeep import upkeep
+from common.archive.upkeep import upkeep
 from common.tables import upkeep as table_upkeep
 from common.tables.log import once
 from common.tables.rewriting import rewriting

@@ -7,8 +7,8 @@ from deltalake.schema import PrimitiveType
 from pyspark.sql import types as T
 
 from common import clock, tables
-from common.processing.learnt import put_in_force
-from common.processing.versions import BASELINE, MODEL, LearntReader, Version, baseline_path, in_force, shape, versions
+from common.published.reference_data import put_in_force
+from common.published.versions import BASELINE, MODEL, LearntReader, Version, baseline_path, in_force, shape, versions
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Producer
 
-from common.monitoring.watch import AlertWatch
+from common.monitoring.alert_watch import AlertWatch
 
 TOPIC = "x.alerts"
 NAMES = ("alert_id", "rule", "entity_id", "severity", "reasons")

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 from pyspark.sql import types as T
 
-from common.ingestion.archive import archive_events
-from common.ingestion.stored import ensure_tables
-from common.processing.session import start_session
+from common.archive.archive import archive_events
+from common.archive.archive_tables import ensure_tables
+from common.spark.session import start_session
 from common.workspace import Workspace
 
 READINGS = SimpleNamespace(

@@ -10,8 +10,8 @@ import pytest
 
 from common import tables
 from common.embedded.kafka import EmbeddedKafka
-from common.ingestion.connection import Connection
-from common.ingestion.topics import end_offsets
+from common.kafka.connection import Connection
+from common.kafka.topics import end_offsets
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 

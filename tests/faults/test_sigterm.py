@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from common import tables
+from common.batch.schedule import CUT_SHORT, RUNS_SCHEMA
 from common.embedded.kafka import EmbeddedKafka
-from common.processing.schedule import CUT_SHORT, RUNS_SCHEMA
 from common.workspace import Workspace
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

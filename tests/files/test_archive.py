@@ -12,9 +12,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import contract, tables
-from common.ingestion import archive
-from common.ingestion.archive import Batch, Kept, keep_events
-from common.ingestion.stored import ensure_tables, to_dead_letters
+from common.archive import archive
+from common.archive.archive import Batch, Kept, keep_events
+from common.archive.archive_tables import ensure_tables, to_dead_letters
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.files

@@ -11,8 +11,8 @@ from pyspark.sql import types as T
 
 from common import tables
 from common.alerts import ALERT_SCHEMA
-from common.ingestion.archive import Batch, archive_alerts, archive_events, archive_labels, keep_labels
-from common.ingestion.stored import ensure_tables
+from common.archive.archive import Batch, archive_alerts, archive_events, archive_labels, keep_labels
+from common.archive.archive_tables import ensure_tables
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.files

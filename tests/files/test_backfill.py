@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from common import tables
-from common.processing.backfill import OtherHistory, backfill
+from common.batch.backfill import OtherHistory, backfill
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

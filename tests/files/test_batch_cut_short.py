@@ -9,8 +9,8 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 
 from common import tables
-from common.processing.schedule import CUT_SHORT, GRACE, Scheduled, scheduled
-from common.processing.session import cancel_group, use_group
+from common.batch.schedule import CUT_SHORT, GRACE, Scheduled, scheduled
+from common.spark.session import cancel_group, use_group
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.files

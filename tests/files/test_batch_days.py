@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from common.processing.batch_days import NoHistory, newest_days, whole_until
-from common.processing.far_ahead import FarAhead, far_ahead
+from common.batch.as_of_day import NoHistory, newest_days, whole_until
+from common.batch.future_events import FarAhead, far_ahead
 
 pytestmark = pytest.mark.files
 

@@ -6,8 +6,8 @@ import pytest
 from pyspark.sql import types as T
 
 from common import tables
-from common.ingestion.stored import ensure_tables, events_schema
-from common.processing.behind import Ahead, BehindWatch, newest_ahead
+from common.archive.archive_tables import ensure_tables, events_schema
+from common.streaming.behind_watermark import Ahead, BehindWatch, newest_ahead
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime
 import pytest
 
 from common import tables
-from common.chaos.counting import differing, records_kept
-from common.chaos.disturbing import Disturbed
-from common.chaos.known import Known, digest
-from common.ingestion.stored import QUARANTINE_SCHEMA, ensure_tables, events_schema
+from common.archive.archive_tables import QUARANTINE_SCHEMA, ensure_tables, events_schema
 from common.vertical import find_vertical
 from common.workspace import Workspace
+from loadtests.chaos.expected import Known, digest
+from loadtests.chaos.fault_injection import Disturbed
+from loadtests.chaos.verification import differing, records_kept
 
 pytestmark = pytest.mark.files
 

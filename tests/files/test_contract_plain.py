@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import types as T
 
 from common.contract import parse
-from common.contract.plain import PlainContract, Rejected
+from common.contract.python_parser import PlainContract, Rejected
 from common.simulation.fuzz import KINDS, fuzzed
 from common.vertical import find_vertical, verticals
 

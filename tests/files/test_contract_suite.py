@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common.contract import check_contract, run_suite
-from common.contract.suite import _context, validate
+from common.contract.gx_suite import _context, validate
 
 pytestmark = pytest.mark.files
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
 from common.contract import TimeBounds, accepted, parse
-from common.contract.plain import Accepted, PlainContract
+from common.contract.python_parser import Accepted, PlainContract
 from common.vertical import find_vertical
 
 pytestmark = pytest.mark.files

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 import pytest
 from pyspark.sql import functions as F
 
-from common.ingestion.expressions import FIELD, FUNCTIONS, OPERATORS, Refused, check_expression
-from common.ingestion.fixes import FixError, parse_fixes, with_fixes
+from common.archive.repairs import FixError, parse_fixes, with_fixes
+from common.archive.safe_expressions import FIELD, FUNCTIONS, OPERATORS, Refused, check_expression
 from common.vertical import find_vertical
 
 pytestmark = pytest.mark.files

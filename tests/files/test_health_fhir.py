@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from common import contract
-from common.contract.plain import PlainContract, Rejected
+from common.contract.python_parser import PlainContract, Rejected
 from health_monitoring import VERTICAL, fhir
 
 pytestmark = pytest.mark.files

@@ -6,10 +6,10 @@ from datetime import date
 import pytest
 from typer.testing import CliRunner
 
+from common.batch.backfill import backfill
 from common.cli import app
 from common.commands import context
 from common.commands.user_errors import USER_ERRORS
-from common.processing.backfill import backfill
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

@@ -10,10 +10,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import contract
-from common.ingestion.archive import Batch, keep_events, keep_labels
-from common.ingestion.stored import ensure_tables
-from common.keys import ID_BYTES, KEY_BYTES, Key
-from common.pseudonyms import decrypted, encrypted, key_id, of_entity, pseudonym
+from common.archive.archive import Batch, keep_events, keep_labels
+from common.archive.archive_tables import ensure_tables
+from common.privacy.keys import ID_BYTES, KEY_BYTES, Key
+from common.privacy.pseudonyms import decrypted, encrypted, key_id, of_entity, pseudonym
 from common.vertical import Vertical
 from common.workspace import Workspace
 

@@ -9,17 +9,17 @@ import pytest
 from pyspark.sql import types as T
 
 from common import tables
-from common.ingestion.stored import ALERTS_SCHEMA, LABELS_SCHEMA, QUARANTINE_SCHEMA, ensure_tables, events_schema
-from common.monitoring.evaluation import best_plain_recall, evaluate
-from common.processing.batch import came_live
-from common.processing.judged import NothingJudged, judged_ends, judged_ranges, late_events
-from common.processing.judged_rows import BEYOND, JUDGED_SCHEMA
-from common.processing.learnt import publish_baselines
-from common.processing.reconcile import compare, duplicates, explained, judged_again, judged_as_named, reconcile
-from common.processing.sources import TOPICS_SCHEMA
-from common.processing.tuning import publish_settings
-from common.processing.versions import baseline_path
+from common.archive.archive_tables import ALERTS_SCHEMA, LABELS_SCHEMA, QUARANTINE_SCHEMA, ensure_tables, events_schema
+from common.batch.batch import came_live
+from common.batch.evaluation import best_plain_recall, evaluate
+from common.published.live_thresholds import publish_settings
+from common.published.reference_data import publish_baselines
+from common.published.versions import baseline_path
+from common.reconciliation.lineage import NothingJudged, judged_ends, judged_ranges, late_events
+from common.reconciliation.lineage_rows import BEYOND, JUDGED_SCHEMA
+from common.reconciliation.reconcile import compare, duplicates, explained, judged_again, judged_as_named, reconcile
 from common.settings import load
+from common.streaming.checkpoint_topics import TOPICS_SCHEMA
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

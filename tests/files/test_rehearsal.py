@@ -6,13 +6,13 @@ import pytest
 from pyspark.sql import functions as F
 
 from common import tables
-from common.processing.backfill import backfill
-from common.processing.batch import retrain_if_moved, train_model
-from common.processing.batch_days import NoHistory
-from common.processing.champions import challenger
-from common.processing.rehearsal import rehearse
-from common.processing.tuning import publish_settings
-from common.processing.versions import MODEL, in_force
+from common.batch.as_of_day import NoHistory
+from common.batch.backfill import backfill
+from common.batch.batch import retrain_if_moved, train_model
+from common.batch.threshold_trial import rehearse
+from common.published.live_thresholds import publish_settings
+from common.published.model_registry import challenger
+from common.published.versions import MODEL, in_force
 from common.settings import SettingsError
 from common.vertical import find_vertical
 from common.workspace import Workspace

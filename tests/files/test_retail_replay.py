@@ -7,10 +7,10 @@ import pytest
 from pyspark.sql import functions as F
 
 from common import contract
-from common.ingestion.duplicates import repeated, without_duplicates
-from common.ingestion.mapping import parse_mapping
-from common.ingestion.replay import plan_replay, replay
-from common.ingestion.stored import RECORD
+from common.archive.archive_tables import RECORD
+from common.archive.duplicates import repeated, without_duplicates
+from common.replay.mapping import parse_mapping
+from common.replay.replay import plan_replay, replay
 from retail_behavior import VERTICAL
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]

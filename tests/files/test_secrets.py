@@ -13,13 +13,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQueryException
 
 from common import contract
-from common.failures import trace_of
-from common.ingestion.archive import Batch, keep_events
-from common.ingestion.security import Security
-from common.ingestion.stored import ensure_tables
-from common.keys import Key
-from common.processing.streams import reason_of
-from common.pseudonyms import decrypted
+from common.archive.archive import Batch, keep_events
+from common.archive.archive_tables import ensure_tables
+from common.errors import trace_of
+from common.kafka.security import Security
+from common.privacy.keys import Key
+from common.privacy.pseudonyms import decrypted
+from common.streaming.queries import reason_of
 from common.vertical import find_vertical
 from common.workspace import Workspace
 

@@ -10,9 +10,9 @@ from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from common.commands import context
-from common.processing.session import LONGEST_METHOD, LONGEST_STATEFUL_METHOD, METHOD_LIMIT, methods_for
-from common.processing.streams import DISK_FULL, QueryEnded
 from common.settings import Settings
+from common.spark.session import LONGEST_METHOD, LONGEST_STATEFUL_METHOD, METHOD_LIMIT, methods_for
+from common.streaming.queries import DISK_FULL, QueryEnded
 
 pytestmark = pytest.mark.files
 
@@ -77,7 +77,7 @@ def test_another_failure_of_a_job_stays_what_it_is(spark, commands_session):
 
 
 def test_a_java_that_cannot_start_is_told_with_what_it_was_given_and_another_spark_is_none_of_ours(tmp_path):
-    command = "import sys; from pathlib import Path; from common.processing.session import start_session; " \
+    command = "import sys; from pathlib import Path; from common.spark.session import start_session; " \
               "start_session('t', 1, Path(sys.argv[1]))"
     environment = {**os.environ, "HYBRID_DRIVER_MEMORY": "0g", "SPARK_HOME": str(tmp_path / "another")}
     ended = subprocess.run([sys.executable, "-c", command, tmp_path], env=environment, capture_output=True, text=True)

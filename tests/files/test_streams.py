@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from common.processing.streams import DISK_FULL, QueryEnded, raise_if_ended, reason_of
+from common.streaming.queries import DISK_FULL, QueryEnded, raise_if_ended, reason_of
 
 pytestmark = pytest.mark.files
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from pyspark.sql import functions as F
 
-from common.processing.spoken import spoken
+from common.closed_windows import spoken
 from telecom_anomaly import detector
 from telecom_anomaly.settings import TelecomSettings
 from telecom_anomaly.silence import silence

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from common import contract
-from common.contract.plain import PlainContract, Rejected
+from common.contract.python_parser import PlainContract, Rejected
 from common.vertical import find_vertical
 from telecom_anomaly import ves_plain
 from telecom_anomaly.ves import from_ves

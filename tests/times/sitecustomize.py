@@ -74,7 +74,7 @@ def patch_kafka(module):
     module.EmbeddedKafka.start = timed(module.EmbeddedKafka.start, "broker")
 
 
-PATCHES = {"common.processing.session": patch_session, "common.embedded.kafka": patch_kafka}
+PATCHES = {"common.spark.session": patch_session, "common.embedded.kafka": patch_kafka}
 
 
 class Patching(importlib.abc.MetaPathFinder):

@@ -1,0 +1,154 @@
+"""Fixes of records that were refused: `field=SQL`, an expression of Spark over the fields as they were written.
+
+What stands in a fix may come from a ticket or a chat: `common.archive.safe_expressions` says what of it may run.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from common.archive.safe_expressions import FIELD, Refused, check_expression, unknown
+from common.columns import null_where_it_fails
+from common.errors import first_line
+from common.vertical import Vertical
+
+MOST_NAMES = 1_000
+ISO = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'"
+LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+UUID = re.compile(r"\buuid\s*\(\s*\)", re.IGNORECASE)
+ROW, DERIVED = "_row", "_derived_id"  # columns of ours beside the records' own names, which Spark compares without case
+RECORD = ("topic", "partition", "offset", "ingest_time")
+PLAIN = re.compile(r"[A-Za-z_]\w*")
+
+
+class FixError(Exception):
+    """A fix that cannot be applied; the message says which, why, and what would do."""
+
+
+@dataclass(frozen=True)
+class Fix:
+    """`field` gets the value of `expression`; null leaves the field out."""
+
+    field: str
+    expression: str
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.expression}"
+
+
+def parse_fixes(texts: Sequence[str], vertical: Vertical) -> tuple[Fix, ...]:
+    """Fixes as given on the command line. Raises FixError."""
+    fixes: list[Fix] = []
+    for text in texts:
+        field, _, expression = (part.strip() for part in text.partition("="))
+        if not field or not expression:
+            raise FixError(f"--fix {text}: give field=SQL, for instance amount=abs(try_cast(amount AS double))")
+        if field in (fix.field for fix in fixes):
+            raise FixError(f"--fix {text}: {field} has a fix already")
+        if field not in vertical.event_schema.names and expression.upper() != "NULL":
+            raise FixError(f"--fix {text}: {unknown(field, vertical.event_schema.names)}; {field}=NULL leaves one out")
+        fixes.append(Fix(field, expression))
+    return tuple(fixes)
+
+
+def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> DataFrame:
+    """Kafka records, and ingest_time, with the fixes applied to `value`; one that is no JSON object stays as it is, and so does
+    one whose text is too long (`expressions.FIELD`) for a pattern, or on which a fix fails, such as a cast.
+
+    An expression sees the vertical's fields and those that occur in the records, all as text as they were written, null
+    where there is none. Raises FixError naming what an expression asks for and no record has.
+    """
+    if not fixes:
+        return records
+    found = records.withColumn("_found", F.from_json(F.col("value").cast("string"), "map<string,string>"))
+    names = _names(found, vertical, fixes)
+    tried = {name.lower() for fix in fixes for name in _fields_read(fix, records, names)}
+    row = F.struct(*records.columns).alias(ROW)
+    derived = F.md5(F.concat_ws("|", *(F.col(name).cast("string") for name in RECORD), F.md5("value"))).alias(DERIVED)
+    written = found.select(row, derived, *[F.col("_found")[name].alias(name) for name in names])
+    said = [part for fix in fixes for part in (F.lit(fix.field), _as_json(fix, written, vertical))]
+    too_long = [F.coalesce(F.char_length(name), F.lit(0)) > FIELD for name in names if name.lower() in tried]
+    fixed = written.select(f"{ROW}.*", F.when(~reduce(or_, too_long, F.lit(False)), F.create_map(*said)).alias("_fixed"))
+    return fixed.withColumn("value", _merged("value", "_fixed")).drop("_fixed")
+
+
+def _fields_read(fix: Fix, records: DataFrame, names: Sequence[str]) -> set[str]:
+    """Fields on which the fix tries patterns. Raises FixError."""
+    try:
+        return check_expression(records.sparkSession, _with_derived_ids(fix.expression), [*names, DERIVED])
+    except Refused as problem:
+        raise FixError(f"--fix {fix}: {problem}") from None
+
+
+def _names(found: DataFrame, vertical: Vertical, fixes: Sequence[Fix]) -> list[str]:
+    """The vertical's fields, and the others that occur in the records and that SQL can name; of very many those of the fixes."""
+    words = {word.lower() for fix in fixes for word in PLAIN.findall(fix.expression)}
+    occurring = found.select(F.explode(F.map_keys("_found")).alias("name")).distinct()
+    seen = occurring.orderBy(F.lower("name").isin(*words).desc(), "name").limit(MOST_NAMES).collect()
+    names = {name.lower(): name for name in sorted(row[0] for row in seen) if _can_be_named(name)}
+    return sorted((names | {name.lower(): name for name in vertical.event_schema.names}).values())
+
+
+def _can_be_named(name: str) -> bool:
+    return PLAIN.fullmatch(name) is not None and name.lower() not in (ROW, DERIVED)
+
+
+def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
+    """{"v": the value}, of the field's type where it can be cast to it; times as text. {} for null; null where the fix fails."""
+    try:
+        value = F.expr(_with_derived_ids(fix.expression))
+        kind = written.select(value.alias("v")).schema["v"].dataType
+    except PySparkException as problem:
+        raise FixError(f"--fix {fix}: Spark does not take it: {first_line(problem)}") from None
+    if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
+        value = F.date_format(value, ISO)
+    wanted = next((field.dataType for field in vertical.event_schema if field.name == fix.field), T.StringType())
+    wanted = T.StringType() if isinstance(wanted, T.TimestampType) else wanted
+    typed, text = value.try_cast(wanted), value.try_cast("string")
+    said = F.when(typed.isNotNull(), F.to_json(F.struct(typed.alias("v")))).otherwise(F.to_json(F.struct(text.alias("v"))))
+    return null_where_it_fails(said)
+
+
+def _with_derived_ids(expression: str) -> str:
+    """`uuid()` is made of which record it is, not drawn: a record that is sent again after a kill is the same event."""
+    literals = LITERAL.findall(expression)
+    parts = [UUID.sub(DERIVED, part) for part in LITERAL.split(expression)]
+    return "".join(part + literal for part, literal in zip(parts, [*literals, ""], strict=True))
+
+
+def _apart(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are there once each: which of two values is meant no fix can know."""
+    event = dict(pairs)
+    if len(event) < len(pairs):
+        raise ValueError("a name is there twice")
+    return event
+
+
+@F.udf(returnType=T.BinaryType(), useArrow=False)
+def _merged(value: bytes | None, fixed: dict[str, str | None] | None) -> bytes | None:
+    if fixed is None:
+        return value
+    try:
+        event = json.loads(value or b"", object_pairs_hook=_apart)
+    except (ValueError, RecursionError):  # no JSON, a name twice, or levels beyond Python's: it stays as it is
+        return value
+    if not isinstance(event, dict):
+        return value
+    for field, text in fixed.items():
+        if text is None:  # the fix fails on this record
+            return value
+        new = json.loads(text).get("v")
+        if new is None:
+            event.pop(field, None)
+        else:
+            event[field] = new
+    return json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass")

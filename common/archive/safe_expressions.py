@@ -1,0 +1,208 @@
+"""What may stand in a fix, told from the tree that Spark's own parser makes of it: what was looked at is what runs.
+
+Names of fields, literals, operators, casts and some sixty functions of text, numbers and times; nothing that reads a file, a
+table or the environment. Names that come in with the data are names of fields and nothing else. What a text can grow to, and
+how long a pattern can be tried, is bounded before anything runs.
+"""
+
+import difflib
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from common.archive.regex_cost import UnreadablePattern, ways
+from common.errors import first_line
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FUNCTIONS = _words(
+    """
+    abs between bround btrim cast cbrt ceil ceiling char_length chr coalesce concat concat_ws contains date_add date_format
+    date_sub date_trunc elt endswith exp find_in_set floor from_unixtime greatest if ifnull initcap instr isnan isnotnull isnull
+    lcase least left length ln locate log10 lower ltrim make_timestamp md5 nanvl nullif nvl nvl2 position pow power
+    regexp_extract regexp_replace replace reverse right round rtrim sign split_part sqrt startswith substr substring
+    substring_index timestamp_micros timestamp_millis timestamp_seconds to_date to_timestamp to_utc_timestamp translate trim
+    try_add try_cast try_divide try_multiply try_subtract try_to_timestamp ucase upper
+    bigint boolean date decimal double float int string timestamp
+    """
+)
+# As Spark's parser calls them.
+OPERATORS = _words(
+    """
+    Add And CaseWhen Concat Divide EqualNullSafe EqualTo GreaterThan GreaterThanOrEqual In IntegralDivide IsNotNull IsNull
+    LessThan LessThanOrEqual Like Multiply Not Or RLike Remainder StringLocate StringTrim StringTrimBoth StringTrimLeft
+    StringTrimRight Substring Subtract UnaryMinus UnaryPositive
+    """
+)
+TYPES = _words("bigint boolean byte date double float int integer long short smallint string timestamp tinyint void")
+TYPE_FAMILIES = ("decimal(", "interval ")
+SCALED = _words("bround ceil ceiling floor round")  # their second argument is a number of digits
+PATTERNS = _words("Like RLike regexp_extract regexp_replace")  # their second argument is one
+LONGEST, MOST_NODES = 2_000, 200  # characters of an expression, and its parts
+FIELD = 200  # characters of a field's text, to which a fix with a pattern is applied
+MOST_WAYS, MOST_GROWTH = 10_000_000, 100
+DIGITS = 38
+
+
+class Refused(ValueError):
+    """An expression that a fix may not hold; the message says what of it."""
+
+
+def check_expression(spark: SparkSession, text: str, names: Collection[str]) -> set[str]:
+    """Those of the columns `names` whose text must be no longer than FIELD, as patterns are tried on them; raises Refused."""
+    if len(text) > LONGEST:
+        raise Refused(f"it is longer than {LONGEST:,} characters")
+    if "${" in text:  # in a session that replaces them they would be gone before the tree is made
+        raise Refused("${ is not allowed")
+    try:
+        tree: Any = spark._jsparkSession.sessionState().sqlParser().parseExpression(text)
+    except PySparkException as problem:
+        raise Refused(f"Spark does not take it: {first_line(problem)}") from None
+    except Py4JJavaError:
+        raise Refused("Spark does not take it: it is nested too deeply to be read") from None
+    nodes = list(_nodes(tree))
+    known = {name.lower(): name for name in names}
+    for node in nodes:
+        _check_node(node, known)
+    if _longest(tree) > FIELD * MOST_GROWTH:
+        raise Refused(f"it can make a text more than {MOST_GROWTH} times as long as a field")
+    if not any(_named(node) in PATTERNS for node in nodes):
+        return set()
+    return {_listed(node.nameParts())[0] for node in nodes if _kind(node) == "UnresolvedAttribute"}
+
+
+def unknown(name: str, known: Sequence[str]) -> str:
+    """That a name is unknown, the nearest that is known, and all that are."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{name} is unknown" + (f" (did you mean {close[0]}?)" if close else "") + f"; known are {', '.join(known)}"
+
+
+def _nodes(tree: Any) -> Iterator[Any]:
+    waiting, seen = [tree], 0
+    while waiting:
+        node = waiting.pop()
+        seen += 1
+        if seen > MOST_NODES:
+            raise Refused(f"it has more than {MOST_NODES} parts")
+        yield node
+        waiting.extend(_parts(node))
+
+
+def _parts(node: Any) -> list[Any]:
+    return _listed(node.children())
+
+
+def _listed(sequence: Any) -> list[Any]:
+    each = sequence.iterator()
+    found = []
+    while each.hasNext():
+        found.append(each.next())
+    return found
+
+
+def _kind(node: Any) -> str:
+    return str(node.getClass().getName()).rpartition(".")[2]
+
+
+def _named(node: Any) -> str:
+    """A function's name, or the name of another node's class."""
+    kind = _kind(node)
+    return ".".join(_listed(node.nameParts())).lower() if kind == "UnresolvedFunction" else kind
+
+
+def _check_node(node: Any, known: dict[str, str]) -> None:
+    kind = _kind(node)
+    if kind == "UnresolvedAttribute":
+        _check_name(_listed(node.nameParts()), known)
+    elif kind == "UnresolvedFunction":
+        _check_function(node)
+    elif kind in ("Literal", "Cast"):
+        _check_type(str(node.dataType().catalogString()))
+    elif kind not in OPERATORS:
+        raise Refused(f"{kind} is not allowed; use names of fields, literals, operators and functions")
+    if _named(node) in PATTERNS:
+        _check_pattern(node)
+
+
+def _check_name(parts: list[str], known: dict[str, str]) -> None:
+    if len(parts) != 1:
+        raise Refused(f"{'.'.join(parts)} is not allowed: a field has one name, without dots")
+    if parts[0].lower() not in known:
+        raise Refused(unknown(parts[0], sorted(name for name in known.values() if not name.startswith("_"))))
+
+
+def _check_function(node: Any) -> None:
+    parts = _listed(node.nameParts())
+    if len(parts) != 1 or parts[0].lower() not in FUNCTIONS:
+        raise Refused(f"function {unknown('.'.join(parts), sorted(FUNCTIONS))}")
+    if node.isDistinct() or node.filter().isDefined() or node.ignoreNulls().isDefined() or node.orderingWithinGroup().size():
+        raise Refused(f"{parts[0]} takes values only: no DISTINCT, FILTER or ORDER BY")
+    scale = _parts(node)[1:2] if parts[0].lower() in SCALED else []
+    if scale and not (isinstance(_value(scale[0]), int) and abs(int(_value(scale[0]))) <= DIGITS):
+        raise Refused(f"{parts[0]} takes a number of digits from -{DIGITS} to {DIGITS}")
+
+
+def _check_type(name: str) -> None:
+    if name not in TYPES and not name.startswith(TYPE_FAMILIES):
+        raise Refused(f"type {unknown(name, sorted(TYPES))}")
+
+
+def _check_pattern(node: Any) -> None:
+    parts = _parts(node)
+    pattern = _text(parts[1]) if len(parts) > 1 else None
+    if pattern is None:
+        raise Refused(f"{_named(node)} takes a pattern in quotes")
+    try:
+        tried = _like_ways(pattern, _longest(parts[0])) if _kind(node) == "Like" else ways(pattern, _longest(parts[0]))
+    except UnreadablePattern as problem:
+        raise Refused(f"pattern {pattern}: {problem}") from None
+    if tried > MOST_WAYS:
+        raise Refused(
+            f"pattern {pattern} can be tried in too many ways: begin it with ^, say how often at most, as in \\d{{1,9}}, and "
+            "repeat nothing that holds a repeat"
+        )
+
+
+def _like_ways(pattern: str, length: int) -> int:
+    return (length + 1) ** min(pattern.count("%"), 20)
+
+
+def _value(node: Any) -> Any:
+    """A literal's value, None for other nodes."""
+    return node.value() if _kind(node) == "Literal" else None
+
+
+def _text(node: Any) -> str | None:
+    """A literal's text, None for other nodes."""
+    return str(node.value().toString()) if _kind(node) == "Literal" and node.dataType().catalogString() == "string" else None
+
+
+def _longest(node: Any) -> int:
+    """Characters that a node's text has at most, where no field has more than FIELD."""
+    kind, parts = _named(node), _parts(node)
+    if kind == "UnresolvedAttribute":
+        return FIELD
+    if kind == "Literal":
+        return DIGITS if (text := _text(node)) is None else len(text)
+    if kind in ("replace", "regexp_replace"):
+        return _longest_replaced(kind, parts)
+    lengths = [_longest(part) for part in parts]
+    between = lengths[0] * max(0, len(parts) - 2) if kind == "concat_ws" and parts else 0  # what it puts between any two
+    return max(DIGITS, sum(lengths) + between)
+
+
+def _longest_replaced(kind: str, parts: list[Any]) -> int:
+    searched, new = ([_text(part) for part in parts[1:3]] + ["", ""])[:2]
+    if not parts or new is None or searched is None:
+        raise Refused(f"{kind} takes what it looks for, and what it puts there, in quotes")
+    length = _longest(parts[0])
+    if kind == "replace":
+        return length * max(1, -(-len(new) // max(1, len(searched))))
+    # Between any two characters there may be an empty match; what $1 stands for is never more than the text in all.
+    return length * (1 + new.count("$")) + (length + 1) * len(new)

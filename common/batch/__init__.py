@@ -1,0 +1,1 @@
+"""Jobs over history: contract check, baselines, training, trends, backtests and evaluation."""

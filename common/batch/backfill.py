@@ -1,0 +1,116 @@
+"""History straight into Delta, simulated days in parallel by Spark, from the same generator and seed as the live stream."""
+
+import os
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from common import tables
+from common.archive.archive_tables import LABELS_SCHEMA, PARTITION, ensure_tables, events_schema
+from common.privacy.pseudonyms import of_entity, with_pseudonyms
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+# A day's labels travel beside its events as one more column, so that the generator runs once.
+LABEL = T.StructField(
+    "label",
+    T.StructType([
+        T.StructField("scenario", T.StringType()),
+        T.StructField("case_id", T.StringType()),
+        T.StructField("known_time", T.TimestampType()),
+    ]),
+)
+
+
+class OtherHistory(Exception):
+    """Some of the days were backfilled before, by another seed or for another number of days; the message says which."""
+
+
+def backfill(
+    spark: SparkSession, vertical: Vertical, workspace: Workspace, seed: int, start: date, days: int, population: BaseModel
+) -> int:
+    """Write `days` days from `start` to `events` and `labels`; returns the number of events written.
+
+    Idempotent: the same seed, start and days a second time add nothing, whatever the generator would make of them now; other
+    days that overlap with what is there raise OtherHistory. ingest_time is the simulated time of arrival; as no Kafka record
+    stands behind a row, its partition is -1 and its offset counts within the day.
+    """
+    name = f"backfill-{seed}-{start}-{days}"
+    ensure_tables(vertical, workspace)
+    _check_days(spark, workspace, name, start, days)
+    made = _generated(spark, vertical, seed, start, days, population).persist()
+    try:
+        labels = made.where("label is not null").select(
+            F.col(vertical.event_id).alias("event_id"),
+            of_entity(vertical, F.col(vertical.entity)).alias("entity_id"),
+            "label.scenario",
+            "label.case_id",
+            F.col(vertical.event_time).alias("event_time"),
+            "label.known_time",
+        )
+        events = made.select(*with_pseudonyms(vertical, events_schema(vertical).names))
+        added = tables.append(events, workspace.table("events"), query=name, batch=0)
+        tables.append(labels.select(*LABELS_SCHEMA.names), workspace.table("labels"), query=name, batch=0)
+        return added
+    finally:
+        made.unpersist()
+
+
+def _check_days(spark: SparkSession, workspace: Workspace, name: str, start: date, days: int) -> None:
+    path = workspace.table("events")
+    if tables.open_table(path).transaction_version(name) is not None:
+        return
+    asked = [start + timedelta(days=number) for number in range(days)]
+    there = tables.read(spark, path, asked, [PARTITION, "kafka_partition"]).where("kafka_partition < 0")
+    first, last = there.agg(F.min(PARTITION), F.max(PARTITION)).first()  # type: ignore[misc]
+    if first:
+        raise OtherHistory(
+            f"of these days {first} to {last} were backfilled into {path} before, by another seed or for another number of days: "
+            "use another data folder, or a --start behind them"
+        )
+
+
+def _generated(spark: SparkSession, vertical: Vertical, seed: int, start: date, days: int, population: BaseModel) -> DataFrame:
+    """The events table's rows and their labels; a day depends on nothing but the seed and itself."""
+    schema = T.StructType([*events_schema(vertical).fields, LABEL])
+    arrow_schema = to_arrow_schema(schema, timezone="UTC")
+    generate_day, event_id = vertical.generate_day, vertical.event_id
+
+    def make(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column("id").to_pylist():
+                day = start + timedelta(days=number)
+                yield from _rows(generate_day(seed, day, population), day, event_id, arrow_schema).to_batches(20_000)
+
+    # A Python worker a core: a local session has many more slots than cores, and each worker takes its memory.
+    context = spark.sparkContext
+    at_once = (os.cpu_count() or 1) if (context.master or "").startswith("local") else context.defaultParallelism
+    return spark.range(0, days, 1, numPartitions=min(days, at_once)).mapInArrow(make, schema)
+
+
+def _rows(generated: object, day: date, event_id: str, schema: pa.Schema) -> pa.Table:
+    events, labels = generated.events, generated.labels  # type: ignore[attr-defined]
+    count = events.num_rows
+    position = {name: row for row, name in enumerate(labels.column("event_id").to_pylist())}
+    found = [position.get(name) for name in events.column(event_id).to_pylist()]
+    said = labels.select(["scenario", "case_id", "known_time"]).to_pylist()
+    label = [None if row is None else said[row] for row in found]
+    columns = {name: events.column(name) for name in events.column_names} | {
+        "ingest_time": pa.array(generated.arrival_time.astype("datetime64[us]")).cast(pa.timestamp("us", tz="UTC")),  # type: ignore[attr-defined]
+        "topic": pa.nulls(count, pa.string()),
+        "kafka_partition": pa.array(np.full(count, -1, np.int32)),
+        "kafka_offset": pa.array(np.arange(count, dtype=np.int64)),
+        PARTITION: pa.array([day] * count, pa.date32()),
+        "label": pa.array(label, schema.field("label").type),
+    }
+    return pa.table(
+        [columns[name].cast(schema.field(name).type) if name != "label" else columns[name] for name in schema.names],
+        schema=schema,
+    )

@@ -1,0 +1,71 @@
+"""The rules over past days as they would have been served: each day with the baselines of its start.
+
+The model is trained as of the first day, on labels known by then, as `hybrid train` would have done that morning.
+"""
+
+from datetime import date, timedelta
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from common.closed_windows import spoken
+from common.models.protocol import Protocol, served_rows, with_labels
+from common.models.training import TrainedModel, train
+from common.published.reference_data import MODEL_SCHEMA, Learnt, prepared, with_model
+from common.vertical import Query, Vertical
+
+
+def backtest(
+    vertical: Vertical, events: DataFrame, labels: DataFrame, days: list[date], *rule_settings: object
+) -> list[DataFrame]:
+    """For each of `rule_settings` the alerts that all rules raise on the events of `days`, from a longer history.
+
+    days: whole UTC days, in order. Windows that a stream would still have open at the end have not spoken. Raises
+    common.models.training.TrainingRefused where the history is too short to train the vertical's model.
+    """
+    model = _trained(vertical, events, labels, days[0])
+    baselines = {name: rows.persist() for name, rows in vertical.learn(events, labels, days).items()}
+    tested = of_days(vertical, events, days)
+
+    def alerts(settings: object) -> DataFrame:
+        judged = []
+        for query in vertical.queries:
+            if query.raises_alerts:
+                raised = query.build(_served(vertical, query, tested, baselines, model, settings), settings)
+                judged.append(spoken(query, raised, tested, settings))
+        return reduce(DataFrame.unionByName, judged)
+
+    return [alerts(settings) for settings in rule_settings]
+
+
+def of_days(vertical: Vertical, events: DataFrame, days: list[date]) -> DataFrame:
+    """The events of whole UTC days that follow each other."""
+    first, end = F.lit(days[0]).cast("timestamp"), F.lit(days[-1] + timedelta(days=1)).cast("timestamp")
+    return events.where((F.col(vertical.event_time) >= first) & (F.col(vertical.event_time) < end))
+
+
+def _trained(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: date) -> TrainedModel | None:
+    if vertical.model is None:
+        return None
+    protocol, start = Protocol(as_of, delay_days=vertical.label_delay.days), F.lit(as_of).cast("timestamp")
+    past, known = events.where(F.col(vertical.event_time) < start), labels.where(F.col("known_time") <= start)
+    rows = with_labels(vertical, past, served_rows(vertical, past, known, protocol.training()), known)
+    return train(rows, vertical.model.features, vertical.model.fit, tolerance=vertical.model.tolerance)
+
+
+def _served(
+    vertical: Vertical,
+    query: Query,
+    events: DataFrame,
+    baselines: dict[str, DataFrame],
+    model: TrainedModel | None,
+    rule_settings: object,
+) -> DataFrame:
+    """What `query` builds its alerts from, as `learnt.with_learnt` gives it live."""
+    rows = events.withColumn("as_of", F.to_date(vertical.event_time))
+    for name in query.baselines:
+        rows = rows.join(baselines[name], [vertical.baselines[name].key, "as_of"], "left")
+    rows = prepared(rows.withColumn("baseline_version", F.col("as_of").cast("string")), query, rule_settings)
+    numbers = [(model.version, list(model.parameters))] if model else []
+    return with_model(rows, Learnt({}, rows.sparkSession.createDataFrame(numbers, MODEL_SCHEMA), model), vertical, query)

@@ -1,0 +1,74 @@
+"""Changed rules over past days beside the present ones, before they go live: what each catches, and which alerts differ."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from common import tables
+from common.alerts import event_ids
+from common.batch.as_of_day import NoHistory, newest_days
+from common.batch.backtest import backtest, of_days
+from common.batch.batch import history
+from common.batch.evaluation import Evaluation, evaluate
+from common.published.live_thresholds import changed_settings, tuned_settings
+from common.spark.session import use_pool
+from common.vertical import Vertical
+from common.workspace import Workspace
+
+STATUSES = ("kept", "added", "removed")
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """Both sets of rules against the labels of `days` days; counts: alerts by (rule, status)."""
+
+    days: int
+    present: Evaluation
+    changed: Evaluation
+    counts: dict[tuple[str, str], int]
+
+
+def rehearse(spark: SparkSession, vertical: Vertical, workspace: Workspace, changes: Mapping[str, str], days: int) -> Rehearsed:
+    """Judge the newest `days` days by the rules as they are now and as `changes` would make them; writes table `backtest`.
+
+    Any setting may be changed here, also one that decides what a window is. Raises SettingsError or NoHistory.
+    """
+    use_pool(spark, "batch")
+    present, changed = tuned_settings(vertical, workspace.tables), changed_settings(vertical, workspace.tables, changes)
+    events, labels, _ = history(spark, workspace)
+    judged_days, first = newest_days(events, days), events.agg(F.min("event_day")).first()[0]  # type: ignore[index]
+    if judged_days[0] <= first:
+        raise NoHistory(f"the history is of {first} to {judged_days[-1]}: not {days} days, and some before them to learn from")
+    judged = of_days(vertical, events, judged_days)
+    old, new = (alerts.persist() for alerts in backtest(vertical, events, labels, judged_days, present, changed))
+    compared = _compared(old, new, labels).withColumn("changes", F.lit(" ".join(f"{n}={v}" for n, v in changes.items())))
+    path = workspace.table("backtest")
+    tables.ensure_table(path, compared.schema, is_made_anew=True)
+    tables.overwrite(compared, path)
+    stored = tables.read(spark, path).groupBy("rule", "status").count().collect()
+    before, after = (evaluate(vertical, judged, labels, alerts) for alerts in (old, new))
+    return Rehearsed(days, before, after, {(row.rule, row.status): row["count"] for row in stored})
+
+
+def _compared(old: DataFrame, new: DataFrame, labels: DataFrame) -> DataFrame:
+    """One row per alert id: whether it is kept, added or removed, both scores and severities, and whether it is right."""
+    sides = _told(old, "old").join(_told(new, "new"), "alert_id", "full")
+    either = F.coalesce("new", "old")
+    status = F.when(F.col("old").isNull(), "added").when(F.col("new").isNull(), "removed").otherwise("kept")
+    labelled = labels.select("event_id").distinct()
+    behind = old.unionByName(new).select("alert_id", F.explode(event_ids("event")).alias("event_id"))
+    right = behind.join(labelled, "event_id").select("alert_id", F.lit(True).alias("is_right")).distinct()
+    return sides.join(right, "alert_id", "left").select(
+        "alert_id",
+        *[either[name].alias(name) for name in ("rule", "entity_id", "event_time", "event")],
+        status.alias("status"),
+        F.coalesce("is_right", F.lit(False)).alias("is_right"),
+        *[F.col(side)[name].alias(f"{side}_{name}") for side in ("old", "new") for name in ("score", "threshold", "severity")],
+    )
+
+
+def _told(alerts: DataFrame, name: str) -> DataFrame:
+    told = F.struct("rule", "entity_id", "event_time", "event", "score", "threshold", "severity")
+    return alerts.select("alert_id", told.alias(name))

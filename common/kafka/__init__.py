@@ -1,0 +1,1 @@
+"""Kafka as a client sees it: connecting, topics, reading, sending, lag and access rights."""

@@ -1,0 +1,162 @@
+"""Thresholds that are changed while streams run: checked, published with who and when, read by every running query.
+
+A change is one row in the `versions` table that holds every value changed so far; the newest row is in force, before
+the environment and the defaults. Only the thresholds of rules can change so: other settings decide what a window is or
+what is kept in state, and need a restart.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from inspect import getfile
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+from pyspark.sql import SparkSession
+from pyspark.sql import types as T
+
+from common.published.reference_data import followed, publish
+from common.published.versions import SETTINGS, Version, in_force, newest, versions
+from common.settings import SettingsError, load
+from common.thresholds import SETTINGS_VERSION, LiveSettings
+from common.vertical import Vertical
+
+BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "to"}
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """One threshold as it stands. changed: the publication that gave it its value; None: environment or default."""
+
+    name: str
+    value: float
+    default: float
+    bounds: str
+    description: str
+    live: bool
+    changed: Version | None
+
+
+def publish_settings(vertical: Vertical, folder: str, changes: Mapping[str, str | None], who: str) -> Version:
+    """Put thresholds in force, text as from a command line; None: back to the environment's value.
+
+    What others publish at the same moment stays in force beside it. Raises SettingsError, and changes nothing, when one of
+    the changes cannot be made, or the thresholds may not have these values together.
+    """
+    for name in changes:
+        _check_name(vertical, name)
+        _check_live(vertical, name)
+
+    def publication(so_far: list[Version]) -> Version:
+        asked = {**_of(vertical, newest(so_far, SETTINGS)), **changes}
+        tuned = load(vertical.settings, **asked)
+        values = {name: float(getattr(tuned, name)) for name, value in asked.items() if value is not None}
+        endless = [name for name, value in values.items() if not isfinite(value)]
+        if endless:
+            raise SettingsError(f"{', '.join(endless)}: give a finite number")
+        now = datetime.now(UTC)
+        details = {"values": values, "who": who, "changed": sorted(changes)}
+        return Version(SETTINGS, f"{_hash(values)}.{now:%Y%m%d%H%M%S}", now.date().isoformat(), now, details)
+
+    return publish(publication, folder)
+
+
+def tuned_settings(vertical: Vertical, folder: str) -> BaseSettings:
+    """The vertical's settings as they are now: what was published, before the environment and the defaults."""
+    return load(vertical.settings, **_published(vertical, folder))
+
+
+def changed_settings(vertical: Vertical, folder: str, changes: Mapping[str, str | None]) -> BaseSettings:
+    """The same with `changes`, of thresholds or of other settings; raises SettingsError."""
+    for name in changes:
+        _check_name(vertical, name)
+    return load(vertical.settings, **{**_published(vertical, folder), **changes})
+
+
+def thresholds(vertical: Vertical, folder: str) -> list[Threshold]:
+    """Every threshold of the vertical's rules as it stands."""
+    tuned, published = tuned_settings(vertical, folder), [each for each in versions(folder) if each.kind == SETTINGS]
+    changed_by = {name: each for each in published for name in each.details["changed"]}
+    return [
+        Threshold(
+            name,
+            float(getattr(tuned, name)),
+            float(field.default),
+            _bounds(field),
+            field.description or "",
+            name in vertical.live_thresholds,
+            changed_by[name] if name in _published(vertical, folder) else None,
+        )
+        for name, field in vertical.settings.model_fields.items()
+        if name in {rule.threshold for rule in vertical.rules}
+    ]
+
+
+def _bounds(field: FieldInfo) -> str:
+    limits = [(word, getattr(each, limit, None)) for each in field.metadata for limit, word in BOUNDS.items()]
+    return ", ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
+
+
+def live_settings(spark: SparkSession, vertical: Vertical, folder: str, rule_settings: Any) -> LiveSettings:
+    """Settings for running queries: thresholds are read again in their newest version at every checkpoint interval."""
+    changes = followed(spark, folder, SETTINGS, _schema(vertical))
+    return LiveSettings(rule_settings, changes, rules_version(vertical, rule_settings))
+
+
+def settings_as_of(spark: SparkSession, vertical: Vertical, folder: str, rule_settings: Any, version: str) -> LiveSettings:
+    """The same with the thresholds of one version; of none, as before the first: those of `rule_settings`."""
+    found = [each for each in versions(folder) if each.kind == SETTINGS and each.version == version]
+    schema = _schema(vertical)
+    values = [{SETTINGS_VERSION: each.version, **each.details["values"]} for each in found]
+    rows = [tuple(each.get(name) for name in schema.names) for each in values]
+    return LiveSettings(rule_settings, spark.createDataFrame(rows, schema), rules_version(vertical, rule_settings))
+
+
+def rules_version(vertical: Vertical, rule_settings: BaseSettings) -> str:
+    """Twelve hexadecimal digits of what decides an alert: the source of the vertical's package, and its settings."""
+    package = Path(getfile(vertical.settings)).parent
+    sources = {file.name: file.read_text() for file in package.glob("*.py")}
+    return _hash([sources, rule_settings.model_dump(mode="json")])
+
+
+def _schema(vertical: Vertical) -> T.StructType:
+    thresholds = [T.StructField(name, T.DoubleType()) for name in vertical.live_thresholds]
+    return T.StructType([T.StructField(SETTINGS_VERSION, T.StringType()), *thresholds])
+
+
+def _published(vertical: Vertical, folder: str) -> dict[str, float]:
+    """What is in force of it."""
+    return _of(vertical, in_force(folder, SETTINGS))
+
+
+def _of(vertical: Vertical, published: Version | None) -> dict[str, float]:
+    """The published values; a threshold that the vertical has no longer is passed over, here as on the stream."""
+    values = published.details["values"] if published else {}
+    return {name: value for name, value in values.items() if name in vertical.live_thresholds}
+
+
+def _check_name(vertical: Vertical, name: str) -> None:
+    known = list(vertical.settings.model_fields)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise SettingsError(f"{vertical.name} has no setting {name}{hint}; there are {', '.join(known)}")
+
+
+def _check_live(vertical: Vertical, name: str) -> None:
+    if name not in vertical.live_thresholds:
+        variable = f"{vertical.settings.model_config.get('env_prefix', '')}{name}".upper()
+        raise SettingsError(
+            f"{name} decides what a window is or what is kept, and cannot change while streams run: set {variable} and start "
+            f"them again; these can: {', '.join(vertical.live_thresholds)}"
+        )
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

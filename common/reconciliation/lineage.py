@@ -1,0 +1,174 @@
+"""Which versions judged which offsets, and under which watermark: table `judged`, written as batches end (`recording`).
+
+Reconcile needs it: history is to be judged by what judged it live, and an event is late only where the watermark of
+its own batch had passed it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from common import tables
+from common.kafka.topics import topic_names
+from common.published.versions import BASELINE, MODEL, SETTINGS, newest, versions
+from common.reconciliation.lineage_rows import BEYOND, VERSIONS, joined, rows_of
+from common.streaming.checkpoint_topics import present_since
+from common.vertical import Query, Vertical
+from common.workspace import Workspace
+
+BUCKET = 4_096  # offsets of a partition that are looked for together
+BROADCAST = 100_000  # ranges; more are not sent to each task whole
+
+
+class NothingJudged(Exception):
+    """A query is not on record: it never ran over this data."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Offsets [start, end) of a partition (None: of any), and the versions that judged them.
+
+    settings: "" before thresholds were published; None where the batch had nothing to judge.
+    """
+
+    partition: int | None
+    start: int
+    end: int
+    baseline: str | None
+    model: str | None
+    settings: str | None
+
+
+def judged_ranges(workspace: Workspace, query: Query) -> list[Judged]:
+    """What judged each offset, without gaps or overlap from offset 0 to BEYOND, by the progress that `query` reported.
+
+    How its reports are taken: `judged_rows`. What lies beyond them was judged by the batch that was under way in the end: by
+    the versions in force when the last progress was reported.
+
+    Raises NothingJudged.
+    """
+    return _as_judged(joined(_ranges(workspace, query, _reported(workspace, query)), VERSIONS))
+
+
+def _as_judged(ranges: pd.DataFrame) -> list[Judged]:
+    fields = ranges[["kafka_partition", "start_offset", "end_offset", *VERSIONS]].astype(object)
+    return [Judged(*row) for row in fields.where(fields.notna(), None).itertuples(index=False)]
+
+
+def _reported(workspace: Workspace, query: Query) -> pd.DataFrame:
+    """The rows of one query, made fewer, in the order in which they came."""
+    rows: pd.DataFrame = rows_of(workspace.table("judged"), query.name).to_pandas()
+    if since := present_since(workspace, topic_names(workspace.vertical).events):
+        rows = rows[rows["ended_at"] >= since]  # until the new checkpoint's first batch has ended, others are of the topic before
+    if rows.empty:
+        raise NothingJudged(f"query {query.name} has judged nothing yet: start detect, or run, on this data first")
+    return rows
+
+
+def _ranges(workspace: Workspace, query: Query, rows: pd.DataFrame) -> pd.DataFrame:
+    """By partition and offset: kafka_partition, start_offset, end_offset, the versions and the watermark. None: any partition."""
+    published = [version for version in versions(workspace.tables) if version.created_at <= rows["ended_at"].max()]
+    in_force = {kind: getattr(newest(published, kind), "version", None) for kind in (BASELINE, MODEL, SETTINGS)}
+    beyond = {
+        "end_offset": BEYOND,
+        "baseline_version": in_force[BASELINE],
+        "model_version": in_force[MODEL] if query.model else None,
+        "settings_version": in_force[SETTINGS] or "",
+        "watermark": rows["watermark"].max(),
+    }
+    of_partitions = rows[rows["kafka_partition"].notna()]
+    if of_partitions.empty:
+        return pd.DataFrame([{"kafka_partition": None, "start_offset": 0, **beyond}])
+    ends = of_partitions.groupby("kafka_partition")["end_offset"].transform("max")
+    last = of_partitions.assign(start_offset=ends).drop_duplicates("kafka_partition")
+    last.loc[:, list(beyond)] = list(beyond.values())  # in place, as then columns of nothing but nulls keep their types
+    ranges = pd.concat([of_partitions[of_partitions["start_offset"] < of_partitions["end_offset"]], last], ignore_index=True)
+    whole = ranges.astype(dict.fromkeys(["kafka_partition", "start_offset", "end_offset"], "int64"))
+    return whole.sort_values(["kafka_partition", "start_offset"], ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Era:
+    """A stretch of a query's life under the same thresholds: the offsets judged in it, and the newest watermark in it.
+
+    The watermark of an append query is of batches in which something closed: those alone had rows to judge.
+    """
+
+    settings: str
+    ranges: list[Judged]
+    watermark: datetime | None
+
+
+def settings_eras(workspace: Workspace, query: Query) -> list[Era]:
+    """What `query` judged, by the thresholds it judged with, in the order in which they were in force.
+
+    A batch that had nothing to judge counts to the one before it, as it makes no difference.
+    """
+    rows = _reported(workspace, query)
+    ranges = _ranges(workspace, query, rows)
+    ranges["settings_version"] = ranges.groupby("kafka_partition", dropna=False)["settings_version"].ffill().fillna("")
+    of_version = dict(iter(joined(ranges, VERSIONS).groupby("settings_version")))
+    met = rows.dropna(subset=["watermark"]).groupby("settings_version")["watermark"].max().to_dict()
+    published = ["", *dict.fromkeys(each.version for each in versions(workspace.tables) if each.kind == SETTINGS)]
+    return [
+        Era(version, _as_judged(of_version[version]) if version in of_version else [], met.get(version))
+        for version in published
+        if version in of_version or version in met
+    ]
+
+
+def judged_ends(workspace: Workspace) -> dict[tuple[str, int], int]:
+    """By query and partition, the offset up to which batches of its newest checkpoint have ended; empty before any did."""
+    path = workspace.table("judged")
+    if not tables.table_exists(path):
+        return {}
+    found = {}
+    for query in tables.read_arrow(path, columns=["query"])["query"].unique().to_pylist():
+        rows = rows_of(path, query).to_pandas().dropna(subset=["kafka_partition"])
+        for partition, end in rows.groupby("kafka_partition")["end_offset"].max().items():
+            found[query, int(partition)] = int(end)
+    return found
+
+
+def late_events(spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame) -> DataFrame:
+    """event_id, rule and late_seconds of the events that were behind the watermark when a rule's query came to them."""
+    queries = [query for query in vertical.queries if query.stateful and query.rules]
+    found = [
+        _ranges(workspace, query, _reported(workspace, query)).dropna(subset=["watermark"]).assign(number=number)
+        for number, query in enumerate(queries, 1)
+    ]
+    last = events.agg(F.max("kafka_offset")).first()[0]  # type: ignore[index]
+    if last is None or all(each.empty for each in found):
+        return spark.createDataFrame([], "event_id string, rule string, late_seconds double")
+    in_buckets = _in_buckets(pd.concat(found, ignore_index=True), last)
+    ranges = spark.createDataFrame(in_buckets)
+    ranges = F.broadcast(ranges) if in_buckets.num_rows <= BROADCAST else ranges
+    # By buckets of offsets, as otherwise each event would be compared with each range.
+    named = events.withColumns({"partition": F.col("kafka_partition"), "bucket": F.floor(F.col("kafka_offset") / BUCKET)})
+    time = F.col(vertical.event_time)
+    inside = (F.col("kafka_offset") >= F.col("start_offset")) & (F.col("kafka_offset") < F.col("end_offset"))
+    late = named.join(ranges, ["partition", "bucket"]).where(inside & (time < F.col("watermark")))
+    rules = F.array(*[F.array(*[F.lit(rule.name) for rule in query.rules]) for query in queries])
+    behind = (F.unix_millis("watermark") - F.unix_millis(time)) / 1000
+    return late.select(
+        F.col(vertical.event_id).alias("event_id"),
+        F.explode(F.element_at(rules, F.col("number"))).alias("rule"),
+        behind.alias("late_seconds"),
+    )
+
+
+def _in_buckets(ranges: pd.DataFrame, last: int) -> pa.Table:
+    """The ranges up to offset `last`, each once for every bucket of offsets that it has a part in."""
+    ranges = ranges[ranges["start_offset"] <= last].astype({"kafka_partition": "int32", "number": "int32"})
+    first = ranges["start_offset"].to_numpy() // BUCKET
+    times = (np.minimum(ranges["end_offset"].to_numpy() - 1, last)) // BUCKET - first + 1
+    copies = np.repeat(np.arange(len(ranges)), times)
+    nth = np.arange(len(copies)) - np.repeat(np.cumsum(times) - times, times)
+    rows = ranges.iloc[copies].assign(bucket=first[copies] + nth).rename(columns={"kafka_partition": "partition"})
+    columns = ["partition", "bucket", "start_offset", "end_offset", "watermark", "number"]
+    return pa.Table.from_pandas(rows[columns], preserve_index=False)

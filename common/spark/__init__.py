@@ -1,0 +1,1 @@
+"""The Spark session that streams and batch share, and how it starts sooner."""

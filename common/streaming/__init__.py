@@ -1,0 +1,1 @@
+"""Streaming queries: how they are started, watched and recorded."""

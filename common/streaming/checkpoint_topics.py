@@ -1,0 +1,138 @@
+"""Which topic a checkpoint's offsets are of: noted beside it, and compared before a query goes on from it.
+
+Which topics a vertical has read under one name, one after the other, is kept in table `topics`: rows of `events` and `alerts`
+from before the newest of them was made have offsets of another.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from shlex import quote
+from typing import Any
+
+import pyarrow.compute as pc
+from confluent_kafka.admin import AdminClient
+from deltalake import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from common import tables
+from common.clock import after
+from common.kafka.connection import Connection
+from common.kafka.reader import first_timestamp
+from common.kafka.topic_identity import Topic, TopicChanged, topic_now
+from common.streaming.state import read_note, write_note
+from common.workspace import Workspace
+
+LOG = logging.getLogger(__name__)
+
+FILE = "source-topic.json"
+TABLE = "topics"
+# since: when the topic's first record came, of those that were there as it was noted; where there was none, when that was.
+TOPICS_SCHEMA = T.StructType([
+    T.StructField("name", T.StringType()),
+    T.StructField("cluster", T.StringType()),
+    T.StructField("id", T.StringType()),
+    T.StructField("partitions", T.IntegerType()),
+    T.StructField("since", T.TimestampType()),
+    T.StructField("noted_at", T.TimestampType()),
+])
+
+
+def check_topics(
+    spark: SparkSession, admin: AdminClient, connection: Connection, workspace: Workspace,
+    checkpoints: Mapping[str, Sequence[str]],
+) -> list[Topic]:
+    """The topics, by name with the checkpoints of the queries that read them, as they are now: noted where they were not yet.
+
+    Raises TopicChanged where a checkpoint is of another topic, which says what to do, and BrokerError.
+    """
+    topics, others = [topic_now(admin, connection, name) for name in checkpoints], list[str]()
+    why = ""
+    for topic in topics:
+        for checkpoint in checkpoints[topic.name]:
+            before = _noted(spark, checkpoint)
+            if before and (different := topic.other_than(before)):
+                why = different
+                others.append(checkpoint)
+            elif before and topic.partitions > before.partitions:
+                LOG.warning("topic %s has %d partitions, and had %d: the new ones are read from their beginning",
+                            topic.name, topic.partitions, before.partitions)
+    if others:
+        raise TopicChanged(
+            f"{why} since it was last read here, so that offsets of the one say nothing of the other. To go on with the one that "
+            f"is there now, from its beginning, remove {' and '.join(map(quote, others))}: tables stay, and no record is added "
+            "twice. What the one before held and was not read yet is not there any more"
+        )
+    for topic in topics:
+        for checkpoint in checkpoints[topic.name]:
+            if _noted(spark, checkpoint) != topic:
+                write_note(spark, checkpoint, FILE, topic.to_json())
+        _keep(topic, workspace, connection)
+    return topics
+
+
+def of_present_topic(rows: DataFrame, workspace: Workspace, topic: str) -> DataFrame:
+    """Of the rows of `events` or `alerts` those whose events came through the topic that has this name now.
+
+    Told by when they came, which is Kafka's time of the record; where two clusters' topics lived at the same time, a row of then
+    may be of either.
+    """
+    known = _topics(workspace, topic)
+    return rows.where(F.col("ingest_time") >= F.lit(known[-1]["since"])) if _were_several(known) else rows
+
+
+def present_since(workspace: Workspace, topic: str) -> datetime | None:
+    """When the topic that has this name now was first read here; None where there never was another of that name."""
+    known = _topics(workspace, topic)
+    noted: datetime | None = known[-1]["noted_at"] if _were_several(known) else None
+    return noted
+
+
+def _keep(topic: Topic, workspace: Workspace, connection: Connection) -> None:
+    if not _is_other(topic, _topics(workspace, topic.name)):
+        return
+    before = datetime.now(UTC)  # what comes while it is looked is of this topic
+    first = first_timestamp(connection, topic.name)
+    since = before if first is None else min(before, datetime.fromtimestamp(first / 1_000, UTC))
+    tables.ensure_table(workspace.table(TABLE), TOPICS_SCHEMA)
+
+    def row(table: DeltaTable) -> dict[str, Any]:
+        known = _topics_in(table, topic.name)
+        if not _is_other(topic, known):
+            raise _NotedMeanwhile
+        return asdict(topic) | {"since": since, "noted_at": after(known[-1]["noted_at"] if known else None)}
+
+    with suppress(_NotedMeanwhile):
+        tables.append_row_after(row, TOPICS_SCHEMA, workspace.table(TABLE))
+
+
+class _NotedMeanwhile(Exception):
+    """Another command that starts now has noted the topic."""
+
+
+def _is_other(topic: Topic, known: list[dict[str, Any]]) -> bool:
+    return not known or bool(topic.other_than(Topic(**{name: known[-1][name] for name in asdict(topic)})))
+
+
+def _were_several(known: list[dict[str, Any]]) -> bool:
+    return len({(row["cluster"], row["id"]) for row in known}) > 1
+
+
+def _topics(workspace: Workspace, name: str) -> list[dict[str, Any]]:
+    """The topics that had this name, in the order in which they were noted."""
+    path = workspace.table(TABLE)
+    return _topics_in(tables.open_table(path), name) if tables.table_exists(path) else []
+
+
+def _topics_in(table: DeltaTable, name: str) -> list[dict[str, Any]]:
+    rows = table.to_pyarrow_table(filters=pc.field("name") == name).to_pylist()
+    return sorted(rows, key=lambda row: row["noted_at"])
+
+
+def _noted(spark: SparkSession, checkpoint: str) -> Topic | None:
+    note = read_note(spark, checkpoint, FILE)
+    return Topic.from_json(note) if note else None

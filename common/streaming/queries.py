@@ -1,0 +1,214 @@
+"""Streaming queries, Kafka to Kafka: real-time mode where Spark accepts the plan, micro-batches where it refuses."""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.streaming import DataStreamWriter, StreamingQuery
+
+from common import contract
+from common.alerts import to_kafka
+from common.errors import causes_of, first_line
+from common.kafka.connection import Connection
+from common.kafka.topics import end_offsets, topic_names, topic_of
+from common.published.reference_data import Learnt, with_learnt
+from common.settings import Settings
+from common.spark.session import methods_for, use_pool
+from common.streaming.state import check_state
+from common.vertical import Query, Vertical
+
+LOG = logging.getLogger(__name__)
+
+REAL_TIME, MICRO_BATCH = "real-time", "micro-batch"
+# What batch jobs and the archive's micro-batches get beside the slots that real-time queries hold for good.
+BATCH_SLOTS = 4
+STOP_GRACE = 5.0  # seconds that queries get to end at the end of all work; service managers kill after 10
+
+DISK_FULL = "No space left on device"
+GONE = (
+    "records that it had not read are not in the topic any more: Kafka's retention is shorter than the lag. Give the topic more "
+    "(retention.bytes, retention.ms); to go on without them, remove the query's checkpoint"
+)
+UNREADABLE_TIMESTAMP = (
+    "a record's timestamp, as its producer wrote it, is beyond what Spark can hold, and Spark cannot pass over it: set "
+    "message.timestamp.type=LogAppendTime on the topic (hybrid topics names it), then have that record deleted "
+    "(kafka-delete-records), or archive and judge from a new topic"
+)
+SLOW_PYTHON = "Timed out while waiting for the Python worker to connect back"
+STRANGER = "Too large frame"  # the first bytes of what is not Spark's, read as a length
+MORE_MEMORY = "HYBRID_DRIVER_MEMORY, as 6g"
+MEMORY = f"Spark has too little memory for this: give it more ({MORE_MEMORY})"
+KNOWN_FAILURES = {
+    "Could not allocate memory": MEMORY,
+    "java.lang.OutOfMemoryError": MEMORY,
+    "TaskResultLost":
+        f"a task's result was lost, as its machine is gone or had no room to keep it: give Spark more memory ({MORE_MEMORY})",
+    SLOW_PYTHON: "the machine was too busy to start a Python process within the 10 s that Spark waits; give it less to do beside",
+    STRANGER: "another program spoke to a port of Spark's own, as a client does that looks for a server which was there before",
+    DISK_FULL: f"the disk is full ({DISK_FULL})",
+    "OffsetOutOfRangeException": GONE,
+    "Some data may have been lost because they are not available in Kafka any more": GONE,
+    "that overflows when converting to Spark's microsecond-precision TimestampType": UNREADABLE_TIMESTAMP,
+}
+TRACEBACK = "Traceback (most recent call last):"
+# A line of a Python stack that names an error, or the Java error that py4j puts below it.
+RAISED = re.compile(r"(?:: )?((?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception)\b.*)")
+
+
+class QueryEnded(Exception):
+    """A query that should be running has ended."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A started query, the mode Spark runs it in, and when that is micro-batches, why; seconds between checkpoints otherwise."""
+
+    query: Query
+    streaming: StreamingQuery
+    mode: str
+    reason: str = ""
+    interval: int = 0
+
+
+def task_slots(verticals: list[Vertical], partitions: Mapping[str, int], settings: Settings) -> int:
+    """Task slots that the verticals' queries hold for good, and those left for the archive and batch.
+
+    partitions: by topic, as `ensure_topics` found them. Without those of a vertical's events none of its queries is counted.
+    """
+    held = sum(
+        partitions[topic] + (settings.shuffle_partitions if query.stateful else 0)
+        for vertical in verticals
+        if (topic := topic_names(vertical).events) in partitions
+        for query in vertical.queries
+    )
+    return held + BATCH_SLOTS
+
+
+def read_topic(
+    spark: SparkSession, connection: Connection, topic: str, max_offsets: int | None = None, from_end: bool = False
+) -> DataFrame:
+    """A topic's Kafka records as a stream, from its beginning or present end; a checkpoint resumes where it stopped."""
+    # Spark's own "latest" is the end that the query finds once it has started: what came meanwhile would be left out.
+    starting = json.dumps({topic: end_offsets(connection, topic)}) if from_end else "earliest"
+    options = {"subscribe": topic, "startingOffsets": starting, "failOnDataLoss": "true"}
+    if max_offsets:
+        options["maxOffsetsPerTrigger"] = str(max_offsets)
+    return spark.readStream.format("kafka").options(**options, **connection.spark_source_options()).load()
+
+
+def start_query(
+    records: DataFrame,
+    vertical: Vertical,
+    query: Query,
+    learnt: Learnt,
+    rule_settings: Any,
+    connection: Connection,
+    checkpoint: str,
+    settings: Settings,
+) -> Running:
+    """Start one of the vertical's queries on `records`; what it finds goes to `<vertical>.<its topic>`. Raises OtherState."""
+    use_pool(records.sparkSession, "streams")
+    accepted = contract.accepted(records, vertical, contract.TimeBounds.of(settings))
+    found = query.build(_observed(with_learnt(accepted, learnt, vertical, query, rule_settings)), rule_settings)
+    check_state(found, checkpoint)
+    writer = (
+        to_kafka(found)
+        .writeStream.queryName(f"{vertical.name}.{query.name}")
+        .format("kafka")
+        .options(topic=topic_of(vertical, query), checkpointLocation=checkpoint, **connection.spark_options())
+        .outputMode(query.output_mode)
+    )
+    with methods_for(records.sparkSession, query.stateful):
+        return _started(writer, query, settings)
+
+
+def _started(writer: DataStreamWriter, query: Query, settings: Settings) -> Running:
+    if query.micro_batch_reason:
+        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, query.micro_batch_reason)
+    try:
+        # The stubs of PySpark 4.3.0 do not know this trigger yet.
+        in_real_time = writer.trigger(realTime=f"{settings.checkpoint_interval} seconds")  # type: ignore[call-overload]
+        return Running(query, in_real_time.start(), REAL_TIME, interval=settings.checkpoint_interval)
+    except PySparkException as refused:
+        reason = first_line(refused)
+        LOG.warning("%s runs in micro-batches, as real-time mode refuses it: %s", query.name, reason)
+        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, f"Spark refuses: {reason}")
+
+
+def _observed(events: DataFrame) -> DataFrame:
+    """Events whose versions each batch reports in its progress: reconcile needs to know which judged which offsets."""
+    observed = [F.max(F.col(name)).alias(name) for name in ("baseline_version", "model_version") if name in events.columns]
+    return events.observe("versions", *observed) if observed else events
+
+
+def raise_if_ended(streaming: StreamingQuery, name: str) -> None:
+    """Raises QueryEnded, with Spark's reason in one line, when the query does not run any more."""
+    if not streaming.isActive:
+        reason = reason_of(streaming.exception())
+        raise QueryEnded(
+            f"streaming query {name} ended: {reason}; what it had not finished is done again when it is started again"
+        )
+
+
+def ended_by_chance(streaming: StreamingQuery) -> bool:
+    """Whether it ended for what has nothing to do with it and will hardly be so again at once.
+
+    That is: a busy machine started its Python process later than Spark waits, or another program's bytes came to Spark's port.
+    """
+    reasons = () if streaming.isActive else causes_of(streaming.exception())
+    return any(chance in reason for chance in (SLOW_PYTHON, STRANGER) for reason in reasons)
+
+
+def reason_of(failure: Exception | None) -> str:
+    """Of a failure that Spark reports with a chain of causes, the one line that a person can act on."""
+    if failure is None:
+        return "it was stopped from outside"
+    if known := known_reason(failure):
+        return known
+    chain = causes_of(failure)
+    first, last = _line_of(chain[0]), _line_of(chain[-1])
+    return first if last in chain[0] else f"{first} (caused by {last})"
+
+
+def known_reason(failure: Exception) -> str | None:
+    """What to do about a failure of Spark, for people, if it is one that the machine or the broker is behind."""
+    chain = causes_of(failure)
+    return next((told for known, told in KNOWN_FAILURES.items() if any(known in each for each in chain)), None)
+
+
+def _line_of(text: str) -> str:
+    """The line that says most: the first, or where Python raised it the error below its stack."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    _, is_pythons, below = text.partition(TRACEBACK)
+    found = [match.group(1) for line in below.splitlines() if (match := RAISED.match(line))]
+    return found[-1] if is_pythons and found else lines[0]
+
+
+def stop_all(queries: Mapping[str, StreamingQuery], within: float | None = None) -> None:
+    """Stop every query, by name, side by side; what one has in flight is done again when it resumes from its checkpoint.
+
+    One that waits for a broker that is gone listens late. Where `within` seconds are given it is left then, to end by itself
+    or with the session.
+    """
+    stopping = [Thread(target=_stop, args=each, daemon=True) for each in queries.items()]
+    for each in stopping:
+        each.start()
+    deadline = None if within is None else time.monotonic() + within
+    for each in stopping:
+        each.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+
+
+def _stop(name: str, streaming: StreamingQuery) -> None:
+    try:
+        streaming.stop()
+    except (PySparkException, Py4JError, OSError) as problem:  # OSError: Java ended meanwhile
+        LOG.info("%s stopped with: %s", name, first_line(problem))

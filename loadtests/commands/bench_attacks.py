@@ -1,0 +1,75 @@
+"""`hybrid bench gateway-attacks`: what the gateway's clients notice of those who mean no good."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.commands.context import (
+    FIRST_DAY,
+    Data,
+    Seed,
+    VerticalName,
+    apart,
+    console,
+    named,
+    own_broker,
+    population_of,
+    read_settings,
+)
+from common.kafka.topics import ensure_topics
+from common.monitoring.summary import plain_table
+from loadtests.bench.gateway_attacks import ATTACKS, PER_SECOND, gateway_under_attack, store_alerts, withstand
+from loadtests.bench.results import machine_line, markdown_table, measured_on, text, versions_of
+from loadtests.commands.bench_results import keep
+
+PACKAGES = ("uvicorn", "httptools", "fastapi", "confluent-kafka", "deltalake")
+COLUMNS = ["attack", "answers", "p50 ms", "p99 ms", "max ms", "MiB"]
+
+
+def gateway_attacks(
+    vertical: VerticalName = "finance_fraud",
+    seconds: Annotated[float, typer.Option(min=2, help="that each attack lasts")] = 15,
+    alerts: Annotated[int, typer.Option(min=1_000, help="in the table whose pages are asked for")] = 300_000,
+    only: Annotated[list[str] | None, typer.Option(help=f"one of {', '.join(ATTACKS)}; repeatable [default: all]")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
+    seed: Seed = 1,
+    data: Data = None,
+) -> None:
+    """Attack a gateway in every known way, beside a client that sends an event at a time; its waits, and the gateway's memory."""
+    subject, settings = named(vertical), apart(read_settings(data), "attacks")
+    if unknown := set(only or ()) - set(ATTACKS):
+        raise typer.BadParameter(f"--only {min(unknown)!r}: give one of {', '.join(ATTACKS)}")
+    results: dict[str, Any] = {"vertical": subject.name, "seconds": seconds, "alerts": alerts, "seed": seed, "attacks": {}}
+    results |= measured_on(versions_of(PACKAGES))
+    chunks = subject.generate(seed, FIRST_DAY, 3650, population_of(subject), False)
+    events = (value for chunk in chunks if chunk.messages is not None for value in chunk.messages.values)
+    with own_broker(settings) as connection, console.status("alerts") as status:
+        ensure_topics(connection, subject, settings.partitions)
+        store_alerts(subject, settings.data, alerts)
+        with gateway_under_attack(subject, connection, settings.data) as gateway:
+            for attack in only or ATTACKS:
+                status.update(attack)
+                bodies = [next(events) for _ in range(round(seconds * PER_SECOND))]
+                found = withstand(attack, f"/v1/{subject.name}/events", bodies, gateway, settings.data / "attackers.log")
+                results["attacks"][attack] = asdict(found)
+    where = keep(results, markdown, output or settings.data / "attacks.json")
+    table = plain_table(f"{PER_SECOND} requests a second beside each attack", *COLUMNS)
+    for row in rows_of(results):
+        table.add_row(*row)
+    console.print(table)
+    console.print(machine_line(results), soft_wrap=True)
+    console.print(where, soft_wrap=True)
+
+
+def rows_of(results: dict[str, Any]) -> list[list[str]]:
+    return [
+        [name, text(each["answers"]), *(text(each[field], 1) for field in ("p50", "p99", "max")), text(each["peak_mib"])]
+        for name, each in results["attacks"].items()
+    ]
+
+
+def markdown(results: dict[str, Any]) -> str:
+    table = markdown_table(COLUMNS, rows_of(results))
+    return f"# The gateway of {results['vertical']} under attack\n\n{table}\n\n{machine_line(results)}\n"

@@ -1,0 +1,71 @@
+"""`hybrid bench batch`: daily totals over Parquet in Spark, DuckDB and Polars."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.commands.context import Data, Seed, apart, console, errors, read_settings
+from common.monitoring.summary import plain_table
+from loadtests.bench.peers.batch import BATCH_PEERS, FIELDS, markdown, measure, ratios, told, write_transactions
+from loadtests.bench.peers.engine_process import prepare
+from loadtests.bench.results import cells, measured_on
+from loadtests.commands.bench_results import Against, keep, report, stored
+
+
+def batch(
+    rows: Annotated[str, typer.Option(help="sizes, separated by commas; 1e8 takes 3 GB of disk")] = "1e6,1e7",
+    repeats: Annotated[int, typer.Option(min=1, help="rounds, engines interleaved; medians are quoted")] = 5,
+    output: Annotated[Path | None, typer.Option(help="JSON of the results [default: in the data folder]")] = None,
+    against: Against = None,
+    seed: Seed = 1,
+    data: Data = None,
+) -> None:
+    """Each terminal's daily count, sum, mean and deviation over the same Parquet in this project's Spark, DuckDB and Polars."""
+    sizes = sizes_in(rows)
+    before, settings = stored(against), read_settings(data)
+    folder = apart(settings, "batch").data
+    results: dict[str, Any] = measured_on({peer.package: peer.version for peer in BATCH_PEERS})
+    results |= {"repeats": repeats, "seed": seed, "not_measured": {}, "rows": {}, "differences": {}}
+    with console.status("") as status:
+        engines = prepare(BATCH_PEERS, settings.home, results["not_measured"], status.update)
+        for size in sizes:
+            status.update(f"{size:,} rows of Parquet")
+            transactions = folder / f"transactions-{size}"
+            write_transactions(transactions, size, seed)
+            rounds, differ = measure(engines, transactions, folder / str(size), repeats, results["not_measured"], status.update)
+            results["rows"][str(size)] = told(rounds)
+            results["differences"] |= {f"{name}, {size:,} rows": problem for name, problem in differ.items() if problem}
+            shutil.rmtree(transactions)
+    results["ratios"] = ratios(results["rows"])
+    where = keep(results, markdown, output or folder / "batch.json")
+    show(results)
+    console.print(where, soft_wrap=True)
+    if results["differences"]:
+        raise typer.Exit(1)
+    report(before, results["ratios"])
+
+
+def sizes_in(rows: str) -> list[int]:
+    """Numbers of rows in a comma-separated list such as 1e6,2500000."""
+    try:
+        sizes = [int(float(size)) for size in rows.split(",") if size.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"--rows {rows}: numbers such as 1e6, separated by commas") from None
+    if not sizes or min(sizes) < 1:
+        raise typer.BadParameter(f"--rows {rows}: at least one number of rows, each 1 or more")
+    return sizes
+
+
+def show(results: dict[str, Any]) -> None:
+    for rows, measured in results["rows"].items():
+        title = f"Daily totals of each terminal, {int(rows):,} rows, seconds"
+        table = plain_table(title, "engine", *(column for field in FIELDS for column in (field, "of ours")))
+        for peer in BATCH_PEERS:
+            if peer.name in measured["rounds"]:
+                table.add_row(peer.title, *(cell for field in FIELDS for cell in cells(measured[field], peer.name, 2)))
+        console.print(table)
+    for kind in ("not_measured", "differences"):
+        for name, problem in results[kind].items():
+            errors.print(f"{name}: {problem}", markup=False, soft_wrap=True)
