@@ -18,7 +18,8 @@ from common.simulation.generated import Generated, Identity, as_sent
 from common.simulation.messages import as_objects
 from common.simulation.seasonality import DAY_SECONDS, is_weekend, seconds_of_day, to_utc, weekday_weight
 from finance_fraud.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DELAY
-from finance_fraud.population import (
+from finance_fraud.settings import Population
+from finance_fraud.simulation.population import (
     CASH,
     CURRENCIES,
     METROS,
@@ -29,8 +30,7 @@ from finance_fraud.population import (
     terminals_in,
     world_of,
 )
-from finance_fraud.scenarios import ALL, SCENARIOS, Day, far_away, purchases, usual_amounts
-from finance_fraud.settings import Population
+from finance_fraud.simulation.scenarios import ALL, SCENARIOS, Day, far_away, purchases, usual_amounts
 
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="amount", out_of_range=-12.5, required="terminal_id", time="event_time")

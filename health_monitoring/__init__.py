@@ -1,7 +1,8 @@
 """Patient monitoring: vital signs judged in real time, patients and wards studied in batch. Not a medical device."""
 
 from common.vertical import Baseline, ModelSpec, Vertical
-from health_monitoring import detector, events, features, fhir, fhir_plain, generator, plain, trends
+from health_monitoring import detector, events, features, generator, plain, trends
+from health_monitoring.formats import fhir, fhir_plain
 from health_monitoring.settings import HealthSettings, Population
 
 VERTICAL = Vertical(

@@ -18,9 +18,9 @@ from common.alerts import Rule, judge, shaped
 from common.columns import let
 from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
-from health_monitoring.news2 import news2
-from health_monitoring.observations import with_observation
-from health_monitoring.patterns import artefact, confirmed, highest, longest_run, millis, rise
+from health_monitoring.rules.news2 import news2
+from health_monitoring.rules.observations import with_observation
+from health_monitoring.rules.patterns import artefact, confirmed, highest, longest_run, millis, rise
 from health_monitoring.settings import HealthSettings
 
 VERTICAL = "health_monitoring"

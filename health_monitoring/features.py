@@ -10,7 +10,7 @@ from datetime import timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from health_monitoring.news2 import PARAMETERS, news2
+from health_monitoring.rules.news2 import PARAMETERS, news2
 
 HORIZON = timedelta(hours=6)
 

@@ -14,10 +14,10 @@ from common.simulation.generated import Generated, Identity, as_sent
 from common.simulation.messages import as_objects
 from common.simulation.randomness import random_for
 from health_monitoring.events import ENTITY, EVENT_ID, EVENT_TIME, VITALS
-from health_monitoring.population import COPD, WARDS, Stays, stays_on
-from health_monitoring.scenarios import Day, apply_all
 from health_monitoring.settings import Population
-from health_monitoring.vitals import Readings, as_reported, ordinary_readings
+from health_monitoring.simulation.population import COPD, WARDS, Stays, stays_on
+from health_monitoring.simulation.scenarios import Day, apply_all
+from health_monitoring.simulation.vitals import Readings, as_reported, ordinary_readings
 
 LABEL_DELAY = timedelta(days=2)     # until somebody has charted what it was
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)

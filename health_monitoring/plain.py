@@ -4,8 +4,8 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from common.vertical import Scenario
-from health_monitoring.news2 import news2
-from health_monitoring.observations import CREDIBLE
+from health_monitoring.rules.news2 import news2
+from health_monitoring.rules.observations import CREDIBLE
 
 # Of what a loose sensor measures.
 NORMAL = {"spo2_percent": 97, "heart_rate_bpm": 75, "respiratory_rate_per_min": 16, "temperature_c": 36.8}

@@ -18,7 +18,7 @@ from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from health_monitoring.calibration import reliability
 from health_monitoring.features import FEATURES, MEASURED, with_features
 from health_monitoring.generator import LABEL_DELAY
-from health_monitoring.news2 import news2
+from health_monitoring.rules.news2 import news2
 
 # Until it is known what came within HORIZON of a day's last observation: in whole days, as the core counts them.
 OUTCOME_DELAY = LABEL_DELAY + timedelta(days=1)

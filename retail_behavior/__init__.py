@@ -1,8 +1,9 @@
 """A shop: visitors' behaviour judged live, stock that adjusts with every sale, demand and customers studied in batch."""
 
 from common.vertical import Baseline, ModelSpec, Scenario, Vertical
-from retail_behavior import baselines, detector, events, features, generator, scenarios, trends
+from retail_behavior import baselines, detector, events, features, generator, trends
 from retail_behavior.settings import Population, RetailSettings
+from retail_behavior.simulation import scenarios
 
 VERTICAL = Vertical(
     name="retail_behavior",

@@ -16,8 +16,8 @@ from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
 from retail_behavior.events import PURCHASE, RESTOCK, VIEW, order
 from retail_behavior.features import HAPPENING, PLACE, any_of, cart_value, intents, prepare
-from retail_behavior.settings import JUDGED_VIEWS, RetailSettings
-from retail_behavior.stock_position import (
+from retail_behavior.rules.hour_of_week import hours_from
+from retail_behavior.rules.stock_position import (
     at_risk,
     hours_left,
     lowest,
@@ -26,7 +26,7 @@ from retail_behavior.stock_position import (
     stock_out_risk,
     with_positions,
 )
-from retail_behavior.week import hours_from
+from retail_behavior.settings import JUDGED_VIEWS, RetailSettings
 
 
 def bot(settings: RetailSettings) -> Column:

@@ -13,8 +13,8 @@ from pyspark.sql import functions as F
 
 from common.columns import let
 from retail_behavior.events import ADD, PURCHASE, REMOVE, VIEW
+from retail_behavior.rules.hour_of_week import total
 from retail_behavior.settings import RetailSettings
-from retail_behavior.week import total
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

@@ -15,11 +15,11 @@ from common.simulation.drift import growth
 from common.simulation.generated import Generated, Identity, as_sent
 from common.simulation.messages import as_objects
 from retail_behavior.events import ADD, CHANNELS, ENTITY, EVENT_ID, EVENT_TIME, PURCHASE, REMOVE, RESTOCK, TYPES
-from retail_behavior.scenarios import ABANDONED, BOT, CART_VALUE, RUNNING_OUT, SPIKE, runs_low_at
 from retail_behavior.settings import Population
-from retail_behavior.stock import Demand, demanded, last_due, opening_stock, pair_of, sold, units_demanded
-from retail_behavior.visits import KIND, Day, promoted
-from retail_behavior.world import DISCOUNT, World, usual_units, world_of
+from retail_behavior.simulation.population import DISCOUNT, World, usual_units, world_of
+from retail_behavior.simulation.scenarios import ABANDONED, BOT, CART_VALUE, RUNNING_OUT, SPIKE, runs_low_at
+from retail_behavior.simulation.stock import Demand, demanded, last_due, opening_stock, pair_of, sold, units_demanded
+from retail_behavior.simulation.visits import KIND, Day, promoted
 
 LABEL_DELAY = timedelta(days=1)
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)

@@ -14,7 +14,7 @@ from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from retail_behavior.baselines import HABIT_DAYS, baselines, between
 from retail_behavior.events import ADD, PURCHASE, REMOVE, RESTOCK, VIEW, order
 from retail_behavior.features import left_in_cart
-from retail_behavior.planning import BACKTEST, POLICY, backtested, planned
+from retail_behavior.planning.stock_plan import BACKTEST, POLICY, backtested, planned
 
 SEGMENTS = 4
 SEGMENT = "segment string, customers long, median_recency_days double, median_orders double, median_spent double"

@@ -1,7 +1,8 @@
 """A mobile network: performance reports of its cells judged in real time, capacity planned in batch."""
 
 from common.vertical import Baseline, Vertical
-from telecom_anomaly import detector, events, generator, profiles, scenarios, trends, ves, ves_plain
+from telecom_anomaly import baselines, detector, events, generator, scenarios, trends
+from telecom_anomaly.formats import ves, ves_plain
 from telecom_anomaly.settings import Population, TelecomSettings
 
 VERTICAL = Vertical(
@@ -17,8 +18,8 @@ VERTICAL = Vertical(
     small={"sites": 8},
     generate=generator.generate,
     generate_day=generator.generate_day,
-    baselines={"cell": Baseline("cell_id", profiles.CELL_BASELINE)},
-    learn=profiles.learn,
+    baselines={"cell": Baseline("cell_id", baselines.CELL_BASELINE)},
+    learn=baselines.learn,
     trends=trends.trends,
     plots=trends.plots,
     scenarios=scenarios.SCENARIOS,

@@ -20,10 +20,17 @@ from common.alerts import Rule
 from common.columns import let
 from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
-from telecom_anomaly import online_query, silence
-from telecom_anomaly.alarms import Alarm, raise_alarms, reports_in_trouble, reports_of_worst, trouble_is_over, with_stretches
+from telecom_anomaly.baselines import METRICS, SMOOTHING, deviation, is_suspect, speed_residual
 from telecom_anomaly.events import GRANULARITY_S
-from telecom_anomaly.profiles import METRICS, SMOOTHING, deviation, is_suspect, speed_residual
+from telecom_anomaly.rules import online_query, silence
+from telecom_anomaly.rules.alarms import (
+    Alarm,
+    raise_alarms,
+    reports_in_trouble,
+    reports_of_worst,
+    trouble_is_over,
+    with_stretches,
+)
 from telecom_anomaly.settings import TelecomSettings
 
 LOADED = 3.0             # deviations of use of resource blocks beyond which load explains much

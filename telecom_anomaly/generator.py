@@ -17,9 +17,9 @@ from common.simulation.messages import as_objects
 from common.simulation.randomness import random_for
 from common.simulation.seasonality import is_weekend
 from telecom_anomaly.events import ENTITY, EVENT_ID, EVENT_TIME, GRANULARITY_S, KPIS
-from telecom_anomaly.faults import Effects, effects_of
-from telecom_anomaly.population import PERIODS, World, hourly_shape, world_of
 from telecom_anomaly.settings import Population
+from telecom_anomaly.simulation.population import PERIODS, World, hourly_shape, world_of
+from telecom_anomaly.simulation.scenarios import Effects, effects_of
 
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=timedelta(days=2))
 DIRTY_FIELDS = DirtyFields(number="RRU_PrbTotDl", out_of_range=-12.5, required="site_id", time=EVENT_TIME)

@@ -5,9 +5,9 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.models.online_detector import THRESHOLD
 from common.settings import Span
 from telecom_anomaly.events import KPIS
-from telecom_anomaly.online import THRESHOLD
 
 
 class Population(BaseModel):

@@ -17,9 +17,9 @@ from pyspark.sql import functions as F
 from common.models.training import TrainedModel
 from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from common.settings import load
-from telecom_anomaly import capacity
+from telecom_anomaly.baselines import is_normal, refused_share
 from telecom_anomaly.events import GRANULARITY_S
-from telecom_anomaly.profiles import is_normal, refused_share
+from telecom_anomaly.planning import capacity
 from telecom_anomaly.settings import TelecomSettings
 
 DAYS = 56                # of history for load and growth

@@ -34,7 +34,7 @@ FAULTS = (
     Fault("a rule of retail_behavior: a cart that was bought is taken for abandoned", "retail_behavior/detector.py",
           'F.when(~any_of("happened", PURCHASE), cart_value("happened"))', 'cart_value("happened")',
           "tests/files/test_retail_rules.py::test_a_cart_that_was_bought_or_emptied_or_is_small_is_left_alone"),
-    Fault("a rule of health_monitoring: a red parameter counts two points", "health_monitoring/news2.py",
+    Fault("a rule of health_monitoring: a red parameter counts two points", "health_monitoring/rules/news2.py",
           'isin("C", "V", "P", "U"), RED)', 'isin("C", "V", "P", "U"), 2)',
           "tests/files/test_health_news2.py::test_every_border_of_the_published_table"),
     Fault("a rule of telecom_anomaly: load does not excuse an outlier", "telecom_anomaly/detector.py",

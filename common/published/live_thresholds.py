@@ -121,7 +121,7 @@ def settings_as_of(spark: SparkSession, vertical: Vertical, folder: str, rule_se
 def rules_version(vertical: Vertical, rule_settings: BaseSettings) -> str:
     """Twelve hexadecimal digits of what decides an alert: the source of the vertical's package, and its settings."""
     package = Path(getfile(vertical.settings)).parent
-    sources = {file.name: file.read_text() for file in package.glob("*.py")}
+    sources = {file.relative_to(package).as_posix(): file.read_text() for file in package.rglob("*.py")}
     return _hash([sources, rule_settings.model_dump(mode="json")])
 
 

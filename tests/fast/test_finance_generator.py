@@ -14,9 +14,9 @@ from common.simulation.dirt import FLAWS
 from common.simulation.space import distance_km
 from finance_fraud.events import CHANNELS, EVENT_SCHEMA
 from finance_fraud.generator import generate, generate_day, honest_purchases, with_trips
-from finance_fraud.population import ONLINE, world_of
-from finance_fraud.scenarios import SCENARIOS, Day
 from finance_fraud.settings import Population
+from finance_fraud.simulation.population import ONLINE, world_of
+from finance_fraud.simulation.scenarios import SCENARIOS, Day
 
 START = date(2026, 2, 2)  # a Monday
 DAYS = 21

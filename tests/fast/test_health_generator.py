@@ -10,10 +10,10 @@ import pytest
 from health_monitoring import plain
 from health_monitoring.events import EVENT_SCHEMA
 from health_monitoring.generator import DIRTY_FIELDS, generate, generate_day
-from health_monitoring.population import COPD, FRAIL, LONGEST_STAY, SHORTEST_STAY, drawn, drawn_normal, stays_on
-from health_monitoring.scenarios import ANOMALIES, LOOK_ALIKES, SETTLED_DAYS, Day
 from health_monitoring.settings import Population
-from health_monitoring.vitals import as_reported, ordinary_readings
+from health_monitoring.simulation.population import COPD, FRAIL, LONGEST_STAY, SHORTEST_STAY, drawn, drawn_normal, stays_on
+from health_monitoring.simulation.scenarios import ANOMALIES, LOOK_ALIKES, SETTLED_DAYS, Day
+from health_monitoring.simulation.vitals import as_reported, ordinary_readings
 
 START = date(2026, 2, 2)
 DAYS = 21

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from common.simulation.dirt import FLAWS
 from retail_behavior.events import CHANNELS, EVENT_SCHEMA, TYPES
 from retail_behavior.generator import generate, generate_day
-from retail_behavior.scenarios import CART_VALUE, NAMES
 from retail_behavior.settings import Population
-from retail_behavior.stock import opening_stock
-from retail_behavior.visits import Day, promoted
-from retail_behavior.world import world_of
+from retail_behavior.simulation.population import world_of
+from retail_behavior.simulation.scenarios import CART_VALUE, NAMES
+from retail_behavior.simulation.stock import opening_stock
+from retail_behavior.simulation.visits import Day, promoted
 
 START = date(2020, 2, 3)  # a Monday
 DAYS = 28

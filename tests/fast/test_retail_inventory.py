@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retail_behavior.inventory import (
+from retail_behavior.planning.inventory import (
     Policy,
     continuous_review,
     economic_order_quantity,

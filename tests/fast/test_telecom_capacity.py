@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from telecom_anomaly import capacity
 from telecom_anomaly.generator import generate_day
+from telecom_anomaly.planning import capacity
 from telecom_anomaly.settings import Population
 
 LAST = pd.Timestamp("2020-03-14")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telecom_anomaly.erlang import channels_for, channels_for_waiting, erlang_b, erlang_c, offered_load
+from telecom_anomaly.planning.erlang import channels_for, channels_for_waiting, erlang_b, erlang_c, offered_load
 
 BLOCKINGS = (0.001, 0.005, 0.01, 0.02, 0.05)
 TABLE = {

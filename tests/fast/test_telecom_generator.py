@@ -10,11 +10,11 @@ import pytest
 
 from common.simulation.dirt import FLAWS
 from telecom_anomaly.events import EVENT_SCHEMA, GRANULARITY_S, MEASUREMENTS
-from telecom_anomaly.faults import DRIFT, DRIFT_SHOWS, KINDS
 from telecom_anomaly.generator import generate, generate_day
-from telecom_anomaly.population import CELLS_PER_SITE, PERIODS, world_of
 from telecom_anomaly.scenarios import SCENARIOS
 from telecom_anomaly.settings import Population
+from telecom_anomaly.simulation.population import CELLS_PER_SITE, PERIODS, world_of
+from telecom_anomaly.simulation.scenarios import DRIFT, DRIFT_SHOWS, KINDS
 
 START = date(2020, 3, 2)
 SMALL = Population(sites=8)

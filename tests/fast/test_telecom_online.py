@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pyspark.sql import Row
 from pyspark.sql.streaming.tws_tester import TwsTester
 
-from telecom_anomaly import benchmark
-from telecom_anomaly.online import QUIET_RECORDS, THRESHOLD, OnlineDetector
-from telecom_anomaly.online_query import Series
-from telecom_anomaly.ranks import MEMORY, Ranks
+from common.models.online_detector import QUIET_RECORDS, THRESHOLD, OnlineDetector
+from common.models.rank_sketch import MEMORY, Ranks
+from telecom_anomaly.rules.online_query import Series
+from telecom_anomaly.studies import nab
 
 STEP = 900
 DAYS = 20
@@ -165,7 +165,7 @@ def test_the_benchmark_writes_a_score_for_every_row(tmp_path):
     series = tmp_path / "in" / "kind" / "one.csv"
     series.parent.mkdir(parents=True)
     series.write_text("timestamp,value\n2020-01-01 00:00:00,1.0\n2020-01-01 00:05:00,2.5\n1577837400,3\n")
-    assert benchmark.main(str(tmp_path / "in"), str(tmp_path / "out")) == 1
+    assert nab.main(str(tmp_path / "in"), str(tmp_path / "out")) == 1
     rows = list(csv.DictReader((tmp_path / "out" / "kind" / "one.csv").open()))
     assert [row["timestamp"] for row in rows] == ["2020-01-01 00:00:00", "2020-01-01 00:05:00", "1577837400"]
     assert all(float(row["anomaly_score"]) >= 0 for row in rows)
@@ -173,7 +173,7 @@ def test_the_benchmark_writes_a_score_for_every_row(tmp_path):
 
 def test_numentas_series_at_the_threshold_that_ships(shared_data, tmp_path):
     """The bar: 60 on the standard profile, by the benchmark's own scorer. Nothing here is chosen per file."""
-    benchmark.main(str(shared_data / "telecom" / "NAB" / "data"), str(tmp_path))
+    nab.main(str(shared_data / "telecom" / "NAB" / "data"), str(tmp_path))
     scorer = [sys.executable, str(shared_data / "telecom" / "nabscore.py"), str(tmp_path), "--fixed-threshold", str(THRESHOLD)]
     scored = json.loads(subprocess.run(scorer, check=True, capture_output=True, text=True).stdout)
     assert (scored["files"], scored["missing"]) == (34, 0)
@@ -185,7 +185,7 @@ def test_a_real_kpi_at_the_threshold_that_ships(shared_data):
     """Events are runs of labelled rows and runs of alarms; found when they share a row. The bar: F1 of 0.75."""
     series = shared_data / "telecom" / "kpi" / "cpu4.csv"
     labels = np.array([float(row["label"]) for row in csv.DictReader(series.open())]) > 0
-    found = np.array([score for _, _, score in benchmark.scores(series)]) >= THRESHOLD
+    found = np.array([score for _, _, score in nab.scores(series)]) >= THRESHOLD
     start = int(PROBATION * len(labels))
     found[:start] = False
     events = [run for run in runs(labels) if run[1] > start]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from pyspark.sql import Row
 from pyspark.sql.streaming.tws_tester import TwsTester
 
+from telecom_anomaly.rules.silence import Cell, gap_seconds
 from telecom_anomaly.settings import TelecomSettings
-from telecom_anomaly.silence import Cell, gap_seconds
 
 GAP = gap_seconds(TelecomSettings()) * 1000
 DELAY = 600_000                                     # of the watermark, in milliseconds

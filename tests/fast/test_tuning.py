@@ -125,8 +125,12 @@ def test_rules_are_named_by_their_content(monkeypatch, tmp_path):
     package = shutil.copytree(Path(getfile(VERTICAL.settings)).parent, tmp_path / "package")
     monkeypatch.setattr("common.published.live_thresholds.getfile", lambda _: str(package / "settings.py"))
     assert rules_version(VERTICAL, settings) == before
-    (package / "detector.py").write_text((package / "detector.py").read_text() + "# another rule\n")
-    assert rules_version(VERTICAL, settings) != before
+    seen = [before]
+    for file in (package / "detector.py", package / "rules" / "part.py"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text((file.read_text() if file.exists() else "") + "# another rule\n")
+        assert rules_version(VERTICAL, settings) not in seen
+        seen.append(rules_version(VERTICAL, settings))
 
 
 def test_a_threshold_that_a_vertical_has_no_longer_is_passed_over(folder):

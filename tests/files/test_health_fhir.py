@@ -8,7 +8,8 @@ from pyspark.sql import functions as F
 
 from common import contract
 from common.contract.python_parser import PlainContract, Rejected
-from health_monitoring import VERTICAL, fhir
+from health_monitoring import VERTICAL
+from health_monitoring.formats import fhir
 
 pytestmark = pytest.mark.files
 

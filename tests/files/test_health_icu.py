@@ -14,9 +14,10 @@ from pyspark.sql import functions as F
 from common import contract
 from common.models.training import export, prove_parity
 from common.simulation.messages import encode, plain_columns
-from health_monitoring import VERTICAL, icu, risk
+from health_monitoring import VERTICAL
 from health_monitoring.events import VITALS
-from health_monitoring.utility import best_threshold, utility
+from health_monitoring.studies import icu, sepsis_risk
+from health_monitoring.studies.sepsis_utility import best_threshold, utility
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 
@@ -31,12 +32,12 @@ def published(shared_data):
 @pytest.fixture(scope="module")
 def hours(spark, published):
     """All published hours with their features, by patient and time."""
-    return risk.hours_of(spark, str(published))
+    return sepsis_risk.hours_of(spark, str(published))
 
 
 @pytest.fixture(scope="module")
 def judged(hours):
-    return {name: risk.judge(hours, features) for name, features in risk.FEATURE_SETS.items()}
+    return {name: sepsis_risk.judge(hours, features) for name, features in sepsis_risk.FEATURE_SETS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_a_probability_is_about_the_share_that_is_observed(hours, judged, name):
 
 def test_utility_is_the_official_scorers(hours, judged, official, tmp_path):
     result = judged["with laboratory values, age and hours in the ICU"]
-    chosen = risk.folds(hours["pid"].to_numpy(object)) == 0
+    chosen = sepsis_risk.folds(hours["pid"].to_numpy(object)) == 0
     patients, labels = hours["pid"].to_numpy(object)[chosen], hours["SepsisLabel"].to_numpy()[chosen]
     for folder in ("labels", "predictions"):
         (tmp_path / folder).mkdir()
@@ -121,9 +122,9 @@ def test_utility_is_the_official_scorers(hours, judged, official, tmp_path):
 
 def test_the_exported_model_gives_the_same_probabilities_in_sql(spark, hours):
     features = list(icu.VITAL_FEATURES)
-    some = hours[risk.folds(hours["pid"].to_numpy(object)) == 1]
-    model = risk.fit_boosting(some[features], some["SepsisLabel"].to_numpy())
-    model = risk.recalibrated(model, some[features].iloc[::2], some["SepsisLabel"].to_numpy()[::2])
+    some = hours[sepsis_risk.folds(hours["pid"].to_numpy(object)) == 1]
+    model = sepsis_risk.fit_boosting(some[features], some["SepsisLabel"].to_numpy())
+    model = sepsis_risk.recalibrated(model, some[features].iloc[::2], some["SepsisLabel"].to_numpy()[::2])
     structure, parameters = export(model, features)
     assert prove_parity(spark, model, structure, parameters, some[features].head(200), tolerance=1e-5) <= 1e-5
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
-from health_monitoring import news2
+from health_monitoring.rules import news2
 
 pytestmark = pytest.mark.files
 

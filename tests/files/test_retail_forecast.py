@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retail_behavior.forecast import HORIZON, backtest, calendar_mean, forecast, seasonal_naive, weighted_rmsse
+from retail_behavior.planning.forecast import (
+    HORIZON,
+    backtest,
+    calendar_mean,
+    forecast,
+    seasonal_naive,
+    weighted_rmsse,
+)
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 

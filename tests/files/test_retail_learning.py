@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import functions as F
+from retail_behavior.planning.stock_plan.bought_together import recommended
 
 from retail_behavior.baselines import baselines
 from retail_behavior.features import FEATURES, labelled, prepare, so_far, with_features
-from retail_behavior.planning import BACKTEST, backtested, planned
-from retail_behavior.recommended import recommended
+from retail_behavior.planning.stock_plan import BACKTEST, backtested, planned
 from retail_behavior.settings import RetailSettings
 from retail_behavior.trends import CHARTS, abandonment, plots, segments, sessions_of, trends
 

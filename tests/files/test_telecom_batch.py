@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from telecom_anomaly import generator, profiles, trends
+from telecom_anomaly import baselines, generator, trends
 from telecom_anomaly.events import EVENT_SCHEMA, KPIS
 from telecom_anomaly.settings import Population
 
@@ -30,7 +30,7 @@ def reports(spark, rows):
 
 def learnt(spark, rows, day=DAY):
     history = reports(spark, rows)
-    return profiles.learn(history, spark.createDataFrame([], EMPTY_LABELS), [day])["cell"].collect()
+    return baselines.learn(history, spark.createDataFrame([], EMPTY_LABELS), [day])["cell"].collect()
 
 
 def mondays(values, hour=9, **report):

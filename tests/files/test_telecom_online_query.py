@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from telecom_anomaly.online import THRESHOLD, OnlineDetector
-from telecom_anomaly.online_query import online
+from common.models.online_detector import THRESHOLD, OnlineDetector
+from telecom_anomaly.rules.online_query import online
 from telecom_anomaly.settings import TelecomSettings
 
 pytestmark = pytest.mark.files

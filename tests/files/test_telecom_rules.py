@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pyspark.sql import types as T
 
 from telecom_anomaly import detector
+from telecom_anomaly.baselines import CELL_BASELINE, HOURS, METRICS
 from telecom_anomaly.events import EVENT_SCHEMA
-from telecom_anomaly.profiles import CELL_BASELINE, HOURS, METRICS
 from telecom_anomaly.settings import TelecomSettings
 
 pytestmark = pytest.mark.files

@@ -7,8 +7,8 @@ from pyspark.sql import functions as F
 
 from common.closed_windows import spoken
 from telecom_anomaly import detector
+from telecom_anomaly.rules.silence import silence
 from telecom_anomaly.settings import TelecomSettings
-from telecom_anomaly.silence import silence
 
 pytestmark = pytest.mark.files
 

@@ -9,8 +9,8 @@ from pyspark.sql import functions as F
 from common import contract
 from common.contract.python_parser import PlainContract, Rejected
 from common.vertical import find_vertical
-from telecom_anomaly import ves_plain
-from telecom_anomaly.ves import from_ves
+from telecom_anomaly.formats import ves_plain
+from telecom_anomaly.formats.ves import from_ves
 
 pytestmark = pytest.mark.files
 

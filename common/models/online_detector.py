@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from math import sqrt
 
-from telecom_anomaly.ranks import Ranks
+from common.models.rank_sketch import Ranks
 
 THRESHOLD = 2.08         # of a score; chosen as README says
 INSTANT = 0.8

@@ -10,7 +10,7 @@ from common.simulation.anomalies import episodes
 from common.simulation.randomness import random_for
 from common.simulation.seasonality import DAY_SECONDS, seconds_of_day
 from retail_behavior.events import ADD, CHANNELS, PURCHASE, REMOVE, TYPES, VIEW
-from retail_behavior.world import CATEGORIES, COMPLEMENT_SHARE, PROMOTION_DAYS, PROMOTIONS, World, visits_on
+from retail_behavior.simulation.population import CATEGORIES, COMPLEMENT_SHARE, PROMOTION_DAYS, PROMOTIONS, World, visits_on
 
 ROW = np.dtype([("visitor", "i8"), ("session", "i8"), ("second", "f8"), ("kind", "i8"), ("product", "i8"), ("quantity", "i8")])
 KIND = {name: number for number, name in enumerate(TYPES)}

@@ -15,8 +15,8 @@ from pyspark.sql import types as T
 from pyspark.sql.streaming import StatefulProcessor, StatefulProcessorHandle
 
 from common.alerts import Rule, judge
-from telecom_anomaly.online import OnlineDetector
-from telecom_anomaly.profiles import is_suspect
+from common.models.online_detector import OnlineDetector
+from telecom_anomaly.baselines import is_suspect
 from telecom_anomaly.settings import TelecomSettings
 
 FOUND = T.StructType([

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from common.simulation.anomalies import cases_on
 from common.simulation.randomness import random_for
 from common.simulation.seasonality import DAY_SECONDS
-from health_monitoring.population import COPD, Stays
-from health_monitoring.vitals import HOUR, Readings
+from health_monitoring.simulation.population import COPD, Stays
+from health_monitoring.simulation.vitals import HOUR, Readings
 
 SETTLED_DAYS = 4
 MARGIN = 0.7 * HOUR     # from midnight; so that there are readings on both sides

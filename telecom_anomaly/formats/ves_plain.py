@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from common.contract.strict_json import Json, as_text, object_of
 from telecom_anomaly.events import KPIS
-from telecom_anomaly.ves import DOMAIN
+from telecom_anomaly.formats.ves import DOMAIN
 
 ELEMENT = re.compile("ManagedElement=([^,]+)")
 # What Java reads as a number, and what Spark adds to it, once Java has taken off BLANKS.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from common.simulation.anomalies import bursts, cases_on, distinct, episodes
 from common.simulation.randomness import random_for
 from common.simulation.seasonality import DAY_SECONDS
-from finance_fraud.population import DISTANCES_KM, ONLINE, World, online_terminals, terminals_in
+from finance_fraud.simulation.population import DISTANCES_KM, ONLINE, World, online_terminals, terminals_in
 
 PURCHASE = np.dtype([("card", "i8"), ("terminal", "i8"), ("second", "f8"), ("amount", "f8"), ("scenario", "i8")])
 

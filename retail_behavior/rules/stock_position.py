@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 from common.columns import let
 from common.thresholds import threshold
 from retail_behavior.events import PURCHASE, RESTOCK
+from retail_behavior.rules.hour_of_week import HOURS_PER_WEEK, busiest_hours, hours_from, total
 from retail_behavior.settings import STOCK_SLIDE, RetailSettings
-from retail_behavior.week import HOURS_PER_WEEK, busiest_hours, hours_from, total
 
 LOGISTIC_PROBIT = 1.702     # a logistic curve of this slope is the normal distribution within 0.01
 NO_RISK = 3.0               # deviations of demand to spare beyond which no risk is computed: it is below 1 %

@@ -17,8 +17,8 @@ from common.simulation.anomalies import bursts, cases_on, distinct
 from common.simulation.randomness import random_for
 from common.simulation.seasonality import DAY_SECONDS
 from retail_behavior.events import ADD, PURCHASE, VIEW
-from retail_behavior.visits import LONGEST_VISIT, OPENS, Day, later, rows_of, since_first
-from retail_behavior.world import World, usual_units
+from retail_behavior.simulation.population import World, usual_units
+from retail_behavior.simulation.visits import LONGEST_VISIT, OPENS, Day, later, rows_of, since_first
 
 BOT, ABANDONED, SPIKE, RUNNING_OUT = NAMES = ("bot", "cart_abandoned", "demand_spike", "stock_running_out")
 

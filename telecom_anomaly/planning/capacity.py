@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from telecom_anomaly.erlang import channels_for, channels_for_waiting
+from telecom_anomaly.planning.erlang import channels_for, channels_for_waiting
 
 Method = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from common.columns import let
 from common.thresholds import threshold
-from health_monitoring.observations import CREDIBLE
+from health_monitoring.rules.observations import CREDIBLE
 from health_monitoring.settings import HealthSettings
 
 RUN = "struct<first:bigint,until:bigint,ids:array<string>,score:double,reached:bigint,found:array<string>>"

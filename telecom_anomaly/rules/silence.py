@@ -15,8 +15,8 @@ from pyspark.sql import types as T
 from pyspark.sql.streaming import StatefulProcessor, StatefulProcessorHandle
 
 from common.alerts import Rule
-from telecom_anomaly.alarms import raise_alarms
 from telecom_anomaly.events import GRANULARITY_S
+from telecom_anomaly.rules.alarms import raise_alarms
 from telecom_anomaly.settings import TelecomSettings
 
 FOUND = T.StructType([

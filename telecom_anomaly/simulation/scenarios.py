@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from common.simulation.anomalies import cases_on, episodes
 from common.simulation.randomness import random_for
-from telecom_anomaly.population import CELLS_PER_SITE, PERIODS, REGIONS, World
+from telecom_anomaly.simulation.population import CELLS_PER_SITE, PERIODS, REGIONS, World
 
 FAULTS_PER_CELL = 1 / 80      # of each kind, a day
 DRIFTS_PER_CELL = 1 / 400

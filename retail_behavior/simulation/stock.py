@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from common.simulation.seasonality import DAY_SECONDS
 from retail_behavior.events import CHANNELS, PURCHASE
-from retail_behavior.scenarios import FAILED_DELIVERIES, bot_views, has_failed, spike_visits
 from retail_behavior.settings import Population
-from retail_behavior.visits import KIND, Day, visits
-from retail_behavior.world import World, usual_units, world_of
+from retail_behavior.simulation.population import World, usual_units, world_of
+from retail_behavior.simulation.scenarios import FAILED_DELIVERIES, bot_views, has_failed, spike_visits
+from retail_behavior.simulation.visits import KIND, Day, visits
 
 COVER_DAYS = 12.0
 SAFETY = 2.5          # deviations of demand over COVER_DAYS

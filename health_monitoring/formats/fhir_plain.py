@@ -8,7 +8,7 @@ from common.contract.python_conditions import java_pattern
 from common.contract.python_parser import NOT_FINITE
 from common.contract.strict_json import Json, as_text, object_of
 from health_monitoring.events import CONSCIOUSNESS, CONSCIOUSNESS_LOINC, VITALS, Vital
-from health_monitoring.fhir import ACVPU_FINDINGS, ACVPU_SNOMED, ID_IN_REFERENCE, LOINC, REPORTED, SNOMED
+from health_monitoring.formats.fhir import ACVPU_FINDINGS, ACVPU_SNOMED, ID_IN_REFERENCE, LOINC, REPORTED, SNOMED
 
 READ_AS_NUMBERS = NOT_FINITE - {"INF"}     # by the stream, within a resource; the contract then refuses them
 PATIENT, DEVICE = (java_pattern(ID_IN_REFERENCE.format(kind)) for kind in ("Patient", "Device"))

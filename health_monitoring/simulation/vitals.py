@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from common.simulation.messages import as_objects
 from common.simulation.randomness import random_for
 from common.simulation.seasonality import DAY_SECONDS
-from health_monitoring.population import Stays, drawn, drawn_normal, normal_of
+from health_monitoring.simulation.population import Stays, drawn, drawn_normal, normal_of
 
 LOST = 0.005                # observation sets that never leave the device
 JITTER_SECONDS = 20.0

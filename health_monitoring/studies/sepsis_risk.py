@@ -1,6 +1,6 @@
 """The risk of sepsis in intensive care, on published hours: gradient boosting, judged by the challenge's own utility.
 
-    .venv/bin/python -m health_monitoring.risk icu_hours.parquet
+    .venv/bin/python -m health_monitoring.studies.sepsis_risk icu_hours.parquet
 
 Patients are split into FOLDS; each is scored by a model that learnt from other patients only, calibrated and with an
 alarm threshold chosen on yet other patients. What holds here does not transfer: in a hospital that the challenge's models had not
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from health_monitoring.calibration import reliability_table
-from health_monitoring.icu import ALL_FEATURES, VITAL_FEATURES, with_features
-from health_monitoring.utility import best_threshold, utility
+from health_monitoring.studies.icu import ALL_FEATURES, VITAL_FEATURES, with_features
+from health_monitoring.studies.sepsis_utility import best_threshold, utility
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

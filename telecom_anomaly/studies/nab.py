@@ -1,6 +1,6 @@
 """Scores a folder of metric series with the online detector, record by record, with one threshold for all.
 
-    python -m telecom_anomaly.benchmark FOLDER RESULTS
+    python -m telecom_anomaly.studies.nab FOLDER RESULTS
 
 FOLDER: any tree of csv files with columns `timestamp` (ISO-8601, or seconds since the epoch) and `value`. RESULTS gets the
 same tree, with a column `anomaly_score` behind them, one row per row. A score of online.THRESHOLD or more is an alarm.
@@ -11,7 +11,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from telecom_anomaly.online import THRESHOLD, OnlineDetector
+from common.models.online_detector import THRESHOLD, OnlineDetector
 
 
 def scores(series: Path) -> list[tuple[str, str, float]]:
@@ -46,6 +46,6 @@ def main(folder: str, results: str) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit("usage: python -m telecom_anomaly.benchmark FOLDER RESULTS")
+        sys.exit("usage: python -m telecom_anomaly.studies.nab FOLDER RESULTS")
     found = main(*sys.argv[1:])
     sys.stdout.write(f"{found} series scored; an alarm is a score of {THRESHOLD} or more\n")

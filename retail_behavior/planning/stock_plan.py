@@ -6,8 +6,14 @@ import numpy as np
 import pandas as pd
 
 from retail_behavior.baselines import HOLDING_COST, LEAD_DAYS, ORDER_COST, SERVICE, WEEK_DAYS
-from retail_behavior.forecast import HORIZON, LEVEL_DAYS, backtest
-from retail_behavior.inventory import Policy, economic_order_quantity, reorder_point, safety_stock, simulated_service
+from retail_behavior.planning.forecast import HORIZON, LEVEL_DAYS, backtest
+from retail_behavior.planning.inventory import (
+    Policy,
+    economic_order_quantity,
+    reorder_point,
+    safety_stock,
+    simulated_service,
+)
 
 BACKTEST = "method string, wrmsse double, days_inside_interval double"
 POLICY = (

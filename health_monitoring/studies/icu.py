@@ -1,6 +1,6 @@
 """Published hours of intensive care (PhysioNet Challenge 2019) as observation sets, and as features of a risk model.
 
-    .venv/bin/python -m health_monitoring.icu icu_hours.parquet observation_sets.parquet
+    .venv/bin/python -m health_monitoring.studies.icu icu_hours.parquet observation_sets.parquet
     .venv/bin/hybrid replay health_monitoring --file observation_sets.parquet
 
 The features are native Spark columns over a patient's hours so far: each hour knows itself and what came before, never more.

@@ -6,7 +6,7 @@ from operator import add
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from health_monitoring.news2 import PARAMETERS, RED, SCALE_2_HIGHEST, news2
+from health_monitoring.rules.news2 import PARAMETERS, RED, SCALE_2_HIGHEST, news2
 from health_monitoring.settings import HealthSettings
 
 # Beyond these a reading is more often the sensor than the patient: parameter of NEWS2, field, lowest and highest credible

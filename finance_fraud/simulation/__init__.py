@@ -1,0 +1,1 @@
+"""The simulated world: cards, terminals, and the frauds put in among honest purchases."""

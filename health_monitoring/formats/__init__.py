@@ -1,0 +1,1 @@
+"""FHIR observations as events of ours."""

@@ -1,0 +1,1 @@
+"""The simulated hospital: patients, their vital signs, and what goes wrong with them."""

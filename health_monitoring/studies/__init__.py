@@ -1,0 +1,1 @@
+"""Studies on published data; not part of the running system."""

@@ -1,0 +1,1 @@
+"""VES performance events as reports of ours."""

@@ -1,0 +1,1 @@
+"""Capacity planning: load forecast and traffic theory."""

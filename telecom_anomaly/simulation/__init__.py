@@ -1,0 +1,1 @@
+"""The simulated mobile network: sites, cells, and the faults put in."""

@@ -1,0 +1,1 @@
+"""Benchmarks on published series; not part of the running system."""
