@@ -13,11 +13,13 @@ import typer
 from typer.core import TyperGroup
 
 from common.commands import examples, gateway, history, machine, models, new, redrive, run, serve, stages, tuning
-from common.commands.context import console, errors
 from common.commands.ending import asked, end_at_signals
-from common.commands.user_errors import USER_ERRORS
-from common.errors import first_line, trace_of
-from loadtests.commands import bench, chaos
+from common.errors import UserError, first_line, is_machine_error
+from common.failures import trace_of
+from common.terminal import console, error_console
+
+# Entry points of functions that take the application and add commands to it.
+COMMANDS = "hybrid.commands"
 
 # What the commands are for, in the order in which a newcomer meets them.
 GROUPS = {
@@ -42,7 +44,10 @@ class WholeSentences(TyperGroup):
         }
         for title, names in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, sentences[name]) for name in names])
+                formatter.write_dl([(name, sentences.pop(name)) for name in names if name in sentences])
+        if sentences:
+            with formatter.section("Of other packages"):
+                formatter.write_dl(list(sentences.items()))
 
 
 app = typer.Typer(
@@ -62,8 +67,10 @@ def _version(asked_for: bool) -> None:
         raise typer.Exit
 
 
-for module in (run, serve, gateway, stages, redrive, history, tuning, models, new, examples, bench, chaos, machine):
+for module in (run, serve, gateway, stages, redrive, history, tuning, models, new, examples, machine):
     module.add_to(app)
+for commands in metadata.entry_points(group=COMMANDS):  # the load tests', or those of a package beside ours
+    commands.load()(app)
 
 
 @app.callback()
@@ -102,21 +109,21 @@ def main() -> None:
     try:
         _run()
     except KeyboardInterrupt:
-        errors.print("stopped")
+        error_console.print("stopped")
         sys.exit(130)
-    except USER_ERRORS as problem:
-        errors.print(f"hybrid: {problem}", style="red", markup=False, highlight=False)
-        for note in getattr(problem, "__notes__", []):
-            errors.print(note, markup=False, highlight=False)
-        sys.exit(1)
-    except Exception as defect:
+    except Exception as problem:
+        if isinstance(problem, UserError) or is_machine_error(problem):
+            error_console.print(f"hybrid: {problem}", style="red", markup=False, highlight=False)
+            for note in getattr(problem, "__notes__", []):
+                error_console.print(note, markup=False, highlight=False)
+            sys.exit(1)
         if asked():  # what a signal's exception became where it cut into a library, as a lock that is let go of twice
-            errors.print("stopped")
+            error_console.print("stopped")
             sys.exit(128 + asked())
         trace = Path(tempfile.mkstemp(prefix="hybrid-error-", suffix=".log")[1])
-        trace.write_text(trace_of(defect) + "\n")
-        errors.print(
-            f"hybrid: unexpected {type(defect).__name__}: {first_line(defect)}\nWhere it was raised is in {trace}",
+        trace.write_text(trace_of(problem) + "\n")
+        error_console.print(
+            f"hybrid: unexpected {type(problem).__name__}: {first_line(problem)}\nWhere it was raised is in {trace}",
             style="red", markup=False,
         )
         sys.exit(70)

@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from common.errors import UserError
+
 TOLERATED = 5.0  # seconds that a clock may go back unnoticed
 
 
-class ClockSetBack(Exception):
+class ClockSetBack(UserError):
     """The machine's clock was set back under a running stream."""
 
 

@@ -15,10 +15,10 @@ from confluent_kafka.admin import AdminClient
 
 from common.embedded.jars import KINDS, Kind, altered_jars, jars_folder, pinned
 from common.embedded.java import JavaError, find_java
+from common.installed import verticals
 from common.kafka.topic_settings import OF_PRODUCERS, by_producers, settings_of
 from common.kafka.topics import topic_names
 from common.settings import Settings
-from common.vertical import verticals
 
 OLDEST_PYTHON = (3, 11)
 DISK_GIB = 3.0  # the tables, checkpoints and plots of a few runs

@@ -1,15 +1,27 @@
-"""How a failure is told: in one line, or with where it was raised, and never with a whole plan of Spark, which follows in its
-text: what a plan holds (options, constants, paths, what records hold) is not for logs, tickets and screens.
-"""
+"""Errors that people can mend, and how they are worded."""
 
-import re
-import traceback
-from collections.abc import Iterator
+import difflib
+import errno
+from collections.abc import Iterable
 
-from deltalake.exceptions import DeltaError
+# Of the machine rather than of our code: a full disk, missing rights, a port in use, too many open files.
+MACHINE_ERRNOS = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EADDRINUSE, errno.EADDRNOTAVAIL,
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENAMETOOLONG, errno.EIO, errno.ENOTCONN, errno.ECONNREFUSED,
+    errno.ENETUNREACH, errno.EHOSTUNREACH,
+})  # fmt: skip
 
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-WHERE = re.compile(r"\s+at \S+\(.*\)|\s*\.\.\. \d+ more|Caused by: .*|\s+File \".*\", line \d+.*")
+
+class UserError(Exception):
+    """A mistake of the user or of a vertical's author, or a state of the machine: told in a sentence, exit code 1.
+
+    The message says what was wrong, where, and what to do. Any other exception is a defect of this project.
+    """
+
+
+def is_machine_error(problem: BaseException) -> bool:
+    """Whether an OSError is about the machine (disk, rights, ports, open files) and not about our code."""
+    return isinstance(problem, OSError) and problem.errno in MACHINE_ERRNOS
 
 
 def first_line(problem: object) -> str:
@@ -17,34 +29,8 @@ def first_line(problem: object) -> str:
     return next((line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
 
 
-def causes_of(failure: BaseException | None) -> list[str]:
-    """The texts of a failure of Spark and of what caused it, the outermost first."""
-    chain: list[str] = []
-    while failure is not None:
-        chain.append(str(failure))
-        failure = getattr(failure, "_cause", None)  # PySpark keeps the causes to itself, and its text is the outermost's alone.
-    return chain
-
-
-def in_words(problem: BaseException) -> str:
-    """Its kind and what it says, as one line: the first, or all of the library for Delta tables, which speaks in several."""
-    lines = [first_line(problem)]
-    if isinstance(problem, DeltaError):
-        lines = [line.strip(" ↳") for line in COLOURS.sub("", str(problem)).splitlines()]
-    return f"{type(problem).__name__}: {': '.join(line for line in lines if line)}"
-
-
-def trace_of(failure: BaseException) -> str:
-    """Where a failure and its causes were raised, in Python and in Java, the cause first; of what each says the first line."""
-    return "\nand then:\n".join(reversed(list(_told(failure))))
-
-
-def _told(failure: BaseException) -> Iterator[str]:
-    told: BaseException | None = failure
-    seen: set[int] = set()
-    while told is not None and id(told) not in seen:
-        seen.add(id(told))
-        below = [line for line in str(told).splitlines()[1:] if WHERE.fullmatch(line)]
-        name = f"{type(told).__module__}.{type(told).__qualname__}: {first_line(told)}"
-        yield "\n".join(["".join(traceback.format_tb(told.__traceback__)) + name, *below])
-        told = told.__cause__ or (None if told.__suppress_context__ else told.__context__)
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """" (did you mean X?)" for the closest of `names`, whatever their case; "" where none is close."""
+    by_lower_case = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    return f" (did you mean {by_lower_case[close[0]]}?)" if close else ""

@@ -9,11 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from common.errors import UserError
+
 LOOK_EVERY = 0.2  # seconds
 LONGEST = 200  # characters of a command that are told
 
 
-class Held(Exception):
+class Held(UserError):
     """Another process holds the lock; the message says which."""
 
 

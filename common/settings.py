@@ -4,7 +4,6 @@ Core settings are `HYBRID_<FIELD>`; a vertical's own are `<VERTICAL>_<FIELD>`. A
 field knows stops the start, because a misspelt threshold that is silently ignored is worse than no threshold.
 """
 
-import difflib
 import os
 import re
 from datetime import timedelta
@@ -14,12 +13,14 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common.errors import UserError, did_you_mean
+
 SERVICE = re.compile(
     r"(?P<service>\w+?)_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)", re.ASCII
 )
 
 
-class SettingsError(Exception):
+class SettingsError(UserError):
     """A setting is unknown or unreadable; the message names the variable and what it may be."""
 
 
@@ -122,5 +123,4 @@ def _is_of_kubernetes(name: str) -> bool:
 
 
 def _unknown(name: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(name.upper(), known, n=1)
-    return f"unknown setting {name}" + (f" (did you mean {close[0]}?)" if close else "")
+    return f"unknown setting {name}{did_you_mean(name, known)}"

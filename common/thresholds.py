@@ -1,16 +1,11 @@
 """Thresholds as a column of the rows that rules judge: those of a settings object, or ones that change while a stream runs."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-
-if TYPE_CHECKING:
-    from common.alerts import Rule
 
 THRESHOLDS, RULES_VERSION, SETTINGS_VERSION = "thresholds", "rules_version", "settings_version"
 
@@ -33,14 +28,14 @@ class LiveSettings:
         return getattr(self.given, name)
 
 
-def with_thresholds(rows: DataFrame, rules: Sequence[Rule], settings: Any) -> DataFrame:
-    """Rows with the thresholds of `rules`, for `threshold`; with LiveSettings also `rules_version`.
+def with_thresholds(rows: DataFrame, thresholds: Iterable[str], settings: Any) -> DataFrame:
+    """Rows with the named thresholds of `settings`, for `threshold`; with LiveSettings also `rules_version`.
 
-    Once, after a query's aggregation: what is joined before it is gone after it.
+    Call it after a query's aggregation: an aggregation drops columns that were joined before it.
     """
     if THRESHOLDS in rows.columns:
         return rows
-    names = sorted({rule.threshold for rule in rules})
+    names = sorted(set(thresholds))
     if not isinstance(settings, LiveSettings):
         return rows.withColumn(THRESHOLDS, F.struct(*[F.lit(float(getattr(settings, name))).alias(name) for name in names]))
     live = [name for name in names if name in settings.changes.columns]

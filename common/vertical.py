@@ -1,10 +1,8 @@
 """What a vertical is: one frozen object that the core takes, found through entry points."""
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,10 @@ from pydantic_settings import BaseSettings
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import types as T
 
-from common.alerts import Rule
+from common.rules import Rule
 from common.simulation.generated import Generated
 
-ENTRY_POINTS = "hybrid.verticals"
-EXAMPLES = "hybrid.examples"  # verticals that are found by their names, and are not among `all`
 ALERTS = "alerts"
-
-
-class UnknownVertical(Exception):
-    """No installed package offers a vertical of that name."""
 
 
 @dataclass(frozen=True)
@@ -158,27 +150,3 @@ class Vertical:
         """The settings' fields that can be changed while streams run."""
         fixed = {rule.threshold for rule in self.rules if not rule.live}
         return tuple(dict.fromkeys(rule.threshold for rule in self.rules if rule.threshold not in fixed))
-
-
-def verticals() -> list[str]:
-    """Names of all installed verticals."""
-    return sorted(point.name for point in entry_points(group=ENTRY_POINTS))
-
-
-def example_verticals() -> list[str]:
-    """Names of the verticals that are examples."""
-    return sorted(point.name for point in entry_points(group=EXAMPLES))
-
-
-def find_vertical(name: str) -> Vertical:
-    """The installed vertical `name`; raises UnknownVertical listing what there is, or ContractError (`contract.schema`)."""
-    from common.contract.schema import check_vertical  # which needs to know what a vertical is
-
-    for point in (*entry_points(group=ENTRY_POINTS), *entry_points(group=EXAMPLES)):
-        if point.name == name:
-            loaded: Vertical = point.load()
-            check_vertical(loaded)
-            return loaded
-    close = difflib.get_close_matches(name, verticals(), n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UnknownVertical(f"no vertical named {name!r}: {hint}installed are {', '.join(verticals()) or 'none'}")

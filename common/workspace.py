@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import UserError
 from common.locks import Held, lock
 
 
-class InUse(Exception):
+class InUse(UserError):
     """Another process does the same work on the same folder."""
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import Rule, judge
 from common.columns import let
+from common.rules import Rule, judge
 from common.vertical import Query, Scenario
 from finance_fraud.settings import FraudSettings
 

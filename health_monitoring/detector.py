@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import Rule, judge, shaped
+from common.alerts import shaped
 from common.columns import let
+from common.rules import Rule, judge, threshold_names
 from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
 from health_monitoring.rules.news2 import news2
@@ -155,7 +156,7 @@ def with_findings(windows: DataFrame, settings: HealthSettings) -> DataFrame:
     is_due = millis(F.element_at(observations, -1)) >= since
     found = F.when(is_due, F.array(let(confirmed(observations, since, settings), findings)))
     # A generator, as a projection would be merged with what reads it and computed anew for every field that is read.
-    return with_thresholds(windows, BY_PATIENT, settings).select("*", F.inline(found))
+    return with_thresholds(windows, threshold_names(BY_PATIENT), settings).select("*", F.inline(found))
 
 
 def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:

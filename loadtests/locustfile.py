@@ -14,11 +14,10 @@ from locust import LoadTestShape, events
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from common.commands.context import console, errors
-from common.commands.user_errors import USER_ERRORS
+from common.errors import UserError
+from common.terminal import console, error_console
 from loadtests.login import protect
-from loadtests.objectives import ObjectivesError
-from loadtests.options import OptionError, add_options
+from loadtests.options import add_options
 from loadtests.system_page import serve
 from loadtests.test_run import Control
 from loadtests.users import NODE, HttpUser, KafkaUser, NullUser
@@ -123,11 +122,11 @@ def _refusing(environment: Environment) -> Iterator[None]:
     """A wrong option, or a broker that is away, ends locust with a sentence rather than a trace."""
     try:
         yield
-    except (*USER_ERRORS, ObjectivesError, OptionError) as problem:
+    except (UserError, OSError) as problem:
         environment.process_exit_code = 2
         runner = environment.runner
         if not isinstance(runner, WorkerRunner):
-            errors.print(str(problem), style="red", markup=False, soft_wrap=True)
+            error_console.print(str(problem), style="red", markup=False, soft_wrap=True)
             if runner:
                 runner.quit()  # the workers, too
         sys.exit(2)

@@ -4,12 +4,13 @@ import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from common.errors import UserError
 from loadtests.query_lag import AtMost
 
 DEFAULT = "default"
 
 
-class ObjectivesError(Exception):
+class ObjectivesError(UserError):
     """The file of objectives cannot be used; the message says where."""
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-from common.commands.context import duration
+from common.command_options import duration
+from common.errors import UserError
 from loadtests.shapes import SHAPES
 
 VIA = ("kafka", "http", "null")
@@ -16,7 +17,7 @@ LIMIT = "find-the-limit"
 OBJECTIVES = Path(__file__).with_name("objectives.toml")
 
 
-class OptionError(Exception):
+class OptionError(UserError):
     """An option cannot be what it was given as; the message names it."""
 
 

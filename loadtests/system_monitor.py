@@ -16,10 +16,10 @@ from gevent import get_hub
 from locust.env import Environment
 
 from common import tables
-from common.commands.context import existing_broker, read_settings
 from common.kafka.connection import BrokerError
 from common.kafka.topics import end_offsets, topic_names
 from common.monitoring.alert_watch import LATENCIES, percentiles
+from common.runtime import existing_broker, read_settings
 from common.vertical import Vertical
 from common.workspace import Workspace
 from loadtests.alert_reader import Alert, Watch

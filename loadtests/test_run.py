@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from common.commands.context import existing_broker, read_settings
+from common.installed import find_vertical
 from common.kafka.connection import Connection
 from common.kafka.topics import ensure_topics
-from common.vertical import find_vertical
+from common.runtime import existing_broker, read_settings
 from loadtests.objectives import OF_THE_LOAD, Figures, judge, missed, read_objectives, verdict
 from loadtests.options import LIMIT, plan_of
 from loadtests.planned_rate import SETTLING, Pace

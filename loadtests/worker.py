@@ -8,9 +8,9 @@ from typing import Any
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from common.commands.context import existing_broker, population_of, read_settings
+from common.installed import find_vertical
 from common.kafka.topics import TopicNames, topic_names
-from common.vertical import find_vertical
+from common.runtime import existing_broker, population_of, read_settings
 from loadtests.feed import Feed, Sent, Slice
 from loadtests.gevent_producer import Sender
 from loadtests.options import OptionError, Plan, plan_of

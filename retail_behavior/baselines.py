@@ -13,9 +13,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from retail_behavior.events import PURCHASE, RESTOCK, order
+from retail_behavior.planning.bought_together import recommended
 from retail_behavior.planning.forecast import LEVEL_DAYS, forecast
 from retail_behavior.planning.inventory import safety_stock
-from retail_behavior.planning.bought_together import recommended
 
 LONGEST_DAYS = 84        # of sales that the forecast learns from
 HABIT_DAYS = 30

@@ -10,8 +10,8 @@ Beside alerts, two topics: purchase intent of running sessions, and recommendati
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import Rule, judge
 from common.columns import let
+from common.rules import Rule, judge, threshold_names
 from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
 from retail_behavior.events import PURCHASE, RESTOCK, VIEW, order
@@ -91,7 +91,7 @@ def by_visitor(events: DataFrame, settings: RetailSettings) -> DataFrame:
         .agg(F.sort_array(F.collect_set(F.struct(*PLACE, "event_time", "event_id"))).alias("arrived"),
              F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
     )
-    enough = with_thresholds(windows, BY_VISITOR, settings).where(F.size("arrived") >= threshold("bot_streak"))
+    enough = with_thresholds(windows, threshold_names(BY_VISITOR), settings).where(F.size("arrived") >= threshold("bot_streak"))
     paced = enough.withColumn("streak", _streak(settings))
     return judge(paced, BY_VISITOR, settings, vertical="retail_behavior", entity="visitor_id", subject=_subject("visitor_id"))
 

@@ -16,8 +16,8 @@ Suspect reports (planned work) are judged by no rule but silence.
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import Rule
 from common.columns import let
+from common.rules import Rule, threshold_names
 from common.thresholds import threshold, with_thresholds
 from common.vertical import Query
 from telecom_anomaly.baselines import METRICS, SMOOTHING, deviation, is_suspect, speed_residual
@@ -142,7 +142,7 @@ def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
         )
     )
     ends = [*((alarm.rule, trouble_is_over(alarm)) for alarm in CELL_ALARMS), (SLOW_DRIFT, None)]
-    days = with_thresholds(days, [rule for rule, _ in ends], settings)
+    days = with_thresholds(days, threshold_names(rule for rule, _ in ends), settings)
     judged = days.withColumn("falls", _falls()).transform(with_stretches, CELL_ALARMS).withColumn("drift", _least_drift())
     return raise_alarms(judged, ends, settings, entity="cell_id", subject=_subject("cell_id"))
 

@@ -42,7 +42,7 @@ from common.archive.archive_tables import (
     to_quarantine,
 )
 from common.archive.duplicates import not_there, repeated, without_duplicates
-from common.errors import causes_of
+from common.failures import causes_of
 from common.kafka.connection import Connection
 from common.kafka.topic_settings import settings_of
 from common.kafka.topics import topic_names

@@ -18,7 +18,7 @@ from pyspark.sql import types as T
 
 from common.archive.safe_expressions import FIELD, Refused, check_expression, unknown
 from common.columns import null_where_it_fails
-from common.errors import first_line
+from common.errors import UserError, first_line
 from common.vertical import Vertical
 
 MOST_NAMES = 1_000
@@ -30,7 +30,7 @@ RECORD = ("topic", "partition", "offset", "ingest_time")
 PLAIN = re.compile(r"[A-Za-z_]\w*")
 
 
-class FixError(Exception):
+class FixError(UserError):
     """A fix that cannot be applied; the message says which, why, and what would do."""
 
 

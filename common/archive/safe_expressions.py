@@ -5,7 +5,6 @@ table or the environment. Names that come in with the data are names of fields a
 how long a pattern can be tried, is bounded before anything runs.
 """
 
-import difflib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from common.archive.regex_cost import UnreadablePattern, ways
-from common.errors import first_line
+from common.errors import did_you_mean, first_line
 
 
 def _words(text: str) -> frozenset[str]:
@@ -79,8 +78,7 @@ def check_expression(spark: SparkSession, text: str, names: Collection[str]) -> 
 
 def unknown(name: str, known: Sequence[str]) -> str:
     """That a name is unknown, the nearest that is known, and all that are."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{name} is unknown" + (f" (did you mean {close[0]}?)" if close else "") + f"; known are {', '.join(known)}"
+    return f"{name} is unknown{did_you_mean(name, known)}; known are {', '.join(known)}"
 
 
 def _nodes(tree: Any) -> Iterator[Any]:

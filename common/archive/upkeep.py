@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from common import tables
-from common.errors import in_words
+from common.failures import in_words
 
 LOG = logging.getLogger(__name__)
 

@@ -5,8 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from common.errors import UserError
 
-class NoHistory(Exception):
+
+class NoHistory(UserError):
     """There is nothing to study yet."""
 
 

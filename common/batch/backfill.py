@@ -14,6 +14,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
 from common.archive.archive_tables import LABELS_SCHEMA, PARTITION, ensure_tables, events_schema
+from common.errors import UserError
 from common.privacy.pseudonyms import of_entity, with_pseudonyms
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -29,7 +30,7 @@ LABEL = T.StructField(
 )
 
 
-class OtherHistory(Exception):
+class OtherHistory(UserError):
     """Some of the days were backfilled before, by another seed or for another number of days; the message says which."""
 
 

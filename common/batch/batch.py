@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from common import contract, tables
 from common.batch.as_of_day import NoHistory, until_today, whole_until
 from common.batch.future_events import far_ahead
+from common.errors import UserError
 from common.models.drift import stability
 from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
 from common.models.storage import save
@@ -27,7 +28,7 @@ from common.workspace import Workspace
 LOG = logging.getLogger(__name__)
 
 
-class NoModel(Exception):
+class NoModel(UserError):
     """The vertical trains no model."""
 
 

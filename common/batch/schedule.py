@@ -20,7 +20,8 @@ from pyspark.sql import types as T
 
 from common import tables
 from common.concurrency import side_by_side
-from common.errors import first_line, in_words, trace_of
+from common.errors import first_line
+from common.failures import in_words, trace_of
 from common.settings import SettingsError
 from common.workspace import InUse, Workspace
 

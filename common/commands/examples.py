@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from common.commands.context import Servers, console
+from common.command_options import Servers
 from common.errors import first_line
 from common.settings import SettingsError
+from common.terminal import console
 
 
 def add_to(app: typer.Typer) -> None:

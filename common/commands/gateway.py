@@ -7,20 +7,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from common.commands.context import (
-    Data,
-    Servers,
-    VerticalOrAll,
-    console,
-    existing_broker,
-    read_settings,
-    subjects_of,
-)
+from common.command_options import Data, Servers, VerticalOrAll
 from common.gateway.address import Address
 from common.gateway.tokens import TokenFile, Tokens, end_of
+from common.installed import find_verticals, verticals
 from common.kafka.topics import ensure_topics
+from common.runtime import existing_broker, read_settings
 from common.settings import Settings
-from common.vertical import verticals
+from common.terminal import console
 
 DEFAULT = "127.0.0.1:8080"
 
@@ -56,7 +50,7 @@ def gateway(
     # The server's libraries take a second to import, which no other command has to wait for.
     from common.gateway.server import run_gateway
 
-    address, subjects = Address.read(http, certificate, key), subjects_of(vertical)
+    address, subjects = Address.read(http, certificate, key), find_verticals(vertical)
     settings = read_settings(data, servers, gateway_open=open_)
     tokens = Tokens(TokenFile(settings.data))
     address.check(tokens)

@@ -13,21 +13,8 @@ from common.batch.backtest import backtest, of_days
 from common.batch.batch import came_live, history, study, train_model
 from common.batch.evaluation import LEAST_PRECISION, LEAST_RECALL, Evaluation, shortfalls
 from common.batch.evaluation import evaluate as evaluated
-from common.commands.context import (
-    Data,
-    Seed,
-    Start,
-    VerticalName,
-    console,
-    errors,
-    first_day,
-    named,
-    population_of,
-    read_settings,
-    rule_settings,
-    session,
-    workspace_of,
-)
+from common.command_options import Data, Seed, Start, VerticalName, first_day
+from common.installed import find_vertical
 from common.models.protocol import Protocol, evaluate_protocol, report
 from common.monitoring.summary import (
     differences_table,
@@ -41,6 +28,8 @@ from common.published.live_thresholds import tuned_settings
 from common.published.model_registry import challenger
 from common.reconciliation.late_alerts import keep_late
 from common.reconciliation.reconcile import reconcile as reconciled
+from common.runtime import population_of, read_settings, rule_settings, session, workspace_of
+from common.terminal import console, error_console
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -63,7 +52,7 @@ def backfill(
     data: Data = None,
 ) -> None:
     """Write synthetic history straight into the Delta tables, in parallel, from the generator of the live stream."""
-    subject, settings = named(vertical), read_settings(data)
+    subject, settings = find_vertical(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     with (
         workspace.only_one("backfill"),
@@ -81,7 +70,7 @@ def backfill(
 
 def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
     """Train the model on history and the labels known by then, export it to SQL; the first is put in force, a later waits."""
-    subject, settings = named(vertical), read_settings(data)
+    subject, settings = find_vertical(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     with workspace.only_one("batch"), session([subject], settings) as spark, console.status("training"):
         trained = train_model(spark, subject, workspace, _day(as_of))
@@ -92,7 +81,7 @@ def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
 
 def trends(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
     """One batch run: contract suite, baselines under a new version, trends as tables and plots."""
-    subject, settings = named(vertical), read_settings(data)
+    subject, settings = find_vertical(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     with workspace.only_one("batch"), session([subject], settings) as spark:
         with console.status("studying") as status:
@@ -119,7 +108,7 @@ def reconcile(
 
     Alerts that the stream lost because their events came after the watermark are added to the table, once each.
     """
-    subject, settings = named(vertical), read_settings(data)
+    subject, settings = find_vertical(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     with workspace.only_one("batch"), session([subject], settings) as spark:
         with console.status("judging history again"):
@@ -156,7 +145,7 @@ def evaluate(
     data: Data = None,
 ) -> None:
     """Stored alerts against the labels: precision by rule, recall, precision and time to detect by scenario."""
-    subject, settings = named(vertical), read_settings(data)
+    subject, settings = find_vertical(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     with session([subject], settings) as spark:
         if test_from:
@@ -172,7 +161,7 @@ def evaluate(
             console.print(table)
     missed = shortfalls(result) if strict else []
     for line in missed:
-        errors.print(line, style="red")
+        error_console.print(line, style="red")
     if missed:
         raise typer.Exit(1)
 

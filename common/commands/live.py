@@ -15,7 +15,6 @@ from pyspark.sql import SparkSession
 from common.batch.as_of_day import newest_day
 from common.batch.batch import history, learn, train_model
 from common.clock import ClockWatch
-from common.commands.context import console, streams
 from common.concurrency import side_by_side
 from common.embedded.supervise import Supervised, supervised
 from common.errors import first_line
@@ -25,9 +24,11 @@ from common.kafka.topics import topic_names
 from common.monitoring.alert_watch import AlertWatch
 from common.monitoring.screen import Screen, State
 from common.published.model_registry import challenger
+from common.runtime import streams
 from common.settings import Settings
 from common.streaming.archiving import Archiving
 from common.streaming.detection import Detection
+from common.terminal import console
 from common.vertical import Vertical
 from common.workspace import Workspace
 

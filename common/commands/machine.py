@@ -10,29 +10,23 @@ import typer
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from common.commands.context import (
-    Data,
-    Servers,
-    VerticalName,
-    console,
-    existing_broker,
-    named,
-    own_broker,
-    read_settings,
-    until_stopped,
-)
+from common.command_options import Data, Servers, VerticalName
 from common.doctor import diagnose
 from common.embedded.class_data import Use, has_class_data, make_class_data
 from common.embedded.jars import KINDS, ensure_jars
 from common.embedded.java import find_java
 from common.embedded.kafka import EmbeddedKafkaError, broker_class_path
+from common.installed import find_vertical
+from common.installed import verticals as installed
 from common.kafka.acls import ROLES, allow
 from common.kafka.connection import Connection
 from common.kafka.topics import ensure_topics
+from common.runtime import existing_broker, own_broker, read_settings
 from common.settings import SettingsError
 from common.spark.class_training import train_broker, train_spark
 from common.spark.session import spark_class_path
-from common.vertical import verticals as installed
+from common.terminal import console
+from common.waiting import until_stopped
 
 
 def add_to(app: typer.Typer) -> None:
@@ -106,7 +100,7 @@ def topics(
     servers: Servers = None,
 ) -> None:
     """Create the topics that a vertical needs, and grant logins what their commands need of them."""
-    subject, settings = named(vertical), read_settings(data, servers)
+    subject, settings = find_vertical(vertical), read_settings(data, servers)
     granted = [_granted(text) for text in allow_ or []]
     connection = existing_broker(settings)
     for name, partitions in ensure_topics(connection, subject, settings.partitions, settings.replication).items():
@@ -126,4 +120,4 @@ def _granted(text: str) -> tuple[str, str]:
 def verticals() -> None:
     """List the installed verticals."""
     for name in installed():
-        console.print(f"{name}: {named(name).title}")
+        console.print(f"{name}: {find_vertical(name).title}")

@@ -5,12 +5,15 @@ from typing import Annotated
 import psutil
 import typer
 
-from common.commands.context import Data, VerticalName, console, named, read_settings, session, workspace_of
+from common.command_options import Data, VerticalName
+from common.installed import find_vertical
 from common.monitoring.summary import compared_table
 from common.published.model_registry import NoSuchModel, challenger
 from common.published.model_registry import promote as promoted
 from common.published.model_registry import rollback as rolled_back
+from common.runtime import read_settings, session, workspace_of
 from common.streaming.shadow import compare
+from common.terminal import console
 
 Who = Annotated[str | None, typer.Option(help="goes on record [default: the user]", show_default=False)]
 
@@ -28,7 +31,7 @@ def promote(
     data: Data = None,
 ) -> None:
     """Put the challenger in force, after showing how both did on the stream as far as labels are known."""
-    subject, settings = named(vertical), read_settings(data)
+    subject, settings = find_vertical(vertical), read_settings(data)
     workspace = workspace_of(subject, settings)
     if challenger(workspace.tables) is None:
         raise NoSuchModel(f"{subject.name} has no challenger: train one with hybrid train {subject.name}")
@@ -43,6 +46,6 @@ def promote(
 
 def rollback(vertical: VerticalName, who: Who = None, data: Data = None) -> None:
     """Put the model before the present one in force again."""
-    subject, settings = named(vertical), read_settings(data)
+    subject, settings = find_vertical(vertical), read_settings(data)
     version = rolled_back(workspace_of(subject, settings).tables, who or psutil.Process().username()).version
     console.print(f"model {version} in force again")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from common.commands.context import console, errors
 from common.template.writing import write_vertical
+from common.terminal import console, error_console
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,6 +36,6 @@ def new(
     offline = ["--no-build-isolation", "--no-deps"]
     done = subprocess.run([*pip, "install", *offline, "--editable", str(target)], capture_output=True, text=True)
     if done.returncode:
-        errors.print(f"it is written, but could not be installed:\n{done.stderr.strip()}", style="red", markup=False)
+        error_console.print(f"it is written, but could not be installed:\n{done.stderr.strip()}", style="red", markup=False)
         raise typer.Exit(1)
     console.print(f"installed; now: hybrid run {name}, pytest {target}/tests")

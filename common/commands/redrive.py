@@ -8,19 +8,12 @@ from rich.table import Table
 from common.archive.redrive import Redrive
 from common.archive.redrive import redrive as driven
 from common.archive.repairs import parse_fixes
-from common.commands.context import (
-    Data,
-    Servers,
-    VerticalName,
-    console,
-    existing_broker,
-    named,
-    read_settings,
-    session,
-    workspace_of,
-)
+from common.command_options import Data, Servers, VerticalName
+from common.installed import find_vertical
 from common.kafka.topics import topic_names
 from common.monitoring.summary import plain_table
+from common.runtime import existing_broker, read_settings, session, workspace_of
+from common.terminal import console
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,7 +40,7 @@ def redrive(
 
     What still does not meet it stays in quarantine. Table `redriven` keeps what was tried, when and with which fixes.
     """
-    subject, settings = named(vertical), read_settings(data, servers)
+    subject, settings = find_vertical(vertical), read_settings(data, servers)
     fixes = parse_fixes(fix or [], subject)
     workspace = workspace_of(subject, settings)
     connection = None if dry_run else existing_broker(settings)

@@ -11,25 +11,10 @@ from pyspark.sql import SparkSession
 from common.batch.backfill import backfill
 from common.batch.batch import came_live, learn, study, train_model
 from common.batch.evaluation import evaluate
-from common.commands.context import (
-    FIRST_DAY,
-    Data,
-    Seed,
-    Servers,
-    VerticalOrAll,
-    console,
-    duration,
-    errors,
-    own_broker,
-    population_of,
-    read_settings,
-    rule_settings,
-    session,
-    subjects_of,
-    workspace_of,
-)  # fmt: skip
+from common.command_options import FIRST_DAY, Data, Seed, Servers, VerticalOrAll, duration
 from common.commands.live import Live, stream
 from common.errors import first_line
+from common.installed import find_verticals
 from common.kafka.topics import ensure_topics
 from common.monitoring.alert_watch import Percentiles
 from common.monitoring.screen import State
@@ -44,6 +29,8 @@ from common.monitoring.summary import (
     trend_tables,
 )
 from common.reconciliation.reconcile import reconcile
+from common.runtime import own_broker, population_of, read_settings, rule_settings, session, workspace_of
+from common.terminal import console, error_console  # fmt: skip
 
 BRIEF = 300.0  # seconds of streaming; a longer run earns back what Java's second compiler costs
 WARM_UP = 20.0  # seconds after the first event in which JIT compilers and first batches are not what a user waits for
@@ -69,7 +56,7 @@ def run(
     Event time runs faster than the clock: `rate` decides how many simulated days pass. Everything lies in a folder of
     this run under the data folder.
     """
-    subjects = subjects_of(vertical)
+    subjects = find_verticals(vertical)
     seconds = duration(for_) or 60.0
     settings = read_settings(data, servers)
     folder = settings.data / f"run-{datetime.now():%Y%m%d-%H%M%S}"
@@ -107,7 +94,7 @@ def run(
             summarise_all(spark, lives, states)
     failures = [problem for state in states for problem in state.failures]
     if failures:
-        errors.print(f"a batch run failed: {first_line(failures[0])}", style="red", markup=False)
+        error_console.print(f"a batch run failed: {first_line(failures[0])}", style="red", markup=False)
         raise typer.Exit(1)
 
 

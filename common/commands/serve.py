@@ -13,28 +13,13 @@ from pyspark.sql import SparkSession
 from common import tables
 from common.batch.batch import has_history, study, train_model
 from common.batch.schedule import Scheduled, cron, scheduled
-from common.commands.context import (
-    LONGEST_SILENCE,
-    Data,
-    Servers,
-    VerticalOrAll,
-    console,
-    duration,
-    every,
-    existing_broker,
-    read_settings,
-    rule_settings,
-    session,
-    streams,
-    subjects_of,
-    while_streaming,
-    workspace_of,
-)
+from common.command_options import Data, Servers, VerticalOrAll, duration
 from common.commands.gateway import Certificate, Key, Open
 from common.gateway.address import Address
 from common.gateway.child_process import GatewayBeside
 from common.gateway.tokens import TokenFile, Tokens
-from common.kafka.connection import Connection, check
+from common.installed import find_verticals
+from common.kafka.connection import LONGEST_SILENCE, Connection, check
 from common.kafka.lag import Lag
 from common.kafka.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
@@ -44,13 +29,16 @@ from common.published.model_registry import challenger
 from common.published.versions import MODEL, in_force
 from common.reconciliation.late_alerts import keep_late
 from common.reconciliation.reconcile import reconcile
+from common.runtime import existing_broker, read_settings, rule_settings, session, streams, workspace_of
 from common.settings import Settings
 from common.spark.session import cancel_group, use_group
 from common.streaming.archiving import Archiving
 from common.streaming.detection import Detection
 from common.streaming.shadow import compare
 from common.tables.upkeep import UpkeepFailed
+from common.terminal import console
 from common.vertical import Vertical
+from common.waiting import every, while_streaming
 from common.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
@@ -111,7 +99,7 @@ def serve(
     if address:
         address.check(Tokens(TokenFile(settings.data)))
     connection, ending = existing_broker(settings), threading.Event()
-    verticals, partitions = subjects_of(vertical), dict[str, int]()
+    verticals, partitions = find_verticals(vertical), dict[str, int]()
     for subject in verticals:
         partitions |= ensure_topics(connection, subject, settings.partitions, settings.replication)
     with session(verticals, settings, partitions) as spark, ExitStack() as stack:

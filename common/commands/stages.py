@@ -11,28 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from common.commands.context import (
-    LONGEST_SILENCE,
-    Data,
-    Seed,
-    Servers,
-    Start,
-    VerticalName,
-    console,
-    duration,
-    every,
-    existing_broker,
-    first_day,
-    named,
-    population_of,
-    read_settings,
-    rule_settings,
-    session,
-    while_streaming,
-    workspace_of,
-)  # fmt: skip
+from common.command_options import Data, Seed, Servers, Start, VerticalName, duration, first_day
+from common.installed import find_vertical
 from common.kafka.acls import rights
-from common.kafka.connection import Connection, check
+from common.kafka.connection import LONGEST_SILENCE, Connection, check
 from common.kafka.lag import Lag
 from common.kafka.producers import Producer
 from common.kafka.topics import ensure_topics, topic_names
@@ -44,9 +26,12 @@ from common.replay.pacing import at_rate
 from common.replay.replay import Counts, plan_replay
 from common.replay.replay import replay as send_file
 from common.replay.send_generated import Sent, send_generated
+from common.runtime import existing_broker, population_of, read_settings, rule_settings, session, workspace_of
 from common.settings import SettingsError
 from common.streaming.archiving import Archiving, archiving
 from common.streaming.detection import detection
+from common.terminal import console  # fmt: skip
+from common.waiting import every, while_streaming
 
 SAY_EVERY = 10.0
 
@@ -68,7 +53,7 @@ def generate(
     servers: Servers = None,
 ) -> None:
     """Send synthetic events, and apart from them their labels, to the vertical's topics."""
-    subject, settings = named(vertical), read_settings(data, servers)
+    subject, settings = find_vertical(vertical), read_settings(data, servers)
     connection = existing_broker(settings)
     sent_to = rights(subject, "producer") | rights(subject, "labeller")
     ensure_topics(connection, subject, settings.partitions, settings.replication, only=sent_to)
@@ -100,7 +85,7 @@ def replay(
     servers: Servers = None,
 ) -> None:
     """Send a file that nobody here generated through the very same path, in the order and at the pace of its own time."""
-    subject, settings = named(vertical), read_settings(data, servers)
+    subject, settings = find_vertical(vertical), read_settings(data, servers)
     plan = plan_replay(subject, file, parse_mapping(map_ or []), label, scenario, timedelta(days=label_delay))
     pace = speed_of(speed)
     connection = existing_broker(settings)
@@ -121,7 +106,7 @@ def archive(
     servers: Servers = None,
 ) -> None:
     """Keep what comes in: valid events, quarantine, labels and alerts, each once, in Delta tables."""
-    subject, settings = named(vertical), read_settings(data, servers)
+    subject, settings = find_vertical(vertical), read_settings(data, servers)
     if until_idle:  # the pause between batches is there to make files large: here somebody waits
         settings = settings.model_copy(update={"archive_interval": 1})
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
@@ -177,7 +162,7 @@ def detect(
     servers: Servers = None,
 ) -> None:
     """Judge events as they come; alerts go to the vertical's alerts topic."""
-    subject, settings = named(vertical), read_settings(data, servers)
+    subject, settings = find_vertical(vertical), read_settings(data, servers)
     rules = rule_settings(subject)
     connection, workspace = existing_broker(settings), workspace_of(subject, settings)
     partitions = ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "detector"))

@@ -7,9 +7,12 @@ import typer
 from rich.table import Table
 
 from common.batch.threshold_trial import rehearse
-from common.commands.context import Data, VerticalName, console, named, named_values, read_settings, session, workspace_of
+from common.command_options import Data, VerticalName, named_values
+from common.installed import find_vertical
 from common.monitoring.summary import rehearsal_tables
 from common.published.live_thresholds import Threshold, changed_settings, publish_settings, thresholds
+from common.runtime import read_settings, session, workspace_of
+from common.terminal import console
 
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="threshold=value, for instance amount_zscore=5; may be given again")
@@ -29,7 +32,7 @@ def settings(
     data: Data = None,
 ) -> None:
     """List the thresholds of a vertical's rules, or change them under running streams: live within a checkpoint interval."""
-    subject, workspace = named(vertical), workspace_of(named(vertical), read_settings(data))
+    subject, workspace = find_vertical(vertical), workspace_of(find_vertical(vertical), read_settings(data))
     changes = parse_changes(set_ or []) | dict.fromkeys(reset or [])
     if changes:
         version = publish_settings(subject, workspace.tables, changes, who or psutil.Process().username())
@@ -44,7 +47,7 @@ def backtest(
     data: Data = None,
 ) -> None:
     """Changed rules over history beside the present ones, against labels: precision, recall, alerts a day, and what differs."""
-    subject, settings = named(vertical), read_settings(data)
+    subject, settings = find_vertical(vertical), read_settings(data)
     workspace, changes = workspace_of(subject, settings), parse_changes(set_)
     changed_settings(subject, workspace.tables, changes)  # a mistake is told before Spark is started
     with (

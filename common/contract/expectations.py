@@ -1,6 +1,5 @@
 """great-expectations' configuration dictionaries, checked when a contract is read and compiled to Spark predicates."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from typing import Any
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
+
+from common.errors import UserError, did_you_mean
 
 NUMBERS = (T.DoubleType, T.LongType, T.IntegerType)
 FIELD_TYPES = (T.StringType, *NUMBERS, T.BooleanType, T.TimestampType)
@@ -21,7 +22,7 @@ RESERVED = {"ingest_time", "topic", "kafka_partition", "kafka_offset", "event_da
 Kwargs = Mapping[str, Any]
 
 
-class ContractError(ValueError):
+class ContractError(UserError, ValueError):
     """A contract that cannot be compiled; the message names the expectation and says what would do."""
 
 
@@ -202,16 +203,16 @@ def _expectation(schema: T.StructType, number: int, entry: Mapping[str, Any]) ->
     name, kwargs = entry.get("type"), entry.get("kwargs", {})
     where = f"expectation {number}, {name}"
     if name not in KINDS:
-        raise ContractError(f"{where}: not supported{_closest(str(name), KINDS)}; supported are {', '.join(KINDS)}")
+        raise ContractError(f"{where}: not supported{did_you_mean(str(name), KINDS)}; supported are {', '.join(KINDS)}")
     for key in set(entry) - {"type", "kwargs"} - REMARKS:
-        raise ContractError(f"{where}: unknown entry {key!r}{_closest(key, REMARKS)}")
+        raise ContractError(f"{where}: unknown entry {key!r}{did_you_mean(key, REMARKS)}")
     kind = KINDS[name]
     known = (*kind.needs, *kind.takes)
     for key in kwargs:
         if key == "mostly":
             raise ContractError(f"{where}: takes no mostly: each event is judged alone, so it holds for all or is left out")
         if key not in known:
-            raise ContractError(f"{where}: unknown argument {key!r}{_closest(key, known)}; it takes {', '.join(known)}")
+            raise ContractError(f"{where}: unknown argument {key!r}{did_you_mean(key, known)}; it takes {', '.join(known)}")
     for key in kind.needs:
         if key not in kwargs:
             raise ContractError(f"{where}: needs the argument {key!r}")
@@ -228,7 +229,7 @@ def _data_type(schema: T.StructType, kind: Kind, kwargs: Kwargs, where: str) -> 
         if column is None:
             continue
         if column not in schema.names:
-            near = _closest(str(column), schema.names)
+            near = did_you_mean(str(column), schema.names)
             raise ContractError(f"{where}: no field {column!r}{near}; the event has {', '.join(schema.names)}")
         if not isinstance(schema[column].dataType, kind.on):
             raise ContractError(f"{where}: does not apply to {column} of type {schema[column].dataType.simpleString()}")
@@ -237,8 +238,3 @@ def _data_type(schema: T.StructType, kind: Kind, kwargs: Kwargs, where: str) -> 
     if isinstance(data_type, T.TimestampType) != isinstance(other, T.TimestampType):
         raise ContractError(f"{where}: {data_type.simpleString()} and {other.simpleString()} cannot be compared")
     return data_type
-
-
-def _closest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

@@ -14,6 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 from common.embedded.authorities import PASSWORD, write_trust_store
 from common.embedded.java import Java, find_java
+from common.errors import UserError
 from common.locks import locked
 from common.settings import Settings, load
 
@@ -35,7 +36,7 @@ IVY_SETTINGS = """<ivysettings>
 """
 
 
-class JarsError(Exception):
+class JarsError(UserError):
     """A jar could not be fetched, or is not the one that is pinned; the message names it and says what to do."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from common.errors import UserError
 from common.settings import Settings, load
 
 OLDEST, NEWEST = 17, 21  # what Spark 4.3 is released for
@@ -50,7 +51,7 @@ exec RUNTIME "$@"
 """
 
 
-class JavaError(Exception):
+class JavaError(UserError):
     """No Java that works; the message says what was looked at and what to do."""
 
 

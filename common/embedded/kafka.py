@@ -21,6 +21,7 @@ from common.embedded.java import Java, find_java
 from common.embedded.ports import HOST, free_port, is_free
 from common.embedded.properties import SERVER_PROPERTIES, listeners, write_properties
 from common.embedded.supervise import GRACE_SECONDS, Supervised, supervised
+from common.errors import UserError
 from common.locks import Held, lock, note_holder
 
 JAVA_OPTIONS = ["-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Djava.awt.headless=true",
@@ -32,7 +33,7 @@ STARTS = 3  # each with new ports, when another program took one between our loo
 PORT_TAKEN = "Address already in use"  # in the log; the system's words, in the locale that we set
 
 
-class EmbeddedKafkaError(Exception):
+class EmbeddedKafkaError(UserError):
     """The broker did not start; the message says why, and where its log is."""
 
 

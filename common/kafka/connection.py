@@ -8,6 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
+from common.errors import UserError
 from common.kafka.security import Security
 from common.settings import SettingsError
 
@@ -26,11 +27,13 @@ REASONS = {
     KafkaError._TIMED_OUT: "no answer in time: check the address, and that the broker speaks {protocol}",
 }
 
+LONGEST_SILENCE = 30.0  # seconds that a broker may be away before a command gives up; Spark itself would wait without a word
+
 # Every consumer group of ours begins so, for access rights to name.
 GROUP_PREFIX = "hybrid-"
 
 
-class BrokerError(Exception):
+class BrokerError(UserError):
     """Kafka cannot be reached, or refuses; the message says where, why and what to do."""
 
 

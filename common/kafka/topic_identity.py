@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from common.errors import UserError
 from common.kafka.connection import BrokerError, Connection, explain
 
 LOOK_EVERY = 30.0  # seconds
@@ -15,7 +16,7 @@ URL_SAFE = str.maketrans("+/", "-_")
 NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # what a broker from before Kafka 2.8 says, whose topics have none
 
 
-class TopicChanged(Exception):
+class TopicChanged(UserError):
     """A topic is not what it was when a query read it; the message says what is different, and what to do."""
 
 

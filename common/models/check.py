@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import sqlglot
 from sqlglot import exp
 
-from common.errors import first_line
+from common.errors import UserError, first_line
 from common.models.structure import DIALECT, index_of, is_parameter
 
 ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
@@ -32,7 +32,7 @@ logging.getLogger("sqlglot").disabled = True  # it would log what whoever made t
 NUMBER, WHOLE, TRUTH = "a number", "a whole number", "a condition"
 
 
-class UnsafeModel(Exception):
+class UnsafeModel(UserError):
     """A stored model that says more than a model may; nothing of it was run."""
 
 

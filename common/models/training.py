@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
+from common.errors import UserError
 from common.models.scoring import with_score
 from common.models.structure import DIALECT, lift
 
@@ -31,11 +32,11 @@ PARITY_ROWS = 2_000
 Fit = Callable[[pd.DataFrame, np.ndarray], "Pipeline"]
 
 
-class TrainingRefused(Exception):
+class TrainingRefused(UserError):
     """The rows cannot train a model; the message says why and what would help."""
 
 
-class ParityBroken(Exception):
+class ParityBroken(UserError):
     """The exported SQL does not give the probabilities of the fitted model."""
 
 

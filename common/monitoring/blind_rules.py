@@ -5,7 +5,7 @@ from datetime import datetime
 
 from deltalake.exceptions import DeltaError
 
-from common.errors import in_words
+from common.failures import in_words
 from common.published.versions import BASELINE, MODEL, newest, versions
 from common.streaming.progress import Standing
 from common.vertical import Query, Vertical

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from common.errors import in_words
+from common.failures import in_words
 from common.monitoring.printable import printable
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from deltalake.exceptions import DeltaError
 
-from common.errors import in_words
+from common.failures import in_words
 from common.monitoring.alert_watch import AlertWatch, Percentiles
 from common.monitoring.blind_rules import Blindness, moment
 from common.streaming.progress import Standing

@@ -5,7 +5,6 @@ the environment and the defaults. Only the thresholds of rules can change so: ot
 what is kept in state, and need a restart.
 """
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from pydantic_settings import BaseSettings
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
+from common.errors import did_you_mean
 from common.published.reference_data import followed, publish
 from common.published.versions import SETTINGS, Version, in_force, newest, versions
 from common.settings import SettingsError, load
@@ -144,9 +144,7 @@ def _of(vertical: Vertical, published: Version | None) -> dict[str, float]:
 def _check_name(vertical: Vertical, name: str) -> None:
     known = list(vertical.settings.model_fields)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise SettingsError(f"{vertical.name} has no setting {name}{hint}; there are {', '.join(known)}")
+        raise SettingsError(f"{vertical.name} has no setting {name}{did_you_mean(name, known)}; there are {', '.join(known)}")
 
 
 def _check_live(vertical: Vertical, name: str) -> None:

@@ -7,13 +7,14 @@ alert (`shadow`), and once labels are known it is compared on them. It stands un
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from common.errors import UserError
 from common.models.storage import as_json
 from common.models.training import TrainedModel
 from common.published.reference_data import publish
 from common.published.versions import CHALLENGER, MODEL, Version, in_force, newest, versions
 
 
-class NoSuchModel(Exception):
+class NoSuchModel(UserError):
     """There is no challenger to promote, or no model before the champion to go back to."""
 
 

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from common import tables
+from common.errors import UserError
 from common.kafka.topics import topic_names
 from common.published.versions import BASELINE, MODEL, SETTINGS, newest, versions
 from common.reconciliation.lineage_rows import BEYOND, VERSIONS, joined, rows_of
@@ -25,7 +26,7 @@ BUCKET = 4_096  # offsets of a partition that are looked for together
 BROADCAST = 100_000  # ranges; more are not sent to each task whole
 
 
-class NothingJudged(Exception):
+class NothingJudged(UserError):
     """A query is not on record: it never ran over this data."""
 
 

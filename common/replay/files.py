@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from common.errors import first_line
+from common.errors import UserError, first_line
 from common.replay.delimited import DelimitedRows
 
 BATCH_ROWS = 8_192
@@ -24,7 +24,7 @@ SUFFIXES = {".csv": "csv", ".tsv": "csv", ".json": "jsonl", ".jsonl": "jsonl", "
 MOST_LINE_BYTES = 64 << 20
 
 
-class ReplayError(Exception):
+class ReplayError(UserError):
     """A file cannot be replayed; the message says what is wrong with it or with how it was described."""
 
 

@@ -1,11 +1,11 @@
 """Which columns of a file, or which constant, are which field of an event."""
 
-import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.errors import did_you_mean
 from common.replay.conversion import as_text
 from common.replay.files import ReplayError, RowFile
 from common.vertical import Vertical
@@ -97,7 +97,4 @@ def require(name: str, known: Iterable[str], complaint: str) -> None:
     known = list(known)
     if name in known:
         return
-    close = {one.lower(): one for one in known}
-    match = difflib.get_close_matches(name.lower(), close, n=1)
-    hint = f" (did you mean {close[match[0]]!r}?)" if match else ""
-    raise ReplayError(f"{complaint} {name!r}{hint}; there are: {', '.join(known)}")
+    raise ReplayError(f"{complaint} {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}")

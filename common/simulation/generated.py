@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from common.errors import UserError
 from common.simulation.dirt import DirtyFields
 from common.simulation.messages import Messages, as_objects, encode, in_order, joined, on_the_way, plain_columns
 from common.simulation.randomness import random_for
@@ -23,7 +24,7 @@ LABELS = pa.schema(
 )  # fmt: skip
 
 
-class NotAnEvent(Exception):
+class NotAnEvent(UserError):
     """A vertical's generator made a column that no event can hold; the message names the field."""
 
 

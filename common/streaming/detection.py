@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from common import tables
-from common.errors import in_words
+from common.failures import in_words
 from common.kafka.connection import BrokerError, Connection
 from common.kafka.topic_identity import TopicChanged, TopicWatch
 from common.kafka.topics import topic_names

@@ -17,7 +17,8 @@ from pyspark.sql.streaming import DataStreamWriter, StreamingQuery
 
 from common import contract
 from common.alerts import to_kafka
-from common.errors import causes_of, first_line
+from common.errors import UserError, first_line
+from common.failures import causes_of
 from common.kafka.connection import Connection
 from common.kafka.topics import end_offsets, topic_names, topic_of
 from common.published.reference_data import Learnt, with_learnt
@@ -64,7 +65,7 @@ TRACEBACK = "Traceback (most recent call last):"
 RAISED = re.compile(r"(?:: )?((?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception)\b.*)")
 
 
-class QueryEnded(Exception):
+class QueryEnded(UserError):
     """A query that should be running has ended."""
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from common.errors import UserError
+
 FILE = "kept-state.txt"
 STATEFUL = ("Aggregate", "Deduplicate", "TransformWithState", "FlatMapGroups", "SessionWindow")
 # Numbers that differ from one start to the next: of columns, and of the variables of lambda functions.
@@ -20,7 +22,7 @@ MICROSECONDS = re.compile(r"\b\d{5,}\b")
 MOST_FIELDS = 10_000
 
 
-class OtherState(Exception):
+class OtherState(UserError):
     """A checkpoint that holds what another version of the rules kept; the message says which, and what to do."""
 
 

@@ -14,6 +14,7 @@ from deltalake.transaction import AddAction, CommitProperties, Transaction
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from common.errors import UserError
 from common.tables.statistics import rows
 
 COMMIT_ATTEMPTS = 10
@@ -28,11 +29,11 @@ CONFIGURATION: dict[str, str | None] = {
 }
 
 
-class UnusableFolder(Exception):
+class UnusableFolder(UserError):
     """Tables cannot lie in this folder; the message says why."""
 
 
-class OtherTypes(Exception):
+class OtherTypes(UserError):
     """A table has a column that is wanted as another type; the message says which."""
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from common.errors import in_words
+from common.errors import UserError
+from common.failures import in_words
 from common.tables.log import open_table, place_of, table_exists, uri
 from common.tables.rewriting import rewriting
 from common.tables.writing import FOLDER
@@ -23,7 +24,7 @@ MOST_PARTITIONS = 20  # that one run compacts
 PAUSE = 0.05  # seconds after each, in which a merge that waits for its turn gets it
 
 
-class UpkeepFailed(Exception):
+class UpkeepFailed(UserError):
     """Some tables could not be looked after; the message says which, and why. They are as they were."""
 
 

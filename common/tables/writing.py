@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from common.errors import UserError
 from common.tables.log import commit, is_committed, once, open_table, place_of, schema_of, transaction, uri
 from common.tables.rewriting import rewriting
 from common.tables.statistics import describe, rows
@@ -27,7 +28,7 @@ TIMESTAMPS = "spark.sql.parquet.outputTimestampType"
 _warned_of: set[tuple[str, frozenset[str]]] = set()  # tables and columns of which it was said that they stay null
 
 
-class RowsLost(Exception):
+class RowsLost(UserError):
     """Rows that executors wrote are not where the driver looks for them; the message says where."""
 
 

@@ -7,14 +7,15 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from common.vertical import verticals
+from common.errors import UserError
+from common.installed import verticals
 
 FIVE = ("__init__", "events", "settings", "generator", "detector", "trends")
 # Where each template goes, below the new folder.
 BESIDE = {name: name for name in ("README.md", "pyproject.toml", "locustfile.py")} | {"tests.py": "tests/test_rules.py"}
 
 
-class NotWritten(Exception):
+class NotWritten(UserError):
     """A vertical cannot be written under that name or at that place."""
 
 

@@ -11,10 +11,10 @@ from confluent_kafka.admin import AdminClient
 from pyspark.sql import SparkSession
 
 from common import contract
+from common.installed import find_vertical
 from common.kafka.connection import Connection
 from common.kafka.reader import read_all
 from common.kafka.topics import create_topics
-from common.vertical import find_vertical
 from examples.flume.agent import start_agent
 from examples.flume.lines import event_of, id_of
 from examples.log_levels.levels import count_levels

@@ -7,7 +7,7 @@ What is counted only grows while a window fills. Per term, text and window: who 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import Rule, judge
+from common.rules import Rule, judge
 from common.settings import span
 from common.vertical import Query, Scenario
 from examples.social_trends.sentiment import sentiment

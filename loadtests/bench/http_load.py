@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import uvloop
 
+from common.errors import UserError
+
 HEAD = b"POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n\r\n"
 
 
-class NotAccepted(Exception):
+class NotAccepted(UserError):
     """An answer other than 202; the message holds it."""
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+
 FALL = 0.2  # of a ratio, from which it counts as worse
 
 
-class NotComparable(Exception):
+class NotComparable(UserError):
     """What is stored is not the result of the same benchmark."""
 
 

@@ -12,23 +12,13 @@ from typer.core import TyperGroup
 
 from common.batch.backfill import backfill
 from common.batch.batch import learn, train_model
-from common.commands.context import (
-    FIRST_DAY,
-    Data,
-    Seed,
-    VerticalName,
-    apart,
-    console,
-    named,
-    own_broker,
-    read_settings,
-    rule_settings,
-    session,
-    workspace_of,
-)
+from common.command_options import FIRST_DAY, Data, Seed, VerticalName
+from common.installed import find_vertical
 from common.kafka.topics import ensure_topics
 from common.monitoring.summary import plain_table
+from common.runtime import apart, own_broker, read_settings, rule_settings, session, workspace_of
 from common.settings import Settings
+from common.terminal import console
 from common.vertical import Vertical
 from common.workspace import Workspace
 from loadtests.bench.archive_latency import measure_archive
@@ -89,7 +79,7 @@ def bench(
     data: Data = None,
 ) -> None:
     """Measure a vertical: latency to alerts and archive, catch-up beside bare Spark and a Python loop, recovery."""
-    subject, settings, at = named(vertical), read_settings(data), rates_of(rates)
+    subject, settings, at = find_vertical(vertical), read_settings(data), rates_of(rates)
     world = World(sized(subject, population), seed, FIRST_DAY)
     sizes = world.population.model_dump(mode="json")
     asked = {"vertical": subject.name, "events": events, "rates": at, "population": sizes}

@@ -6,20 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from common.commands.context import (
-    FIRST_DAY,
-    Data,
-    Seed,
-    VerticalName,
-    apart,
-    console,
-    named,
-    own_broker,
-    population_of,
-    read_settings,
-)
+from common.command_options import FIRST_DAY, Data, Seed, VerticalName
+from common.installed import find_vertical
 from common.kafka.topics import ensure_topics
 from common.monitoring.summary import plain_table
+from common.runtime import apart, own_broker, population_of, read_settings
+from common.terminal import console
 from loadtests.bench.gateway_attacks import ATTACKS, PER_SECOND, gateway_under_attack, store_alerts, withstand
 from loadtests.bench.results import machine_line, markdown_table, measured_on, text, versions_of
 from loadtests.commands.bench_results import keep
@@ -38,7 +30,7 @@ def gateway_attacks(
     data: Data = None,
 ) -> None:
     """Attack a gateway in every known way, beside a client that sends an event at a time; its waits, and the gateway's memory."""
-    subject, settings = named(vertical), apart(read_settings(data), "attacks")
+    subject, settings = find_vertical(vertical), apart(read_settings(data), "attacks")
     if unknown := set(only or ()) - set(ATTACKS):
         raise typer.BadParameter(f"--only {min(unknown)!r}: give one of {', '.join(ATTACKS)}")
     results: dict[str, Any] = {"vertical": subject.name, "seconds": seconds, "alerts": alerts, "seed": seed, "attacks": {}}

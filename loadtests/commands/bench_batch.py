@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from common.commands.context import Data, Seed, apart, console, errors, read_settings
+from common.command_options import Data, Seed
 from common.monitoring.summary import plain_table
+from common.runtime import apart, read_settings
+from common.terminal import console, error_console
 from loadtests.bench.peers.batch import BATCH_PEERS, FIELDS, markdown, measure, ratios, told, write_transactions
 from loadtests.bench.peers.engine_process import prepare
 from loadtests.bench.results import cells, measured_on
@@ -68,4 +70,4 @@ def show(results: dict[str, Any]) -> None:
         console.print(table)
     for kind in ("not_measured", "differences"):
         for name, problem in results[kind].items():
-            errors.print(f"{name}: {problem}", markup=False, soft_wrap=True)
+            error_console.print(f"{name}: {problem}", markup=False, soft_wrap=True)

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from common.commands.context import Data, Seed, apart, console, errors, own_broker, read_settings
+from common.command_options import Data, Seed
 from common.monitoring.summary import plain_table
+from common.runtime import apart, own_broker, read_settings
+from common.terminal import console, error_console
 from loadtests.bench.peers import comparison
 from loadtests.bench.peers.engine_process import prepare
 from loadtests.bench.peers.measurements import START_SECONDS, Site
@@ -57,7 +59,7 @@ def peers(
     show(results, found)
     console.print(", ".join([where, *map(str, comparison.plots(results, wanted, path.parent))]), soft_wrap=True)
     for line in comparison.differing(found):
-        errors.print(line, soft_wrap=True)
+        error_console.print(line, soft_wrap=True)
     if found.ours_differ:
         raise typer.Exit(1)
     report(before, results["ratios"])

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from common.commands.context import console, named_values, population_of
+from common.command_options import named_values
 from common.monitoring.summary import plain_table
+from common.runtime import population_of
+from common.terminal import console
 from common.vertical import Vertical
 from loadtests.bench.regression import FALL, changes, stored_ratios
 from loadtests.bench.results import load_average, text, write

@@ -6,22 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from common.commands.context import (
-    FIRST_DAY,
-    Data,
-    Seed,
-    VerticalName,
-    apart,
-    console,
-    named,
-    own_broker,
-    read_settings,
-    rule_settings,
-    session,
-    workspace_of,
-)
+from common.command_options import FIRST_DAY, Data, Seed, VerticalName
+from common.installed import find_vertical
 from common.kafka.topics import ensure_topics
 from common.monitoring.summary import plain_table
+from common.runtime import apart, own_broker, read_settings, rule_settings, session, workspace_of
+from common.terminal import console
 from loadtests.bench.backlog import World
 from loadtests.bench.results import machine_line, markdown_table, measured_on, text, versions_of
 from loadtests.bench.setting import Bench
@@ -45,7 +35,7 @@ def bench_stages(
     data: Data = None,
 ) -> None:
     """Measure generator, backfill, batch, producer, archive and gateway of a vertical, beside reading alone and an HTTP echo."""
-    subject, settings = named(vertical), read_settings(data)
+    subject, settings = find_vertical(vertical), read_settings(data)
     world = sized(subject, population)
     before = stored(against, vertical=subject.name, events=events, population=world.model_dump(mode="json"))
     settings = apart(settings, "stages")

@@ -16,25 +16,15 @@ from common import tables
 from common.archive.archive_tables import ensure_tables
 from common.batch.backfill import backfill
 from common.batch.batch import learn
-from common.commands.context import (
-    FIRST_DAY,
-    Data,
-    Seed,
-    VerticalName,
-    apart,
-    console,
-    named,
-    population_of,
-    read_settings,
-    rule_settings,
-    session,
-    workspace_of,
-)
+from common.command_options import FIRST_DAY, Data, Seed, VerticalName
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import free_port
+from common.installed import find_vertical
 from common.kafka.connection import Connection
 from common.kafka.topics import ensure_topics, records_sent, topic_names
 from common.monitoring.summary import plain_table
+from common.runtime import apart, population_of, read_settings, rule_settings, session, workspace_of
+from common.terminal import console
 from common.vertical import Vertical
 from common.workspace import Workspace
 from loadtests.chaos.expected import Known, digest, known
@@ -70,7 +60,7 @@ def chaos(
 
     Works in a new folder below the data folder, with a broker of its own. Ends by itself, some minutes after the last record.
     """
-    subject, settings = named(vertical), read_settings(data)
+    subject, settings = find_vertical(vertical), read_settings(data)
     settings = apart(settings, "chaos run")  # with a blank, as folders of people's have
     workspace, start = workspace_of(subject, settings), FIRST_DAY + timedelta(days=history_days)
     with console.status(f"counting what {events:,} records are to become"):

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import Rule, shaped
+from common.alerts import shaped
+from common.rules import Rule, threshold_names
 from common.thresholds import threshold, with_thresholds
 from telecom_anomaly.events import GRANULARITY_S
 
@@ -77,7 +78,7 @@ def raise_alarms(
 ) -> DataFrame:
     """Alerts of `rules`, each with the column that tells whether its alarm is over (None: it does not clear)."""
     verdicts = F.array_compact(F.array(*[_verdict(rule, is_over, settings) for rule, is_over in rules]))
-    hits = with_thresholds(rows, [rule for rule, _ in rules], settings).withColumn("verdict", F.explode(verdicts))
+    hits = with_thresholds(rows, threshold_names(rule for rule, _ in rules), settings).withColumn("verdict", F.explode(verdicts))
     said = {name: F.col(f"verdict.{name}") for name in ("rule", "severity", "score", "threshold", "reason", "evidence")}
     return shaped(hits, vertical="telecom_anomaly", entity=entity, subject=subject, **said)
 

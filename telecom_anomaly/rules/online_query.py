@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.streaming import StatefulProcessor, StatefulProcessorHandle
 
-from common.alerts import Rule, judge
 from common.models.online_detector import OnlineDetector
+from common.rules import Rule, judge
 from telecom_anomaly.baselines import is_suspect
 from telecom_anomaly.settings import TelecomSettings
 

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import tables
+from common.installed import find_vertical
 from common.kafka.producers import Producer
 from common.kafka.reader import read_all
 from common.kafka.topics import ensure_topics, topic_names
@@ -25,7 +26,6 @@ from common.settings import Settings, load
 from common.streaming import stalled_queries
 from common.streaming.detection import detection
 from common.streaming.queries import REAL_TIME
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker

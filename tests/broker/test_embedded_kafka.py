@@ -14,12 +14,12 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-from common.commands.context import existing_broker
 from common.embedded.java import find_java
 from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
 from common.embedded.ports import free_port
 from common.kafka.connection import BrokerError, Connection
 from common.kafka.topics import LEADERLESS, read_end_offsets
+from common.runtime import existing_broker
 from common.settings import Settings, load
 
 pytestmark = pytest.mark.broker

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from common import tables
+from common.installed import find_vertical
 from common.kafka.producers import Producer
 from common.kafka.topics import end_offsets, ensure_topics, topic_names
 from common.reconciliation.late_alerts import keep_late
@@ -16,7 +17,6 @@ from common.reconciliation.reconcile import reconcile
 from common.settings import Settings, load
 from common.streaming.archiving import archiving
 from common.streaming.detection import detection
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker

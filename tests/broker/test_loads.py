@@ -15,9 +15,9 @@ import pytest
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import HOST, free_port, wait_until_taken
 from common.embedded.supervise import supervised
+from common.installed import find_vertical
 from common.kafka.connection import Connection
 from common.kafka.reader import read_all
-from common.vertical import find_vertical
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 

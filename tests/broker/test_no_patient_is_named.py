@@ -18,11 +18,11 @@ import pytest
 
 from common import tables
 from common.batch.schedule import RUNS_SCHEMA
+from common.installed import find_vertical
 from common.kafka.producers import Producer
 from common.kafka.reader import read_all
 from common.kafka.topics import ensure_topics, topic_names
 from common.privacy.keys import Key
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from common import tables
 from common.embedded.kafka import EmbeddedKafka
 from common.gateway.tokens import TokenFile, Tokens
+from common.installed import find_vertical
 from common.kafka.connection import Connection
 from common.kafka.producers import Producer
 from common.kafka.reader import read_all
@@ -33,7 +34,6 @@ from common.reconciliation.lineage import judged_ends
 from common.settings import Settings, SettingsError, load
 from common.streaming.archiving import archiving
 from common.streaming.detection import detection
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker

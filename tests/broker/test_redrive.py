@@ -16,11 +16,11 @@ from common.archive.archive import archive_events
 from common.archive.archive_tables import QUARANTINE_SCHEMA, ensure_tables
 from common.archive.redrive import REDRIVEN_SCHEMA, redrive
 from common.archive.repairs import FixError, parse_fixes
+from common.installed import find_vertical
 from common.kafka.producers import Producer
 from common.kafka.topics import end_offsets, ensure_topics
 from common.privacy.keys import Key
 from common.streaming.queries import read_topic
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from pyspark.errors import StreamingQueryException
 
 from common import tables
+from common.installed import find_vertical
 from common.kafka import topic_identity
 from common.kafka.producers import Producer
 from common.kafka.topic_identity import TopicChanged
@@ -21,7 +22,6 @@ from common.settings import Settings
 from common.streaming.archiving import archiving
 from common.streaming.checkpoint_topics import FILE, of_present_topic
 from common.streaming.queries import QueryEnded
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker

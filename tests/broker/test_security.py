@@ -20,13 +20,13 @@ from pydantic import SecretStr
 
 from common.embedded.kafka import EmbeddedKafka
 from common.gateway.alert_stream import AlertStream, server_sent
+from common.installed import find_vertical
 from common.kafka.acls import allow, rights
 from common.kafka.connection import BrokerError, Connection, check
 from common.kafka.producers import Producer, Undelivered
 from common.kafka.reader import read_all
 from common.kafka.security import Security
 from common.kafka.topics import ensure_topics, topic_names
-from common.vertical import find_vertical
 
 pytestmark = pytest.mark.broker
 

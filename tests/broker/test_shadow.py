@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from common import tables
+from common.installed import find_vertical
 from common.kafka.producers import Producer
 from common.kafka.reader import read_all
 from common.kafka.topics import ensure_topics, topic_names
@@ -18,7 +19,6 @@ from common.settings import Settings, load
 from common.streaming.archiving import archiving
 from common.streaming.detection import detection
 from common.streaming.shadow import compare
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker

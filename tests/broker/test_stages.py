@@ -10,7 +10,7 @@ import pytest
 from common import tables
 from common.batch.schedule import RUNS_SCHEMA
 from common.embedded.ports import HOST, free_port, wait_until_taken
-from common.vertical import find_vertical
+from common.installed import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker

@@ -10,8 +10,8 @@ from common.batch.backfill import backfill
 from common.batch.backtest import backtest
 from common.batch.batch import history
 from common.batch.evaluation import evaluate, shortfalls
+from common.installed import example_verticals, find_vertical, verticals
 from common.settings import load
-from common.vertical import example_verticals, find_vertical, verticals
 from common.workspace import Workspace
 
 pytestmark = [pytest.mark.files, pytest.mark.timeout(900), pytest.mark.usefixtures("compiled")]

@@ -17,11 +17,11 @@ from common.alerts import ALERT_SCHEMA, to_kafka
 from common.archive.archive_tables import LABELS_SCHEMA, events_schema
 from common.closed_windows import spoken
 from common.contract import check_contract
+from common.installed import example_verticals, find_vertical, verticals
 from common.privacy.pseudonyms import with_pseudonyms
 from common.published.live_thresholds import live_settings, publish_settings, rules_version
 from common.published.reference_data import MODEL_SCHEMA, Learnt, with_learnt
 from common.settings import SettingsError, load
-from common.vertical import example_verticals, find_vertical, verticals
 from loadtests.bench.output_records import eager, id_column, id_of, newest_event, paths
 
 pytestmark = pytest.mark.files

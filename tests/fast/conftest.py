@@ -21,9 +21,9 @@ from common.gateway.address import Address
 from common.gateway.authorization import Access
 from common.gateway.server import GatewayServer
 from common.gateway.tokens import TokenFile, Tokens
+from common.installed import find_vertical, verticals
 from common.kafka.connection import Connection
 from common.settings import Settings
-from common.vertical import find_vertical, verticals
 
 
 class MockKafka:

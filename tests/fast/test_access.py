@@ -1,7 +1,7 @@
 """What a role may do: its commands' work and no more."""
 
+from common.installed import find_vertical
 from common.kafka.acls import READ, ROLES, WRITE, rights
-from common.vertical import find_vertical
 
 FINANCE = find_vertical("finance_fraud")
 

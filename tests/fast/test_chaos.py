@@ -2,8 +2,8 @@
 
 from datetime import date
 
+from common.installed import find_vertical
 from common.simulation.fuzz import TIMESTAMPS
-from common.vertical import find_vertical
 from loadtests.chaos.expected import digest, known
 from loadtests.chaos.kill_plan import BROKER, DRIVERS, PARTITIONS, planned
 

@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from common.contract.json_outline import plain_outline
-from common.vertical import find_vertical, verticals
+from common.installed import find_vertical, verticals
 from finance_fraud.events import EVENT_SCHEMA
 
 WHOLE = (

@@ -7,10 +7,10 @@ import pytest
 from pyspark.sql import types as T
 
 from common import vertical as verticals
-from common.commands.user_errors import USER_ERRORS
 from common.contract import ContractError
 from common.contract.schema import REMEDIES, check_vertical
-from common.vertical import find_vertical
+from common.errors import UserError
+from common.installed import find_vertical
 
 FINANCE = find_vertical("finance_fraud")
 POSITION = T.StructType().add("lat", "double").add("lon", "double")
@@ -58,5 +58,5 @@ def test_a_field_that_is_not_there_and_a_contract_that_cannot_be_compiled():
 def test_it_is_told_where_the_vertical_is_loaded_and_to_a_person(monkeypatch):
     broken = SimpleNamespace(name="broken", load=lambda: with_field("place", POSITION))
     monkeypatch.setattr(verticals, "entry_points", lambda group: [broken])
-    with pytest.raises(USER_ERRORS, match="field place: type struct<lat:double,lon:double>"):
+    with pytest.raises(UserError, match="field place: type struct<lat:double,lon:double>"):
         find_vertical("broken")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.commands.examples import first_sentences
-from common.vertical import example_verticals
+from common.installed import example_verticals
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/__main__.py"))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from common import cli
-from common.errors import first_line, trace_of
+from common.errors import first_line
+from common.failures import trace_of
 
 PLAN = "\n'Project ['no, column, 0x3636]\n+- LocalRelation [secret#1]\n"
 JAVA = "java.lang.Exception: at work\n\tat org.apache.spark.A.b(A.scala:1)\n\t... 3 more\nCaused by: java.io.IOException: gone\n"

@@ -3,7 +3,7 @@
 import pytest
 
 from common.archive.repairs import FixError, parse_fixes
-from common.vertical import find_vertical
+from common.installed import find_vertical
 
 FINANCE = find_vertical("finance_fraud")
 

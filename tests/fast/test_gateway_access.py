@@ -18,9 +18,9 @@ from common.gateway.address import Address
 from common.gateway.app import MOST_QUERY
 from common.gateway.limits import PATIENCE_SECONDS, Rates
 from common.gateway.tokens import TokenFile, Tokens, end_of
+from common.installed import verticals
 from common.kafka.producers import Producer
 from common.settings import SettingsError
-from common.vertical import verticals
 
 KNOWN = ["finance_fraud", "health_monitoring"]
 

@@ -17,8 +17,8 @@ from common.gateway import app
 from common.gateway.openapi import ANSWERS, event_schema
 from common.gateway.request_bodies import MOST_EVENTS
 from common.gateway.tokens import TokenFile
+from common.installed import find_vertical, verticals
 from common.kafka.reader import read_all
-from common.vertical import find_vertical, verticals
 
 POST = b"POST /v1/finance_fraud/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

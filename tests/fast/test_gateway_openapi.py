@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 
 from common.contract.python_parser import Accepted, PlainContract
 from common.gateway.openapi import examples_of
-from common.vertical import find_vertical, verticals
+from common.installed import find_vertical, verticals
 
 
 @pytest.mark.parametrize("name", verticals())

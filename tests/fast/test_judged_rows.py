@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
+from common.installed import find_vertical
 from common.published.live_thresholds import publish_settings
 from common.reconciliation import lineage
 from common.reconciliation.lineage import Judged, judged_ends, judged_ranges, settings_eras
 from common.reconciliation.lineage_rows import BEYOND, JUDGED_SCHEMA, fewer
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 VERTICAL = find_vertical("finance_fraud")

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.commands.context import population_of
-from common.vertical import Scenario, find_vertical
+from common.installed import find_vertical
+from common.runtime import population_of
+from common.vertical import Scenario
 from loadtests.feed import Feed, Slice
 from loadtests.options import OptionError, plan_of
 from loadtests.planned_rate import Pace

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.vertical import find_vertical, verticals
+from common.installed import find_vertical, verticals
 from loadtests.http_verdict import verdict as verdict_of_answer
 from loadtests.objectives import OF_THE_LOAD, Figures, ObjectivesError, judge, missed, read_objectives, verdict
 from loadtests.options import OBJECTIVES

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from common.batch.evaluation import ByRule, ByScenario, Evaluation
+from common.installed import find_vertical, verticals
 from common.monitoring.alert_watch import TEXTS, Percentiles, _read
 from common.monitoring.plain_table import plain_table
 from common.monitoring.printable import printable
 from common.monitoring.stage_report import alert_line
 from common.monitoring.summary import evaluation_tables, latency_table, quality_tables
-from common.vertical import find_vertical, verticals
 
 
 def test_no_figure_is_cut_where_there_is_no_room_for_it():

@@ -10,6 +10,7 @@ from deltalake.exceptions import DeltaError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.installed import find_vertical, verticals
 from common.monitoring.alert_watch import Seen, percentiles
 from common.monitoring.blind_rules import not_learnt
 from common.monitoring.cooldown import Cooldown
@@ -17,7 +18,6 @@ from common.monitoring.stage_report import Report, archived_line
 from common.published.reference_data import put_in_force
 from common.published.versions import BASELINE, MODEL, Version
 from common.streaming.progress import Standing
-from common.vertical import find_vertical, verticals
 
 FINANCE = find_vertical("finance_fraud")
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from common.installed import find_vertical
 from common.kafka.topic_identity import NO_ID, Topic
 from common.settings import Settings
 from common.streaming.queries import BATCH_SLOTS, task_slots
-from common.vertical import find_vertical
 
 BEFORE = Topic("cards.events", "cluster-1", "id-1", 2)
 

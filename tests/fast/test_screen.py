@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from common.installed import find_vertical, verticals
 from common.monitoring.alert_watch import NEWEST, Percentiles, Seen, percentiles
 from common.monitoring.cooldown import Cooldown
 from common.monitoring.screen import RATE_WINDOW, Screen, State, draw
-from common.vertical import find_vertical, verticals
 
 VERTICAL = find_vertical("finance_fraud")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.installed import find_vertical, verticals
 from common.settings import Settings, SettingsError, load, span
-from common.vertical import find_vertical, verticals
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from threading import Barrier
 
 import pytest
 
+from common.installed import find_vertical
 from common.published.live_thresholds import changed_settings, publish_settings, rules_version, thresholds, tuned_settings
 from common.published.versions import versions
 from common.settings import SettingsError, load
-from common.vertical import find_vertical
 
 VERTICAL = find_vertical("finance_fraud")
 
@@ -141,7 +141,7 @@ def test_a_threshold_that_a_vertical_has_no_longer_is_passed_over(folder):
 
 def test_the_command_lists_and_changes(capsys, monkeypatch, tmp_path):
     from common import cli
-    from common.commands.context import console
+    from common.terminal import console
 
     monkeypatch.setenv("HYBRID_DATA", str(tmp_path))
     monkeypatch.setattr(console, "width", 200)

@@ -6,7 +6,7 @@ import pytest
 
 from common import tables
 from common.batch.backfill import OtherHistory, backfill
-from common.vertical import find_vertical
+from common.installed import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.files

@@ -7,8 +7,8 @@ from pyspark.sql import types as T
 
 from common import tables
 from common.archive.archive_tables import ensure_tables, events_schema
+from common.installed import find_vertical
 from common.streaming.behind_watermark import Ahead, BehindWatch, newest_ahead
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.files

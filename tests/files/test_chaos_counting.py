@@ -8,7 +8,7 @@ import pytest
 
 from common import tables
 from common.archive.archive_tables import QUARANTINE_SCHEMA, ensure_tables, events_schema
-from common.vertical import find_vertical
+from common.installed import find_vertical
 from common.workspace import Workspace
 from loadtests.chaos.expected import Known, digest
 from loadtests.chaos.fault_injection import Disturbed

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.contract import accepted, parse
+from common.installed import find_vertical, verticals
 from common.simulation.fuzz import KINDS, fuzzed
-from common.vertical import find_vertical, verticals
 
 pytestmark = pytest.mark.files
 

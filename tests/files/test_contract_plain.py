@@ -13,8 +13,8 @@ from pyspark.sql import types as T
 
 from common.contract import parse
 from common.contract.python_parser import PlainContract, Rejected
+from common.installed import find_vertical, verticals
 from common.simulation.fuzz import KINDS, fuzzed
-from common.vertical import find_vertical, verticals
 
 pytestmark = pytest.mark.files
 

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from common.contract import TimeBounds, accepted, parse
 from common.contract.python_parser import Accepted, PlainContract
-from common.vertical import find_vertical
+from common.installed import find_vertical
 
 pytestmark = pytest.mark.files
 

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from common.archive.repairs import FixError, parse_fixes, with_fixes
 from common.archive.safe_expressions import FIELD, FUNCTIONS, OPERATORS, Refused, check_expression
-from common.vertical import find_vertical
+from common.installed import find_vertical
 
 pytestmark = pytest.mark.files
 

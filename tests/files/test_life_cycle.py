@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from common.batch.backfill import backfill
 from common.cli import app
 from common.commands import context
-from common.commands.user_errors import USER_ERRORS
-from common.vertical import find_vertical
+from common.errors import UserError
+from common.installed import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.files
@@ -29,7 +29,7 @@ def hybrid(spark, tmp_path, monkeypatch):
     def run(command, *words, refused=False):
         asked = [command, VERTICAL.name, *words, "--data", str(tmp_path)]
         done = CliRunner(env={"COLUMNS": "200"}).invoke(app, asked)
-        assert isinstance(done.exception, USER_ERRORS) if refused else done.exit_code == 0, done.output
+        assert isinstance(done.exception, UserError) if refused else done.exit_code == 0, done.output
         return " ".join(f"{done.output} {done.exception or ''}".split())
 
     return run

@@ -12,6 +12,7 @@ from common import tables
 from common.archive.archive_tables import ALERTS_SCHEMA, LABELS_SCHEMA, QUARANTINE_SCHEMA, ensure_tables, events_schema
 from common.batch.batch import came_live
 from common.batch.evaluation import best_plain_recall, evaluate
+from common.installed import find_vertical
 from common.published.live_thresholds import publish_settings
 from common.published.reference_data import publish_baselines
 from common.published.versions import baseline_path
@@ -20,7 +21,6 @@ from common.reconciliation.lineage_rows import BEYOND, JUDGED_SCHEMA
 from common.reconciliation.reconcile import compare, duplicates, explained, judged_again, judged_as_named, reconcile
 from common.settings import load
 from common.streaming.checkpoint_topics import TOPICS_SCHEMA
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.files

@@ -10,11 +10,11 @@ from common.batch.as_of_day import NoHistory
 from common.batch.backfill import backfill
 from common.batch.batch import retrain_if_moved, train_model
 from common.batch.threshold_trial import rehearse
+from common.installed import find_vertical
 from common.published.live_thresholds import publish_settings
 from common.published.model_registry import challenger
 from common.published.versions import MODEL, in_force
 from common.settings import SettingsError
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]

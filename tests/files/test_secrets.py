@@ -15,12 +15,12 @@ from pyspark.sql.streaming import StreamingQueryException
 from common import contract
 from common.archive.archive import Batch, keep_events
 from common.archive.archive_tables import ensure_tables
-from common.errors import trace_of
+from common.failures import trace_of
+from common.installed import find_vertical
 from common.kafka.security import Security
 from common.privacy.keys import Key
 from common.privacy.pseudonyms import decrypted
 from common.streaming.queries import reason_of
-from common.vertical import find_vertical
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.files

@@ -4,10 +4,10 @@ import pytest
 from pyspark.sql import functions as F
 
 from common import contract
+from common.installed import find_vertical
 from common.published.reference_data import MODEL_SCHEMA, Learnt, with_learnt
 from common.settings import load
 from common.streaming.state import FILE, OtherState, check_state, kept
-from common.vertical import find_vertical
 
 pytestmark = pytest.mark.files
 

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from common import contract
 from common.contract.python_parser import PlainContract, Rejected
-from common.vertical import find_vertical
+from common.installed import find_vertical
 from telecom_anomaly.formats import ves_plain
 from telecom_anomaly.formats.ves import from_ves
 

@@ -15,6 +15,7 @@ from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import find_java
 from common.embedded.ports import HOST, free_port
 from common.embedded.supervise import Supervised, supervised
+from common.errors import UserError
 from common.kafka.connection import GROUP_PREFIX
 from loadtests.bench.peers.environments import NotInstalled, ensure_environment
 from loadtests.bench.peers.peer import Peer
@@ -23,7 +24,7 @@ LOG_LINES = 8
 GRACE = 5.0  # seconds between asking an engine to end and killing it
 
 
-class PeerFailed(Exception):
+class PeerFailed(UserError):
     """An engine ended although it should be running; the message holds the end of its log."""
 
 

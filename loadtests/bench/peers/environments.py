@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from common.errors import UserError
 from common.locks import locked
 
 
-class NotInstalled(Exception):
+class NotInstalled(UserError):
     """An engine's packages cannot be installed here; the message says why."""
 
 

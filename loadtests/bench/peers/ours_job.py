@@ -11,10 +11,10 @@ from pydantic_settings import BaseSettings
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import Rule, judge
 from common.kafka.connection import Connection
 from common.kafka.topics import topic_names
 from common.published.reference_data import Learnt
+from common.rules import Rule, judge
 from common.settings import Settings, load
 from common.spark.session import start_session
 from common.streaming.queries import REAL_TIME, read_topic, start_query, task_slots

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from common.errors import UserError
+
 HERE = Path(__file__).parent
 
 
@@ -62,7 +64,7 @@ def pinned_version(requirements: str, package: str) -> str:
     return found[1]
 
 
-class UnknownPeer(ValueError):
+class UnknownPeer(UserError, ValueError):
     """No engine of that name; the message lists those there are."""
 
 

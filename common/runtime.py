@@ -1,28 +1,23 @@
-"""What commands share: settings from options, a broker, a Spark session, and progress."""
+"""What a command runs with: settings, the vertical and its workspace, a broker, a Spark session, and the running streams."""
 
-import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from py4j.protocol import Py4JJavaError
 from pydantic import ValidationError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from rich.console import Console
 
-from common.clock import ClockWatch
 from common.embedded.jars import ensure_jars
 from common.embedded.kafka import EmbeddedKafka, cluster_in
 from common.embedded.ports import HOST, is_free
-from common.kafka.connection import BrokerError, Connection, check, cluster_of
+from common.kafka.connection import LONGEST_SILENCE, BrokerError, Connection, check, cluster_of
 from common.privacy.key_ids import check_key
 from common.privacy.keys import use_data_folder
 from common.settings import Settings, SettingsError, load
@@ -31,43 +26,14 @@ from common.streaming.archiving import Archiving, archiving
 from common.streaming.detection import Detection, detection
 from common.streaming.queries import QueryEnded, known_reason, task_slots
 from common.tables import check_folder
-from common.vertical import Vertical, find_vertical, verticals
+from common.terminal import console, error_console
+from common.vertical import Vertical
 from common.workspace import Workspace
-
-LONGEST_SILENCE = 30.0  # seconds that a broker may be away before a command gives up; Spark itself would wait without a word
-ALL = "all"
-FIRST_DAY = date(2020, 1, 1)  # of every simulated world
-
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
-
-VerticalName = Annotated[str, typer.Argument(metavar="VERTICAL", help="for instance finance_fraud")]
-VerticalOrAll = Annotated[
-    str, typer.Argument(metavar="VERTICAL", help=f"for instance finance_fraud; {ALL}: every installed one")
-]
-Data = Annotated[Path | None, typer.Option(help="data folder [default: hybrid-data, or HYBRID_DATA]", show_default=False)]
-Servers = Annotated[
-    str | None,
-    typer.Option(
-        "--bootstrap-servers",
-        help="an existing Kafka, host:port[,host:port]; "
-        "login and TLS by HYBRID_KAFKA_* [default: the data folder's embedded broker]",
-        show_default=False,
-    ),
-]
-Start = Annotated[
-    datetime | None, typer.Option(formats=["%Y-%m-%d"], help=f"first simulated day [default: {FIRST_DAY}]", show_default=False)
-]
-Seed = Annotated[int, typer.Option(help="of the simulation: the same seed gives the same bytes")]
 
 
 def read_settings(data: Path | None = None, servers: str | None = None, **given: Any) -> Settings:
     """Settings from the environment, with the options that were given on top."""
     return load(Settings, data=data, bootstrap_servers=servers, **given)
-
-
-def first_day(start: datetime | None) -> date:
-    return start.date() if start else FIRST_DAY
 
 
 def rule_settings(vertical: Vertical) -> Any:
@@ -99,25 +65,7 @@ def _keep_private(folder: Path) -> None:
     if status.st_mode & 0o007 and status.st_uid == os.geteuid():
         folder.chmod(0o700)
         told = "was open to every user of this machine; now it is its owner's alone (for a group: chmod 750)"
-        errors.print(f"{folder} {told}", markup=False, soft_wrap=True)
-
-
-def named(vertical: str) -> Vertical:
-    return find_vertical(vertical)
-
-
-def subjects_of(vertical: str) -> list[Vertical]:
-    """The vertical of that name, or every installed one for `all`."""
-    return [named(name) for name in (verticals() if vertical == ALL else [vertical])]
-
-
-def named_values(option: str, given: list[str], form: str) -> dict[str, str]:
-    """Names and values from words of the `form` name=value; raises SettingsError."""
-    pairs = [word.partition("=") for word in given]
-    unclear = [word for word, (name, equals, value) in zip(given, pairs, strict=True) if not (name and equals and value)]
-    if unclear:
-        raise SettingsError(f"{option} {unclear[0]}: give {form}")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+        error_console.print(f"{folder} {told}", markup=False, soft_wrap=True)
 
 
 def population_of(vertical: Vertical, **given: Any) -> Any:
@@ -229,49 +177,3 @@ class _Jars:
         if not self.said:
             console.print(f"fetching {wanted} jars")
             self.said = True
-
-
-def until_stopped(seconds: float | None, stop: threading.Event | None = None) -> Iterator[float]:
-    """Yields about once a second until Ctrl-C, `stop`, or `seconds` have passed; gives the seconds so far."""
-    stop, start = stop or threading.Event(), time.monotonic()
-    while seconds is None or time.monotonic() - start < seconds:
-        yield time.monotonic() - start
-        if stop.wait(1.0):
-            return
-
-
-def while_streaming(seconds: float | None, stop: threading.Event | None = None) -> Iterator[float]:
-    """`until_stopped` beside a stream; raises ClockSetBack when the machine's clock was."""
-    watch = ClockWatch()
-    for passed in until_stopped(seconds, stop):
-        watch.check()
-        yield passed
-
-
-def every(seconds: float) -> Callable[[], bool]:
-    """A question that is answered with True at most once in `seconds`, and at once when that is overdue."""
-    last = -math.inf
-
-    def is_due() -> bool:
-        nonlocal last
-        if (now := time.monotonic()) - last < seconds:
-            return False
-        last = now
-        return True
-
-    return is_due
-
-
-def duration(text: str | None) -> float | None:
-    """Seconds of `90`, `60s`, `5m` or `2h`; raises typer.BadParameter."""
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    try:
-        seconds = float(number) * units[unit]
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a duration: give 90, 60s, 5m or 2h") from None
-    if not seconds > 0:
-        raise typer.BadParameter(f"{text!r} is not a duration: it must be more than nothing, such as 90, 60s, 5m or 2h")
-    return seconds

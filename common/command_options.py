@@ -1,0 +1,59 @@
+"""Options that commands share, and how their texts are read."""
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.installed import ALL
+from common.settings import SettingsError
+
+FIRST_DAY = date(2020, 1, 1)  # of every simulated world
+
+VerticalName = Annotated[str, typer.Argument(metavar="VERTICAL", help="for instance finance_fraud")]
+VerticalOrAll = Annotated[
+    str, typer.Argument(metavar="VERTICAL", help=f"for instance finance_fraud; {ALL}: every installed one")
+]
+Data = Annotated[Path | None, typer.Option(help="data folder [default: hybrid-data, or HYBRID_DATA]", show_default=False)]
+Servers = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-servers",
+        help="an existing Kafka, host:port[,host:port]; "
+        "login and TLS by HYBRID_KAFKA_* [default: the data folder's embedded broker]",
+        show_default=False,
+    ),
+]
+Start = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help=f"first simulated day [default: {FIRST_DAY}]", show_default=False)
+]
+Seed = Annotated[int, typer.Option(help="of the simulation: the same seed gives the same bytes")]
+
+
+def first_day(start: datetime | None) -> date:
+    return start.date() if start else FIRST_DAY
+
+
+def named_values(option: str, given: list[str], form: str) -> dict[str, str]:
+    """Names and values from words of the `form` name=value; raises SettingsError."""
+    pairs = [word.partition("=") for word in given]
+    unclear = [word for word, (name, equals, value) in zip(given, pairs, strict=True) if not (name and equals and value)]
+    if unclear:
+        raise SettingsError(f"{option} {unclear[0]}: give {form}")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def duration(text: str | None) -> float | None:
+    """Seconds of `90`, `60s`, `5m` or `2h`; raises typer.BadParameter."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a duration: give 90, 60s, 5m or 2h") from None
+    if not seconds > 0:
+        raise typer.BadParameter(f"{text!r} is not a duration: it must be more than nothing, such as 90, 60s, 5m or 2h")
+    return seconds
