@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from common import tables
+from common.deployment import Deployment
 from common.kafka.producers import Producer
 from common.kafka.topics import topic_names
 from common.monitoring.alert_watch import percentiles
@@ -15,25 +16,24 @@ from common.simulation.messages import Messages, split
 from common.streaming.archiving import archiving
 from common.workspace import Workspace
 from loadtests.bench.latency import Latency
-from loadtests.bench.setting import Bench
 from loadtests.process_memory import PeakMemory
 
 
 def measure_archive(
-    spark: SparkSession, bench: Bench, messages: list[Messages], rate: float, warm_up: float, seconds: float
+    spark: SparkSession, deployment: Deployment, messages: list[Messages], rate: float, warm_up: float, seconds: float
 ) -> Latency:
     """At `rate` messages a second, the first second's until they are archived, then `warm_up` and then `seconds` long."""
     opening, following = split(messages, round(rate))
-    events = topic_names(bench.vertical).events
-    into = Workspace(bench.settings.data / f"archived-{time.time_ns()}", bench.vertical.name)
+    events = topic_names(deployment.vertical).events
+    into = Workspace(deployment.settings.data / f"archived-{time.time_ns()}", deployment.vertical.name)
 
     def send(chunk: Messages, first: int, last: int) -> None:
         for row in range(first, last):
             producer.send(events, chunk.keys[row], chunk.values[row])
 
-    archive = archiving(spark, bench.vertical, into, bench.connection, bench.settings, from_end=True)
+    archive = archiving(spark, deployment.vertical, into, deployment.kafka, deployment.settings, from_end=True)
     with PeakMemory() as memory, archive as queries:
-        with Producer(bench.connection, linger=0) as producer:
+        with Producer(deployment.kafka, linger=0) as producer:
             send_paced(at_rate(opening, rate), send)
             producer.flush()
             queries.drain()

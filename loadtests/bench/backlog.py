@@ -6,13 +6,13 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
+from common.deployment import Deployment
 from common.kafka.producers import Producer
 from common.kafka.topics import records_sent, topic_names
 from common.replay.pacing import at_speed
 from common.replay.send_generated import send_generated
 from common.simulation.generated import Generated
 from common.simulation.messages import Messages
-from loadtests.bench.setting import Bench
 
 MOST_DAYS = 100_000
 
@@ -34,27 +34,27 @@ class World:
         newest: date = messages[-1].arrival_time[-1].astype("datetime64[D]").item()
         return replace(self, start=newest + timedelta(days=1))
 
-    def generate(self, bench: Bench, with_dirt: bool) -> Iterator[Generated]:
+    def generate(self, deployment: Deployment, with_dirt: bool) -> Iterator[Generated]:
         """Chunks, day by day, without end."""
-        return bench.vertical.generate(self.seed, self.start, MOST_DAYS, self.population, with_dirt)
+        return deployment.vertical.generate(self.seed, self.start, MOST_DAYS, self.population, with_dirt)
 
 
-def fill_topic(bench: Bench, world: World, events: int) -> int:
+def fill_topic(deployment: Deployment, world: World, events: int) -> int:
     """Send at least `events` clean events as fast as they go into the topic; returns how many it holds then."""
-    with Producer(bench.connection, linger=0.02) as producer:
-        clean = at_least(world.generate(bench, False), events)
-        send_generated(bench.vertical, clean, producer, partial(at_speed, speed=float("inf")))
-    return on_topic(bench)
+    with Producer(deployment.kafka, linger=0.02) as producer:
+        clean = at_least(world.generate(deployment, False), events)
+        send_generated(deployment.vertical, clean, producer, partial(at_speed, speed=float("inf")))
+    return on_topic(deployment)
 
 
-def on_topic(bench: Bench) -> int:
+def on_topic(deployment: Deployment) -> int:
     """Events that the topic holds."""
-    return records_sent(bench.connection, topic_names(bench.vertical).events)
+    return records_sent(deployment.kafka, topic_names(deployment.vertical).events)
 
 
-def clean_messages(bench: Bench, world: World, events: int) -> list[Messages]:
+def clean_messages(deployment: Deployment, world: World, events: int) -> list[Messages]:
     """At least `events` clean events, in memory."""
-    return [chunk.messages for chunk in at_least(world.generate(bench, False), events) if chunk.messages is not None]
+    return [chunk.messages for chunk in at_least(world.generate(deployment, False), events) if chunk.messages is not None]
 
 
 def at_least(chunks: Iterator[Generated], events: int) -> Iterator[Generated]:

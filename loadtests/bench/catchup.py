@@ -10,6 +10,7 @@ from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
 from common import contract
+from common.deployment import Deployment
 from common.kafka.reader import from_ends
 from common.kafka.topics import topic_names, topic_of
 from common.published.live_thresholds import live_settings
@@ -18,7 +19,6 @@ from common.streaming.queries import read_topic, start_query
 from common.vertical import Query
 from loadtests.bench.output_records import id_column, id_of
 from loadtests.bench.results import steady_rate
-from loadtests.bench.setting import Bench
 from loadtests.process_memory import PeakMemory
 
 QUIET_SECONDS = 20.0
@@ -45,17 +45,17 @@ class CaughtUp:
         return self.events / self.seconds
 
 
-def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int, expected: set[str]) -> CaughtUp:
+def catch_up(spark: SparkSession, deployment: Deployment, query: Query, events: int, expected: set[str]) -> CaughtUp:
     """Start `query` at the beginning of the events topic and time it to the last expected alert, or what else it finds."""
-    with from_ends(bench.connection, topic_of(bench.vertical, query), group="bench") as consumer, PeakMemory() as memory:
-        records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
-        learnt = live(spark, bench.workspace.tables, bench.vertical)
-        checkpoint = bench.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
+    with from_ends(deployment.kafka, topic_of(deployment.vertical, query), group="bench") as consumer, PeakMemory() as memory:
+        records = read_topic(spark, deployment.kafka, topic_names(deployment.vertical).events)
+        learnt = live(spark, deployment.tables, deployment.vertical)
+        checkpoint = deployment.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
         started = time.monotonic()
-        rules = live_settings(spark, bench.vertical, bench.workspace.tables, bench.rules)
-        running = start_query(records, bench.vertical, query, learnt, rules, bench.connection, checkpoint, bench.settings)
+        rules = live_settings(spark, deployment.vertical, deployment.tables, deployment.rules)
+        running = start_query(records, deployment.vertical, query, learnt, rules, deployment.kafka, checkpoint, deployment.settings)
         try:
-            arrivals = _arrivals(consumer, partial(id_of, bench.vertical, query), expected, started)
+            arrivals = _arrivals(consumer, partial(id_of, deployment.vertical, query), expected, started)
         finally:
             running.streaming.stop()
     seconds = arrivals[-1] if arrivals else float("nan")
@@ -64,20 +64,20 @@ def catch_up(spark: SparkSession, bench: Bench, query: Query, events: int, expec
     return CaughtUp(events, seconds, steady, len(arrivals), len(expected), memory.by_kind, files)
 
 
-def expected_alerts(spark: SparkSession, bench: Bench, query: Query) -> set[str]:
+def expected_alerts(spark: SparkSession, deployment: Deployment, query: Query) -> set[str]:
     """Ids of the alerts, or what else the query finds, in the topic as a table."""
-    source = bench.connection.spark_source_options()
-    options = {"subscribe": topic_names(bench.vertical).events, "startingOffsets": "earliest", **source}
+    source = deployment.kafka.spark_source_options()
+    options = {"subscribe": topic_names(deployment.vertical).events, "startingOffsets": "earliest", **source}
     records = spark.read.format("kafka").options(**options).load()
-    learnt = live(spark, bench.workspace.tables, bench.vertical)
+    learnt = live(spark, deployment.tables, deployment.vertical)
     events = with_learnt(
-        contract.accepted(records, bench.vertical).dropDuplicates([bench.vertical.event_id]),
+        contract.accepted(records, deployment.vertical).dropDuplicates([deployment.vertical.event_id]),
         learnt,
-        bench.vertical,
+        deployment.vertical,
         query,
-        bench.rules,
+        deployment.rules,
     )
-    found = query.build(events, bench.rules).select(id_column(bench.vertical, query)).toArrow()
+    found = query.build(events, deployment.rules).select(id_column(deployment.vertical, query)).toArrow()
     return set(found.column(0).to_pylist())
 
 

@@ -10,6 +10,7 @@ import orjson
 from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
+from common.deployment import Deployment
 from common.kafka.producers import Producer
 from common.kafka.reader import arrived, from_ends
 from common.kafka.topics import topic_names, topic_of
@@ -21,7 +22,6 @@ from common.simulation.messages import Messages, split
 from common.streaming.queries import read_topic, start_query
 from common.vertical import Query
 from loadtests.bench.output_records import eager, newest_event
-from loadtests.bench.setting import Bench
 from loadtests.process_memory import PeakMemory
 
 START_SECONDS = 30.0    # a query whose first alert takes longer has at least read its events by then
@@ -40,25 +40,25 @@ class Latency:
 
 
 def measure_latency(
-    spark: SparkSession, bench: Bench, query: Query, messages: list[Messages], rate: float, warm_up: float, seconds: float
+    spark: SparkSession, deployment: Deployment, query: Query, messages: list[Messages], rate: float, warm_up: float, seconds: float
 ) -> Latency:
     """At `rate` messages a second, the first second's until the query has started, then `warm_up` and then `seconds` long."""
     sent, latencies = dict[str, float](), list[tuple[float, float]]()
-    events = topic_names(bench.vertical).events
+    events = topic_names(deployment.vertical).events
     opening, following = split(messages, round(rate))
-    every = live_settings(spark, bench.vertical, bench.workspace.tables, eager(bench.rules, query))
+    every = live_settings(spark, deployment.vertical, deployment.tables, eager(deployment.rules, query))
     stop = threading.Event()
-    with from_ends(bench.connection, topic_of(bench.vertical, query), group="bench") as consumer, PeakMemory() as memory:
-        records = read_topic(spark, bench.connection, events, from_end=True)
-        learnt = live(spark, bench.workspace.tables, bench.vertical)
-        checkpoint = bench.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")
-        running = start_query(records, bench.vertical, query, learnt, every, bench.connection, checkpoint, bench.settings)
-        speaks_of = partial(newest_event, bench.vertical, query)
+    with from_ends(deployment.kafka, topic_of(deployment.vertical, query), group="bench") as consumer, PeakMemory() as memory:
+        records = read_topic(spark, deployment.kafka, events, from_end=True)
+        learnt = live(spark, deployment.tables, deployment.vertical)
+        checkpoint = deployment.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")
+        running = start_query(records, deployment.vertical, query, learnt, every, deployment.kafka, checkpoint, deployment.settings)
+        speaks_of = partial(newest_event, deployment.vertical, query)
         subscriber = threading.Thread(target=_subscribe, args=(consumer, speaks_of, sent, latencies, stop), daemon=True)
         subscriber.start()
         try:
-            with Producer(bench.connection, linger=0) as producer:
-                send = partial(_send, bench, producer, events, sent)
+            with Producer(deployment.kafka, linger=0) as producer:
+                send = partial(_send, deployment, producer, events, sent)
                 send_paced(at_rate(opening, rate), send)
                 _wait(lambda: bool(latencies), START_SECONDS)
                 began = time.time()
@@ -89,10 +89,10 @@ def _newest(latencies: list[tuple[float, float]]) -> float:
     return at + milliseconds / 1000
 
 
-def _send(bench: Bench, producer: Producer, topic: str, sent: dict[str, float], chunk: Messages, first: int, last: int) -> None:
+def _send(deployment: Deployment, producer: Producer, topic: str, sent: dict[str, float], chunk: Messages, first: int, last: int) -> None:
     for row in range(first, last):
         value = chunk.values[row]
-        sent[orjson.loads(value)[bench.vertical.event_id]] = time.time()
+        sent[orjson.loads(value)[deployment.vertical.event_id]] = time.time()
         producer.send(topic, chunk.keys[row], value)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from common.deployment import Deployment
 from common.kafka.producers import Producer
 from common.kafka.topics import topic_names
 from common.monitoring.alert_watch import AlertWatch
@@ -16,7 +17,6 @@ from common.replay.pacing import at_rate
 from common.replay.send_generated import send_generated
 from common.streaming.queries import QueryEnded
 from loadtests.bench.backlog import World
-from loadtests.bench.setting import Bench
 from loadtests.chaos.drivers import Driver
 from loadtests.chaos.kill_plan import HALVES
 
@@ -37,18 +37,18 @@ class Recovered:
     current: float | None
 
 
-def recoveries(bench: Bench, world: World, rate: float, kills: int) -> list[Recovered]:
+def recoveries(deployment: Deployment, world: World, rate: float, kills: int) -> list[Recovered]:
     """Of each kill, of the detector's Python and of its JVM in turns; none where no alert comes at all. Raises QueryEnded."""
-    log = bench.workspace.folder / "recovery.log"
-    where = ["--data", str(bench.workspace.data), "--bootstrap-servers", bench.connection.bootstrap_servers]
-    command = [sys.executable, "-m", "common.cli", "detect", bench.vertical.name, *where]
-    with AlertWatch(bench.connection, topic_names(bench.vertical).alerts) as watch:
+    log = deployment.workspace.folder / "recovery.log"
+    where = ["--data", str(deployment.workspace.data), "--bootstrap-servers", deployment.kafka.bootstrap_servers]
+    command = [sys.executable, "-m", "common.cli", "detect", deployment.vertical.name, *where]
+    with AlertWatch(deployment.kafka, topic_names(deployment.vertical).alerts) as watch:
         driver = Driver("detect", command, "judging", log, os.environ, lambda: watch.seen.updates)
         driver.start()
         try:
             if not driver.wait_until_ready():
                 raise QueryEnded(f"detect did not start; see {log}")
-            with _steady_load(bench, world, rate):
+            with _steady_load(deployment, world, rate):
                 if _first(watch, lambda sent, came: True) is None:
                     return []
                 return [_recovery(driver, watch, HALVES[number % len(HALVES)]) for number in range(kills)]
@@ -78,14 +78,14 @@ def _first(watch: AlertWatch, is_it: Callable[[float, float], bool]) -> float | 
 
 
 @contextmanager
-def _steady_load(bench: Bench, world: World, rate: float) -> Iterator[None]:
+def _steady_load(deployment: Deployment, world: World, rate: float) -> Iterator[None]:
     """Events come in at `rate` a second while the block runs."""
     stop = threading.Event()
 
     def send() -> None:
-        chunks = world.generate(bench, False)
-        with Producer(bench.connection, linger=0) as producer:
-            send_generated(bench.vertical, chunks, producer, partial(at_rate, per_second=rate), stop=stop)
+        chunks = world.generate(deployment, False)
+        with Producer(deployment.kafka, linger=0) as producer:
+            send_generated(deployment.vertical, chunks, producer, partial(at_rate, per_second=rate), stop=stop)
 
     sender = threading.Thread(target=send, name="steady-load", daemon=True)
     sender.start()

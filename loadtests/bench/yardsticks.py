@@ -10,25 +10,25 @@ from confluent_kafka.admin import AdminClient
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from common.deployment import Deployment
 from common.kafka.connection import GROUP_PREFIX
 from common.kafka.producers import Producer
 from common.kafka.topics import partition_ids, topic_names
 from common.streaming.queries import read_topic
-from loadtests.bench.setting import Bench
 
 
-def bare_spark(spark: SparkSession, bench: Bench, events: int, parsed: bool = False) -> float:
+def bare_spark(spark: SparkSession, deployment: Deployment, events: int, parsed: bool = False) -> float:
     """Events per second of a Spark stream that reads the topic and drops it: no contract, no rule, no output.
 
     parsed: with `from_json` by the event's schema, which is the least that anything with a rule has to do.
     """
-    records = read_topic(spark, bench.connection, topic_names(bench.vertical).events)
+    records = read_topic(spark, deployment.kafka, topic_names(deployment.vertical).events)
     if parsed:
-        records = records.select(F.from_json(F.col("value").cast("string"), bench.vertical.event_schema).alias("event"))
+        records = records.select(F.from_json(F.col("value").cast("string"), deployment.vertical.event_schema).alias("event"))
     started = time.monotonic()
     query = (
         records.writeStream.format("noop")
-        .option("checkpointLocation", bench.workspace.checkpoint(f"noop-{time.time_ns()}"))
+        .option("checkpointLocation", deployment.workspace.checkpoint(f"noop-{time.time_ns()}"))
         .trigger(availableNow=True)
         .start()
     )
@@ -36,9 +36,9 @@ def bare_spark(spark: SparkSession, bench: Bench, events: int, parsed: bool = Fa
     return events / (time.monotonic() - started)
 
 
-def consume(bench: Bench, events: int) -> float:
+def consume(deployment: Deployment, events: int) -> float:
     """Events per second that confluent-kafka reads and nobody looks at."""
-    consumer, seen, started = _from_the_start(bench), 0, time.monotonic()
+    consumer, seen, started = _from_the_start(deployment), 0, time.monotonic()
     while seen < events:
         seen += len(consumer.consume(10_000, timeout=1))
     elapsed = time.monotonic() - started
@@ -46,25 +46,25 @@ def consume(bench: Bench, events: int) -> float:
     return events / elapsed
 
 
-def _from_the_start(bench: Bench) -> Consumer:
-    topic, options = topic_names(bench.vertical).events, bench.connection.client_options()
+def _from_the_start(deployment: Deployment) -> Consumer:
+    topic, options = topic_names(deployment.vertical).events, deployment.kafka.client_options()
     consumer = Consumer({
         **options,
         "group.id": f"{GROUP_PREFIX}loop-{time.time_ns()}",
         "enable.auto.commit": False,
         "queued.min.messages": 200_000,
     })
-    consumer.assign([TopicPartition(topic, number, 0) for number in partition_ids(AdminClient(options), bench.connection, topic)])
+    consumer.assign([TopicPartition(topic, number, 0) for number in partition_ids(AdminClient(options), deployment.kafka, topic)])
     return consumer
 
 
-def python_loop(bench: Bench, events: int) -> float:
+def python_loop(deployment: Deployment, events: int) -> float:
     """Events per second of confluent-kafka and orjson, keeping each entity's last 20 minutes in memory; nothing is durable."""
-    consumer = _from_the_start(bench)
-    entity, event_time = bench.vertical.entity, bench.vertical.event_time
+    consumer = _from_the_start(deployment)
+    entity, event_time = deployment.vertical.entity, deployment.vertical.event_time
     recent: dict[str, deque[float]] = defaultdict(deque)
     seen, started = 0, time.monotonic()
-    with Producer(bench.connection, linger=0.005) as producer:
+    with Producer(deployment.kafka, linger=0.005) as producer:
         while seen < events:
             for message in consumer.consume(10_000, timeout=1):
                 seen += 1
@@ -78,7 +78,7 @@ def python_loop(bench: Bench, events: int) -> float:
                     window.popleft()
                 if len(window) >= 6:
                     producer.send(
-                        f"{bench.vertical.name}.dead-letter",
+                        f"{deployment.vertical.name}.dead-letter",
                         None,
                         orjson.dumps({"entity_id": event[entity], "score": len(window)}),
                     )

@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 
 from common import contract, tables
 from common.archive.archive_tables import PARTITION, events_schema
-from common.batch.batch import came_live, history
+from common.archive.history import read_live_history
+from common.archive.history import read_history
 from common.kafka.topics import topic_names
 from common.privacy.pseudonyms import decrypted
 from common.reconciliation.reconcile import AGREEING, STATUSES, reconcile
@@ -42,7 +43,7 @@ def records_kept(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, known: Known, disturbed: Disturbed, ends: int
 ) -> list[Count]:
     """Every record that was sent: on the topic once, and in one table once. ends: how many offsets the topic has given."""
-    events, _, _ = came_live(spark, workspace)
+    events, _, _ = read_live_history(spark, workspace)
     quarantine = tables.read(spark, workspace.table("quarantine"))
     rejected = quarantine.where(F.col("topic") == topic_names(vertical).events)
     sent = known.records + disturbed.fuzz_sent
@@ -91,7 +92,7 @@ def alerts_kept(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, rules: object, disturbed: Disturbed
 ) -> list[Count]:
     """Every alert: of the topic's, in the table once; of the table's, what history says."""
-    _, _, alerts = came_live(spark, workspace)
+    _, _, alerts = read_live_history(spark, workspace)
     rows, different = alerts.count(), alerts.select("alert_id").distinct().count()
     by_status = Counter[str]()
     for (_, status), count in reconcile(spark, vertical, workspace, rules).counts.items():
@@ -107,7 +108,7 @@ def baselines_kept(
     spark: SparkSession, vertical: Vertical, workspace: Workspace, known: Known, as_of: date
 ) -> list[Count]:
     """The baselines of the disturbed tables, row by row, beside those of the same events that no stream ever carried."""
-    events, labels, _ = history(spark, workspace)
+    events, labels, _ = read_history(spark, workspace)
     backfilled, came = events.where("kafka_partition < 0"), events.where("kafka_partition >= 0")
     never_sent = _never_sent(spark, vertical, known)
     came = came.join(never_sent.select(vertical.event_id), vertical.event_id, "left_semi")  # without valid fuzz

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from common.batch.backfill import backfill
 from common.batch.batch import learn, train_model
 from common.command_options import FIRST_DAY, Data, Seed, VerticalName
+from common.deployment import Deployment
 from common.installed import find_vertical
 from common.kafka.topics import ensure_topics
 from common.monitoring.summary import plain_table
@@ -28,7 +29,6 @@ from loadtests.bench.latency import measure_latency
 from loadtests.bench.output_records import paths
 from loadtests.bench.recovery import recoveries
 from loadtests.bench.results import machine_line, markdown_table, measured_on, middle, text, versions_of
-from loadtests.bench.setting import Bench
 from loadtests.bench.yardsticks import bare_spark, python_loop
 from loadtests.commands.bench_attacks import gateway_attacks
 from loadtests.commands.bench_batch import batch
@@ -92,16 +92,16 @@ def bench(
         connection = stack.enter_context(own_broker(settings))
         partitions = ensure_topics(connection, subject, settings.partitions)
         spark = stack.enter_context(session([subject], settings, partitions))
-        setting = Bench(subject, workspace, connection, settings, rule_settings(subject))
+        deployment = Deployment(subject, workspace, settings, rule_settings(subject), connection)
         with console.status("history, baselines and model to judge by"):
             backfill(spark, subject, workspace, seed, FIRST_DAY, history_days, world.population)
             learn(spark, subject, workspace, later.start)
             if subject.model:
                 train_model(spark, subject, workspace, later.start)
-        results["latency"], following = latencies(spark, setting, at, warm_up, seconds, later)
-        results["archive_latency"], following = archive_latencies(spark, setting, at, warm_up, seconds, following)
+        results["latency"], following = latencies(spark, deployment, at, warm_up, seconds, later)
+        results["archive_latency"], following = archive_latencies(spark, deployment, at, warm_up, seconds, following)
         results["archive_interval"] = settings.archive_interval
-        results["catch_up"] = catch_ups(spark, setting, events, repeats, following)
+        results["catch_up"] = catch_ups(spark, deployment, events, repeats, following)
     if kills:
         results["recovery"] = recovery(subject, workspace, settings, later, at[0], kills)
     results["ratios"] = ratios(results["catch_up"])
@@ -123,47 +123,47 @@ def rates_of(text: str) -> list[float]:
 
 
 def latencies(
-    spark: SparkSession, bench: Bench, rates: list[float], warm_up: float, seconds: float, world: World
+    spark: SparkSession, deployment: Deployment, rates: list[float], warm_up: float, seconds: float, world: World
 ) -> tuple[list[dict[str, Any]], World]:
     """Of each path at each rate; and the world after all that was sent."""
     measured = []
     for rate in rates:
-        for name, query in paths(bench.vertical).items():
+        for name, query in paths(deployment.vertical).items():
             with console.status(f"latency, {name}, {rate:,.0f} events/s"):
-                messages = clean_messages(bench, world, round((1 + warm_up + seconds) * rate))
-                found = measure_latency(spark, bench, query, messages, rate, warm_up, seconds)
+                messages = clean_messages(deployment, world, round((1 + warm_up + seconds) * rate))
+                found = measure_latency(spark, deployment, query, messages, rate, warm_up, seconds)
             measured.append({"path": name, "rate": rate} | asdict(found))
             world = world.after_messages(messages)
     return measured, world
 
 
 def archive_latencies(
-    spark: SparkSession, bench: Bench, rates: list[float], warm_up: float, seconds: float, world: World
+    spark: SparkSession, deployment: Deployment, rates: list[float], warm_up: float, seconds: float, world: World
 ) -> tuple[list[dict[str, Any]], World]:
     """At each rate; and the world after all that was sent."""
     measured = []
     for rate in rates:
         with console.status(f"latency, archive, {rate:,.0f} events/s"):
-            messages = clean_messages(bench, world, round((1 + warm_up + seconds) * rate))
-            measured.append({"rate": rate} | asdict(measure_archive(spark, bench, messages, rate, warm_up, seconds)))
+            messages = clean_messages(deployment, world, round((1 + warm_up + seconds) * rate))
+            measured.append({"rate": rate} | asdict(measure_archive(spark, deployment, messages, rate, warm_up, seconds)))
         world = world.after_messages(messages)
     return measured, world
 
 
-def catch_ups(spark: SparkSession, bench: Bench, events: int, repeats: int, world: World) -> dict[str, Any]:
+def catch_ups(spark: SparkSession, deployment: Deployment, events: int, repeats: int, world: World) -> dict[str, Any]:
     """Events per second, medians by path and of the yardsticks; by path the steady ones, MiB at most, files of the checkpoint."""
     with console.status(f"a backlog of {events:,} events"):
-        total = fill_topic(bench, world, events)
-        expected = {name: expected_alerts(spark, bench, query) for name, query in paths(bench.vertical).items()}
-    rounds: dict[str, list[float]] = {name: [] for name in (*YARDSTICKS, *paths(bench.vertical))}
-    caught: dict[str, list[CaughtUp]] = {name: [] for name in paths(bench.vertical)}
+        total = fill_topic(deployment, world, events)
+        expected = {name: expected_alerts(spark, deployment, query) for name, query in paths(deployment.vertical).items()}
+    rounds: dict[str, list[float]] = {name: [] for name in (*YARDSTICKS, *paths(deployment.vertical))}
+    caught: dict[str, list[CaughtUp]] = {name: [] for name in paths(deployment.vertical)}
     for number in range(repeats):
         with console.status(f"catch-up, round {number + 1} of {repeats}"):
-            rounds["bare Spark"].append(bare_spark(spark, bench, total))
-            rounds["Spark parsing"].append(bare_spark(spark, bench, total, parsed=True))
-            rounds["python loop"].append(python_loop(bench, total))
-            for name, query in paths(bench.vertical).items():
-                caught[name].append(catch_up(spark, bench, query, total, expected[name]))
+            rounds["bare Spark"].append(bare_spark(spark, deployment, total))
+            rounds["Spark parsing"].append(bare_spark(spark, deployment, total, parsed=True))
+            rounds["python loop"].append(python_loop(deployment, total))
+            for name, query in paths(deployment.vertical).items():
+                caught[name].append(catch_up(spark, deployment, query, total, expected[name]))
                 rounds[name].append(_checked(name, caught[name][-1]))
     return {
         "events": total,
@@ -182,8 +182,8 @@ def recovery(
     aside = settings.model_copy(update={"data": settings.data / "recovery"})
     with own_broker(aside) as connection, console.status(f"{kills} kills at {rate:,.0f} events/s"):
         ensure_topics(connection, vertical, settings.partitions)
-        setting = Bench(vertical, workspace, connection, settings, rule_settings(vertical))
-        found = recoveries(setting, world, rate, kills)
+        deployment = Deployment(vertical, workspace, settings, rule_settings(vertical), connection)
+        found = recoveries(deployment, world, rate, kills)
     return {"rate": rate, "kills": [asdict(each) for each in found]}
 
 

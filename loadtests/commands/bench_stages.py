@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from common.command_options import FIRST_DAY, Data, Seed, VerticalName
+from common.deployment import Deployment
 from common.installed import find_vertical
 from common.kafka.topics import ensure_topics
 from common.monitoring.summary import plain_table
@@ -14,7 +15,6 @@ from common.runtime import apart, own_broker, read_settings, rule_settings, sess
 from common.terminal import console
 from loadtests.bench.backlog import World
 from loadtests.bench.results import machine_line, markdown_table, measured_on, text, versions_of
-from loadtests.bench.setting import Bench
 from loadtests.bench.stages import Asked, Stage, stages
 from loadtests.commands.bench_results import Against, Sizes, keep, report, sized, stored
 
@@ -43,10 +43,10 @@ def bench_stages(
     results |= {"population": world.model_dump(mode="json"), "history_days": history_days, "stages": {}}
     results |= measured_on(versions_of(PACKAGES))
     with own_broker(settings) as connection, session([subject], settings) as spark:
-        setting = Bench(subject, workspace_of(subject, settings), connection, settings, rule_settings(subject))
+        deployment = Deployment(subject, workspace_of(subject, settings), settings, rule_settings(subject), connection)
         ensure_topics(connection, subject, settings.partitions)
         with console.status("") as status:
-            for name, measure in stages(spark, setting, Asked(World(world, seed, FIRST_DAY), history_days, events)):
+            for name, measure in stages(spark, deployment, Asked(World(world, seed, FIRST_DAY), history_days, events)):
                 status.update(name)
                 results["stages"][name] = told(measure())
     results["ratios"] = ratios(results["stages"])
