@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from common.installed import ALL
-from common.settings import SettingsError
+from common.settings import SettingsError, parse_span
 
 FIRST_DAY = date(2020, 1, 1)  # of every simulated world
 
@@ -45,15 +45,10 @@ def named_values(option: str, given: list[str], form: str) -> dict[str, str]:
 
 
 def duration(text: str | None) -> float | None:
-    """Seconds of `90`, `60s`, `5m` or `2h`; raises typer.BadParameter."""
+    """Seconds of a span of time as settings have it (`parse_span`); None stays None. Raises typer.BadParameter."""
     if text is None:
         return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
     try:
-        seconds = float(number) * units[unit]
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a duration: give 90, 60s, 5m or 2h") from None
-    if not seconds > 0:
-        raise typer.BadParameter(f"{text!r} is not a duration: it must be more than nothing, such as 90, 60s, 5m or 2h")
-    return seconds
+        return parse_span(text).total_seconds()
+    except ValueError as problem:
+        raise typer.BadParameter(str(problem)) from None

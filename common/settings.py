@@ -1,7 +1,7 @@
 """Settings: typed, immutable, read once from the environment at the edge, then passed down.
 
-Core settings are `HYBRID_<FIELD>`; a vertical's own are `<VERTICAL>_<FIELD>`. A variable with such a prefix that no
-field knows stops the start, because a misspelt threshold that is silently ignored is worse than no threshold.
+Core settings are `HYBRID_<FIELD>`; a vertical's own are `<VERTICAL>_<FIELD>`. A variable with such a prefix and no field of
+its name stops the start: a misspelt threshold that is silently ignored is worse than no threshold.
 """
 
 import os
@@ -18,26 +18,48 @@ from common.errors import UserError, did_you_mean
 SERVICE = re.compile(
     r"(?P<service>\w+?)_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)", re.ASCII
 )
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+UNIT_WORDS = "second|minute|hour|day|week"
+SPAN = re.compile(rf"(?P<number>[0-9]{{1,12}}(\.[0-9]{{1,6}})?)(?:[ ]?(?P<unit>[smhdw]|({UNIT_WORDS})s?))?", re.ASCII)
+INTERVAL = re.compile(rf"[1-9][0-9]{{0,5}} ({UNIT_WORDS})s?", re.ASCII)  # a span as Spark reads it
+LONGEST_SPAN = timedelta(weeks=999_999)
 
 
 class SettingsError(UserError):
     """A setting is unknown or unreadable; the message names the variable and what it may be."""
 
 
-def span(text: str) -> timedelta:
-    """A span of time as Spark reads it, too; raises ValueError when it is none."""
-    if found := re.fullmatch(r"([1-9][0-9]{0,5}) (second|minute|hour|day|week)s?", text):
-        return timedelta(**{f"{found[2]}s": int(found[1])})
-    raise ValueError(f"'{text}' is no span of time, such as '30 minutes', '1 day' or '2 weeks'")
+def parse_span(text: str) -> timedelta:
+    """The span of time that is written as `90` (seconds), `60s`, `5m`, `2h`, `1.5h`, `30 minutes` or `1 day`.
+
+    Settings and command-line options are read by this one parser. Raises ValueError for any other text, and for a span of
+    nothing or of more than LONGEST_SPAN.
+    """
+    if parts := SPAN.fullmatch(text):
+        seconds = float(parts["number"]) * UNIT_SECONDS[(parts["unit"] or "s")[0]]
+        if seconds <= LONGEST_SPAN.total_seconds() and (length := timedelta(seconds=seconds)):
+            return length
+    raise ValueError(f"'{text}' is no span of time: give 90 (seconds), 60s, 5m, 2h, '30 minutes', '1 day' or '2 weeks'")
 
 
 def leave_no_gap(window: str, slide: str) -> None:
     """Raises ValueError when events between two windows would be in none."""
-    if span(slide) > span(window):
+    if parse_span(slide) > parse_span(window):
         raise ValueError(f"windows of {window} every {slide} leave gaps: begin them at least every {window}")
 
 
-Span = Annotated[str, AfterValidator(lambda text: span(text) and text)]
+def _as_interval(text: str) -> str:
+    """A span of time as Spark reads intervals: `30 minutes` as it stands, `90`, `5m` and the like as seconds."""
+    length = parse_span(text)
+    if INTERVAL.fullmatch(text):
+        return text
+    if length % timedelta(seconds=1):
+        raise ValueError(f"'{text}' is no span of time for a setting: give whole seconds")
+    return f"{length // timedelta(seconds=1)} seconds"
+
+
+# The type of a setting that is a span of time: text that Spark takes for an interval.
+Span = Annotated[str, AfterValidator(_as_interval)]
 
 
 class Settings(BaseSettings):
@@ -88,39 +110,37 @@ class Settings(BaseSettings):
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 
-def load(settings: type[AnySettings], **given: Any) -> AnySettings:
-    """Read `settings` from the environment; `given` (command-line options that are not None) wins.
+def load(settings: type[AnySettings], **options: Any) -> AnySettings:
+    """Read `settings` from the environment; command-line `options` that are not None take precedence.
 
     Raises SettingsError naming every variable that is unknown or has an unreadable value.
     """
     prefix = settings.model_config.get("env_prefix", "")
-    known = {f"{prefix}{field}".upper() for field in settings.model_fields}
-    ours = (name for name in os.environ if name.upper().startswith(prefix.upper()) and not _is_of_kubernetes(name))
-    unreadable = sorted(name for name in os.environ if name.upper() in known and not _is_text(os.environ[name]))
+    variables = {f"{prefix}{field}".upper() for field in settings.model_fields}
+    with_prefix = (name for name in os.environ if name.upper().startswith(prefix.upper()) and not _is_of_kubernetes(name))
+    unreadable = sorted(name for name in os.environ if name.upper() in variables and not _is_text(os.environ[name]))
     if unreadable:
         raise SettingsError(f"unreadable setting: {', '.join(unreadable)}: its bytes are no UTF-8")
-    unknown = sorted(name for name in ours if name.upper() not in known)
+    unknown = sorted(name for name in with_prefix if name.upper() not in variables)
     if unknown:
-        raise SettingsError("\n".join(_unknown(name, known) for name in unknown) + f"\nknown: {', '.join(sorted(known))}")
+        lines = [f"unknown setting {name}{did_you_mean(name, variables)}" for name in unknown]
+        raise SettingsError("\n".join([*lines, f"known: {', '.join(sorted(variables))}"]))
     try:
-        return settings(**{field: value for field, value in given.items() if value is not None})
+        return settings(**{field: value for field, value in options.items() if value is not None})
     except ValidationError as errors:
-        # What is wrong with several settings together has no place of its own.
+        # An error about several settings together has no location.
         lines = [f"{prefix}{error['loc'][0]}".upper() + f": {error['msg']}" if error["loc"] else error["msg"]
                  for error in errors.errors()]  # fmt: skip
         raise SettingsError("unreadable setting: " + "; ".join(lines)) from None
 
 
 def _is_text(value: str) -> bool:
-    """Python keeps bytes that are no UTF-8 as what cannot be written."""
+    """Whether the variable's bytes are UTF-8: Python keeps others as surrogates, which cannot be written out."""
     return value.encode(errors="ignore").decode() == value
 
 
 def _is_of_kubernetes(name: str) -> bool:
-    """Whether Kubernetes gave this variable, as it does for each Service of a namespace: one may be called as we are."""
+    """Whether Kubernetes set this variable, as it does for each Service of a namespace, whose name may be like our prefix."""
     service = SERVICE.fullmatch(name)
     return service is not None and f"{service['service']}_SERVICE_HOST" in os.environ
 
-
-def _unknown(name: str, known: set[str]) -> str:
-    return f"unknown setting {name}{did_you_mean(name, known)}"

@@ -5,7 +5,7 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from common.settings import Span, leave_no_gap, span
+from common.settings import Span, leave_no_gap, parse_span
 
 
 class Population(BaseModel):
@@ -59,7 +59,7 @@ class FraudSettings(BaseSettings):
     @model_validator(mode="after")
     def _nothing_is_cut(self) -> "FraudSettings":
         leave_no_gap(self.terminal_window, self.terminal_slide)
-        overlap = (span(self.card_window) - span(self.card_slide)).total_seconds() / 60
+        overlap = (parse_span(self.card_window) - parse_span(self.card_slide)).total_seconds() / 60
         longest = max(self.burst_minutes, self.testing_minutes)
         if longest > overlap:
             windows = f"windows of {self.card_window} every {self.card_slide} overlap by {overlap:g}"

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.rules import Rule, judge
-from common.settings import span
+from common.settings import parse_span
 from common.vertical import Query, Scenario
 from examples.social_trends.sentiment import sentiment
 from examples.social_trends.settings import SocialTrendsSettings
@@ -75,7 +75,7 @@ def by_term(posts: DataFrame, settings: SocialTrendsSettings) -> DataFrame:
         .agg(F.collect_set(post).alias("posts"), F.max("event_time").alias("event_time"), F.max(known).alias("newest"))
         .select("window", "term", F.sort_array("posts").alias("posts"), "event_time", "newest.*")
     )
-    start, hours = F.col("window.start"), span(settings.window).total_seconds() / 3_600
+    start, hours = F.col("window.start"), parse_span(settings.window).total_seconds() / 3_600
     usual = F.get("by_hour", F.hour(start)) * F.get("by_weekday", F.weekday(start)) * hours
     rows = windows.withColumn("expected", usual)
     return judge(rows, BY_TERM, settings, vertical=VERTICAL, entity="term", subject=_subject("term"))

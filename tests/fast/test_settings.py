@@ -5,24 +5,56 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.command_options import duration
 from common.installed import find_vertical, verticals
-from common.settings import Settings, SettingsError, load, span
+from common.settings import Settings, SettingsError, load, parse_span
+
+SPANS = {
+    "1 second": timedelta(seconds=1), "90 minutes": timedelta(hours=1.5), "2 weeks": timedelta(days=14),
+    "90": timedelta(seconds=90), "60s": timedelta(minutes=1), "5m": timedelta(minutes=5), "2h": timedelta(hours=2),
+    "1d": timedelta(days=1), "1.5h": timedelta(minutes=90), "0.25": timedelta(milliseconds=250), "1.5 days": timedelta(hours=36),
+}  # fmt: skip
+NO_SPANS = [
+    "", "hours", "0 hours", "0", "0s", "-1 day", "-5", "1 month", "5x", "5 ", " 5", "1e3", "inf", "nan", "1 day 2 hours",
+    "9999999 days", "999999999999w", "0.0000001",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "length"), SPANS.items())
+def test_a_span_is_a_number_of_seconds_or_a_number_and_a_unit_in_settings_and_options_alike(text, length):
+    assert parse_span(text) == length
+    assert duration(text) == length.total_seconds()
+
+
+@pytest.mark.parametrize("text", NO_SPANS)
+def test_anything_else_is_refused(text):
+    with pytest.raises(ValueError, match="is no span of time: give 90 .seconds., 60s, 5m, 2h, '30 minutes'"):
+        parse_span(text)
+    with pytest.raises(typer.BadParameter, match="is no span of time"):
+        duration(text)
+
+
+def test_an_option_that_was_left_out_is_no_duration():
+    assert duration(None) is None
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"), [("1 second", timedelta(seconds=1)), ("90 minutes", timedelta(hours=1.5)), ("2 weeks", timedelta(days=14))]
+    ("text", "interval"),
+    [("30 minutes", "30 minutes"), ("1 day", "1 day"), ("90", "90 seconds"), ("5m", "300 seconds"), ("1.5h", "5400 seconds")],
 )
-def test_a_span_is_a_number_and_a_unit(text, meant):
-    assert span(text) == meant
+def test_a_setting_that_is_a_span_is_text_that_spark_reads_as_an_interval(text, interval, monkeypatch):
+    monkeypatch.setenv("FINANCE_FRAUD_WATERMARK", text)
+    assert load(find_vertical("finance_fraud").settings).watermark == interval
 
 
-@pytest.mark.parametrize("text", ["", "5", "hours", "0 hours", "-1 day", "1.5 days", "1 month", "1 day 2 hours", "9999999 days"])
-def test_anything_else_is_refused(text):
-    with pytest.raises(ValueError, match="is no span of time, such as '30 minutes'"):
-        span(text)
+def test_a_setting_of_a_fraction_of_a_second_is_refused(monkeypatch):
+    monkeypatch.setenv("FINANCE_FRAUD_WATERMARK", "1.5")
+    with pytest.raises(SettingsError, match="FINANCE_FRAUD_WATERMARK: .*give whole seconds"):
+        load(find_vertical("finance_fraud").settings)
 
 
 @pytest.mark.parametrize("name", verticals())
@@ -39,7 +71,7 @@ def test_no_vertical_takes_a_word_for_a_span(name, monkeypatch):
 
 def _is_span(default):
     try:
-        return bool(span(default))
+        return bool(parse_span(default))
     except (TypeError, ValueError):
         return False
 
