@@ -1,4 +1,4 @@
-"""The machine's clock, which may be set back: times that say what came after what, and noticing that it happened."""
+"""Times that stay in order, and an error for running streams, where the machine's clock is set back."""
 
 import time
 from collections.abc import Callable
@@ -6,35 +6,35 @@ from datetime import UTC, datetime, timedelta
 
 from common.errors import UserError
 
-TOLERATED = 5.0  # seconds that a clock may go back unnoticed
+TOLERATED_SECONDS = 5.0  # by so many seconds the clock may go back without an error
 
 
 class ClockSetBack(UserError):
     """The machine's clock was set back under a running stream."""
 
 
-def after(earlier: datetime | None) -> datetime:
-    """Now; or, where the clock was set back since `earlier` was written down, the moment after that."""
+def now_after(earlier: datetime | None) -> datetime:
+    """The current time, or 1 µs after `earlier` where the clock was set back since then."""
     now = datetime.now(UTC)
     return now if earlier is None else max(now, earlier + timedelta(microseconds=1))
 
 
 class ClockWatch:
-    """Compares the clock of day with one that only runs on. Ahead it may be set as it likes."""
+    """Compares the wall clock with a monotonic one, to notice that it was set back. It may be set ahead by any time."""
 
-    def __init__(self, of_day: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
-        self._of_day, self._steady = of_day, steady
-        self._ahead = of_day() - steady()
+    def __init__(self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
+        self._wall, self._steady = wall, steady
+        self._lead = wall() - steady()  # of the wall clock over the monotonic one, in seconds
 
     def check(self) -> None:
-        """Raises ClockSetBack where the clock of day went back since the last look.
+        """Raises ClockSetBack where the wall clock went back since the last check.
 
-        Spark begins each micro-batch and each checkpoint at a time of day: a stream would now wait until that has come again.
+        Spark begins each micro-batch and each checkpoint at a wall-clock time: a stream would wait until that time comes again.
         """
-        ahead = self._of_day() - self._steady()
-        if self._ahead - ahead > TOLERATED:
+        lead = self._wall() - self._steady()
+        if self._lead - lead > TOLERATED_SECONDS:
             raise ClockSetBack(
-                f"the machine's clock was set back by {timedelta(seconds=round(self._ahead - ahead))}, and streams would wait "
+                f"the machine's clock was set back by {timedelta(seconds=round(self._lead - lead))}, and streams would wait "
                 "until it has caught up: start this again, it goes on where it was; nothing is lost"
             )
-        self._ahead = ahead
+        self._lead = lead

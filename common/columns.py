@@ -1,4 +1,4 @@
-"""Column expressions that Spark has no function for."""
+"""Column expressions for which Spark has no function."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,17 +8,17 @@ from pyspark.sql import functions as F
 
 
 def let(value: Column, then: Callable[[Column], Column]) -> Column:
-    """`then` of a value that is computed once, however often `then` names it."""
+    """`then(value)`, where the value is computed once, however often `then` uses it."""
     return F.get(F.transform(F.array(value), then), 0)
 
 
-def null_where_it_fails(value: Column) -> Column:
-    """The value; null in rows where an error comes of it, such as of a cast, of a division or of a time's format.
+def null_on_error(value: Column) -> Column:
+    """The value, or null in rows where computing it is an error, such as a cast, a division or a time's format.
 
-    What makes Spark's own try_ functions, around any expression. In a lambda, as Spark leaves those as they are: elsewhere it
-    computes what an expression has twice, or two have in common, before either of them, where nothing catches.
+    It wraps any expression in what Spark's try_ functions are made of (TryEval), inside a lambda: outside lambdas Spark computes
+    repeated subexpressions once, before the expressions that use them, and so outside of TryEval, where an error is not caught.
     """
     jvm: Any = SparkSession.active()._jvm
     columns = jvm.org.apache.spark.sql.classic.ExpressionUtils
-    tried = Column(columns.column(jvm.org.apache.spark.sql.catalyst.expressions.TryEval(columns.expression(value._jc))))
-    return let(F.lit(0), lambda _: tried)
+    attempt = Column(columns.column(jvm.org.apache.spark.sql.catalyst.expressions.TryEval(columns.expression(value._jc))))
+    return let(F.lit(0), lambda _: attempt)

@@ -1,15 +1,15 @@
-"""Waiting for several blocking calls at once, and for Ctrl-C meanwhile."""
+"""Runs blocking calls in threads and waits for all of them, in a way that Ctrl-C can interrupt."""
 
 from collections.abc import Callable, Iterable
 from threading import Thread
 
-LOOK_EVERY = 0.25  # seconds
+POLL_SECONDS = 0.25  # seconds
 
 
-def side_by_side(calls: Iterable[Callable[[], object]], meanwhile: Callable[[], object] = lambda: None) -> None:
-    """Returns when all calls have; raises what the first to fail raised. `meanwhile` is called again and again until then.
+def run_concurrently(calls: Iterable[Callable[[], object]], meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Returns when all calls have returned; raises the first error of any. Until then `meanwhile` is called every POLL_SECONDS.
 
-    An exception here, such as Ctrl-C, does not wait for the calls: an executor would, for a query that nobody stops any more.
+    An exception in this thread, such as Ctrl-C, does not wait for the calls, as an executor would: for a query that nobody stops.
     """
     problems: list[BaseException] = []
 
@@ -25,6 +25,6 @@ def side_by_side(calls: Iterable[Callable[[], object]], meanwhile: Callable[[], 
     for thread in threads:
         while thread.is_alive():
             meanwhile()
-            thread.join(LOOK_EVERY)
+            thread.join(POLL_SECONDS)
     if problems:
         raise problems[0]

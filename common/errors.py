@@ -1,4 +1,4 @@
-"""Errors that people can mend, and how they are worded."""
+"""The base of the errors that users can mend, and helpers to word them."""
 
 import difflib
 import errno
@@ -13,7 +13,7 @@ MACHINE_ERRNOS = frozenset({
 
 
 class UserError(Exception):
-    """A mistake of the user or of a vertical's author, or a state of the machine: told in a sentence, exit code 1.
+    """A mistake of the user or of a vertical's author, or a state of the machine: printed as a sentence, exit code 1.
 
     The message says what was wrong, where, and what to do. Any other exception is a defect of this project.
     """
@@ -25,7 +25,7 @@ def is_machine_error(problem: BaseException) -> bool:
 
 
 def first_line(problem: object) -> str:
-    """What a failure says first; the name of its class where it says nothing."""
+    """The first line of a failure's text that is not blank; the name of its class where there is none."""
     return next((line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
 
 

@@ -1,4 +1,4 @@
-"""Locks between processes: a file that one of them holds at a time, and that says which. One that is killed lets go."""
+"""Locks between processes: one process at a time holds a file, in which it writes who it is. A killed process releases it."""
 
 import fcntl
 import os
@@ -11,49 +11,49 @@ from typing import IO
 
 from common.errors import UserError
 
-LOOK_EVERY = 0.2  # seconds
-LONGEST = 200  # characters of a command that are told
+RETRY_SECONDS = 0.2  # seconds
+MAX_COMMAND_CHARACTERS = 200  # of the holder's command, in the message of LockHeld
 
 
-class Held(UserError):
+class LockHeld(UserError):
     """Another process holds the lock; the message says which."""
 
 
-def lock(path: Path, wait: float | None = None) -> IO[str]:
-    """The file at `path`, which is made if need be, locked until it is closed or its process ends.
+def lock_file(path: Path, wait: float | None = None) -> IO[str]:
+    """Lock the file at `path`, which is made where it does not exist; it is locked until it is closed or this process ends.
 
-    wait: how many seconds for another process to let go; None: for good. Raises Held after that.
+    wait: seconds to wait for another process that holds it; None: without end. Raises LockHeld after that.
     """
-    file = path.open("a+")  # not emptied: who holds it stands in it
+    file = path.open("a+")  # not emptied: it names its holder
     deadline = None if wait is None else time.monotonic() + wait
     try:
-        while not _taken(file, can_wait=deadline is None):
+        while not _try_lock(file, can_wait=deadline is None):
             if deadline is not None and time.monotonic() >= deadline:
-                raise Held(_holder(file))
-            time.sleep(LOOK_EVERY)
+                raise LockHeld(_read_holder(file))
+            time.sleep(RETRY_SECONDS)
     except BaseException:
         file.close()
         raise
-    note_holder(file, os.getpid())
+    write_holder(file, os.getpid())
     return file
 
 
 @contextmanager
-def locked(path: Path, wait: float | None = None) -> Iterator[None]:
-    """`lock` for as long as the block lasts."""
-    with lock(path, wait):
+def file_lock(path: Path, wait: float | None = None) -> Iterator[None]:
+    """`lock_file` for the duration of the block."""
+    with lock_file(path, wait):
         yield
 
 
-def note_holder(file: IO[str], process: int) -> None:
-    """Write down for others that this process holds the lock, as part of our command; where there is room for it."""
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:LONGEST]
+def write_holder(file: IO[str], process: int) -> None:
+    """Write into the file, for others, that `process` of our command holds the lock; a full disk is no error."""
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:MAX_COMMAND_CHARACTERS]
     with suppress(OSError):
         os.ftruncate(file.fileno(), 0)
         os.write(file.fileno(), f"process {process} ({command})\n".encode(errors="replace"))
 
 
-def _taken(file: IO[str], can_wait: bool) -> bool:
+def _try_lock(file: IO[str], can_wait: bool) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if can_wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -61,6 +61,6 @@ def _taken(file: IO[str], can_wait: bool) -> bool:
     return True
 
 
-def _holder(file: IO[str]) -> str:
+def _read_holder(file: IO[str]) -> str:
     file.seek(0)
     return file.read().strip() or "another process"

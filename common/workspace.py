@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.locks import Held, lock
+from common.locks import LockHeld, lock_file
 
 
-class InUse(UserError):
-    """Another process does the same work on the same folder."""
+class FolderInUse(UserError):
+    """Another process does the same work on the same folder; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,17 @@ class Workspace:
         return f"{self.tables}/{name}"
 
     @contextmanager
-    def only_one(self, work: str) -> Iterator[None]:
-        """Raises InUse while another process does `work` here. One that is killed lets go."""
+    def lock(self, work: str) -> Iterator[None]:
+        """Let no other process do `work` here during the block; a killed process releases it. Raises FolderInUse."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            held = lock(self.folder / f"{work}.lock", wait=0)
-        except Held as holder:
-            raise InUse(
+            lock = lock_file(self.folder / f"{work}.lock", wait=0)
+        except LockHeld as holder:
+            raise FolderInUse(
                 f"{work} of {self.vertical} runs in {self.folder} already, as {holder}: wait for its end, stop it, or use "
                 "another folder"
             ) from None
-        with held:
+        with lock:
             yield
 
     def checkpoint(self, query: str) -> str:

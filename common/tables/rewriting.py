@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common.locks import locked
+from common.locks import file_lock
 from common.tables.log import uri
 
 LOCK = ".rewriting.lock"
@@ -25,5 +25,5 @@ def rewriting(path: str | Path) -> Iterator[None]:
         if "://" in place:
             yield
             return
-        with locked(Path(place) / LOCK):
+        with file_lock(Path(place) / LOCK):
             yield

@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from common.errors import UserError
-from common.failures import in_words
+from common.failures import describe_failure
 from common.tables.log import open_table, place_of, table_exists, uri
 from common.tables.rewriting import rewriting
 from common.tables.writing import FOLDER
@@ -93,7 +93,7 @@ def maintain_all(folder: str | Path, retention_hours: int = RETENTION_HOURS) -> 
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as problem:  # a panic of delta-rs is no Exception
-            problems.append(f"{path}: {in_words(problem)}")
+            problems.append(f"{path}: {describe_failure(problem)}")
     if problems:
         raise UpkeepFailed(f"no upkeep of {'; '.join(problems)}")
     return replaced

@@ -8,7 +8,7 @@ import pytest
 
 from common import cli
 from common.errors import first_line
-from common.failures import trace_of
+from common.failures import failure_trace
 
 PLAN = "\n'Project ['no, column, 0x3636]\n+- LocalRelation [secret#1]\n"
 JAVA = "java.lang.Exception: at work\n\tat org.apache.spark.A.b(A.scala:1)\n\t... 3 more\nCaused by: java.io.IOException: gone\n"
@@ -31,7 +31,7 @@ def test_a_failure_says_its_first_line_or_its_kind(text, line):
 
 
 def test_a_trace_has_places_and_first_lines_and_no_plan():
-    trace = trace_of(failed("it failed" + PLAN))
+    trace = failure_trace(failed("it failed" + PLAN))
     assert trace.index("ValueError: the cause") < trace.index("RuntimeError: it failed")
     assert "in failed" in trace and "A.scala:1" in trace and "Caused by: java.io.IOException: gone" in trace
     assert not [line for line in ("Project", "LocalRelation", "0x3636") if line in trace]
@@ -41,7 +41,7 @@ def test_a_failure_that_causes_itself_is_told_once():
     failure = RuntimeError("round")
     failure.__context__ = ValueError("and round")
     failure.__context__.__context__ = failure
-    assert trace_of(failure).count("round") == 2
+    assert failure_trace(failure).count("round") == 2
 
 
 def test_what_a_defect_leaves_for_people_has_no_plan_and_is_its_owners(monkeypatch, capsys, tmp_path):

@@ -32,7 +32,7 @@ def test_a_span_is_a_number_of_seconds_or_a_number_and_a_unit_in_settings_and_op
 
 @pytest.mark.parametrize("text", NO_SPANS)
 def test_anything_else_is_refused(text):
-    with pytest.raises(ValueError, match="is no span of time: give 90 .seconds., 60s, 5m, 2h, '30 minutes'"):
+    with pytest.raises(ValueError, match=r"is no span of time: give 90 .seconds., 60s, 5m, 2h, '30 minutes'"):
         parse_span(text)
     with pytest.raises(typer.BadParameter, match="is no span of time"):
         duration(text)
@@ -53,7 +53,7 @@ def test_a_setting_that_is_a_span_is_text_that_spark_reads_as_an_interval(text, 
 
 def test_a_setting_of_a_fraction_of_a_second_is_refused(monkeypatch):
     monkeypatch.setenv("FINANCE_FRAUD_WATERMARK", "1.5")
-    with pytest.raises(SettingsError, match="FINANCE_FRAUD_WATERMARK: .*give whole seconds"):
+    with pytest.raises(SettingsError, match=r"FINANCE_FRAUD_WATERMARK: .*give whole seconds"):
         load(find_vertical("finance_fraud").settings)
 
 
