@@ -1,7 +1,12 @@
-"""Card fraud: transactions judged in real time, cards and terminals studied in batch."""
+"""Card fraud: every card transaction is scored within milliseconds against what batch learnt of its card and its terminal.
+
+    .venv/bin/hybrid run finance_fraud --for 60s
+
+Batch learns habits of cards and shares of fraud at terminals every night, trains the model, and reports frauds and losses.
+"""
 
 from common.vertical import Baseline, ModelSpec, Vertical
-from finance_fraud import detector, events, features, generator, trends
+from finance_fraud import baselines, detector, events, features, generator, trends
 from finance_fraud.settings import FraudSettings, Population
 
 VERTICAL = Vertical(
@@ -16,8 +21,11 @@ VERTICAL = Vertical(
     population=Population,
     generate=generator.generate,
     generate_day=generator.generate_day,
-    baselines={"card": Baseline("card_id", trends.CARD_BASELINE), "terminal": Baseline("terminal_id", trends.TERMINAL_BASELINE)},
-    learn=trends.baselines,
+    baselines={
+        "card": Baseline("card_id", baselines.CARD_BASELINE),
+        "terminal": Baseline("terminal_id", baselines.TERMINAL_BASELINE),
+    },
+    learn=baselines.baselines,
     trends=trends.trends,
     plots=trends.plots,
     model=ModelSpec(features.FEATURES, features.with_features, features.exact_windows),

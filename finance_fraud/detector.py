@@ -2,8 +2,8 @@
 
 Per event (real-time mode, milliseconds): the transaction joined with its card's and terminal's baselines, and the model.
 Per card and window (real-time mode, RocksDB state): the set of the card's distinct transactions within an event-time
-window. It speaks at every event; a transaction sent twice counts once, as it is a set.
-Per terminal and window (real-time mode, RocksDB state): transactions that stand out for their own cards, gathered.
+window, judged again at every event. As it is a set, a transaction that was sent twice counts once.
+Per terminal and window (real-time mode, RocksDB state): the transactions that are unusual for their own cards.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from common.vertical import Query, Scenario
 from finance_fraud.settings import FraudSettings
 
 EARTH_RADIUS_KM = 6371.0088
+PRIOR_TRANSACTIONS = 10.0  # that a card's spread of amounts is drawn towards `usual_spread` by
 
 
 def model_score(settings: FraudSettings) -> Column:
@@ -28,17 +29,18 @@ def amount_outlier(settings: FraudSettings) -> Column:
     """Standard deviations that the amount lies above the card's own 30 days, in logarithms. Per event.
 
     Amounts spread in proportion, hence logarithms. The card's deviation is drawn towards what is usual for cards
-    (`usual_spread`, as if seen in ten more transactions), so that few or equal amounts promise no certainty. Where the
-    card has been within 30 days one deviation less counts. Null for a card with fewer than `min_history` transactions, as
-    a new card has no habit to leave, and for less than `least_ratio` times its mean: who always spends alike is free to
-    spend thrice that once.
+    (`usual_spread`, as if PRIOR_TRANSACTIONS more had it), so that few or equal amounts promise no certainty. At a terminal
+    where the card has been within 30 days one deviation less counts. Null for a card with fewer than `min_history`
+    transactions, as a new card has no habit to leave, and for less than `least_ratio` times its mean: a card that always
+    spends alike may spend thrice that once.
     """
-    count, prior = F.col("card_count_30d"), 10.0
-    variance = (count * F.col("card_log_amount_std_30d") ** 2 + prior * settings.usual_spread**2) / (count + prior)
+    count = F.col("card_count_30d")
+    squares = count * F.col("card_log_amount_std_30d") ** 2 + PRIOR_TRANSACTIONS * settings.usual_spread**2
+    variance = squares / (count + PRIOR_TRANSACTIONS)
     deviations = (log_amount() - F.col("card_log_amount_mean_30d")) / F.sqrt(variance)
-    known_place = F.coalesce(F.array_contains("card_terminals_30d", F.col("terminal_id")), F.lit(False))
+    is_usual_terminal = F.coalesce(F.array_contains("card_terminals_30d", F.col("terminal_id")), F.lit(False))
     is_large = F.col("amount") >= settings.least_ratio * F.col("card_amount_mean_30d")
-    return F.when((count >= settings.min_history) & is_large, deviations - F.when(known_place, 1.0).otherwise(0.0))
+    return F.when((count >= settings.min_history) & is_large, deviations - F.when(is_usual_terminal, 1.0).otherwise(0.0))
 
 
 def unseen_region(settings: FraudSettings) -> Column:
@@ -56,8 +58,8 @@ def terminal_risk(settings: FraudSettings) -> Column:
 def velocity(settings: FraudSettings) -> Column:
     """Most transactions of the card within `burst_minutes`, exact sliding, tiny ones aside. Per card and window.
 
-    Windows of `card_window` every `card_slide` overlap by more than a burst lasts (FraudSettings sees to that), so none is
-    cut; a burst in the overlap is reported by both windows.
+    Windows of `card_window` every `card_slide` overlap by more than a burst lasts (FraudSettings refuses others), so that
+    each burst lies whole in one window; a burst in the overlap is reported by both.
     """
     return F.size("burst").cast("double")
 
@@ -70,9 +72,9 @@ def card_testing(settings: FraudSettings) -> Column:
 def spree(settings: FraudSettings) -> Column:
     """Most transactions of the card within `spree_minutes` that are each `spree_ratio` times its 30-day median or more.
 
-    The median, as the first sprees on a card that leaked have moved its mean. Exact sliding inside the window. Per card and
-    window, as velocity; but a spree may last longer than two windows overlap: one across a border may lose its first
-    purchases, and with them be missed.
+    The median, because the first sprees on a card that leaked have moved its mean. Exact sliding inside the window. Per card
+    and window, as velocity; but a spree may last longer than two windows overlap: of one across a border each window sees
+    a part, which may be too small to be reported.
     """
     return F.size("purchases").cast("double")
 
@@ -80,8 +82,8 @@ def spree(settings: FraudSettings) -> Column:
 def impossible_travel(settings: FraudSettings) -> Column:
     """Highest speed in km/h between two successive places of the card, exact within its window. Per card and window.
 
-    Pairs up to the overlap of two windows apart (`card_window` - `card_slide`) are always seen together. Two places less
-    than `min_travel_km` apart say nothing, and no pair is taken as less than a minute apart.
+    Pairs up to the overlap of two windows apart (`card_window` - `card_slide`) always lie together in one window. Two places
+    less than `min_travel_km` apart have no speed, and two times less than a minute apart count as a minute.
     """
     return F.col("journey.kmh")
 
@@ -89,45 +91,50 @@ def impossible_travel(settings: FraudSettings) -> Column:
 def terminal_burst(settings: FraudSettings) -> Column:
     """Different cards at one terminal with an amount or at a place far beyond their habit. Per terminal and window.
 
-    Windows of `terminal_window` every `terminal_slide` (hopping): what happens within their overlap is always seen whole,
-    and is reported by both.
+    Windows of `terminal_window` every `terminal_slide` (hopping): what happens within their overlap lies whole in both
+    windows, and both report it.
     """
     return F.size("cards").cast("double")
 
 
-def its_id(settings: FraudSettings) -> Column:
+def transaction_id(settings: FraudSettings) -> Column:
+    """The evidence of a rule that needs one transaction."""
     return F.col("transaction_id")
 
 
 PER_EVENT = (
     Rule("model_score", model_score, "model_score",
-         lambda s: F.format_string("model gives %.2f", "model_score"), its_id, critical_at=1.5),
+         lambda settings: F.format_string("model gives %.2f", "model_score"), transaction_id, critical_at=1.5),
     Rule("amount_outlier", amount_outlier, "amount_zscore",
-         lambda s: F.format_string("%.2f where the card's mean is %.2f", "amount", "card_amount_mean_30d"), its_id,
-         critical_at=1.5),
+         lambda settings: F.format_string("%.2f where the card's mean is %.2f", "amount", "card_amount_mean_30d"),
+         transaction_id, critical_at=1.5),
     Rule("unseen_region", unseen_region, "unseen_region_km",
-         lambda s: F.format_string("%.0f km beyond anywhere in 30 days", unseen_region(s)), its_id),
+         lambda settings: F.format_string("%.0f km beyond anywhere in 30 days", unseen_region(settings)), transaction_id),
     Rule("terminal_risk", terminal_risk, "terminal_risk",
-         lambda s: F.format_string("%.0f%% of the terminal's transactions were fraud", 100 * F.col("terminal_risk_7d")), its_id),
+         lambda settings: F.format_string("%.0f%% of the terminal's transactions were fraud", 100 * F.col("terminal_risk_7d")),
+         transaction_id),
 )
 BY_CARD = (
     Rule("velocity", velocity, "velocity",
-         lambda s: F.format_string("%.0f transactions in %s minutes", velocity(s), F.lit(str(s.burst_minutes))),
-         lambda s: _ids("burst")),
+         lambda settings: F.format_string(
+             "%.0f transactions in %s minutes", velocity(settings), F.lit(str(settings.burst_minutes))),
+         lambda settings: _ids_of("burst")),
     Rule("card_testing", card_testing, "card_testing",
-         lambda s: F.format_string("%.0f tiny amounts in %s minutes", card_testing(s), F.lit(str(s.testing_minutes))),
-         lambda s: _ids("tests")),
+         lambda settings: F.format_string(
+             "%.0f tiny amounts in %s minutes", card_testing(settings), F.lit(str(settings.testing_minutes))),
+         lambda settings: _ids_of("tests")),
     Rule("spree", spree, "spree",
-         lambda s: F.format_string("%.0f large amounts in %s minutes", spree(s), F.lit(str(s.spree_minutes))),
-         lambda s: _ids("purchases")),
+         lambda settings: F.format_string(
+             "%.0f large amounts in %s minutes", spree(settings), F.lit(str(settings.spree_minutes))),
+         lambda settings: _ids_of("purchases")),
     Rule("impossible_travel", impossible_travel, "travel_kmh",
-         lambda s: F.format_string("%.0f km/h between two places", impossible_travel(s)),
-         lambda s: _ids("journey.places")),
+         lambda settings: F.format_string("%.0f km/h between two places", impossible_travel(settings)),
+         lambda settings: _ids_of("journey.places")),
 )
 BY_TERMINAL = (
     Rule("terminal_burst", terminal_burst, "terminal_burst",
-         lambda s: F.format_string("%d cards far beyond their habits", F.size("cards")),
-         lambda s: F.to_json(F.sort_array("transaction_ids"))),
+         lambda settings: F.format_string("%d cards far beyond their habits", F.size("cards")),
+         lambda settings: F.to_json(F.sort_array("transaction_ids"))),
 )
 
 
@@ -137,33 +144,35 @@ def per_event(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
 
 
 def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
-    """Alerts over a card's transactions within a window, from an event-time sorted set of them."""
+    """Alerts over a card's transactions within a window."""
+    transaction = F.struct(
+        "event_time", "transaction_id", "amount", "latitude", "longitude", _is_large(settings).alias("is_large"))
+    # A row per card and window: `transactions`, an array of them in order of time.
     windows = (
         transactions.withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", settings.card_window, settings.card_slide), "card_id")
         .agg(
             # Sorted within the aggregation: of a column made after it, the optimizer would sort anew at every mention.
-            let(F.sort_array(F.collect_set(F.struct(
-                "event_time", "transaction_id", "amount", "latitude", "longitude", _is_large(settings).alias("is_large"),
-            ))), _one_each).alias("transactions"),
+            let(F.sort_array(F.collect_set(transaction)), _each_once).alias("transactions"),
             F.max("ingest_time").alias("ingest_time"),
         )
     )
-    found = windows.select(
+    # The same rows, with the patterns that the rules look at: `burst`, `tests`, `purchases` and `journey`, null where none is.
+    patterns = windows.select(
         "*",
         F.element_at("transactions", -1).event_time.alias("event_time"),
-        _largest_burst(lambda one: one.amount >= settings.tiny_amount, settings.burst_minutes).alias("burst"),
-        _largest_burst(lambda one: one.amount < settings.tiny_amount, settings.testing_minutes).alias("tests"),
-        _largest_burst(lambda one: one.is_large, settings.spree_minutes).alias("purchases"),
+        _largest_burst(lambda transaction: transaction.amount >= settings.tiny_amount, settings.burst_minutes).alias("burst"),
+        _largest_burst(lambda transaction: transaction.amount < settings.tiny_amount, settings.testing_minutes).alias("tests"),
+        _largest_burst(lambda transaction: transaction.is_large, settings.spree_minutes).alias("purchases"),
         _fastest_journey(settings).alias("journey"),
     )
-    return judge(found, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=_subject("card_id"))
+    return judge(patterns, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=_entity_and_window("card_id"))
 
 
 def by_terminal(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
     """Alerts over the unusual transactions at a terminal within a window."""
     is_unusual = (amount_outlier(settings) >= settings.burst_zscore) | (unseen_region(settings) >= settings.burst_region_km)
-    days = (
+    windows = (
         transactions.where(is_unusual)
         .withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", settings.terminal_window, settings.terminal_slide), "terminal_id")
@@ -174,7 +183,8 @@ def by_terminal(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
             F.max("ingest_time").alias("ingest_time"),
         )
     )
-    return judge(days, BY_TERMINAL, settings, vertical="finance_fraud", entity="terminal_id", subject=_subject("terminal_id"))
+    subject = _entity_and_window("terminal_id")
+    return judge(windows, BY_TERMINAL, settings, vertical="finance_fraud", entity="terminal_id", subject=subject)
 
 
 def log_amount() -> Column:
@@ -192,64 +202,75 @@ def distance_km(latitude_a: Column, longitude_a: Column, latitude_b: Column, lon
 
 
 def _is_large(settings: FraudSettings) -> Column:
-    """Never so where the card has no habit."""
-    usual = F.when(F.col("card_count_30d") >= settings.min_history, F.col("card_amount_median_30d"))
-    return F.coalesce(F.col("amount") >= settings.spree_ratio * usual, F.lit(False))
+    """Whether the amount is `spree_ratio` times the card's median or more; false for a card without a habit."""
+    median = F.when(F.col("card_count_30d") >= settings.min_history, F.col("card_amount_median_30d"))
+    return F.coalesce(F.col("amount") >= settings.spree_ratio * median, F.lit(False))
 
 
-def _one_each(transactions: Column) -> Column:
-    """Of a sorted set, one element a transaction: sent again under other baselines it is there twice, and large if either is."""
-    def is_last(one: Column, number: Column) -> Column:
-        following = F.get(transactions, number + 1)
-        return ~(one.event_time.eqNullSafe(following.event_time) & one.transaction_id.eqNullSafe(following.transaction_id))
+def _each_once(transactions: Column) -> Column:
+    """A sorted array of transactions, each once.
 
-    return F.when(F.size(transactions) == 1, transactions).otherwise(F.filter(transactions, is_last))
+    A transaction that was sent again under another version of its card's baseline stands in the array twice, side by side,
+    if its `is_large` has changed. The later one is kept, which is the one that is large, as false sorts before true.
+    """
+    def is_last_of_its_id(transaction: Column, position: Column) -> Column:
+        following = F.get(transactions, position + 1)
+        is_same_time = transaction.event_time.eqNullSafe(following.event_time)
+        return ~(is_same_time & transaction.transaction_id.eqNullSafe(following.transaction_id))
+
+    return F.when(F.size(transactions) == 1, transactions).otherwise(F.filter(transactions, is_last_of_its_id))
 
 
-def _largest_burst(which: Callable[[Column], Column], minutes: float) -> Column:
-    """Of the stretches of `minutes` that end with a transaction, the one with the most of `which`; null where there are none."""
+def _largest_burst(is_counted: Callable[[Column], Column], minutes: float) -> Column:
+    """The most transactions that lie within `minutes`, of those that `is_counted` is true of; null where it is true of none.
+
+    Every stretch of `minutes` that ends with a transaction is looked at, and the one with the most of them is the burst.
+    """
     transactions = F.col("transactions")
 
-    def ending_with(last: Column, counted: Column) -> Column:
-        return F.filter(counted, lambda other: (other.event_time <= last.event_time)
+    def burst_ending_with(last: Column, candidates: Column) -> Column:
+        return F.filter(candidates, lambda other: (other.event_time <= last.event_time)
                         & (F.unix_millis(last.event_time) - F.unix_millis(other.event_time) < minutes * 60_000))
 
-    def largest(counted: Column) -> Column:
-        bursts = F.transform(counted, lambda last: ending_with(last, counted))
+    def largest(candidates: Column) -> Column:
+        bursts = F.transform(candidates, lambda last: burst_ending_with(last, candidates))
         return F.array_max(F.transform(bursts, lambda burst: F.struct(F.size(burst).alias("size"), burst.alias("burst")))).burst
 
-    # Every event is judged in one or two windows, and most windows hold nothing else: these are not worth a search.
-    alone = F.when(which(transactions[0]), transactions)
-    return F.when(F.size(transactions) == 1, alone).otherwise(let(F.filter(transactions, which), largest))
+    # Every event is judged in one or two windows, and most windows hold no other event: these are not worth a search.
+    single = F.when(is_counted(transactions[0]), transactions)
+    return F.when(F.size(transactions) == 1, single).otherwise(let(F.filter(transactions, is_counted), largest))
 
 
 def _successive_places() -> Column:
-    """Pairs a, b; null where there are fewer than two places."""
+    """Pairs (a, b) of transactions that have a place and follow each other; null where fewer than two have one."""
     def pairs(places: Column) -> Column:
-        rest = F.size(places) - 1
-        return F.when(rest > 0, F.arrays_zip(F.slice(places, 1, rest).alias("a"), F.slice(places, 2, rest).alias("b")))
+        count = F.size(places) - 1
+        return F.when(count > 0, F.arrays_zip(F.slice(places, 1, count).alias("a"), F.slice(places, 2, count).alias("b")))
     return let(F.filter(F.col("transactions"), lambda transaction: transaction.latitude.isNotNull()), pairs)
 
 
 def _fastest_journey(settings: FraudSettings) -> Column:
-    """Between two successive places: its kmh and the two transactions; null without any that says something."""
+    """struct(kmh, places: its two transactions) of the fastest two successive places; null where no two have a speed."""
     journeys = F.transform(_successive_places(), lambda pair: F.struct(
         _speed_kmh(pair.a, pair.b, settings.min_travel_km).alias("kmh"), F.array(pair.a, pair.b).alias("places")))
     fastest = F.array_max(F.filter(journeys, lambda journey: journey.kmh.isNotNull()))
     return F.when(F.size("transactions") > 1, fastest)
 
 
-def _ids(transactions: str) -> Column:
-    return F.to_json(F.transform(transactions, lambda transaction: transaction.transaction_id))
-
-
 def _speed_kmh(earlier: Column, later: Column, min_travel_km: float) -> Column:
+    """Null for two places that are less than `min_travel_km` apart."""
     distance = distance_km(earlier.latitude, earlier.longitude, later.latitude, later.longitude)
     hours = F.greatest(F.unix_millis(later.event_time) - F.unix_millis(earlier.event_time), F.lit(60_000)) / 3_600_000
     return let(distance, lambda km: F.when(km >= min_travel_km, km / hours))
 
 
-def _subject(key: str) -> Column:
+def _ids_of(transactions: str) -> Column:
+    """The ids of an array of transactions, as JSON."""
+    return F.to_json(F.transform(transactions, lambda transaction: transaction.transaction_id))
+
+
+def _entity_and_window(key: str) -> Column:
+    """What an alert over a window is about: its entity and when the window began."""
     return F.concat_ws("|", F.col(key), F.col("window.start").cast("string"))
 
 

@@ -1,4 +1,4 @@
-"""What a card transaction is, and what makes one valid."""
+"""A card transaction: its fields, and the contract that a valid one meets."""
 
 from datetime import timedelta
 
@@ -7,11 +7,11 @@ from pyspark.sql import types as T
 EVENT_ID = "transaction_id"
 ENTITY = "card_id"
 EVENT_TIME = "event_time"
-LABEL_DELAY = timedelta(days=7)  # until it is known what was fraud
+LABEL_DELAY = timedelta(days=7)  # from a transaction until it is known whether it was fraud
 
 CHANNELS = ("chip", "contactless", "online", "atm")
 
-# Position, currency and channel are nullable: an online purchase has no position, and data from elsewhere may lack all of them.
+# Position, currency and channel are nullable: an online purchase has no position, and data from elsewhere may lack them all.
 EVENT_SCHEMA = T.StructType(
     [
         T.StructField("transaction_id", T.StringType(), False),

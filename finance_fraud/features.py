@@ -4,7 +4,7 @@
 card's and a terminal's baseline and uses native columns only, so that it runs in Spark's real-time mode. Where those
 columns come from is the only difference between
 
-- serving, and training for it: the baselines in force at the start of the event's day (`finance_fraud.trends.baselines`);
+- serving, and training for it: the baselines in force at the start of the event's day (`finance_fraud.baselines`);
 - batch scoring: exact sliding windows up to the event itself (`exact_windows`).
 
 `exact_windows` follows the Fraud Detection Handbook's idea: a card's count and mean amount over (t-w, t], the event
@@ -30,8 +30,8 @@ FEATURES = (
     "risk_1d", "risk_7d", "risk_30d", "any_fraud_1d", "any_fraud_7d", "any_fraud_30d", "frauds_7d", "frauds_30d",
 )  # fmt: skip
 
-MICROSECOND = 1_000_000
-TIES = 1_000
+MICROSECONDS_PER_SECOND = 1_000_000
+TIES_PER_MICROSECOND = 1_000  # transactions of one card at one time that `exact_windows` can tell apart
 
 
 def with_features(transactions: DataFrame) -> DataFrame:
@@ -54,10 +54,10 @@ def _amount_features() -> dict[str, Column]:
         "is_high_amount": _flag(F.col("amount") > HIGH_AMOUNT),
         "is_night": _flag(F.hour("event_time") < NIGHT_ENDS_HOUR),
         "is_weekend": _flag(F.weekday("event_time") >= 5),
-        "amount_ratio": _bounded(_over(F.col("amount"), mean), 0.0, 10.0, absent=1.0),
+        "amount_ratio": _bounded(_ratio(F.col("amount"), mean), 0.0, 10.0, absent=1.0),
         "amount_deviations": _bounded(deviations, -3.0, 10.0, absent=0.0),
-        "spending_change_1d": _bounded(_over(F.col("card_amount_mean_1d"), mean), 0.0, 5.0, absent=1.0),
-        "spending_change_7d": _bounded(_over(F.col("card_amount_mean_7d"), mean), 0.0, 5.0, absent=1.0),
+        "spending_change_1d": _bounded(_ratio(F.col("card_amount_mean_1d"), mean), 0.0, 5.0, absent=1.0),
+        "spending_change_7d": _bounded(_ratio(F.col("card_amount_mean_7d"), mean), 0.0, 5.0, absent=1.0),
     }
 
 
@@ -68,12 +68,12 @@ def _terminal_features() -> dict[str, Column]:
     return risks | any_fraud | {f"frauds_{days}d": _bounded(count, 0.0, 10.0, absent=0.0) for days, count in counts.items()}
 
 
-def _over(amount: Column, usual: Column) -> Column:
+def _ratio(amount: Column, usual: Column) -> Column:
     return F.when(usual > 0, amount / usual)
 
 
 def _bounded(value: Column, low: float, high: float, absent: float) -> Column:
-    # Filled first: greatest and least pass over nulls.
+    # Nulls are filled first, as greatest and least skip them.
     return F.least(F.greatest(F.coalesce(value, F.lit(absent)), F.lit(low)), F.lit(high))
 
 
@@ -91,29 +91,36 @@ def exact_windows(history: DataFrame, labels: DataFrame) -> DataFrame:
     Of a card's transactions at the same instant, one sees those of a lower transaction_id. Times count in milliseconds.
     A label that took longer than LABEL_DELAY to be known is not counted: no window would be sure to have it.
     """
-    known = labels.where(F.col("known_time") <= F.col("event_time") + F.expr(f"INTERVAL {LABEL_DELAY.days} DAYS"))
-    frauds = known.select(F.col("event_id").alias("transaction_id"), F.lit(1.0).alias("is_fraud")).distinct()
+    in_time = F.col("known_time") <= F.col("event_time") + F.expr(f"INTERVAL {LABEL_DELAY.days} DAYS")
+    frauds = labels.where(in_time).select(F.col("event_id").alias("transaction_id"), F.lit(1.0).alias("is_fraud")).distinct()
     transactions = history.join(frauds, "transaction_id", "left").fillna(0.0, ["is_fraud"])
     return transactions.transform(_with_card_windows).transform(_with_terminal_windows).drop("is_fraud")
 
 
 def _with_card_windows(transactions: DataFrame) -> DataFrame:
+    """Adds counts, means and deviations of the card's amounts over the days that end with each transaction.
+
+    A window over a range of values takes one number to order by. `position` is that number: the time in microseconds, times
+    TIES_PER_MICROSECOND, plus 0, 1, 2 ... for the card's transactions at the same time, in the order of their ids.
+    """
     card = Window.partitionBy("card_id")
-    ties = F.row_number().over(card.orderBy("event_time", "transaction_id")) - F.rank().over(card.orderBy("event_time"))
-    ordered = transactions.withColumn("instant", F.unix_micros("event_time") * TIES + ties)
-    windows = {days: card.orderBy("instant").rangeBetween(TIES - _micros(days) * TIES, 0) for days in WINDOWS_DAYS}
+    tie = F.row_number().over(card.orderBy("event_time", "transaction_id")) - F.rank().over(card.orderBy("event_time"))
+    ordered = transactions.withColumn("position", F.unix_micros("event_time") * TIES_PER_MICROSECOND + tie)
     columns: dict[str, Column] = {}
-    for days, window in windows.items():
+    for days in WINDOWS_DAYS:
+        begin = (_microseconds(days) - 1) * TIES_PER_MICROSECOND  # exclusive: a transaction just `days` before is left out
+        window = card.orderBy("position").rangeBetween(-begin, 0)
         columns |= {
             f"card_count_{days}d": F.count("*").over(window),
             f"card_amount_mean_{days}d": F.avg("amount").over(window),
             f"card_amount_std_{days}d": F.stddev_pop("amount").over(window),
         }
-    return ordered.withColumns(columns).drop("instant")
+    return ordered.withColumns(columns).drop("position")
 
 
 def _with_terminal_windows(transactions: DataFrame) -> DataFrame:
-    ordered = transactions.withColumn("instant", F.unix_micros("event_time"))
+    """Adds counts and shares of frauds at the terminal over the days that end LABEL_DELAY before each transaction."""
+    ordered = transactions.withColumn("microsecond", F.unix_micros("event_time"))
     columns: dict[str, Column] = {}
     for days in WINDOWS_DAYS:
         window = _delayed_window(days)
@@ -122,13 +129,13 @@ def _with_terminal_windows(transactions: DataFrame) -> DataFrame:
             f"terminal_fraud_count_{days}d": F.coalesce(F.sum("is_fraud").over(window), F.lit(0.0)).cast("long"),
             f"terminal_risk_{days}d": F.coalesce(F.avg("is_fraud").over(window), F.lit(0.0)),
         }
-    return ordered.withColumns(columns).drop("instant")
+    return ordered.withColumns(columns).drop("microsecond")
 
 
 def _delayed_window(days: int) -> WindowSpec:
-    end = _micros(LABEL_DELAY.days)
-    return Window.partitionBy("terminal_id").orderBy("instant").rangeBetween(-end - _micros(days) + 1, -end)
+    end = _microseconds(LABEL_DELAY.days)
+    return Window.partitionBy("terminal_id").orderBy("microsecond").rangeBetween(-end - _microseconds(days) + 1, -end)
 
 
-def _micros(days: int) -> int:
-    return days * 86_400 * MICROSECOND
+def _microseconds(days: int) -> int:
+    return days * 86_400 * MICROSECONDS_PER_SECOND

@@ -30,7 +30,7 @@ class FraudSettings(BaseSettings):
 
     model_score: float = Field(0.5, ge=0, le=1, description="probability of fraud")
     amount_zscore: float = Field(2.9, gt=0, description="standard deviations above the card's own 30 days, in logarithms")
-    unseen_region_km: float = Field(1_500, gt=0, description="km beyond the farthest from home in 30 days")
+    unseen_region_km: float = Field(1_500, gt=0, description="km beyond the farthest place from home in 30 days")
     terminal_risk: float = Field(0.3, gt=0, le=1, description="share of frauds at the terminal, known 7 days later")
     velocity: float = Field(6, gt=0, description="transactions of a card within burst_minutes, tiny ones aside")
     card_testing: float = Field(5, gt=0, description="transactions of less than tiny_amount within testing_minutes")
@@ -57,7 +57,7 @@ class FraudSettings(BaseSettings):
     watermark: Span = Field("1 day", description="how late, in event time, a transaction may be for a window")
 
     @model_validator(mode="after")
-    def _nothing_is_cut(self) -> "FraudSettings":
+    def _check_windows(self) -> "FraudSettings":
         leave_no_gap(self.terminal_window, self.terminal_slide)
         overlap = (parse_span(self.card_window) - parse_span(self.card_slide)).total_seconds() / 60
         longest = max(self.burst_minutes, self.testing_minutes)

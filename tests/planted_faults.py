@@ -29,7 +29,7 @@ class Fault:
 
 FAULTS = (
     Fault("a rule of finance_fraud: amounts beyond the habit are taken for usual", "finance_fraud/detector.py",
-          "deviations - F.when(known_place, 1.0).otherwise(0.0)", "deviations - F.when(known_place, 1.0).otherwise(1.0)",
+          "F.when(is_usual_terminal, 1.0).otherwise(0.0)", "F.when(is_usual_terminal, 1.0).otherwise(1.0)",
           "tests/files/test_finance_rules.py::test_amount_outlier_counts_deviations_above_the_cards_own_logarithms"),
     Fault("a rule of retail_behavior: a cart that was bought is taken for abandoned", "retail_behavior/detector.py",
           'F.when(~any_of("happened", PURCHASE), cart_value("happened"))', 'cart_value("happened")',
@@ -74,7 +74,7 @@ FAULTS = (
           "secs=F.lit(bounds.future_tolerance)", "mins=F.lit(bounds.future_tolerance)",
           "tests/files/test_contract_parse.py::test_every_invalid_record_has_its_reason"),
     Fault("a figure that nobody measured: the most that a query may lack is taken for what it lacks", "loadtests/query_lag.py",
-          "return behind if is_known else AtMost(behind)", "return behind",
+          "return behind if is_exact else AtMost(behind)", "return behind",
           "tests/fast/test_loads_accounting.py::test_the_lag_of_a_real_time_query_is_known_when_a_batch_has_just_ended_and_not_in_between"),
     Fault("an open door: the head of a request may be without end", "common/gateway/protocol.py",
           "if self._unparsed > HEAD_BYTES:", "if self._unparsed > HEAD_BYTES * 100_000:",

@@ -24,18 +24,18 @@ UTC_OFFSETS = np.array([metro[4] for metro in METROS], float)
 SHARES = np.array([metro[5] for metro in METROS])
 DISTANCES_KM = distance_km(LATITUDES[:, None], LONGITUDES[:, None], LATITUDES, LONGITUDES)
 
-SPREAD_KM = 9.0
-USUAL_TERMINALS = 10        # the nearest of TRIED_TERMINALS in the card's area
-TRIED_TERMINALS = 32
-ONLINE_TERMINALS = 0.10     # share of terminals
-CASH_TERMINALS = 0.08       # share of terminals in a place
+SPREAD_KM = 9.0             # of homes and terminals around the middle of their area
+USUAL_TERMINALS = 10        # of a card: the nearest of its CANDIDATE_TERMINALS
+CANDIDATE_TERMINALS = 32    # drawn for a card, from which its usual ones are chosen
+ONLINE_SHARE = 0.10         # of all terminals
+CASH_SHARE = 0.08           # of the terminals in a place
 
 SHOP, CASH, ONLINE = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class World:
-    """Arrays over cards (first block) and over terminals (second); all that holds on every day."""
+    """What is the same on every day, as arrays over cards (first block) and over terminals (second)."""
 
     card_id: NDArray[np.object_]
     home: NDArray[np.int64]             # index into METROS
@@ -57,6 +57,7 @@ class World:
 
 @lru_cache(maxsize=4)
 def world_of(seed: int, population: Population) -> World:
+    """The world of a seed and a population: always the same one."""
     terminals = _terminals(random_for(seed, ALWAYS, "terminals"), population.terminals)
     cards = _cards(random_for(seed, ALWAYS, "cards"), population, terminals)
     return World(**cards, **terminals)
@@ -64,29 +65,29 @@ def world_of(seed: int, population: Population) -> World:
 
 def terminals_in(rng: np.random.Generator, world: World, metro: NDArray[np.int64]) -> NDArray[np.int64]:
     """Any terminal of each metropolitan area in `metro`."""
-    room = world.first[metro + 1] - world.first[metro]
-    return world.first[metro] + (rng.random(len(metro)) * room).astype(np.int64)
+    count = world.first[metro + 1] - world.first[metro]
+    return world.first[metro] + (rng.random(len(metro)) * count).astype(np.int64)
 
 
 def online_terminals(rng: np.random.Generator, world: World, size: int) -> NDArray[np.int64]:
-    """Online merchants, a few of them much more popular than the rest."""
+    """`size` online merchants, a few of them much more popular than the rest."""
     first = world.first[-1]
     return first + (rng.random(size) ** 2 * (len(world.kind) - first)).astype(np.int64)
 
 
 def _terminals(rng: np.random.Generator, count: int) -> dict[str, NDArray]:
-    online = int(count * ONLINE_TERMINALS)
+    online = int(count * ONLINE_SHARE)
     first = np.concatenate(([0], np.round(np.cumsum(SHARES) / SHARES.sum() * (count - online)))).astype(np.int64)
     metro = np.repeat(np.arange(len(METROS)), np.diff(first))
     latitude, longitude = scatter(rng, LATITUDES[metro], LONGITUDES[metro], SPREAD_KM)
-    kind = np.where(rng.random(len(metro)) < CASH_TERMINALS, CASH, SHOP)
-    nowhere = np.full(online, np.nan)
+    kind = np.where(rng.random(len(metro)) < CASH_SHARE, CASH, SHOP)
+    no_position = np.full(online, np.nan)
     return {
-        "terminal_id": _names("T", count),
+        "terminal_id": _numbered_ids("T", count),
         "kind": np.concatenate((kind, np.full(online, ONLINE))),
         "metro": np.concatenate((metro, np.zeros(online, np.int64))),
-        "latitude": np.concatenate((latitude, nowhere)),
-        "longitude": np.concatenate((longitude, nowhere)),
+        "latitude": np.concatenate((latitude, no_position)),
+        "longitude": np.concatenate((longitude, no_position)),
         "first": first,
     }
 
@@ -96,7 +97,7 @@ def _cards(rng: np.random.Generator, population: Population, terminals: dict[str
     home = rng.choice(len(METROS), count, p=SHARES / SHARES.sum())
     wealthy = np.where(rng.random(count) < 0.01, 8.0, 1.0)  # naturally large amounts, and honest
     return {
-        "card_id": _names("C", count),
+        "card_id": _numbered_ids("C", count),
         "home": home,
         "usual": _usual_terminals(rng, home, terminals),
         "mean_amount": 28 * rng.lognormal(0, 0.7, count) * wealthy,
@@ -111,15 +112,16 @@ def _cards(rng: np.random.Generator, population: Population, terminals: dict[str
 def _usual_terminals(rng: np.random.Generator, home: NDArray[np.int64], terminals: dict[str, NDArray]) -> NDArray[np.int64]:
     latitude, longitude = scatter(rng, LATITUDES[home], LONGITUDES[home], SPREAD_KM)
     first = terminals["first"]
-    room = (first[home + 1] - first[home])[:, None]
-    tried = first[home][:, None] + (rng.random((len(home), TRIED_TERMINALS)) * room).astype(np.int64)
-    away = distance_km(latitude[:, None], longitude[:, None], terminals["latitude"][tried], terminals["longitude"][tried])
-    nearest = np.argsort(away, axis=1, kind="stable")[:, :USUAL_TERMINALS]
-    return np.take_along_axis(tried, nearest, axis=1)
+    count = (first[home + 1] - first[home])[:, None]
+    candidates = first[home][:, None] + (rng.random((len(home), CANDIDATE_TERMINALS)) * count).astype(np.int64)
+    distance = distance_km(
+        latitude[:, None], longitude[:, None], terminals["latitude"][candidates], terminals["longitude"][candidates])
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, :USUAL_TERMINALS]
+    return np.take_along_axis(candidates, nearest, axis=1)
 
 
-def _names(letter: str, count: int) -> NDArray[np.object_]:
+def _numbered_ids(letter: str, count: int) -> NDArray[np.object_]:
     digits = max(5, len(str(count - 1)))
-    names = np.empty(count, object)
-    names[:] = [f"{letter}{number:0{digits}d}" for number in range(count)]
-    return names
+    ids = np.empty(count, object)
+    ids[:] = [f"{letter}{number:0{digits}d}" for number in range(count)]
+    return ids

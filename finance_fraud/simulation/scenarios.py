@@ -1,6 +1,6 @@
-"""Frauds by name: each takes a day's purchases and returns them with its own frauds put in and marked.
+"""Frauds by name: each function takes a day's purchases and returns them with its own frauds added and marked.
 
-None is given away by its amount alone, and each has an innocent look-alike in `generator`.
+No fraud can be told by its amount alone, and each kind has an innocent look-alike in `generator`.
 """
 
 from collections.abc import Callable
@@ -21,19 +21,19 @@ COMPROMISED_DAYS = 28
 LEAKED_DAYS = 14
 FAR_KM = 3_000.0
 
-# Cases a day and card.
+# Cases that begin per day and card.
 LARGE_AMOUNTS = 0.0022
 BURSTS = 0.00106
 TRAVELS = 0.0014
 LEAKS = 0.0003
-COMPROMISES = 0.0002  # a day and terminal
-COPIES_PER_PURCHASE = 1.2
-SPREES_A_DAY = 0.5
+COMPROMISES = 0.0002              # per day and terminal
+COPIES_PER_HONEST_PURCHASE = 1.2  # at a compromised terminal
+SPREES_PER_DAY = 0.5              # of a leaked card
 
 
 @dataclass(frozen=True)
 class Day:
-    """What a scenario may know: the world, the day, the seed, and the factor on the number of cases."""
+    """What a scenario needs: the world, the day, the seed, and the factor on the number of cases."""
 
     world: World
     date: date
@@ -41,9 +41,11 @@ class Day:
     fraud: float
 
     def random(self, purpose: str) -> np.random.Generator:
+        """Random numbers of that purpose on this day."""
         return random_for(self.seed, self.date, purpose)
 
     def cases(self, purpose: str, per_card: float) -> int:
+        """How many cases begin on this day."""
         return cases_on(self.seed, self.date, purpose, per_card * len(self.world.home) * self.fraud)
 
 
@@ -51,7 +53,7 @@ def purchases(card: NDArray, terminal: NDArray, second: NDArray, amount: NDArray
     """Rows of PURCHASE; `second` is UTC within the day."""
     rows = np.empty(len(card), PURCHASE)
     rows["card"], rows["terminal"], rows["second"], rows["amount"] = card, terminal, second, amount
-    rows["scenario"] = SCENARIOS.index(scenario) + 1 if scenario else 0
+    rows["scenario"] = SCENARIO_NAMES.index(scenario) + 1 if scenario else 0
     return rows
 
 
@@ -65,18 +67,18 @@ def large_amount(day: Day, honest: NDArray) -> NDArray:
     """One purchase of 5 to 14 times what the card usually spends, at any hour."""
     rng, world = day.random("large_amount frauds"), day.world
     card = distinct(rng, len(world.home), day.cases("large_amount", LARGE_AMOUNTS))
-    place = _place(rng, world, card, online=0.5)
+    terminal = _terminals_for(rng, world, card, online_share=0.5)
     amount = world.mean_amount[card] * rng.uniform(5, 14, len(card))
-    return np.concatenate((honest, purchases(card, place, rng.random(len(card)) * DAY_SECONDS, amount, "large_amount")))
+    return np.concatenate((honest, purchases(card, terminal, rng.random(len(card)) * DAY_SECONDS, amount, "large_amount")))
 
 
 def compromised_terminal(day: Day, honest: NDArray) -> NDArray:
     """For four weeks, beside its honest customers, more purchases with cards copied elsewhere, for ordinary amounts."""
     rng, world = day.random("compromised_terminal frauds"), day.world
-    a_day, physical = COMPROMISES * len(world.kind) * day.fraud, int(world.first[-1])
-    terminal, _ = episodes(day.seed, day.date, "compromised_terminal", a_day, COMPROMISED_DAYS, physical)
+    per_day, in_places = COMPROMISES * len(world.kind) * day.fraud, int(world.first[-1])
+    terminal, _ = episodes(day.seed, day.date, "compromised_terminal", per_day, COMPROMISED_DAYS, in_places)
     base = honest[np.isin(honest["terminal"], terminal)]
-    base = np.repeat(base, rng.poisson(COPIES_PER_PURCHASE, len(base)))
+    base = np.repeat(base, rng.poisson(COPIES_PER_HONEST_PURCHASE, len(base)))
     card = _cards_from_afar(rng, world, base["terminal"])
     second = (base["second"] + rng.uniform(-3_600, 3_600, len(base))).clip(0, DAY_SECONDS - 1)
     copies = purchases(card, base["terminal"], second, usual_amounts(rng, world, card), "compromised_terminal")
@@ -87,11 +89,12 @@ def leaked_card(day: Day, honest: NDArray) -> NDArray:
     """For two weeks someone else buys with the card too, every other day: a spree of larger amounts, mostly online."""
     rng, world = day.random("leaked_card frauds"), day.world
     card, _ = episodes(day.seed, day.date, "leaked_card", LEAKS * len(world.home) * day.fraud, LEAKED_DAYS, len(world.home))
-    shopping = card[rng.random(len(card)) < SPREES_A_DAY]
-    case, second = _burst(rng, rng.integers(4, 8, len(shopping)), rng.uniform(3_600, 7_200, len(shopping)))
-    card = shopping[case]
+    cards = card[rng.random(len(card)) < SPREES_PER_DAY]
+    case, second = _burst_times(rng, rng.integers(4, 8, len(cards)), rng.uniform(3_600, 7_200, len(cards)))
+    card = cards[case]
     amount = usual_amounts(rng, world, card) * rng.uniform(2.5, 6, len(card))
-    return np.concatenate((honest, purchases(card, _place(rng, world, card, online=0.7), second, amount, "leaked_card")))
+    terminal = _terminals_for(rng, world, card, online_share=0.7)
+    return np.concatenate((honest, purchases(card, terminal, second, amount, "leaked_card")))
 
 
 def card_testing(day: Day, honest: NDArray) -> NDArray:
@@ -99,8 +102,8 @@ def card_testing(day: Day, honest: NDArray) -> NDArray:
     rng, world = day.random("card_testing frauds"), day.world
     cards = distinct(rng, len(world.home), day.cases("card_testing", BURSTS))
     sizes = np.minimum(5 + rng.geometric(0.4, len(cards)), 20)
-    case, second = _burst(rng, sizes, rng.uniform(120, 480, len(cards)))
-    merchant = _place(rng, world, cards, online=0.9)
+    case, second = _burst_times(rng, sizes, rng.uniform(120, 480, len(cards)))
+    merchant = _terminals_for(rng, world, cards, online_share=0.9)
     amount = rng.uniform(0.5, 4, len(case))
     return np.concatenate((honest, purchases(cards[case], merchant[case], second, amount, "card_testing")))
 
@@ -110,10 +113,10 @@ def velocity(day: Day, honest: NDArray) -> NDArray:
     rng, world = day.random("velocity frauds"), day.world
     cards = distinct(rng, len(world.home), day.cases("velocity", BURSTS))
     sizes = np.minimum(5 + rng.geometric(0.6, len(cards)), 12)
-    case, second = _burst(rng, sizes, rng.uniform(600, 1_200, len(cards)))
+    case, second = _burst_times(rng, sizes, rng.uniform(600, 1_200, len(cards)))
     card = cards[case]
-    place = _place(rng, world, card, online=0.3)
-    return np.concatenate((honest, purchases(card, place, second, usual_amounts(rng, world, card), "velocity")))
+    terminal = _terminals_for(rng, world, card, online_share=0.3)
+    return np.concatenate((honest, purchases(card, terminal, second, usual_amounts(rng, world, card), "velocity")))
 
 
 def impossible_travel(day: Day, honest: NDArray) -> NDArray:
@@ -125,34 +128,34 @@ def impossible_travel(day: Day, honest: NDArray) -> NDArray:
 def far_away(rng: np.random.Generator, world: World, honest: NDArray, cases: int, scenario: str = "") -> NDArray:
     """Purchases thousands of kilometres from an honest one in a shop, 5 to 55 minutes after it, with the same card."""
     in_place = (honest["scenario"] == 0) & (world.kind[honest["terminal"]] != ONLINE)
-    rows = honest[in_place & (honest["second"] < DAY_SECONDS - 3_600)]
-    base = rows[distinct(rng, len(rows), cases)]
+    candidates = honest[in_place & (honest["second"] < DAY_SECONDS - 3_600)]
+    base = candidates[distinct(rng, len(candidates), cases)]
     is_far = DISTANCES_KM[world.metro[base["terminal"]]] > FAR_KM
     metro = np.argmax(np.where(is_far, rng.random(is_far.shape), 0), axis=1)
     second = base["second"] + rng.uniform(300, 3_300, len(base))
     return purchases(base["card"], terminals_in(rng, world, metro), second, usual_amounts(rng, world, base["card"]), scenario)
 
 
-ALL: tuple[Callable[[Day, NDArray], NDArray], ...] = (
+SCENARIOS: tuple[Callable[[Day, NDArray], NDArray], ...] = (
     compromised_terminal, leaked_card, large_amount, card_testing, velocity, impossible_travel,
 )  # fmt: skip
-SCENARIOS = tuple(scenario.__name__ for scenario in ALL)
+SCENARIO_NAMES = tuple(scenario.__name__ for scenario in SCENARIOS)
 
 
-def _place(rng: np.random.Generator, world: World, card: NDArray, online: float) -> NDArray[np.int64]:
+def _terminals_for(rng: np.random.Generator, world: World, card: NDArray, online_share: float) -> NDArray[np.int64]:
     """A terminal for each card: online with that probability, otherwise in the card's own area."""
-    is_online = rng.random(len(card)) < online
+    is_online = rng.random(len(card)) < online_share
     return np.where(is_online, online_terminals(rng, world, len(card)), terminals_in(rng, world, world.home[card]))
 
 
 def _cards_from_afar(rng: np.random.Generator, world: World, terminal: NDArray) -> NDArray[np.int64]:
     """A card for each terminal, at home thousands of kilometres away: copies are used where nobody knows the owner."""
-    tried = rng.integers(len(world.home), size=(len(terminal), 16))
-    is_far = DISTANCES_KM[world.metro[terminal][:, None], world.home[tried]] > FAR_KM
-    return np.take_along_axis(tried, np.argmax(is_far, axis=1)[:, None], axis=1)[:, 0]
+    candidates = rng.integers(len(world.home), size=(len(terminal), 16))
+    is_far = DISTANCES_KM[world.metro[terminal][:, None], world.home[candidates]] > FAR_KM
+    return np.take_along_axis(candidates, np.argmax(is_far, axis=1)[:, None], axis=1)[:, 0]
 
 
-def _burst(rng: np.random.Generator, sizes: NDArray, within: NDArray) -> tuple[NDArray, NDArray]:
+def _burst_times(rng: np.random.Generator, sizes: NDArray, within: NDArray) -> tuple[NDArray, NDArray]:
     """(case, UTC second of the day) of each purchase; a burst ends before the day does."""
     case, offset = bursts(rng, sizes, within)
     return case, (rng.random(len(sizes)) * (DAY_SECONDS - within))[case] + offset

@@ -16,7 +16,7 @@ from finance_fraud.events import CHANNELS, EVENT_SCHEMA
 from finance_fraud.generator import generate, generate_day, honest_purchases, with_trips
 from finance_fraud.settings import Population
 from finance_fraud.simulation.population import ONLINE, world_of
-from finance_fraud.simulation.scenarios import SCENARIOS, Day
+from finance_fraud.simulation.scenarios import SCENARIO_NAMES, Day
 
 START = date(2026, 2, 2)  # a Monday
 DAYS = 21
@@ -72,8 +72,8 @@ def of(transactions, scenario):
 
 def best_recall(amounts, is_fraud, precision):
     """Highest recall of "amount above t" over all t at which the precision is reached."""
-    found = is_fraud[np.argsort(-amounts, kind="stable")].cumsum()
-    return (found / is_fraud.sum())[found / np.arange(1, len(found) + 1) >= precision].max(initial=0)
+    frauds_above = is_fraud[np.argsort(-amounts, kind="stable")].cumsum()
+    return (frauds_above / is_fraud.sum())[frauds_above / np.arange(1, len(frauds_above) + 1) >= precision].max(initial=0)
 
 
 def test_the_same_seed_makes_the_same_bytes_and_another_seed_others():
@@ -125,15 +125,15 @@ def test_columns_are_those_of_the_schema_in_its_order():
     rate=st.floats(0.001, 5), fraud=st.floats(0, 10),
 )
 def test_any_population_makes_valid_days(seed, day, cards, rate, fraud):
-    made = generate_day(seed, day, Population(cards=cards, terminals=100, transactions_per_card=rate, fraud=fraud))
-    events = made.events.to_pandas()
+    generated = generate_day(seed, day, Population(cards=cards, terminals=100, transactions_per_card=rate, fraud=fraud))
+    events = generated.events.to_pandas()
     assert events["transaction_id"].is_unique
     assert (events["event_time"].dt.date == day).all()
     assert events["amount"].between(0.5, 1_000_000).all()
     assert set(events["channel"]) <= set(CHANNELS)
     assert (events["latitude"].isna() == (events["channel"] == "online")).all()
-    assert (made.arrival_time >= made.events["event_time"].to_numpy()).all()
-    assert len(made.arrival_time) == len(events)
+    assert (generated.arrival_time >= generated.events["event_time"].to_numpy()).all()
+    assert len(generated.arrival_time) == len(events)
 
 
 def test_without_fraud_there_is_no_label():
@@ -147,10 +147,10 @@ def test_identifiers_are_unique_and_sort_by_time(transactions):
 
 
 def test_each_label_names_an_event_of_its_day_and_is_known_a_week_later():
-    made = generate_day(7, START, Population())
-    events = made.events.to_pandas().rename(columns={"transaction_id": "event_id"})
-    labels = made.labels.to_pandas().merge(events, on="event_id", suffixes=("", "_event"))
-    assert len(labels) == made.labels.num_rows > 0
+    generated = generate_day(7, START, Population())
+    events = generated.events.to_pandas().rename(columns={"transaction_id": "event_id"})
+    labels = generated.labels.to_pandas().merge(events, on="event_id", suffixes=("", "_event"))
+    assert len(labels) == generated.labels.num_rows > 0
     assert (labels["entity_id"] == labels["card_id"]).all()
     assert (labels["event_time"] == labels["event_time_event"]).all()
     assert (labels["known_time"] - labels["event_time"] == pd.Timedelta(days=7)).all()
@@ -161,7 +161,7 @@ def test_about_one_in_a_hundred_is_fraud_and_each_scenario_has_five_cases_a_day(
     frauds = transactions[transactions["scenario"] != ""]
     case = frauds["card_id"].where(frauds["scenario"] != "compromised_terminal", frauds["terminal_id"])
     cases = case.groupby([frauds["scenario"], frauds["day"]]).nunique().unstack(fill_value=0)
-    assert set(cases.index) == set(SCENARIOS)
+    assert set(cases.index) == set(SCENARIO_NAMES)
     assert cases.min().min() >= 4
     assert cases.mean(axis=1).min() >= 5
 
@@ -187,7 +187,7 @@ def test_no_amount_threshold_tells_fraud(transactions):
     amounts, scenario = transactions["amount"].to_numpy(), transactions["scenario"].to_numpy()
     assert best_recall(amounts, scenario != "", 0.8) < 0.1
     assert best_recall(-amounts, scenario != "", 0.8) < 0.2
-    for name in SCENARIOS:
+    for name in SCENARIO_NAMES:
         assert best_recall(amounts, scenario == name, 0.8) < 0.5, name
 
 

@@ -8,9 +8,10 @@ from pyspark.sql import functions as F
 
 from common.models.protocol import Protocol, evaluate_protocol
 from finance_fraud import VERTICAL
+from finance_fraud.baselines import CARD_BASELINE, TERMINAL_BASELINE, baselines
 from finance_fraud.events import EVENT_SCHEMA
 from finance_fraud.features import FEATURES, exact_windows, with_features
-from finance_fraud.trends import CARD_BASELINE, CHARTS, TERMINAL_BASELINE, baselines, plots, trends
+from finance_fraud.trends import CHARTS, plots, trends
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 
@@ -30,8 +31,8 @@ ORACLE = {
 
 def transactions(spark, *rows):
     """rows: (id, card, terminal, amount, time before MIDNIGHT of DAY[, latitude, longitude])."""
-    made = [(row[0], row[1], row[2], float(row[3]), "EUR", "chip", *(row[5:] or (None, None)), MIDNIGHT - row[4]) for row in rows]
-    return spark.createDataFrame(made, EVENT_SCHEMA)
+    events = [(row[0], row[1], row[2], float(row[3]), "EUR", "chip", *(row[5:] or (None, None)), MIDNIGHT - row[4]) for row in rows]
+    return spark.createDataFrame(events, EVENT_SCHEMA)
 
 
 def labels(spark, *rows):
@@ -174,10 +175,10 @@ def test_features_say_what_their_names_say(spark):
 
 
 def test_the_baselines_have_the_columns_and_types_that_serving_declares(spark):
-    learnt = baselines(transactions(spark, ("x", "a", "t", 1, timedelta(days=8), 1.0, 1.0)), labels(spark), [DAY])
+    tables = baselines(transactions(spark, ("x", "a", "t", 1, timedelta(days=8), 1.0, 1.0)), labels(spark), [DAY])
     for name, declared in (("card", CARD_BASELINE), ("terminal", TERMINAL_BASELINE)):
-        found = {field.name: field.dataType for field in learnt[name].schema}
-        assert {field.name: found[field.name] for field in declared} == {field.name: field.dataType for field in declared}
+        kinds = {field.name: field.dataType for field in tables[name].schema}
+        assert {field.name: kinds[field.name] for field in declared} == {field.name: field.dataType for field in declared}
 
 
 def test_trends_count_known_frauds_and_their_loss(spark, tmp_path):
