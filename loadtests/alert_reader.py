@@ -1,9 +1,13 @@
-"""Alerts and labels as they come, read by a thread of the system's, so that no busy event loop delays a measurement."""
+"""Reads alerts and labels as they arrive, in a thread of the operating system, so that a busy event loop delays no measurement.
+
+`common.monitoring.alert_watch` reads alerts only, with a cooldown for screens and in a thread that gevent makes a greenlet.
+"""
 
 import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import orjson
 from gevent import get_hub
@@ -12,69 +16,75 @@ from common.kafka.connection import Connection
 from common.kafka.reader import arrived, from_ends
 from common.kafka.topics import TopicNames
 
-WAITING = 500_000  # records that may wait to be counted; beyond that the oldest are dropped, and counted as such
+MAX_BUFFERED_RECORDS = 500_000  # that may wait to be counted; beyond that the oldest are dropped, and counted as dropped
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One alert or update: at: when it came; latency: milliseconds from its newest event's Kafka timestamp until then."""
+    """One alert or update of one. arrival_time: when it came; ingest_time: of its newest event, by Kafka; epoch seconds.
+
+    event: the id, or a JSON array of the ids, of the events behind it.
+    """
 
     alert_id: str
     rule: str
     event: str
-    at: float
-    came_in: float
+    arrival_time: float
+    ingest_time: float
 
     @property
-    def latency(self) -> float:
-        return (self.at - self.came_in) * 1_000
+    def latency_ms(self) -> float:
+        return (self.arrival_time - self.ingest_time) * 1_000
 
 
 @dataclass(frozen=True)
 class Label:
+    """One labelled event: which scenario it belongs to, and which case of it."""
+
     event_id: str
     scenario: str
     case_id: str
 
 
-class Watch:
-    """Reads both topics from their present ends until `stop`.
+class AlertReader:
+    """Reads the topics of alerts and labels from their present ends until `stop`.
 
-    dropped: records for which there was no room; unreadable: records that are none of ours. Neither is counted.
+    dropped: records for which there was no room. unreadable: records that are neither an alert nor a label. Neither is counted
+    in precision and recall.
     """
 
     def __init__(self, connection: Connection, topics: TopicNames) -> None:
         self.dropped = self.unreadable = 0
         self._topics = topics
-        self._came: deque[Alert | Label] = deque()
-        self._stopping = False
+        self._buffer: deque[Alert | Label] = deque()
+        self._is_stopping = False
         self._consumer = from_ends(connection, topics.alerts, topics.labels, group="load-watch")
         self._thread = get_hub().threadpool.spawn(self._read)
 
     def take(self) -> list[Alert | Label]:
-        """What has come since the last call, in order."""
-        return [self._came.popleft() for _ in range(len(self._came))]
+        """Empties the buffer: what has come since the last call, in order."""
+        return [self._buffer.popleft() for _ in range(len(self._buffer))]
 
     def stop(self) -> None:
-        self._stopping = True
+        self._is_stopping = True
         self._thread.get()
         self._consumer.close()
 
     def _read(self) -> None:
-        while not self._stopping:
+        while not self._is_stopping:
             for message in arrived(self._consumer, timeout=0.1):
                 if message.error() is None:
                     try:
-                        self._keep(message.topic(), orjson.loads(message.value()))
+                        self._append(message.topic(), orjson.loads(message.value()))
                     except (ValueError, TypeError, KeyError, OverflowError):
                         self.unreadable += 1
 
-    def _keep(self, topic: str, found: dict) -> None:
-        if len(self._came) >= WAITING:
-            self._came.popleft()
+    def _append(self, topic: str, row: dict[str, Any]) -> None:
+        if len(self._buffer) >= MAX_BUFFERED_RECORDS:
+            self._buffer.popleft()
             self.dropped += 1
         if topic == self._topics.labels:
-            self._came.append(Label(found["event_id"], found["scenario"], found["case_id"]))
+            self._buffer.append(Label(row["event_id"], row["scenario"], row["case_id"]))
         else:
-            came_in = datetime.fromisoformat(found["ingest_time"]).timestamp()
-            self._came.append(Alert(found["alert_id"], found["rule"], found["event"], time.time(), came_in))
+            ingest_time = datetime.fromisoformat(row["ingest_time"]).timestamp()
+            self._buffer.append(Alert(row["alert_id"], row["rule"], row["event"], time.time(), ingest_time))

@@ -1,4 +1,4 @@
-"""confluent-kafka under gevent: the client's own threads send, a greenlet takes the answers, nothing blocks the event loop."""
+"""A Kafka producer for gevent: the client's own threads send, a greenlet takes the answers, nothing blocks the event loop."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ class Sender:
     """An idempotent producer (acks=all) with bounded memory, shared by a process's users.
 
     Every record is reported once: with the time until the broker's acknowledgement, as the client library measured it, or
-    with what went wrong. A full buffer is a failure that is reported, not a wait. Of labels those are reported that were lost.
+    with what went wrong. A full buffer is reported as a failure; nobody waits for room. A label is reported only if it was lost.
     """
 
     def __init__(self, connection: Connection, report: Report) -> None:
@@ -37,22 +37,22 @@ class Sender:
 
     def send(self, topic: str, key: bytes, value: bytes) -> None:
         try:
-            self._producer.produce(topic, value, key, on_delivery=self._answered)
+            self._producer.produce(topic, value, key, on_delivery=self._report_event)
         except BufferError:
             self._report(topic, 0.0, len(value), BufferFull())
-        except KafkaException as refused:  # larger than the client may send, say
-            self._report(topic, 0.0, len(value), refused)
+        except KafkaException as problem:  # larger than the client may send, say
+            self._report(topic, 0.0, len(value), problem)
 
     def send_label(self, topic: str, key: bytes, value: bytes) -> None:
         try:
-            self._producer.produce(topic, value, key, on_delivery=self._label_answered)
+            self._producer.produce(topic, value, key, on_delivery=self._report_lost_label)
         except BufferError:
             self._report(topic, 0.0, len(value), BufferFull())
-        except KafkaException as refused:
-            self._report(topic, 0.0, len(value), refused)
+        except KafkaException as problem:
+            self._report(topic, 0.0, len(value), problem)
 
     def drain(self) -> None:
-        """Returns once every record is answered; one without an answer is given up, and reported, after the delivery timeout."""
+        """Returns once every record is answered. One without an answer is reported as failed after the delivery timeout."""
         while len(self._producer):
             gevent.sleep(POLL_SECONDS)
 
@@ -61,11 +61,11 @@ class Sender:
             self._producer.poll(0)
             gevent.sleep(POLL_SECONDS)
 
-    def _answered(self, error: KafkaError | None, message: Message) -> None:
+    def _report_event(self, error: KafkaError | None, message: Message) -> None:
         # The client's own clock: ours would add the wait for the next poll.
         milliseconds = max(0.0, message.latency() or 0.0) * 1_000
         self._report(message.topic(), milliseconds, len(message), KafkaException(error) if error else None)
 
-    def _label_answered(self, error: KafkaError | None, message: Message) -> None:
+    def _report_lost_label(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._report(message.topic(), 0.0, len(message), KafkaException(error))

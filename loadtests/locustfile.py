@@ -16,17 +16,17 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from common.errors import UserError
 from common.terminal import console, error_console
-from loadtests.login import protect
+from loadtests.login import require_password
 from loadtests.options import add_options
-from loadtests.system_page import serve
-from loadtests.test_run import Control
-from loadtests.users import NODE, HttpUser, KafkaUser, NullUser
-from loadtests.worker import make_node
+from loadtests.system_page import add_system_page
+from loadtests.test_run import LoadTest
+from loadtests.users import WORKER, HttpUser, KafkaUser, NullUser
+from loadtests.worker import make_worker
 
 __all__ = ["HttpUser", "KafkaUser", "NullUser", "PlannedLoad"]
 
-CONTROL = "load_control"
-SAID: list[str] = []  # summary and verdict, until locust has printed its tables
+LOAD_TEST = "load_test"  # the attribute of locust's environment that holds the LoadTest
+CLOSING_LINES: list[str] = []  # summary and verdict, until locust has printed its tables
 STOP_SECONDS = 5.0  # that a request under way has when its user is stopped
 SWITCH_SECONDS = 0.0005  # the thread that makes the next events leaves the event loop waiting no longer
 
@@ -45,81 +45,84 @@ class PlannedLoad(LoadTestShape):
         if self._ticks < 2:
             self._began = time.monotonic()
         self._ticks += 1
-        control: Control = getattr(self.runner.environment, CONTROL)
-        return control.tick(time.monotonic() - self._began)
+        load_test: LoadTest = getattr(self.runner.environment, LOAD_TEST)
+        return load_test.tick(time.monotonic() - self._began)
 
 
 @events.init_command_line_parser.add_listener
-def _options(parser: ArgumentParser) -> None:
+def _on_parser(parser: ArgumentParser) -> None:
     add_options(parser)
 
 
 @events.init.add_listener
-def _init(environment: Environment, **_: Any) -> None:
+def _on_init(environment: Environment, **_: Any) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     environment.stop_timeout = environment.stop_timeout or STOP_SECONDS
-    with _refusing(environment):
-        setattr(environment, CONTROL, Control(environment))
+    with _exit_on_user_errors(environment):
+        setattr(environment, LOAD_TEST, LoadTest(environment))
         # In each process: a worker whose master ended at this point would wait for it.
-        getattr(environment, CONTROL).connect()
+        getattr(environment, LOAD_TEST).connect()
     if environment.web_ui:
         if environment.web_ui.web_login:
-            console.print(protect(environment.web_ui), markup=False, soft_wrap=True)
-        serve(environment.web_ui, lambda: getattr(environment, CONTROL).history)
+            console.print(require_password(environment.web_ui), markup=False, soft_wrap=True)
+        add_system_page(environment.web_ui, lambda: getattr(environment, LOAD_TEST).history)
 
 
 @events.test_start.add_listener
-def _start(environment: Environment, **_: Any) -> None:
+def _on_test_start(environment: Environment, **_: Any) -> None:
     """In the master first, then in each worker: locust hands on the options in between."""
-    with _refusing(environment):
-        control = Control(environment)  # anew: the web page may have changed the options
-        setattr(environment, CONTROL, control)
+    with _exit_on_user_errors(environment):
+        load_test = LoadTest(environment)  # anew: the web page may have changed the options
+        setattr(environment, LOAD_TEST, load_test)
         if not isinstance(environment.runner, WorkerRunner):
-            control.start()
+            load_test.start()
         if not isinstance(environment.runner, MasterRunner):
-            setattr(environment, NODE, make_node(environment, getattr(environment, NODE, None)))
+            setattr(environment, WORKER, make_worker(environment, getattr(environment, WORKER, None)))
 
 
 @events.test_stopping.add_listener
-def _stopping(environment: Environment, **_: Any) -> None:
-    control: Control | None = getattr(environment, CONTROL, None)
-    if control:
-        control.end_load(0.0)
+def _on_test_stopping(environment: Environment, **_: Any) -> None:
+    load_test: LoadTest | None = getattr(environment, LOAD_TEST, None)
+    if load_test:
+        load_test.end_load(0.0)
 
 
 @events.test_stop.add_listener
-def _stop(environment: Environment, **_: Any) -> None:
-    node, control = getattr(environment, NODE, None), getattr(environment, CONTROL, None)
-    if node and node.sender:
-        node.sender.drain()
-    if control and control.monitor:
-        control.monitor.stop()
+def _on_test_stop(environment: Environment, **_: Any) -> None:
+    worker, load_test = getattr(environment, WORKER, None), getattr(environment, LOAD_TEST, None)
+    if worker and worker.sender:
+        worker.sender.drain()
+    if load_test and load_test.monitor:
+        load_test.monitor.stop()
 
 
 @events.quitting.add_listener
-def _judge(environment: Environment, **_: Any) -> None:
-    control: Control | None = getattr(environment, CONTROL, None)
+def _on_quitting(environment: Environment, **_: Any) -> None:
+    """Sets locust's exit code and the closing lines by the verdict."""
+    load_test: LoadTest | None = getattr(environment, LOAD_TEST, None)
     runner = environment.runner
-    if isinstance(runner, WorkerRunner) or environment.process_exit_code is not None or not control or not control.pace.planned:
+    if isinstance(runner, WorkerRunner) or environment.process_exit_code is not None:
         return
-    code, lines = control.verdict()
+    if not load_test or not load_test.pace.planned:
+        return
+    code, lines = load_test.verdict()
     if runner and runner.exceptions:
         lines = [*lines[:-1], "FAIL: the load test itself went wrong, see the exceptions above"]
-    SAID.extend([*control.summary(), *lines])
-    # What went wrong in the load test itself is for locust to tell.
+    CLOSING_LINES.extend([*load_test.summary(), *lines])
+    # Where the load test itself went wrong locust sets the exit code.
     environment.process_exit_code = None if runner and runner.exceptions else code
 
 
 @events.quit.add_listener
-def _tell(**_: Any) -> None:
-    """Below locust's own tables, so that the verdict is the last line."""
-    for line in SAID:
+def _on_quit(**_: Any) -> None:
+    """Prints below locust's own tables, so that the verdict is the last line."""
+    for line in CLOSING_LINES:
         console.print(line, markup=False, soft_wrap=True)
 
 
 @contextmanager
-def _refusing(environment: Environment) -> Iterator[None]:
-    """A wrong option, or a broker that is away, ends locust with a sentence rather than a trace."""
+def _exit_on_user_errors(environment: Environment) -> Iterator[None]:
+    """A wrong option, or a broker that cannot be reached, ends locust with a sentence rather than a trace."""
     try:
         yield
     except (UserError, OSError) as problem:

@@ -1,4 +1,4 @@
-"""The login of locust's web page, and what keeps pages of other sites from using it in a browser that has logged in."""
+"""The login of locust's web page, which also keeps pages of other sites from using it in a browser that is logged in."""
 
 import hmac
 import os
@@ -11,8 +11,8 @@ from flask_login import UserMixin, login_user  # type: ignore[import-untyped]
 
 from common.gateway.loopback_only import is_loopback
 
-PASSWORD = "LOAD_PASSWORD"
-SUBMIT = "/log-in"
+PASSWORD_VARIABLE = "LOAD_PASSWORD"
+LOGIN_PATH = "/log-in"
 
 
 class User(UserMixin):
@@ -21,18 +21,18 @@ class User(UserMixin):
     id = "load"
 
 
-def protect(web_ui: Any) -> str:
-    """Ask for a password, that of LOAD_PASSWORD or one made here; returns what there is to say of it."""
-    given, app = os.environ.get(PASSWORD), web_ui.app
-    password = given or secrets.token_urlsafe(12)
+def require_password(web_ui: Any) -> str:
+    """Ask for a password, that of LOAD_PASSWORD or one made here; returns the sentence that tells the user which."""
+    user_password, app = os.environ.get(PASSWORD_VARIABLE), web_ui.app
+    password = user_password or secrets.token_urlsafe(12)
     app.secret_key = secrets.token_bytes(32)
-    # Strict: no request that begins on another site has the cookie. Of a name of its own, as ports share a host's cookies.
+    # Strict: a request that begins on another site has no cookie. A name of its own, because all ports of a host share cookies.
     app.config.update(SESSION_COOKIE_NAME="load", SESSION_COOKIE_SAMESITE="Strict", SESSION_COOKIE_HTTPONLY=True)
     web_ui.login_manager.user_loader(lambda name: User() if name == User.id else None)
     base = (web_ui.environment.parsed_options.web_base_path or "").rstrip("/")
     web_ui.auth_args = {"custom_form": {
         "inputs": [{"label": "Password", "name": "password", "is_secret": True}],
-        "callback_url": base + SUBMIT,
+        "callback_url": base + LOGIN_PATH,
         "submit_button_text": "Log in"}}  # fmt: skip
 
     def log_in() -> Response:
@@ -43,13 +43,13 @@ def protect(web_ui: Any) -> str:
         session["auth_error"] = "another password is needed: locust printed it when it started"
         return redirect(base + "/login")  # type: ignore[return-value]
 
-    app.add_url_rule(base + SUBMIT, "log_in", log_in, methods=["POST"])
-    app.before_request(lambda: _refuse_others(web_ui.host))
-    return f"locust's page asks for the password {f'in {PASSWORD}' if given else password}"
+    app.add_url_rule(base + LOGIN_PATH, "log_in", log_in, methods=["POST"])
+    app.before_request(lambda: _refuse_other_sites(web_ui.host))
+    return f"locust's page asks for the password {f'in {PASSWORD_VARIABLE}' if user_password else password}"
 
 
-def _refuse_others(host: str) -> None:
-    """Refuses what another site's page asks for, and on this machine alone any name but its own, which may be such a page's."""
+def _refuse_other_sites(host: str) -> None:
+    """Refuses requests of other sites' pages; on this machine alone also other host names, which may be such a page's."""
     if is_loopback(host) and not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
         abort(403)
     origin = request.headers.get("Origin")

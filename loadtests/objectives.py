@@ -1,4 +1,4 @@
-"""What has to hold under load, by vertical, from one TOML file."""
+"""Objectives: what has to hold under load, by vertical, read from one TOML file and compared with what was measured."""
 
 import tomllib
 from dataclasses import asdict, dataclass, fields
@@ -15,13 +15,13 @@ class ObjectivesError(UserError):
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Objectives, or what was measured of them; None: not asked for, or not measured.
+class LoadFigures:
+    """Objectives, or what was measured of them; None: no objective, or not measured.
 
     alert_p99_ms: from an event's Kafka timestamp to its alert at a subscriber. lag_records: of the query that is furthest
-    behind, when the load ends; AtMost where no more is known. error_share: of requests. pace: share of the planned events that
-    were sent. recall: share of the labelled cases that the rules meant for them found; precision: of alerts that name a
-    labelled event.
+    behind, when the load ends; AtMost where only an upper bound is known. error_share: of requests. pace: share of the planned
+    events that were sent. recall: share of the labelled cases that the rules meant for them detected; precision: of alerts that
+    name a labelled event.
     """
 
     alert_p99_ms: float | None = None
@@ -32,72 +32,74 @@ class Figures:
     precision: float | None = None
 
 
-AT_LEAST = ("pace", "recall", "precision")
-# Without a watch on alerts, lag and labels these alone are known.
-OF_THE_LOAD = ("error_share", "pace")
+LOWER_BOUNDS = ("pace", "recall", "precision")  # objectives that give a least value; the others give a greatest
+LOAD_ONLY = ("error_share", "pace")  # what is measured even if nobody watches alerts, lag and labels
 
 
-def read_objectives(path: Path, vertical: str) -> Figures:
+def read_objectives(path: Path, vertical: str) -> LoadFigures:
     """The objectives of `vertical`: its own table over that of [default]. Raises ObjectivesError."""
     try:
-        found = tomllib.loads(path.read_text())
+        sections = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as problem:
         raise ObjectivesError(f"objectives {path}: {problem}") from None
-    merged = {**found.get(DEFAULT, {}), **found.get(vertical, {})}
-    known = [field.name for field in fields(Figures)]
-    for name, value in merged.items():
-        if name not in known:
-            raise ObjectivesError(f"objectives {path}: unknown objective {name!r}; known: {', '.join(known)}")
+    objectives = {**sections.get(DEFAULT, {}), **sections.get(vertical, {})}
+    names = [field.name for field in fields(LoadFigures)]
+    for name, value in objectives.items():
+        if name not in names:
+            raise ObjectivesError(f"objectives {path}: unknown objective {name!r}; there are {', '.join(names)}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ObjectivesError(f"objectives {path}: {name} = {value!r} is not a number")
-    return Figures(**merged)
+    return LoadFigures(**objectives)
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One objective and what became of it; told: in words, beginning with its name."""
+class ObjectiveResult:
+    """Whether one objective was met; text: the figure beside the objective, beginning with its name."""
 
     name: str
-    held: bool
-    told: str
+    is_met: bool
+    text: str
 
 
-def judge(objectives: Figures, measured: Figures, only: tuple[str, ...] | None = None) -> list[Judged]:
-    """What became of each objective that is asked for; `only`: of these. What is not known has not held."""
-    seen = asdict(measured)
+def check_objectives(
+    objectives: LoadFigures, measured: LoadFigures, only: tuple[str, ...] | None = None
+) -> list[ObjectiveResult]:
+    """A result for each objective in the file; `only`: for these. What was not measured is not met."""
+    values = asdict(measured)
     return [
-        _judge(name, asked, seen[name])
-        for name, asked in asdict(objectives).items()
-        if asked is not None and (only is None or name in only)
+        _check_objective(name, objective, values[name])
+        for name, objective in asdict(objectives).items()
+        if objective is not None and (only is None or name in only)
     ]
 
 
-def _judge(name: str, asked: float, value: float | None) -> Judged:
-    least = name in AT_LEAST
-    wanted = f"{'at least' if least else 'at most'} {asked:,} asked"
+def _check_objective(name: str, objective: float, value: float | None) -> ObjectiveResult:
+    is_lower_bound = name in LOWER_BOUNDS
+    requirement = f"{'at least' if is_lower_bound else 'at most'} {objective:,} asked"
     if value is None:
-        return Judged(name, False, f"{name}: not measured, {wanted}")
-    held = value >= asked if least else value <= asked
+        return ObjectiveResult(name, False, f"{name}: not measured, {requirement}")
+    is_met = value >= objective if is_lower_bound else value <= objective
     if isinstance(value, AtMost):
-        # Below what is asked it has held, however far below it was.
-        value_told = f"at most {_text(value)}" if held else f"unknown, somewhere up to {_text(value)}"
-        return Judged(name, held, f"{name}: {value_told}, {wanted}")
-    return Judged(name, held, f"{name}: {_text(value)}, {wanted}")
+        # An upper bound that is below the objective meets it, however small the value itself is.
+        bound = f"at most {_format_figure(value)}" if is_met else f"unknown, somewhere up to {_format_figure(value)}"
+        return ObjectiveResult(name, is_met, f"{name}: {bound}, {requirement}")
+    return ObjectiveResult(name, is_met, f"{name}: {_format_figure(value)}, {requirement}")
 
 
-def missed(objectives: Figures, measured: Figures, only: tuple[str, ...] | None = None) -> list[str]:
-    """A line for each objective that was not met, or is not known to be, beginning with its name; `only`: look at these."""
-    return [each.told for each in judge(objectives, measured, only) if not each.held]
+def missed_objectives(objectives: LoadFigures, measured: LoadFigures, only: tuple[str, ...] | None = None) -> list[str]:
+    """A line for each objective that was not met, or not measured, beginning with its name; `only`: look at these."""
+    return [result.text for result in check_objectives(objectives, measured, only) if not result.is_met]
 
 
-def verdict(judged: list[Judged]) -> str:
-    """One line: PASS, or FAIL and what failed, with each objective."""
-    failed, held = ("; ".join(each.told for each in judged if each.held is wanted) for wanted in (False, True))
-    if not failed:
+def verdict_line(results: list[ObjectiveResult]) -> str:
+    """One line: PASS, or FAIL and what was missed, with each objective."""
+    missed = "; ".join(result.text for result in results if not result.is_met)
+    held = "; ".join(result.text for result in results if result.is_met)
+    if not missed:
         return f"PASS: all objectives held: {held or 'none was asked for'}"
-    return f"FAIL: {failed}" + (f". Held: {held}" if held else "")
+    return f"FAIL: {missed}" + (f". Held: {held}" if held else "")
 
 
-def _text(value: float) -> str:
-    """Thousands in full, four digits of what is smaller."""
+def _format_figure(value: float) -> str:
+    """From 1,000 on whole numbers, below that four digits."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

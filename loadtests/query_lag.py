@@ -1,8 +1,8 @@
-"""How far behind the archive and the detector's queries are, as far as their checkpoints beside us tell.
+"""How far behind the archive and the detector's queries are, as far as their checkpoints on this machine show.
 
-A query writes down how far it is when a batch ends. What runs in micro-batches has taken no more than that. A real-time query
-takes records all the while and writes down once a checkpoint interval: its lag is known when a batch has just ended, and where
-nothing has come since; in between only that it is no more than what has come since.
+A query writes its position down when a batch ends. In micro-batches, it has taken no more than that. A real-time query takes
+records all the time and writes its position down once a checkpoint interval: its lag is known exactly when a batch has just
+ended, and while no record comes; in between there is only an upper bound, all records since its last position.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,85 +11,88 @@ from pathlib import Path
 
 from common.kafka.lag import records_behind, slowest
 
-KNOWN_SECONDS = 60.0  # for which the lag at which a real-time query's batch ended counts as what it is
+EXACT_LAG_SECONDS = 60.0  # for which the exact lag at the end of a real-time query's batch is used
 
 
 class AtMost(int):
-    """A number of records of which it is only known that it is not exceeded."""
+    """A number of records that is only an upper bound."""
 
 
 @dataclass(frozen=True)
-class Taken:
+class QueryPosition:
     """Per partition, the offset up to which a query's batches have ended, and when (epoch seconds) the last one did.
 
-    Before the first has ended: none, and when the query was first started.
+    Before the first batch has ended: no offsets, and when the query was first started.
     """
 
     offsets: dict[int, int]
-    at: float
+    time: float
 
 
-def taken(checkpoint: Path, topic: str) -> Taken | None:
-    """By the last batch that a checkpoint has as committed; None where there is no checkpoint of such a query."""
+def read_position(checkpoint: Path, topic: str) -> QueryPosition | None:
+    """By the last batch that a checkpoint has as committed; None where there is no checkpoint of a query on `topic`."""
     commits = checkpoint / "commits"
-    batches = [int(name.name) for name in commits.glob("[0-9]*") if name.name.isdecimal()]
+    batches = [int(path.name) for path in commits.glob("[0-9]*") if path.name.isdecimal()]
     try:
         if not batches:
-            return Taken({}, (checkpoint / "metadata").stat().st_mtime)
+            return QueryPosition({}, (checkpoint / "metadata").stat().st_mtime)
         last = str(max(batches))
         # A line for the version, one for the batch's metadata, then one for each source.
         sources = (checkpoint / "offsets" / last).read_text().splitlines()[2:]
-        at = (commits / last).stat().st_mtime
+        commit_time = (commits / last).stat().st_mtime
     except FileNotFoundError:  # Spark removes old batches meanwhile
         return None
     offsets = slowest((source for source in sources if source.startswith("{")), topic)
-    return Taken(offsets, at) if offsets else None
+    return QueryPosition(offsets, commit_time) if offsets else None
 
 
-def lag(ends: dict[int, int], query: Taken | None, looked: float, is_real_time: bool) -> int:
-    """Records that a query has yet to take, AtMost where no more is known; query None: nothing is known of it now.
+def compute_lag(ends: dict[int, int], position: QueryPosition | None, last_look: float, is_real_time: bool) -> int:
+    """Records that a query has yet to take, AtMost where only a bound is known; position None: it cannot be read now.
 
-    ends: of the topic, now. looked: when that was last asked (epoch seconds): a batch that ended since then ended just now.
+    ends: of the topic, now. last_look: when `ends` were last read (epoch seconds): a batch that ended since then ended just now.
     """
-    if query is None:
+    if position is None:
         return AtMost(records_behind(ends, {}))
-    behind = records_behind(ends, query.offsets)
-    is_known = not is_real_time or not behind or (query.offsets and query.at >= looked)
-    return behind if is_known else AtMost(behind)
+    behind = records_behind(ends, position.offsets)
+    is_exact = not is_real_time or not behind or (position.offsets and position.time >= last_look)
+    return behind if is_exact else AtMost(behind)
 
 
-class Lags:
-    """The lags of several queries, from one look to the next. now: as the last look found them."""
+class LagTracker:
+    """The lags of several queries, from one update to the next. current: as of the last update, by query."""
 
     def __init__(self, began: float) -> None:
-        self.now: dict[str, int] = {}
-        self._looked = began
-        self._known: dict[str, tuple[float, int]] = {}
+        self.current: dict[str, int] = {}
+        self._last_look = began
+        self._exact_lags: dict[str, tuple[float, int]] = {}
 
-    def look(self, at: float, ends: dict[int, int], queries: Mapping[str, tuple[Taken | None, bool]]) -> None:
-        """at: epoch seconds; queries: by name what is known of each, and whether it runs in real time."""
-        found = {name: lag(ends, query, self._looked, is_real_time) for name, (query, is_real_time) in queries.items()}
-        for name, (query, _) in queries.items():
+    def update(self, now: float, ends: dict[int, int], queries: Mapping[str, tuple[QueryPosition | None, bool]]) -> None:
+        """now: epoch seconds; queries: by name its position, and whether it runs in real time."""
+        lags = {
+            name: compute_lag(ends, position, self._last_look, is_real_time)
+            for name, (position, is_real_time) in queries.items()
+        }
+        for name, (position, _) in queries.items():
             # That nothing is behind because nothing came says nothing of how it does under load: a batch must have ended.
-            if query and query.offsets and query.at >= self._looked:
-                self._known[name] = at, found[name]
-        self._looked, self.now = at, found
+            if position and position.offsets and position.time >= self._last_look:
+                self._exact_lags[name] = now, lags[name]
+        self._last_look, self.current = now, lags
 
-    def newest(self, at: float) -> dict[str, int]:
-        """By query what was known last, where that was within KNOWN_SECONDS; else what is known now.
+    def newest(self, now: float) -> dict[str, int]:
+        """By query its last exact lag, where that is from within EXACT_LAG_SECONDS; else the bound of the last update.
 
-        None where nobody looked for so long, as when the broker or the checkpoints did not answer.
+        Empty where there was no update for so long, as when the broker or the checkpoints did not answer.
         """
-        if at - self._looked > KNOWN_SECONDS:
+        if now - self._last_look > EXACT_LAG_SECONDS:
             return {}
-        known = {name: behind for name, (then, behind) in list(self._known.items()) if then >= at - KNOWN_SECONDS}
-        return {name: known.get(name, behind) if isinstance(behind, AtMost) else behind for name, behind in self.now.items()}
+        exact = {name: lag for name, (time, lag) in list(self._exact_lags.items()) if time >= now - EXACT_LAG_SECONDS}
+        return {name: exact.get(name, lag) if isinstance(lag, AtMost) else lag for name, lag in self.current.items()}
 
 
-def furthest(lags: Iterable[int]) -> int | None:
-    """The greatest lag, AtMost where that is not known to be reached; None of none."""
-    return max(lags, key=lambda each: (each, isinstance(each, AtMost)), default=None)
+def greatest_lag(lags: Iterable[int]) -> int | None:
+    """The greatest lag, AtMost where a bound is the greatest; None where there are none."""
+    return max(lags, key=lambda lag: (lag, isinstance(lag, AtMost)), default=None)
 
 
-def told(behind: int) -> str:
-    return f"unknown, at most {behind:,}" if isinstance(behind, AtMost) else f"{behind:,}"
+def format_lag(lag: int) -> str:
+    return f"unknown, at most {lag:,}" if isinstance(lag, AtMost) else f"{lag:,}"

@@ -1,4 +1,7 @@
-"""How the rate changes with time: pure functions (seconds, low, high, length) -> events per second; and the users for a rate."""
+"""How the rate changes with time: pure functions (seconds, low, high, length) -> events per second; and the users for a rate.
+
+seconds: since the start; low, high: rates between which the shape moves; length: of the shape, in seconds.
+"""
 
 import math
 from collections.abc import Callable
@@ -6,8 +9,8 @@ from collections.abc import Callable
 Shape = Callable[[float, float, float, float], float]
 
 # A day's traffic by hour as shares of its peak: a quiet night, a busy noon, the busiest hour in the evening.
-HOURS = (0.30, 0.20, 0.14, 0.11, 0.10, 0.14, 0.25, 0.42, 0.58, 0.68, 0.75, 0.82,
-         0.88, 0.84, 0.78, 0.76, 0.80, 0.88, 0.96, 1.00, 0.96, 0.82, 0.62, 0.44)  # fmt: skip
+HOURLY_SHARES = (0.30, 0.20, 0.14, 0.11, 0.10, 0.14, 0.25, 0.42, 0.58, 0.68, 0.75, 0.82,
+                 0.88, 0.84, 0.78, 0.76, 0.80, 0.88, 0.96, 1.00, 0.96, 0.82, 0.62, 0.44)  # fmt: skip
 
 
 def constant(seconds: float, low: float, high: float, length: float) -> float:
@@ -28,10 +31,10 @@ def spike(seconds: float, low: float, high: float, length: float) -> float:
 def day(seconds: float, low: float, high: float, length: float) -> float:
     """24 hours in `length` seconds, between the lowest rate at night and the highest in the evening."""
     hour = seconds / length * 24
-    this, following = HOURS[int(hour) % 24], HOURS[(int(hour) + 1) % 24]
-    share = this + (following - this) * (hour - int(hour))
-    quiet = min(HOURS)
-    return low + (high - low) * (share - quiet) / (1 - quiet)
+    share, next_share = HOURLY_SHARES[int(hour) % 24], HOURLY_SHARES[(int(hour) + 1) % 24]
+    share += (next_share - share) * (hour - int(hour))
+    lowest = min(HOURLY_SHARES)
+    return low + (high - low) * (share - lowest) / (1 - lowest)
 
 
 SHAPES: dict[str, Shape] = {"constant": constant, "ramp": ramp, "spike": spike, "day": day}
@@ -39,34 +42,37 @@ SHAPES: dict[str, Shape] = {"constant": constant, "ramp": ramp, "spike": spike, 
 
 def users_for(rate: float, per_user: float, processes: int) -> int:
     """Users that make at least `rate`; a multiple of the processes, because those walk through one simulation in step."""
-    each = math.ceil(round(rate / per_user, 6) / processes)
-    return max(1, each) * processes
+    users_per_process = math.ceil(round(rate / per_user, 6) / processes)
+    return max(1, users_per_process) * processes
 
 
 class LimitSearch:
-    """The highest rate at which the objectives hold: starts low, holds each rate for a step, raises it by `factor`.
+    """Searches the highest rate at which the objectives hold: starts low, holds each rate for a step, raises it by `factor`.
 
-    rate: the present one; held: the last that held (None: none did); missed: what ended the search.
+    rate: the present one. sustained_rate: the last that held (None: none did). misses: the objectives that ended the search.
     """
 
     def __init__(self, low: float, high: float, factor: float = 1.25) -> None:
         self.rate, self.high, self.factor = low, high, factor
-        self.held: float | None = None
-        self.missed: list[str] = []
+        self.sustained_rate: float | None = None
+        self.misses: list[str] = []
 
-    def judge(self, missed: list[str]) -> bool:
-        """Take what was missed in the step that ended; True when there is another, at `rate`."""
-        if missed:
-            self.missed = missed
+    def finish_step(self, misses: list[str]) -> bool:
+        """Take the objectives that were missed in the step that ended; True when there is another step, at `rate`."""
+        if misses:
+            self.misses = misses
             return False
-        self.held = self.rate
+        self.sustained_rate = self.rate
         if self.rate >= self.high:
             return False
         self.rate = min(self.high, self.rate * self.factor)
         return True
 
-    def told(self) -> str:
-        held = "no rate held" if self.held is None else f"the last rate that held: {self.held:,.0f} events/s"
-        if self.missed:
-            return f"{held}; at {self.rate:,.0f} events/s: {'; '.join(self.missed)}"
-        return f"{held}, the highest that was asked for: raise --rate to look further"
+    def summary(self) -> str:
+        if self.sustained_rate is None:
+            outcome = "no rate held"
+        else:
+            outcome = f"the last rate that held: {self.sustained_rate:,.0f} events/s"
+        if self.misses:
+            return f"{outcome}; at {self.rate:,.0f} events/s: {'; '.join(self.misses)}"
+        return f"{outcome}, the highest that was asked for: raise --rate to look further"

@@ -3,8 +3,16 @@
 import pytest
 
 from common.installed import find_vertical, verticals
-from loadtests.http_verdict import verdict as verdict_of_answer
-from loadtests.objectives import OF_THE_LOAD, Figures, ObjectivesError, judge, missed, read_objectives, verdict
+from loadtests.http_verdict import classify_answer
+from loadtests.objectives import (
+    LOAD_ONLY,
+    LoadFigures,
+    ObjectivesError,
+    check_objectives,
+    missed_objectives,
+    read_objectives,
+    verdict_line,
+)
 from loadtests.options import OBJECTIVES
 from loadtests.query_lag import AtMost
 
@@ -17,68 +25,69 @@ def written(tmp_path, text):
 
 def test_a_verticals_own_objectives_go_before_the_default(tmp_path):
     path = written(tmp_path, "[default]\nrecall = 0.5\npace = 0.9\n[finance_fraud]\nrecall = 0.7\n")
-    assert read_objectives(path, "finance_fraud") == Figures(recall=0.7, pace=0.9)
-    assert read_objectives(path, "energy_grid") == Figures(recall=0.5, pace=0.9)
+    assert read_objectives(path, "finance_fraud") == LoadFigures(recall=0.7, pace=0.9)
+    assert read_objectives(path, "energy_grid") == LoadFigures(recall=0.5, pace=0.9)
 
 
 @pytest.mark.parametrize("name", verticals())
 def test_every_installed_vertical_has_objectives(name):
-    found = read_objectives(OBJECTIVES, find_vertical(name).name)
-    assert None not in (found.alert_p99_ms, found.lag_records, found.error_share, found.recall)
+    objectives = read_objectives(OBJECTIVES, find_vertical(name).name)
+    assert None not in (objectives.alert_p99_ms, objectives.lag_records, objectives.error_share, objectives.recall)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("[default]\nrecal = 1\n", "unknown objective 'recal'"), ("[default]\nrecall = 'x'\n", "not a number"), ("[", "objectives")],
 )
-def test_a_file_that_cannot_be_read_as_objectives_is_refused_by_name(tmp_path, text, told):
-    with pytest.raises(ObjectivesError, match=told):
+def test_a_file_that_cannot_be_read_as_objectives_is_refused_by_name(tmp_path, text, message):
+    with pytest.raises(ObjectivesError, match=message):
         read_objectives(written(tmp_path, text), "finance_fraud")
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ObjectivesError, match="nowhere"):
         read_objectives(tmp_path / "nowhere", "finance_fraud")
 
 
 def test_what_is_missed_is_named_and_what_is_just_met_is_not():
-    asked = Figures(alert_p99_ms=100, lag_records=10, error_share=0.01, pace=0.9, recall=0.5)
-    assert missed(asked, Figures(100, 10, 0.01, 0.9, 0.5)) == []
-    lines = missed(asked, Figures(101, 11, 0.02, 0.8, 0.4))
+    asked = LoadFigures(alert_p99_ms=100, lag_records=10, error_share=0.01, pace=0.9, recall=0.5)
+    assert missed_objectives(asked, LoadFigures(100, 10, 0.01, 0.9, 0.5)) == []
+    lines = missed_objectives(asked, LoadFigures(101, 11, 0.02, 0.8, 0.4))
     assert [line.split(":")[0] for line in lines] == ["alert_p99_ms", "lag_records", "error_share", "pace", "recall"]
     assert lines[0] == "alert_p99_ms: 101, at most 100 asked"
     assert lines[4] == "recall: 0.4, at least 0.5 asked"
-    assert missed(Figures(lag_records=20_000), Figures(lag_records=27_370)) == ["lag_records: 27,370, at most 20,000 asked"]
+    lines = missed_objectives(LoadFigures(lag_records=20_000), LoadFigures(lag_records=27_370))
+    assert lines == ["lag_records: 27,370, at most 20,000 asked"]
 
 
 def test_what_was_not_measured_is_missed_unless_nobody_looked():
-    asked = Figures(alert_p99_ms=100, error_share=0.01)
-    assert missed(asked, Figures(error_share=0.0)) == ["alert_p99_ms: not measured, at most 100 asked"]
-    assert missed(asked, Figures(error_share=0.0), OF_THE_LOAD) == []
+    asked = LoadFigures(alert_p99_ms=100, error_share=0.01)
+    assert missed_objectives(asked, LoadFigures(error_share=0.0)) == ["alert_p99_ms: not measured, at most 100 asked"]
+    assert missed_objectives(asked, LoadFigures(error_share=0.0), LOAD_ONLY) == []
 
 
 def test_an_unknown_lag_has_not_held_unless_it_cannot_be_as_much_as_asked():
-    asked = Figures(lag_records=20_000)
-    assert missed(asked, Figures(lag_records=AtMost(20_000))) == []
-    assert missed(asked, Figures(lag_records=AtMost(24_203))) == [
+    asked = LoadFigures(lag_records=20_000)
+    assert missed_objectives(asked, LoadFigures(lag_records=AtMost(20_000))) == []
+    assert missed_objectives(asked, LoadFigures(lag_records=AtMost(24_203))) == [
         "lag_records: unknown, somewhere up to 24,203, at most 20,000 asked"
     ]
 
 
 def test_the_verdict_is_one_line_with_each_objective():
-    asked = Figures(lag_records=20_000, error_share=0.01, recall=0.9)
-    failed = verdict(judge(asked, Figures(lag_records=AtMost(24_203), error_share=0.0)))
+    asked = LoadFigures(lag_records=20_000, error_share=0.01, recall=0.9)
+    failed = verdict_line(check_objectives(asked, LoadFigures(lag_records=AtMost(24_203), error_share=0.0)))
     assert failed == (
         "FAIL: lag_records: unknown, somewhere up to 24,203, at most 20,000 asked; recall: not measured, at least 0.9 asked. "
         "Held: error_share: 0, at most 0.01 asked"
     )
-    held = verdict(judge(asked, Figures(lag_records=AtMost(17), error_share=0.0, recall=0.95)))
+    held = verdict_line(check_objectives(asked, LoadFigures(lag_records=AtMost(17), error_share=0.0, recall=0.95)))
     assert held.startswith("PASS: all objectives held: lag_records: at most 17, at most 20,000 asked; error_share: 0")
-    assert verdict([]).startswith("PASS")
+    assert verdict_line([]).startswith("PASS")
 
 
 def test_what_is_not_asked_for_cannot_be_missed():
-    assert missed(Figures(), Figures(alert_p99_ms=1e9, recall=0.0)) == []
+    assert missed_objectives(LoadFigures(), LoadFigures(alert_p99_ms=1e9, recall=0.0)) == []
 
 
 @pytest.mark.parametrize(
@@ -89,5 +98,5 @@ def test_what_is_not_asked_for_cannot_be_missed():
     ],
 )  # fmt: skip
 def test_answers_are_told_apart(status, flawed, name, fails):
-    said, problem = verdict_of_answer(status, flawed)
-    assert (said, problem is not None) == (name, fails)
+    row, problem = classify_answer(status, flawed)
+    assert (row, problem is not None) == (name, fails)

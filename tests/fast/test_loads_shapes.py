@@ -39,23 +39,23 @@ def test_users_make_at_least_the_rate_and_are_the_same_number_in_each_process(ra
 
 
 def test_the_search_tells_the_last_rate_that_held_and_what_ended_it():
-    search, held = LimitSearch(100, 1_000, factor=2), []
-    while search.judge([] if search.rate <= 450 else ["lag_records: 7, at most 5 asked"]):
-        held.append(search.rate)
-    assert held == [200, 400, 800]
-    assert search.held == 400
-    assert search.told() == "the last rate that held: 400 events/s; at 800 events/s: lag_records: 7, at most 5 asked"
+    search, rates = LimitSearch(100, 1_000, factor=2), []
+    while search.finish_step([] if search.rate <= 450 else ["lag_records: 7, at most 5 asked"]):
+        rates.append(search.rate)
+    assert rates == [200, 400, 800]
+    assert search.sustained_rate == 400
+    assert search.summary() == "the last rate that held: 400 events/s; at 800 events/s: lag_records: 7, at most 5 asked"
 
 
 def test_a_search_that_meets_no_limit_ends_at_the_highest_rate_and_says_so():
     search = LimitSearch(400, 1_000, factor=2)
-    assert [search.judge([]), search.judge([]), search.judge([])] == [True, True, False]
-    assert search.held == 1_000
-    assert "raise --rate" in search.told()
+    assert [search.finish_step([]), search.finish_step([]), search.finish_step([])] == [True, True, False]
+    assert search.sustained_rate == 1_000
+    assert "raise --rate" in search.summary()
 
 
 def test_a_search_whose_first_rate_does_not_hold_has_none():
     search = LimitSearch(100, 1_000)
-    assert not search.judge(["pace: 0.5, at least 0.95 asked"])
-    assert search.held is None
-    assert search.told().startswith("no rate held; at 100 events/s")
+    assert not search.finish_step(["pace: 0.5, at least 0.95 asked"])
+    assert search.sustained_rate is None
+    assert search.summary().startswith("no rate held; at 100 events/s")
