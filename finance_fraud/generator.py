@@ -10,12 +10,12 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import bursts, distinct, episodes
-from common.simulation.arrivals import counts, delays
+from common.simulation.anomalies import bursts, draw_distinct, episodes
+from common.simulation.arrivals import delays, event_sources
 from common.simulation.dirt import DirtyFields
 from common.simulation.drift import growth, shifted_share
-from common.simulation.generated import Generated, Identity, as_sent
-from common.simulation.messages import as_objects
+from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
+from common.simulation.messages import object_array
 from common.simulation.seasonality import DAY_SECONDS, is_weekend, seconds_of_day, to_utc, weekday_weight
 from finance_fraud.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DELAY
 from finance_fraud.settings import Population
@@ -52,13 +52,13 @@ TOP_UPS = 0.0025               # per card and day: several tiny online purchases
 FESTIVALS = {False: 0.0015, True: 0.006}   # per card and day, on workdays and on weekends: several small purchases
 
 
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[Generated]:
+def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
     """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
     valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return as_sent(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
+    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
-def generate_day(seed: int, day: date, population: Population) -> Generated:
+def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:
     """The valid transactions of one UTC day and the labels of the fraudulent ones; no messages yet."""
     today = Day(world_of(seed, population), day, seed, population.fraud)
     rows = with_partners(today, with_trips(today, honest_purchases(today, population)))
@@ -73,7 +73,7 @@ def honest_purchases(today: Day, population: Population) -> NDArray:
     """The day's purchases by habit, by top-ups and at festivals, as rows of scenarios.PURCHASE."""
     rng, world = today.random("habits"), today.world
     factor = growth(today.date, population.opening, population.growth_per_year) * weekday_weight(today.date, WEEKDAYS)
-    card = counts(rng, world.rate * factor * (world.weekend if is_weekend(today.date) else 1.0))
+    card = event_sources(rng, world.rate * factor * (world.weekend if is_weekend(today.date) else 1.0))
     size = len(card)
     online = shifted_share(ONLINE_SHARE, today.date, population.opening, population.online_shift_per_year)
     # A mean of `online` over cards, yet some buy nearly everything online and many hardly anything.
@@ -87,7 +87,7 @@ def honest_purchases(today: Day, population: Population) -> NDArray:
 
 
 def with_trips(today: Day, rows: NDArray) -> NDArray:
-    """The rows, with cards on a trip buying where they are, at a plausible speed: on days of travel only online until afternoon."""
+    """The rows, with cards on a trip buying where they are. On days of travel they buy only online until ARRIVAL_SECOND."""
     world, rng = today.world, today.random("trips")
     card, age = episodes(today.seed, today.date, "trips", TRIPS * len(world.home), TRIP_DAYS + 1, len(world.home))
     destination = np.full(len(world.home), -1)
@@ -119,7 +119,7 @@ def _purchase_seconds(rng: np.random.Generator, today: Day, card: NDArray[np.int
 def _top_ups(today: Day) -> NDArray:
     """Three to seven tiny amounts within 10 to 40 minutes at one online merchant: a game, not a thief."""
     rng, world = today.random("top_ups"), today.world
-    cards = distinct(rng, len(world.home), rng.binomial(len(world.home), TOP_UPS))
+    cards = draw_distinct(rng, len(world.home), rng.binomial(len(world.home), TOP_UPS))
     case, offset = bursts(rng, rng.integers(3, 8, len(cards)), rng.uniform(600, 2_400, len(cards)))
     merchant = online_terminals(rng, world, len(cards))
     start = _purchase_seconds(rng, today, cards) * (1 - 2_400 / DAY_SECONDS)
@@ -129,14 +129,14 @@ def _top_ups(today: Day) -> NDArray:
 def _festivals(today: Day) -> NDArray:
     """Four to nine small purchases within one to three hours at usual places: a day out, not a thief."""
     rng, world = today.random("festivals"), today.world
-    cards = distinct(rng, len(world.home), rng.binomial(len(world.home), FESTIVALS[is_weekend(today.date)]))
+    cards = draw_distinct(rng, len(world.home), rng.binomial(len(world.home), FESTIVALS[is_weekend(today.date)]))
     case, offset = bursts(rng, rng.integers(4, 10, len(cards)), rng.uniform(3_600, 10_800, len(cards)))
     terminal = world.usual[cards[case], rng.integers(USUAL_TERMINALS, size=len(case))]
     start = _purchase_seconds(rng, today, cards) * (1 - 10_800 / DAY_SECONDS)
     return purchases(cards[case], terminal, start[case] + offset, rng.uniform(2, 15, len(case)))
 
 
-def _events_and_labels(today: Day, rows: NDArray) -> Generated:
+def _events_and_labels(today: Day, rows: NDArray) -> GeneratedEvents:
     """Rows of PURCHASE in order of time as events, and labels of those with a scenario."""
     world, rng = today.world, today.random("description")
     kind = world.kind[rows["terminal"]]
@@ -147,7 +147,7 @@ def _events_and_labels(today: Day, rows: NDArray) -> Generated:
     time = np.datetime64(today.date, "ms") + (rows["second"] * 1_000).astype("timedelta64[ms]")
     prefix = f"t{today.date:%Y%m%d}"
     columns = {
-        EVENT_ID: as_objects([f"{prefix}{number:07d}" for number in range(len(rows))]),
+        EVENT_ID: object_array([f"{prefix}{number:07d}" for number in range(len(rows))]),
         ENTITY: world.card_id[rows["card"]],
         "terminal_id": world.terminal_id[rows["terminal"]],
         "amount": amount,
@@ -160,12 +160,12 @@ def _events_and_labels(today: Day, rows: NDArray) -> Generated:
     scenario = np.array(("", *SCENARIO_NAMES), object)[rows["scenario"]]
     case = _cases(today.date, scenario, columns)
     arrival_time = time + delays(today.random("delays"), len(rows))
-    return Generated.of(today.date, columns, scenario, arrival_time, IDENTITY, case)
+    return GeneratedEvents.from_columns(today.date, columns, scenario, arrival_time, IDENTITY, case)
 
 
 def _cases(day: date, scenario: NDArray[np.object_], columns: dict[str, NDArray]) -> NDArray[np.object_]:
     """Which anomaly each row belongs to: a terminal's or card's weeks are one, otherwise a card's day is."""
-    case = as_objects([""] * len(scenario))
+    case = object_array([""] * len(scenario))
     for row in np.flatnonzero(scenario != ""):
         if scenario[row] == "compromised_terminal":
             case[row] = f"compromised_terminal:{columns['terminal_id'][row]}"

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.randomness import ALWAYS, random_for
+from common.simulation.randomness import EVERY_DAY, random_for
 from common.simulation.space import distance_km, scatter
 from finance_fraud.settings import Population
 
@@ -58,8 +58,8 @@ class World:
 @lru_cache(maxsize=4)
 def world_of(seed: int, population: Population) -> World:
     """The world of a seed and a population: always the same one."""
-    terminals = _terminals(random_for(seed, ALWAYS, "terminals"), population.terminals)
-    cards = _cards(random_for(seed, ALWAYS, "cards"), population, terminals)
+    terminals = _terminals(random_for(seed, EVERY_DAY, "terminals"), population.terminals)
+    cards = _cards(random_for(seed, EVERY_DAY, "cards"), population, terminals)
     return World(**cards, **terminals)
 
 

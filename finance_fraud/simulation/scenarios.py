@@ -10,7 +10,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import bursts, cases_on, distinct, episodes
+from common.simulation.anomalies import bursts, case_count, draw_distinct, episodes
 from common.simulation.randomness import random_for
 from common.simulation.seasonality import DAY_SECONDS
 from finance_fraud.simulation.population import DISTANCES_KM, ONLINE, World, online_terminals, terminals_in
@@ -46,7 +46,7 @@ class Day:
 
     def cases(self, purpose: str, per_card: float) -> int:
         """How many cases begin on this day."""
-        return cases_on(self.seed, self.date, purpose, per_card * len(self.world.home) * self.fraud)
+        return case_count(self.seed, self.date, purpose, per_card * len(self.world.home) * self.fraud)
 
 
 def purchases(card: NDArray, terminal: NDArray, second: NDArray, amount: NDArray, scenario: str = "") -> NDArray:
@@ -66,7 +66,7 @@ def usual_amounts(rng: np.random.Generator, world: World, card: NDArray[np.int64
 def large_amount(day: Day, honest: NDArray) -> NDArray:
     """One purchase of 5 to 14 times what the card usually spends, at any hour."""
     rng, world = day.random("large_amount frauds"), day.world
-    card = distinct(rng, len(world.home), day.cases("large_amount", LARGE_AMOUNTS))
+    card = draw_distinct(rng, len(world.home), day.cases("large_amount", LARGE_AMOUNTS))
     terminal = _terminals_for(rng, world, card, online_share=0.5)
     amount = world.mean_amount[card] * rng.uniform(5, 14, len(card))
     return np.concatenate((honest, purchases(card, terminal, rng.random(len(card)) * DAY_SECONDS, amount, "large_amount")))
@@ -100,7 +100,7 @@ def leaked_card(day: Day, honest: NDArray) -> NDArray:
 def card_testing(day: Day, honest: NDArray) -> NDArray:
     """6 to 20 tiny amounts within minutes at one merchant, mostly online: is the number still good?"""
     rng, world = day.random("card_testing frauds"), day.world
-    cards = distinct(rng, len(world.home), day.cases("card_testing", BURSTS))
+    cards = draw_distinct(rng, len(world.home), day.cases("card_testing", BURSTS))
     sizes = np.minimum(5 + rng.geometric(0.4, len(cards)), 20)
     case, second = _burst_times(rng, sizes, rng.uniform(120, 480, len(cards)))
     merchant = _terminals_for(rng, world, cards, online_share=0.9)
@@ -111,7 +111,7 @@ def card_testing(day: Day, honest: NDArray) -> NDArray:
 def velocity(day: Day, honest: NDArray) -> NDArray:
     """6 to 12 ordinary purchases within 10 to 20 minutes, in shops of the card's own area and online."""
     rng, world = day.random("velocity frauds"), day.world
-    cards = distinct(rng, len(world.home), day.cases("velocity", BURSTS))
+    cards = draw_distinct(rng, len(world.home), day.cases("velocity", BURSTS))
     sizes = np.minimum(5 + rng.geometric(0.6, len(cards)), 12)
     case, second = _burst_times(rng, sizes, rng.uniform(600, 1_200, len(cards)))
     card = cards[case]
@@ -129,7 +129,7 @@ def far_away(rng: np.random.Generator, world: World, honest: NDArray, cases: int
     """Purchases thousands of kilometres from an honest one in a shop, 5 to 55 minutes after it, with the same card."""
     in_place = (honest["scenario"] == 0) & (world.kind[honest["terminal"]] != ONLINE)
     candidates = honest[in_place & (honest["second"] < DAY_SECONDS - 3_600)]
-    base = candidates[distinct(rng, len(candidates), cases)]
+    base = candidates[draw_distinct(rng, len(candidates), cases)]
     is_far = DISTANCES_KM[world.metro[base["terminal"]]] > FAR_KM
     metro = np.argmax(np.where(is_far, rng.random(is_far.shape), 0), axis=1)
     second = base["second"] + rng.uniform(300, 3_300, len(base))

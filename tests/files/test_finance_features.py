@@ -31,8 +31,8 @@ ORACLE = {
 
 def transactions(spark, *rows):
     """rows: (id, card, terminal, amount, time before MIDNIGHT of DAY[, latitude, longitude])."""
-    events = [(row[0], row[1], row[2], float(row[3]), "EUR", "chip", *(row[5:] or (None, None)), MIDNIGHT - row[4]) for row in rows]
-    return spark.createDataFrame(events, EVENT_SCHEMA)
+    rows = [(row[0], row[1], row[2], float(row[3]), "EUR", "chip", *(row[5:] or (None, None)), MIDNIGHT - row[4]) for row in rows]
+    return spark.createDataFrame(rows, EVENT_SCHEMA)
 
 
 def labels(spark, *rows):
