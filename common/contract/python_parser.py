@@ -15,11 +15,13 @@ from common.contract.expectations import Expectation, check_contract
 from common.contract.python_conditions import predicate, type_test, variable
 from common.contract.strict_json import Constant, MalformedJson, Pairs, read_object, read_time
 from common.contract.times import EARLIEST_EVENT, TimeBounds
+from common.formats import Untranslatable
 from common.vertical import Vertical
 
 # What Spark reads as a number that is not finite, where a double is expected.
 NOT_FINITE = {"NaN", "+INF", "-INF", "Infinity", "+Infinity", "-Infinity"}
 DISCREET = "not shown, as it may name a person"
+UNTRANSLATABLE = "untranslatable"  # the reason of a document in another format that no event can be made of
 
 Event = Mapping[str, Any]
 
@@ -59,7 +61,7 @@ class PlainContract:
         return now.replace(microsecond=now.microsecond // 1000 * 1000) + self._bounds.ahead
 
     def judge(self, raw: bytes, latest: datetime) -> Accepted | Rejected:
-        """What the stream will say of a record of these bytes that comes in now."""
+        """What the stream will say of a record of these bytes that comes in now: of an event, or of a document in another format."""
         try:
             event = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -67,11 +69,20 @@ class PlainContract:
         if type(event) is dict:
             if self.accepts(event, latest) and names_are_apart(raw, len(event)):
                 return self._accepted(event, raw)
-            for translate in self._vertical.also_accepts_plain:
-                ours = translate(event, raw)
-                if ours is not None:
-                    return self._verdict(Pairs(ours.items()), raw, latest)
+            for other in self._vertical.formats.values():
+                try:
+                    translation = other.translate(event)
+                except Untranslatable as problem:
+                    document_id = None if self._vertical.event_id in self._vertical.pseudonymised else problem.document_id
+                    return Rejected(document_id, UNTRANSLATABLE, f"no event can be made of this {other.title}: {problem}")
+                if translation is not None:
+                    return self._judge_translated(translation, latest)
         return self._explained(raw, latest)
+
+    def _judge_translated(self, event: dict[str, Any], latest: datetime) -> Accepted | Rejected:
+        """The verdict on an event that was made of a document in another format; what carries it is the event."""
+        value = orjson.dumps(event)
+        return self._accepted(event, value) if self.accepts(event, latest) else self._verdict(Pairs(event.items()), value, latest)
 
     def judge_object(self, event: dict[str, Any], latest: datetime) -> Accepted | Rejected:
         """The same for an object as orjson reads it; what carries it is then its text as orjson writes it."""

@@ -16,7 +16,7 @@ from common.contract.check import Check, always, or_false, or_true
 from common.contract.expectations import Expectation, check_contract
 from common.contract.json_outline import plain_outline
 from common.contract.times import CAME_IN, TimeBounds, ingest_time, near_arrival, not_ancient, now_by_row, with_arrival
-from common.privacy.pseudonyms import encrypted, with_pseudonyms
+from common.privacy.pseudonyms import encrypt, with_pseudonyms
 from common.vertical import Vertical
 
 SHOWN = 120  # characters of a rejected value that `detail` repeats
@@ -65,7 +65,7 @@ def parse(records: DataFrame, vertical: Vertical, bounds: TimeBounds | None = NE
 
 def hidden(value: Column, name: str) -> Column:
     """The bytes of column `name` of a Kafka record, encrypted."""
-    return encrypted(value, "topic", "kafka_partition", "kafka_offset", F.lit(name))
+    return encrypt(value, "topic", "kafka_partition", "kafka_offset", F.lit(name))
 
 
 def _all_hold(checks: list[Check]) -> Column:
@@ -95,8 +95,7 @@ def _decoded(records: DataFrame, vertical: Vertical) -> DataFrame:
         [T.StructField(f.name, T.StringType() if _is_time(f) else f.dataType) for f in vertical.event_schema]
         + [T.StructField(CORRUPT, T.StringType())]
     )
-    plain = F.col("value").cast("string")
-    text = F.coalesce(*[translate(plain) for translate in vertical.also_accepts], plain)
+    text = F.col("value").cast("string")
     return records.select(
         F.col("value").alias("raw"),
         "key",

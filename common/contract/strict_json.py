@@ -2,15 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from common.contract.spark_parser import ISO_8601
-
-Json = Mapping[str, Any]
 
 LONGEST_NUMBER, LONGEST_NAME = 1_000, 50_000  # characters: Jackson, Spark's JSON reader, takes no longer ones
 TIME = re.compile(ISO_8601.replace(r"\z", r"\Z"), re.ASCII)
@@ -53,17 +48,6 @@ def read_time(text: str) -> datetime | None:
     except ValueError:
         # The stream knows a year 0, a leap year as 2000 is one.
         return EARLIEST if text.startswith("0000") and read_time("2" + text[1:]) else None
-
-
-def as_text(value: Any) -> str | None:
-    """As the stream reads what should be text: of another value, its JSON."""
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def object_of(part: Json, name: str) -> Json:
-    """The object of that name in another; an empty one where there is none."""
-    value = part.get(name)
-    return value if isinstance(value, dict) else {}
 
 
 def _is_offset(text: str) -> bool:

@@ -12,24 +12,24 @@ import sqlglot
 from sqlglot import exp
 
 from common.errors import UserError, first_line
-from common.models.structure import DIALECT, index_of, is_parameter
+from common.models.structure import DIALECT, parameter_index, is_parameter
 
 ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
 COMPARISONS = (exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 LOGIC = (exp.And, exp.Or, exp.Not)
-OF_ONE_NUMBER = (exp.Abs, exp.Neg)
+UNARY = (exp.Abs, exp.Neg)
 ALLOWED = frozenset({
-    *ARITHMETIC, *COMPARISONS, *LOGIC, *OF_ONE_NUMBER,
+    *ARITHMETIC, *COMPARISONS, *LOGIC, *UNARY,
     exp.Case, exp.Column, exp.Exp, exp.If, exp.Literal, exp.Paren, exp.SafeDivide,
 })
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 WHOLE_NUMBER = re.compile(r"[0-9]{1,6}")
 # A hundred trees of depth 3 have 9,500 nodes, 116 deep, in 60,000 characters.
-LONGEST, MOST_NODES, DEEPEST = 400_000, 50_000, 300
+MAX_CHARACTERS, MAX_NODES, MAX_DEPTH = 400_000, 50_000, 300
 
 logging.getLogger("sqlglot").disabled = True  # it would log what whoever made the model wrote
 
-NUMBER, WHOLE, TRUTH = "a number", "a whole number", "a condition"
+NUMBER_KIND, WHOLE_NUMBER_KIND, CONDITION_KIND = "a number", "a whole number", "a condition"
 
 
 class UnsafeModel(UserError):
@@ -39,14 +39,14 @@ class UnsafeModel(UserError):
 def check_structure(structure: str, features: Sequence[str], parameters: int) -> str:
     """The structure as Spark may run it, if it is one; raises UnsafeModel naming what it may not hold."""
     check_names(features)
-    if len(structure) > LONGEST:
-        raise UnsafeModel(f"the model's structure is longer than {LONGEST:,} characters")
+    if len(structure) > MAX_CHARACTERS:
+        raise UnsafeModel(f"the model's structure is longer than {MAX_CHARACTERS:,} characters")
     try:
         statements = sqlglot.parse(structure, read=DIALECT)
         if len(statements) != 1 or statements[0] is None:
             raise UnsafeModel(f"the model's structure must be one expression, not {len(statements)}")
         tree = statements[0]
-        _check(tree, frozenset(features), parameters)
+        _check_tree(tree, frozenset(features), parameters)
         # What Spark runs is what was checked, written out anew: no comment or odd spelling can be read in two ways.
         if tree.sql(dialect=DIALECT, comments=False) != structure:
             raise UnsafeModel("the model's structure is not written as the export writes it")
@@ -60,22 +60,22 @@ def check_structure(structure: str, features: Sequence[str], parameters: int) ->
 def check_names(features: Sequence[str]) -> None:
     """Raises UnsafeModel for features that are no plain names, or that are there twice."""
     for name in features:
-        if not PLAIN.fullmatch(name):
+        if not PLAIN_NAME.fullmatch(name):
             raise UnsafeModel(f"{name[:80]!r} is no name of a feature: letters, digits and underscores, no digit first")
     if len(set(features)) < len(features):
         raise UnsafeModel("the model has a feature twice")
 
 
-def _check(tree: exp.Expression, features: frozenset[str], parameters: int) -> None:
+def _check_tree(tree: exp.Expression, features: frozenset[str], parameters: int) -> None:
     nodes = list(_nodes(tree))
-    if len(nodes) > MOST_NODES:
-        raise UnsafeModel(f"the model's structure has more than {MOST_NODES:,} parts")
+    if len(nodes) > MAX_NODES:
+        raise UnsafeModel(f"the model's structure has more than {MAX_NODES:,} parts")
     for node in nodes:
         _check_node(node, features, parameters)
     kinds: dict[int, str] = {}
     for node in reversed(nodes):  # what a node is made of before the node
-        kinds[id(node)] = _kind(node, [kinds[id(part)] for part in _parts(node)])
-    if kinds[id(tree)] == TRUTH:
+        kinds[id(node)] = _value_kind(node, [kinds[id(part)] for part in _parts(node)])
+    if kinds[id(tree)] == CONDITION_KIND:
         raise UnsafeModel("the model's structure is a condition, not a number")
 
 
@@ -84,8 +84,8 @@ def _nodes(tree: exp.Expression) -> Iterator[exp.Expression]:
     waiting = [(tree, 1)]
     while waiting:
         node, depth = waiting.pop()
-        if depth > DEEPEST:
-            raise UnsafeModel(f"the model's structure is more than {DEEPEST} levels deep")
+        if depth > MAX_DEPTH:
+            raise UnsafeModel(f"the model's structure is more than {MAX_DEPTH} levels deep")
         yield node
         waiting.extend((part, depth + 1) for part in _parts(node))
 
@@ -96,19 +96,19 @@ def _parts(node: exp.Expression) -> list[exp.Expression]:
 
 def _check_node(node: exp.Expression, features: frozenset[str], parameters: int) -> None:
     if is_parameter(node):
-        if index_of(node) >= parameters:
-            raise UnsafeModel(f"the model's structure asks for parameter {index_of(node)} of {parameters}")
+        if parameter_index(node) >= parameters:
+            raise UnsafeModel(f"the model's structure asks for parameter {parameter_index(node)} of {parameters}")
         return
     if type(node) not in ALLOWED:
-        raise UnsafeModel(f"the model's structure may not hold {type(node).__name__}: {_shown(node)}")
+        raise UnsafeModel(f"the model's structure may not hold {type(node).__name__}: {_excerpt(node)}")
     if isinstance(node, exp.Column) and not _is_feature(node, features):
-        raise UnsafeModel(f"the model's structure reads {_shown(node)}, which is not one of its features in backticks")
+        raise UnsafeModel(f"the model's structure reads {_excerpt(node)}, which is not one of its features in backticks")
     if isinstance(node, exp.Literal) and node.is_string:
-        raise UnsafeModel(f"the model's structure may not hold text: {_shown(node)}")
+        raise UnsafeModel(f"the model's structure may not hold text: {_excerpt(node)}")
     if isinstance(node, exp.Literal) and not WHOLE_NUMBER.fullmatch(node.this):
-        raise UnsafeModel(f"{_shown(node)} is a parameter or too large: the model's structure holds small whole numbers")
+        raise UnsafeModel(f"{_excerpt(node)} is a parameter or too large: the model's structure holds small whole numbers")
     if isinstance(node, exp.Case) and node.this:
-        raise UnsafeModel(f"the model's structure may hold CASE WHEN only: {_shown(node)}")
+        raise UnsafeModel(f"the model's structure may hold CASE WHEN only: {_excerpt(node)}")
 
 
 def _is_feature(column: exp.Column, features: frozenset[str]) -> bool:
@@ -116,35 +116,35 @@ def _is_feature(column: exp.Column, features: frozenset[str]) -> bool:
     return len(column.parts) == 1 and isinstance(column.this, exp.Identifier) and column.this.quoted and column.name in features
 
 
-def _kind(node: exp.Expression, parts: list[str]) -> str:
+def _value_kind(node: exp.Expression, parts: list[str]) -> str:
     """What the node gives, of parts that give `parts`; raises UnsafeModel where Spark would refuse, or overflow."""
     if isinstance(node, exp.Column) or is_parameter(node):
-        return NUMBER
+        return NUMBER_KIND
     if isinstance(node, exp.Literal):
-        return WHOLE
+        return WHOLE_NUMBER_KIND
     if isinstance(node, exp.Paren):
         return parts[0]
     if isinstance(node, exp.Case):
-        return _one_of(node, parts)
-    wanted = {exp.If: [TRUTH]}.get(type(node), []) + [TRUTH if isinstance(node, LOGIC) else NUMBER] * len(parts)
+        return _branch_kind(node, parts)
+    wanted = {exp.If: [CONDITION_KIND]}.get(type(node), []) + [CONDITION_KIND if isinstance(node, LOGIC) else NUMBER_KIND] * len(parts)
     for part, want in zip(parts, wanted, strict=False):
-        if (part == TRUTH) != (want == TRUTH):
-            raise UnsafeModel(f"the model's structure has {part} where {want} belongs: {_shown(node)}")
+        if (part == CONDITION_KIND) != (want == CONDITION_KIND):
+            raise UnsafeModel(f"the model's structure has {part} where {want} belongs: {_excerpt(node)}")
     if isinstance(node, exp.If):
-        return _one_of(node, parts[1:])
-    if isinstance(node, ARITHMETIC) and parts == [WHOLE, WHOLE]:
+        return _branch_kind(node, parts[1:])
+    if isinstance(node, ARITHMETIC) and parts == [WHOLE_NUMBER_KIND, WHOLE_NUMBER_KIND]:
         # Whole numbers overflow, which is an error; doubles become infinite.
-        raise UnsafeModel(f"the model's structure calculates with whole numbers alone: {_shown(node)}")
-    if isinstance(node, OF_ONE_NUMBER):
+        raise UnsafeModel(f"the model's structure calculates with whole numbers alone: {_excerpt(node)}")
+    if isinstance(node, UNARY):
         return parts[0]
-    return TRUTH if isinstance(node, COMPARISONS + LOGIC) else NUMBER
+    return CONDITION_KIND if isinstance(node, COMPARISONS + LOGIC) else NUMBER_KIND
 
 
-def _one_of(node: exp.Expression, parts: list[str]) -> str:
-    if TRUTH in parts:
-        raise UnsafeModel(f"the model's structure has a condition where a number belongs: {_shown(node)}")
-    return NUMBER if NUMBER in parts else WHOLE
+def _branch_kind(node: exp.Expression, parts: list[str]) -> str:
+    if CONDITION_KIND in parts:
+        raise UnsafeModel(f"the model's structure has a condition where a number belongs: {_excerpt(node)}")
+    return NUMBER_KIND if NUMBER_KIND in parts else WHOLE_NUMBER_KIND
 
 
-def _shown(node: exp.Expression) -> str:
+def _excerpt(node: exp.Expression) -> str:
     return node.sql(dialect=DIALECT)[:80]

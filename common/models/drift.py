@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-MOVED, OTHER = 0.1, 0.25
+MOVED_FROM, OTHER_FROM = 0.1, 0.25
 DECILES = [tenth / 10 for tenth in range(1, 10)]
 EMPTY_BIN = 1e-4  # share given to an empty bin, so that the logarithm stays finite
 
@@ -39,5 +39,5 @@ def stability(rows: DataFrame, columns: Sequence[str]) -> DataFrame:
 
 def _with_verdict(indices: DataFrame) -> DataFrame:
     psi = F.col("psi")
-    verdict = F.when(psi < MOVED, "stable").when(psi < OTHER, "moved").when(psi >= OTHER, "other population")
+    verdict = F.when(psi < MOVED_FROM, "stable").when(psi < OTHER_FROM, "moved").when(psi >= OTHER_FROM, "other population")
     return indices.withColumn("verdict", verdict).select("feature", "psi", "verdict", "reference_rows", "current_rows")

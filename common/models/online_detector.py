@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from math import sqrt
 
-from common.models.rank_sketch import Ranks
+from common.models.rank_sketch import RankSketch
 
 THRESHOLD = 2.08         # of a score; chosen as README says
 INSTANT = 0.8
@@ -64,7 +64,7 @@ class OnlineDetector:
     quiet: float = 0.0           # records for which an alarm still keeps others down
     last_alarm: float = 0.0      # its score
     averages: dict[str, Ema] = field(default_factory=_averages)
-    ranks: dict[str, Ranks] = field(default_factory=lambda: {name: Ranks(two_sided) for name, two_sided in VIEWS.items()})
+    ranks: dict[str, RankSketch] = field(default_factory=lambda: {name: RankSketch(two_sided) for name, two_sided in VIEWS.items()})
     profile: list[float] = field(default_factory=lambda: [float("nan")] * SLOTS)
     values: deque[float] = field(default_factory=lambda: deque(maxlen=LONG))
     levels: deque[float] = field(default_factory=lambda: deque(maxlen=MEDIUM))

@@ -33,10 +33,10 @@ class Protocol:
         return self.test_from - timedelta(days=self.delay_days + self.train_days)
 
     def training(self) -> list[date]:
-        return _days(self.train_from, self.train_days)
+        return _consecutive_days(self.train_from, self.train_days)
 
     def testing(self) -> list[date]:
-        return _days(self.test_from, self.test_days)
+        return _consecutive_days(self.test_from, self.test_days)
 
 
 def evaluate_protocol(
@@ -50,10 +50,10 @@ def evaluate_protocol(
     spec = _spec(vertical)
     rows = {"served": served_rows(vertical, events, labels, [*protocol.training(), *protocol.testing()])}
     if spec.exact_windows is not None:
-        known = _until(vertical, events, protocol)
+        known = _events_until_end(vertical, events, protocol)
         rows = {"exact": spec.with_features(spec.exact_windows(known, labels))} | rows
     measured = {kind: evaluate_rows(vertical, events, of_kind, labels, protocol)[1] for kind, of_kind in rows.items()}
-    periods = {"train": _span(protocol.training()), "test": _span(protocol.testing()), "delay_days": protocol.delay_days}
+    periods = {"train": _period_text(protocol.training()), "test": _period_text(protocol.testing()), "delay_days": protocol.delay_days}
     return measured | {"protocol": periods}
 
 
@@ -64,14 +64,14 @@ def evaluate_rows(
 
     It learns from the labels known when the test begins. Raises common.models.training.TrainingRefused.
     """
-    kept = _kept(vertical, rows, protocol).persist()
+    kept = _rows_of_periods(vertical, rows, protocol).persist()
     try:
         model = _train_on(vertical, events, kept, labels, protocol)
         tested = with_labels(vertical, events, kept.where(F.col("day").isin(protocol.testing())), labels)
         scored = with_score(tested, model).select("day", "entity", "label", F.col("model_score").alias("score")).toPandas()
     finally:
         kept.unpersist()
-    unblocked = _without_known(scored, _first_known(labels, protocol))
+    unblocked = _without_blocked(scored, _first_known_times(labels, protocol))
     return model, ranking_metrics(unblocked, protocol.k) | {"model_version": model.version}
 
 
@@ -105,7 +105,7 @@ def _spec(vertical: Vertical) -> ModelSpec:
     return vertical.model
 
 
-def _kept(vertical: Vertical, rows: DataFrame, protocol: Protocol) -> DataFrame:
+def _rows_of_periods(vertical: Vertical, rows: DataFrame, protocol: Protocol) -> DataFrame:
     day = F.to_date(vertical.event_time).alias("day")
     kept = rows.select(vertical.event_id, F.col(vertical.entity).alias("entity"), day, *_spec(vertical).features)
     return kept.where(F.col("day").isin([*protocol.training(), *protocol.testing()]))
@@ -119,22 +119,22 @@ def _train_on(
     # Whatever labels say, events that had not happened when the test began cannot have told them.
     past = events.where(F.col(vertical.event_time) < F.lit(protocol.test_from).cast("timestamp"))
     learnt = with_labels(vertical, past, kept.where(F.col("day").isin(days)), known)
-    return train(learnt, spec.features, spec.fit, tolerance=spec.tolerance, trained_on=_span(days))
+    return train(learnt, spec.features, spec.fit, tolerance=spec.tolerance, trained_on=_period_text(days))
 
 
-def _until(vertical: Vertical, events: DataFrame, protocol: Protocol) -> DataFrame:
+def _events_until_end(vertical: Vertical, events: DataFrame, protocol: Protocol) -> DataFrame:
     end = protocol.test_from + timedelta(days=protocol.test_days)
     return events.where(F.col(vertical.event_time) < F.lit(end).cast("timestamp"))
 
 
-def report(measured: dict[str, dict[str, Any]]) -> str:
+def describe_evaluation(measured: dict[str, dict[str, Any]]) -> str:
     """What was measured, as text of a line for each kind of features."""
     periods = measured["protocol"]
     lines = [f"trained {periods['train']}, tested {periods['test']}, labels known {periods['delay_days']} days later"]
-    return "\n".join(lines + [_line(kind, metrics) for kind, metrics in measured.items() if kind != "protocol"])
+    return "\n".join(lines + [_describe_metrics(kind, metrics) for kind, metrics in measured.items() if kind != "protocol"])
 
 
-def _line(kind: str, metrics: dict[str, Any]) -> str:
+def _describe_metrics(kind: str, metrics: dict[str, Any]) -> str:
     meaning = {"exact": "exact windows (batch scoring)", "served": "daily baselines (as served)"}[kind]
     precision = next(name for name in metrics if name.startswith("entity_precision_at_"))
     return (
@@ -144,20 +144,20 @@ def _line(kind: str, metrics: dict[str, Any]) -> str:
     )
 
 
-def _first_known(labels: DataFrame, protocol: Protocol) -> pd.DataFrame:
+def _first_known_times(labels: DataFrame, protocol: Protocol) -> pd.DataFrame:
     """entity and known_time: when each was first known to be anomalous, by anomalies since training began."""
     recent = labels.where(F.col("event_time") >= F.lit(protocol.train_from).cast("timestamp"))
     return recent.groupBy(F.col("entity_id").alias("entity")).agg(F.min("known_time").alias("known_time")).toPandas()
 
 
-def _without_known(scored: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+def _without_blocked(scored: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     blocked_from = scored["entity"].map(known.set_index("entity")["known_time"])
     return scored[~(blocked_from <= pd.to_datetime(scored["day"]))]
 
 
-def _days(first: date, number: int) -> list[date]:
+def _consecutive_days(first: date, number: int) -> list[date]:
     return [first + timedelta(days=day) for day in range(number)]
 
 
-def _span(days: list[date]) -> str:
+def _period_text(days: list[date]) -> str:
     return f"{days[0]} to {days[-1]}" if len(days) > 1 else str(days[0])

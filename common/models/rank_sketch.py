@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import log2, log10
 
-BODY = 256          # values that stand for all
-TAIL = 48           # greatest, and smallest, values kept exactly
-MEMORY = 20_000     # values after which half are forgotten
-BEYOND = 10.0       # at most, in octaves
+BODY_SIZE = 256          # values that stand for all
+TAIL_SIZE = 48           # greatest, and smallest, values kept exactly
+MEMORY_RECORDS = 20_000     # values after which half are forgotten
+MAX_OCTAVES_BEYOND = 10.0       # at most, in octaves
 
 
 @dataclass
-class Ranks:
+class RankSketch:
     """Values seen so far: the greatest and smallest exactly, the rest by every `stride`-th of them.
 
     two_sided: whether a small value is rare too. The body's share of rank is right within some 3 percent points.
@@ -32,24 +32,24 @@ class Ranks:
             return 0.0
         above = self._at_or_above(value)
         if not self.two_sided:
-            beyond = log2(value / self.greatest[-1]) if value > self.greatest[-1] > 0 else BEYOND * (value > self.greatest[-1])
-            return -log10((above + 1) / (self.count + 1)) + min(beyond, BEYOND)
+            beyond = log2(value / self.greatest[-1]) if value > self.greatest[-1] > 0 else MAX_OCTAVES_BEYOND * (value > self.greatest[-1])
+            return -log10((above + 1) / (self.count + 1)) + min(beyond, MAX_OCTAVES_BEYOND)
         rarer = min(above, self._at_or_below(value))
         return max(0.0, -log10(2 * (rarer + 1) / (self.count + 1))) + self._outside(value)
 
     def learn(self, value: float) -> None:
         self.count += 1
-        _keep(self.greatest, value, from_end=True)
+        _keep_extreme(self.greatest, value, from_end=True)
         if self.two_sided:
-            _keep(self.least, value, from_end=False)
+            _keep_extreme(self.least, value, from_end=False)
         self.waited += 1
         if self.waited >= self.stride:
             self.waited = 0
             insort(self.body, value)
-            if len(self.body) > BODY:
+            if len(self.body) > BODY_SIZE:
                 self.body = self.body[::2]
                 self.stride *= 2
-        if self.count >= MEMORY:
+        if self.count >= MEMORY_RECORDS:
             self._forget_half()
 
     def _outside(self, value: float) -> float:
@@ -57,16 +57,16 @@ class Ranks:
         excess, room = (value - high, high - middle) if value > high else (low - value, middle - low)
         if excess <= 0:
             return 0.0
-        return min(BEYOND, log2(1 + excess / max(room, 1e-12 * abs(value) + 1e-300)))
+        return min(MAX_OCTAVES_BEYOND, log2(1 + excess / max(room, 1e-12 * abs(value) + 1e-300)))
 
     def _at_or_above(self, value: float) -> float:
         # Ties with the least of a full tail may lie outside it.
-        if value > self.greatest[0] or len(self.greatest) < TAIL:
+        if value > self.greatest[0] or len(self.greatest) < TAIL_SIZE:
             return len(self.greatest) - bisect_left(self.greatest, value)
         return max(len(self.greatest), self.count * (1 - bisect_left(self.body, value) / len(self.body)))
 
     def _at_or_below(self, value: float) -> float:
-        if value < self.least[-1] or len(self.least) < TAIL:
+        if value < self.least[-1] or len(self.least) < TAIL_SIZE:
             return bisect_right(self.least, value)
         return max(len(self.least), self.count * bisect_right(self.body, value) / len(self.body))
 
@@ -86,8 +86,8 @@ class Ranks:
         self.body, self.least, self.greatest = ([next(numbers) for _ in range(int(next(numbers)))] for _ in range(3))
 
 
-def _keep(values: list[float], value: float, from_end: bool) -> None:
-    if len(values) < TAIL:
+def _keep_extreme(values: list[float], value: float, from_end: bool) -> None:
+    if len(values) < TAIL_SIZE:
         insort(values, value)
     elif from_end and value > values[0]:
         values.pop(0)

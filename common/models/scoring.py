@@ -13,7 +13,7 @@ from common.models.check import check_structure
 from common.models.structure import PARAMETERS
 
 
-class Scored(Protocol):
+class ScoringModel(Protocol):
     """What of a model decides its score."""
 
     @property
@@ -26,18 +26,18 @@ class Scored(Protocol):
     def version(self) -> str: ...
 
 
-def score_column(model: Scored) -> Column:
+def score_column(model: ScoringModel) -> Column:
     """A double from 0 to 1 over the model's feature columns and the column `model_parameters`; null while those are null."""
     return F.expr(check_structure(model.structure, model.features, len(model.parameters)))
 
 
-def with_score(rows: DataFrame, model: Scored) -> DataFrame:
+def with_score(rows: DataFrame, model: ScoringModel) -> DataFrame:
     """Rows of features with the columns model_version, model_parameters and model_score, for batch."""
     parameters = F.array(*[F.lit(parameter) for parameter in model.parameters])
     versioned = rows.withColumns({"model_version": F.lit(model.version), PARAMETERS: parameters})
     return versioned.withColumn("model_score", score_column(model))
 
 
-def same_structure(running: Scored, trained: Scored) -> bool:
+def have_same_structure(running: ScoringModel, trained: ScoringModel) -> bool:
     """Whether a query that runs with the one takes the other's parameters; if not, it needs a restart."""
     return running.structure == trained.structure and running.features == trained.features

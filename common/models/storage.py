@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.models.check import UnsafeModel, check_structure
-from common.models.structure import readable
+from common.models.structure import format_expression
 from common.models.training import TrainedModel
 
 
@@ -21,7 +21,7 @@ def save(model: TrainedModel, folder: Path) -> Path:
     if (target / "model.json").exists():
         return target
     target.mkdir(parents=True, exist_ok=True)
-    (target / "model.sql").write_text(_header(model) + readable(model.structure, model.parameters) + "\n")
+    (target / "model.sql").write_text(_header(model) + format_expression(model.structure, model.parameters) + "\n")
     # model.json last and in one step: a folder with it is a whole model.
     unfinished = target / "model.json.unfinished"
     unfinished.write_text(json.dumps(as_json(model), indent=2, allow_nan=False) + "\n")

@@ -19,7 +19,7 @@ PARAMETERS = "model_parameters"
 INDEX = re.compile(r"[0-9]{1,6}")
 
 
-def lift(query: str, output: str) -> tuple[str, tuple[float, ...]]:
+def lift_parameters(query: str, output: str) -> tuple[str, tuple[float, ...]]:
     """The column `output` of orbital's query as (structure, parameters).
 
     Numbers written with a point or an exponent are parameters, their sign included; whole numbers (the 1 of a logistic
@@ -27,14 +27,14 @@ def lift(query: str, output: str) -> tuple[str, tuple[float, ...]]:
     """
     tree = sqlglot.parse_one(query, read=DIALECT)
     parameters = _lift_numbers(tree)
-    structure = _column(tree, output, _selects(tree))
-    return _renumbered(structure, parameters)
+    structure = _inline_column(tree, output, _select_columns(tree))
+    return _renumber(structure, parameters)
 
 
-def readable(structure: str, parameters: Sequence[float]) -> str:
+def format_expression(structure: str, parameters: Sequence[float]) -> str:
     """The expression with its numbers back in and laid out on lines, for a reviewer. It is never run."""
     tree = sqlglot.parse_one(structure, read=DIALECT)
-    filled = tree.transform(lambda node: _number(parameters[index_of(node)]) if is_parameter(node) else node)
+    filled = tree.transform(lambda node: _number_node(parameters[parameter_index(node)]) if is_parameter(node) else node)
     return filled.sql(dialect=DIALECT, pretty=True, max_text_width=120)
 
 
@@ -47,54 +47,54 @@ def _lift_numbers(tree: exp.Expression) -> list[float]:
         negative = isinstance(literal.parent, exp.Neg)
         parameters.append(-float(literal.this) if negative else float(literal.this))
         replaced = literal.parent if negative else literal
-        replaced.replace(_parameter(len(parameters) - 1))
+        replaced.replace(_parameter_node(len(parameters) - 1))
     return parameters
 
 
-def _renumbered(structure: exp.Expression, parameters: Sequence[float]) -> tuple[str, tuple[float, ...]]:
+def _renumber(structure: exp.Expression, parameters: Sequence[float]) -> tuple[str, tuple[float, ...]]:
     """Without the parameters of other columns of the query; the rest counted from 0 in reading order."""
     gets = [node for node in structure.find_all(exp.Anonymous, bfs=False) if is_parameter(node)]
-    used = list(dict.fromkeys(index_of(node) for node in gets))
+    used = list(dict.fromkeys(parameter_index(node) for node in gets))
     for node in gets:
-        node.expressions[1].replace(exp.Literal.number(used.index(index_of(node))))
+        node.expressions[1].replace(exp.Literal.number(used.index(parameter_index(node))))
     return structure.sql(dialect=DIALECT), tuple(parameters[index] for index in used)
 
 
-def _selects(tree: exp.Expression) -> dict[str, dict[str, exp.Expression]]:
+def _select_columns(tree: exp.Expression) -> dict[str, dict[str, exp.Expression]]:
     """What each common table expression of the query calls its columns."""
-    return {cte.alias: _named(cte.this) for cte in tree.find_all(exp.CTE)} | {"": _named(tree)}
+    return {cte.alias: _columns_by_name(cte.this) for cte in tree.find_all(exp.CTE)} | {"": _columns_by_name(tree)}
 
 
-def _named(select: exp.Expression) -> dict[str, exp.Expression]:
+def _columns_by_name(select: exp.Expression) -> dict[str, exp.Expression]:
     return {column.alias_or_name: column.unalias() for column in select.selects}
 
 
-def _column(tree: exp.Expression, name: str, selects: dict[str, dict[str, exp.Expression]], table: str = "") -> exp.Expression:
+def _inline_column(tree: exp.Expression, name: str, selects: dict[str, dict[str, exp.Expression]], table: str = "") -> exp.Expression:
     """The expression behind `table`.`name`, with the expressions of earlier tables put in place of their columns."""
 
     def inline(node: exp.Expression) -> exp.Expression:
         if not isinstance(node, exp.Column) or node.name == PARAMETERS:
             return node
-        source = _source(tree, node.table)
+        source = _source_table(tree, node.table)
         if source not in selects:
             return exp.column(node.name, quoted=True)
-        inner = _column(tree, node.name, selects, source)
+        inner = _inline_column(tree, node.name, selects, source)
         return inner if isinstance(inner, exp.Column | exp.Func) else exp.paren(inner)
 
     return selects[table][name].copy().transform(inline)
 
 
-def _source(tree: exp.Expression, alias: str) -> str:
+def _source_table(tree: exp.Expression, alias: str) -> str:
     """The table that `alias` stands for (orbital: FROM `t1` AS `t1`)."""
     return next((table.name for table in tree.find_all(exp.Table) if table.alias_or_name == alias), alias)
 
 
-def _parameter(index: int) -> exp.Expression:
+def _parameter_node(index: int) -> exp.Expression:
     # GET gives null beyond the array's end, where square brackets would end a running stream.
     return exp.Anonymous(this="GET", expressions=[exp.column(PARAMETERS), exp.Literal.number(index)])
 
 
-def _number(value: float) -> exp.Expression:
+def _number_node(value: float) -> exp.Expression:
     return exp.Paren(this=exp.Literal.number(json.dumps(value))) if value < 0 else exp.Literal.number(json.dumps(value))
 
 
@@ -107,6 +107,6 @@ def is_parameter(node: exp.Expression) -> bool:
     return plain and isinstance(index, exp.Literal) and not index.is_string and INDEX.fullmatch(index.this) is not None
 
 
-def index_of(node: exp.Expression) -> int:
+def parameter_index(node: exp.Expression) -> int:
     """Of a parameter, which one."""
     return int(node.expressions[1].this)

@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from common.errors import UserError
 from common.models.scoring import with_score
-from common.models.structure import DIALECT, lift
+from common.models.structure import DIALECT, lift_parameters
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -71,7 +71,7 @@ def train(
     learnt = collected.sort_values([*features, "label"], ignore_index=True)
     _check_rows(learnt, features)
     pipeline = (fit or fit_logistic)(learnt[list(features)], learnt["label"].to_numpy())
-    structure, parameters = export(pipeline, features)
+    structure, parameters = export_sql(pipeline, features)
     prove_parity(rows.sparkSession, pipeline, structure, parameters, _parity_rows(learnt[list(features)]), tolerance)
     counts = {"training_rows": len(learnt), "training_anomalies": int(learnt["label"].sum())}
     libraries = {name: installed(name) for name in LIBRARIES}
@@ -98,14 +98,14 @@ def fit_logistic(features: pd.DataFrame, labels: np.ndarray) -> "Pipeline":
     return Pipeline([("logistic", logistic)])
 
 
-def export(pipeline: "Pipeline", features: Sequence[str]) -> tuple[str, tuple[float, ...]]:
+def export_sql(pipeline: "Pipeline", features: Sequence[str]) -> tuple[str, tuple[float, ...]]:
     """The probability of class 1 as (structure, parameters)."""
     import orbital
     import orbital.types
 
     columns = {feature: orbital.types.DoubleColumnType() for feature in features}
     query = orbital.export_sql("events", orbital.parse_pipeline(pipeline, features=columns), dialect=DIALECT)
-    return lift(query, "output_probability.1")
+    return lift_parameters(query, "output_probability.1")
 
 
 def prove_parity(

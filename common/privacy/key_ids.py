@@ -1,9 +1,9 @@
-"""The note beside the tables: ids of the keys with which they were written, the newest last."""
+"""Notes beside the tables the ids of the keys with which they were written, the newest last, and checks the key by them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.privacy.encrypted_rows import opening_keys
+from common.privacy.encrypted_rows import find_opening_keys
 from common.privacy.keys import Key, former_keys, present_key
 from common.settings import SettingsError
 from common.vertical import Vertical
@@ -12,23 +12,25 @@ KEY_NOTE = "pseudonym-key.id"
 
 
 def check_key(vertical: Vertical, folder: Path) -> None:
-    """Raises SettingsError where the tables in `folder` were written with another key than the one there is now.
+    """Raises SettingsError where the tables in `folder` were written with another key than the present one.
 
-    With it the same person would get another pseudonym, and what is quarantined could not be read any more. The note takes a
-    new key only while the one before is still known. Where an earlier version wrote no note, the quarantined rows tell.
+    With another key the same person would get another pseudonym, and quarantined rows could no longer be read. A new key is
+    noted only while the noted one is among the former keys. Where an earlier version wrote no note, the key is found by the
+    quarantined rows that it decrypts.
     """
     if not vertical.pseudonymised:
         return
     note, present, former = folder / KEY_NOTE, present_key(), former_keys()
-    now = present.id.hex()
-    before = (note.read_text().split() if note.exists() else []) or _told_by_rows(folder, present, former)
-    if before[-1:] == [now]:
+    present_id = present.id.hex()
+    noted_ids = (note.read_text().split() if note.exists() else []) or _ids_by_rows(folder, present, former)
+    if noted_ids[-1:] == [present_id]:
         return
-    if before and (now in before or before[-1] not in (key.id.hex() for key in former)):
+    if noted_ids and (present_id in noted_ids or noted_ids[-1] not in (key.id.hex() for key in former)):
         raise SettingsError(
-            f"{folder} was written with another pseudonym key (its id is {before[-1]}, that of the present one {now}): {_ADVICE}"
+            f"{folder} was written with another pseudonym key (its id is {noted_ids[-1]}, that of the present one {present_id}): "
+            f"{_ADVICE}"
         )
-    _write([*before, now], note)
+    _write_ids([*noted_ids, present_id], note)
 
 
 _ADVICE = (
@@ -37,20 +39,20 @@ _ADVICE = (
 )
 
 
-def _told_by_rows(folder: Path, present: Key, former: Sequence[Key]) -> list[str]:
-    """The id of the former key, where it alone opens quarantined rows; none where no row tells, or the present key opens one."""
-    opened = opening_keys(str(folder / "tables" / "quarantine"), [present, *former])
-    if opened is None or present in opened:
+def _ids_by_rows(folder: Path, present: Key, former: Sequence[Key]) -> list[str]:
+    """The id of the former key that alone decrypts quarantined rows; empty without encrypted rows, or if the present key does."""
+    opening_keys = find_opening_keys(str(folder / "tables" / "quarantine"), [present, *former])
+    if opening_keys is None or present in opening_keys:
         return []
-    if not opened:
+    if not opening_keys:
         raise SettingsError(
-            f"{folder} was written with another pseudonym key: what is quarantined there is opened by none that is known (the "
-            f"id of the present one is {present.id.hex()}): {_ADVICE}"
+            f"{folder} was written with another pseudonym key: its quarantined rows are decrypted by no key given here (the "
+            f"present one's id is {present.id.hex()}): {_ADVICE}"
         )
-    return [opened[-1].id.hex()]
+    return [opening_keys[-1].id.hex()]
 
 
-def _write(ids: Sequence[str], note: Path) -> None:
+def _write_ids(ids: Sequence[str], note: Path) -> None:
     unfinished = note.with_name(f"{note.name}.unfinished")
-    unfinished.write_text("".join(f"{each}\n" for each in ids))
+    unfinished.write_text("".join(f"{key_id}\n" for key_id in ids))
     unfinished.replace(note)

@@ -10,8 +10,8 @@ import numpy as np
 from common.kafka.producers import Producer
 from common.kafka.topics import topic_names
 from common.replay.pacing import Due, prefetched, send_paced
-from common.simulation.generated import LABELS, Generated
-from common.simulation.messages import Messages, joined, label_messages
+from common.simulation.generated_events import LABELS, GeneratedEvents
+from common.simulation.messages import Messages, concatenate, label_messages
 from common.vertical import Vertical
 
 Pace = Callable[[Iterable[Messages]], Iterator[tuple[Messages, Due]]]
@@ -27,7 +27,7 @@ class Sent:
 
 
 def send_generated(
-    vertical: Vertical | str, chunks: Iterable[Generated], producer: Producer, pace: Pace, *,
+    vertical: Vertical | str, chunks: Iterable[GeneratedEvents], producer: Producer, pace: Pace, *,
     stop: threading.Event | None = None, until: float = math.inf, progress: Callable[[Sent], None] = lambda sent: None,
 ) -> Sent:
     """Send chunks at a pace (`partial(at_rate, per_second=500)`, `partial(at_speed, speed=60)`); returns once delivered.
@@ -41,7 +41,7 @@ def send_generated(
         nonlocal pending
         for chunk in prefetched(chunks):
             if chunk.messages is not None:
-                pending = joined([pending, label_messages(chunk.labels)])
+                pending = concatenate([pending, label_messages(chunk.labels)])
                 yield chunk.messages
 
     def send(chunk: Messages, first: int, last: int) -> None:

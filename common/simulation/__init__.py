@@ -1,1 +1,1 @@
-"""What generators are made of: arrival process, seasonality, drift, anomalies over days, dirty data. Knows no vertical."""
+"""Parts of event generators: arrival process, seasonality, drift, anomalies over days, dirty data. It imports no vertical."""

@@ -1,4 +1,4 @@
-"""Shapes that anomalies have in time: cases that start at an even rate, episodes that last for days, bursts within minutes."""
+"""Draws when anomalies happen: cases that start at an even rate, episodes that last for days, bursts within minutes."""
 
 from datetime import date, timedelta
 from math import floor
@@ -6,17 +6,17 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.randomness import ALWAYS, random_for
+from common.simulation.randomness import EVERY_DAY, random_for
 
 
-def cases_on(seed: int, day: date, purpose: str, per_day: float) -> int:
-    """Number of cases that start on a day: `per_day` on average and never far from it, fractions spread evenly over days."""
-    phase = random_for(seed, ALWAYS, purpose).random()
+def case_count(seed: int, day: date, purpose: str, per_day: float) -> int:
+    """Number of cases that start on a day: `per_day` rounded down or up, so that the average over days is `per_day`."""
+    offset = random_for(seed, EVERY_DAY, purpose).random()
     number = day.toordinal()
-    return floor((number + 1) * per_day + phase) - floor(number * per_day + phase)
+    return floor((number + 1) * per_day + offset) - floor(number * per_day + offset)
 
 
-def distinct(rng: np.random.Generator, population: int, size: int) -> NDArray[np.int64]:
+def draw_distinct(rng: np.random.Generator, population: int, size: int) -> NDArray[np.int64]:
     """`size` different members of a population (all of them when it is smaller)."""
     return rng.choice(population, min(size, population), replace=False)
 
@@ -24,18 +24,18 @@ def distinct(rng: np.random.Generator, population: int, size: int) -> NDArray[np
 def episodes(
     seed: int, day: date, purpose: str, per_day: float, lasting_days: int, population: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Who is in an episode on `day`, and since how many days (0 on the first). Whoever started twice appears once, the newer."""
+    """Members in an episode on `day`, and its age in days (0 on the first); of two episodes of a member the newer counts."""
     members, ages = [], []
     for age in range(lasting_days):
-        start = day - timedelta(days=age)
-        started = cases_on(seed, start, purpose, per_day)
-        if started:
-            members.append(distinct(random_for(seed, start, purpose), population, started))
+        first_day = day - timedelta(days=age)
+        cases = case_count(seed, first_day, purpose, per_day)
+        if cases:
+            members.append(draw_distinct(random_for(seed, first_day, purpose), population, cases))
             ages.append(np.full(len(members[-1]), age))
     if not members:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    member, first = np.unique(np.concatenate(members), return_index=True)
-    return member, np.concatenate(ages)[first]
+    distinct_members, first_places = np.unique(np.concatenate(members), return_index=True)
+    return distinct_members, np.concatenate(ages)[first_places]
 
 
 def bursts(

@@ -1,4 +1,4 @@
-"""How many events there are, and when each arrives."""
+"""Draws how many events each source has, and when each event arrives."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ VERY_LATE_SHARE = 0.001
 VERY_LATE_MS = (3_600_000, 2 * 86_400_000)   # an hour to two days
 
 
-def counts(rng: np.random.Generator, rates: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Index of the source of each event: source i appears Poisson(rates[i]) times, in order of i."""
+def event_sources(rng: np.random.Generator, rates: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The index of each event's source: source i appears Poisson(rates[i]) times, in order of i."""
     return np.repeat(np.arange(len(rates)), rng.poisson(rates))
 
 

@@ -1,4 +1,4 @@
-"""Broken messages, as producers with bugs and bad lines make them."""
+"""Breaks messages in the ways in which producers with bugs, and bad lines, do."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,12 +15,12 @@ FAR_AHEAD = timedelta(days=3_650)
 
 @dataclass(frozen=True)
 class DirtyFields:
-    """Which fields of an event a flaw touches."""
+    """The fields of an event that flaws change."""
 
-    number: str            # a required number: of the wrong type, NaN, or out of range
-    out_of_range: float    # a value of it that the contract refuses
-    required: str          # left out
-    time: str              # set years ahead
+    number: str            # a required number, which is made text, NaN, or out of range
+    out_of_range: float    # a value for it that the contract refuses
+    required: str          # a required field, which is left out
+    time: str              # the event time, which is set years ahead
 
 
 def spoil(
@@ -29,9 +29,9 @@ def spoil(
     """A broken copy of each JSON object in `values`, and the name of its flaw."""
     flaws = np.array(FLAWS, object)[rng.integers(len(FLAWS), size=len(values))]
     cuts = rng.random(len(values))
-    spoilt = np.empty(len(values), object)
-    spoilt[:] = [_break(value, flaw, fields, cut) for value, flaw, cut in zip(values, flaws, cuts, strict=True)]
-    return spoilt, flaws
+    broken_values = np.empty(len(values), object)
+    broken_values[:] = [_break(value, flaw, fields, cut) for value, flaw, cut in zip(values, flaws, cuts, strict=True)]
+    return broken_values, flaws
 
 
 def _break(value: bytes, flaw: str, fields: DirtyFields, cut: float) -> bytes:
@@ -47,11 +47,12 @@ def _break(value: bytes, flaw: str, fields: DirtyFields, cut: float) -> bytes:
     if flaw == "missing_field":
         del event[fields.required]
     else:
-        event |= _wrong(event, flaw, fields)
+        event |= _wrong_fields(event, flaw, fields)
     return orjson.dumps(event)
 
 
-def _wrong(event: dict, flaw: str, fields: DirtyFields) -> dict:
+def _wrong_fields(event: dict, flaw: str, fields: DirtyFields) -> dict:
+    """The fields that the flaw changes or adds, with their new values."""
     if flaw == "wrong_type":
         return {fields.number: "twelve"}
     if flaw == "unknown_field":

@@ -1,4 +1,4 @@
-"""How the world changes over months. Each is a pure function of the date."""
+"""Slow changes over months and years, as pure functions of the date."""
 
 from datetime import date
 

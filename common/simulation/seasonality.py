@@ -1,4 +1,4 @@
-"""When things happen within a day and a week, in local time."""
+"""Distributes events over the hours of a day and the days of a week, in local time."""
 
 from datetime import date
 
@@ -12,8 +12,8 @@ def seconds_of_day(rng: np.random.Generator, hourly: ArrayLike, size: int) -> ND
     """`size` seconds of a day in [0, 86400), dense where the 24 weights in `hourly` are high (inverse distribution function)."""
     cumulated = np.concatenate(([0.0], np.cumsum(np.asarray(hourly, float))))
     edges = np.arange(25) * 3_600.0
-    drawn = np.interp(rng.random(size) * cumulated[-1], cumulated, edges)
-    return np.minimum(drawn, np.nextafter(float(DAY_SECONDS), 0))
+    seconds = np.interp(rng.random(size) * cumulated[-1], cumulated, edges)
+    return np.minimum(seconds, np.nextafter(float(DAY_SECONDS), 0))
 
 
 def to_utc(seconds: NDArray[np.float64], offset_hours: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Points on the globe: scattered around centres, and how far apart. Degrees and kilometres."""
+"""Points on the globe: scatters them around centres and measures distances. Degrees and kilometres."""
 
 import numpy as np
 from numpy.typing import NDArray

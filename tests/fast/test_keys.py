@@ -11,7 +11,7 @@ import common.privacy.keys
 from common import tables
 from common.archive.archive_tables import QUARANTINE_SCHEMA
 from common.privacy.key_ids import KEY_NOTE, check_key
-from common.privacy.keys import KEY_BYTES, Key, former_keys, known_keys, present_key, use_data_folder
+from common.privacy.keys import KEY_BYTES, Key, all_keys, former_keys, present_key, use_data_folder
 from common.settings import Settings, SettingsError, load
 
 FIRST, SECOND, THIRD = (bytes(range(start, start + KEY_BYTES)) for start in (0, 50, 100))
@@ -40,7 +40,7 @@ def own(monkeypatch, tmp_path):
     """No key is given, and the folder is this test's: its settings."""
     monkeypatch.delenv("HYBRID_PSEUDONYM_KEY", raising=False)
     monkeypatch.delenv("HYBRID_PSEUDONYM_FORMER_KEYS", raising=False)
-    monkeypatch.setattr(common.privacy.keys, "_data", None)
+    monkeypatch.setattr(common.privacy.keys, "_data_folder", None)
     return Settings(home=tmp_path / "home", data=tmp_path / "data")
 
 
@@ -55,7 +55,7 @@ def test_a_folders_own_key_is_made_once_and_only_for_its_owner(own):
 def test_the_key_goes_where_the_folder_goes(own, monkeypatch, tmp_path):
     key = present_key(own)
     own.data.rename(tmp_path / "moved")
-    monkeypatch.setattr(common.privacy.keys, "_data", None)
+    monkeypatch.setattr(common.privacy.keys, "_data_folder", None)
     use_data_folder(tmp_path / "moved")
     assert present_key(own) == key
 
@@ -71,7 +71,7 @@ def test_a_key_that_an_earlier_version_kept_elsewhere_is_taken_along_and_said(ow
 
 
 def test_nobody_sees_a_key_in_what_is_printed_of_it(keys):
-    shown = repr(present_key()) + str(known_keys()) + repr(load(Settings))
+    shown = repr(present_key()) + str(all_keys()) + repr(load(Settings))
     assert not [form for form in (repr(FIRST), FIRST.hex(), text(FIRST)) if form in shown]
 
 
@@ -80,7 +80,7 @@ def test_nobody_sees_a_key_in_what_is_printed_of_it(keys):
 def test_what_is_no_random_key_is_refused_without_being_shown(keys, monkeypatch, name, unreadable):
     monkeypatch.setenv(name, unreadable)
     with pytest.raises(SettingsError, match=name) as refused:
-        known_keys()
+        all_keys()
     assert unreadable not in str(refused.value)
 
 
@@ -132,7 +132,7 @@ def quarantined(folder, *values):
 
 def hidden(secret, with_id):
     nonce = secret[:12]
-    return (Key(secret).id if with_id else b"") + nonce + AESGCM(Key(secret).of_bytes).encrypt(nonce, b"a record", None)
+    return (Key(secret).id if with_id else b"") + nonce + AESGCM(Key(secret).encryption_key).encrypt(nonce, b"a record", None)
 
 
 @pytest.mark.parametrize("with_id", [True, False])
@@ -166,4 +166,4 @@ def test_a_row_that_somebody_changed_keeps_the_key_of_the_others(keys, tmp_path)
 def test_an_own_key_that_was_put_aside_is_a_former_one(own):
     old = present_key(own)
     (own.data / "pseudonym.key").rename(own.data / "pseudonym-2025.key")
-    assert known_keys(own) == [present_key(own), old]
+    assert all_keys(own) == [present_key(own), old]

@@ -6,8 +6,8 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
 from common.models.check import check_structure
-from common.models.structure import readable
-from common.models.training import export, fit_logistic
+from common.models.structure import format_expression
+from common.models.training import export_sql, fit_logistic
 
 FEATURES = ("amount", "ratio", "always_zero")
 
@@ -19,7 +19,7 @@ def rows_of(seed, size=400):
 
 
 def test_two_trainings_share_their_structure_and_differ_in_parameters():
-    first, second = (export(fit_logistic(*rows_of(seed)), FEATURES) for seed in (1, 2))
+    first, second = (export_sql(fit_logistic(*rows_of(seed)), FEATURES) for seed in (1, 2))
     assert first[0] == second[0]
     assert len(first[1]) == len(second[1]) > len(FEATURES)
     assert first[1] != second[1]
@@ -28,34 +28,34 @@ def test_two_trainings_share_their_structure_and_differ_in_parameters():
 def test_the_same_rows_in_another_order_give_the_same_parameters():
     rows, labels = rows_of(1)
     shuffled = np.random.default_rng(0).permutation(len(rows))
-    assert export(fit_logistic(rows, labels), FEATURES) == export(fit_logistic(rows.iloc[shuffled], labels[shuffled]), FEATURES)
+    assert export_sql(fit_logistic(rows, labels), FEATURES) == export_sql(fit_logistic(rows.iloc[shuffled], labels[shuffled]), FEATURES)
 
 
 def test_no_number_but_0_and_1_stays_in_the_structure():
-    structure, _ = export(fit_logistic(*rows_of(1)), FEATURES)
+    structure, _ = export_sql(fit_logistic(*rows_of(1)), FEATURES)
     without_parameters = structure.replace("GET(model_parameters, ", "").replace("`", "")
     assert "." not in without_parameters
     assert structure.count("GET(") >= 2 * len(FEATURES)
 
 
 def test_a_feature_that_never_varied_keeps_its_place_in_the_structure():
-    structure, _ = export(fit_logistic(*rows_of(1)), FEATURES)
+    structure, _ = export_sql(fit_logistic(*rows_of(1)), FEATURES)
     assert "`always_zero`" in structure
 
 
 def test_trees_export_too():
     rows, labels = rows_of(3)
-    structure, parameters = export(Pipeline([("trees", GradientBoostingClassifier(n_estimators=3).fit(rows, labels))]), FEATURES)
+    structure, parameters = export_sql(Pipeline([("trees", GradientBoostingClassifier(n_estimators=3).fit(rows, labels))]), FEATURES)
     assert "CASE WHEN" in check_structure(structure, FEATURES, len(parameters))
 
 
 def test_the_readable_form_has_the_numbers_back_in():
-    structure, parameters = export(fit_logistic(*rows_of(1)), FEATURES)
-    text = readable(structure, parameters)
+    structure, parameters = export_sql(fit_logistic(*rows_of(1)), FEATURES)
+    text = format_expression(structure, parameters)
     assert "model_parameters" not in text
     assert all(f"{abs(parameter)!r}" in text for parameter in parameters if abs(parameter) > 1e-9)
 
 
 def test_the_exported_structure_passes_its_own_check():
-    structure, parameters = export(fit_logistic(*rows_of(1)), FEATURES)
+    structure, parameters = export_sql(fit_logistic(*rows_of(1)), FEATURES)
     assert check_structure(structure, FEATURES, len(parameters)) == structure

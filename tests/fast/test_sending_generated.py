@@ -14,8 +14,8 @@ from common.kafka.producers import Producer
 from common.kafka.reader import read_all
 from common.replay.pacing import at_rate, at_speed
 from common.replay.send_generated import send_generated
-from common.simulation.generated import LABELS
-from common.simulation.messages import Messages, as_objects
+from common.simulation.generated_events import LABELS
+from common.simulation.messages import Messages, object_array
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -28,8 +28,8 @@ def chunk_of(first, last):
         "known_time": START + timedelta(days=7, seconds=n),
     } for n in reversed(numbers) if n % 10 == 0]
     times = np.datetime64("2026-01-01", "ms") + np.array(numbers) * np.timedelta64(1_000, "ms")
-    texts = as_objects([b"%d" % n for n in numbers])
-    messages = Messages(times, texts, texts, as_objects([""] * len(numbers)))
+    texts = object_array([b"%d" % n for n in numbers])
+    messages = Messages(times, texts, texts, object_array([""] * len(numbers)))
     return SimpleNamespace(messages=messages, labels=pa.Table.from_pylist(labels, LABELS))
 
 

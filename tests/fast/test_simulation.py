@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.simulation.anomalies import bursts, cases_on, distinct, episodes
-from common.simulation.arrivals import LATE_MAX_MS, counts, delays
+from common.simulation.anomalies import bursts, case_count, draw_distinct, episodes
+from common.simulation.arrivals import LATE_MAX_MS, delays, event_sources
 from common.simulation.drift import growth, shifted_share
 from common.simulation.randomness import random_for
 from common.simulation.seasonality import DAY_SECONDS, seconds_of_day, to_utc, weekday_weight
@@ -65,7 +65,7 @@ def test_growth_compounds_and_a_share_stays_a_share():
 
 
 def test_counts_follow_the_rates():
-    source = counts(rng(), np.array([0.0, 1_000.0, 4_000.0]))
+    source = event_sources(rng(), np.array([0.0, 1_000.0, 4_000.0]))
     assert np.bincount(source, minlength=3) == pytest.approx([0, 1_000, 4_000], abs=320)
 
 
@@ -85,7 +85,7 @@ def assert_share(mask, share):
 
 @given(st.integers(0, 1000), st.floats(0, 20), st.integers(1, 60))
 def test_cases_never_stray_from_their_rate(seed, per_day, days):
-    started = [cases_on(seed, MONDAY + timedelta(days=number), "case", per_day) for number in range(days)]
+    started = [case_count(seed, MONDAY + timedelta(days=number), "case", per_day) for number in range(days)]
     assert min(started) >= 0
     assert abs(sum(started) - per_day * days) < 1 + 1e-6
 
@@ -105,8 +105,8 @@ def test_without_cases_nobody_is_in_an_episode():
 
 
 def test_distinct_members_are_distinct_and_never_more_than_there_are():
-    assert sorted(distinct(rng(), 5, 9)) == [0, 1, 2, 3, 4]
-    assert len(set(distinct(rng(), 1_000, 100))) == 100
+    assert sorted(draw_distinct(rng(), 5, 9)) == [0, 1, 2, 3, 4]
+    assert len(set(draw_distinct(rng(), 1_000, 100))) == 100
 
 
 def test_a_burst_starts_at_zero_and_ends_in_time():

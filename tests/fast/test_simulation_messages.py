@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.simulation.dirt import FLAWS, DirtyFields
-from common.simulation.generated import Generated, Identity, in_arrival_order, in_parts, with_messages
-from common.simulation.messages import as_objects, encode, iso_times, on_the_way, split
+from common.simulation.generated_events import GeneratedEvents, Identity, reorder_by_arrival, split_day, with_messages
+from common.simulation.messages import encode_rows, iso_times, make_messages, object_array, split_messages
 
 FIELDS = DirtyFields(number="amount", out_of_range=-1.0, required="place", time="time")
 IDENTITY = Identity("id", "who", "time", timedelta(days=7))
@@ -21,8 +21,8 @@ DAY = date(2026, 3, 2)
 def sent(size=40_000, fields=FIELDS):
     times = np.datetime64("2026-03-02T00:00", "ms") + np.arange(size)
     names = [str(number) for number in range(size)]
-    values = encode({"id": names, "place": ["x"] * size, "amount": [1.5] * size, "time": iso_times(times)})
-    return on_the_way(np.random.default_rng(1), times, as_objects([name.encode() for name in names]), values, fields)
+    values = encode_rows({"id": names, "place": ["x"] * size, "amount": [1.5] * size, "time": iso_times(times)})
+    return make_messages(np.random.default_rng(1), times, object_array([name.encode() for name in names]), values, fields)
 
 
 def with_flaw(messages, flaw):
@@ -40,11 +40,11 @@ def strictly(value):
 def chunk(day, hours, hours_late, scenario=None):
     """Events at given hours of a day, each arriving some hours later."""
     time = np.datetime64(day, "ms") + np.array(hours, "timedelta64[h]")
-    names = as_objects([f"{day.day}-{hour}" for hour in hours])
+    names = object_array([f"{day.day}-{hour}" for hour in hours])
     columns = {"id": names, "who": names, "amount": np.ones(len(hours)), "time": time}
-    marks = as_objects(scenario or [""] * len(hours))
+    marks = object_array(scenario or [""] * len(hours))
     arrival_time = time + np.array(hours_late, "timedelta64[h]")
-    return with_messages(1, Generated.of(day, columns, marks, arrival_time, IDENTITY), IDENTITY, None)
+    return with_messages(1, GeneratedEvents.from_columns(day, columns, marks, arrival_time, IDENTITY), IDENTITY, None)
 
 
 def ids(generated):
@@ -56,14 +56,14 @@ def test_times_have_milliseconds_and_a_z():
 
 
 def test_nan_becomes_null_and_text_is_escaped():
-    encoded = encode({"a": [float("nan"), 1.5], "b": ['q"', "é"]}).tolist()
+    encoded = encode_rows({"a": [float("nan"), 1.5], "b": ['q"', "é"]}).tolist()
     assert encoded == [b'{"a":null,"b":"q\\""}', '{"a":1.5,"b":"é"}'.encode()]
 
 
 @given(st.lists(st.tuples(st.text(), st.floats(allow_nan=False, allow_infinity=False)), min_size=1))
 def test_whatever_is_encoded_can_be_read_back(rows):
     text, number = map(list, zip(*rows, strict=True))
-    assert [(event["t"], event["n"]) for event in map(json.loads, encode({"t": text, "n": number}))] == rows
+    assert [(event["t"], event["n"]) for event in map(json.loads, encode_rows({"t": text, "n": number}))] == rows
 
 
 def test_every_event_is_sent_once_and_sorted_by_arrival():
@@ -134,11 +134,11 @@ def test_labels_are_the_anomalous_rows_and_known_a_week_later():
 def test_a_message_two_days_late_is_sent_two_days_later():
     second, third = DAY + timedelta(days=1), DAY + timedelta(days=2)
     days = [chunk(DAY, [1, 12], [48, 0]), chunk(second, [1], [0]), chunk(third, [0, 2], [0, 0])]
-    assert [ids(day) for day in in_arrival_order(days)] == [["2-12"], ["3-1"], ["4-0", "2-1", "4-2"]]
+    assert [ids(day) for day in reorder_by_arrival(days)] == [["2-12"], ["3-1"], ["4-0", "2-1", "4-2"]]
 
 
 def test_stragglers_come_in_a_last_chunk_without_events():
-    first, last = in_arrival_order([chunk(DAY, [1, 23], [0, 2])])
+    first, last = reorder_by_arrival([chunk(DAY, [1, 23], [0, 2])])
     assert (ids(first), ids(last)) == (["2-1"], ["2-23"])
     assert (last.events.num_rows, last.labels.num_rows) == (0, 0)
 
@@ -148,19 +148,19 @@ def test_a_large_day_is_sent_in_parts_that_keep_order_moments_and_labels():
     late = [0, 0, 3, 0, 0, 0, 30, 0]
     marks = ["", "", "odd", "", "", "odd", "", ""]
     time = np.datetime64(DAY, "ms") + np.array(hours, "timedelta64[h]")
-    names = as_objects([f"e{number}" for number in range(len(hours))])
+    names = object_array([f"e{number}" for number in range(len(hours))])
     columns = {"id": names, "who": names, "amount": np.ones(len(hours)), "time": time}
-    day = Generated.of(DAY, columns, as_objects(marks), time + np.array(late, "timedelta64[h]"), IDENTITY)
-    parts = list(in_parts(day, IDENTITY, rows=3))
+    day = GeneratedEvents.from_columns(DAY, columns, object_array(marks), time + np.array(late, "timedelta64[h]"), IDENTITY)
+    parts = list(split_day(day, IDENTITY, rows=3))
     assert [part.events["id"].to_pylist() for part in parts] == [["e0"], ["e1", "e2", "e3", "e4"], ["e5", "e6", "e7"]]
     assert [part.labels["event_id"].to_pylist() for part in parts] == [[], ["e2"], ["e5"]]
-    sent = list(in_arrival_order(with_messages(1, part, IDENTITY, None) for part in parts))
+    sent = list(reorder_by_arrival(with_messages(1, part, IDENTITY, None) for part in parts))
     assert [ids(part) for part in sent] == [["e0"], ["e1", "e3", "e4"], ["e5", "e2", "e7"], ["e6"]]
     assert [part.day for part in sent] == [DAY, DAY, DAY, DAY + timedelta(days=1)]
 
 
 def test_a_day_without_events_is_one_part():
-    [part] = in_parts(chunk(DAY, [], []), IDENTITY)
+    [part] = split_day(chunk(DAY, [], []), IDENTITY)
     assert (part.events.num_rows, part.end) == (0, np.datetime64(DAY + timedelta(days=1)))
 
 
@@ -169,5 +169,5 @@ def test_chunks_are_split_at_a_message(sizes, at):
     whole = sent(sum(sizes), None)
     ends = np.cumsum([0, *sizes])
     chunks = [whole.take(slice(begin, end)) for begin, end in pairwise(ends)]
-    first, following = ([value for chunk in part for value in chunk.values] for part in split(chunks, at))
+    first, following = ([value for chunk in part for value in chunk.values] for part in split_messages(chunks, at))
     assert first == whole.values[:at].tolist() and following == whole.values[at:].tolist()

@@ -14,7 +14,7 @@ from pyspark.sql import Row
 from pyspark.sql.streaming.tws_tester import TwsTester
 
 from common.models.online_detector import QUIET_RECORDS, THRESHOLD, OnlineDetector
-from common.models.rank_sketch import MEMORY, Ranks
+from common.models.rank_sketch import MEMORY_RECORDS, RankSketch
 from telecom_anomaly.rules.online_query import Series
 from telecom_anomaly.studies import nab
 
@@ -142,7 +142,7 @@ def test_state_is_bounded_however_long_the_series():
 def test_ranks_know_the_tail_exactly_and_the_body_nearly():
     rng = np.random.default_rng(4)
     values = rng.standard_normal(8_000)
-    ranks = Ranks(two_sided=False)
+    ranks = RankSketch(two_sided=False)
     for value in values:
         ranks.learn(value)
     for quantile in (0.999, 0.9975):
@@ -154,10 +154,10 @@ def test_ranks_know_the_tail_exactly_and_the_body_nearly():
 
 
 def test_ranks_forget_half_at_the_end_of_their_memory():
-    ranks = Ranks(two_sided=True)
-    for number in range(MEMORY + 10):
+    ranks = RankSketch(two_sided=True)
+    for number in range(MEMORY_RECORDS + 10):
         ranks.learn(float(number % 1_000))
-    assert ranks.count == MEMORY / 2 + 10
+    assert ranks.count == MEMORY_RECORDS / 2 + 10
     assert ranks.greatest[-1] == 999.0 and ranks.least[0] == 0.0
 
 
