@@ -1,1 +1,1 @@
-"""Kills at random moments of a run whose every event is known, and the counting of what came of it."""
+"""Chaos runs: drivers and broker are killed at random moments while known events come in, and every record is counted after."""

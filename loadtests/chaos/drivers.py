@@ -1,4 +1,4 @@
-"""A command of ours as a process that is killed and started again, as a service manager would."""
+"""Drivers: commands of ours as processes that are killed and started again, as a service manager would."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,31 +9,31 @@ from pathlib import Path
 import psutil
 
 from common.embedded.supervise import Supervised, supervised
-from loadtests.process_memory import held_mib
+from loadtests.process_memory import measure_memory
 
 START_SECONDS = 180.0
-MEMORY_EVERY = 5.0  # seconds
-END_SECONDS = 60.0  # in which what a killed half leaves behind must be gone
+MEMORY_SAMPLE_SECONDS = 5.0
+END_SECONDS = 60.0  # within which all processes of a driver must be gone once one half of it is killed
 
 
 @dataclass
 class Driver:
-    """ready: what it prints once it works; progress() grows with its work.
+    """ready_text: what it prints once it works; progress() grows with its work.
 
-    ended: exit statuses of ends that nobody here asked for, such as giving up on a broker that is away; outlived: processes
-    that were still there when their driver had long been killed; memory: MiB that it held, seen every few seconds.
+    own_exits: exit statuses of ends that nobody here caused, such as giving up on a broker that is away; survivors: processes
+    that were still there when their driver had long been killed; memory_mib: that it held, sampled every few seconds.
     """
 
     name: str
     command: list[str]
-    ready: str
+    ready_text: str
     log: Path
     environment: Mapping[str, str]
     progress: Callable[[], int]
-    ended: list[int] = field(default_factory=list)
-    outlived: int = 0
-    memory: list[float] = field(default_factory=list)
-    _memory_due: float = 0.0
+    own_exits: list[int] = field(default_factory=list)
+    survivors: int = 0
+    memory_mib: list[float] = field(default_factory=list)
+    _next_memory_sample: float = 0.0
     _process: Supervised | None = None
 
     def start(self) -> None:
@@ -43,30 +43,30 @@ class Driver:
         """False when it ended or is not ready in time; its log says why."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process and self._process.exit_status() is None:
-            if self.ready in self.log.read_text(errors="replace"):
+            if self.ready_text in self.log.read_text(errors="replace"):
                 return True
             time.sleep(0.2)
         return False
 
     def keep_running(self) -> None:
-        """Start it again if it ended; look at its memory now and then."""
+        """Start it again if it ended; sample its memory now and then."""
         status = self._process.exit_status() if self._process else None
         if status is not None:
-            self.ended.append(status)
+            self.own_exits.append(status)
             self.start()
-        if self._process and time.monotonic() >= self._memory_due:
-            self._memory_due = time.monotonic() + MEMORY_EVERY
-            self.memory.append(held_mib(self._process.pid))
+        if self._process and time.monotonic() >= self._next_memory_sample:
+            self._next_memory_sample = time.monotonic() + MEMORY_SAMPLE_SECONDS
+            self.memory_mib.append(measure_memory(self._process.pid))
 
     def kill(self, half: str) -> None:
         """SIGKILL to one half of it; returns when all of it is gone."""
         assert self._process is not None
-        family = self._family()
-        for victim in [process for process in family if _is_of(half, process)] or family:
+        children = self._children()
+        for victim in [process for process in children if _belongs_to(half, process)] or children:
             _kill(victim)
-        _, alive = psutil.wait_procs(family, timeout=END_SECONDS)
-        self.outlived += len(alive)
-        for process in alive:
+        _, survivors = psutil.wait_procs(children, timeout=END_SECONDS)
+        self.survivors += len(survivors)
+        for process in survivors:
             _kill(process)
         self._process.stop()
 
@@ -76,7 +76,7 @@ class Driver:
             self._process.stop()
         self._process = None
 
-    def _family(self) -> list[psutil.Process]:
+    def _children(self) -> list[psutil.Process]:
         assert self._process is not None
         try:
             return psutil.Process(self._process.pid).children(recursive=True)
@@ -84,7 +84,7 @@ class Driver:
             return []
 
 
-def _is_of(half: str, process: psutil.Process) -> bool:
+def _belongs_to(half: str, process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):  # what Spark's Java starts for a moment may have ended
         return (process.name() == "java") == (half == "java")
     return False

@@ -1,24 +1,24 @@
-"""What a chaos run sends, known before it is sent: the valid events by id, the repeated and broken ones by their bytes."""
+"""What a chaos run will send, computed before it is sent: valid events by id, repeated and broken ones by their bytes."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date
 from hashlib import sha256
 
 import numpy as np
 import orjson
 
-from common.simulation.fuzz import Envelope, envelope, fuzzed
-from common.simulation.generated import Generated
+from common.simulation.fuzz import Envelope, fuzz_envelope, fuzz_value
+from common.simulation.generated_events import GeneratedEvents
 from common.vertical import Vertical
+from loadtests.simulated_world import World
 
 
 @dataclass(frozen=True)
 class Fuzz:
-    """`count` records of which only the contract knows whether they are valid, each made of one of the valid `values`.
+    """`count` records, each made of one of the valid `values`; only the contract decides whether they are valid.
 
-    Drawn anew at each walk, and the same each time: together they may be larger than memory.
+    They are drawn again in each iteration, the same each time: together they may be larger than memory.
     """
 
     vertical: Vertical
@@ -32,19 +32,19 @@ class Fuzz:
     def __iter__(self) -> Iterator[bytes | None]:
         rng = np.random.default_rng(self.seed)
         for number in range(self.count):
-            yield fuzzed(rng, renamed(self.vertical, self.values[number % len(self.values)], f"fuzz-{number}"))
+            yield fuzz_value(rng, with_event_id(self.vertical, self.values[number % len(self.values)], f"fuzz-{number}"))
 
     def records(self) -> Iterator[tuple[bytes | None, Envelope]]:
-        """The values, and what each is sent in: odd keys, headers and timestamps."""
+        """The values, each with its envelope: odd keys, headers and timestamps."""
         rng = np.random.default_rng([self.seed, 1])
-        return ((value, envelope(rng)) for value in self)
+        return ((value, fuzz_envelope(rng)) for value in self)
 
 
 @dataclass
-class Known:
+class ExpectedRecords:
     """ids and values of the valid events, in order; rejected: how often each other value is sent, by `digest`.
 
-    fuzz: records that are sent beside them. simulated: when the last event arrives.
+    fuzz: records that are sent beside them. last_arrival: when the last event arrives, in simulated time.
     """
 
     fuzz: Fuzz
@@ -52,13 +52,12 @@ class Known:
     ids: list[str] = field(default_factory=list)
     values: list[bytes] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
-    duplicates: int = 0
     labels: int = 0
-    simulated: np.datetime64 | None = None
+    last_arrival: np.datetime64 | None = None
 
     @property
-    def records(self) -> int:
-        """How many are sent beside fuzz."""
+    def count(self) -> int:
+        """How many records are sent beside fuzz."""
         return len(self.ids) + self.rejected.total()
 
 
@@ -66,37 +65,37 @@ def digest(value: bytes | None) -> str:
     return sha256(value or b"").hexdigest()
 
 
-def known(vertical: Vertical, seed: int, start: date, days: int, population: object, events: int, fuzz: int) -> Known:
-    """The first `events` records that `generate` sends with these arguments, and `fuzz` records beside them."""
-    found = Known(Fuzz(vertical, seed, [], fuzz))
-    labelled: list[np.ndarray] = []
-    for chunk in _first(vertical.generate(seed, start, days, population), events):
+def expect_records(vertical: Vertical, world: World, events: int, fuzz: int) -> ExpectedRecords:
+    """The first `events` records that `hybrid generate` sends of this world, and `fuzz` records beside them."""
+    expected = ExpectedRecords(Fuzz(vertical, world.seed, [], fuzz))
+    label_times: list[np.ndarray] = []
+    for chunk in _take_messages(world.generate(vertical), events):
         assert chunk.messages is not None
-        labelled.append(chunk.labels["event_time"].to_numpy().astype("datetime64[ms]"))
+        label_times.append(chunk.labels["event_time"].to_numpy().astype("datetime64[ms]"))
         for value, flaw in zip(chunk.messages.values.tolist(), chunk.messages.flaw.tolist(), strict=True):
             if flaw:
-                found.rejected[digest(value)] += 1
-                found.duplicates += flaw == "duplicate"
+                expected.rejected[digest(value)] += 1
             else:
-                found.ids.append(orjson.loads(value)[vertical.event_id])
-                found.values.append(value)
+                expected.ids.append(orjson.loads(value)[vertical.event_id])
+                expected.values.append(value)
         if len(chunk.messages):
-            found.simulated = chunk.messages.arrival_time[-1]
-    found.labels = int((np.concatenate(labelled) <= found.simulated).sum())
-    found.fuzz.values.extend(found.values)
-    return found
+            expected.last_arrival = chunk.messages.arrival_time[-1]
+    expected.labels = int((np.concatenate(label_times) <= expected.last_arrival).sum())
+    expected.fuzz.values.extend(expected.values)
+    return expected
 
 
-def _first(chunks: Iterable[Generated], events: int) -> Iterator[Generated]:
-    left = events
+def _take_messages(chunks: Iterable[GeneratedEvents], count: int) -> Iterator[GeneratedEvents]:
+    """The chunks that hold the first `count` messages, the last of them cut."""
+    remaining = count
     for chunk in chunks:
         assert chunk.messages is not None
-        yield replace(chunk, messages=chunk.messages.take(np.arange(min(left, len(chunk.messages)))))
-        left -= len(chunk.messages)
-        if left <= 0:
+        yield replace(chunk, messages=chunk.messages.take(np.arange(min(remaining, len(chunk.messages)))))
+        remaining -= len(chunk.messages)
+        if remaining <= 0:
             return
 
 
-def renamed(vertical: Vertical, value: bytes, name: str) -> bytes:
-    """As an event of its own, so that one that is valid all the same is no repetition of a known one."""
-    return orjson.dumps(orjson.loads(value) | {vertical.event_id: name})
+def with_event_id(vertical: Vertical, value: bytes, event_id: str) -> bytes:
+    """The event with another id, so that the contract does not take it for a repetition of an expected one."""
+    return orjson.dumps(orjson.loads(value) | {vertical.event_id: event_id})

@@ -1,4 +1,4 @@
-"""The disturbed run: drivers and broker at work on known events, killed as planned, until all that came in has been judged."""
+"""Runs drivers and broker on known events and kills them as planned, until all records that came in are judged and archived."""
 
 import os
 import sys
@@ -6,49 +6,47 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import date
 from itertools import islice
 
 from common import tables
+from common.deployment import Deployment
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.supervise import Supervised, supervised
-from common.kafka.connection import Connection
 from common.kafka.producers import Producer, Undelivered
 from common.kafka.topics import end_offsets, topic_names
 from common.monitoring.alert_watch import AlertWatch
-from common.reconciliation.lineage import judged_ends
+from common.reconciliation.lineage import finished_ends
 from common.simulation.fuzz import Envelope
 from common.streaming.queries import QueryEnded
-from common.vertical import Vertical
-from common.workspace import Workspace
 from loadtests.chaos.drivers import Driver
 from loadtests.chaos.expected import Fuzz
 from loadtests.chaos.kill_plan import BROKER, PARTITIONS, Kill
-from loadtests.chaos.topic_faults import add_partition, roll_back
+from loadtests.chaos.topic_faults import add_partition, roll_back_transaction
+from loadtests.simulated_world import World
 
-LOOK_EVERY = 0.2
-QUIET = 25.0  # seconds without an alert after which none is expected any more
-LONGEST_RECOVERY = 120.0  # of that silence, for a driver that is starting
+LOOK_SECONDS = 0.2
+QUIET_SECONDS = 25.0  # without an alert, after which none is expected any more
+RECOVERY_SECONDS = 120.0  # of such quiet that a driver gets which is still starting
 CHECKPOINT_INTERVAL = "10"
-LONGEST_END = 600.0
+END_SECONDS = 600.0  # for the pipeline to come to rest, and for the archive to end
 
 
-class Unsettled(QueryEnded):
-    """After the last kill the pipeline did not come to rest."""
+class PipelineUnsettled(QueryEnded):
+    """The pipeline did not start, or did not come to rest after the last kill."""
 
 
 @dataclass
-class Disturbed:
-    """What happened. ended: by driver, exit statuses of ends that nobody asked for; memory: by driver, MiB held now and then.
+class FaultReport:
+    """What happened. own_exits: by driver, exit statuses of ends that nobody here caused; memory_mib: by driver, samples.
 
-    outlived: processes that outlived their driver; alerts: different ones on the topic; fuzz_sent, fuzz_refused: records that
-    Kafka took, and that were too large for it; rolled_back: offsets of the topic that are of a transaction which was.
+    survivors: processes that outlived their driver; alerts: different ones on the topic; fuzz_sent, fuzz_refused: records that
+    Kafka took, and that were too large for it; rolled_back: offsets of the topic that belong to a rolled-back transaction.
     """
 
     kills: list[Kill]
-    ended: dict[str, list[int]] = field(default_factory=dict)
-    memory: dict[str, list[float]] = field(default_factory=dict)
-    outlived: int = 0
+    own_exits: dict[str, list[int]] = field(default_factory=dict)
+    memory_mib: dict[str, list[float]] = field(default_factory=dict)
+    survivors: int = 0
     alerts: int = 0
     fuzz_sent: int = 0
     fuzz_refused: int = 0
@@ -56,56 +54,59 @@ class Disturbed:
 
 
 @dataclass(frozen=True)
-class Run:
-    """seconds: how long events come in, at `rate` a second; fuzz: records that are sent among them.
+class ChaosRun:
+    """events: records of `world` to send, at `rate` a second; fuzz: records that are sent among them.
 
-    broker_away: seconds that a killed broker stays away.
+    broker_away_seconds: for which a killed broker stays away.
     """
 
-    vertical: Vertical
-    workspace: Workspace
-    connection: Connection
-    seconds: float
-    rate: float
+    deployment: Deployment
+    world: World
     events: int
-    seed: int
-    start: date
+    rate: float
     fuzz: Fuzz
-    broker_away: float = 0
+    broker_away_seconds: float = 0
+
+    @property
+    def seconds(self) -> float:
+        """For which events come in."""
+        return self.events / self.rate
 
 
-def disturb(run: Run, broker: EmbeddedKafka, kills: list[Kill]) -> Disturbed:
-    """Run it all, kill as planned, and return when every event has been judged and archived. Raises Unsettled."""
-    result = Disturbed(kills)
-    topics = topic_names(run.vertical)
+def run_with_faults(run: ChaosRun, broker: EmbeddedKafka, kills: list[Kill]) -> FaultReport:
+    """Run it all, kill as planned, and return when every event is judged and archived. Raises PipelineUnsettled."""
+    report = FaultReport(kills)
+    vertical, folder = run.deployment.vertical, run.deployment.workspace.folder
     with ExitStack() as stack:
-        watch = stack.enter_context(AlertWatch(run.connection, topics.alerts))
-        drivers = {driver.name: stack.enter_context(_running(driver)) for driver in _drivers(run, watch)}
+        watch = stack.enter_context(AlertWatch(run.deployment.kafka, topic_names(vertical).alerts))
+        drivers = {driver.name: stack.enter_context(_running(driver)) for driver in _make_drivers(run, watch)}
         for driver in drivers.values():
             if not driver.wait_until_ready():
-                raise Unsettled(f"{driver.name} did not start; see {driver.log}")
-        result.rolled_back = roll_back(run.connection, run.vertical, run.fuzz.values)
-        source = stack.enter_context(_generator(run))
-        recovering = _kill_all(run, broker, drivers, result, source)
-        if source.exit_status():
-            raise Unsettled(f"the generator ended with {source.exit_status()}; see {run.workspace.folder / 'generator.log'}")
-        _settle(run, drivers, watch, recovering)
-        result.alerts = watch.seen.alerts.total() + watch.seen.earlier  # by a clock that is set back, some come before its start
-        result.ended = {driver.name: driver.ended for driver in drivers.values()}
-        result.memory = {driver.name: driver.memory for driver in drivers.values()}
-        result.outlived = sum(driver.outlived for driver in drivers.values())
+                raise PipelineUnsettled(f"{driver.name} did not start; see {driver.log}")
+        report.rolled_back = roll_back_transaction(run.deployment.kafka, vertical, run.fuzz.values)
+        generator = stack.enter_context(_generator(run))
+        recoveries = _inject_kills(run, broker, drivers, report, generator)
+        if generator.exit_status():
+            raise PipelineUnsettled(f"the generator ended with {generator.exit_status()}; see {folder / 'generator.log'}")
+        _wait_until_settled(run, drivers, watch, recoveries)
+        # By a clock that is set back, some alerts come before the watch's start: these count as earlier.
+        report.alerts = watch.seen.alerts.total() + watch.seen.earlier
+        report.own_exits = {driver.name: driver.own_exits for driver in drivers.values()}
+        report.memory_mib = {driver.name: driver.memory_mib for driver in drivers.values()}
+        report.survivors = sum(driver.survivors for driver in drivers.values())
     status, _ = archive_all(run)
     if status != 0:
-        raise Unsettled(f"the archive did not come to its end; see {run.workspace.folder / 'archive.log'}")
-    return result
+        raise PipelineUnsettled(f"the archive did not come to its end; see {folder / 'archive.log'}")
+    return report
 
 
-def _drivers(run: Run, watch: AlertWatch) -> list[Driver]:
+def _make_drivers(run: ChaosRun, watch: AlertWatch) -> list[Driver]:
     environment = {"HYBRID_CHECKPOINT_INTERVAL": CHECKPOINT_INTERVAL, **os.environ}
-    folder = run.workspace.folder
+    folder = run.deployment.workspace.folder
+    archive, detect = _command(run, "archive"), _command(run, "detect")
     return [
-        Driver("archive", _command(run, "archive"), "archiving to", folder / "archive.log", environment, lambda: _archived(run)),
-        Driver("detect", _command(run, "detect"), "judging", folder / "detect.log", environment, lambda: watch.seen.updates),
+        Driver("archive", archive, "archiving to", folder / "archive.log", environment, lambda: _count_archived(run)),
+        Driver("detect", detect, "judging", folder / "detect.log", environment, lambda: watch.seen.updates),
     ]
 
 
@@ -119,119 +120,125 @@ def _running(driver: Driver) -> Iterator[Driver]:
 
 
 @contextmanager
-def _generator(run: Run) -> Iterator[Supervised]:
+def _generator(run: ChaosRun) -> Iterator[Supervised]:
     # Record n is due n / rate seconds after the start: half a record less than `events` sends exactly that many.
-    timed = ["--rate", str(run.rate), "--for", f"{(run.events - 0.5) / run.rate:.6f}s"]
-    same = ["--seed", str(run.seed), "--start", run.start.isoformat()]
-    patient = {**os.environ, "HYBRID_DELIVERY_TIMEOUT": f"{LONGEST_END + run.broker_away}"}
-    command = [*_command(run, "generate"), *timed, *same]
-    with supervised(command, run.workspace.folder / "generator.log", environment=patient) as source:
-        yield source
+    pace = ["--rate", str(run.rate), "--for", f"{(run.events - 0.5) / run.rate:.6f}s"]
+    world = ["--seed", str(run.world.seed), "--start", run.world.start.isoformat()]
+    environment = {**os.environ, "HYBRID_DELIVERY_TIMEOUT": f"{END_SECONDS + run.broker_away_seconds}"}
+    command = [*_command(run, "generate"), *pace, *world]
+    with supervised(command, run.deployment.workspace.folder / "generator.log", environment=environment) as generator:
+        yield generator
 
 
-def _command(run: Run, name: str, *more: str) -> list[str]:
-    where = ["--data", str(run.workspace.data), "--bootstrap-servers", run.connection.bootstrap_servers]
-    return [sys.executable, "-m", "common.cli", name, run.vertical.name, *where, *more]
+def _command(run: ChaosRun, name: str, *options: str) -> list[str]:
+    folder_and_broker = [
+        "--data", str(run.deployment.workspace.data), "--bootstrap-servers", run.deployment.kafka.bootstrap_servers
+    ]  # fmt: skip
+    return [sys.executable, "-m", "common.cli", name, run.deployment.vertical.name, *folder_and_broker, *options]
 
 
-def _kill_all(
-    run: Run, broker: EmbeddedKafka, drivers: dict[str, Driver], result: Disturbed, source: Supervised
-) -> "list[_Recovering]":
-    """Until the generator has ended: kill whoever's moment has come. Returns the kills that nobody has recovered from yet."""
-    due, recovering, fuzz = list(result.kills), list[_Recovering](), run.fuzz.records()
+def _inject_kills(
+    run: ChaosRun, broker: EmbeddedKafka, drivers: dict[str, Driver], report: FaultReport, generator: Supervised
+) -> "list[_Recovery]":
+    """Carry out each kill when it is due, until the generator has ended. Returns the recoveries that are not over."""
+    due, recoveries, fuzz = list(report.kills), list[_Recovery](), run.fuzz.records()
     began, sent = time.monotonic(), 0
-    producer = Producer(run.connection, delivery_timeout=LONGEST_END + run.broker_away)
+    producer = Producer(run.deployment.kafka, delivery_timeout=END_SECONDS + run.broker_away_seconds)
     with suppress(Undelivered), producer:  # what is too large for the topic is counted below
-        while source.exit_status() is None or due:
+        while generator.exit_status() is None or due:
             elapsed = time.monotonic() - began
-            while due and due[0].at <= elapsed:
-                recovering.append(_strike(due.pop(0), run, broker, drivers))
-            wanted = int(len(run.fuzz) * min(1.0, elapsed / run.seconds))
-            _send(producer, run, islice(fuzz, wanted - sent))
-            sent = wanted
-            recovering = _look(drivers, recovering)
-        _send(producer, run, fuzz)
-    result.fuzz_sent, result.fuzz_refused = producer.delivered, producer.failed
-    return recovering
+            while due and due[0].at_seconds <= elapsed:
+                recoveries.append(_kill_and_restart(due.pop(0), run, broker, drivers))
+            target = int(len(run.fuzz) * min(1.0, elapsed / run.seconds))
+            _send_fuzz(producer, run, islice(fuzz, target - sent))
+            sent = target
+            recoveries = _keep_running(drivers, recoveries)
+        _send_fuzz(producer, run, fuzz)
+    report.fuzz_sent, report.fuzz_refused = producer.delivered, producer.failed
+    return recoveries
 
 
 @dataclass(frozen=True)
-class _Recovering:
-    """A kill whose victim's work has not gone on yet. before: the driver's progress when it was gone."""
+class _Recovery:
+    """A kill whose victim's work has not gone on yet. began: of `time.monotonic()`; progress: the driver's when it was gone."""
 
     kill: Kill
     driver: Driver
-    at: float
-    before: int
+    began: float
+    progress: int
 
-    def over(self) -> bool:
-        if self.driver.progress() <= self.before:
+    def finish(self) -> bool:
+        """Whether the driver's work has gone on; if so, notes in the kill how long that took."""
+        if self.driver.progress() <= self.progress:
             return False
-        self.kill.back = time.monotonic() - self.at
+        self.kill.recovery_seconds = time.monotonic() - self.began
         return True
 
 
-def _strike(kill: Kill, run: Run, broker: EmbeddedKafka, drivers: dict[str, Driver]) -> _Recovering:
+def _kill_and_restart(kill: Kill, run: ChaosRun, broker: EmbeddedKafka, drivers: dict[str, Driver]) -> _Recovery:
     """Kill and start again. A broker's work goes on when an alert comes through it, counted from its return."""
-    at, driver = time.monotonic(), drivers.get(kill.victim, drivers["detect"])
+    began, driver = time.monotonic(), drivers.get(kill.victim, drivers["detect"])
     if kill.victim == BROKER:
         broker.kill()
-        before = driver.progress()
-        while time.monotonic() < at + run.broker_away:
-            _look(drivers, [])
-        at = time.monotonic()
+        progress = driver.progress()
+        while time.monotonic() < began + run.broker_away_seconds:
+            _keep_running(drivers, [])
+        began = time.monotonic()
         broker.start()
     elif kill.victim == PARTITIONS:
-        add_partition(run.connection, run.vertical)
-        before = driver.progress()
+        add_partition(run.deployment.kafka, run.deployment.vertical)
+        progress = driver.progress()
     else:
         driver.kill(kill.half)
-        before = driver.progress()
+        progress = driver.progress()
         driver.start()
-    return _Recovering(kill, driver, at, before)
+    return _Recovery(kill, driver, began, progress)
 
 
-def _look(drivers: dict[str, Driver], recovering: list[_Recovering]) -> list[_Recovering]:
-    """Start again what has ended; returns, a moment later, the kills that are not recovered from yet."""
+def _keep_running(drivers: dict[str, Driver], recoveries: list[_Recovery]) -> list[_Recovery]:
+    """Start again what has ended; returns, a moment later, the recoveries that are not over."""
     for driver in drivers.values():
         driver.keep_running()
-    time.sleep(LOOK_EVERY)
-    return [each for each in recovering if not each.over()]
+    time.sleep(LOOK_SECONDS)
+    return [recovery for recovery in recoveries if not recovery.finish()]
 
 
-def _send(producer: Producer, run: Run, fuzz: Iterable[tuple[bytes | None, Envelope]]) -> None:
+def _send_fuzz(producer: Producer, run: ChaosRun, fuzz: Iterable[tuple[bytes | None, Envelope]]) -> None:
     for value, (key, headers, timestamp) in fuzz:
-        producer.send(topic_names(run.vertical).events, key, value, timestamp, headers=headers)
+        producer.send(topic_names(run.deployment.vertical).events, key, value, timestamp, headers=headers)
 
 
-def _settle(run: Run, drivers: dict[str, Driver], watch: AlertWatch, recovering: list[_Recovering]) -> None:
-    """Returns when every query has judged all there is, no alert has come for a while, and who was killed is back at work.
+def _wait_until_settled(run: ChaosRun, drivers: dict[str, Driver], watch: AlertWatch, recoveries: list[_Recovery]) -> None:
+    """Returns when every query has judged all records, no alert has come for a while, and all killed drivers are at work again.
 
-    That is not waited for for good: an archive that was killed last may have nothing left to do.
+    The wait for a driver has a limit: an archive that was killed last may have nothing left to do.
     """
-    ends = end_offsets(run.connection, topic_names(run.vertical).events)
-    wanted = {(query.name, partition): end for query in run.vertical.queries for partition, end in ends.items()}
-    deadline, quiet_since, updates = time.monotonic() + LONGEST_END, time.monotonic(), -1
-    while (quiet := time.monotonic() - quiet_since) < QUIET or (recovering and quiet < LONGEST_RECOVERY):
-        recovering = _look(drivers, recovering)
-        judged = judged_ends(run.workspace)
-        behind = {query: end - judged.get(query, 0) for query, end in wanted.items() if judged.get(query, 0) < end}
+    vertical = run.deployment.vertical
+    topic_ends = end_offsets(run.deployment.kafka, topic_names(vertical).events)
+    targets = {(query.name, partition): end for query in vertical.queries for partition, end in topic_ends.items()}
+    deadline, quiet_since, updates = time.monotonic() + END_SECONDS, time.monotonic(), -1
+    while (quiet := time.monotonic() - quiet_since) < QUIET_SECONDS or (recoveries and quiet < RECOVERY_SECONDS):
+        recoveries = _keep_running(drivers, recoveries)
+        ends = finished_ends(run.deployment.workspace)
+        behind = {query: target - ends.get(query, 0) for query, target in targets.items() if ends.get(query, 0) < target}
         if time.monotonic() > deadline:
-            raise Unsettled(f"{LONGEST_END:.0f} s after the last kill, records of query and partition are not judged: {behind}")
+            raise PipelineUnsettled(
+                f"{END_SECONDS:.0f} s after the last kill, records of query and partition are not judged: {behind}"
+            )
         if behind or watch.seen.updates != updates:
             quiet_since, updates = time.monotonic(), watch.seen.updates
 
 
-def archive_all(run: Run) -> tuple[int | None, str]:
-    """Archive all that is in the topics: the exit status, None where it did not end, and what was said."""
-    log = run.workspace.folder / "archive.log"
-    so_far = log.stat().st_size if log.exists() else 0
-    with supervised(_command(run, "archive", "--until-idle"), log) as last:
-        deadline = time.monotonic() + LONGEST_END
-        while last.exit_status() is None and time.monotonic() < deadline:
-            time.sleep(LOOK_EVERY)
-        return last.exit_status(), log.read_bytes()[so_far:].decode(errors="replace")
+def archive_all(run: ChaosRun) -> tuple[int | None, str]:
+    """Archive all that is in the topics: the exit status, None where it did not end in time, and the output."""
+    log = run.deployment.workspace.folder / "archive.log"
+    log_size = log.stat().st_size if log.exists() else 0
+    with supervised(_command(run, "archive", "--until-idle"), log) as archive:
+        deadline = time.monotonic() + END_SECONDS
+        while archive.exit_status() is None and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        return archive.exit_status(), log.read_bytes()[log_size:].decode(errors="replace")
 
 
-def _archived(run: Run) -> int:
-    return sum(tables.row_count(run.workspace.table(name)) for name in ("events", "quarantine"))
+def _count_archived(run: ChaosRun) -> int:
+    return sum(tables.row_count(run.deployment.workspace.table(name)) for name in ("events", "quarantine"))

@@ -1,4 +1,4 @@
-"""Who is killed when: drawn before the run, so that a seed names a run."""
+"""The kill schedule, drawn from the seed before the run, so that a run can be repeated by its seed."""
 
 import random
 from dataclasses import dataclass
@@ -11,31 +11,31 @@ HALVES = ("python", "java")
 
 @dataclass
 class Kill:
-    """at: seconds from the first event; half: of a driver's processes; back: seconds until its work went on, None if never.
+    """at_seconds: after the first event; half: of a driver's processes; recovery_seconds: until its work went on, None if never.
 
-    Of victim PARTITIONS nobody is killed: the topic is given one more, at which detection ends by itself.
+    With victim PARTITIONS nothing is killed: the topic gets one more partition, at which detection ends by itself.
     """
 
-    at: float
+    at_seconds: float
     victim: str
     half: str = ""
-    back: float | None = None
+    recovery_seconds: float | None = None
 
 
-def planned(seed: int, seconds: float, drivers: int, brokers: int) -> list[Kill]:
-    """One kill at a random moment of each of as many equal stretches of the run, for drivers and for the broker apart.
+def draw_kills(seed: int, seconds: float, drivers: int, brokers: int) -> list[Kill]:
+    """So many kills of drivers and of brokers, each at a random moment of its own of as many equal stretches of the run.
 
     And once, in the middle third, the topic gets a partition.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     victims = [DRIVERS[number % len(DRIVERS)] for number in range(drivers)]
-    chance.shuffle(victims)
-    moments = _moments(chance, seconds, drivers)
-    kills = [Kill(at, victim, chance.choice(HALVES)) for at, victim in zip(moments, victims, strict=True)]
-    kills += [Kill(at, BROKER) for at in _moments(chance, seconds, brokers)]
-    kills.append(Kill(seconds * (1 + chance.random()) / 3, PARTITIONS))
-    return sorted(kills, key=lambda kill: kill.at)
+    rng.shuffle(victims)
+    moments = _draw_moments(rng, seconds, drivers)
+    kills = [Kill(moment, victim, rng.choice(HALVES)) for moment, victim in zip(moments, victims, strict=True)]
+    kills += [Kill(moment, BROKER) for moment in _draw_moments(rng, seconds, brokers)]
+    kills.append(Kill(seconds * (1 + rng.random()) / 3, PARTITIONS))
+    return sorted(kills, key=lambda kill: kill.at_seconds)
 
 
-def _moments(chance: random.Random, seconds: float, count: int) -> list[float]:
-    return [(number + chance.random()) * seconds / count for number in range(count)]
+def _draw_moments(rng: random.Random, seconds: float, count: int) -> list[float]:
+    return [(number + rng.random()) * seconds / count for number in range(count)]

@@ -1,4 +1,4 @@
-"""What came of a disturbed run: every record, every alert and every baseline, counted against what was sent."""
+"""Counts every record, every alert and every baseline after a chaos run, against what was sent."""
 
 import math
 from collections import Counter
@@ -12,119 +12,121 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from common import contract, tables
-from common.archive.archive_tables import PARTITION, events_schema
-from common.archive.history import read_live_history
-from common.archive.history import read_history
+from common.archive.archive_tables import PARTITION, came_through_kafka, events_schema, is_backfilled
+from common.archive.history import read_history, read_live_history
+from common.deployment import Deployment
 from common.kafka.topics import topic_names
-from common.privacy.pseudonyms import decrypted
+from common.privacy.pseudonyms import decrypt
 from common.reconciliation.reconcile import AGREEING, STATUSES, reconcile
 from common.vertical import Vertical
-from common.workspace import Workspace
-from loadtests.chaos.expected import Known, digest
-from loadtests.chaos.fault_injection import Disturbed
+from loadtests.chaos.expected import ExpectedRecords, digest
+from loadtests.chaos.fault_injection import FaultReport
 
-PLACE = ("kafka_partition", "kafka_offset")
+OFFSET_COLUMNS = ("kafka_partition", "kafka_offset")
 
 
 @dataclass(frozen=True)
 class Count:
-    """wanted: None for what is only told."""
+    """expected: None for a count that is only shown."""
 
-    what: str
-    found: int
-    wanted: int | None = None
+    name: str
+    count: int
+    expected: int | None = None
 
     @property
-    def holds(self) -> bool:
-        return self.wanted is None or self.found == self.wanted
+    def is_right(self) -> bool:
+        return self.expected is None or self.count == self.expected
 
 
-def records_kept(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, known: Known, disturbed: Disturbed, ends: int
+def count_records(
+    spark: SparkSession, deployment: Deployment, expected: ExpectedRecords, report: FaultReport, offsets: int
 ) -> list[Count]:
-    """Every record that was sent: on the topic once, and in one table once. ends: how many offsets the topic has given."""
+    """Every record that was sent: on the topic once, and in one table once. offsets: how many the topic has given out."""
+    vertical, workspace = deployment.vertical, deployment.workspace
     events, _, _ = read_live_history(spark, workspace)
     quarantine = tables.read(spark, workspace.table("quarantine"))
     rejected = quarantine.where(F.col("topic") == topic_names(vertical).events)
-    sent = known.records + disturbed.fuzz_sent
-    places = events.select(*PLACE).unionByName(rejected.select(*PLACE))
-    kept, different = places.count(), places.distinct().count()
-    by_id = Counter({row[0]: row[1] for row in events.groupBy(vertical.event_id).count().collect()})
-    others = by_id.total() - sum(by_id[name] for name in known.ids)
-    in_quarantine = _digests(rejected, bool(vertical.pseudonymised))
-    beside = in_quarantine - known.rejected
+    archived_offsets = events.select(*OFFSET_COLUMNS).unionByName(rejected.select(*OFFSET_COLUMNS))
+    rows, distinct_offsets = archived_offsets.count(), archived_offsets.distinct().count()
+    rows_by_id = Counter({row[0]: row[1] for row in events.groupBy(vertical.event_id).count().collect()})
+    other_events = rows_by_id.total() - sum(rows_by_id[name] for name in expected.ids)
+    in_quarantine = _count_by_digest(rejected, bool(vertical.pseudonymised))
+    other_rejected = in_quarantine - expected.rejected
     counts = [
-        Count("records on the topic", ends - disturbed.rolled_back, sent),
-        Count("records in a table", different, sent),
-        Count("records in tables more than once", kept - different, 0),
-        Count("known valid events in `events`", sum(name in by_id for name in known.ids), len(known.ids)),
-        Count("events in `events` more than once", sum(count > 1 for count in by_id.values()), 0),
+        Count("records on the topic", offsets - report.rolled_back, expected.count + report.fuzz_sent),
+        Count("records in a table", distinct_offsets, expected.count + report.fuzz_sent),
+        Count("records in tables more than once", rows - distinct_offsets, 0),
+        Count("known valid events in `events`", sum(name in rows_by_id for name in expected.ids), len(expected.ids)),
+        Count("events in `events` more than once", sum(count > 1 for count in rows_by_id.values()), 0),
         Count(
             "known repeated and broken records in `quarantine`",
-            (in_quarantine & known.rejected).total(),
-            known.rejected.total(),
+            (in_quarantine & expected.rejected).total(),
+            expected.rejected.total(),
         ),
         Count("records in `quarantine` without a reason", rejected.where("reason is null").count(), 0),
-        Count("labels", tables.row_count(workspace.table("labels")), known.labels),
+        Count("labels", tables.row_count(workspace.table("labels")), expected.labels),
         Count("labels or alerts in `quarantine`", quarantine.count() - rejected.count(), 0),
     ]
-    if not known.fuzz:
-        return [*counts, Count("records that nobody sent", others + beside.total(), 0)]
-    unknown = beside - Counter(map(digest, known.fuzz))
+    if not expected.fuzz:
+        return [*counts, Count("records that nobody sent", other_events + other_rejected.total(), 0)]
+    unsent = other_rejected - Counter(map(digest, expected.fuzz))
+    taken_or_refused = report.fuzz_sent + report.fuzz_refused
     return [
         *counts,
-        Count("fuzzed records: on the topic or refused by Kafka", disturbed.fuzz_sent + disturbed.fuzz_refused, len(known.fuzz)),
-        Count("fuzzed records: refused by Kafka as too large", disturbed.fuzz_refused),
-        Count("fuzzed records: valid all the same", others),
-        Count("fuzzed records: in `events` or in `quarantine`", others + beside.total(), disturbed.fuzz_sent),
-        Count("records that nobody sent", unknown.total(), 0),
+        Count("fuzzed records: on the topic or refused by Kafka", taken_or_refused, len(expected.fuzz)),
+        Count("fuzzed records: refused by Kafka as too large", report.fuzz_refused),
+        Count("fuzzed records: valid all the same", other_events),
+        Count("fuzzed records: in `events` or in `quarantine`", other_events + other_rejected.total(), report.fuzz_sent),
+        Count("records that nobody sent", unsent.total(), 0),
     ]
 
 
-def _digests(rejected: DataFrame, hidden: bool) -> Counter[str]:
-    raw = decrypted(F.col("raw")) if hidden else F.col("raw")
-    counted = rejected.groupBy(F.sha2(F.coalesce(raw, F.lit(b"")), 256).alias("digest")).count()
-    found = counted.toArrow()
-    return Counter(dict(zip(found["digest"].to_pylist(), found["count"].to_pylist(), strict=True)))
+def _count_by_digest(rejected: DataFrame, is_encrypted: bool) -> Counter[str]:
+    raw = decrypt(F.col("raw")) if is_encrypted else F.col("raw")
+    counts = rejected.groupBy(F.sha2(F.coalesce(raw, F.lit(b"")), 256).alias("digest")).count().toArrow()
+    return Counter(dict(zip(counts["digest"].to_pylist(), counts["count"].to_pylist(), strict=True)))
 
 
-def alerts_kept(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, rules: object, disturbed: Disturbed
-) -> list[Count]:
-    """Every alert: of the topic's, in the table once; of the table's, what history says."""
-    _, _, alerts = read_live_history(spark, workspace)
-    rows, different = alerts.count(), alerts.select("alert_id").distinct().count()
+def count_alerts(spark: SparkSession, deployment: Deployment, report: FaultReport) -> list[Count]:
+    """Every alert of the topic: in the table once. Every alert of the table: as `hybrid reconcile` finds it in history."""
+    _, _, alerts = read_live_history(spark, deployment.workspace)
+    rows, distinct_alerts = alerts.count(), alerts.select("alert_id").distinct().count()
     by_status = Counter[str]()
-    for (_, status), count in reconcile(spark, vertical, workspace, rules).counts.items():
+    for (_, status), count in reconcile(spark, deployment).counts.items():
         by_status[status] += count
     return [
-        Count("different alerts in `alerts`", different, disturbed.alerts),
-        Count("alerts in `alerts` more than once", rows - different, 0),
+        Count("different alerts in `alerts`", distinct_alerts, report.alerts),
+        Count("alerts in `alerts` more than once", rows - distinct_alerts, 0),
         *(Count(f"alerts against history: {name}", by_status[name], None if name in AGREEING else 0) for name in STATUSES),
     ]
 
 
-def baselines_kept(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, known: Known, as_of: date
-) -> list[Count]:
-    """The baselines of the disturbed tables, row by row, beside those of the same events that no stream ever carried."""
-    events, labels, _ = read_history(spark, workspace)
-    backfilled, came = events.where("kafka_partition < 0"), events.where("kafka_partition >= 0")
-    never_sent = _never_sent(spark, vertical, known)
-    came = came.join(never_sent.select(vertical.event_id), vertical.event_id, "left_semi")  # without valid fuzz
-    learnt, expected = (vertical.learn(backfilled.unionByName(each), labels, [as_of]) for each in (came, never_sent))
+def count_baselines(spark: SparkSession, deployment: Deployment, expected: ExpectedRecords, as_of: date) -> list[Count]:
+    """The baselines learnt from the tables, row by row, beside those learnt from the same events without any stream."""
+    vertical = deployment.vertical
+    events, labels, _ = read_history(spark, deployment.workspace)
+    backfilled, streamed = events.where(is_backfilled()), events.where(came_through_kafka())
+    unstreamed = _parse_expected(spark, vertical, expected)
+    streamed = streamed.join(unstreamed.select(vertical.event_id), vertical.event_id, "left_semi")  # without valid fuzz
+    of_tables, of_expected = (
+        vertical.learn(backfilled.unionByName(rows), labels, [as_of]) for rows in (streamed, unstreamed)
+    )
     return [
-        Count(f"baselines of {name}, rows that differ", differing(vertical.baselines[name].key, learnt[name], expected[name]), 0)
-        for name in learnt
-    ] + [Count("baselines, rows", sum(frame.count() for frame in expected.values()))]
+        Count(
+            f"baselines of {name}, rows that differ",
+            count_differing_keys(vertical.baselines[name].key, of_tables[name], of_expected[name]),
+            0,
+        )
+        for name in of_tables
+    ] + [Count("baselines, rows", sum(baselines.count() for baselines in of_expected.values()))]
 
 
-def _never_sent(spark: SparkSession, vertical: Vertical, known: Known) -> DataFrame:
+def _parse_expected(spark: SparkSession, vertical: Vertical, expected: ExpectedRecords) -> DataFrame:
     """The valid events as the events table has them."""
-    count = len(known.values)
+    count = len(expected.values)
     records = pa.table({
         "key": pa.nulls(count, pa.binary()),
-        "value": pa.array(known.values, pa.binary()),
+        "value": pa.array(expected.values, pa.binary()),
         "topic": pa.nulls(count, pa.string()),
         "partition": pa.array([0] * count, pa.int32()),
         "offset": pa.array(range(count), pa.int64()),
@@ -134,17 +136,17 @@ def _never_sent(spark: SparkSession, vertical: Vertical, known: Known) -> DataFr
     return events.withColumn(PARTITION, F.to_date(vertical.event_time)).select(*events_schema(vertical).names)
 
 
-def differing(key: str, found: DataFrame, expected: DataFrame) -> int:
+def count_differing_keys(key: str, rows: DataFrame, other_rows: DataFrame) -> int:
     """Keys whose rows are not the same on both sides, rounding and the order within arrays aside."""
-    ours, theirs = ({row[key]: row for row in each.toArrow().to_pylist()} for each in (found, expected))
-    return sum(not _same(ours.get(name), theirs.get(name)) for name in ours.keys() | theirs.keys())
+    by_key, others_by_key = ({row[key]: row for row in side.toArrow().to_pylist()} for side in (rows, other_rows))
+    return sum(not _is_same(by_key.get(name), others_by_key.get(name)) for name in by_key.keys() | others_by_key.keys())
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12) or (one != one and other != other)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, sorted(one, key=repr), sorted(other, key=repr)))
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
-    return bool(one == other)
+def _is_same(value: Any, other: Any) -> bool:
+    if isinstance(value, float) and isinstance(other, float):
+        return math.isclose(value, other, rel_tol=1e-9, abs_tol=1e-12) or (value != value and other != other)
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(_is_same, sorted(value, key=repr), sorted(other, key=repr)))
+    if isinstance(value, Mapping) and isinstance(other, Mapping):
+        return value.keys() == other.keys() and all(_is_same(value[name], other[name]) for name in value)
+    return bool(value == other)

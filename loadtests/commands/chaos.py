@@ -1,7 +1,8 @@
-"""`hybrid chaos`: kills at random moments of a run whose every event is known, and whether every one is where it belongs."""
+"""`hybrid chaos`: kills drivers and broker at random moments while known events come in, and counts afterwards what is right."""
 
 import statistics
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
@@ -17,24 +18,22 @@ from common.archive.archive_tables import ensure_tables
 from common.batch.backfill import backfill
 from common.batch.batch import learn
 from common.command_options import FIRST_DAY, Data, Seed, VerticalName
+from common.deployment import Deployment
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import free_port
 from common.installed import find_vertical
 from common.kafka.connection import Connection
 from common.kafka.topics import ensure_topics, records_sent, topic_names
 from common.monitoring.summary import plain_table
-from common.runtime import apart, population_of, read_settings, rule_settings, session, workspace_of
+from common.runtime import deployment_of, population_of, read_settings, separate_settings, session
 from common.terminal import console
-from common.vertical import Vertical
-from common.workspace import Workspace
-from loadtests.chaos.expected import Known, digest, known
-from loadtests.chaos.fault_injection import Disturbed, Run, archive_all, disturb
-from loadtests.chaos.kill_plan import BROKER, DRIVERS, PARTITIONS, planned
+from loadtests.chaos.expected import ExpectedRecords, digest, expect_records
+from loadtests.chaos.fault_injection import ChaosRun, FaultReport, archive_all, run_with_faults
+from loadtests.chaos.kill_plan import BROKER, DRIVERS, PARTITIONS, draw_kills
 from loadtests.chaos.topic_faults import TOMBSTONES
-from loadtests.chaos.topic_made_anew import make_anew
-from loadtests.chaos.verification import Count, alerts_kept, baselines_kept, records_kept
-
-DAYS = 3650
+from loadtests.chaos.topic_recreation import recreate_topic
+from loadtests.chaos.verification import Count, count_alerts, count_baselines, count_records
+from loadtests.simulated_world import World
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,95 +55,97 @@ def chaos(
 ) -> None:
     """Kill drivers and broker at random moments, then count: every event, alert and baseline. Exits with 1 if one is not right.
 
-    Among the events are a transaction that is rolled back and tombstones, and half-way the topic gets a partition more.
+    Among the events are a transaction that is rolled back and tombstones, and half-way the topic gets one more partition.
 
     Works in a new folder below the data folder, with a broker of its own. Ends by itself, some minutes after the last record.
     """
     subject, settings = find_vertical(vertical), read_settings(data)
-    settings = apart(settings, "chaos run")  # with a blank, as folders of people's have
-    workspace, start = workspace_of(subject, settings), FIRST_DAY + timedelta(days=history_days)
+    settings = separate_settings(settings, "chaos run")  # with a blank, as users' folders may have
+    deployment = deployment_of(subject, settings)
+    world = World(population_of(subject), seed, FIRST_DAY)
+    run_world = world.after(history_days)
     with console.status(f"counting what {events:,} records are to become"):
-        expected = known(subject, seed, start, DAYS, population_of(subject), events, fuzz)
+        expected = expect_records(subject, run_world, events, fuzz)
     expected.rejected[digest(None)] += TOMBSTONES
-    kills = planned(seed, events / rate, driver_kills, broker_kills)
-    # What is counted afterwards must be there still, however far behind the drivers fall.
-    kept = {"log.retention.bytes": "-1"}
-    # The port is asked for, so that a broker that comes back does so where its clients look for it.
-    broker = EmbeddedKafka(settings.data / "kafka", free_port(), partitions=settings.partitions, properties=kept)
+    kills = draw_kills(seed, events / rate, driver_kills, broker_kills)
+    # Records that are counted afterwards must still be on the topic, however far behind the drivers fall.
+    properties = {"log.retention.bytes": "-1"}
+    # A port that is chosen here, so that a broker that comes back does so where its clients look for it.
+    broker = EmbeddedKafka(settings.data / "kafka", free_port(), partitions=settings.partitions, properties=properties)
     with broker:
-        connection = Connection(broker.bootstrap_servers)
-        ensure_topics(connection, subject, settings.partitions)
+        deployment = replace(deployment, connection=Connection(broker.bootstrap_servers))
+        ensure_topics(deployment.kafka, subject, settings.partitions)
         with session([subject], settings) as spark:
-            prepare(spark, subject, workspace, seed, history_days)
-        labels_before = tables.row_count(workspace.table("labels"))
-        run = Run(subject, workspace, connection, events / rate, rate, events, seed, start, expected.fuzz, broker_away)
-        console.print(f"{events:,} records at {rate:,.0f}/s, {len(kills)} kills; logs in {workspace.folder}")
+            prepare_history(spark, deployment, world, history_days)
+        labels_before = tables.row_count(deployment.workspace.table("labels"))
+        run = ChaosRun(deployment, run_world, events, rate, expected.fuzz, broker_away)
+        console.print(f"{events:,} records at {rate:,.0f}/s, {len(kills)} kills; logs in {deployment.workspace.folder}")
         with console.status("killing"):
-            disturbed = disturb(run, broker, kills)
-        ends = records_sent(connection, topic_names(subject).events)
+            faults = run_with_faults(run, broker, kills)
+        offsets = records_sent(deployment.kafka, topic_names(subject).events)
         expected.labels += labels_before
         with session([subject], settings) as spark, console.status("counting"):
-            counts = counted(spark, subject, workspace, expected, disturbed, ends)
+            counts = count_all(spark, deployment, expected, faults, offsets)
         if topic_anew:
             with console.status("making the topic anew"):
-                counts += make_anew(connection, subject, workspace, expected.values, partial(archive_all, run))
-    console.print(recovery_table(disturbed))
-    console.print(memory_table(disturbed))
+                counts += recreate_topic(deployment, expected.values, partial(archive_all, run))
+    console.print(recovery_table(faults))
+    console.print(memory_table(faults))
     console.print(counts_table(counts))
-    if not all(count.holds for count in counts):
+    if not all(count.is_right for count in counts):
         raise typer.Exit(1)
 
 
-def prepare(spark: SparkSession, vertical: Vertical, workspace: Workspace, seed: int, days: int) -> None:
-    """History and the baselines that the stream judges by."""
-    ensure_tables(vertical, workspace)
+def prepare_history(spark: SparkSession, deployment: Deployment, world: World, days: int) -> None:
+    """Backfills history, and learns the baselines that the stream judges by."""
+    ensure_tables(deployment.vertical, deployment.workspace)
     if days:
         with console.status(f"backfilling {days} days, and learning from them"):
-            backfill(spark, vertical, workspace, seed, FIRST_DAY, days, population_of(vertical))
-            learn(spark, vertical, workspace, FIRST_DAY + timedelta(days=days))
+            backfill(spark, deployment, world.seed, world.start, days, world.population)
+            learn(spark, deployment, world.after(days).start)
 
 
-def counted(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, expected: Known, disturbed: Disturbed, ends: int
+def count_all(
+    spark: SparkSession, deployment: Deployment, expected: ExpectedRecords, faults: FaultReport, offsets: int
 ) -> list[Count]:
-    """All that is to be right, and what is only told."""
-    assert expected.simulated is not None
-    as_of = expected.simulated.astype("datetime64[D]").item() + timedelta(days=1)
+    """Every count that has to be right, and those that are only shown. offsets: how many the topic has given out."""
+    assert expected.last_arrival is not None
+    as_of = expected.last_arrival.astype("datetime64[D]").item() + timedelta(days=1)
     return [
-        *records_kept(spark, vertical, workspace, expected, disturbed, ends),
-        *alerts_kept(spark, vertical, workspace, rule_settings(vertical), disturbed),
-        *baselines_kept(spark, vertical, workspace, expected, as_of),
-        Count("processes that outlived their killed driver", disturbed.outlived, 0),
+        *count_records(spark, deployment, expected, faults, offsets),
+        *count_alerts(spark, deployment, faults),
+        *count_baselines(spark, deployment, expected, as_of),
+        Count("processes that outlived their killed driver", faults.survivors, 0),
     ]
 
 
-def recovery_table(disturbed: Disturbed) -> Table:
+def recovery_table(faults: FaultReport) -> Table:
     table = plain_table(
         "From a kill (of the broker: its return; a partition more) to the next archived row (archive) or alert (the others)",
         *("killed", "kills", "came back", "p50 s", "max s", "ended by itself, exit codes"),
     )
     for victim in (*DRIVERS, BROKER, PARTITIONS):
-        own = [kill for kill in disturbed.kills if kill.victim == victim]
-        back = sorted(kill.back for kill in own if kill.back is not None)
-        times = [f"{statistics.median(back):.1f}", f"{back[-1]:.1f}"] if back else ["-", "-"]
-        ended = Counter(disturbed.ended.get(victim, []))
-        codes = ", ".join(f"{count} times {code}" for code, count in sorted(ended.items()))
-        table.add_row(victim, f"{len(own)}", f"{len(back)}", *times, codes or "-")
+        kills = [kill for kill in faults.kills if kill.victim == victim]
+        seconds = sorted(kill.recovery_seconds for kill in kills if kill.recovery_seconds is not None)
+        times = [f"{statistics.median(seconds):.1f}", f"{seconds[-1]:.1f}"] if seconds else ["-", "-"]
+        exits = Counter(faults.own_exits.get(victim, []))
+        codes = ", ".join(f"{count} times {code}" for code, count in sorted(exits.items()))
+        table.add_row(victim, f"{len(kills)}", f"{len(seconds)}", *times, codes or "-")
     return table
 
 
-def memory_table(disturbed: Disturbed) -> Table:
+def memory_table(faults: FaultReport) -> Table:
     table = plain_table("Memory held, MiB: medians of the quarters of the run", "driver", "1st", "2nd", "3rd", "4th", "most")
-    for driver, held in disturbed.memory.items():
-        borders = [len(held) * quarter // 4 for quarter in range(5)]
-        quarters = [statistics.median(held[first:last]) if first < last else 0 for first, last in pairwise(borders)]
-        table.add_row(driver, *(f"{mib:,.0f}" for mib in (*quarters, max(held, default=0))))
+    for driver, samples in faults.memory_mib.items():
+        borders = [len(samples) * quarter // 4 for quarter in range(5)]
+        quarters = [statistics.median(samples[first:last]) if first < last else 0 for first, last in pairwise(borders)]
+        table.add_row(driver, *(f"{mib:,.0f}" for mib in (*quarters, max(samples, default=0))))
     return table
 
 
 def counts_table(counts: list[Count]) -> Table:
-    table = plain_table("What was counted", "", "found", "wanted", "")
+    table = plain_table("What was counted", "", "counted", "expected", "")
     for count in counts:
-        verdict = "" if count.wanted is None else Text("right", "green") if count.holds else Text("WRONG", "red")
-        table.add_row(count.what, f"{count.found:,}", "-" if count.wanted is None else f"{count.wanted:,}", verdict)
+        verdict = "" if count.expected is None else Text("right", "green") if count.is_right else Text("WRONG", "red")
+        table.add_row(count.name, f"{count.count:,}", "-" if count.expected is None else f"{count.expected:,}", verdict)
     return table

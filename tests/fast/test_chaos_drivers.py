@@ -1,4 +1,4 @@
-"""What `hybrid chaos` kills."""
+"""The drivers that `hybrid chaos` kills and starts again."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ from loadtests.chaos.drivers import Driver
 
 
 @pytest.fixture
-def gone():
-    """A process that was there a moment ago, as Spark's Java has them all the time: it starts `chmod` for files that it makes."""
+def ended_process():
+    """A process that has just ended. Spark's Java has such children all the time: it starts `chmod` for files that it makes."""
     brief = subprocess.Popen(["sleep", "60"])
     process = psutil.Process(brief.pid)
     brief.kill()
@@ -20,13 +20,13 @@ def gone():
 
 
 @pytest.mark.parametrize("half", ["java", "python"])
-def test_a_child_that_ended_by_itself_meanwhile_is_no_error(tmp_path, monkeypatch, gone, half):
+def test_a_child_that_ended_by_itself_meanwhile_is_no_error(tmp_path, monkeypatch, ended_process, half):
     driver = Driver("archive", ["sh", "-c", "echo at work; sleep 60"], "at work", tmp_path / "log", dict(os.environ), lambda: 0)
-    family = driver._family
-    monkeypatch.setattr(driver, "_family", lambda: [gone, *family()])
+    children = driver._children
+    monkeypatch.setattr(driver, "_children", lambda: [ended_process, *children()])
     driver.start()
     assert driver.wait_until_ready()
-    started = family()
+    started = children()
     assert started
     driver.kill(half)
-    assert driver.outlived == 0 and not any(each.is_running() for each in started)
+    assert driver.survivors == 0 and not any(process.is_running() for process in started)

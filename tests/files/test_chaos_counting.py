@@ -8,11 +8,13 @@ import pytest
 
 from common import tables
 from common.archive.archive_tables import QUARANTINE_SCHEMA, ensure_tables, events_schema
+from common.deployment import Deployment
 from common.installed import find_vertical
+from common.settings import Settings
 from common.workspace import Workspace
-from loadtests.chaos.expected import Known, digest
-from loadtests.chaos.fault_injection import Disturbed
-from loadtests.chaos.verification import differing, records_kept
+from loadtests.chaos.expected import ExpectedRecords, digest
+from loadtests.chaos.fault_injection import FaultReport
+from loadtests.chaos.verification import count_differing_keys, count_records
 
 pytestmark = pytest.mark.files
 
@@ -20,7 +22,9 @@ VERTICAL = find_vertical("finance_fraud")
 NOON = datetime(2020, 3, 2, 12, tzinfo=UTC)
 TOPIC = "finance_fraud.events"
 VALUES = [json.dumps({"transaction_id": name}).encode() for name in ("a", "b")]
-KNOWN = Known(fuzz=[], ids=["a", "b"], values=VALUES, rejected=Counter({digest(b"?"): 1, digest(VALUES[0]): 1}), labels=0)
+EXPECTED = ExpectedRecords(
+    fuzz=[], ids=["a", "b"], values=VALUES, rejected=Counter({digest(b"?"): 1, digest(VALUES[0]): 1}), labels=0
+)
 
 
 def event(name, offset, partition=0):
@@ -40,21 +44,22 @@ RIGHT = (
 )
 
 
-def wrong(spark, folder, events, quarantine, sent=4, known=KNOWN, disturbed=None):
-    """The counts that do not hold."""
+def wrong_counts(spark, folder, events, quarantine, offsets=4, expected=EXPECTED, report=None):
+    """The names of the counts that are not right."""
     workspace = Workspace(folder, VERTICAL.name)
     ensure_tables(VERTICAL, workspace)
     for name, schema, rows in (("events", events_schema(VERTICAL), events), ("quarantine", QUARANTINE_SCHEMA, quarantine)):
         tables.append_rows(rows, schema, workspace.table(name))
-    counts = records_kept(spark, VERTICAL, workspace, known, disturbed or Disturbed([]), sent)
-    return {count.what for count in counts if not count.holds}
+    deployment = Deployment(VERTICAL, workspace, Settings(), VERTICAL.settings())
+    counts = count_records(spark, deployment, expected, report or FaultReport([]), offsets)
+    return {count.name for count in counts if not count.is_right}
 
 
 def test_all_is_right_when_every_record_is_in_its_place_once(spark, tmp_path):
-    assert wrong(spark, tmp_path, *RIGHT) == set()
+    assert wrong_counts(spark, tmp_path, *RIGHT) == set()
 
 
-@pytest.mark.parametrize(("events", "quarantine", "sent", "said"), [
+@pytest.mark.parametrize(("events", "quarantine", "offsets", "name"), [
     (RIGHT[0][:1], RIGHT[1], 4, "records in a table"),
     (RIGHT[0][:1], RIGHT[1], 4, "known valid events in `events`"),
     ([*RIGHT[0], event("a", 0)], RIGHT[1], 4, "records in tables more than once"),
@@ -66,22 +71,23 @@ def test_all_is_right_when_every_record_is_in_its_place_once(spark, tmp_path):
     (RIGHT[0], [*RIGHT[1], refused(b"{}", 0, topic="finance_fraud.alerts")], 4, "labels or alerts in `quarantine`"),
     (*RIGHT, 5, "records on the topic"),
 ])  # fmt: skip
-def test_each_kind_of_loss_makes_its_count_wrong(spark, tmp_path, events, quarantine, sent, said):
-    assert said in wrong(spark, tmp_path, events, quarantine, sent)
+def test_each_kind_of_loss_makes_its_count_wrong(spark, tmp_path, events, quarantine, offsets, name):
+    assert name in wrong_counts(spark, tmp_path, events, quarantine, offsets)
 
 
 def test_fuzz_is_in_one_of_the_tables_or_was_refused_by_kafka(spark, tmp_path):
-    known = Known([b"\0", b"valid", b"too large"], KNOWN.ids, KNOWN.values, KNOWN.rejected)
+    expected = ExpectedRecords([b"\0", b"valid", b"too large"], EXPECTED.ids, EXPECTED.values, EXPECTED.rejected)
     events, quarantine = [*RIGHT[0], event("fuzz-1", 4)], [*RIGHT[1], refused(b"\0", 5)]
-    sent = Disturbed([], fuzz_sent=2, fuzz_refused=1, rolled_back=3)
-    assert wrong(spark, tmp_path, events, quarantine, 6 + 3, known, sent) == set()
-    assert "fuzzed records: in `events` or in `quarantine`" in wrong(spark, tmp_path / "lost", events, RIGHT[1], 9, known, sent)
+    report = FaultReport([], fuzz_sent=2, fuzz_refused=1, rolled_back=3)
+    assert wrong_counts(spark, tmp_path, events, quarantine, 6 + 3, expected, report) == set()
+    lost = wrong_counts(spark, tmp_path / "lost", events, RIGHT[1], 9, expected, report)
+    assert "fuzzed records: in `events` or in `quarantine`" in lost
 
 
 def test_baselines_are_alike_but_for_rounding_and_order(spark):
     schema = "card_id string, mean double, terminals array<string>"
-    found = spark.createDataFrame([("a", 1 / 3, ["x", "y"]), ("b", None, []), ("c", 1.0, None)], schema)
+    baselines = spark.createDataFrame([("a", 1 / 3, ["x", "y"]), ("b", None, []), ("c", 1.0, None)], schema)
     same = spark.createDataFrame([("a", 1 / 3 + 1e-12, ["y", "x"]), ("b", None, []), ("c", 1.0, None)], schema)
     other = spark.createDataFrame([("a", 0.4, ["x", "y"]), ("b", 0.0, []), ("d", 1.0, None)], schema)
-    assert differing("card_id", found, same) == 0
-    assert differing("card_id", found, other) == 4
+    assert count_differing_keys("card_id", baselines, same) == 0
+    assert count_differing_keys("card_id", baselines, other) == 4
