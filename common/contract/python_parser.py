@@ -61,7 +61,7 @@ class PlainContract:
         return now.replace(microsecond=now.microsecond // 1000 * 1000) + self._bounds.ahead
 
     def judge(self, raw: bytes, latest: datetime) -> Accepted | Rejected:
-        """What the stream will say of a record of these bytes that comes in now: of an event, or of a document in another format."""
+        """What the stream will say of this event that comes in now, or of the one made of a document in another format."""
         try:
             event = orjson.loads(raw)
         except orjson.JSONDecodeError:

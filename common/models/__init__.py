@@ -1,1 +1,1 @@
-"""Models: trained by scikit-learn on batch features, stored as text that a person reviews, scored as SQL in Spark."""
+"""Models: trained by scikit-learn on batch features, stored as text that people can review, scored as SQL in Spark."""

@@ -1,39 +1,38 @@
-"""How rare a number is among all that came before it, in bounded memory."""
+"""Tells how rare a number is among all earlier ones, in bounded memory."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import log2, log10
 
-BODY_SIZE = 256          # values that stand for all
-TAIL_SIZE = 48           # greatest, and smallest, values kept exactly
-MEMORY_RECORDS = 20_000     # values after which half are forgotten
-MAX_OCTAVES_BEYOND = 10.0       # at most, in octaves
+BODY_SIZE = 256          # values that are kept of all
+TAIL_SIZE = 48           # greatest values, and smallest ones, that are kept exactly
+MEMORY_RECORDS = 20_000  # values after which half are forgotten
+MAX_OCTAVES_BEYOND = 10.0
 
 
 @dataclass
 class RankSketch:
-    """Values seen so far: the greatest and smallest exactly, the rest by every `stride`-th of them.
+    """A sketch of all values learnt: the greatest and smallest exactly, of the others every `stride`-th (the body).
 
-    two_sided: whether a small value is rare too. The body's share of rank is right within some 3 percent points.
+    two_sided: whether a small value is rare too. A rank from the body is right within some 3 percent points.
     """
 
     two_sided: bool
     count: float = 0.0
     stride: float = 1.0
-    waited: float = 0.0
+    skipped: float = 0.0    # values since the last one that went into the body
     body: list[float] = field(default_factory=list)
-    least: list[float] = field(default_factory=list)      # ascending, as the others
+    least: list[float] = field(default_factory=list)  # all three are ascending
     greatest: list[float] = field(default_factory=list)
 
     def rarity(self, value: float) -> float:
-        """-log10 of the share of values as extreme as this one, plus the octaves by which it lies beyond all of them."""
+        """-log10 of the share of values at least as extreme as this one, plus the octaves by which it lies beyond all of them."""
         if self.count < 3:
             return 0.0
         above = self._at_or_above(value)
         if not self.two_sided:
-            beyond = log2(value / self.greatest[-1]) if value > self.greatest[-1] > 0 else MAX_OCTAVES_BEYOND * (value > self.greatest[-1])
-            return -log10((above + 1) / (self.count + 1)) + min(beyond, MAX_OCTAVES_BEYOND)
+            return -log10((above + 1) / (self.count + 1)) + self._octaves_above(value)
         rarer = min(above, self._at_or_below(value))
         return max(0.0, -log10(2 * (rarer + 1) / (self.count + 1))) + self._outside(value)
 
@@ -42,9 +41,9 @@ class RankSketch:
         _keep_extreme(self.greatest, value, from_end=True)
         if self.two_sided:
             _keep_extreme(self.least, value, from_end=False)
-        self.waited += 1
-        if self.waited >= self.stride:
-            self.waited = 0
+        self.skipped += 1
+        if self.skipped >= self.stride:
+            self.skipped = 0
             insort(self.body, value)
             if len(self.body) > BODY_SIZE:
                 self.body = self.body[::2]
@@ -52,7 +51,15 @@ class RankSketch:
         if self.count >= MEMORY_RECORDS:
             self._forget_half()
 
+    def _octaves_above(self, value: float) -> float:
+        """By how many octaves the value is above the greatest one: log2 of their ratio; the most if that one is 0 or less."""
+        greatest = self.greatest[-1]
+        if value <= greatest:
+            return 0.0
+        return min(log2(value / greatest), MAX_OCTAVES_BEYOND) if greatest > 0 else MAX_OCTAVES_BEYOND
+
     def _outside(self, value: float) -> float:
+        """By how many octaves the value lies outside of all values, measured from the median; 0 within them."""
         middle, low, high = self.body[len(self.body) // 2], self.least[0], self.greatest[-1]
         excess, room = (value - high, high - middle) if value > high else (low - value, middle - low)
         if excess <= 0:
@@ -60,7 +67,7 @@ class RankSketch:
         return min(MAX_OCTAVES_BEYOND, log2(1 + excess / max(room, 1e-12 * abs(value) + 1e-300)))
 
     def _at_or_above(self, value: float) -> float:
-        # Ties with the least of a full tail may lie outside it.
+        # Values equal to the least one of a full tail may lie outside the tail.
         if value > self.greatest[0] or len(self.greatest) < TAIL_SIZE:
             return len(self.greatest) - bisect_left(self.greatest, value)
         return max(len(self.greatest), self.count * (1 - bisect_left(self.body, value) / len(self.body)))
@@ -79,14 +86,15 @@ class RankSketch:
     def numbers(self) -> list[float]:
         """The whole state; `restore` takes it back."""
         lists = (self.body, self.least, self.greatest)
-        return [self.count, self.stride, self.waited, *(number for values in lists for number in (float(len(values)), *values))]
+        return [self.count, self.stride, self.skipped, *(number for values in lists for number in (float(len(values)), *values))]
 
     def restore(self, numbers: Iterator[float]) -> None:
-        self.count, self.stride, self.waited = next(numbers), next(numbers), next(numbers)
+        self.count, self.stride, self.skipped = next(numbers), next(numbers), next(numbers)
         self.body, self.least, self.greatest = ([next(numbers) for _ in range(int(next(numbers)))] for _ in range(3))
 
 
 def _keep_extreme(values: list[float], value: float, from_end: bool) -> None:
+    """Insert the value if it is among the TAIL_SIZE greatest (from_end) or smallest ones."""
     if len(values) < TAIL_SIZE:
         insort(values, value)
     elif from_end and value > values[0]:

@@ -1,4 +1,4 @@
-"""The score of a model as a Spark column: the same expression in a stream and in batch.
+"""Computes a model's score as a Spark column: the same expression in a stream and in batch.
 
 A stream joins its rows with a one-row frame (model_version, model_parameters) that it reads anew at every batch, and
 adds `score_column`. The numbers arrive as data; the structure is fixed for as long as the query runs.
@@ -14,7 +14,7 @@ from common.models.structure import PARAMETERS
 
 
 class ScoringModel(Protocol):
-    """What of a model decides its score."""
+    """The parts of a model that decide its score."""
 
     @property
     def features(self) -> tuple[str, ...]: ...
@@ -39,5 +39,5 @@ def with_score(rows: DataFrame, model: ScoringModel) -> DataFrame:
 
 
 def have_same_structure(running: ScoringModel, trained: ScoringModel) -> bool:
-    """Whether a query that runs with the one takes the other's parameters; if not, it needs a restart."""
+    """Whether a query that runs one model can take the other's parameters; if not, it needs a restart."""
     return running.structure == trained.structure and running.features == trained.features

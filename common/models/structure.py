@@ -1,10 +1,10 @@
-"""A model's SQL as one expression of fixed structure, whose numbers are parameters.
+"""Turns a model's SQL into one expression of fixed structure, whose numbers are parameters.
 
 orbital writes a fitted model as a query with the numbers inside. Here that query becomes one expression over the
 feature columns, and every number in it becomes `GET(model_parameters, i)`. A newly trained model of the same shape has
 the same structure and other parameters: a running stream that reads its parameters from a table needs no restart.
 
-What is loaded from a file is data, not trusted SQL: `common.models.check` says what of it may run.
+A structure that is loaded from a file is data, not trusted SQL: `common.models.check` checks it.
 """
 
 import json
@@ -32,10 +32,10 @@ def lift_parameters(query: str, output: str) -> tuple[str, tuple[float, ...]]:
 
 
 def format_expression(structure: str, parameters: Sequence[float]) -> str:
-    """The expression with its numbers back in and laid out on lines, for a reviewer. It is never run."""
+    """The expression with its numbers in place, on several lines, for a reviewer. It is never run."""
     tree = sqlglot.parse_one(structure, read=DIALECT)
-    filled = tree.transform(lambda node: _number_node(parameters[parameter_index(node)]) if is_parameter(node) else node)
-    return filled.sql(dialect=DIALECT, pretty=True, max_text_width=120)
+    with_numbers = tree.transform(lambda node: _number_node(parameters[parameter_index(node)]) if is_parameter(node) else node)
+    return with_numbers.sql(dialect=DIALECT, pretty=True, max_text_width=120)
 
 
 def _lift_numbers(tree: exp.Expression) -> list[float]:
@@ -46,22 +46,22 @@ def _lift_numbers(tree: exp.Expression) -> list[float]:
             continue
         negative = isinstance(literal.parent, exp.Neg)
         parameters.append(-float(literal.this) if negative else float(literal.this))
-        replaced = literal.parent if negative else literal
-        replaced.replace(_parameter_node(len(parameters) - 1))
+        node = literal.parent if negative else literal
+        node.replace(_parameter_node(len(parameters) - 1))
     return parameters
 
 
 def _renumber(structure: exp.Expression, parameters: Sequence[float]) -> tuple[str, tuple[float, ...]]:
-    """Without the parameters of other columns of the query; the rest counted from 0 in reading order."""
-    gets = [node for node in structure.find_all(exp.Anonymous, bfs=False) if is_parameter(node)]
-    used = list(dict.fromkeys(parameter_index(node) for node in gets))
-    for node in gets:
-        node.expressions[1].replace(exp.Literal.number(used.index(parameter_index(node))))
-    return structure.sql(dialect=DIALECT), tuple(parameters[index] for index in used)
+    """Structure and parameters without those of the query's other columns; numbered from 0 in reading order."""
+    parameter_nodes = [node for node in structure.find_all(exp.Anonymous, bfs=False) if is_parameter(node)]
+    indices = list(dict.fromkeys(parameter_index(node) for node in parameter_nodes))
+    for node in parameter_nodes:
+        node.expressions[1].replace(exp.Literal.number(indices.index(parameter_index(node))))
+    return structure.sql(dialect=DIALECT), tuple(parameters[index] for index in indices)
 
 
 def _select_columns(tree: exp.Expression) -> dict[str, dict[str, exp.Expression]]:
-    """What each common table expression of the query calls its columns."""
+    """By common table expression of the query ("": its own select), the expression behind each column name."""
     return {cte.alias: _columns_by_name(cte.this) for cte in tree.find_all(exp.CTE)} | {"": _columns_by_name(tree)}
 
 
@@ -69,7 +69,9 @@ def _columns_by_name(select: exp.Expression) -> dict[str, exp.Expression]:
     return {column.alias_or_name: column.unalias() for column in select.selects}
 
 
-def _inline_column(tree: exp.Expression, name: str, selects: dict[str, dict[str, exp.Expression]], table: str = "") -> exp.Expression:
+def _inline_column(
+    tree: exp.Expression, name: str, selects: dict[str, dict[str, exp.Expression]], table: str = ""
+) -> exp.Expression:
     """The expression behind `table`.`name`, with the expressions of earlier tables put in place of their columns."""
 
     def inline(node: exp.Expression) -> exp.Expression:
@@ -90,7 +92,7 @@ def _source_table(tree: exp.Expression, alias: str) -> str:
 
 
 def _parameter_node(index: int) -> exp.Expression:
-    # GET gives null beyond the array's end, where square brackets would end a running stream.
+    # GET gives null beyond the array's end; square brackets would raise an error there and end a stream.
     return exp.Anonymous(this="GET", expressions=[exp.column(PARAMETERS), exp.Literal.number(index)])
 
 
@@ -103,10 +105,10 @@ def is_parameter(node: exp.Expression) -> bool:
     if not isinstance(node, exp.Anonymous) or str(node.this).upper() != "GET" or len(node.expressions) != 2:
         return False
     array, index = node.expressions
-    plain = isinstance(array, exp.Column) and array.name == PARAMETERS and len(array.parts) == 1
-    return plain and isinstance(index, exp.Literal) and not index.is_string and INDEX.fullmatch(index.this) is not None
+    is_array = isinstance(array, exp.Column) and array.name == PARAMETERS and len(array.parts) == 1
+    return is_array and isinstance(index, exp.Literal) and not index.is_string and INDEX.fullmatch(index.this) is not None
 
 
 def parameter_index(node: exp.Expression) -> int:
-    """Of a parameter, which one."""
+    """The index of a parameter's node."""
     return int(node.expressions[1].this)

@@ -1,4 +1,4 @@
-"""Training: rows of features and labels in, a TrainedModel out, its SQL proved equal to scikit-learn's probabilities.
+"""Trains models from rows of features and labels, and proves that their SQL gives scikit-learn's probabilities.
 
 A TrainedModel is text and numbers: no pickle is written or read. Its version is a hash of what decides a score, so the
 same training gives the same version wherever and whenever it is done.
@@ -66,14 +66,14 @@ def train(
     largest difference to predict_proba (trees compare in single precision: 1e-5). details: kept with the model, such as
     the version of the tables that it learnt from. Raises TrainingRefused or ParityBroken.
     """
-    # In an order of their own, so that how Spark partitioned the rows does not change the model.
-    collected: pd.DataFrame = rows.select(*features, "label").toPandas()
-    learnt = collected.sort_values([*features, "label"], ignore_index=True)
-    _check_rows(learnt, features)
-    pipeline = (fit or fit_logistic)(learnt[list(features)], learnt["label"].to_numpy())
+    # Sorted, so that Spark's partitioning of the rows does not change the model.
+    frame: pd.DataFrame = rows.select(*features, "label").toPandas()
+    training_rows = frame.sort_values([*features, "label"], ignore_index=True)
+    _check_rows(training_rows, features)
+    pipeline = (fit or fit_logistic)(training_rows[list(features)], training_rows["label"].to_numpy())
     structure, parameters = export_sql(pipeline, features)
-    prove_parity(rows.sparkSession, pipeline, structure, parameters, _parity_rows(learnt[list(features)]), tolerance)
-    counts = {"training_rows": len(learnt), "training_anomalies": int(learnt["label"].sum())}
+    prove_parity(rows.sparkSession, pipeline, structure, parameters, _parity_rows(training_rows[list(features)]), tolerance)
+    counts = {"training_rows": len(training_rows), "training_anomalies": int(training_rows["label"].sum())}
     libraries = {name: installed(name) for name in LIBRARIES}
     created = {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "libraries": libraries}
     return TrainedModel(tuple(features), structure, parameters, details={**counts, **created, **details})
@@ -82,7 +82,7 @@ def train(
 def fit_logistic(features: pd.DataFrame, labels: np.ndarray) -> "Pipeline":
     """A logistic regression, fitted on standardised features and then written per unit of each feature.
 
-    Newton's method and nine digits of each weight make it the same whatever the last bits of the sums. A weight of
+    Newton's method and weights of nine digits give the same model whatever the last bits of the sums. A weight of
     exactly 0 (a feature that never varied) becomes 1e-12: orbital leaves zeros out, and the structure would change.
     """
     from sklearn.linear_model import LogisticRegression
@@ -99,7 +99,7 @@ def fit_logistic(features: pd.DataFrame, labels: np.ndarray) -> "Pipeline":
 
 
 def export_sql(pipeline: "Pipeline", features: Sequence[str]) -> tuple[str, tuple[float, ...]]:
-    """The probability of class 1 as (structure, parameters)."""
+    """The pipeline's probability of class 1 as (structure, parameters)."""
     import orbital
     import orbital.types
 
@@ -113,10 +113,10 @@ def prove_parity(
     tolerance: float,
 ) -> float:
     """The largest difference between Spark's score and predict_proba over `features`; raises ParityBroken above `tolerance`."""
-    exported = TrainedModel(tuple(features.columns), structure, tuple(parameters))
+    model = TrainedModel(tuple(features.columns), structure, tuple(parameters))
     rows = spark.createDataFrame(features.assign(row_number=range(len(features))))
-    scored: pd.DataFrame = with_score(rows, exported).select("row_number", "model_score").toPandas()
-    scores = scored.sort_values("row_number")["model_score"]
+    scored_rows: pd.DataFrame = with_score(rows, model).select("row_number", "model_score").toPandas()
+    scores = scored_rows.sort_values("row_number")["model_score"]
     difference = float(np.abs(scores.to_numpy(dtype=float) - pipeline.predict_proba(features)[:, 1]).max())
     if not difference <= tolerance:  # not ">": a null score makes it nan
         raise ParityBroken(f"the exported SQL differs from predict_proba by {difference:.3g}, more than {tolerance:g}")
@@ -134,13 +134,13 @@ def _nine_digits(numbers: np.ndarray) -> np.ndarray:
     return np.array([float(f"{number:.9g}") for number in numbers.ravel()]).reshape(numbers.shape)
 
 
-def _check_rows(learnt: pd.DataFrame, features: Sequence[str]) -> None:
-    anomalies = int(learnt["label"].sum())
-    if anomalies == 0 or anomalies == len(learnt):
+def _check_rows(training_rows: pd.DataFrame, features: Sequence[str]) -> None:
+    anomalies = int(training_rows["label"].sum())
+    if anomalies == 0 or anomalies == len(training_rows):
         raise TrainingRefused(
-            f"{len(learnt):,} rows with {anomalies:,} known anomalies cannot train a model: both kinds are needed. "
+            f"{len(training_rows):,} rows with {anomalies:,} known anomalies cannot train a model: both kinds are needed. "
             "Labels are known only after their delay: choose an earlier training period or wait for more."
         )
-    unknown = [feature for feature in features if not np.isfinite(learnt[feature]).all()]
-    if unknown:
-        raise TrainingRefused(f"features with nulls or infinities: {', '.join(unknown)}")
+    unusable = [feature for feature in features if not np.isfinite(training_rows[feature]).all()]
+    if unusable:
+        raise TrainingRefused(f"features with nulls or infinities: {', '.join(unusable)}")

@@ -1,8 +1,8 @@
-"""The online detector inside Spark: one state for each cell and measurement, in micro-batches.
+"""Runs the online detector inside Spark: one state for each cell and measurement, in micro-batches.
 
-Only Python can say what the detector does, so this query is transformWithState in Python, not in real-time mode: expect
-seconds. It takes the rows of a series in the order in which they arrived and passes over one that is not newer than the last,
-so that a stream, however cut into batches, and the table that it became give the same alerts.
+The detector is a Python class, so this query is transformWithState in Python, not in real-time mode: expect seconds. It takes
+the rows of a series in the order in which they arrived and passes over one that is not newer than the last, so that a stream,
+however cut into batches, and the table that it became give the same alerts.
 """
 
 import struct
@@ -19,7 +19,7 @@ from common.rules import Rule, judge
 from telecom_anomaly.baselines import is_suspect
 from telecom_anomaly.settings import TelecomSettings
 
-FOUND = T.StructType([
+SCORES = T.StructType([
     T.StructField("cell_id", T.StringType()), T.StructField("metric", T.StringType()), T.StructField("report_id", T.StringType()),
     T.StructField("event_micros", T.LongType()), T.StructField("ingest_micros", T.LongType()),
     T.StructField("value", T.DoubleType()), T.StructField("online_score", T.DoubleType()),
@@ -28,14 +28,14 @@ STATE = T.StructType([T.StructField("newest_micros", T.LongType()), T.StructFiel
 
 
 def online_anomaly(settings: TelecomSettings) -> Column:
-    """Rarity of a measurement among all its own earlier ones (`online.OnlineDetector`). Per cell and measurement."""
+    """Rarity of a measurement among all its own earlier ones (`common.models.online_detector`). Per cell and measurement."""
     return F.col("online_score")
 
 
 RULES = (
     Rule("online_anomaly", online_anomaly, "online_anomaly",
-         lambda s: F.format_string("%s of %.1f is unlike this cell's own past", F.col("metric"), F.col("value")),
-         lambda s: F.col("report_id"), "warning", critical_at=float("inf"), live=False),
+         lambda settings: F.format_string("%s of %.1f is unlike this cell's own past", F.col("metric"), F.col("value")),
+         lambda settings: F.col("report_id"), "warning", critical_at=float("inf"), live=False),
 )
 
 
@@ -48,16 +48,19 @@ def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
                 F.unix_micros("ingest_time").alias("ingest_micros"), F.explode(F.array(*metrics)).alias("measured"))
         .select("*", "measured.metric", "measured.value").drop("measured").where("value IS NOT NULL")
     )
-    series = Series(settings.online_anomaly, settings.online_grace)
-    found = measured.groupBy("cell_id", "metric").transformWithState(
-        statefulProcessor=series, outputStructType=FOUND, outputMode="update", timeMode="none")
-    times = {f"{kind}_time": F.timestamp_micros(f"{kind}_micros") for kind in ("event", "ingest")}
+    detector = SeriesDetector(settings.online_anomaly, settings.online_grace)
+    scores = measured.groupBy("cell_id", "metric").transformWithState(
+        statefulProcessor=detector, outputStructType=SCORES, outputMode="update", timeMode="none")
+    times = {"event_time": F.timestamp_micros("event_micros"), "ingest_time": F.timestamp_micros("ingest_micros")}
     subject = F.concat_ws("|", "report_id", "metric")
-    return judge(found.withColumns(times), RULES, settings, vertical="telecom_anomaly", entity="cell_id", subject=subject)
+    return judge(scores.withColumns(times), RULES, settings, vertical="telecom_anomaly", entity="cell_id", subject=subject)
 
 
-class Series(StatefulProcessor):
-    """One cell's measurement: its detector between micro-batches, as bytes."""
+class SeriesDetector(StatefulProcessor):
+    """The detector of one cell's measurement. Between micro-batches Spark keeps it as bytes.
+
+    threshold: of the score. grace: measurements of a cell before one may be an alert.
+    """
 
     def __init__(self, threshold: float, grace: int) -> None:
         self.threshold = threshold
@@ -67,12 +70,13 @@ class Series(StatefulProcessor):
         self.state = handle.getValueState("series", STATE)
 
     def handleInputRows(self, key: Any, rows: Iterator[Row], timerValues: Any) -> Iterator[Row]:
-        newest, detector = self._restored()
+        newest, detector = self._read_state()
         for row in sorted(rows, key=lambda row: (row.kafka_partition, row.kafka_offset)):
             if row.event_micros <= newest:
                 continue
             newest = row.event_micros
             score = detector.score_one(newest / 1e6, row.value)
+            detector.learn_one(newest / 1e6, row.value)
             if score >= self.threshold and detector.count > self.grace:
                 yield Row(cell_id=key[0], metric=key[1], report_id=row.report_id, event_micros=newest,
                           ingest_micros=row.ingest_micros, value=row.value, online_score=score)
@@ -82,11 +86,12 @@ class Series(StatefulProcessor):
     def close(self) -> None:
         """Nothing is open."""
 
-    def _restored(self) -> tuple[int, OnlineDetector]:
-        kept = self.state.get()
-        if kept is None:
+    def _read_state(self) -> tuple[int, OnlineDetector]:
+        """When the newest measurement was (microseconds; -1 before the first), and the detector."""
+        stored = self.state.get()
+        if stored is None:
             return -1, OnlineDetector(self.threshold)
-        newest, stored = kept
-        detector = OnlineDetector.restored([number for number, in struct.iter_unpack("<d", stored)])
-        detector.threshold = self.threshold  # what was stored is that of the start before
+        newest, packed = stored
+        detector = OnlineDetector.restored([number for number, in struct.iter_unpack("<d", packed)])
+        detector.threshold = self.threshold  # the stored one is that of the last start's settings
         return newest, detector

@@ -3,7 +3,7 @@
     python -m telecom_anomaly.studies.nab FOLDER RESULTS
 
 FOLDER: any tree of csv files with columns `timestamp` (ISO-8601, or seconds since the epoch) and `value`. RESULTS gets the
-same tree, with a column `anomaly_score` behind them, one row per row. A score of online.THRESHOLD or more is an alarm.
+same tree, with a third column `anomaly_score`, row by row. A score of ONLINE_THRESHOLD or more is an alarm.
 """
 
 import csv
@@ -11,19 +11,24 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from common.models.online_detector import THRESHOLD, OnlineDetector
+from common.models.online_detector import OnlineDetector
+from telecom_anomaly.settings import ONLINE_THRESHOLD
 
 
 def scores(series: Path) -> list[tuple[str, str, float]]:
-    """timestamp and value as they stand in the file, and the score."""
-    detector = OnlineDetector()
+    """timestamp and value of each row as they stand in the file, and its score."""
+    detector = OnlineDetector(ONLINE_THRESHOLD)
     with series.open(newline="") as lines:
         rows = [(row["timestamp"], row["value"]) for row in csv.DictReader(lines)]
-    return [(time, value, detector.score_one(seconds(time), float(value))) for time, value in rows]
+    scored = []
+    for time, value in rows:
+        scored.append((time, value, detector.score_one(seconds(time), float(value))))
+        detector.learn_one(seconds(time), float(value))
+    return scored
 
 
 def seconds(timestamp: str) -> float:
-    """Seconds since the epoch of an ISO-8601 time (UTC where it has no zone) or of what are seconds already."""
+    """Seconds since the epoch of an ISO-8601 time, UTC where it has no zone; a number is taken as seconds already."""
     try:
         return float(timestamp)
     except ValueError:
@@ -32,7 +37,7 @@ def seconds(timestamp: str) -> float:
 
 
 def main(folder: str, results: str) -> int:
-    """Writes RESULTS; returns the number of series."""
+    """Writes the tree of RESULTS; returns the number of series."""
     files = sorted(Path(folder).rglob("*.csv"))
     for series in files:
         target = Path(results) / series.relative_to(folder)
@@ -47,5 +52,5 @@ def main(folder: str, results: str) -> int:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: python -m telecom_anomaly.studies.nab FOLDER RESULTS")
-    found = main(*sys.argv[1:])
-    sys.stdout.write(f"{found} series scored; an alarm is a score of {THRESHOLD} or more\n")
+    count = main(*sys.argv[1:])
+    sys.stdout.write(f"{count} series scored; an alarm is a score of {ONLINE_THRESHOLD} or more\n")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlglot.dialects.dialect import Dialect
 
 from common.models import check
-from common.models.check import MAX_DEPTH, MAX_CHARACTERS, UnsafeModel, check_structure
+from common.models.check import MAX_CHARACTERS, MAX_DEPTH, UnsafeModel, check_structure
 from common.models.structure import DIALECT
 
 FEATURES = ("amount", "ratio")
@@ -93,7 +93,7 @@ def test_a_feature_is_a_plain_name(name):
 
 
 def test_a_structure_is_bounded(monkeypatch):
-    monkeypatch.setattr(check, "MOST_NODES", 100)
+    monkeypatch.setattr(check, "MAX_NODES", 100)
     deep = " + ".join(["`amount`"] * (MAX_DEPTH + 2))
     flat = f"CASE {' '.join(['WHEN `amount` > 1 THEN `ratio`'] * 20)} ELSE 0 END"
     for structure, limit in ((deep, "levels deep"), (flat, "parts"), ("1" * (MAX_CHARACTERS + 1), "characters")):

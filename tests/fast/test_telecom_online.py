@@ -15,7 +15,7 @@ from pyspark.sql.streaming.tws_tester import TwsTester
 
 from common.models.online_detector import QUIET_RECORDS, THRESHOLD, OnlineDetector
 from common.models.rank_sketch import MEMORY_RECORDS, RankSketch
-from telecom_anomaly.rules.online_query import Series
+from telecom_anomaly.rules.online_query import SeriesDetector
 from telecom_anomaly.studies import nab
 
 STEP = 900
@@ -31,8 +31,15 @@ def daily(days=DAYS, seed=1, noise=1.0):
 
 
 def scores(time, values, detector=None):
+    """Each record's score before it is learnt."""
     detector = detector or OnlineDetector()
-    return np.array([detector.score_one(float(t), float(v)) for t, v in zip(time, values, strict=True)])
+    return np.array([score_and_learn(detector, float(t), float(v)) for t, v in zip(time, values, strict=True)])
+
+
+def score_and_learn(detector, time, value):
+    score = detector.score_one(time, value)
+    detector.learn_one(time, value)
+    return score
 
 
 def alarms(time, values):
@@ -95,6 +102,21 @@ def test_no_score_knows_what_comes_after_it():
     assert scores(time, other)[:500].tolist() == whole[:500].tolist()
 
 
+def test_a_score_learns_nothing_and_needs_not_be_asked_for():
+    time, values = daily(days=8)
+    values[700] += 60
+    detector, silent = OnlineDetector(), OnlineDetector()
+    for t, v in zip(time.tolist(), values.tolist(), strict=True):
+        before = detector.numbers()
+        score = detector.score_one(t, v)
+        detector.score_one(t + 7, v * 2 + 1)
+        assert detector.score_one(t, v) == score
+        assert np.array_equal(detector.numbers(), before, equal_nan=True)
+        detector.learn_one(t, v)
+        silent.learn_one(t, v)
+    assert np.array_equal(detector.numbers(), silent.numbers(), equal_nan=True)
+
+
 def test_a_detector_restored_from_its_numbers_goes_on_as_if_nothing_had_been():
     time, values = daily(days=12)
     values[900] += 50
@@ -106,7 +128,7 @@ def test_a_detector_restored_from_its_numbers_goes_on_as_if_nothing_had_been():
         assert scores(time[cut:], values[cut:], again).tolist() == whole[cut:].tolist()
 
 
-class OneSeries(Series):
+class OneSeries(SeriesDetector):
     def handleInputRows(self, key, rows, timerValues):
         return super().handleInputRows(key[0], rows, timerValues)  # the tester knows keys of one column
 
@@ -133,7 +155,7 @@ def test_state_is_bounded_however_long_the_series():
     detector = OnlineDetector()
     sizes = []
     for number in range(6_000):
-        detector.score_one(number * 300.0, rng.standard_normal())
+        score_and_learn(detector, number * 300.0, rng.standard_normal())
         sizes.append(len(detector.numbers()) if number % 1_000 == 999 else 0)
     assert max(sizes) < 4_200
     assert all(math.isfinite(number) or math.isnan(number) for number in detector.numbers())
@@ -205,6 +227,6 @@ def test_quiet_lasts_a_share_of_what_was_seen_within_its_limits():
     time, values = daily(days=3)
     scores(time, values, detector)
     detector.quiet = 0
-    detector.score_one(time[-1] + STEP, 1e9)
+    detector.learn_one(time[-1] + STEP, 1e9)
     shortest, longest = QUIET_RECORDS
     assert shortest <= detector.quiet <= longest and detector.quiet == pytest.approx(0.05 * 289, abs=0.1)

@@ -46,7 +46,9 @@ def expected(cell):
         if is_suspect or value is None or time <= newest:
             continue
         newest = time
-        score = detector.score_one(time.replace(tzinfo=UTC).timestamp(), value)
+        seconds = time.replace(tzinfo=UTC).timestamp()
+        score = detector.score_one(seconds, value)
+        detector.learn_one(seconds, value)
         if score >= THRESHOLD and detector.count > SETTINGS.online_grace:
             found[report_id] = score
     return found
