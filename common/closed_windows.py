@@ -1,4 +1,7 @@
-"""What a stream can have said by now: batch sees every window end, a stream only what its watermark has passed."""
+"""Keeps only alerts whose window the watermark has closed.
+
+Batch sees every window close; a query in append mode raises only alerts behind its watermark.
+"""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -6,7 +9,7 @@ from pyspark.sql import functions as F
 from common.vertical import Query
 
 
-def spoken(query: Query, alerts: DataFrame, events: DataFrame, rule_settings: object) -> DataFrame:
+def only_closed(query: Query, alerts: DataFrame, events: DataFrame, rule_settings: object) -> DataFrame:
     """The alerts of `query` over the table `events`, less those whose windows had not closed when the newest event came.
 
     Only queries in append mode wait for the watermark. Their alerts' event_time is the window's end; it must come from an

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from common.deployment import Deployment
 from common.embedded.jars import ensure_jars
 from common.embedded.kafka import EmbeddedKafka, cluster_in
 from common.embedded.ports import HOST, is_free
@@ -31,13 +32,14 @@ from common.vertical import Vertical
 from common.workspace import Workspace
 
 
-def read_settings(data: Path | None = None, servers: str | None = None, **given: Any) -> Settings:
+def read_settings(data: Path | None = None, servers: str | None = None, **options: Any) -> Settings:
     """Settings from the environment, with the options that were given on top."""
-    return load(Settings, data=data, bootstrap_servers=servers, **given)
+    return load(Settings, data=data, bootstrap_servers=servers, **options)
 
 
-def rule_settings(vertical: Vertical) -> Any:
-    return load(vertical.settings)
+def deployment_of(vertical: Vertical, settings: Settings, connection: Connection | None = None) -> Deployment:
+    """The vertical in its workspace under `settings`, with its rules' settings from the environment. Raises SettingsError."""
+    return Deployment(vertical, workspace_of(vertical, settings), settings, load(vertical.settings), connection)
 
 
 def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
@@ -64,19 +66,19 @@ def _keep_private(folder: Path) -> None:
     status = folder.stat()
     if status.st_mode & 0o007 and status.st_uid == os.geteuid():
         folder.chmod(0o700)
-        told = "was open to every user of this machine; now it is its owner's alone (for a group: chmod 750)"
-        error_console.print(f"{folder} {told}", markup=False, soft_wrap=True)
+        change = "was open to every user of this machine; now it is its owner's alone (for a group: chmod 750)"
+        error_console.print(f"{folder} {change}", markup=False, soft_wrap=True)
 
 
-def population_of(vertical: Vertical, **given: Any) -> Any:
+def population_of(vertical: Vertical, **sizes: Any) -> Any:
     """The simulated world, with what was given on the command line."""
     try:
-        return vertical.population(**{name: value for name, value in given.items() if value is not None})
+        return vertical.population(**{name: value for name, value in sizes.items() if value is not None})
     except ValidationError as problem:
         raise SettingsError(f"population of {vertical.name}: {problem.errors()[0]['msg']}") from None
 
 
-def apart(settings: Settings, kind: str) -> Settings:
+def separate_settings(settings: Settings, kind: str) -> Settings:
     """For a command that measures or disturbs: a new folder, of its kind and this moment, and a broker of its own."""
     folder = (settings.data / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
     return settings.model_copy(update={"data": folder, "bootstrap_servers": None})
@@ -90,8 +92,8 @@ def own_broker(settings: Settings) -> Iterator[Connection]:
         return
     with console.status("starting an embedded Kafka broker"), ExitStack() as stack:
         broker = stack.enter_context(EmbeddedKafka(settings.data / "kafka", partitions=settings.partitions))
-        opened = stack.pop_all()
-    with opened:
+        started = stack.pop_all()
+    with started:
         yield Connection(broker.bootstrap_servers)
 
 
@@ -116,15 +118,13 @@ def existing_broker(settings: Settings) -> Connection:
 
 
 @contextmanager
-def streams(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, connection: Connection, settings: Settings, rules: Any
-) -> Iterator[tuple[Archiving, Detection]]:
+def streams(spark: SparkSession, deployment: Deployment) -> Iterator[tuple[Archiving, Detection]]:
     """Archive and judge the vertical's events until the block ends. Raises InUse where another process does either."""
     with (
-        workspace.only_one("archive"),
-        workspace.only_one("detect"),
-        archiving(spark, vertical, workspace, connection, settings) as archived,
-        detection(spark, vertical, workspace, connection, settings, rules) as detecting,
+        deployment.workspace.lock("archive"),
+        deployment.workspace.lock("detect"),
+        archiving(spark, deployment) as archived,
+        detection(spark, deployment) as detecting,
     ):
         yield archived, detecting
 
@@ -141,7 +141,7 @@ def session(
     `start_session`.
     """
     slots = task_slots(verticals, partitions or {}, settings)
-    ensure_jars("spark", progress=_Jars())
+    ensure_jars("spark", progress=_FetchNotice())
     with console.status("starting Spark"):
         at_ctrl_c = signal.getsignal(signal.SIGINT)
         spark = start_session("hybrid", slots, settings.data / "spark", settings, is_brief=is_brief, encrypts=encrypts)
@@ -167,13 +167,18 @@ def session(
             spark.stop()
 
 
-class _Jars:
-    """Says so, once, when jars have to be fetched."""
+def session_of(deployment: Deployment, **options: Any) -> AbstractContextManager[SparkSession]:
+    """A session for batch work over one deployment: no query of it runs there. options: as for `session`."""
+    return session([deployment.vertical], deployment.settings, **options)
+
+
+class _FetchNotice:
+    """Says once that jars are being fetched."""
 
     def __init__(self) -> None:
-        self.said = False
+        self.has_announced = False
 
-    def __call__(self, name: str, there: int, wanted: int) -> None:
-        if not self.said:
-            console.print(f"fetching {wanted} jars")
-            self.said = True
+    def __call__(self, name: str, fetched: int, total: int) -> None:
+        if not self.has_announced:
+            console.print(f"fetching {total} jars")
+            self.has_announced = True

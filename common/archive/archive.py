@@ -4,8 +4,8 @@ Three micro-batch queries. Events: the valid ones go to `events`, once per event
 same id, go to `quarantine` with their reason and raw bytes, and to the dead-letter topic. Labels go to `labels`, alerts
 to `alerts`, where a newer update of an alert replaces the older one. Whatever is killed when, the tables end up the same:
 every commit carries the query's id and the batch's number, and a batch that is tried again splits as it did before. A record
-that is read again under a new checkpoint adds nothing (`stored.RECORD`). The dead-letter topic alone is at-least-once: what was
-sent there, but not committed before a kill, is sent again.
+that is read again under a new checkpoint adds nothing (`archive_tables.RECORD`). The dead-letter topic alone is at-least-once:
+what was sent there, but not committed before a kill, is sent again.
 
 An event's identity is its id within the UTC day of its event time: that keeps the look at history to a few partitions.
 """
@@ -41,22 +41,22 @@ from common.archive.archive_tables import (
     to_dead_letters,
     to_quarantine,
 )
-from common.archive.duplicates import not_there, repeated, without_duplicates
-from common.failures import causes_of
+from common.archive.duplicates import find_repetitions, without_duplicates, without_stored
+from common.deployment import Deployment
+from common.failures import cause_texts
 from common.kafka.connection import Connection
 from common.kafka.topic_settings import settings_of
 from common.kafka.topics import topic_names
-from common.privacy.pseudonyms import of_entity
-from common.settings import Settings
+from common.privacy.pseudonyms import entity_pseudonym
 from common.vertical import Vertical
 from common.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 
 ROWS_PER_FILE = 100_000
-MOST_DAYS = 366  # that one commit adds to: each is a file at least
-TOO_LARGE = ("RecordTooLargeException", "MESSAGE_TOO_LARGE")  # how Kafka says so
-DAY = 86_400_000_000  # microseconds
+MAX_DAYS_A_COMMIT = 366  # each is a file at least
+TOO_LARGE_ERRORS = ("RecordTooLargeException", "MESSAGE_TOO_LARGE")  # how Kafka says so
+DAY_MICROSECONDS = 86_400_000_000
 # Of two updates of one alert. Its event_time and its ingest_time are the highest of the events behind it.
 NEWEST = tables.Newest(("event_time", "ingest_time"), partition="kafka_partition", offset="kafka_offset", time="alert_time")
 
@@ -74,7 +74,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Kept:
+class AddedRows:
     """Rows that one batch added to its table and to the quarantine."""
 
     rows: int
@@ -94,8 +94,8 @@ class DeadLetters:
         """As the topic is now; where it is not there, or may not be asked for, as Kafka makes topics."""
         topic, most = topic_names(vertical).dead_letter, MOST_BYTES
         with suppress(KafkaException):
-            told = settings_of(AdminClient(connection.client_options()), [topic])
-            most = min([MOST_BYTES, *(max(0, each.most_bytes - HEADER_BYTES) for each in told.values())])
+            topics = settings_of(AdminClient(connection.client_options()), [topic])
+            most = min([MOST_BYTES, *(max(0, settings.most_bytes - HEADER_BYTES) for settings in topics.values())])
         return cls(topic, connection, most)
 
     def send(self, quarantined: DataFrame) -> None:
@@ -103,7 +103,7 @@ class DeadLetters:
         try:
             self._send(quarantined)
         except (PySparkException, Py4JJavaError) as failure:
-            is_too_large = any(each in text for text in causes_of(failure) for each in TOO_LARGE)
+            is_too_large = any(error in text for text in cause_texts(failure) for error in TOO_LARGE_ERRORS)
             if not self.most_bytes or not is_too_large:
                 raise
             LOG.warning("topic %s takes no dead letters of %d bytes: they go without key and value", self.topic, self.most_bytes)
@@ -115,117 +115,112 @@ class DeadLetters:
         to_dead_letters(quarantined, self.most_bytes).write.format("kafka").options(**options).save()
 
 
-Keep = Callable[[DataFrame, Batch], Kept]
+KeepBatch = Callable[[DataFrame, Batch], AddedRows]
 
 
-def archive_events(
-    records: DataFrame, vertical: Vertical, workspace: Workspace, connection: Connection | None, settings: Settings
-) -> StreamingQuery:
+def archive_events(records: DataFrame, deployment: Deployment) -> StreamingQuery:
     """Start archiving a stream of Kafka records of events; without a connection there is no dead-letter topic."""
+    vertical, connection = deployment.vertical, deployment.connection
     letters = DeadLetters.of(vertical, connection) if connection else None
 
-    def keep(parsed: DataFrame, batch: Batch) -> Kept:
-        return keep_events(parsed, batch, vertical, workspace, letters)
+    def keep(parsed: DataFrame, batch: Batch) -> AddedRows:
+        return keep_events(parsed, batch, deployment, letters)
 
     # Parsed as a stream: the contract's many expressions are planned once a batch, not once for each use of it.
-    parsed = contract.parse(records, vertical, contract.TimeBounds.of(settings))
-    return _start(parsed, "events", vertical, workspace, settings, keep)
+    parsed = contract.parse(records, vertical, contract.TimeBounds.of(deployment.settings))
+    return _start(parsed, "events", deployment, keep)
 
 
-def archive_labels(
-    records: DataFrame, vertical: Vertical, workspace: Workspace, connection: Connection | None, settings: Settings
-) -> StreamingQuery:
+def archive_labels(records: DataFrame, deployment: Deployment) -> StreamingQuery:
     """Start archiving a stream of Kafka records of labels."""
-    def keep(batch_records: DataFrame, batch: Batch) -> Kept:
-        return keep_labels(batch_records, batch, vertical, workspace)
+    def keep(batch_records: DataFrame, batch: Batch) -> AddedRows:
+        return keep_labels(batch_records, batch, deployment)
 
-    return _start(records, "labels", vertical, workspace, settings, keep)
+    return _start(records, "labels", deployment, keep)
 
 
-def archive_alerts(
-    records: DataFrame, vertical: Vertical, workspace: Workspace, connection: Connection | None, settings: Settings
-) -> StreamingQuery:
+def archive_alerts(records: DataFrame, deployment: Deployment) -> StreamingQuery:
     """Start archiving a stream of Kafka records of alerts."""
-    def keep(batch_records: DataFrame, batch: Batch) -> Kept:
-        return keep_alerts(batch_records, batch, vertical, workspace)
+    def keep(batch_records: DataFrame, batch: Batch) -> AddedRows:
+        return keep_alerts(batch_records, batch, deployment)
 
-    return _start(records, "alerts", vertical, workspace, settings, keep)
+    return _start(records, "alerts", deployment, keep)
 
 
-def keep_events(
-    parsed: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace, letters: DeadLetters | None = None
-) -> Kept:
+def keep_events(parsed: DataFrame, batch: Batch, deployment: Deployment, letters: DeadLetters | None = None) -> AddedRows:
     """Put one batch of parsed records (`contract.parse`) into `events` or `quarantine`; the latter's are dead letters too."""
+    vertical, workspace = deployment.vertical, deployment.workspace
     with _persisted(parsed.withColumn(PARTITION, F.to_date(vertical.event_time))) as received:
         is_valid = F.isnull("reason")
-        seen = _observed(received, F.struct(F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
-                                            F.count_if(is_valid).alias("valid")))  # fmt: skip
+        counts = _observed(received, F.struct(F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
+                                              F.count_if(is_valid).alias("valid")))  # fmt: skip
         path, valid, invalid = workspace.table("events"), received.where("reason is null"), received.where("reason is not null")
-        if batch.is_first and _was_tried(batch, workspace, seen["days"]):
+        if batch.is_first and _was_tried(batch, workspace, counts["days"]):
             # That attempt may have judged by other settings: what it put into one table is not to come into the other too.
-            valid = not_there(valid, tables.read(received.sparkSession, workspace.table("quarantine"), columns=RECORD))
+            valid = without_stored(valid, tables.read(received.sparkSession, workspace.table("quarantine"), columns=RECORD))
             days = _observed(invalid, F.collect_set(PARTITION))
-            invalid = not_there(invalid, tables.read(received.sparkSession, path, _looked_for(days), RECORD))
-        stored = tables.read(received.sparkSession, path, _looked_for(seen["days"]), [vertical.event_id, *RECORD])
-        with _persisted(repeated(valid, stored, vertical.event_id)) as again:
-            split = without_duplicates(valid, again, vertical.event_id)
+            invalid = without_stored(invalid, tables.read(received.sparkSession, path, _days_to_read(days), RECORD))
+        stored = tables.read(received.sparkSession, path, _days_to_read(counts["days"]), [vertical.event_id, *RECORD])
+        with _persisted(find_repetitions(valid, stored, vertical.event_id)) as repetitions:
+            split = without_duplicates(valid, repetitions, vertical.event_id)
             events = split.where("reason is null").select(*events_schema(vertical).names)
-            kept = _append(events, seen["valid"], PARTITION, seen["days"], path, batch)
+            added = _append(events, counts["valid"], PARTITION, counts["days"], path, batch)
             refused = invalid.unionByName(split.where("reason is not null"))
-            return Kept(kept, _quarantine(refused, vertical, workspace, batch, letters))
+            return AddedRows(added, _quarantine(refused, deployment, batch, letters))
 
 
-def keep_labels(records: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace) -> Kept:
+def keep_labels(records: DataFrame, batch: Batch, deployment: Deployment) -> AddedRows:
     """Put one batch of Kafka records into `labels`; one whose event has a label already adds nothing.
 
     As an event's, its identity is its id within the UTC day of its event time, so that only labels of these days are read.
     """
-    path, time = workspace.table("labels"), F.unix_micros("event_time")
+    vertical, path, time = deployment.vertical, deployment.workspace.table("labels"), F.unix_micros("event_time")
     with _persisted(parse_json(records, LABELS_SCHEMA, ("event_id", "event_time", "known_time"))) as parsed:
         of_time = F.when(F.isnull("reason"), time)
         first, last = _observed(parsed, F.struct(F.min(of_time).alias("first"), F.max(of_time).alias("last")))
         if first is None:
-            return Kept(0, _quarantine(_unreadable(parsed, vertical), vertical, workspace, batch))
-        days = tables.Between("event_time", first - first % DAY, last - last % DAY + DAY - 1)
+            return AddedRows(0, _quarantine(_unreadable(parsed, vertical), deployment, batch))
+        day = DAY_MICROSECONDS
+        days = tables.Between("event_time", first - first % day, last - last % day + day - 1)
         identity = ["event_id", "day"]
         stored = tables.read(records.sparkSession, path, columns=["event_id", "event_time"], between=days)
         stored = stored.withColumn("day", F.to_date("event_time")).select(*identity)
         labels = parsed.where("reason is null").withColumn("day", F.to_date("event_time")).dropDuplicates(identity)
-        labels = labels.withColumn("entity_id", of_entity(vertical, F.col("entity_id")))
-        known = stored.join(F.broadcast(labels.select(*identity)), identity, "left_semi")
-        new = labels.join(known, identity, "left_anti").select(*LABELS_SCHEMA.names)
+        labels = labels.withColumn("entity_id", entity_pseudonym(vertical, F.col("entity_id")))
+        present = stored.join(F.broadcast(labels.select(*identity)), identity, "left_semi")
+        new = labels.join(present, identity, "left_anti").select(*LABELS_SCHEMA.names)
         added = tables.append(new.coalesce(1), path, batch.query, batch.number)
-        return Kept(added, _quarantine(_unreadable(parsed, vertical), vertical, workspace, batch))
+        return AddedRows(added, _quarantine(_unreadable(parsed, vertical), deployment, batch))
 
 
-def keep_alerts(records: DataFrame, batch: Batch, vertical: Vertical, workspace: Workspace) -> Kept:
+def keep_alerts(records: DataFrame, batch: Batch, deployment: Deployment) -> AddedRows:
     """Put one batch of Kafka records into `alerts`: one row per alert id, its newest update."""
     with _persisted(parse_json(records, ALERT_SCHEMA, ("alert_id", "event_time"))) as parsed:
         alerts = parsed.where("reason is null").withColumns(
             {"first_event_time": F.col("event_time"), "alert_time": F.col("timestamp"), PARTITION: F.to_date("event_time")}
         ).select(*ALERTS_SCHEMA.names)
-        path, earliest = workspace.table("alerts"), ["first_event_time"]
+        path, earliest = deployment.workspace.table("alerts"), ["first_event_time"]
         rows = tables.upsert(alerts, path, ["alert_id"], NEWEST, batch.query, batch.number, earliest)
-        return Kept(rows, _quarantine(_unreadable(parsed, vertical), vertical, workspace, batch))
+        return AddedRows(rows, _quarantine(_unreadable(parsed, deployment.vertical), deployment, batch))
 
 
 def _observed(rows: DataFrame, aggregate: Column) -> Any:
     """The aggregate over all rows, in the one job that also fills their cache: no shuffle."""
-    seen = Observation()
-    rows.observe(seen, aggregate.alias("value")).write.format("noop").mode("overwrite").save()
-    return seen.get["value"]
+    observation = Observation()
+    rows.observe(observation, aggregate.alias("value")).write.format("noop").mode("overwrite").save()
+    return observation.get["value"]
 
 
 def _was_tried(batch: Batch, workspace: Workspace, days: Collection[date]) -> bool:
     """Whether an attempt at this batch committed something before it was cut short."""
     names = [batch.query, *(f"{batch.query}-{year}" for year in sorted({day.year for day in days}))]
-    there = [tables.open_table(workspace.table(name)) for name in ("events", "quarantine")]
-    return any(tables.is_committed(table, name, batch.number) for table in there for name in names)
+    opened = [tables.open_table(workspace.table(name)) for name in ("events", "quarantine")]
+    return any(tables.is_committed(table, name, batch.number) for table in opened for name in names)
 
 
-def _looked_for(days: Collection[date]) -> Collection[date] | None:
+def _days_to_read(days: Collection[date]) -> Collection[date] | None:
     """The days to read of a table: None for all of them, where there are too many to look for one by one."""
-    return days if len(days) <= MOST_DAYS else None
+    return days if len(days) <= MAX_DAYS_A_COMMIT else None
 
 
 def _append(rows: DataFrame, count: int, partition: str, days: Collection[date], path: str, batch: Batch) -> int:
@@ -233,7 +228,7 @@ def _append(rows: DataFrame, count: int, partition: str, days: Collection[date],
     if not count:
         return 0
     files = 1 + count // ROWS_PER_FILE
-    if len(days) <= MOST_DAYS:
+    if len(days) <= MAX_DAYS_A_COMMIT:
         return _append_new(rows.coalesce(files), path, batch.query, batch)
     return sum(
         _append_new(rows.where(F.year(partition) == year).coalesce(files), path, f"{batch.query}-{year}", batch)
@@ -256,42 +251,38 @@ def _append_new(rows: DataFrame, path: str, query: str, batch: Batch) -> int:
 
 
 def _unreadable(parsed: DataFrame, vertical: Vertical) -> DataFrame:
-    """Labels or alerts that could not be read (`stored.parse_json`), with identifiers hidden as events have them already."""
+    """Labels or alerts that could not be read (`parse_json`), with identifiers hidden as events have them already."""
     if vertical.pseudonymised:
         parsed = parsed.withColumns({name: contract.hidden(F.col(name), name) for name in ("raw", "key")})
     return parsed.where("reason is not null").withColumn("ingest_time", F.col("timestamp"))
 
 
-def _quarantine(
-    refused: DataFrame, vertical: Vertical, workspace: Workspace, batch: Batch, letters: DeadLetters | None = None
-) -> int:
-    """Put the rows that are new there into `quarantine`, first of all on the dead-letter topic, if there is one: how many."""
-    path = workspace.table("quarantine")
+def _quarantine(refused: DataFrame, deployment: Deployment, batch: Batch, letters: DeadLetters | None = None) -> int:
+    """Put the rows that are new into `quarantine`, and before that on the dead-letter topic, if there is one: how many."""
+    path = deployment.workspace.table("quarantine")
     with _persisted(to_quarantine(refused)) as quarantined:
         days = _observed(quarantined, F.collect_set(QUARANTINE_PARTITION))
         if not days:
             return 0
-        stored = tables.read(quarantined.sparkSession, path, _looked_for(days), RECORD)
-        with _persisted(not_there(quarantined, stored)) as new:
+        stored = tables.read(quarantined.sparkSession, path, _days_to_read(days), RECORD)
+        with _persisted(without_stored(quarantined, stored)) as new:
             count = new.count()
             if letters and count:  # before the commit, after which they are not new any more
                 letters.send(new)
             return _append(new, count, QUARANTINE_PARTITION, days, path, batch)
 
 
-def _start(
-    records: DataFrame, name: str, vertical: Vertical, workspace: Workspace, settings: Settings, keep: Keep
-) -> StreamingQuery:
+def _start(records: DataFrame, name: str, deployment: Deployment, keep: KeepBatch) -> StreamingQuery:
     batches = itertools.count()
 
     def run(batch_records: DataFrame, number: int) -> None:
-        kept = keep(batch_records, Batch(tables.query_of(batch_records), number, is_first=next(batches) == 0))
-        LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, kept.rows, kept.quarantined)
+        added = keep(batch_records, Batch(tables.query_of(batch_records), number, is_first=next(batches) == 0))
+        LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, added.rows, added.quarantined)
 
     return (
-        records.writeStream.queryName(f"{vertical.name}.archive-{name}").foreachBatch(run)
-        .option("checkpointLocation", workspace.checkpoint(f"archive-{name}"))
-        .trigger(processingTime=f"{settings.archive_interval} seconds").start()
+        records.writeStream.queryName(f"{deployment.vertical.name}.archive-{name}").foreachBatch(run)
+        .option("checkpointLocation", deployment.workspace.checkpoint(f"archive-{name}"))
+        .trigger(processingTime=f"{deployment.settings.archive_interval} seconds").start()
     )
 
 

@@ -20,6 +20,10 @@ PLACE = [T.StructField("topic", T.StringType()), T.StructField("kafka_partition"
 # another cluster's of the same name, has other records at the same places.
 RECORD = ("topic", "kafka_partition", "kafka_offset", "ingest_time")
 
+# The place of a row that came through no topic: a backfilled event's partition (its offset counts within the day), and both of an
+# alert that batch added as its events were late.
+NO_PARTITION = NO_OFFSET = -1
+
 QUARANTINE_SCHEMA = T.StructType([
     T.StructField("reason", T.StringType()),
     T.StructField("detail", T.StringType()),
@@ -59,6 +63,16 @@ def events_schema(vertical: Vertical) -> T.StructType:
     ])
 
 
+def came_through_kafka() -> Column:
+    """Whether a row of `events` or `alerts` was a Kafka record: neither backfilled nor added by batch."""
+    return F.col("kafka_partition") >= 0
+
+
+def is_backfilled() -> Column:
+    """Whether a row of `events` was made straight into the table."""
+    return F.col("kafka_partition") < 0
+
+
 def ensure_tables(vertical: Vertical, workspace: Workspace) -> None:
     """Creates the vertical's tables that are missing: events, quarantine, labels, alerts."""
     tables.ensure_table(workspace.table("events"), events_schema(vertical), [PARTITION])
@@ -78,8 +92,8 @@ def to_dead_letters(quarantined: DataFrame, most_bytes: int = MOST_BYTES) -> Dat
     most_bytes: of a record's key and value together. They may have come compressed, and Spark's producer counts plain bytes;
     `left_out` names which is in the quarantine only.
     """
-    said = ("reason", "detail", "topic", "kafka_partition", "kafka_offset", "key_bytes", "value_bytes", "left_out")
-    headers = [F.struct(F.lit(name.removeprefix("kafka_")).alias("key"), _bytes(F.col(name)).alias("value")) for name in said]
+    names = ("reason", "detail", "topic", "kafka_partition", "kafka_offset", "key_bytes", "value_bytes", "left_out")
+    headers = [F.struct(F.lit(name.removeprefix("kafka_")).alias("key"), _bytes(F.col(name)).alias("value")) for name in names]
     sizes = {"key_bytes": F.octet_length("key"), "value_bytes": F.octet_length("raw")}
     key_bytes, value_bytes = (F.coalesce(size, F.lit(0)) for size in sizes.values())
     no_key = key_bytes > most_bytes
@@ -95,24 +109,24 @@ def parse_json(records: DataFrame, schema: T.StructType, required: tuple[str, ..
     Anybody who may write to the topic may have written them: a time that not every reader of the table could hold is a reason.
     """
     parsed = records.select(
-        F.from_json(F.col("value").cast("string"), schema).alias("found"), F.col("value").alias("raw"), "key", "topic",
+        F.from_json(F.col("value").cast("string"), schema).alias("fields"), F.col("value").alias("raw"), "key", "topic",
         F.col("partition").alias("kafka_partition"), F.col("offset").alias("kafka_offset"),
         contract.ingest_time().alias("timestamp"),
     )
     times = [field.name for field in schema if isinstance(field.dataType, T.TimestampType)]
-    missing = _names({name: F.col(f"found.{name}").isNull() for name in required})
-    beyond = _names({name: ~contract.is_held(F.col(f"found.{name}")) for name in times})
+    missing = _names({name: F.col(f"fields.{name}").isNull() for name in required})
+    beyond = _names({name: ~contract.is_held(F.col(f"fields.{name}")) for name in times})
     return parsed.select(
-        "found.*", "raw", "key", "topic", "kafka_partition", "kafka_offset", "timestamp",
+        "fields.*", "raw", "key", "topic", "kafka_partition", "kafka_offset", "timestamp",
         F.when(missing != "", F.lit("unreadable")).when(beyond != "", F.lit("out_of_range")).alias("reason"),
         F.when(missing != "", F.concat(F.lit("missing or unreadable: "), missing))
         .when(beyond != "", F.concat(F.lit(f"not within {contract.HELD}: "), beyond)).alias("detail"),
     )
 
 
-def _names(are: dict[str, Column]) -> Column:
+def _names(conditions: dict[str, Column]) -> Column:
     """The names whose condition is true, as text."""
-    return F.concat_ws(", ", *[F.when(is_so, F.lit(name)) for name, is_so in are.items()])
+    return F.concat_ws(", ", *[F.when(is_true, F.lit(name)) for name, is_true in conditions.items()])
 
 
 def _bytes(value: Column) -> Column:

@@ -6,13 +6,13 @@ from pyspark.sql import functions as F
 from common.archive.archive_tables import RECORD
 
 
-def not_there(rows: DataFrame, stored: DataFrame) -> DataFrame:
+def without_stored(rows: DataFrame, stored: DataFrame) -> DataFrame:
     """The rows whose records are not in `stored`, which has the columns RECORD."""
-    known = stored.join(F.broadcast(rows.select(*RECORD)), [*RECORD], "left_semi")
-    return rows.join(F.broadcast(known), [*RECORD], "left_anti")
+    present = stored.join(F.broadcast(rows.select(*RECORD)), [*RECORD], "left_semi")
+    return rows.join(F.broadcast(present), [*RECORD], "left_anti")
 
 
-def repeated(events: DataFrame, stored: DataFrame, event_id: str) -> DataFrame:
+def find_repetitions(events: DataFrame, stored: DataFrame, event_id: str) -> DataFrame:
     """The ids that occur more than once in `events` (valid ones) and `stored` together, with the places where they do.
 
     stored: id and RECORD of the rows in the table, of the days that occur in `events`. Columns: the id, `first_new` (place of
@@ -35,18 +35,18 @@ def repeated(events: DataFrame, stored: DataFrame, event_id: str) -> DataFrame:
     )  # fmt: skip
 
 
-def without_duplicates(events: DataFrame, again: DataFrame, event_id: str) -> DataFrame:
+def without_duplicates(events: DataFrame, repetitions: DataFrame, event_id: str) -> DataFrame:
     """`events` (valid ones) less those that are in the table already; a later one of the same id gets its reason.
 
-    again: `repeated` of these events. A stored row of the same record is the event itself, there since an earlier attempt at
-    this batch: it is neither new nor a duplicate. Of several new events of one id the first by partition and offset counts.
-    So each attempt splits a batch alike.
+    repetitions: `find_repetitions` of these events. A stored row of the same record is the event itself, there since an earlier
+    attempt at this batch: it is neither new nor a duplicate. Of several new events of one id the first by partition and offset
+    counts. So each attempt splits a batch alike.
     """
     place = F.struct(*RECORD)
     first = F.coalesce("first_stored", "first_new")
     detail = F.format_string("first seen at partition %d, offset %d", first["kafka_partition"], first["kafka_offset"])
     later = F.col("first_stored").isNotNull() | (F.col("first_new") != place)
-    joined = events.join(F.broadcast(again), event_id, "left")
+    joined = events.join(F.broadcast(repetitions), event_id, "left")
     new = joined.where(F.coalesce(~F.array_contains("stored_places", place), F.lit(True)))
     return new.withColumns({
         "reason": F.when(later, F.lit("duplicate")).otherwise(F.col("reason")),

@@ -1,4 +1,4 @@
-"""Fixes of records that were refused: `field=SQL`, an expression of Spark over the fields as they were written.
+"""Repairs records that were refused: `field=SQL`, an expression of Spark over the fields as they were written.
 
 What stands in a fix may come from a ticket or a chat: `common.archive.safe_expressions` says what of it may run.
 """
@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common.archive.safe_expressions import FIELD, Refused, check_expression, unknown
-from common.columns import null_where_it_fails
+from common.columns import null_on_error
 from common.errors import UserError, first_line
 from common.vertical import Vertical
 
@@ -62,26 +62,26 @@ def parse_fixes(texts: Sequence[str], vertical: Vertical) -> tuple[Fix, ...]:
 
 def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> DataFrame:
     """Kafka records, and ingest_time, with the fixes applied to `value`; one that is no JSON object stays as it is, and so does
-    one whose text is too long (`expressions.FIELD`) for a pattern, or on which a fix fails, such as a cast.
+    one whose text is too long (`safe_expressions.FIELD`) for a pattern, or on which a fix fails, such as a cast.
 
     An expression sees the vertical's fields and those that occur in the records, all as text as they were written, null
     where there is none. Raises FixError naming what an expression asks for and no record has.
     """
     if not fixes:
         return records
-    found = records.withColumn("_found", F.from_json(F.col("value").cast("string"), "map<string,string>"))
-    names = _names(found, vertical, fixes)
-    tried = {name.lower() for fix in fixes for name in _fields_read(fix, records, names)}
+    parsed = records.withColumn("_written", F.from_json(F.col("value").cast("string"), "map<string,string>"))
+    names = _names(parsed, vertical, fixes)
+    matched = {name.lower() for fix in fixes for name in _fields_matched(fix, records, names)}
     row = F.struct(*records.columns).alias(ROW)
     derived = F.md5(F.concat_ws("|", *(F.col(name).cast("string") for name in RECORD), F.md5("value"))).alias(DERIVED)
-    written = found.select(row, derived, *[F.col("_found")[name].alias(name) for name in names])
-    said = [part for fix in fixes for part in (F.lit(fix.field), _as_json(fix, written, vertical))]
-    too_long = [F.coalesce(F.char_length(name), F.lit(0)) > FIELD for name in names if name.lower() in tried]
-    fixed = written.select(f"{ROW}.*", F.when(~reduce(or_, too_long, F.lit(False)), F.create_map(*said)).alias("_fixed"))
+    written = parsed.select(row, derived, *[F.col("_written")[name].alias(name) for name in names])
+    parts = [part for fix in fixes for part in (F.lit(fix.field), _as_json(fix, written, vertical))]
+    too_long = [F.coalesce(F.char_length(name), F.lit(0)) > FIELD for name in names if name.lower() in matched]
+    fixed = written.select(f"{ROW}.*", F.when(~reduce(or_, too_long, F.lit(False)), F.create_map(*parts)).alias("_fixed"))
     return fixed.withColumn("value", _merged("value", "_fixed")).drop("_fixed")
 
 
-def _fields_read(fix: Fix, records: DataFrame, names: Sequence[str]) -> set[str]:
+def _fields_matched(fix: Fix, records: DataFrame, names: Sequence[str]) -> set[str]:
     """Fields on which the fix tries patterns. Raises FixError."""
     try:
         return check_expression(records.sparkSession, _with_derived_ids(fix.expression), [*names, DERIVED])
@@ -89,12 +89,12 @@ def _fields_read(fix: Fix, records: DataFrame, names: Sequence[str]) -> set[str]
         raise FixError(f"--fix {fix}: {problem}") from None
 
 
-def _names(found: DataFrame, vertical: Vertical, fixes: Sequence[Fix]) -> list[str]:
+def _names(parsed: DataFrame, vertical: Vertical, fixes: Sequence[Fix]) -> list[str]:
     """The vertical's fields, and the others that occur in the records and that SQL can name; of very many those of the fixes."""
     words = {word.lower() for fix in fixes for word in PLAIN.findall(fix.expression)}
-    occurring = found.select(F.explode(F.map_keys("_found")).alias("name")).distinct()
-    seen = occurring.orderBy(F.lower("name").isin(*words).desc(), "name").limit(MOST_NAMES).collect()
-    names = {name.lower(): name for name in sorted(row[0] for row in seen) if _can_be_named(name)}
+    occurring = parsed.select(F.explode(F.map_keys("_written")).alias("name")).distinct()
+    rows = occurring.orderBy(F.lower("name").isin(*words).desc(), "name").limit(MOST_NAMES).collect()
+    names = {name.lower(): name for name in sorted(row[0] for row in rows) if _can_be_named(name)}
     return sorted((names | {name.lower(): name for name in vertical.event_schema.names}).values())
 
 
@@ -111,11 +111,11 @@ def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:
         raise FixError(f"--fix {fix}: Spark does not take it: {first_line(problem)}") from None
     if isinstance(kind, T.TimestampType | T.TimestampNTZType | T.DateType):
         value = F.date_format(value, ISO)
-    wanted = next((field.dataType for field in vertical.event_schema if field.name == fix.field), T.StringType())
-    wanted = T.StringType() if isinstance(wanted, T.TimestampType) else wanted
-    typed, text = value.try_cast(wanted), value.try_cast("string")
-    said = F.when(typed.isNotNull(), F.to_json(F.struct(typed.alias("v")))).otherwise(F.to_json(F.struct(text.alias("v"))))
-    return null_where_it_fails(said)
+    field_type = next((field.dataType for field in vertical.event_schema if field.name == fix.field), T.StringType())
+    field_type = T.StringType() if isinstance(field_type, T.TimestampType) else field_type
+    typed, text = value.try_cast(field_type), value.try_cast("string")
+    document = F.when(typed.isNotNull(), F.to_json(F.struct(typed.alias("v")))).otherwise(F.to_json(F.struct(text.alias("v"))))
+    return null_on_error(document)
 
 
 def _with_derived_ids(expression: str) -> str:
@@ -125,7 +125,7 @@ def _with_derived_ids(expression: str) -> str:
     return "".join(part + literal for part, literal in zip(parts, [*literals, ""], strict=True))
 
 
-def _apart(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose names are there once each: which of two values is meant no fix can know."""
     event = dict(pairs)
     if len(event) < len(pairs):
@@ -138,7 +138,7 @@ def _merged(value: bytes | None, fixed: dict[str, str | None] | None) -> bytes |
     if fixed is None:
         return value
     try:
-        event = json.loads(value or b"", object_pairs_hook=_apart)
+        event = json.loads(value or b"", object_pairs_hook=_object_of)
     except (ValueError, RecursionError):  # no JSON, a name twice, or levels beyond Python's: it stays as it is
         return value
     if not isinstance(event, dict):

@@ -13,9 +13,10 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from common import tables
-from common.archive.archive_tables import LABELS_SCHEMA, PARTITION, ensure_tables, events_schema
+from common.archive.archive_tables import LABELS_SCHEMA, NO_PARTITION, PARTITION, ensure_tables, events_schema, is_backfilled
+from common.deployment import Deployment
 from common.errors import UserError
-from common.privacy.pseudonyms import of_entity, with_pseudonyms
+from common.privacy.pseudonyms import entity_pseudonym, with_pseudonyms
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -34,43 +35,42 @@ class OtherHistory(UserError):
     """Some of the days were backfilled before, by another seed or for another number of days; the message says which."""
 
 
-def backfill(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, seed: int, start: date, days: int, population: BaseModel
-) -> int:
+def backfill(spark: SparkSession, deployment: Deployment, seed: int, start: date, days: int, population: BaseModel) -> int:
     """Write `days` days from `start` to `events` and `labels`; returns the number of events written.
 
     Idempotent: the same seed, start and days a second time add nothing, whatever the generator would make of them now; other
     days that overlap with what is there raise OtherHistory. ingest_time is the simulated time of arrival; as no Kafka record
     stands behind a row, its partition is -1 and its offset counts within the day.
     """
+    vertical, workspace = deployment.vertical, deployment.workspace
     name = f"backfill-{seed}-{start}-{days}"
     ensure_tables(vertical, workspace)
     _check_days(spark, workspace, name, start, days)
-    made = _generated(spark, vertical, seed, start, days, population).persist()
+    generated = _generated(spark, vertical, seed, start, days, population).persist()
     try:
-        labels = made.where("label is not null").select(
+        labels = generated.where("label is not null").select(
             F.col(vertical.event_id).alias("event_id"),
-            of_entity(vertical, F.col(vertical.entity)).alias("entity_id"),
+            entity_pseudonym(vertical, F.col(vertical.entity)).alias("entity_id"),
             "label.scenario",
             "label.case_id",
             F.col(vertical.event_time).alias("event_time"),
             "label.known_time",
         )
-        events = made.select(*with_pseudonyms(vertical, events_schema(vertical).names))
+        events = generated.select(*with_pseudonyms(vertical, events_schema(vertical).names))
         added = tables.append(events, workspace.table("events"), query=name, batch=0)
         tables.append(labels.select(*LABELS_SCHEMA.names), workspace.table("labels"), query=name, batch=0)
         return added
     finally:
-        made.unpersist()
+        generated.unpersist()
 
 
 def _check_days(spark: SparkSession, workspace: Workspace, name: str, start: date, days: int) -> None:
     path = workspace.table("events")
     if tables.open_table(path).transaction_version(name) is not None:
         return
-    asked = [start + timedelta(days=number) for number in range(days)]
-    there = tables.read(spark, path, asked, [PARTITION, "kafka_partition"]).where("kafka_partition < 0")
-    first, last = there.agg(F.min(PARTITION), F.max(PARTITION)).first()  # type: ignore[misc]
+    new_days = [start + timedelta(days=number) for number in range(days)]
+    backfilled = tables.read(spark, path, new_days, [PARTITION, "kafka_partition"]).where(is_backfilled())
+    first, last = backfilled.agg(F.min(PARTITION), F.max(PARTITION)).first()  # type: ignore[misc]
     if first:
         raise OtherHistory(
             f"of these days {first} to {last} were backfilled into {path} before, by another seed or for another number of days: "
@@ -100,13 +100,13 @@ def _rows(generated: object, day: date, event_id: str, schema: pa.Schema) -> pa.
     events, labels = generated.events, generated.labels  # type: ignore[attr-defined]
     count = events.num_rows
     position = {name: row for row, name in enumerate(labels.column("event_id").to_pylist())}
-    found = [position.get(name) for name in events.column(event_id).to_pylist()]
-    said = labels.select(["scenario", "case_id", "known_time"]).to_pylist()
-    label = [None if row is None else said[row] for row in found]
+    label_rows = [position.get(name) for name in events.column(event_id).to_pylist()]
+    label_values = labels.select(["scenario", "case_id", "known_time"]).to_pylist()
+    label = [None if row is None else label_values[row] for row in label_rows]
     columns = {name: events.column(name) for name in events.column_names} | {
         "ingest_time": pa.array(generated.arrival_time.astype("datetime64[us]")).cast(pa.timestamp("us", tz="UTC")),  # type: ignore[attr-defined]
         "topic": pa.nulls(count, pa.string()),
-        "kafka_partition": pa.array(np.full(count, -1, np.int32)),
+        "kafka_partition": pa.array(np.full(count, NO_PARTITION, np.int32)),
         "kafka_offset": pa.array(np.arange(count, dtype=np.int64)),
         PARTITION: pa.array([day] * count, pa.date32()),
         "label": pa.array(label, schema.field("label").type),

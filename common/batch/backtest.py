@@ -1,4 +1,4 @@
-"""The rules over past days as they would have been served: each day with the baselines of its start.
+"""Judges past days as a stream would have then: each day with the baselines of its start.
 
 The model is trained as of the first day, on labels known by then, as `hybrid train` would have done that morning.
 """
@@ -9,10 +9,10 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.closed_windows import spoken
+from common.closed_windows import only_closed
 from common.models.protocol import Protocol, served_rows, with_labels
 from common.models.training import TrainedModel, train
-from common.published.reference_data import MODEL_SCHEMA, Learnt, prepared, with_model
+from common.published.reference_data import MODEL_SCHEMA, ReferenceData, prepare_rows, with_model
 from common.vertical import Query, Vertical
 
 
@@ -21,7 +21,7 @@ def backtest(
 ) -> list[DataFrame]:
     """For each of `rule_settings` the alerts that all rules raise on the events of `days`, from a longer history.
 
-    days: whole UTC days, in order. Windows that a stream would still have open at the end have not spoken. Raises
+    days: whole UTC days, in order. Windows that a stream would still have open at the end raise nothing. Raises
     common.models.training.TrainingRefused where the history is too short to train the vertical's model.
     """
     model = _trained(vertical, events, labels, days[0])
@@ -29,12 +29,12 @@ def backtest(
     tested = of_days(vertical, events, days)
 
     def alerts(settings: object) -> DataFrame:
-        judged = []
+        alerts_by_query = []
         for query in vertical.queries:
             if query.raises_alerts:
-                raised = query.build(_served(vertical, query, tested, baselines, model, settings), settings)
-                judged.append(spoken(query, raised, tested, settings))
-        return reduce(DataFrame.unionByName, judged)
+                raised = query.build(_rows(vertical, query, tested, baselines, model, settings), settings)
+                alerts_by_query.append(only_closed(query, raised, tested, settings))
+        return reduce(DataFrame.unionByName, alerts_by_query)
 
     return [alerts(settings) for settings in rule_settings]
 
@@ -49,12 +49,12 @@ def _trained(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: da
     if vertical.model is None:
         return None
     protocol, start = Protocol(as_of, delay_days=vertical.label_delay.days), F.lit(as_of).cast("timestamp")
-    past, known = events.where(F.col(vertical.event_time) < start), labels.where(F.col("known_time") <= start)
-    rows = with_labels(vertical, past, served_rows(vertical, past, known, protocol.training()), known)
+    past, known_labels = events.where(F.col(vertical.event_time) < start), labels.where(F.col("known_time") <= start)
+    rows = with_labels(vertical, past, served_rows(vertical, past, known_labels, protocol.training_dates()), known_labels)
     return train(rows, vertical.model.features, vertical.model.fit, tolerance=vertical.model.tolerance)
 
 
-def _served(
+def _rows(
     vertical: Vertical,
     query: Query,
     events: DataFrame,
@@ -62,10 +62,10 @@ def _served(
     model: TrainedModel | None,
     rule_settings: object,
 ) -> DataFrame:
-    """What `query` builds its alerts from, as `learnt.with_learnt` gives it live."""
+    """What `query` builds its alerts from, as `join_reference_data` gives it live."""
     rows = events.withColumn("as_of", F.to_date(vertical.event_time))
     for name in query.baselines:
         rows = rows.join(baselines[name], [vertical.baselines[name].key, "as_of"], "left")
-    rows = prepared(rows.withColumn("baseline_version", F.col("as_of").cast("string")), query, rule_settings)
+    rows = prepare_rows(rows.withColumn("baseline_version", F.col("as_of").cast("string")), query, rule_settings)
     numbers = [(model.version, list(model.parameters))] if model else []
-    return with_model(rows, Learnt({}, rows.sparkSession.createDataFrame(numbers, MODEL_SCHEMA), model), vertical, query)
+    return with_model(rows, ReferenceData({}, rows.sparkSession.createDataFrame(numbers, MODEL_SCHEMA), model), vertical, query)

@@ -1,4 +1,4 @@
-"""The batch side: check the history against the contract, learn baselines and a model from it, report its trends."""
+"""One batch run: checks the history against the contract, learns baselines and a model from it, reports its trends."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -11,8 +11,9 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from common import contract, tables
-from common.batch.as_of_day import NoHistory, until_today, whole_until
-from common.batch.future_events import far_ahead
+from common.archive.history import first_incomplete_day, read_history, until_today
+from common.batch.future_events import find_future_events
+from common.deployment import Deployment
 from common.errors import UserError
 from common.models.drift import stability
 from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
@@ -23,7 +24,6 @@ from common.published.reference_data import model_of, publish_baselines
 from common.published.versions import MODEL, Version, in_force
 from common.spark.session import use_pool
 from common.vertical import Vertical
-from common.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 
@@ -33,8 +33,12 @@ class NoModel(UserError):
 
 
 @dataclass(frozen=True)
-class Studied:
-    """What a batch run did."""
+class BatchReport:
+    """What a batch run did.
+
+    events: rows of the history. suite: great-expectations' result of the contract. trends: rows by trend. plots: PNG files.
+    retrained: a sentence about a challenger that was trained, or could not be; "" where none was due.
+    """
 
     as_of: date
     events: int
@@ -45,49 +49,31 @@ class Studied:
     retrained: str = ""
 
 
-def has_history(workspace: Workspace) -> bool:
-    """Whether there is an event to study."""
-    path = workspace.table("events")
-    return tables.table_exists(path) and tables.row_count(path) > 0
-
-
-def history(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, DataFrame, DataFrame]:
-    """Events, labels and alerts as their tables hold them now; raises NoHistory when there are no events."""
-    path = workspace.table("events")
-    if not has_history(workspace):
-        raise NoHistory(f"no events in {path} yet: run backfill, or archive what a topic holds, first")
-    return tables.read(spark, path), tables.read(spark, workspace.table("labels")), tables.read(spark, workspace.table("alerts"))
-
-
-def came_live(spark: SparkSession, workspace: Workspace) -> tuple[DataFrame, DataFrame, DataFrame]:
-    """`history` less the events that were backfilled, never judged live, and the alerts that batch added for late events."""
-    events, labels, alerts = history(spark, workspace)
-    return events.where("kafka_partition >= 0"), labels, alerts.where("kafka_offset >= 0")
-
-
-def learn(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date) -> str:
+def learn(spark: SparkSession, deployment: Deployment, as_of: date) -> str:
     """Publish the baselines as of the start of `as_of`; returns their version."""
     use_pool(spark, "batch")
-    events, labels, _ = history(spark, workspace)
-    return publish_baselines(vertical.learn(events, labels, [as_of]), vertical, workspace.tables, as_of.isoformat()).version
+    vertical = deployment.vertical
+    events, labels, _ = read_history(spark, deployment.workspace)
+    return publish_baselines(vertical.learn(events, labels, [as_of]), vertical, deployment.tables, as_of.isoformat()).version
 
 
-def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date | None = None) -> TrainedModel:
+def train_model(spark: SparkSession, deployment: Deployment, as_of: date | None = None) -> TrainedModel:
     """Train the vertical's model on days whose labels are all known by `as_of`, store it as files, publish it.
 
-    as_of: by default `whole_until`. The first one is put in force, a later one becomes the challenger.
+    as_of: by default `first_incomplete_day`. The first model is put in force, a later one becomes the challenger.
 
     Raises NoModel, NoHistory, or TrainingRefused when those days hold no anomalies.
     """
     use_pool(spark, "batch")
+    vertical, workspace = deployment.vertical, deployment.workspace
     if vertical.model is None:
         raise NoModel(f"{vertical.name} has no model to train")
-    events, labels, _ = history(spark, workspace)
-    as_of = as_of or whole_until(events)
-    known = labels.where(F.col("known_time") <= F.lit(as_of).cast("timestamp"))
+    events, labels, _ = read_history(spark, workspace)
+    as_of = as_of or first_incomplete_day(events)
+    known_labels = labels.where(F.col("known_time") <= F.lit(as_of).cast("timestamp"))
     protocol = Protocol(as_of, delay_days=vertical.label_delay.days)
-    rows = with_labels(vertical, events, served_rows(vertical, events, known, protocol.training()), known)
-    trained = train(
+    rows = with_labels(vertical, events, served_rows(vertical, events, known_labels, protocol.training_dates()), known_labels)
+    model = train(
         rows,
         vertical.model.features,
         vertical.model.fit,
@@ -96,103 +82,105 @@ def train_model(spark: SparkSession, vertical: Vertical, workspace: Workspace, a
         trained_on=f"{protocol.train_from} and {protocol.train_days} days on",
         events_table_version=tables.open_table(workspace.table("events")).version(),
     )
-    trained = replace(trained, metrics=rehearsed(vertical, events, known, as_of))
-    save(trained, workspace.models)
-    publish_model(trained, as_of.isoformat(), workspace.tables)
-    return trained
+    model = replace(model, metrics=earlier_metrics(vertical, events, known_labels, as_of))
+    save(model, workspace.models)
+    publish_model(model, as_of.isoformat(), workspace.tables)
+    return model
 
 
-def rehearsed(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: date) -> dict[str, float]:
-    """Metrics of the same training done earlier, the last time whose outcome is known by now; {} if history is too short."""
+def earlier_metrics(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: date) -> dict[str, float]:
+    """Metrics of the same training done earlier, at the last time whose outcome is known by now; {} if history is too short."""
     delay = vertical.label_delay
-    rehearsal = Protocol(as_of - delay - timedelta(days=7), delay_days=delay.days)
+    protocol = Protocol(as_of - delay - timedelta(days=7), delay_days=delay.days)
     oldest = events.agg(F.min("event_day")).first()
-    if oldest is None or oldest[0] > rehearsal.train_from:
+    if oldest is None or oldest[0] > protocol.train_from:
         return {}
-    rows = served_rows(vertical, events, labels, [*rehearsal.training(), *rehearsal.testing()])
-    measured = evaluate_rows(vertical, events, rows, labels, rehearsal)[1]
-    return {name: value for name, value in measured.items() if isinstance(value, int | float)}
+    rows = served_rows(vertical, events, labels, [*protocol.training_dates(), *protocol.test_dates()])
+    metrics = evaluate_rows(vertical, events, rows, labels, protocol)[1]
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def drift_since_training(vertical: Vertical, events: DataFrame, labels: DataFrame, model: Version, as_of: date) -> Row | None:
     """The feature, and its psi, that moved most from the days that `model` learnt from to the week before `as_of`.
 
-    None when these are not apart yet.
+    None when these days and that week overlap.
     """
-    learnt_from = Protocol(date.fromisoformat(model.as_of), delay_days=vertical.label_delay.days).training()
+    training_days = Protocol(date.fromisoformat(model.as_of), delay_days=vertical.label_delay.days).training_dates()
     week = [as_of - timedelta(days=back) for back in range(1, 8)]
-    if set(week) & set(learnt_from) or vertical.model is None:
+    if set(week) & set(training_days) or vertical.model is None:
         return None
-    rows = served_rows(vertical, events, labels, [*learnt_from, *week])
+    rows = served_rows(vertical, events, labels, [*training_days, *week])
     rows = rows.withColumn("is_current", F.to_date(vertical.event_time).isin(week))
     return stability(rows, vertical.model.features).orderBy(F.desc_nulls_last("psi")).first()
 
 
-def retrain_if_moved(spark: SparkSession, vertical: Vertical, workspace: Workspace, as_of: date, limit: float) -> str:
+def retrain_if_moved(spark: SparkSession, deployment: Deployment, as_of: date, limit: float) -> str:
     """Train a challenger if a feature of the champion moved by a psi above `limit`; what was done, for people.
 
-    One that waits already is left to its proof: labels come days later, and a new one would begin anew.
+    While a challenger waits for its proof none is trained: labels come days later, and a new one would begin anew.
     """
-    champion = in_force(workspace.tables, MODEL)
-    if vertical.model is None or champion is None or challenger(workspace.tables):
+    vertical = deployment.vertical
+    champion = in_force(deployment.tables, MODEL)
+    if vertical.model is None or champion is None or challenger(deployment.tables):
         return ""
-    events, labels, _ = history(spark, workspace)
-    moved = drift_since_training(vertical, events, labels, champion, as_of)
-    if moved is None or moved.psi is None or moved.psi <= limit:
+    events, labels, _ = read_history(spark, deployment.workspace)
+    drift = drift_since_training(vertical, events, labels, champion, as_of)
+    if drift is None or drift.psi is None or drift.psi <= limit:
         return ""
-    said = f"{moved.feature} moved since model {champion.version} was trained (psi {moved.psi:.2f}, limit {limit:g})"
+    reason = f"{drift.feature} moved since model {champion.version} was trained (psi {drift.psi:.2f}, limit {limit:g})"
     try:
-        return f"{said}: challenger {train_model(spark, vertical, workspace, as_of).version} trained"
-    except TrainingRefused as refused:
-        return f"{said}; no challenger: {refused}"
+        return f"{reason}: challenger {train_model(spark, deployment, as_of).version} trained"
+    except TrainingRefused as problem:
+        return f"{reason}; no challenger: {problem}"
 
 
-def report_trends(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> dict[str, int]:
+def report_trends(spark: SparkSession, deployment: Deployment) -> dict[str, int]:
     """Write each trend to its table `trend_<name>`; returns their numbers of rows."""
     use_pool(spark, "batch")
-    written = {}
-    model = in_force(workspace.tables, MODEL)
-    events, labels, alerts = history(spark, workspace)
-    trends = vertical.trends(until_today(events), labels, alerts, model_of(model.details, vertical) if model else None)
-    for name, rows in trends.items():
+    vertical, workspace = deployment.vertical, deployment.workspace
+    champion = in_force(workspace.tables, MODEL)
+    events, labels, alerts = read_history(spark, workspace)
+    model = model_of(champion.details, vertical) if champion else None
+    row_counts = {}
+    for name, rows in vertical.trends(until_today(events), labels, alerts, model).items():
         path = workspace.table(f"trend_{name}")
         tables.ensure_table(path, rows.schema, is_made_anew=True)
-        written[name] = tables.overwrite(rows, path)
-    return written
+        row_counts[name] = tables.overwrite(rows, path)
+    return row_counts
 
 
-def plot_trends(vertical: Vertical, workspace: Workspace, names: Iterable[str]) -> list[Path]:
-    """Draw the trend tables as PNG; returns the files."""
+def plot_trends(deployment: Deployment, names: Iterable[str]) -> list[Path]:
+    """Draw the trend tables of these names as PNG; returns the files."""
+    workspace = deployment.workspace
     workspace.plots.mkdir(parents=True, exist_ok=True)
-    return vertical.plots(
-        {name: tables.read_arrow(workspace.table(f"trend_{name}")).to_pandas() for name in names}, workspace.plots
-    )
+    frames = {name: tables.read_arrow(workspace.table(f"trend_{name}")).to_pandas() for name in names}
+    return deployment.vertical.plots(frames, workspace.plots)
 
 
-def study(
+def run_batch(
     spark: SparkSession,
-    vertical: Vertical,
-    workspace: Workspace,
+    deployment: Deployment,
     as_of: date | None = None,
     progress: Callable[[str], None] = LOG.info,
     retrain_above: float | None = None,
-) -> Studied:
+) -> BatchReport:
     """One batch run: contract suite, baselines, trends. A history that breaks its contract is told, in `suite`, not refused.
 
-    as_of: by default `whole_until`. retrain_above: train a challenger when a feature of the model moved by a psi above it.
+    as_of: by default `first_incomplete_day`. retrain_above: psi of a feature above which a challenger is trained.
     """
     use_pool(spark, "batch")
-    events, _, _ = history(spark, workspace)
-    as_of = as_of or whole_until(events)
-    if few := far_ahead(events, vertical):
+    vertical, workspace = deployment.vertical, deployment.workspace
+    events, _, _ = read_history(spark, workspace)
+    as_of = as_of or first_incomplete_day(events)
+    if few := find_future_events(events, vertical):
         LOG.warning("%s: %s", vertical.name, few.line())
     progress("checking the history against the contract")
     suite = contract.run_suite(events, vertical, workspace.docs)
     progress(f"learning baselines as of {as_of}")
-    version = learn(spark, vertical, workspace, as_of)
+    version = learn(spark, deployment, as_of)
     progress("reporting trends")
-    written = report_trends(spark, vertical, workspace)
-    plots = plot_trends(vertical, workspace, written)
+    row_counts = report_trends(spark, deployment)
+    plots = plot_trends(deployment, row_counts)
     progress("comparing what the model reads with what it learnt from")
-    retrained = retrain_if_moved(spark, vertical, workspace, as_of, retrain_above) if retrain_above else ""
-    return Studied(as_of, tables.row_count(workspace.table("events")), suite, version, written, plots, retrained)
+    retrained = retrain_if_moved(spark, deployment, as_of, retrain_above) if retrain_above else ""
+    return BatchReport(as_of, tables.row_count(workspace.table("events")), suite, version, row_counts, plots, retrained)

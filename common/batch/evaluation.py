@@ -1,4 +1,4 @@
-"""What alerts were worth, by the labels that no detector saw.
+"""Measures alerts against the labels that no detector saw: precision, recall, time to detect.
 
 An alert is right when at least one of the events behind it is labelled. A case (one injected anomaly, with all its
 events) is found when an alert names one of its events. Beside each scenario stands what a plain threshold on single
@@ -19,7 +19,7 @@ LEAST_RECALL, LEAST_PRECISION = 0.9, 0.8
 
 
 @dataclass(frozen=True)
-class ByRule:
+class RuleQuality:
     """alerts, and how many of them were right; precision is None without alerts."""
 
     rule: str
@@ -32,23 +32,25 @@ class ByRule:
 
 
 @dataclass(frozen=True)
-class ByScenario:
-    """Cases, how many the rules meant for it found, which was first most often, and the median event time until it was.
+class ScenarioQuality:
+    """How many cases there are, how many of them the rules meant for it found, which rule was first most often, and how soon.
+
+    median_seconds: of event time, from a case's first event to its first alert.
 
     of_its_rules: the alerts of these rules, right when they name any labelled event. plain_recall: of the best plain threshold.
     """
 
     scenario: str
     cases: int
-    found: int
-    by: str
+    found_cases: int
+    first_rule: str
     median_seconds: float | None
-    of_its_rules: ByRule
+    of_its_rules: RuleQuality
     plain_recall: float | None
 
     @property
     def recall(self) -> float | None:
-        return self.found / self.cases if self.cases else None
+        return self.found_cases / self.cases if self.cases else None
 
 
 @dataclass(frozen=True)
@@ -58,44 +60,45 @@ class Evaluation:
     false_alerts_per_entity_day: alerts that were not right, over the entities seen on each day.
     """
 
-    rules: list[ByRule]
-    scenarios: list[ByScenario]
-    overall: ByRule
+    rules: list[RuleQuality]
+    scenarios: list[ScenarioQuality]
+    overall: RuleQuality
     false_alerts_per_entity_day: float
 
 
 def evaluate(vertical: Vertical, events: DataFrame, labels: DataFrame, alerts: DataFrame) -> Evaluation:
     """Alerts against the labels of `events`; what lies outside these events is left out of all counts."""
-    came = events.select(F.col(vertical.event_id).alias("event_id"))
-    known = labels.join(came, "event_id", "left_semi").select("event_id", "scenario", "case_id", "event_time").persist()
+    ids = events.select(F.col(vertical.event_id).alias("event_id"))
+    own_labels = labels.join(ids, "event_id", "left_semi").select("event_id", "scenario", "case_id", "event_time").persist()
     named = named_events(alerts).persist()
     try:
-        rules = _by_rule(named, known)
-        plain = _plain_recalls(vertical, events, known)
+        rules = _by_rule(named, own_labels)
+        plain = _plain_recalls(vertical, events, own_labels)
         right = sum(rule.right for rule in rules.values())
-        total = ByRule("all rules", sum(rule.alerts for rule in rules.values()), right)
+        total = RuleQuality("all rules", sum(rule.alerts for rule in rules.values()), right)
         days = events.select(vertical.entity, F.to_date(vertical.event_time)).distinct().count()
         return Evaluation(
-            [rules.get(rule.name, ByRule(rule.name, 0, 0)) for rule in vertical.rules],
-            [_scenario(scenario, _found_cases(known, named, scenario), rules, plain) for scenario in vertical.scenarios],
+            [rules.get(rule.name, RuleQuality(rule.name, 0, 0)) for rule in vertical.rules],
+            [_scenario(scenario, _count_cases(own_labels, named, scenario), rules, plain) for scenario in vertical.scenarios],
             total,
             (total.alerts - total.right) / days if days else 0.0,
         )
     finally:
         named.unpersist()
-        known.unpersist()
+        own_labels.unpersist()
 
 
 def shortfalls(evaluation: Evaluation, recall: float = LEAST_RECALL, precision: float = LEAST_PRECISION) -> list[str]:
     """A line for each scenario whose rules find fewer of its cases, or are right less often, than is asked; or that has none."""
-    found = []
-    for each in evaluation.scenarios:
-        if (each.recall or 0.0) < recall:
-            found.append(f"{each.scenario}: {each.found} of {each.cases} cases found, {recall:.0%} asked")
-        if (each.of_its_rules.precision or 0.0) < precision:
-            rules = each.of_its_rules
-            found.append(f"{each.scenario}: {rules.right} of {rules.alerts} alerts of {rules.rule} right, {precision:.0%} asked")
-    return found
+    lines = []
+    for quality in evaluation.scenarios:
+        if (quality.recall or 0.0) < recall:
+            lines.append(f"{quality.scenario}: {quality.found_cases} of {quality.cases} cases found, {recall:.0%} asked")
+        if (quality.of_its_rules.precision or 0.0) < precision:
+            rules = quality.of_its_rules
+            ratio = f"{rules.right} of {rules.alerts} alerts of {rules.rule} right"
+            lines.append(f"{quality.scenario}: {ratio}, {precision:.0%} asked")
+    return lines
 
 
 def named_events(alerts: DataFrame) -> DataFrame:
@@ -104,56 +107,60 @@ def named_events(alerts: DataFrame) -> DataFrame:
     return alerts.select("alert_id", "rule", F.explode(event_ids("event")).alias("event_id"), F.col(time).alias("alert_time"))
 
 
-def _by_rule(named: DataFrame, known: DataFrame) -> dict[str, ByRule]:
+def _by_rule(named: DataFrame, labels: DataFrame) -> dict[str, RuleQuality]:
     is_right = F.col("scenario").isNotNull()
-    judged = named.join(known.select("event_id", "scenario"), "event_id", "left")
-    rows = judged.groupBy("rule").agg(
+    marked = named.join(labels.select("event_id", "scenario"), "event_id", "left")
+    rows = marked.groupBy("rule").agg(
         F.countDistinct("alert_id").alias("alerts"), F.countDistinct(F.when(is_right, F.col("alert_id"))).alias("right")
     )
-    return {row.rule: ByRule(row.rule, row.alerts, row.right) for row in rows.collect()}
+    return {row.rule: RuleQuality(row.rule, row.alerts, row.right) for row in rows.collect()}
 
 
-def _found_cases(known: DataFrame, named: DataFrame, scenario: Scenario) -> Row:
+def _count_cases(labels: DataFrame, named: DataFrame, scenario: Scenario) -> Row:
     """cases, found (by the scenario's own rules), by (the rule first most often), seconds (median, from a case's start)."""
     cases = (
-        known.where(F.col("scenario") == scenario.name)
+        labels.where(F.col("scenario") == scenario.name)
         .join(named.where(F.col("rule").isin(list(scenario.rules))), "event_id", "left")
         .groupBy("case_id")
-        .agg(F.min("event_time").alias("began"), F.min("alert_time").alias("found"), F.min_by("rule", "alert_time").alias("rule"))
+        .agg(
+            F.min("event_time").alias("began"),
+            F.min("alert_time").alias("alerted"),
+            F.min_by("rule", "alert_time").alias("rule"),
+        )
     )
     # Not `greatest` alone: it skips nulls, and a case that nothing found would count as found at once.
-    seconds = F.greatest(F.lit(0.0), F.unix_millis("found") - F.unix_millis("began")) / 1000
-    found = cases.withColumn("seconds", F.when(F.col("rule").isNotNull(), seconds)).agg(
+    seconds = F.greatest(F.lit(0.0), F.unix_millis("alerted") - F.unix_millis("began")) / 1000
+    counts = cases.withColumn("seconds", F.when(F.col("rule").isNotNull(), seconds)).agg(
         F.count("*").alias("cases"),
         F.count("rule").alias("found"),
         F.mode("rule").alias("by"),
         F.median("seconds").alias("seconds"),
     )
-    return found.collect()[0]
+    return counts.collect()[0]
 
 
-def _scenario(scenario: Scenario, found: Row, rules: dict[str, ByRule], plain: dict[str, float | None]) -> ByScenario:
+def _scenario(scenario: Scenario, counts: Row, rules: dict[str, RuleQuality], plain: dict[str, float | None]) -> ScenarioQuality:
     own = [rules[name] for name in scenario.rules if name in rules]
-    of_its_rules = ByRule(", ".join(scenario.rules), sum(rule.alerts for rule in own), sum(rule.right for rule in own))
+    of_its_rules = RuleQuality(", ".join(scenario.rules), sum(rule.alerts for rule in own), sum(rule.right for rule in own))
     recall = plain.get(scenario.name)
-    return ByScenario(scenario.name, found.cases, found.found, found.by or "", found.seconds, of_its_rules, recall)
+    return ScenarioQuality(scenario.name, counts.cases, counts.found, counts.by or "", counts.seconds, of_its_rules, recall)
 
 
-def _plain_recalls(vertical: Vertical, events: DataFrame, known: DataFrame) -> dict[str, float | None]:
+def _plain_recalls(vertical: Vertical, events: DataFrame, labels: DataFrame) -> dict[str, float | None]:
     """Per scenario with cases, the recall of the best plain threshold."""
     scores = [scenario.plain().cast("double").alias(f"plain_{n}") for n, scenario in enumerate(vertical.scenarios)]
     if not scores:
         return {}
     raw = events.select(F.col(vertical.event_id).alias("event_id"), *scores)
-    marks = known.select("event_id", "scenario", "case_id").dropDuplicates(["event_id"])
+    marks = labels.select("event_id", "scenario", "case_id").dropDuplicates(["event_id"])
     rows: pd.DataFrame = raw.join(marks, "event_id", "left").drop("event_id").toPandas()
     scenario, case = rows["scenario"].to_numpy(object), rows["case_id"].to_numpy(object)
     labelled = rows["scenario"].notna().to_numpy()
-    found = {}
-    for number, each in enumerate(vertical.scenarios):
-        own = np.where(scenario == each.name, case, np.array(None, object))
-        found[each.name] = best_plain_recall(rows[f"plain_{number}"].to_numpy(float), labelled, own)
-    return found
+    recalls = {}
+    for number, declared in enumerate(vertical.scenarios):
+        own_case = np.where(scenario == declared.name, case, np.array(None, object))
+        recalls[declared.name] = best_plain_recall(rows[f"plain_{number}"].to_numpy(float), labelled, own_case)
+    return recalls
 
 
 def best_plain_recall(scores: np.ndarray, labelled: np.ndarray, case: np.ndarray) -> float | None:

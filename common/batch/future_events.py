@@ -7,16 +7,16 @@ from itertools import pairwise
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.batch.as_of_day import until_today
+from common.archive.history import until_today
 from common.vertical import Vertical
 
-DAYS_APART = 30
-MOST_AHEAD = 0.1  # of all events: more are no few, but what history goes on with after a pause
-NAMED = 3
+MIN_GAP_DAYS = 30  # between the few and all others
+MAX_SHARE = 0.1  # of all events: more are no stray events, but history that goes on after a pause
+MAX_NAMED_ENTITIES = 3
 
 
 @dataclass(frozen=True)
-class FarAhead:
+class FutureEvents:
     """`events` on and after `since`, by these entities among others; the newest event before them is of `before`."""
 
     before: date
@@ -26,23 +26,23 @@ class FarAhead:
 
     def line(self) -> str:
         """A sentence for people."""
-        who, apart = ", ".join(self.entities), (self.since - self.before).days
+        names, gap_days = ", ".join(self.entities), (self.since - self.before).days
         return (
-            f"{self.events:,} events of {self.since} or later, of {who}, are {apart:,} days after all others, which end on "
+            f"{self.events:,} events of {self.since} or later, of {names}, are {gap_days:,} days after all others, which end on "
             f"{self.before}: what is learnt as of the newest day knows next to nothing. As of another: hybrid trends --as-of DAY"
         )
 
 
-def far_ahead(events: DataFrame, vertical: Vertical) -> FarAhead | None:
+def find_future_events(events: DataFrame, vertical: Vertical) -> FutureEvents | None:
     """The few events that are far ahead of all others, if there are any."""
-    counted = until_today(events).groupBy("event_day").count().orderBy("event_day").collect()
-    counts = {row.event_day: row["count"] for row in counted}
+    day_counts = until_today(events).groupBy("event_day").count().orderBy("event_day").collect()
+    counts = {row.event_day: row["count"] for row in day_counts}
     for before, since in reversed(list(pairwise(counts))):
         ahead = sum(count for day, count in counts.items() if day >= since)
-        if ahead > MOST_AHEAD * sum(counts.values()):
+        if ahead > MAX_SHARE * sum(counts.values()):
             return None
-        if (since - before).days >= DAYS_APART:
-            theirs = events.where(F.col("event_day") >= F.lit(since)).groupBy(F.col(vertical.entity).alias("entity")).count()
-            named = theirs.orderBy(F.desc("count"), "entity").limit(NAMED).collect()
-            return FarAhead(before, since, ahead, tuple(row.entity for row in named))
+        if (since - before).days >= MIN_GAP_DAYS:
+            entities = events.where(F.col("event_day") >= F.lit(since)).groupBy(F.col(vertical.entity).alias("entity")).count()
+            named = entities.orderBy(F.desc("count"), "entity").limit(MAX_NAMED_ENTITIES).collect()
+            return FutureEvents(before, since, ahead, tuple(row.entity for row in named))
     return None

@@ -19,11 +19,11 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import types as T
 
 from common import tables
-from common.concurrency import side_by_side
+from common.concurrency import run_concurrently
 from common.errors import first_line
-from common.failures import in_words, trace_of
+from common.failures import describe_failure, failure_trace
 from common.settings import SettingsError
-from common.workspace import InUse, Workspace
+from common.workspace import FolderInUse, Workspace
 
 LOG = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Scheduled:
         try:
             last = _newest_run(self.workspace)
         except (DeltaError, OSError) as problem:
-            LOG.warning("whether a batch run was missed cannot be read: %s", in_words(problem))
+            LOG.warning("whether a batch run was missed cannot be read: %s", describe_failure(problem))
             return False
         if last is None or last["outcome"] == CUT_SHORT:
             return last is not None
@@ -81,8 +81,8 @@ class Scheduled:
         try:
             self._run()
         except Exception as problem:
-            LOG.info("batch ended: %s", trace_of(problem))
-            self.say(f"batch ended: {in_words(problem)}")
+            LOG.info("batch ended: %s", failure_trace(problem))
+            self.say(f"batch ended: {describe_failure(problem)}")
 
     def _run(self) -> None:
         asked, said = datetime.now(UTC), False
@@ -118,18 +118,18 @@ class Scheduled:
         try:
             why = self.put_off()
         except Exception as problem:  # a broker that is away, say, which the streams wait for as well
-            why = f"how the streams do cannot be seen: {in_words(problem)}"
+            why = f"how the streams do cannot be seen: {describe_failure(problem)}"
         if why:
             return why
         try:
-            with self.workspace.only_one("batch"):
+            with self.workspace.lock("batch"):
                 last = _newest_run(self.workspace)
                 if last and last["ended_at"] >= asked and last["outcome"] != CUT_SHORT:
                     self.say("batch done by another process meanwhile")
                 else:
                     self._recorded()
                 return None
-        except InUse:
+        except FolderInUse:
             return "another batch command is at work"
 
     def _recorded(self) -> None:
@@ -142,7 +142,7 @@ class Scheduled:
             outcome = self.work()
         except BaseException as problem:  # what the library for Delta tables breaks down with is no Exception
             # The streams go on, and so does the schedule: what was wrong may be over by the next run.
-            LOG.info("batch failed: %s", trace_of(problem))
+            LOG.info("batch failed: %s", failure_trace(problem))
             reason = first_line(problem)
             # At the end it was cancelled, or the streams and Spark went away under it.
             outcome = CUT_SHORT if self.ending.is_set() else f"failed: {reason}"
@@ -230,4 +230,4 @@ def scheduled(jobs: list[Scheduled]) -> Iterator[None]:
             job.ending.set()
         scheduler.shutdown(wait=False)
         deadline = time.monotonic() + GRACE
-        side_by_side([partial(job.end, deadline) for job in jobs])
+        run_concurrently([partial(job.end, deadline) for job in jobs])

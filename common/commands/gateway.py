@@ -9,7 +9,7 @@ from rich.text import Text
 
 from common.command_options import Data, Servers, VerticalOrAll
 from common.gateway.address import Address
-from common.gateway.tokens import TokenFile, Tokens, end_of
+from common.gateway.tokens import TokenFile, Tokens, parse_end
 from common.installed import find_verticals, verticals
 from common.kafka.topics import ensure_topics
 from common.runtime import existing_broker, read_settings
@@ -50,7 +50,7 @@ def gateway(
     # The server's libraries take a second to import, which no other command has to wait for.
     from common.gateway.server import run_gateway
 
-    address, subjects = Address.read(http, certificate, key), find_verticals(vertical)
+    address, subjects = Address.parse(http, certificate, key), find_verticals(vertical)
     settings = read_settings(data, servers, gateway_open=open_)
     tokens = Tokens(TokenFile(settings.data))
     address.check(tokens)
@@ -58,14 +58,14 @@ def gateway(
     for each in subjects:
         ensure_topics(connection, each, settings.partitions, settings.replication)
 
-    def is_up() -> None:
+    def announce() -> None:
         console.print(f"gateway at {address.url}, for {_who(tokens, settings, address)}; Ctrl-C ends it", soft_wrap=True)
 
-    run_gateway(subjects, settings, connection, address, is_up)
+    run_gateway(subjects, settings, connection, address, announce)
 
 
 def _who(tokens: Tokens, settings: Settings, address: Address) -> str:
-    if tokens.are_needed:
+    if tokens.is_in_use:
         told = f", as there was one: --open changes nothing ({settings.data / 'gateway'} tells)"
         return "whoever has a token" + told * settings.gateway_open
     if settings.gateway_open and address.is_loopback:
@@ -84,7 +84,7 @@ def add(
     data: Data = None,
 ) -> None:
     """Make a token and print it, this once: only its hash is kept."""
-    text = TokenFile(read_settings(data).data).add(name, scope, verticals(), end_of(until) if until else None)
+    text = TokenFile(read_settings(data).data).add(name, scope, verticals(), parse_end(until) if until else None)
     console.print(text, soft_wrap=True, markup=False)
 
 

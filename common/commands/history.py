@@ -7,15 +7,16 @@ import typer
 from pyspark.sql import SparkSession
 
 from common import tables
-from common.batch.as_of_day import newest_days
+from common.archive.history import newest_days, read_history, read_live_history
 from common.batch.backfill import backfill as fill
 from common.batch.backtest import backtest, of_days
-from common.batch.batch import came_live, history, study, train_model
+from common.batch.batch import run_batch, train_model
 from common.batch.evaluation import LEAST_PRECISION, LEAST_RECALL, Evaluation, shortfalls
-from common.batch.evaluation import evaluate as evaluated
+from common.batch.evaluation import evaluate as evaluate_alerts
 from common.command_options import Data, Seed, Start, VerticalName, first_day
+from common.deployment import Deployment
 from common.installed import find_vertical
-from common.models.protocol import Protocol, evaluate_protocol, report
+from common.models.protocol import Protocol, describe_evaluation, evaluate_protocol
 from common.monitoring.summary import (
     differences_table,
     evaluation_tables,
@@ -24,14 +25,12 @@ from common.monitoring.summary import (
     suite_line,
     trend_tables,
 )
-from common.published.live_thresholds import tuned_settings
+from common.published.live_thresholds import settings_in_force
 from common.published.model_registry import challenger
-from common.reconciliation.late_alerts import keep_late
-from common.reconciliation.reconcile import reconcile as reconciled
-from common.runtime import population_of, read_settings, rule_settings, session, workspace_of
+from common.reconciliation.late_alerts import add_late_alerts
+from common.reconciliation.reconcile import reconcile as reconcile_stream
+from common.runtime import deployment_of, population_of, read_settings, session_of
 from common.terminal import console, error_console
-from common.vertical import Vertical
-from common.workspace import Workspace
 
 Day = Annotated[
     datetime | None,
@@ -52,44 +51,40 @@ def backfill(
     data: Data = None,
 ) -> None:
     """Write synthetic history straight into the Delta tables, in parallel, from the generator of the live stream."""
-    subject, settings = find_vertical(vertical), read_settings(data)
-    workspace = workspace_of(subject, settings)
-    with (
-        workspace.only_one("backfill"),
-        session([subject], settings) as spark,
-        console.status(f"making {days} days"),
-    ):
-        count = fill(spark, subject, workspace, seed, first_day(start), days, population_of(subject))
-    those = f"{first_day(start)} to {first_day(start) + timedelta(days=days - 1)}"
+    deployment = deployment_of(find_vertical(vertical), read_settings(data))
+    workspace, population = deployment.workspace, population_of(deployment.vertical)
+    with workspace.lock("backfill"), session_of(deployment) as spark, console.status(f"making {days} days"):
+        count = fill(spark, deployment, seed, first_day(start), days, population)
+    period = f"{first_day(start)} to {first_day(start) + timedelta(days=days - 1)}"
     if count:
-        console.print(f"{count:,} events of {those} in {workspace.table('events')}")
+        console.print(f"{count:,} events of {period} in {workspace.table('events')}")
     else:
-        console.print(f"nothing was written, as {those} of this seed are there already: after a change of the generator, use "
-                      f"another data folder than {settings.data}")
+        console.print(f"nothing was written, as {period} of this seed are there already: after a change of the generator, use "
+                      f"another data folder than {deployment.settings.data}")
 
 
 def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
     """Train the model on history and the labels known by then, export it to SQL; the first is put in force, a later waits."""
-    subject, settings = find_vertical(vertical), read_settings(data)
-    workspace = workspace_of(subject, settings)
-    with workspace.only_one("batch"), session([subject], settings) as spark, console.status("training"):
-        trained = train_model(spark, subject, workspace, _day(as_of))
-    console.print(model_summary(trained))
-    waits = challenger(workspace.tables) is not None
-    console.print(f"it challenges the model in force: hybrid promote {subject.name}" if waits else "it is in force")
+    deployment = deployment_of(find_vertical(vertical), read_settings(data))
+    with deployment.workspace.lock("batch"), session_of(deployment) as spark, console.status("training"):
+        model = train_model(spark, deployment, _day(as_of))
+    console.print(model_summary(model))
+    is_challenger = challenger(deployment.tables) is not None
+    name = deployment.vertical.name
+    console.print(f"it challenges the model in force: hybrid promote {name}" if is_challenger else "it is in force")
 
 
 def trends(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
     """One batch run: contract suite, baselines under a new version, trends as tables and plots."""
-    subject, settings = find_vertical(vertical), read_settings(data)
-    workspace = workspace_of(subject, settings)
-    with workspace.only_one("batch"), session([subject], settings) as spark:
-        with console.status("studying") as status:
-            studied = study(spark, subject, workspace, _day(as_of), progress=status.update, retrain_above=settings.retrain_drift)
-        console.print(suite_line(studied))
-        if studied.retrained:
-            console.print(studied.retrained)
-        for table in trend_tables(spark, workspace, list(studied.trends)):
+    deployment = deployment_of(find_vertical(vertical), read_settings(data))
+    workspace, settings = deployment.workspace, deployment.settings
+    with workspace.lock("batch"), session_of(deployment) as spark:
+        with console.status("studying the history") as status:
+            report = run_batch(spark, deployment, _day(as_of), progress=status.update, retrain_above=settings.retrain_drift)
+        console.print(suite_line(report))
+        if report.retrained:
+            console.print(report.retrained)
+        for table in trend_tables(spark, workspace, list(report.trends)):
             console.print(table)
         with console.status("upkeep of the tables"):
             tables.maintain_all(workspace.tables, settings.vacuum_hours)
@@ -108,14 +103,13 @@ def reconcile(
 
     Alerts that the stream lost because their events came after the watermark are added to the table, once each.
     """
-    subject, settings = find_vertical(vertical), read_settings(data)
-    workspace = workspace_of(subject, settings)
-    with workspace.only_one("batch"), session([subject], settings) as spark:
+    deployment = deployment_of(find_vertical(vertical), read_settings(data))
+    workspace = deployment.workspace
+    with workspace.lock("batch"), session_of(deployment) as spark:
         with console.status("judging history again"):
-            utc = since.replace(tzinfo=UTC) if since else None
-            result = reconciled(spark, subject, workspace, rule_settings(subject), utc)
-            late = keep_late(spark, subject, workspace, rule_settings(subject))
-        console.print(reconcile_table(result, subject))
+            result = reconcile_stream(spark, deployment, since.replace(tzinfo=UTC) if since else None)
+            late = add_late_alerts(spark, deployment)
+        console.print(reconcile_table(result, deployment.vertical))
         if not result.agrees or any(status == "late" for _, status in result.counts):
             console.print(differences_table(result))
         console.print(
@@ -145,33 +139,39 @@ def evaluate(
     data: Data = None,
 ) -> None:
     """Stored alerts against the labels: precision by rule, recall, precision and time to detect by scenario."""
-    subject, settings = find_vertical(vertical), read_settings(data)
-    workspace = workspace_of(subject, settings)
-    with session([subject], settings) as spark:
+    deployment = deployment_of(find_vertical(vertical), read_settings(data))
+    declared, workspace = deployment.vertical, deployment.workspace
+    with session_of(deployment) as spark:
         if test_from:
             with console.status("training and testing on exact windows, and as served"):
-                events, labels, _ = history(spark, workspace)
-                protocol = Protocol(test_from.date(), delay_days=subject.label_delay.days)
-                measured = evaluate_protocol(subject, events, labels, protocol)
-            console.print(report(measured), soft_wrap=True)
+                events, labels, _ = read_history(spark, workspace)
+                protocol = Protocol(test_from.date(), delay_days=declared.label_delay.days)
+                metrics = evaluate_protocol(declared, events, labels, protocol)
+            console.print(describe_evaluation(metrics), soft_wrap=True)
             return
         with console.status("comparing alerts with labels"):
-            result = _judged_days(spark, subject, workspace, days) if days else evaluated(subject, *came_live(spark, workspace))
+            result = (
+                _evaluate_days(spark, deployment, days)
+                if days
+                else evaluate_alerts(declared, *read_live_history(spark, workspace))
+            )
         for table in evaluation_tables(result):
             console.print(table)
-    missed = shortfalls(result) if strict else []
-    for line in missed:
+    lines = shortfalls(result) if strict else []
+    for line in lines:
         error_console.print(line, style="red")
-    if missed:
+    if lines:
         raise typer.Exit(1)
 
 
-def _judged_days(spark: SparkSession, vertical: Vertical, workspace: Workspace, number: int) -> Evaluation:
-    events, labels, _ = history(spark, workspace)
+def _evaluate_days(spark: SparkSession, deployment: Deployment, number: int) -> Evaluation:
+    """What the rules as they are now raise on the newest days, against the labels."""
+    vertical, workspace = deployment.vertical, deployment.workspace
+    events, labels, _ = read_history(spark, workspace)
     days = newest_days(events, number)
-    alerts, = backtest(vertical, events, labels, days, tuned_settings(vertical, workspace.tables))
-    return evaluated(vertical, of_days(vertical, events, days), labels, alerts.persist())
+    alerts, = backtest(vertical, events, labels, days, settings_in_force(vertical, workspace.tables))
+    return evaluate_alerts(vertical, of_days(vertical, events, days), labels, alerts.persist())
 
 
-def _day(given: datetime | None) -> date | None:
-    return given.date() if given else None
+def _day(time: datetime | None) -> date | None:
+    return time.date() if time else None

@@ -8,41 +8,37 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
 from pyspark.sql import SparkSession
 
-from common.batch.as_of_day import newest_day
-from common.batch.batch import history, learn, train_model
+from common.archive.history import newest_day, read_history
+from common.batch.batch import learn, train_model
 from common.clock import ClockWatch
-from common.concurrency import side_by_side
-from common.embedded.supervise import Supervised, supervised
+from common.concurrency import run_concurrently
+from common.deployment import Deployment
+from common.embedded.supervise import SupervisedProcess, start_supervised
 from common.errors import first_line
-from common.kafka.connection import Connection
 from common.kafka.lag import Lag, read_offsets, records_behind
 from common.kafka.topics import topic_names
 from common.monitoring.alert_watch import AlertWatch
 from common.monitoring.screen import Screen, State
 from common.published.model_registry import challenger
 from common.runtime import streams
-from common.settings import Settings
 from common.streaming.archiving import Archiving
 from common.streaming.detection import Detection
 from common.terminal import console
-from common.vertical import Vertical
-from common.workspace import Workspace
 
-SETTLE = 3.0  # seconds after the last event in which its alerts come
+SETTLE_SECONDS = 3.0  # after the last event, in which its alerts come
 
 
 @dataclass(frozen=True)
-class Live:
-    """What a run is asked to do with one vertical."""
+class RunPlan:
+    """What a run does with one vertical.
 
-    vertical: Vertical
-    settings: Settings
-    workspace: Workspace
-    rules: Any
+    seconds: how long events are sent. rate: events a second. live_from: first simulated day of the stream.
+    """
+
+    deployment: Deployment
     seconds: float
     rate: float
     seed: int
@@ -50,14 +46,14 @@ class Live:
 
 
 @dataclass(frozen=True)
-class Running:
-    """A vertical while it runs, and what the screen knows of it."""
+class RunningVertical:
+    """A vertical while it runs, and what the screen shows of it."""
 
-    live: Live
+    plan: RunPlan
     state: State
     archived: Archiving
     detecting: Detection
-    source: Supervised
+    source: SupervisedProcess
     lag: Lag
 
     def follow(self) -> None:
@@ -72,113 +68,118 @@ class Running:
         self.state.tables = self.archived.counts()
 
 
-def stream(spark: SparkSession, lives: list[Live], connection: Connection) -> list[State]:
-    """Everything at once until the time is over, Ctrl-C, or something ends that should run."""
-    seconds = lives[0].seconds
+def stream(spark: SparkSession, plans: list[RunPlan]) -> list[State]:
+    """Run all verticals at once until the time is over, Ctrl-C, or something ends that should run."""
+    seconds = plans[0].seconds
     with ExitStack() as stack:
-        opened = [stack.enter_context(_opened(spark, live, connection)) for live in lives]
+        opened = [stack.enter_context(_open(spark, plan)) for plan in plans]
         # Only now, when every rule runs: starting queries takes a while, and events would wait for those of the last vertical.
-        running = [stack.enter_context(_started(connection, each)) for each in opened]
-        states = [each.state for each in running]
-        states[0].say(f"archive lag climbs between its micro-batches, {lives[0].settings.archive_interval} s or more apart")
-        batch = Batch(spark, running)
+        verticals = [stack.enter_context(_start_source(streams)) for streams in opened]
+        states = [running.state for running in verticals]
+        interval = plans[0].deployment.settings.archive_interval
+        states[0].say(f"archive lag climbs between its micro-batches, {interval} s or more apart")
+        batch = BatchRuns(spark, verticals)
         with Screen(console, states) as screen:
             try:
-                began, clock = time.monotonic(), ClockWatch()
-                while time.monotonic() - began < seconds and any(each.source.exit_status() is None for each in running):
-                    for each in running:
-                        each.follow()
+                start, clock = time.monotonic(), ClockWatch()
+                while time.monotonic() - start < seconds and any(running.source.exit_status() is None for running in verticals):
+                    for running in verticals:
+                        running.follow()
                     clock.check()
-                    batch.begin_once(time.monotonic() - began > seconds / 2)
+                    batch.begin_once(time.monotonic() - start > seconds / 2)
                     screen.refresh()
                     time.sleep(0.25)
             except KeyboardInterrupt:
                 for state in states:
                     state.say("stopping as asked")
-            for each in running:
-                each.source.stop()
-            _drain(running, screen, batch)
+            for running in verticals:
+                running.source.stop()
+            _drain(verticals, screen, batch)
     return states
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A vertical whose archive and rules run, and who watches its alerts: since before they did, or the first would be missed."""
+class OpenStreams:
+    """A vertical whose archive and rules run, and the watch of its alerts: begun before them, so that it misses none."""
 
-    live: Live
+    plan: RunPlan
     watch: AlertWatch
     archived: Archiving
     detecting: Detection
 
 
 @contextmanager
-def _opened(spark: SparkSession, live: Live, connection: Connection) -> Iterator[Opened]:
-    alerts = topic_names(live.vertical).alerts
-    with console.status(f"{live.vertical.name}: starting the archive and the rules"), ExitStack() as stack:
-        watch = stack.enter_context(AlertWatch(connection, alerts, live.settings.alert_cooldown))
-        both = streams(spark, live.vertical, live.workspace, connection, live.settings, live.rules)
-        archived, detecting = stack.enter_context(both)
-        running = stack.pop_all()
-    with running:
-        yield Opened(live, watch, archived, detecting)
+def _open(spark: SparkSession, plan: RunPlan) -> Iterator[OpenStreams]:
+    deployment = plan.deployment
+    alerts = topic_names(deployment.vertical).alerts
+    with console.status(f"{deployment.vertical.name}: starting the archive and the rules"), ExitStack() as stack:
+        watch = stack.enter_context(AlertWatch(deployment.kafka, alerts, deployment.settings.alert_cooldown))
+        archived, detecting = stack.enter_context(streams(spark, deployment))
+        started = stack.pop_all()
+    with started:
+        yield OpenStreams(plan, watch, archived, detecting)
 
 
 @contextmanager
-def _started(connection: Connection, opened: Opened) -> Iterator[Running]:
-    live, detecting = opened.live, opened.detecting
-    with _generator(live, connection) as source:
-        state = State(live.vertical, detecting.modes(), live.seconds, opened.watch)
-        lag = Lag(connection, topic_names(live.vertical).events)
-        yield Running(live, state, opened.archived, detecting, source, lag)
+def _start_source(opened: OpenStreams) -> Iterator[RunningVertical]:
+    plan, detecting = opened.plan, opened.detecting
+    vertical, connection = plan.deployment.vertical, plan.deployment.kafka
+    with _generator(plan) as source:
+        state = State(vertical, detecting.modes(), plan.seconds, opened.watch)
+        lag = Lag(connection, topic_names(vertical).events)
+        yield RunningVertical(plan, state, opened.archived, detecting, source, lag)
 
 
-def _drain(running: list[Running], screen: Screen, batch: "Batch") -> None:
-    """After the last event: its alerts, and everything into the tables."""
-    for each in running:
-        each.state.say("the last alerts and the archive are awaited")
-        each.state.ended = time.time()
+def _drain(verticals: list[RunningVertical], screen: Screen, batch: "BatchRuns") -> None:
+    """After the last event: wait for its alerts, and until everything is in the tables. Raises ClockSetBack."""
+    for running in verticals:
+        running.state.say("the last alerts and the archive are awaited")
+        running.state.ended = time.time()
+    clock = ClockWatch()
 
     def follow() -> None:
-        for each in running:
-            each.follow()
+        clock.check()  # Spark's triggers would wait until the clock has come to where it was
+        for running in verticals:
+            running.follow()
         screen.refresh()
 
     last = -1
-    while last != (seen := sum(each.state.watch.seen.updates for each in running)):
-        last = seen
-        time.sleep(SETTLE)
+    while last != (updates := sum(running.state.watch.seen.updates for running in verticals)):
+        last = updates
+        time.sleep(SETTLE_SECONDS)
         follow()
     # One after the other, as late alerts may come while the batch job ends.
-    side_by_side([batch.join], follow)
-    side_by_side([each.archived.drain for each in running], follow)
-    for each in running:
-        each.state.tables = each.archived.counts()
+    run_concurrently([batch.join], follow)
+    run_concurrently([running.archived.drain for running in verticals], follow)
+    for running in verticals:
+        running.state.tables = running.archived.counts()
     screen.refresh()
 
 
 @contextmanager
-def _generator(live: Live, connection: Connection) -> Iterator[Supervised]:
+def _generator(plan: RunPlan) -> Iterator[SupervisedProcess]:
     """The synthetic source, as a process of its own, so that making events does not delay judging them."""
+    deployment = plan.deployment
     command = [
         sys.executable,
         "-m",
         "common.cli",
         "generate",
-        live.vertical.name,
+        deployment.vertical.name,
         "--rate",
-        str(live.rate),
+        str(plan.rate),
         "--for",
-        f"{live.seconds}s",
+        f"{plan.seconds}s",
         "--start",
-        live.live_from.isoformat(),
+        plan.live_from.isoformat(),
         "--seed",
-        str(live.seed),
+        str(plan.seed),
         "--data",
-        str(live.settings.data),
+        str(deployment.settings.data),
     ]
     # The address goes by option and the login by the environment, where process lists do not show it.
-    command += ["--bootstrap-servers", connection.bootstrap_servers]
-    source: Supervised = supervised(command, live.workspace.folder / "generator.log", environment=dict(os.environ))
+    command += ["--bootstrap-servers", deployment.kafka.bootstrap_servers]
+    source: SupervisedProcess = start_supervised(command, deployment.workspace.folder / "generator.log", environment=dict(os.environ))
     try:
         yield source
     finally:
@@ -186,11 +187,11 @@ def _generator(live: Live, connection: Connection) -> Iterator[Supervised]:
 
 
 @dataclass
-class Batch:
+class BatchRuns:
     """One batch run of each vertical, one after the other, in a thread of its own while the streams go on."""
 
     spark: SparkSession
-    running: list[Running]
+    verticals: list[RunningVertical]
     thread: threading.Thread | None = None
     ending: threading.Event = field(default_factory=threading.Event)
 
@@ -206,20 +207,20 @@ class Batch:
             self.thread.join()
 
     def _work(self) -> None:
-        for each in self.running:
-            live, state = each.live, each.state
+        for running in self.verticals:
+            deployment, state = running.plan.deployment, running.state
             if self.ending.is_set():
                 state.say("batch put off: the stream has ended")
                 continue
             try:
-                events, _, _ = history(self.spark, live.workspace)
+                events, _, _ = read_history(self.spark, deployment.workspace)
                 day = newest_day(events)
-                version = learn(self.spark, live.vertical, live.workspace, day)
+                version = learn(self.spark, deployment, day)
                 state.say(f"batch: baselines {version} in force")
-                if live.vertical.model:
-                    trained = train_model(self.spark, live.vertical, live.workspace, day)
-                    waits = challenger(live.workspace.tables) is not None
-                    state.say(f"batch: model {trained.version} " + ("challenges the one in force" if waits else "in force"))
+                if deployment.vertical.model:
+                    model = train_model(self.spark, deployment, day)
+                    is_challenger = challenger(deployment.tables) is not None
+                    state.say(f"batch: model {model.version} " + ("challenges the one in force" if is_challenger else "in force"))
             except Exception as problem:
                 state.say(f"batch failed: {first_line(problem)}")
                 state.failures.append(problem)

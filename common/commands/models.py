@@ -5,14 +5,14 @@ from typing import Annotated
 import psutil
 import typer
 
+from common.batch.model_comparison import compare_models
 from common.command_options import Data, VerticalName
 from common.installed import find_vertical
 from common.monitoring.summary import compared_table
 from common.published.model_registry import NoSuchModel, challenger
-from common.published.model_registry import promote as promoted
-from common.published.model_registry import rollback as rolled_back
-from common.runtime import read_settings, session, workspace_of
-from common.streaming.shadow import compare
+from common.published.model_registry import promote as put_challenger_in_force
+from common.published.model_registry import rollback as put_previous_in_force
+from common.runtime import deployment_of, read_settings, session_of, workspace_of
 from common.terminal import console
 
 Who = Annotated[str | None, typer.Option(help="goes on record [default: the user]", show_default=False)]
@@ -31,21 +31,21 @@ def promote(
     data: Data = None,
 ) -> None:
     """Put the challenger in force, after showing how both did on the stream as far as labels are known."""
-    subject, settings = find_vertical(vertical), read_settings(data)
-    workspace = workspace_of(subject, settings)
-    if challenger(workspace.tables) is None:
-        raise NoSuchModel(f"{subject.name} has no challenger: train one with hybrid train {subject.name}")
-    with session([subject], settings) as spark, console.status("comparing champion and challenger"):
-        found = compare(spark, subject, workspace)
-    console.print(compared_table(found) if found else "no event that both scored on the stream has a known label yet")
-    if auto and not (found and found.is_better(margin)):
+    deployment = deployment_of(find_vertical(vertical), read_settings(data))
+    if challenger(deployment.tables) is None:
+        name = deployment.vertical.name
+        raise NoSuchModel(f"{name} has no challenger: train one with hybrid train {name}")
+    with session_of(deployment) as spark, console.status("comparing champion and challenger"):
+        comparison = compare_models(spark, deployment)
+    console.print(compared_table(comparison) if comparison else "no event that both scored on the stream has a known label yet")
+    if auto and not (comparison and comparison.is_better(margin)):
         console.print(f"the champion stays: the challenger is not better by {margin:g} average precision")
         return
-    console.print(f"model {promoted(workspace.tables, who or psutil.Process().username()).version} in force")
+    console.print(f"model {put_challenger_in_force(deployment.tables, who or psutil.Process().username()).version} in force")
 
 
 def rollback(vertical: VerticalName, who: Who = None, data: Data = None) -> None:
     """Put the model before the present one in force again."""
-    subject, settings = find_vertical(vertical), read_settings(data)
-    version = rolled_back(workspace_of(subject, settings).tables, who or psutil.Process().username()).version
+    workspace = workspace_of(find_vertical(vertical), read_settings(data))
+    version = put_previous_in_force(workspace.tables, who or psutil.Process().username()).version
     console.print(f"model {version} in force again")

@@ -6,13 +6,13 @@ import typer
 from rich.table import Table
 
 from common.archive.redrive import Redrive
-from common.archive.redrive import redrive as driven
+from common.archive.redrive import redrive as send_again
 from common.archive.repairs import parse_fixes
 from common.command_options import Data, Servers, VerticalName
 from common.installed import find_vertical
 from common.kafka.topics import topic_names
 from common.monitoring.summary import plain_table
-from common.runtime import existing_broker, read_settings, session, workspace_of
+from common.runtime import deployment_of, existing_broker, read_settings, session_of
 from common.terminal import console
 
 
@@ -40,21 +40,24 @@ def redrive(
 
     What still does not meet it stays in quarantine. Table `redriven` keeps what was tried, when and with which fixes.
     """
-    subject, settings = find_vertical(vertical), read_settings(data, servers)
-    fixes = parse_fixes(fix or [], subject)
-    workspace = workspace_of(subject, settings)
-    connection = None if dry_run else existing_broker(settings)
-    with workspace.only_one("redrive"), session([subject], settings, encrypts=True) as spark, console.status("redriving"):
-        result = driven(spark, subject, workspace, settings, reason or [], fixes, connection)
+    declared, settings = find_vertical(vertical), read_settings(data, servers)
+    fixes = parse_fixes(fix or [], declared)
+    deployment = deployment_of(declared, settings, None if dry_run else existing_broker(settings))
+    with (
+        deployment.workspace.lock("redrive"),
+        session_of(deployment, encrypts=True) as spark,
+        console.status("redriving"),
+    ):
+        result = send_again(spark, deployment, reason or [], fixes, dry_run=dry_run)
     console.print(table_of(result, "would be sent" if dry_run else "sent"))
     if result.sent and not dry_run:
-        console.print(f"sent to {topic_names(subject).events}; the archive puts each into `events` or into `quarantine` again")
+        console.print(f"sent to {topic_names(declared).events}; the archive puts each into `events` or into `quarantine` again")
 
 
 def table_of(result: Redrive, sent: str) -> Table:
     table = plain_table("Quarantined events", "reason", sent, "redriven before", "still invalid", "because of")
-    for reason in sorted(result.sent | result.earlier | {each: 0 for each, _ in result.still_invalid}):
-        again = {new: count for (old, new), count in result.still_invalid.items() if old == reason}
-        because = ", ".join(f"{new} {count:,}" for new, count in sorted(again.items())) or "-"
-        table.add_row(reason, f"{result.sent[reason]:,}", f"{result.earlier[reason]:,}", f"{sum(again.values()):,}", because)
+    for reason in sorted(result.sent | result.earlier | {refused: 0 for refused, _ in result.still_invalid}):
+        refusals = {new: count for (old, new), count in result.still_invalid.items() if old == reason}
+        because = ", ".join(f"{new} {count:,}" for new, count in sorted(refusals.items())) or "-"
+        table.add_row(reason, f"{result.sent[reason]:,}", f"{result.earlier[reason]:,}", f"{sum(refusals.values()):,}", because)
     return table

@@ -11,15 +11,18 @@ import typer
 from pyspark.sql import SparkSession
 
 from common import tables
-from common.batch.batch import has_history, study, train_model
+from common.archive.history import has_history
+from common.batch.batch import run_batch, train_model
+from common.batch.model_comparison import compare_models
 from common.batch.schedule import Scheduled, cron, scheduled
 from common.command_options import Data, Servers, VerticalOrAll, duration
 from common.commands.gateway import Certificate, Key, Open
+from common.deployment import Deployment
 from common.gateway.address import Address
-from common.gateway.child_process import GatewayBeside
+from common.gateway.child_process import GatewayProcess
 from common.gateway.tokens import TokenFile, Tokens
 from common.installed import find_verticals
-from common.kafka.connection import LONGEST_SILENCE, Connection, check
+from common.kafka.connection import LONGEST_SILENCE, check
 from common.kafka.lag import Lag
 from common.kafka.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
@@ -27,35 +30,35 @@ from common.monitoring.blind_rules import Blindness
 from common.monitoring.stage_report import archived_line
 from common.published.model_registry import challenger
 from common.published.versions import MODEL, in_force
-from common.reconciliation.late_alerts import keep_late
+from common.reconciliation.late_alerts import add_late_alerts
 from common.reconciliation.reconcile import reconcile
-from common.runtime import existing_broker, read_settings, rule_settings, session, streams, workspace_of
-from common.settings import Settings
+from common.runtime import deployment_of, existing_broker, read_settings, session, streams
 from common.spark.session import cancel_group, use_group
 from common.streaming.archiving import Archiving
 from common.streaming.detection import Detection
-from common.streaming.shadow import compare
 from common.tables.upkeep import UpkeepFailed
 from common.terminal import console
 from common.vertical import Vertical
 from common.waiting import every, while_streaming
-from common.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 
-SAY_EVERY = 60.0
+STATUS_INTERVAL_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedVertical:
     """A vertical whose streams run."""
 
-    vertical: Vertical
-    workspace: Workspace
+    deployment: Deployment
     archived: Archiving
     detecting: Detection
     lag: Lag
     blindness: Blindness
+
+    @property
+    def vertical(self) -> Vertical:
+        return self.deployment.vertical
 
     def behind(self) -> int:
         return self.lag.of(self.archived.progress())
@@ -65,7 +68,7 @@ class Served:
         behind = self.behind()
         if behind > lag_limit:
             return f"the streams are {behind:,} records behind"
-        return None if has_history(self.workspace) else "no event is archived yet"
+        return None if has_history(self.deployment.workspace) else "no event is archived yet"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -95,68 +98,69 @@ def serve(
     """
     settings = read_settings(data, servers, batch_schedule=schedule, gateway_open=open_)
     cron(settings.batch_schedule)  # refused before anything is started
-    address = Address.read(http, certificate, key) if http else None
+    address = Address.parse(http, certificate, key) if http else None
     if address:
         address.check(Tokens(TokenFile(settings.data)))
     connection, ending = existing_broker(settings), threading.Event()
     verticals, partitions = find_verticals(vertical), dict[str, int]()
-    for subject in verticals:
-        partitions |= ensure_topics(connection, subject, settings.partitions, settings.replication)
+    for declared in verticals:
+        partitions |= ensure_topics(connection, declared, settings.partitions, settings.replication)
     with session(verticals, settings, partitions) as spark, ExitStack() as stack:
-        running = [_started(stack, spark, each, connection, settings) for each in verticals]
-        beside = None
+        served = [_start(stack, spark, deployment_of(declared, settings, connection)) for declared in verticals]
+        gateway = None
         if address:
-            beside = stack.enter_context(GatewayBeside(vertical, address, connection, settings, _say))
+            gateway = stack.enter_context(GatewayProcess(vertical, address, connection, settings, _say))
             _say(f"a gateway starts at {address.url}; its log is {settings.data / 'gateway.log'}")
-        stack.enter_context(scheduled([_job(spark, each, settings, ending) for each in running]))
+        stack.enter_context(scheduled([_job(spark, running, ending) for running in served]))
         console.print(f"serving; batch runs at {settings.batch_schedule} UTC; Ctrl-C ends it")
-        is_due = every(SAY_EVERY)
+        is_due = every(STATUS_INTERVAL_SECONDS)
         for _ in while_streaming(duration(for_)):
-            for each in running:
-                each.archived.raise_failure()
-                each.detecting.keep_running()
-                each.detecting.follow_model()
-            if beside:
-                beside.keep_running()
+            for running in served:
+                running.archived.raise_failure()
+                running.detecting.keep_running()
+                running.detecting.follow_model()
+            if gateway:
+                gateway.keep_running()
             if is_due():
                 check(connection, LONGEST_SILENCE)
-                for each in running:
-                    _say(_told(each))
-                    each.blindness.tell()
-                    for line in each.detecting.recorder.behind.news(spark, each.vertical, each.workspace):
-                        _say_of(each.vertical, line)
+                for running in served:
+                    _say(_status_line(running))
+                    running.blindness.tell()
+                    for line in running.detecting.log.watermarks.new_lines(spark, running.deployment):
+                        _say_of(running.vertical, line)
 
 
 def _say(line: str) -> None:
     console.print(line, soft_wrap=True, markup=False)
 
 
-def _started(stack: ExitStack, spark: SparkSession, vertical: Vertical, connection: Connection, settings: Settings) -> Served:
-    workspace, rules = workspace_of(vertical, settings), rule_settings(vertical)
-    archived, detecting = stack.enter_context(streams(spark, vertical, workspace, connection, settings, rules))
+def _start(stack: ExitStack, spark: SparkSession, deployment: Deployment) -> ServedVertical:
+    vertical = deployment.vertical
+    archived, detecting = stack.enter_context(streams(spark, deployment))
     for line in detecting.modes():
         console.print(f"{vertical.name}: {line}")
-    blindness = Blindness(vertical, workspace.tables, detecting.recorder.standings, partial(_say_of, vertical))
-    return Served(vertical, workspace, archived, detecting, Lag(connection, topic_names(vertical).events), blindness)
+    blindness = Blindness(vertical, deployment.tables, detecting.log.progress, partial(_say_of, vertical))
+    return ServedVertical(deployment, archived, detecting, Lag(deployment.kafka, topic_names(vertical).events), blindness)
 
 
 def _say_of(vertical: Vertical, line: str) -> None:
     _say(f"{vertical.name}: {line}")
 
 
-def _job(spark: SparkSession, served: Served, settings: Settings, ending: threading.Event) -> Scheduled:
+def _job(spark: SparkSession, served: ServedVertical, ending: threading.Event) -> Scheduled:
+    settings = served.deployment.settings
     group = f"batch of {served.vertical.name}"
 
     def work() -> str:
         use_group(spark, group)
         try:
-            done = _batch(spark, served, settings)
+            report = _run_batch(spark, served)
         finally:  # a batch that fails every night is no reason for tables to grow
-            kept_up = "" if ending.is_set() else _kept_up(served, settings)
-        return done + kept_up
+            upkeep = "" if ending.is_set() else _maintain(served)
+        return report + upkeep
 
     return Scheduled(
-        workspace=served.workspace,
+        workspace=served.deployment.workspace,
         trigger=cron(settings.batch_schedule),
         work=work,
         cancel=partial(cancel_group, spark, group),
@@ -166,47 +170,47 @@ def _job(spark: SparkSession, served: Served, settings: Settings, ending: thread
     )
 
 
-def _kept_up(served: Served, settings: Settings) -> str:
-    """What is to be said of the tables' upkeep: it fails by itself, not with the run."""
+def _maintain(served: ServedVertical) -> str:
+    """Maintain the tables; what went wrong, as text to append: it does not fail the run."""
     try:
-        tables.maintain_all(served.workspace.tables, settings.vacuum_hours)
+        tables.maintain_all(served.deployment.tables, served.deployment.settings.vacuum_hours)
     except UpkeepFailed as problem:
         LOG.warning("%s", problem)
         return f"; {problem}"
     return ""
 
 
-def _told(served: Served) -> str:
-    """How its streams do."""
+def _status_line(served: ServedVertical) -> str:
+    """How its streams do, in a line."""
     return f"{served.vertical.name}: {archived_line(served.archived.counts)}; {served.behind():,} records wait in the topic"
 
 
-def _model(spark: SparkSession, vertical: Vertical, workspace: Workspace) -> str:
-    """The first model is trained; after that, how champion and challenger do."""
-    champion, waiting = in_force(workspace.tables, MODEL), challenger(workspace.tables)
+def _train_or_compare(spark: SparkSession, deployment: Deployment) -> str:
+    """Train the first model; once there is one, say how champion and challenger do."""
+    champion, candidate = in_force(deployment.tables, MODEL), challenger(deployment.tables)
     if champion is None:
         try:
-            return f"model {train_model(spark, vertical, workspace).version} in force"
-        except TrainingRefused as why:
-            return f"no model: {why}"
-    if waiting is None:
+            return f"model {train_model(spark, deployment).version} in force"
+        except TrainingRefused as problem:
+            return f"no model: {problem}"
+    if candidate is None:
         return f"model {champion.version} stays in force"
-    compared = compare(spark, vertical, workspace)
-    return f"challenger {waiting.version}: {compared.line() if compared else 'no known label yet of what both scored'}"
+    comparison = compare_models(spark, deployment)
+    return f"challenger {candidate.version}: {comparison.line() if comparison else 'no known label yet of what both scored'}"
 
 
-def _batch(spark: SparkSession, served: Served, settings: Settings) -> str:
-    """All that batch does for a vertical; a line of what came of it."""
-    vertical, workspace = served.vertical, served.workspace
-    studied = study(spark, vertical, workspace, retrain_above=settings.retrain_drift)
-    done = [] if studied.suite.success else ["the history breaks its contract: see its data docs"]
-    done += [f"baselines {studied.baseline_version} in force", f"{len(studied.trends)} trends"]
-    if studied.retrained:
-        done.append(studied.retrained)
-    if vertical.model:
-        done.append(_model(spark, vertical, workspace))
-    compared = reconcile(spark, vertical, workspace, served.detecting.rule_settings)
-    late = keep_late(spark, vertical, workspace, served.detecting.rule_settings)
-    done.append(f"{late.added} alerts added that came too late for the stream")
-    done.append("stream and history agree" if compared.agrees else "stream and history differ: see table reconciled")
-    return "; ".join(done)
+def _run_batch(spark: SparkSession, served: ServedVertical) -> str:
+    """Do all that batch does for a vertical; a line of its results."""
+    deployment = served.deployment
+    report = run_batch(spark, deployment, retrain_above=deployment.settings.retrain_drift)
+    lines = [] if report.suite.success else ["the history breaks its contract: see its data docs"]
+    lines += [f"baselines {report.baseline_version} in force", f"{len(report.trends)} trends"]
+    if report.retrained:
+        lines.append(report.retrained)
+    if deployment.vertical.model:
+        lines.append(_train_or_compare(spark, deployment))
+    reconciliation = reconcile(spark, deployment)
+    late = add_late_alerts(spark, deployment)
+    lines.append(f"{late.added} alerts added that came too late for the stream")
+    lines.append("stream and history agree" if reconciliation.agrees else "stream and history differ: see table reconciled")
+    return "; ".join(lines)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from common.clock import ClockWatch
 from common.command_options import Data, Seed, Servers, Start, VerticalName, duration, first_day
 from common.installed import find_vertical
 from common.kafka.acls import rights
@@ -26,14 +27,14 @@ from common.replay.pacing import at_rate
 from common.replay.replay import Counts, plan_replay
 from common.replay.replay import replay as send_file
 from common.replay.send_generated import Sent, send_generated
-from common.runtime import existing_broker, population_of, read_settings, rule_settings, session, workspace_of
+from common.runtime import deployment_of, existing_broker, population_of, read_settings, session, session_of
 from common.settings import SettingsError
 from common.streaming.archiving import Archiving, archiving
 from common.streaming.detection import detection
 from common.terminal import console  # fmt: skip
 from common.waiting import every, while_streaming
 
-SAY_EVERY = 10.0
+STATUS_INTERVAL_SECONDS = 10.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,15 +54,15 @@ def generate(
     servers: Servers = None,
 ) -> None:
     """Send synthetic events, and apart from them their labels, to the vertical's topics."""
-    subject, settings = find_vertical(vertical), read_settings(data, servers)
+    declared, settings = find_vertical(vertical), read_settings(data, servers)
     connection = existing_broker(settings)
-    sent_to = rights(subject, "producer") | rights(subject, "labeller")
-    ensure_topics(connection, subject, settings.partitions, settings.replication, only=sent_to)
-    chunks = subject.generate(seed, first_day(start), days, population_of(subject), dirt)
-    say = _Said(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated}")
+    topics = rights(declared, "producer") | rights(declared, "labeller")
+    ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
+    chunks = declared.generate(seed, first_day(start), days, population_of(declared), dirt)
+    say = _ProgressLine(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated}")
     with Producer(connection, 0.0 if rate <= 20_000 else 0.005, settings.delivery_timeout) as producer:
         sent = send_generated(
-            subject, chunks, producer, partial(at_rate, per_second=rate), until=duration(for_) or math.inf, progress=say
+            declared, chunks, producer, partial(at_rate, per_second=rate), until=duration(for_) or math.inf, progress=say
         )
     console.print(f"sent {sent.events:,} events and {sent.labels:,} labels")
 
@@ -85,17 +86,18 @@ def replay(
     servers: Servers = None,
 ) -> None:
     """Send a file that nobody here generated through the very same path, in the order and at the pace of its own time."""
-    subject, settings = find_vertical(vertical), read_settings(data, servers)
-    plan = plan_replay(subject, file, parse_mapping(map_ or []), label, scenario, timedelta(days=label_delay))
+    declared, settings = find_vertical(vertical), read_settings(data, servers)
+    plan = plan_replay(declared, file, parse_mapping(map_ or []), label, scenario, timedelta(days=label_delay))
     pace = speed_of(speed)
     connection = existing_broker(settings)
-    sent_to = rights(subject, "producer") | (rights(subject, "labeller") if plan.labels else {})
-    ensure_topics(connection, subject, settings.partitions, settings.replication, only=sent_to)
+    topics = rights(declared, "producer") | (rights(declared, "labeller") if plan.labels else {})
+    ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
     with Producer(connection, delivery_timeout=settings.delivery_timeout) as producer:
         counts = send_file(
-            plan, producer, speed=pace, progress=_Said(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent")
+            plan, producer, speed=pace,
+            progress=_ProgressLine(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent"),
         )
-    console.print(told(counts))
+    console.print(replay_line(counts))
 
 
 def archive(
@@ -106,53 +108,57 @@ def archive(
     servers: Servers = None,
 ) -> None:
     """Keep what comes in: valid events, quarantine, labels and alerts, each once, in Delta tables."""
-    subject, settings = find_vertical(vertical), read_settings(data, servers)
+    declared, settings = find_vertical(vertical), read_settings(data, servers)
     if until_idle:  # the pause between batches is there to make files large: here somebody waits
         settings = settings.model_copy(update={"archive_interval": 1})
-    connection, workspace = existing_broker(settings), workspace_of(subject, settings)
-    ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "archive"))
+    connection = existing_broker(settings)
+    deployment = deployment_of(declared, settings, connection)
+    ensure_topics(connection, declared, settings.partitions, settings.replication, only=rights(declared, "archive"))
     archived: Archiving | None = None
     try:
         with (
-            workspace.only_one("archive"),
-            session([subject], settings) as spark,
-            archiving(spark, subject, workspace, connection, settings) as archived,
+            deployment.workspace.lock("archive"),
+            session_of(deployment) as spark,
+            archiving(spark, deployment) as archived,
         ):
-            console.print(f"archiving to {workspace.tables}; Ctrl-C ends it")
+            console.print(f"archiving to {deployment.tables}; Ctrl-C ends it")
             if until_idle:
                 drain(archived, connection)
             else:
-                _tell_archive(archived, connection, topic_names(subject).events, duration(for_))
+                _report_archive(archived, connection, topic_names(declared).events, duration(for_))
     finally:
         if archived:  # whatever ended it: what has come into the tables by then
             console.print(f"in the tables: {archived_line(archived.counts)}", soft_wrap=True)
 
 
-def _tell_archive(archived: Archiving, connection: Connection, topic: str, seconds: float | None) -> None:
+def _report_archive(archived: Archiving, connection: Connection, topic: str, seconds: float | None) -> None:
     """A line whenever more has come, every few seconds, until the time is over."""
-    lag, said, is_due = Lag(connection, topic), "", every(SAY_EVERY)
+    lag, last_line, is_due = Lag(connection, topic), "", every(STATUS_INTERVAL_SECONDS)
     for _ in while_streaming(seconds):
         archived.raise_failure()
         if is_due():
             check(connection, LONGEST_SILENCE)
             line = f"archived: {archived_line(archived.counts)}; {lag.of(archived.progress()):,} records wait in the topic"
-            if line != said:
-                said = line
+            if line != last_line:
+                last_line = line
                 console.print(line, soft_wrap=True)
 
 
 def drain(archived: Archiving, connection: Connection) -> None:
-    """Until all that is in the topics is archived. Raises BrokerError when the broker is gone: Spark would wait for good."""
-    looked = time.monotonic()
+    """Return once all that is in the topics is archived.
 
-    def look() -> None:
-        nonlocal looked
+    Raises BrokerError when the broker is gone, and ClockSetBack: Spark would wait for good, or until the clock is where it was.
+    """
+    is_due, clock = every(STATUS_INTERVAL_SECONDS), ClockWatch()
+    is_due()  # the broker has just answered
+
+    def check_surroundings() -> None:
         archived.raise_failure()
-        if time.monotonic() - looked > SAY_EVERY:
+        clock.check()
+        if is_due():
             check(connection, LONGEST_SILENCE)
-            looked = time.monotonic()
 
-    archived.drain(look)
+    archived.drain(check_surroundings)
 
 
 def detect(
@@ -162,26 +168,26 @@ def detect(
     servers: Servers = None,
 ) -> None:
     """Judge events as they come; alerts go to the vertical's alerts topic."""
-    subject, settings = find_vertical(vertical), read_settings(data, servers)
-    rules = rule_settings(subject)
-    connection, workspace = existing_broker(settings), workspace_of(subject, settings)
-    partitions = ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "detector"))
+    declared, settings = find_vertical(vertical), read_settings(data, servers)
+    connection = existing_broker(settings)
+    deployment = deployment_of(declared, settings, connection)
+    partitions = ensure_topics(connection, declared, settings.partitions, settings.replication, only=rights(declared, "detector"))
     with (
-        workspace.only_one("detect"),
-        session([subject], settings, partitions) as spark,
-        AlertWatch(connection, topic_names(subject).alerts, settings.alert_cooldown) as watch,
+        deployment.workspace.lock("detect"),
+        session([declared], settings, partitions) as spark,
+        AlertWatch(connection, topic_names(declared).alerts, settings.alert_cooldown) as watch,
         ExitStack() as ending,
-        detection(spark, subject, workspace, connection, settings, rules) as detecting,
+        detection(spark, deployment) as detecting,
     ):
         for line in detecting.modes():
             console.print(line)
-        for each in thresholds(subject, workspace.tables):
-            if each.changed:
-                console.print(f"{each.name}: {each.value:g}, published by {each.changed.details['who']}")
-        report = Report(subject, workspace.tables, watch, detecting.recorder.standings, _say)
+        for threshold in thresholds(declared, deployment.tables):
+            if threshold.changed:
+                console.print(f"{threshold.name}: {threshold.value:g}, published by {threshold.changed.details['who']}")
+        report = Report(declared, deployment.tables, watch, detecting.log.progress, _say)
         ending.callback(report.all)  # once the queries have ended, and what they judged last is on record
         console.print("judging; Ctrl-C ends it")
-        is_due = every(SAY_EVERY)
+        is_due = every(STATUS_INTERVAL_SECONDS)
         for _ in while_streaming(duration(for_)):
             detecting.keep_running()
             detecting.follow_model()
@@ -189,7 +195,7 @@ def detect(
             if is_due():
                 check(connection, LONGEST_SILENCE)
                 report.all()
-                for line in detecting.recorder.behind.news(spark, subject, workspace):
+                for line in detecting.log.watermarks.new_lines(spark, deployment):
                     _say(line)
 
 
@@ -211,22 +217,23 @@ def speed_of(text: str) -> float:
     return speed
 
 
-def told(counts: Counts) -> str:
-    odd = (
+def replay_line(counts: Counts) -> str:
+    """What a replay read and sent, in a line."""
+    unusable = (
         f", of them {counts.unreadable:,} unreadable and {counts.untimed:,} without a readable time"
         if counts.unreadable + counts.untimed
         else ""
     )
-    return f"{counts.rows:,} rows read{odd}; {counts.events:,} events and {counts.labels:,} labels sent"
+    return f"{counts.rows:,} rows read{unusable}; {counts.events:,} events and {counts.labels:,} labels sent"
 
 
-class _Said:
+class _ProgressLine:
     """Prints a line of progress every few seconds."""
 
     def __init__(self, line: Callable[[Any], str]) -> None:
         self._line, self._last = line, 0.0
 
     def __call__(self, counts: Counts | Sent) -> None:
-        if time.monotonic() - self._last > SAY_EVERY:
+        if time.monotonic() - self._last > STATUS_INTERVAL_SECONDS:
             self._last = time.monotonic()
             console.print(self._line(counts))

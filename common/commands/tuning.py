@@ -6,12 +6,12 @@ import psutil
 import typer
 from rich.table import Table
 
-from common.batch.threshold_trial import rehearse
+from common.batch.threshold_trial import try_thresholds
 from common.command_options import Data, VerticalName, named_values
 from common.installed import find_vertical
 from common.monitoring.summary import rehearsal_tables
 from common.published.live_thresholds import Threshold, changed_settings, publish_settings, thresholds
-from common.runtime import read_settings, session, workspace_of
+from common.runtime import deployment_of, read_settings, session_of, workspace_of
 from common.terminal import console
 
 Changes = Annotated[
@@ -32,12 +32,13 @@ def settings(
     data: Data = None,
 ) -> None:
     """List the thresholds of a vertical's rules, or change them under running streams: live within a checkpoint interval."""
-    subject, workspace = find_vertical(vertical), workspace_of(find_vertical(vertical), read_settings(data))
+    declared = find_vertical(vertical)
+    workspace = workspace_of(declared, read_settings(data))
     changes = parse_changes(set_ or []) | dict.fromkeys(reset or [])
     if changes:
-        version = publish_settings(subject, workspace.tables, changes, who or psutil.Process().username())
+        version = publish_settings(declared, workspace.tables, changes, who or psutil.Process().username())
         console.print(f"thresholds {version.version} in force; running streams take them up within a checkpoint interval")
-    console.print(_table(thresholds(subject, workspace.tables)))
+    console.print(_table(thresholds(declared, workspace.tables)))
 
 
 def backtest(
@@ -47,29 +48,28 @@ def backtest(
     data: Data = None,
 ) -> None:
     """Changed rules over history beside the present ones, against labels: precision, recall, alerts a day, and what differs."""
-    subject, settings = find_vertical(vertical), read_settings(data)
-    workspace, changes = workspace_of(subject, settings), parse_changes(set_)
-    changed_settings(subject, workspace.tables, changes)  # a mistake is told before Spark is started
-    with (
-        workspace.only_one("backtest"),
-        session([subject], settings) as spark,
-        console.status(f"judging {days} days by both"),
-    ):
-        result = rehearse(spark, subject, workspace, changes, days)
+    deployment, changes = deployment_of(find_vertical(vertical), read_settings(data)), parse_changes(set_)
+    workspace = deployment.workspace
+    changed_settings(deployment.vertical, deployment.tables, changes)  # a mistake is told before Spark is started
+    with workspace.lock("backtest"), session_of(deployment) as spark, console.status(f"judging {days} days by both"):
+        result = try_thresholds(spark, deployment, changes, days)
     for table in rehearsal_tables(result):
         console.print(table)
-    console.print(f"every alert of both: {workspace.table('backtest')}; in force with: hybrid settings {subject.name} --set ...")
+    in_force = f"in force with: hybrid settings {deployment.vertical.name} --set ..."
+    console.print(f"every alert of both: {workspace.table('backtest')}; {in_force}")
 
 
-def parse_changes(given: list[str]) -> dict[str, str]:
+def parse_changes(words: list[str]) -> dict[str, str]:
     """Threshold names and values from words such as `amount_zscore=5`; raises SettingsError."""
-    return named_values("--set", given, "threshold=value, for instance amount_zscore=5")
+    return named_values("--set", words, "threshold=value, for instance amount_zscore=5")
 
 
-def _table(found: list[Threshold]) -> Table:
+def _table(listed: list[Threshold]) -> Table:
     table = Table("threshold", "value", "default", "may be", "changed", "what it is", box=None, pad_edge=False)
-    for each in found:
-        by = f"{each.changed.created_at:%Y-%m-%d %H:%M:%S} by {each.changed.details['who']}" if each.changed else ""
-        changed = by if each.live else "only by a restart"
-        table.add_row(each.name, f"{each.value:g}", f"{each.default:g}", each.bounds, changed, each.description)
+    for threshold in listed:
+        change = threshold.changed
+        by = f"{change.created_at:%Y-%m-%d %H:%M:%S} by {change.details['who']}" if change else ""
+        changed = by if threshold.live else "only by a restart"
+        values = (f"{threshold.value:g}", f"{threshold.default:g}", threshold.bounds)
+        table.add_row(threshold.name, *values, changed, threshold.description)
     return table

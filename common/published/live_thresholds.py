@@ -1,4 +1,4 @@
-"""Thresholds that are changed while streams run: checked, published with who and when, read by every running query.
+"""Changes thresholds while streams run: checks them, publishes them with who and when, and gives them to every running query.
 
 A change is one row in the `versions` table that holds every value changed so far; the newest row is in force, before
 the environment and the defaults. Only the thresholds of rules can change so: other settings decide what a window is or
@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
 from common.errors import did_you_mean
-from common.published.reference_data import followed, publish
+from common.published.reference_data import publish, read_in_force
 from common.published.versions import SETTINGS, Version, in_force, newest, versions
 from common.settings import SettingsError, load
 from common.thresholds import SETTINGS_VERSION, LiveSettings
@@ -54,20 +54,20 @@ def publish_settings(vertical: Vertical, folder: str, changes: Mapping[str, str 
         _check_live(vertical, name)
 
     def publication(so_far: list[Version]) -> Version:
-        asked = {**_of(vertical, newest(so_far, SETTINGS)), **changes}
-        tuned = load(vertical.settings, **asked)
-        values = {name: float(getattr(tuned, name)) for name, value in asked.items() if value is not None}
-        endless = [name for name, value in values.items() if not isfinite(value)]
-        if endless:
-            raise SettingsError(f"{', '.join(endless)}: give a finite number")
+        values = {**_of(vertical, newest(so_far, SETTINGS)), **changes}
+        settings = load(vertical.settings, **values)
+        thresholds = {name: float(getattr(settings, name)) for name, value in values.items() if value is not None}
+        infinite = [name for name, value in thresholds.items() if not isfinite(value)]
+        if infinite:
+            raise SettingsError(f"{', '.join(infinite)}: give a finite number")
         now = datetime.now(UTC)
-        details = {"values": values, "who": who, "changed": sorted(changes)}
-        return Version(SETTINGS, f"{_hash(values)}.{now:%Y%m%d%H%M%S}", now.date().isoformat(), now, details)
+        details = {"values": thresholds, "who": who, "changed": sorted(changes)}
+        return Version(SETTINGS, f"{_hash(thresholds)}.{now:%Y%m%d%H%M%S}", now.date().isoformat(), now, details)
 
     return publish(publication, folder)
 
 
-def tuned_settings(vertical: Vertical, folder: str) -> BaseSettings:
+def settings_in_force(vertical: Vertical, folder: str) -> BaseSettings:
     """The vertical's settings as they are now: what was published, before the environment and the defaults."""
     return load(vertical.settings, **_published(vertical, folder))
 
@@ -81,12 +81,12 @@ def changed_settings(vertical: Vertical, folder: str, changes: Mapping[str, str 
 
 def thresholds(vertical: Vertical, folder: str) -> list[Threshold]:
     """Every threshold of the vertical's rules as it stands."""
-    tuned, published = tuned_settings(vertical, folder), [each for each in versions(folder) if each.kind == SETTINGS]
-    changed_by = {name: each for each in published for name in each.details["changed"]}
+    settings, published = settings_in_force(vertical, folder), [change for change in versions(folder) if change.kind == SETTINGS]
+    changed_by = {name: change for change in published for name in change.details["changed"]}
     return [
         Threshold(
             name,
-            float(getattr(tuned, name)),
+            float(getattr(settings, name)),
             float(field.default),
             _bounds(field),
             field.description or "",
@@ -99,22 +99,22 @@ def thresholds(vertical: Vertical, folder: str) -> list[Threshold]:
 
 
 def _bounds(field: FieldInfo) -> str:
-    limits = [(word, getattr(each, limit, None)) for each in field.metadata for limit, word in BOUNDS.items()]
+    limits = [(word, getattr(bound, limit, None)) for bound in field.metadata for limit, word in BOUNDS.items()]
     return ", ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
 
 
 def live_settings(spark: SparkSession, vertical: Vertical, folder: str, rule_settings: Any) -> LiveSettings:
     """Settings for running queries: thresholds are read again in their newest version at every checkpoint interval."""
-    changes = followed(spark, folder, SETTINGS, _schema(vertical))
+    changes = read_in_force(spark, folder, SETTINGS, _schema(vertical))
     return LiveSettings(rule_settings, changes, rules_version(vertical, rule_settings))
 
 
 def settings_as_of(spark: SparkSession, vertical: Vertical, folder: str, rule_settings: Any, version: str) -> LiveSettings:
     """The same with the thresholds of one version; of none, as before the first: those of `rule_settings`."""
-    found = [each for each in versions(folder) if each.kind == SETTINGS and each.version == version]
+    changes = [change for change in versions(folder) if change.kind == SETTINGS and change.version == version]
     schema = _schema(vertical)
-    values = [{SETTINGS_VERSION: each.version, **each.details["values"]} for each in found]
-    rows = [tuple(each.get(name) for name in schema.names) for each in values]
+    values = [{SETTINGS_VERSION: change.version, **change.details["values"]} for change in changes]
+    rows = [tuple(row.get(name) for name in schema.names) for row in values]
     return LiveSettings(rule_settings, spark.createDataFrame(rows, schema), rules_version(vertical, rule_settings))
 
 
@@ -142,9 +142,9 @@ def _of(vertical: Vertical, published: Version | None) -> dict[str, float]:
 
 
 def _check_name(vertical: Vertical, name: str) -> None:
-    known = list(vertical.settings.model_fields)
-    if name not in known:
-        raise SettingsError(f"{vertical.name} has no setting {name}{did_you_mean(name, known)}; there are {', '.join(known)}")
+    names = list(vertical.settings.model_fields)
+    if name not in names:
+        raise SettingsError(f"{vertical.name} has no setting {name}{did_you_mean(name, names)}; there are {', '.join(names)}")
 
 
 def _check_live(vertical: Vertical, name: str) -> None:

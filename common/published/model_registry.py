@@ -1,4 +1,4 @@
-"""Which model is in force (the champion), which one waits for its proof (the challenger), and how they change places.
+"""Keeps which model is in force (the champion), which waits for its proof (the challenger), and how they change places.
 
 The first model is champion at once. One trained later is a challenger: streams score it beside the champion, it raises no
 alert (`shadow`), and once labels are known it is compared on them. It stands until a model is put in force after it.
@@ -30,25 +30,25 @@ def publish_model(model: TrainedModel, as_of: str, folder: str) -> Version:
 
 def challenger(folder: str) -> Version | None:
     """The newest challenger, unless a model was put in force after it."""
-    return challenging(versions(folder))
+    return find_challenger(versions(folder))
 
 
-def challenging(published: list[Version]) -> Version | None:
+def find_challenger(published: list[Version]) -> Version | None:
     """The same of publications that were read already."""
-    found, champion = newest(published, CHALLENGER), newest(published, MODEL)
-    return found if found and champion and found.created_at > champion.created_at else None
+    candidate, champion = newest(published, CHALLENGER), newest(published, MODEL)
+    return candidate if candidate and champion and candidate.created_at > champion.created_at else None
 
 
 def promote(folder: str, who: str) -> Version:
     """Put the challenger in force; streams take it up within a checkpoint interval. Raises NoSuchModel."""
-    waiting = challenger(folder)
-    if waiting is None:
+    candidate = challenger(folder)
+    if candidate is None:
         raise NoSuchModel("there is no challenger: train one with hybrid train")
 
     def publication(published: list[Version]) -> Version:
-        if challenging(published) != waiting:
-            raise NoSuchModel(f"model {waiting.version} was not promoted: meanwhile {_last_change(published)}")
-        return _crowned(waiting, who)
+        if find_challenger(published) != candidate:
+            raise NoSuchModel(f"model {candidate.version} was not promoted: meanwhile {_last_change(published)}")
+        return _put_in_force(candidate, who)
 
     return publish(publication, folder)
 
@@ -60,33 +60,33 @@ def rollback(folder: str, who: str) -> Version:
     def publication(published: list[Version]) -> Version:
         if newest(published, MODEL) != champion:
             raise NoSuchModel(f"nothing was rolled back: meanwhile {_last_change(published)}")
-        line = _line(published)
-        if len(line) < 2:
+        champions = _successive_champions(published)
+        if len(champions) < 2:
             raise NoSuchModel("no model was in force before this one")
-        return _crowned(line[-2], who, rollback=True)
+        return _put_in_force(champions[-2], who, rollback=True)
 
     return publish(publication, folder)
 
 
-def _line(published: list[Version]) -> list[Version]:
+def _successive_champions(published: list[Version]) -> list[Version]:
     """The champions of which each is the one to go back to from the next; the last is in force."""
-    line: list[Version] = []
-    for each in published:
-        if each.kind == MODEL and each.details.get("rollback"):
-            line.pop()
-        elif each.kind == MODEL and (not line or line[-1].version != each.version):
-            line.append(each)
-    return line
+    champions: list[Version] = []
+    for version in published:
+        if version.kind == MODEL and version.details.get("rollback"):
+            champions.pop()
+        elif version.kind == MODEL and (not champions or champions[-1].version != version.version):
+            champions.append(version)
+    return champions
 
 
 def _last_change(published: list[Version]) -> str:
     """For people: what was done to models last, and by whom, if a person did it."""
-    last = next(each for each in reversed(published) if each.kind in (MODEL, CHALLENGER))
-    what = "was put in force" if last.kind == MODEL else "was trained and challenges the champion"
+    last = next(version for version in reversed(published) if version.kind in (MODEL, CHALLENGER))
+    action = "was put in force" if last.kind == MODEL else "was trained and challenges the champion"
     by = f" by {last.details['who']}" if "who" in last.details else ""
-    return f"model {last.version} {what}{by}; look at it, and then do this again if it is still wanted"
+    return f"model {last.version} {action}{by}; look at it, and then do this again if it is still wanted"
 
 
-def _crowned(model: Version, who: str, rollback: bool = False) -> Version:
+def _put_in_force(model: Version, who: str, rollback: bool = False) -> Version:
     details = {**model.details, "who": who, "rollback": rollback}
     return replace(model, kind=MODEL, created_at=datetime.now(UTC), details=details)

@@ -1,4 +1,4 @@
-"""What batch learnt, by version: baselines and models, published whole and read by streams that keep running.
+"""Reference data of running queries: baselines, the model and thresholds, published by batch under versions.
 
 A publication writes the rows of all its baselines under a new version, and then one row into the `versions` table:
 that row is what puts the version in force, so a reader sees all of it or nothing. Old versions stay, for reconcile.
@@ -19,11 +19,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import tables
-from common.clock import after
+from common.clock import now_after
 from common.models.scoring import score_column
 from common.models.storage import from_json
 from common.models.training import TrainedModel
-from common.published.versions import BASELINE, MODEL, LearntSource, Version, baseline_path, in_force, shape, versions_in
+from common.published.versions import BASELINE, MODEL, InForceSource, Version, baseline_path, in_force, shape_of, versions_in
 from common.vertical import Query, Vertical
 
 VERSIONS_SCHEMA = T.StructType([
@@ -40,9 +40,11 @@ MODEL_SCHEMA = T.StructType([
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What queries are joined with. scoring: the model whose structure the queries run; its parameters are data (in
-    `model`) and change under a running query; a model of another structure needs the query restarted from its checkpoint.
+class ReferenceData:
+    """What a query's events are joined with: a frame by baseline, and one row of the model's version and parameters.
+
+    scoring: the model whose structure the queries run; its parameters are data (in `model`) and change under a running query; a
+    model of another structure needs the query restarted from its checkpoint.
     """
 
     baselines: Mapping[str, DataFrame]
@@ -50,12 +52,12 @@ class Learnt:
     scoring: TrainedModel | None = None
 
 
-def publish_baselines(learnt: Mapping[str, DataFrame], vertical: Vertical, folder: str, as_of: str) -> Version:
+def publish_baselines(frames: Mapping[str, DataFrame], vertical: Vertical, folder: str, as_of: str) -> Version:
     """Write every frame to `<folder>/baselines_<name>` under one new version and put that version in force."""
     # The time at which it begins makes the version unique, so that a publication killed half-way is never mistaken for its retry.
-    begun = datetime.now(UTC)
-    version = Version(BASELINE, f"{as_of}.{begun:%Y%m%d%H%M%S%f}", as_of, begun, {"tables": sorted(learnt)})
-    for name, rows in learnt.items():
+    started = datetime.now(UTC)
+    version = Version(BASELINE, f"{as_of}.{started:%Y%m%d%H%M%S%f}", as_of, started, {"tables": sorted(frames)})
+    for name, rows in frames.items():
         columns = [F.col(field.name).cast(field.dataType) for field in vertical.baselines[name].schema]
         versioned = rows.select(*columns).withColumn("baseline_version", F.lit(version.version))
         path = baseline_path(folder, name)
@@ -65,15 +67,16 @@ def publish_baselines(learnt: Mapping[str, DataFrame], vertical: Vertical, folde
     return put_in_force(replace(version, created_at=datetime.now(UTC)), folder)
 
 
-def live(spark: SparkSession, folder: str, vertical: Vertical) -> Learnt:
+def live_reference_data(spark: SparkSession, folder: str, vertical: Vertical) -> ReferenceData:
     """Frames for streaming joins, each read again in its newest version at every batch."""
+    version = T.StructField("baseline_version", T.StringType())
     frames = {
-        name: followed(spark, folder, name, T.StructType([*baseline.schema, T.StructField("baseline_version", T.StringType())]))
+        name: read_in_force(spark, folder, name, T.StructType([*baseline.schema, version]))
         for name, baseline in vertical.baselines.items()
     }
     model = in_force(folder, MODEL)
-    numbers = followed(spark, folder, MODEL, MODEL_SCHEMA, shape(model.details) if model else "")
-    return Learnt(frames, numbers, model_of(model.details, vertical) if model else None)
+    parameters = read_in_force(spark, folder, MODEL, MODEL_SCHEMA, shape_of(model.details) if model else "")
+    return ReferenceData(frames, parameters, model_of(model.details, vertical) if model else None)
 
 
 def model_of(details: Mapping[str, Any], vertical: Vertical) -> TrainedModel:
@@ -81,39 +84,39 @@ def model_of(details: Mapping[str, Any], vertical: Vertical) -> TrainedModel:
     return from_json(details, vertical.model.features if vertical.model else ())
 
 
-def with_learnt(events: DataFrame, learnt: Learnt, vertical: Vertical, query: Query, rule_settings: Any) -> DataFrame:
-    """What `query` builds its alerts from: events with the baselines it asks for, prepared if it prepares them, and scored."""
-    return with_model(prepared(with_baselines(events, learnt, vertical, query), query, rule_settings), learnt, vertical, query)
+def join_reference_data(events: DataFrame, data: ReferenceData, vertical: Vertical, query: Query, rules: Any) -> DataFrame:
+    """The rows that `query` builds its alerts from: events with its baselines, prepared where it prepares them, and scored."""
+    return with_model(prepare_rows(with_baselines(events, data, vertical, query), query, rules), data, vertical, query)
 
 
-def with_baselines(events: DataFrame, learnt: Learnt, vertical: Vertical, query: Query) -> DataFrame:
+def with_baselines(events: DataFrame, data: ReferenceData, vertical: Vertical, query: Query) -> DataFrame:
     """Events joined with the baselines that `query` names, and `baseline_version`."""
     for name in query.baselines:
-        rows = learnt.baselines[name].withColumnRenamed("baseline_version", f"{name}_baseline_version")
+        rows = data.baselines[name].withColumnRenamed("baseline_version", f"{name}_baseline_version")
         events = events.join(F.broadcast(rows), vertical.baselines[name].key, "left")
-    seen = [F.col(f"{name}_baseline_version") for name in query.baselines]
-    return events.withColumn("baseline_version", F.coalesce(*seen)) if seen else events
+    version_columns = [F.col(f"{name}_baseline_version") for name in query.baselines]
+    return events.withColumn("baseline_version", F.coalesce(*version_columns)) if version_columns else events
 
 
-def prepared(events: DataFrame, query: Query, rule_settings: Any) -> DataFrame:
+def prepare_rows(events: DataFrame, query: Query, rules: Any) -> DataFrame:
     """The rows that the model is to score: the events, or what `query` makes of them."""
-    return query.prepare(events, rule_settings) if query.prepare else events
+    return query.prepare(events, rules) if query.prepare else events
 
 
-def with_model(rows: DataFrame, learnt: Learnt, vertical: Vertical, query: Query) -> DataFrame:
+def with_model(rows: DataFrame, data: ReferenceData, vertical: Vertical, query: Query) -> DataFrame:
     """Rows with the model's features, model_version and model_score, where `query` asks for them."""
     if not query.model or not vertical.model:
         return rows
-    rows = vertical.model.with_features(rows.join(F.broadcast(learnt.model), how="left"))
-    score = score_column(learnt.scoring) if learnt.scoring else F.lit(None).cast("double")
+    rows = vertical.model.with_features(rows.join(F.broadcast(data.model), how="left"))
+    score = score_column(data.scoring) if data.scoring else F.lit(None).cast("double")
     return rows.withColumn("model_score", score)
 
 
-def followed(spark: SparkSession, folder: str, name: str, schema: T.StructType, of_shape: str = "") -> DataFrame:
-    """A baseline, the model (of that shape) or the thresholds, read again in the newest version whenever the frame is."""
-    spark.dataSource.register(LearntSource)
-    options = {"folder": folder, "name": name, "shape": of_shape}
-    return spark.read.format("hybrid_learnt").schema(schema).options(**options).load()
+def read_in_force(spark: SparkSession, folder: str, name: str, schema: T.StructType, shape: str = "") -> DataFrame:
+    """A baseline, the model (of that shape) or the thresholds: in the version in force whenever the frame is evaluated."""
+    spark.dataSource.register(InForceSource)
+    options = {"folder": folder, "name": name, "shape": shape}
+    return spark.read.format(InForceSource.name()).schema(schema).options(**options).load()
 
 
 def put_in_force(version: Version, folder: str) -> Version:
@@ -135,7 +138,7 @@ def publish(choose: Callable[[list[Version]], Version], folder: str) -> Version:
         before = versions_in(table)
         published = choose(before)
         if before and before[-1].created_at >= published.created_at:
-            published = replace(published, created_at=after(before[-1].created_at))
+            published = replace(published, created_at=now_after(before[-1].created_at))
         return {**published.__dict__, "details": json.dumps(published.details, sort_keys=True)}
 
     tables.append_row_after(row, VERSIONS_SCHEMA, path)

@@ -1,4 +1,4 @@
-"""Which versions are in force, and the Python data source that reads them for streams.
+"""Reads which versions are in force, for batch and, by a Python data source, for running queries.
 
 Spark starts a Python worker for every read and lets it import this module: so it imports little, and nothing of the core.
 """
@@ -42,9 +42,9 @@ def versions(folder: str) -> list[Version]:
 
 def versions_in(table: DeltaTable) -> list[Version]:
     """The same of an opened versions table, as it was when it was opened."""
-    rows = table.to_pyarrow_table(columns=[each.name for each in fields(Version)]).to_pylist()  # somebody may have added others
-    found = [Version(**(row | {"details": json.loads(row["details"])})) for row in rows]
-    return sorted(found, key=lambda version: version.created_at)
+    rows = table.to_pyarrow_table(columns=[field.name for field in fields(Version)]).to_pylist()  # somebody may have added others
+    published = [Version(**(row | {"details": json.loads(row["details"])})) for row in rows]
+    return sorted(published, key=lambda version: version.created_at)
 
 
 def in_force(folder: str, kind: str) -> Version | None:
@@ -57,8 +57,8 @@ def newest(published: list[Version], kind: str) -> Version | None:
     return next((version for version in reversed(published) if version.kind == kind), None)
 
 
-def shape(model: dict[str, Any]) -> str:
-    """Of a model's details: a hash of what a running query is built for; its parameters alone may change under one."""
+def shape_of(model: dict[str, Any]) -> str:
+    """A hash of a model's structure, from its details: a running query is built for one; only parameters may change under it."""
     return hashlib.sha256(json.dumps([model["structure"], model["features"]]).encode()).hexdigest()
 
 
@@ -66,18 +66,18 @@ def baseline_path(folder: str, name: str) -> str:
     return f"{folder}/baselines_{name}"
 
 
-class LearntSource(DataSource):
-    """Python data source `hybrid_learnt`: options folder, name and, for a model, shape; the rows of the version now in force."""
+class InForceSource(DataSource):
+    """Python data source `hybrid_in_force`: options folder, name and, for a model, shape; rows of the version in force."""
 
     @classmethod
     def name(cls) -> str:
-        return "hybrid_learnt"
+        return "hybrid_in_force"
 
     def reader(self, schema: T.StructType) -> DataSourceReader:
-        return LearntReader(self.options["folder"], self.options["name"], schema, self.options.get("shape", ""))
+        return InForceReader(self.options["folder"], self.options["name"], schema, self.options.get("shape", ""))
 
 
-class LearntReader(DataSourceReader):
+class InForceReader(DataSourceReader):
     """Reads one baseline, the model or the thresholds, in the version in force at the moment of reading.
 
     shape: of a model, the newest of this one is read: a query that scores with another until it is restarted would take its
@@ -98,15 +98,15 @@ class LearntReader(DataSourceReader):
         yield from rows.to_batches()
 
 
-def _model_rows(folder: str, of_shape: str, schema: pa.Schema) -> pa.Table:
-    model = newest([each for each in versions(folder) if each.kind == MODEL and shape(each.details) == of_shape], MODEL)
+def _model_rows(folder: str, shape: str, schema: pa.Schema) -> pa.Table:
+    model = newest([model for model in versions(folder) if model.kind == MODEL and shape_of(model.details) == shape], MODEL)
     rows = [] if model is None else [{"model_version": model.version, "model_parameters": model.details["parameters"]}]
     return pa.Table.from_pylist(rows, schema=schema)
 
 
 def _settings_rows(folder: str, schema: pa.Schema) -> pa.Table:
-    changed = in_force(folder, SETTINGS)
-    rows = [] if changed is None else [{"settings_version": changed.version, **changed.details["values"]}]
+    change = in_force(folder, SETTINGS)
+    rows = [] if change is None else [{"settings_version": change.version, **change.details["values"]}]
     return pa.Table.from_pylist(rows, schema=schema)
 
 
@@ -115,10 +115,10 @@ def _baseline_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
     if baseline is None:
         return schema.empty_table()
     table = DeltaTable(baseline_path(folder, name))
-    there = {field.name for field in table.schema().fields}
+    names = {field.name for field in table.schema().fields}
     rows = table.to_pyarrow_table(
-        filters=[("baseline_version", "=", baseline.version)], columns=[each for each in schema.names if each in there])
+        filters=[("baseline_version", "=", baseline.version)], columns=[name for name in schema.names if name in names])
     # What an older baseline did not learn yet is null until the next batch run.
     for field in schema:
-        rows = rows if field.name in there else rows.append_column(field, pa.nulls(len(rows), field.type))
+        rows = rows if field.name in names else rows.append_column(field, pa.nulls(len(rows), field.type))
     return rows.select(schema.names).cast(schema)

@@ -1,7 +1,7 @@
-"""What came too late for the stream: the events are in `events`, and the alerts that they would have raised join `alerts` here.
+"""Adds to `alerts` those that the stream lost because their events came behind its watermark.
 
-Such an alert came through no topic: its kafka_partition and kafka_offset are -1, as a backfilled event's partition is. It has
-no part in comparisons of the stream with history or with labels (see `batch.came_live`).
+Such an alert came through no topic (`archive_tables.NO_PARTITION`, `NO_OFFSET`). It has no part in comparisons of the stream with
+history or with labels (`history.read_live_history`).
 """
 
 from dataclasses import dataclass
@@ -11,20 +11,17 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from common import tables
-from common.archive.archive_tables import ALERTS_SCHEMA, PARTITION
-from common.batch.batch import came_live
+from common.archive.archive_tables import ALERTS_SCHEMA, NO_OFFSET, NO_PARTITION, PARTITION, came_through_kafka
+from common.archive.history import read_live_history
+from common.deployment import Deployment
 from common.kafka.topics import topic_names
-from common.reconciliation.lineage import late_events
-from common.reconciliation.reconcile import judged_again
+from common.reconciliation.lineage import find_late_events
+from common.reconciliation.reconcile import recompute_alerts
 from common.streaming.checkpoint_topics import of_present_topic
-from common.vertical import Vertical
-from common.workspace import Workspace
-
-NOWHERE = -1
 
 
 @dataclass(frozen=True)
-class Late:
+class LateAlerts:
     """events: those behind the watermark of a query that came to them; alerts: those lost to it; added: new in `alerts`."""
 
     events: int
@@ -32,20 +29,21 @@ class Late:
     added: int
 
 
-def keep_late(spark: SparkSession, vertical: Vertical, workspace: Workspace, rule_settings: object) -> Late:
+def add_late_alerts(spark: SparkSession, deployment: Deployment) -> LateAlerts:
     """After `reconcile`: put the alerts that only the watermark lost into `alerts`, each once, however often this is done."""
-    events = of_present_topic(came_live(spark, workspace)[0], workspace, topic_names(vertical).events)
-    behind = late_events(spark, vertical, workspace, events).select("event_id").distinct().count()
+    vertical, workspace = deployment.vertical, deployment.workspace
+    events = of_present_topic(read_live_history(spark, workspace)[0], workspace, topic_names(vertical).events)
+    behind = find_late_events(spark, deployment, events).select("event_id").distinct().count()
     compared = tables.read(spark, workspace.table("reconciled"))
     lost = compared.where("status = 'late' and stream_score is null").select("alert_id")
     count = lost.count()
     if not count:
-        return Late(behind, 0, 0)
-    found = judged_again(spark, vertical, workspace, events.drop(PARTITION), rule_settings).join(lost, "alert_id", "left_semi")
+        return LateAlerts(behind, 0, 0)
+    alerts = recompute_alerts(spark, deployment, events.drop(PARTITION)).join(lost, "alert_id", "left_semi")
     # By the newest event behind it, so that one that grew since, as after a redrive, replaces itself, and never the stream's.
-    raised = tables.read(spark, workspace.table("alerts")).where("kafka_offset >= 0").select("alert_id")
-    stored = _as_stored(found).join(raised, "alert_id", "left_anti")
-    return Late(behind, count, tables.upsert(stored, workspace.table("alerts"), ["alert_id"], "ingest_time"))
+    raised = tables.read(spark, workspace.table("alerts")).where(came_through_kafka()).select("alert_id")
+    stored = _as_stored(alerts).join(raised, "alert_id", "left_anti")
+    return LateAlerts(behind, count, tables.upsert(stored, workspace.table("alerts"), ["alert_id"], "ingest_time"))
 
 
 def _as_stored(alerts: DataFrame) -> DataFrame:
@@ -53,7 +51,7 @@ def _as_stored(alerts: DataFrame) -> DataFrame:
         "first_event_time": F.col("event_time"),
         "alert_time": F.lit(datetime.now(UTC)),
         "topic": F.lit(None).cast("string"),
-        "kafka_partition": F.lit(NOWHERE),
-        "kafka_offset": F.lit(NOWHERE).cast("long"),
+        "kafka_partition": F.lit(NO_PARTITION),
+        "kafka_offset": F.lit(NO_OFFSET).cast("long"),
         PARTITION: F.to_date("event_time"),
     }).select(*ALERTS_SCHEMA.names)

@@ -1,7 +1,7 @@
-"""Which versions judged which offsets, and under which watermark: table `judged`, written as batches end (`recording`).
+"""Reads the lineage: which versions judged which offsets, under which watermark (table `judged`, see `progress_log`).
 
-Reconcile needs it: history is to be judged by what judged it live, and an event is late only where the watermark of
-its own batch had passed it.
+Reconcile needs it: history has to be judged by the versions that judged it live, and an event is late only where the watermark
+of its own batch had passed it.
 """
 
 from dataclasses import dataclass
@@ -14,24 +14,25 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from common import tables
+from common.deployment import Deployment
 from common.errors import UserError
 from common.kafka.topics import topic_names
 from common.published.versions import BASELINE, MODEL, SETTINGS, newest, versions
-from common.reconciliation.lineage_rows import BEYOND, VERSIONS, joined, rows_of
+from common.reconciliation.lineage_rows import BEYOND, VERSIONS, merge_neighbours, read_rows
 from common.streaming.checkpoint_topics import present_since
-from common.vertical import Query, Vertical
+from common.vertical import Query
 from common.workspace import Workspace
 
-BUCKET = 4_096  # offsets of a partition that are looked for together
-BROADCAST = 100_000  # ranges; more are not sent to each task whole
+BUCKET_OFFSETS = 4_096  # offsets of a partition that are joined together
+MAX_BROADCAST_RANGES = 100_000  # more are not sent to each task
 
 
-class NothingJudged(UserError):
+class NoLineage(UserError):
     """A query is not on record: it never ran over this data."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class OffsetRange:
     """Offsets [start, end) of a partition (None: of any), and the versions that judged them.
 
     settings: "" before thresholds were published; None where the batch had nothing to judge.
@@ -45,29 +46,29 @@ class Judged:
     settings: str | None
 
 
-def judged_ranges(workspace: Workspace, query: Query) -> list[Judged]:
+def read_ranges(workspace: Workspace, query: Query) -> list[OffsetRange]:
     """What judged each offset, without gaps or overlap from offset 0 to BEYOND, by the progress that `query` reported.
 
-    How its reports are taken: `judged_rows`. What lies beyond them was judged by the batch that was under way in the end: by
+    How its reports are merged: `lineage_rows`. What lies beyond them was judged by the batch that was under way in the end: by
     the versions in force when the last progress was reported.
 
-    Raises NothingJudged.
+    Raises NoLineage.
     """
-    return _as_judged(joined(_ranges(workspace, query, _reported(workspace, query)), VERSIONS))
+    return _to_ranges(merge_neighbours(_ranges(workspace, query, _read_reports(workspace, query)), VERSIONS))
 
 
-def _as_judged(ranges: pd.DataFrame) -> list[Judged]:
+def _to_ranges(ranges: pd.DataFrame) -> list[OffsetRange]:
     fields = ranges[["kafka_partition", "start_offset", "end_offset", *VERSIONS]].astype(object)
-    return [Judged(*row) for row in fields.where(fields.notna(), None).itertuples(index=False)]
+    return [OffsetRange(*row) for row in fields.where(fields.notna(), None).itertuples(index=False)]
 
 
-def _reported(workspace: Workspace, query: Query) -> pd.DataFrame:
+def _read_reports(workspace: Workspace, query: Query) -> pd.DataFrame:
     """The rows of one query, made fewer, in the order in which they came."""
-    rows: pd.DataFrame = rows_of(workspace.table("judged"), query.name).to_pandas()
+    rows: pd.DataFrame = read_rows(workspace.table("judged"), query.name).to_pandas()
     if since := present_since(workspace, topic_names(workspace.vertical).events):
         rows = rows[rows["ended_at"] >= since]  # until the new checkpoint's first batch has ended, others are of the topic before
     if rows.empty:
-        raise NothingJudged(f"query {query.name} has judged nothing yet: start detect, or run, on this data first")
+        raise NoLineage(f"query {query.name} has judged nothing yet: start detect, or run, on this data first")
     return rows
 
 
@@ -101,7 +102,7 @@ class Era:
     """
 
     settings: str
-    ranges: list[Judged]
+    ranges: list[OffsetRange]
     watermark: datetime | None
 
 
@@ -110,50 +111,52 @@ def settings_eras(workspace: Workspace, query: Query) -> list[Era]:
 
     A batch that had nothing to judge counts to the one before it, as it makes no difference.
     """
-    rows = _reported(workspace, query)
+    rows = _read_reports(workspace, query)
     ranges = _ranges(workspace, query, rows)
     ranges["settings_version"] = ranges.groupby("kafka_partition", dropna=False)["settings_version"].ffill().fillna("")
-    of_version = dict(iter(joined(ranges, VERSIONS).groupby("settings_version")))
-    met = rows.dropna(subset=["watermark"]).groupby("settings_version")["watermark"].max().to_dict()
-    published = ["", *dict.fromkeys(each.version for each in versions(workspace.tables) if each.kind == SETTINGS)]
+    of_version = dict(iter(merge_neighbours(ranges, VERSIONS).groupby("settings_version")))
+    watermarks = rows.dropna(subset=["watermark"]).groupby("settings_version")["watermark"].max().to_dict()
+    published = ["", *dict.fromkeys(change.version for change in versions(workspace.tables) if change.kind == SETTINGS)]
     return [
-        Era(version, _as_judged(of_version[version]) if version in of_version else [], met.get(version))
+        Era(version, _to_ranges(of_version[version]) if version in of_version else [], watermarks.get(version))
         for version in published
-        if version in of_version or version in met
+        if version in of_version or version in watermarks
     ]
 
 
-def judged_ends(workspace: Workspace) -> dict[tuple[str, int], int]:
+def finished_ends(workspace: Workspace) -> dict[tuple[str, int], int]:
     """By query and partition, the offset up to which batches of its newest checkpoint have ended; empty before any did."""
     path = workspace.table("judged")
     if not tables.table_exists(path):
         return {}
-    found = {}
+    ends = {}
     for query in tables.read_arrow(path, columns=["query"])["query"].unique().to_pylist():
-        rows = rows_of(path, query).to_pandas().dropna(subset=["kafka_partition"])
+        rows = read_rows(path, query).to_pandas().dropna(subset=["kafka_partition"])
         for partition, end in rows.groupby("kafka_partition")["end_offset"].max().items():
-            found[query, int(partition)] = int(end)
-    return found
+            ends[query, int(partition)] = int(end)
+    return ends
 
 
-def late_events(spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame) -> DataFrame:
+def find_late_events(spark: SparkSession, deployment: Deployment, events: DataFrame) -> DataFrame:
     """event_id, rule and late_seconds of the events that were behind the watermark when a rule's query came to them."""
+    vertical, workspace = deployment.vertical, deployment.workspace
     queries = [query for query in vertical.queries if query.stateful and query.rules]
-    found = [
-        _ranges(workspace, query, _reported(workspace, query)).dropna(subset=["watermark"]).assign(number=number)
+    ranges_by_query = [
+        _ranges(workspace, query, _read_reports(workspace, query)).dropna(subset=["watermark"]).assign(number=number)
         for number, query in enumerate(queries, 1)
     ]
     last = events.agg(F.max("kafka_offset")).first()[0]  # type: ignore[index]
-    if last is None or all(each.empty for each in found):
+    if last is None or all(ranges.empty for ranges in ranges_by_query):
         return spark.createDataFrame([], "event_id string, rule string, late_seconds double")
-    in_buckets = _in_buckets(pd.concat(found, ignore_index=True), last)
+    in_buckets = _in_buckets(pd.concat(ranges_by_query, ignore_index=True), last)
     ranges = spark.createDataFrame(in_buckets)
-    ranges = F.broadcast(ranges) if in_buckets.num_rows <= BROADCAST else ranges
+    ranges = F.broadcast(ranges) if in_buckets.num_rows <= MAX_BROADCAST_RANGES else ranges
     # By buckets of offsets, as otherwise each event would be compared with each range.
-    named = events.withColumns({"partition": F.col("kafka_partition"), "bucket": F.floor(F.col("kafka_offset") / BUCKET)})
+    bucket = F.floor(F.col("kafka_offset") / BUCKET_OFFSETS)
+    numbered = events.withColumns({"partition": F.col("kafka_partition"), "bucket": bucket})
     time = F.col(vertical.event_time)
     inside = (F.col("kafka_offset") >= F.col("start_offset")) & (F.col("kafka_offset") < F.col("end_offset"))
-    late = named.join(ranges, ["partition", "bucket"]).where(inside & (time < F.col("watermark")))
+    late = numbered.join(ranges, ["partition", "bucket"]).where(inside & (time < F.col("watermark")))
     rules = F.array(*[F.array(*[F.lit(rule.name) for rule in query.rules]) for query in queries])
     behind = (F.unix_millis("watermark") - F.unix_millis(time)) / 1000
     return late.select(
@@ -166,8 +169,8 @@ def late_events(spark: SparkSession, vertical: Vertical, workspace: Workspace, e
 def _in_buckets(ranges: pd.DataFrame, last: int) -> pa.Table:
     """The ranges up to offset `last`, each once for every bucket of offsets that it has a part in."""
     ranges = ranges[ranges["start_offset"] <= last].astype({"kafka_partition": "int32", "number": "int32"})
-    first = ranges["start_offset"].to_numpy() // BUCKET
-    times = (np.minimum(ranges["end_offset"].to_numpy() - 1, last)) // BUCKET - first + 1
+    first = ranges["start_offset"].to_numpy() // BUCKET_OFFSETS
+    times = (np.minimum(ranges["end_offset"].to_numpy() - 1, last)) // BUCKET_OFFSETS - first + 1
     copies = np.repeat(np.arange(len(ranges)), times)
     nth = np.arange(len(copies)) - np.repeat(np.cumsum(times) - times, times)
     rows = ranges.iloc[copies].assign(bucket=first[copies] + nth).rename(columns={"kafka_partition": "partition"})

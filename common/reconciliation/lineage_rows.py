@@ -1,8 +1,8 @@
-"""The rows of table `judged`, made fewer: of what batch after batch reported, what whoever reads the table needs.
+"""Merges rows of the lineage (table `judged`): of what batch after batch reported, it keeps what readers of the table need.
 
-A busy query ends a batch a second, and reports a row for each partition of each. What is left of them are ranges of offsets:
-one for as long as the same versions judged under the same watermark. They stand in the table's own columns, so that rows that
-were made fewer and rows that came since are made fewer together.
+A busy query ends a batch a second, and reports a row for each partition of each. Merged they are ranges of offsets: one for as
+long as the same versions judged under the same watermark. Merged rows have the table's own columns, so that they and rows that
+came since can be merged again.
 """
 
 from pathlib import Path
@@ -35,20 +35,20 @@ JUDGED_SCHEMA = T.StructType(
 )
 
 
-def rows_of(path: str | Path, query: str) -> pa.Table:
-    """The rows of one query, made fewer; none where there is no table."""
+def read_rows(path: str | Path, query: str) -> pa.Table:
+    """The merged rows of one query; none where there is no table."""
     if not tables.table_exists(path):
         return pa.table({name: [] for name in JUDGED_SCHEMA.names})
-    return _of_one_query(tables.read_arrow(path, where=pc.field("query") == query))
+    return _merge_query(tables.read_arrow(path, where=pc.field("query") == query))
 
 
-def fewer(rows: pa.Table) -> pa.Table:
-    """The whole table's rows, made fewer query by query."""
+def merge_rows(rows: pa.Table) -> pa.Table:
+    """The whole table's rows, merged query by query."""
     by_query = [rows.filter(pc.equal(rows["query"], query)) for query in rows["query"].unique().to_pylist()]
-    return pa.concat_tables([rows.slice(0, 0), *map(_of_one_query, by_query)])
+    return pa.concat_tables([rows.slice(0, 0), *map(_merge_query, by_query)])
 
 
-def _of_one_query(rows: pa.Table) -> pa.Table:
+def _merge_query(rows: pa.Table) -> pa.Table:
     rows = rows.sort_by([("ended_at", "ascending"), ("batch", "ascending")])
     is_start = pc.is_null(rows["kafka_partition"])
     starts, ended = rows.filter(is_start), rows.filter(pc.invert(is_start))
@@ -57,8 +57,8 @@ def _of_one_query(rows: pa.Table) -> pa.Table:
 
 def _of_newest_checkpoint(ended: pa.Table) -> pa.Table:
     """A query with a new checkpoint judges all anew."""
-    known = ended["checkpoint"].drop_null()
-    return ended.filter(pc.equal(ended["checkpoint"], known[-1])) if len(known) else ended
+    checkpoints = ended["checkpoint"].drop_null()
+    return ended.filter(pc.equal(ended["checkpoint"], checkpoints[-1])) if len(checkpoints) else ended
 
 
 def _ranges(ended: pa.Table) -> pa.Table:
@@ -76,11 +76,11 @@ def _ranges(ended: pa.Table) -> pa.Table:
     rows["end_offset"] = np.maximum(ends, rows["start_offset"])
     is_range = rows["end_offset"] > rows["start_offset"]
     others = rows[~is_range].drop_duplicates(["kafka_partition", *VERSIONS], keep="last")
-    kept = pd.concat([joined(rows[is_range], [*VERSIONS, "watermark"]), others]).sort_index()
-    found = ended.take(pa.array(kept.index))
+    merged = pd.concat([merge_neighbours(rows[is_range], [*VERSIONS, "watermark"]), others]).sort_index()
+    ranges = ended.take(pa.array(merged.index))
     for name in ("start_offset", "end_offset"):
-        found = found.set_column(found.column_names.index(name), name, pa.array(kept[name], pa.int64()))
-    return found
+        ranges = ranges.set_column(ranges.column_names.index(name), name, pa.array(merged[name], pa.int64()))
+    return ranges
 
 
 def _numbers(ended: pa.Table) -> pd.DataFrame:
@@ -92,12 +92,12 @@ def _numbers(ended: pa.Table) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def joined(ranges: pd.DataFrame, alike: list[str]) -> pd.DataFrame:
-    """Ranges, partition by partition in order, of which neighbours are one where the columns `alike` have the same values.
+def merge_neighbours(ranges: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Ranges, partition by partition in order, with neighbours merged where they have the same values in `columns`.
 
-    It has the last one's values in its other columns, and its index.
+    A merged range has the last one's values in its other columns, and its index.
     """
-    codes = np.column_stack([pd.factorize(ranges[name])[0] for name in ("kafka_partition", *alike)])
+    codes = np.column_stack([pd.factorize(ranges[name])[0] for name in ("kafka_partition", *columns)])
     is_other = np.append(True, (codes[1:] != codes[:-1]).any(axis=1))[: len(ranges)]
     is_last = np.append(is_other[1:], True)[: len(ranges)]
     return ranges[is_last].assign(start_offset=ranges["start_offset"].to_numpy()[is_other])

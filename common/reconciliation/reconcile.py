@@ -27,13 +27,14 @@ from pyspark.sql import types as T
 
 from common import contract, tables
 from common.alerts import ALERT_SCHEMA, event_ids
-from common.batch.batch import came_live
-from common.closed_windows import spoken
+from common.archive.history import read_live_history
+from common.closed_windows import only_closed
+from common.deployment import Deployment
 from common.kafka.topics import topic_names
 from common.published.live_thresholds import settings_as_of
-from common.published.reference_data import MODEL_SCHEMA, Learnt, model_of, prepared, with_baselines, with_model
+from common.published.reference_data import MODEL_SCHEMA, ReferenceData, model_of, prepare_rows, with_baselines, with_model
 from common.published.versions import MODEL, baseline_path, versions
-from common.reconciliation.lineage import Era, Judged, judged_ranges, late_events, settings_eras
+from common.reconciliation.lineage import Era, OffsetRange, find_late_events, read_ranges, settings_eras
 from common.reconciliation.lineage_rows import BEYOND
 from common.spark.session import use_pool
 from common.streaming.checkpoint_topics import of_present_topic
@@ -54,7 +55,7 @@ RECONCILIATIONS_SCHEMA = T.StructType([
 
 
 @dataclass(frozen=True)
-class Reconciled:
+class Reconciliation:
     """counts: alerts by (rule, status); differences: rows that are not equal, as DataFrame."""
 
     counts: dict[tuple[str, str], int]
@@ -65,9 +66,7 @@ class Reconciled:
         return not any(count for (_, status), count in self.counts.items() if status not in AGREEING)
 
 
-def reconcile(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, rule_settings: object, since: datetime | None = None
-) -> Reconciled:
+def reconcile(spark: SparkSession, deployment: Deployment, since: datetime | None = None) -> Reconciliation:
     """Compare every stored alert with what batch finds in the events that came through Kafka, by the topic that is there now.
 
     Writes table `reconciled`, a row per alert, and adds this run's counts to table `reconciliations`.
@@ -76,68 +75,69 @@ def reconcile(
     state reach back to them.
     """
     use_pool(spark, "batch")
-    events, _, alerts = came_live(spark, workspace)
+    vertical, workspace = deployment.vertical, deployment.workspace
+    events, _, alerts = read_live_history(spark, workspace)
     # What judged an earlier topic of that name is not on record any more: its offsets were those of other records.
     events, alerts = (of_present_topic(rows, workspace, topic_names(vertical).events) for rows in (events, alerts))
-    came = events.drop("event_day")
-    batch = judged_again(spark, vertical, workspace, came, rule_settings)
-    compared = compare(alerts, batch, late_events(spark, vertical, workspace, came))
+    events = events.drop("event_day")
+    recomputed = recompute_alerts(spark, deployment, events)
+    compared = compare_alerts(alerts, recomputed, find_late_events(spark, deployment, events))
     compared = compared.where(F.col("event_time") >= F.lit(since)) if since else compared
     path = workspace.table("reconciled")
     tables.ensure_table(path, compared.schema, is_made_anew=True)
     tables.overwrite(compared, path)
     counts = _counts(tables.read(spark, path))
     if any(status == "extra" for _, status in counts):
-        repeated = judged_again(spark, vertical, workspace, duplicates(spark, vertical, workspace, came.columns), rule_settings)
-        told = tables.read(spark, path)
-        extra = alerts.join(told.where("status = 'extra'").select("alert_id"), "alert_id", "left_semi")
-        earlier = judged_as_named(spark, vertical, workspace, came, extra, rule_settings)
-        tables.overwrite(explained(explained(told, repeated, "repeated_id"), earlier, "judged_twice"), path)
+        of_duplicates = recompute_alerts(spark, deployment, read_duplicates(spark, deployment, events.columns))
+        first_result = tables.read(spark, path)
+        extra = alerts.join(first_result.where("status = 'extra'").select("alert_id"), "alert_id", "left_semi")
+        as_named = recompute_as_named(spark, deployment, events, extra)
+        explained = explain_extra(explain_extra(first_result, of_duplicates, "repeated_id"), as_named, "judged_twice")
+        tables.overwrite(explained, path)
         counts = _counts(tables.read(spark, path))
     _record(workspace, counts, since)
     differences = tables.read(spark, path).where("status <> 'equal'").orderBy("status", "rule", "event_time")
-    return Reconciled(counts, differences)
+    return Reconciliation(counts, differences)
 
 
 def _counts(compared: DataFrame) -> dict[tuple[str, str], int]:
     return {(row.rule, row.status): row["count"] for row in compared.groupBy("rule", "status").count().collect()}
 
 
-def duplicates(spark: SparkSession, vertical: Vertical, workspace: Workspace, columns: list[str]) -> DataFrame:
+def read_duplicates(spark: SparkSession, deployment: Deployment, columns: list[str]) -> DataFrame:
     """Events in quarantine because another came before under their id; of pseudonymised ones none, as they cannot be read."""
-    refused = tables.read(spark, workspace.table("quarantine")).where("reason = 'duplicate'")
+    refused = tables.read(spark, deployment.workspace.table("quarantine")).where("reason = 'duplicate'")
     records = refused.selectExpr("raw AS value", "key", "topic", "kafka_partition AS partition", "kafka_offset AS offset",
                                  "ingest_time AS timestamp")
-    return contract.accepted(records, vertical, bounds=None).select(columns)
+    return contract.accepted(records, deployment.vertical, bounds=None).select(columns)
 
 
-def judged_as_named(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame, alerts: DataFrame, rule_settings: object
-) -> DataFrame:
+def recompute_as_named(spark: SparkSession, deployment: Deployment, events: DataFrame, alerts: DataFrame) -> DataFrame:
     """What per-event rules raise on the events behind `alerts`, each under the baseline and model that its alert names."""
+    vertical = deployment.vertical
     behind = alerts.select("versions.baseline", "versions.model", F.explode(event_ids("event")).alias(vertical.event_id))
-    found = [spark.createDataFrame([], ALERT_SCHEMA)]
+    recomputed = [spark.createDataFrame([], ALERT_SCHEMA)]
     for baseline, model in behind.select("baseline", "model").distinct().collect():
         named = F.col("baseline").eqNullSafe(F.lit(baseline)) & F.col("model").eqNullSafe(F.lit(model))
         own = events.join(behind.where(named), vertical.event_id, "left_semi")
-        then = [Judged(None, 0, BEYOND, baseline, model, None)]
+        named_range = [OffsetRange(None, 0, BEYOND, baseline, model, None)]
         for query in vertical.queries:
             if query.raises_alerts and not query.stateful:
-                rows = _as_judged(spark, vertical, workspace, query, own, rule_settings, then)
-                found.append(_under_their_thresholds(spark, vertical, workspace, query, rows, rule_settings))
-    return _united(found)
+                rows = _with_past_versions(spark, deployment, query, own, named_range)
+                recomputed.append(_with_past_thresholds(spark, deployment, query, rows))
+    return _union(recomputed)
 
 
-def explained(compared: DataFrame, otherwise: DataFrame, status: str) -> DataFrame:
-    """What is called extra in `compared` has this status where the same alert, of the same score, is in `otherwise`."""
-    found = otherwise.groupBy("alert_id").agg(F.collect_set("score").alias("scores"))
+def explain_extra(compared: DataFrame, explanation: DataFrame, status: str) -> DataFrame:
+    """Alerts that are extra in `compared` get this status where the same alert, with the same score, is in `explanation`."""
+    scores = explanation.groupBy("alert_id").agg(F.collect_set("score").alias("scores"))
     same = F.exists("scores", lambda score: _near(F.col("stream_score"), score))
     name = F.when((F.col("status") == "extra") & same, F.lit(status)).otherwise(F.col("status"))
-    return compared.join(found, "alert_id", "left").withColumn("status", name).select(compared.columns)
+    return compared.join(scores, "alert_id", "left").withColumn("status", name).select(compared.columns)
 
 
-def _near(one: Column, other: Column) -> Column:
-    return F.abs(one - other) <= SCORE_TOLERANCE * (1 + F.abs(other))
+def _near(score: Column, other: Column) -> Column:
+    return F.abs(score - other) <= SCORE_TOLERANCE * (1 + F.abs(other))
 
 
 def _record(workspace: Workspace, counts: dict[tuple[str, str], int], since: datetime | None) -> None:
@@ -148,24 +148,22 @@ def _record(workspace: Workspace, counts: dict[tuple[str, str], int], since: dat
     tables.append_rows(rows, RECONCILIATIONS_SCHEMA, path)
 
 
-def judged_again(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, events: DataFrame, rule_settings: object
-) -> DataFrame:
-    """The alerts of every rule over `events`, by the functions that the stream runs."""
-    judged = []
-    for query in vertical.queries:
+def recompute_alerts(spark: SparkSession, deployment: Deployment, events: DataFrame) -> DataFrame:
+    """The alerts of every rule over `events`, by the functions that the stream runs and the versions that judged them there."""
+    alerts_by_query = []
+    for query in deployment.vertical.queries:
         if query.raises_alerts:
-            rows = _as_judged(spark, vertical, workspace, query, events, rule_settings)
-            alerts = _under_their_thresholds(spark, vertical, workspace, query, rows, rule_settings)
-            judged.append(spoken(query, alerts, events, rule_settings))
-    return _united(judged)
+            rows = _with_past_versions(spark, deployment, query, events)
+            alerts = _with_past_thresholds(spark, deployment, query, rows)
+            alerts_by_query.append(only_closed(query, alerts, events, deployment.rules))
+    return _union(alerts_by_query)
 
 
-def _united(parts: list[DataFrame]) -> DataFrame:
+def _union(parts: list[DataFrame]) -> DataFrame:
     return reduce(DataFrame.unionByName, parts)
 
 
-def compare(stored: DataFrame, batch: DataFrame, late: DataFrame) -> DataFrame:
+def compare_alerts(stored: DataFrame, batch: DataFrame, late: DataFrame) -> DataFrame:
     """One row per alert id: rule, entity, both scores, how late the latest event behind it was, status."""
     late_alerts = (
         batch.select("alert_id", "rule", F.explode(event_ids("event")).alias("event_id"))
@@ -199,98 +197,103 @@ def _scored(alerts: DataFrame, name: str) -> DataFrame:
     return alerts.select("alert_id", F.struct("rule", "entity_id", "event_time", "score").alias(name))
 
 
-def _under_their_thresholds(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, query: Query, rows: DataFrame, rule_settings: object
-) -> DataFrame:
+def _with_past_thresholds(spark: SparkSession, deployment: Deployment, query: Query, rows: DataFrame) -> DataFrame:
     """The alerts of `query` over `rows`, each under the thresholds of its time."""
     def build(rows: DataFrame, era: Era) -> DataFrame:
-        return query.build(rows, settings_as_of(spark, vertical, workspace.tables, rule_settings, era.settings))
+        settings = settings_as_of(spark, deployment.vertical, deployment.tables, deployment.rules, era.settings)
+        return query.build(rows, settings)
 
     if not any(rule.live for rule in query.rules):
-        return query.build(rows, rule_settings)
-    eras = settings_eras(workspace, query)
-    return _as_closed(rows, eras, build) if query.output_mode == "append" else _as_grown(rows, eras, build)
+        return query.build(rows, deployment.rules)
+    eras = settings_eras(deployment.workspace, query)
+    return _of_append_query(rows, eras, build) if query.output_mode == "append" else _of_update_query(rows, eras, build)
 
 
-def _as_grown(rows: DataFrame, eras: list[Era], build: Callable[[DataFrame, Era], DataFrame]) -> DataFrame:
-    """Of each alert the last: era by era, over all that had come by then, where the newest event came in that era."""
+def _of_update_query(rows: DataFrame, eras: list[Era], build: Callable[[DataFrame, Era], DataFrame]) -> DataFrame:
+    """The last state of each alert: built era by era from all events up to its end, where the newest came in that era."""
     eras = [era for era in eras if era.ranges]
     if len(eras) == 1:
         return build(rows, eras[0])
-    found = []
+    alerts_by_era = []
     for number, era in enumerate(eras):
-        # Where a row says when an event came there now stands in which era, and so an alert's newest event tells its own.
-        eras_so_far = [F.when(_inside(each.ranges), _era_time(n)) for n, each in enumerate(eras[: number + 1])]
+        # ingest_time now holds the number of the era in which an event came: so an alert's newest event tells the alert's era.
+        eras_so_far = [F.when(_inside(past_era.ranges), _era_time(n)) for n, past_era in enumerate(eras[: number + 1])]
         so_far = rows.withColumn("ingest_time", F.coalesce(*eras_so_far)).where("ingest_time IS NOT NULL")
-        found.append(build(so_far, era).where(F.col("ingest_time") == _era_time(number)))
+        alerts_by_era.append(build(so_far, era).where(F.col("ingest_time") == _era_time(number)))
     last = Window.partitionBy("alert_id").orderBy(F.desc("ingest_time"))
-    return _united(found).withColumn("nth", F.row_number().over(last)).where("nth = 1").drop("nth")
+    return _union(alerts_by_era).withColumn("nth", F.row_number().over(last)).where("nth = 1").drop("nth")
 
 
 def _era_time(number: int) -> Column:
     return F.timestamp_seconds(F.lit(number))
 
 
-def _as_closed(rows: DataFrame, eras: list[Era], build: Callable[[DataFrame, Era], DataFrame]) -> DataFrame:
-    """Each alert by the era whose watermark passed its event_time; what closed after the last belongs to the last."""
+def _of_append_query(rows: DataFrame, eras: list[Era], build: Callable[[DataFrame, Era], DataFrame]) -> DataFrame:
+    """Each alert by the era whose watermark passed its event_time; windows that closed after the last era belong to the last."""
     closing = [era for era in eras if era.watermark] or eras[-1:]
-    found = []
+    alerts_by_era = []
     for before, era in zip([None, *closing], closing, strict=False):
         alerts = build(rows, era)
         alerts = alerts.where(F.col("event_time") > F.lit(before.watermark)) if before else alerts
-        found.append(alerts if era is closing[-1] else alerts.where(F.col("event_time") <= F.lit(era.watermark)))
-    return _united(found)
+        alerts_by_era.append(alerts if era is closing[-1] else alerts.where(F.col("event_time") <= F.lit(era.watermark)))
+    return _union(alerts_by_era)
 
 
-def _as_judged(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, query: Query, events: DataFrame, rule_settings: object,
-    given: list[Judged] | None = None,
+def _with_past_versions(
+    spark: SparkSession, deployment: Deployment, query: Query, events: DataFrame, named_ranges: list[OffsetRange] | None = None
 ) -> DataFrame:
-    """What `learnt.with_learnt` gives on the stream, each event and row with the versions that judged it there.
+    """Events joined as `join_reference_data` joins them on the stream, each with the versions that judged it there.
 
-    given: what judged which offsets, if it is not to be what is on record.
+    named_ranges: which versions to take for which offsets, in place of the lineage.
     """
-    rows = events
+    vertical, workspace, rows = deployment.vertical, deployment.workspace, events
     if query.baselines or query.model:
-        ranges = given or judged_ranges(workspace, query)
+        ranges = named_ranges or read_ranges(workspace, query)
         models = {version.version: version.details for version in versions(workspace.tables) if version.kind == MODEL}
     if query.baselines:
-        rows = _united([
-            with_baselines(rows.where(_inside(own)), _learnt(spark, vertical, workspace, baseline, None, None), vertical, query)
-            for baseline, own in _by_version(ranges, lambda each: each.baseline)
+        rows = _union([
+            with_baselines(rows.where(_inside(own)), _baselines_of(spark, deployment, baseline), vertical, query)
+            for baseline, own in _by_version(ranges, lambda offsets: offsets.baseline)
         ])
-    rows = prepared(rows, query, rule_settings)
+    rows = prepare_rows(rows, query, deployment.rules)
     if query.model:
-        by_model = _by_version(ranges, lambda each: each.model)
-        numbers = {model: _learnt(spark, vertical, workspace, None, model, models.get(model or "")) for model, _ in by_model}
-        rows = _united([with_model(rows.where(_inside(own)), numbers[model], vertical, query) for model, own in by_model])
+        by_model = _by_version(ranges, lambda offsets: offsets.model)
+        data = {version: _model_data(spark, vertical, version, models.get(version or "")) for version, _ in by_model}
+        rows = _union([with_model(rows.where(_inside(own)), data[version], vertical, query) for version, own in by_model])
     return rows
 
 
-def _by_version(ranges: list[Judged], version: Callable[[Judged], str | None]) -> list[tuple[str | None, list[Judged]]]:
-    found = sorted({version(each) for each in ranges}, key=str)
-    return [(one, [each for each in ranges if version(each) == one]) for one in found]
+def _by_version(
+    ranges: list[OffsetRange], version_of: Callable[[OffsetRange], str | None]
+) -> list[tuple[str | None, list[OffsetRange]]]:
+    names = sorted({version_of(offsets) for offsets in ranges}, key=str)
+    return [(name, [offsets for offsets in ranges if version_of(offsets) == name]) for name in names]
 
 
-def _inside(ranges: list[Judged]) -> Column:
-    def inside(judged: Judged) -> Column:
-        offsets = F.col("kafka_offset").between(judged.start, judged.end - 1)
-        return offsets if judged.partition is None else offsets & (F.col("kafka_partition") == judged.partition)
+def _inside(ranges: list[OffsetRange]) -> Column:
+    """Whether a row's Kafka record lies in one of the ranges."""
+    def inside(offsets: OffsetRange) -> Column:
+        is_between = F.col("kafka_offset").between(offsets.start, offsets.end - 1)
+        return is_between if offsets.partition is None else is_between & (F.col("kafka_partition") == offsets.partition)
 
     return reduce(Column.__or__, map(inside, ranges))
 
 
-def _learnt(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, baseline: str | None, model: str | None, details: dict | None
-) -> Learnt:
+def _baselines_of(spark: SparkSession, deployment: Deployment, version: str | None) -> ReferenceData:
+    """The baselines of one version; empty ones for None, as before anything was learnt."""
     frames = {}
-    for name, kind in vertical.baselines.items():
-        schema = T.StructType([*kind.schema, T.StructField("baseline_version", T.StringType())])
-        if baseline is None:  # judged before anything was learnt
+    for name, baseline in deployment.vertical.baselines.items():
+        schema = T.StructType([*baseline.schema, T.StructField("baseline_version", T.StringType())])
+        if version is None:
             frames[name] = spark.createDataFrame([], schema)
             continue
-        rows = tables.read(spark, baseline_path(workspace.tables, name))
-        frames[name] = rows.where(F.col("baseline_version") == baseline).select(*schema.names)
-    scoring = model_of(details, vertical) if details else None
-    numbers = [(model, list(scoring.parameters))] if scoring else []
-    return Learnt(frames, spark.createDataFrame(numbers, MODEL_SCHEMA), scoring)
+        rows = tables.read(spark, baseline_path(deployment.tables, name))
+        frames[name] = rows.where(F.col("baseline_version") == version).select(*schema.names)
+    return ReferenceData(frames, spark.createDataFrame([], MODEL_SCHEMA))
+
+
+def _model_data(spark: SparkSession, vertical: Vertical, version: str | None, details: dict | None) -> ReferenceData:
+    """The model of one version; none for None, as before one was in force."""
+    model = model_of(details, vertical) if details else None
+    numbers = [(version, list(model.parameters))] if model else []
+    return ReferenceData({}, spark.createDataFrame(numbers, MODEL_SCHEMA), model)

@@ -14,24 +14,22 @@ from common import tables
 from common.archive.archive import archive_alerts, archive_events, archive_labels
 from common.archive.archive_tables import ensure_tables
 from common.archive.upkeep import upkeep
-from common.concurrency import side_by_side
-from common.kafka.connection import Connection
+from common.concurrency import run_concurrently
+from common.deployment import Deployment
 from common.kafka.topic_identity import TopicWatch
 from common.kafka.topics import topic_names
-from common.settings import Settings
 from common.spark.session import use_pool
 from common.streaming.checkpoint_topics import check_topics
-from common.streaming.queries import STOP_GRACE, QueryEnded, raise_if_ended, read_topic, stop_all
+from common.streaming.queries import STOP_GRACE_SECONDS, QueryEnded, raise_if_ended, read_topic, stop_all
 from common.streaming.stalled_queries import StandstillWatch
-from common.vertical import Vertical
 from common.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 
 # A restart after a long pause takes the backlog in pieces, so that memory stays flat.
-MAX_OFFSETS = 200_000
+MAX_OFFSETS = 200_000  # of a topic and batch
 TABLES = ("events", "quarantine", "labels", "alerts")
-STANDSTILLS = 2  # that are told of a query, the second after twice the time of the first, until it is given up
+MAX_STANDSTILLS = 2  # warnings about a query, the second after twice the time of the first, before it is given up
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,13 @@ class Archiving:
             raise_if_ended(query, f"archive of {name}")
             # Its batches run in this process, where nobody can stop them, and a table may keep one waiting that is compacted.
             for times in self.standstills[name].look({name: query}).values():
-                if times > STANDSTILLS:
+                if times > MAX_STANDSTILLS:
                     raise QueryEnded(f"archive of {name} stands still while records come in: start again, nothing is lost")
                 LOG.warning("archive of %s stands still while records come in", name)
 
     def drain(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Returns when all that is in the topics now is in the tables; `meanwhile` is called again and again until then."""
-        side_by_side([query.processAllAvailable for query in self.queries.values()], meanwhile)
+        run_concurrently([query.processAllAvailable for query in self.queries.values()], meanwhile)
 
     def progress(self) -> dict[str, Any] | None:
         """The last progress of the events' archive, for its lag."""
@@ -69,15 +67,13 @@ class Archiving:
 
 
 @contextmanager
-def archiving(
-    spark: SparkSession, vertical: Vertical, workspace: Workspace, connection: Connection, settings: Settings,
-    from_end: bool = False,
-) -> Iterator[Archiving]:
+def archiving(spark: SparkSession, deployment: Deployment, from_end: bool = False) -> Iterator[Archiving]:
     """Archive the vertical's topics, from their beginning or present end, until the block ends; a checkpoint resumes.
 
     The tables are looked after meanwhile. Raises TopicChanged where a checkpoint is of another topic than the one that is there.
     """
     use_pool(spark, "streams")
+    vertical, workspace, connection = deployment.vertical, deployment.workspace, deployment.kafka
     ensure_tables(vertical, workspace)
     names = topic_names(vertical)
     queries = (
@@ -90,11 +86,11 @@ def archiving(
     topics = TopicWatch(admin, connection, check_topics(spark, admin, connection, workspace, checkpoints))
     standstills = {name: StandstillWatch(spark, admin, connection, topic) for name, topic, _ in queries}
     started: dict[str, StreamingQuery] = {}
-    with upkeep([workspace.table(name) for name in TABLES], settings.vacuum_hours):
+    with upkeep([workspace.table(name) for name in TABLES], deployment.settings.vacuum_hours):
         try:
             for name, topic, start in queries:
                 records = read_topic(spark, connection, topic, MAX_OFFSETS, from_end)
-                started[name] = start(records, vertical, workspace, connection, settings)
+                started[name] = start(records, deployment)
             yield Archiving(workspace, started, topics, standstills)
         finally:
-            stop_all(started, STOP_GRACE)
+            stop_all(started, STOP_GRACE_SECONDS)

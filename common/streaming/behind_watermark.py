@@ -1,7 +1,9 @@
-"""A query whose events all come behind its watermark judges nothing any more: since when, how many, and which event did that.
+"""Notices queries whose events all come behind their watermark: they judge nothing any more.
+
+Says since when, of how many events, and which event moved the watermark.
 
 One event that is far ahead of all others takes the watermark with it, for good: nothing that is older than it, less the
-watermark's delay, is judged in windows from then on. It is all in `events`, and batch judges it (`processing.late`).
+watermark's delay, is judged in windows from then on. It is all in `events`, and batch judges it (`reconciliation.late_alerts`).
 """
 
 from contextlib import suppress
@@ -15,14 +17,13 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from common import tables
-from common.vertical import Vertical
-from common.workspace import Workspace
+from common.deployment import Deployment
 
 TIME, TIME_OF_SPARK = "%Y-%m-%d %H:%M:%S", "yyyy-MM-dd HH:mm:ss"
 
 
 @dataclass(frozen=True)
-class Behind:
+class BehindQuery:
     """A query all of whose records since `since` (UTC, a batch's beginning) had event times before its watermark."""
 
     query: str
@@ -32,7 +33,7 @@ class Behind:
 
 
 @dataclass(frozen=True)
-class Ahead:
+class NewestEvent:
     """The newest event of an entity (event_time: UTC, as text), and how many of its events are not behind the watermark."""
 
     entity: str
@@ -40,13 +41,13 @@ class Ahead:
     events: int
 
 
-class BehindWatch:
+class WatermarkWatch:
     """Follows what queries report of their batches."""
 
     def __init__(self) -> None:
-        self._behind: dict[str, Behind] = {}
-        self._ahead: dict[datetime, Ahead] = {}  # by watermark
-        self._said: dict[str, Behind] = {}
+        self._behind: dict[str, BehindQuery] = {}
+        self._ahead: dict[datetime, NewestEvent] = {}  # by watermark
+        self._reported: dict[str, BehindQuery] = {}
 
     def take(self, query: str, progress: dict[str, Any]) -> None:
         """A batch's progress, as Spark's JSON has it. One without events says nothing."""
@@ -60,51 +61,51 @@ class BehindWatch:
         before = self._behind.get(query)
         since = before.since if before else datetime.fromisoformat(progress["timestamp"])
         records = progress["numInputRows"] + (before.records if before else 0)
-        self._behind[query] = Behind(query, datetime.fromisoformat(watermark), since, records)
+        self._behind[query] = BehindQuery(query, datetime.fromisoformat(watermark), since, records)
 
-    def all(self) -> list[Behind]:
+    def all(self) -> list[BehindQuery]:
         """The queries that are behind now."""
         return list(self._behind.values())
 
-    def news(self, spark: SparkSession, vertical: Vertical, workspace: Workspace) -> list[str]:
+    def new_lines(self, spark: SparkSession, deployment: Deployment) -> list[str]:
         """A sentence for each of them, with the event that took its watermark there, if that is archived here.
 
         Each is told when it has begun, and again whenever it has come to twice as many records.
         """
-        new = [each for each in self.all() if self._is_new(each)]
-        self._said |= {each.query: each for each in new}
-        return [_line(each, self._taken_by(spark, vertical, workspace, each.watermark)) for each in new]
+        new = [behind for behind in self.all() if self._is_new(behind)]
+        self._reported |= {behind.query: behind for behind in new}
+        return [_line(behind, self._moved_by(spark, deployment, behind.watermark)) for behind in new]
 
-    def _is_new(self, behind: Behind) -> bool:
-        said = self._said.get(behind.query)
-        return said is None or said.since != behind.since or behind.records >= 2 * said.records
+    def _is_new(self, behind: BehindQuery) -> bool:
+        reported = self._reported.get(behind.query)
+        return reported is None or reported.since != behind.since or behind.records >= 2 * reported.records
 
-    def _taken_by(self, spark: SparkSession, vertical: Vertical, workspace: Workspace, watermark: datetime) -> Ahead | None:
+    def _moved_by(self, spark: SparkSession, deployment: Deployment, watermark: datetime) -> NewestEvent | None:
         with suppress(DeltaError, OSError, PySparkException):  # what judges goes on, whether or not we can say who did that
-            if watermark not in self._ahead and (found := newest_ahead(spark, vertical, workspace, watermark)):
-                self._ahead[watermark] = found
+            if watermark not in self._ahead and (event := find_newest_event(spark, deployment, watermark)):
+                self._ahead[watermark] = event
         return self._ahead.get(watermark)
 
 
-def newest_ahead(spark: SparkSession, vertical: Vertical, workspace: Workspace, watermark: datetime) -> Ahead | None:
+def find_newest_event(spark: SparkSession, deployment: Deployment, watermark: datetime) -> NewestEvent | None:
     """The entity of the newest event at or after the watermark, of those that are archived here."""
-    path = workspace.table("events")
+    vertical, path = deployment.vertical, deployment.workspace.table("events")
     if not tables.table_exists(path):
         return None
     time, entity = F.col(vertical.event_time), F.col(vertical.entity).alias("entity")
     ahead = tables.read(spark, path).where((F.col("event_day") >= F.to_date(F.lit(watermark))) & (time >= F.lit(watermark)))
     newest = ahead.groupBy(entity).agg(F.max(time).alias("newest"), F.count("*").alias("events"))
-    found = newest.orderBy(F.desc("newest"), "entity").withColumn("newest", F.date_format("newest", TIME_OF_SPARK)).first()
-    return Ahead(found.entity, found.newest, found.events) if found else None
+    row = newest.orderBy(F.desc("newest"), "entity").withColumn("newest", F.date_format("newest", TIME_OF_SPARK)).first()
+    return NewestEvent(row.entity, row.newest, row.events) if row else None
 
 
-def _line(behind: Behind, ahead: Ahead | None) -> str:
-    taken_by = (
+def _line(behind: BehindQuery, ahead: NewestEvent | None) -> str:
+    mover = (
         f"{ahead.entity} took it there: its newest event, of {ahead.events:,} not behind it, is of {ahead.event_time}"
         if ahead
         else "which event took it there is not to be seen here, where none as new is archived"
     )
     return (
         f"{behind.query} judges nothing: since {behind.since:{TIME}} UTC all {behind.records:,} records came behind its "
-        f"watermark, {behind.watermark:{TIME}}; {taken_by}. What is older is judged by batch alone (hybrid reconcile tells it)"
+        f"watermark, {behind.watermark:{TIME}}; {mover}. What is older is judged by batch alone (hybrid reconcile tells it)"
     )

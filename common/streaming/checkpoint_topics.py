@@ -1,4 +1,4 @@
-"""Which topic a checkpoint's offsets are of: noted beside it, and compared before a query goes on from it.
+"""Notes beside a checkpoint which topic its offsets are of, and compares before a query goes on from it.
 
 Which topics a vertical has read under one name, one after the other, is kept in table `topics`: rows of `events` and `alerts`
 from before the newest of them was made have offsets of another.
@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import tables
-from common.clock import after
+from common.clock import now_after
 from common.kafka.connection import Connection
 from common.kafka.reader import first_timestamp
 from common.kafka.topic_identity import Topic, TopicChanged, topic_now
@@ -29,7 +29,7 @@ from common.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 
-FILE = "source-topic.json"
+NOTE_FILE = "source-topic.json"
 TABLE = "topics"
 # since: when the topic's first record came, of those that were there as it was noted; where there was none, when that was.
 TOPICS_SCHEMA = T.StructType([
@@ -50,28 +50,28 @@ def check_topics(
 
     Raises TopicChanged where a checkpoint is of another topic, which says what to do, and BrokerError.
     """
-    topics, others = [topic_now(admin, connection, name) for name in checkpoints], list[str]()
+    topics, foreign = [topic_now(admin, connection, name) for name in checkpoints], list[str]()
     why = ""
     for topic in topics:
         for checkpoint in checkpoints[topic.name]:
             before = _noted(spark, checkpoint)
             if before and (different := topic.other_than(before)):
                 why = different
-                others.append(checkpoint)
+                foreign.append(checkpoint)
             elif before and topic.partitions > before.partitions:
                 LOG.warning("topic %s has %d partitions, and had %d: the new ones are read from their beginning",
                             topic.name, topic.partitions, before.partitions)
-    if others:
+    if foreign:
         raise TopicChanged(
             f"{why} since it was last read here, so that offsets of the one say nothing of the other. To go on with the one that "
-            f"is there now, from its beginning, remove {' and '.join(map(quote, others))}: tables stay, and no record is added "
+            f"is there now, from its beginning, remove {' and '.join(map(quote, foreign))}: tables stay, and no record is added "
             "twice. What the one before held and was not read yet is not there any more"
         )
     for topic in topics:
         for checkpoint in checkpoints[topic.name]:
             if _noted(spark, checkpoint) != topic:
-                write_note(spark, checkpoint, FILE, topic.to_json())
-        _keep(topic, workspace, connection)
+                write_note(spark, checkpoint, NOTE_FILE, topic.to_json())
+        _record(topic, workspace, connection)
     return topics
 
 
@@ -81,18 +81,18 @@ def of_present_topic(rows: DataFrame, workspace: Workspace, topic: str) -> DataF
     Told by when they came, which is Kafka's time of the record; where two clusters' topics lived at the same time, a row of then
     may be of either.
     """
-    known = _topics(workspace, topic)
-    return rows.where(F.col("ingest_time") >= F.lit(known[-1]["since"])) if _were_several(known) else rows
+    topics = _topics(workspace, topic)
+    return rows.where(F.col("ingest_time") >= F.lit(topics[-1]["since"])) if _were_several(topics) else rows
 
 
 def present_since(workspace: Workspace, topic: str) -> datetime | None:
     """When the topic that has this name now was first read here; None where there never was another of that name."""
-    known = _topics(workspace, topic)
-    noted: datetime | None = known[-1]["noted_at"] if _were_several(known) else None
-    return noted
+    topics = _topics(workspace, topic)
+    noted_at: datetime | None = topics[-1]["noted_at"] if _were_several(topics) else None
+    return noted_at
 
 
-def _keep(topic: Topic, workspace: Workspace, connection: Connection) -> None:
+def _record(topic: Topic, workspace: Workspace, connection: Connection) -> None:
     if not _is_other(topic, _topics(workspace, topic.name)):
         return
     before = datetime.now(UTC)  # what comes while it is looked is of this topic
@@ -101,10 +101,10 @@ def _keep(topic: Topic, workspace: Workspace, connection: Connection) -> None:
     tables.ensure_table(workspace.table(TABLE), TOPICS_SCHEMA)
 
     def row(table: DeltaTable) -> dict[str, Any]:
-        known = _topics_in(table, topic.name)
-        if not _is_other(topic, known):
+        topics = _topics_in(table, topic.name)
+        if not _is_other(topic, topics):
             raise _NotedMeanwhile
-        return asdict(topic) | {"since": since, "noted_at": after(known[-1]["noted_at"] if known else None)}
+        return asdict(topic) | {"since": since, "noted_at": now_after(topics[-1]["noted_at"] if topics else None)}
 
     with suppress(_NotedMeanwhile):
         tables.append_row_after(row, TOPICS_SCHEMA, workspace.table(TABLE))
@@ -114,12 +114,12 @@ class _NotedMeanwhile(Exception):
     """Another command that starts now has noted the topic."""
 
 
-def _is_other(topic: Topic, known: list[dict[str, Any]]) -> bool:
-    return not known or bool(topic.other_than(Topic(**{name: known[-1][name] for name in asdict(topic)})))
+def _is_other(topic: Topic, topics: list[dict[str, Any]]) -> bool:
+    return not topics or bool(topic.other_than(Topic(**{name: topics[-1][name] for name in asdict(topic)})))
 
 
-def _were_several(known: list[dict[str, Any]]) -> bool:
-    return len({(row["cluster"], row["id"]) for row in known}) > 1
+def _were_several(topics: list[dict[str, Any]]) -> bool:
+    return len({(row["cluster"], row["id"]) for row in topics}) > 1
 
 
 def _topics(workspace: Workspace, name: str) -> list[dict[str, Any]]:
@@ -134,5 +134,5 @@ def _topics_in(table: DeltaTable, name: str) -> list[dict[str, Any]]:
 
 
 def _noted(spark: SparkSession, checkpoint: str) -> Topic | None:
-    note = read_note(spark, checkpoint, FILE)
+    note = read_note(spark, checkpoint, NOTE_FILE)
     return Topic.from_json(note) if note else None

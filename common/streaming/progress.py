@@ -1,4 +1,4 @@
-"""How far a running query is, by what it reports as its batches end."""
+"""Counts how far a running query is, by what it reports as its batches end."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,8 +8,8 @@ BEFORE_ANY = datetime.fromtimestamp(0, UTC)  # Spark's watermark before the firs
 
 
 @dataclass
-class Standing:
-    """Of a query since it was started here.
+class QueryProgress:
+    """A query's progress since it was started here.
 
     records: judged in batches that have ended. ended_at: when the last one with any did; None before the first.
     watermark: of event time, where the query keeps windows; what is older is not judged any more. behind: how often something
@@ -23,15 +23,15 @@ class Standing:
     behind_since: datetime | None = None
 
     def take(self, progress: dict[str, Any]) -> None:
-        """The next progress, as Spark's JSON has it."""
-        begun, records = datetime.fromisoformat(progress["timestamp"]), max(0, progress.get("numInputRows") or 0)
+        """Add the next progress, as Spark's JSON has it."""
+        started, records = datetime.fromisoformat(progress["timestamp"]), max(0, progress.get("numInputRows") or 0)
         if records or self.ended_at is None:
-            self.ended_at = begun + timedelta(milliseconds=progress["batchDuration"])
+            self.ended_at = started + timedelta(milliseconds=progress["batchDuration"])
         self.records += records
         watermark = progress.get("eventTime", {}).get("watermark")
         if watermark and (moment := datetime.fromisoformat(watermark)) > BEFORE_ANY:
             self.watermark = moment
-        behind = sum(each.get("numRowsDroppedByWatermark") or 0 for each in progress.get("stateOperators", []))
+        behind = sum(operator.get("numRowsDroppedByWatermark") or 0 for operator in progress.get("stateOperators", []))
         if behind > 0:
             self.behind += behind
-            self.behind_since = self.behind_since or begun
+            self.behind_since = self.behind_since or started

@@ -1,4 +1,4 @@
-"""Streaming queries, Kafka to Kafka: real-time mode where Spark accepts the plan, micro-batches where it refuses."""
+"""Starts and stops streaming queries, Kafka to Kafka: in real-time mode where Spark accepts the plan, else in micro-batches."""
 
 import json
 import logging
@@ -17,11 +17,12 @@ from pyspark.sql.streaming import DataStreamWriter, StreamingQuery
 
 from common import contract
 from common.alerts import to_kafka
+from common.deployment import Deployment
 from common.errors import UserError, first_line
-from common.failures import causes_of
+from common.failures import cause_texts
 from common.kafka.connection import Connection
 from common.kafka.topics import end_offsets, topic_names, topic_of
-from common.published.reference_data import Learnt, with_learnt
+from common.published.reference_data import ReferenceData, join_reference_data
 from common.settings import Settings
 from common.spark.session import methods_for, use_pool
 from common.streaming.state import check_state
@@ -32,10 +33,10 @@ LOG = logging.getLogger(__name__)
 REAL_TIME, MICRO_BATCH = "real-time", "micro-batch"
 # What batch jobs and the archive's micro-batches get beside the slots that real-time queries hold for good.
 BATCH_SLOTS = 4
-STOP_GRACE = 5.0  # seconds that queries get to end at the end of all work; service managers kill after 10
+STOP_GRACE_SECONDS = 5.0  # that queries get to end at the end of all work; service managers kill after 10
 
 DISK_FULL = "No space left on device"
-GONE = (
+RECORDS_GONE = (
     "records that it had not read are not in the topic any more: Kafka's retention is shorter than the lag. Give the topic more "
     "(retention.bytes, retention.ms); to go on without them, remove the query's checkpoint"
 )
@@ -45,7 +46,7 @@ UNREADABLE_TIMESTAMP = (
     "(kafka-delete-records), or archive and judge from a new topic"
 )
 SLOW_PYTHON = "Timed out while waiting for the Python worker to connect back"
-STRANGER = "Too large frame"  # the first bytes of what is not Spark's, read as a length
+FOREIGN_BYTES = "Too large frame"  # the first bytes of what is not Spark's, read as a length
 MORE_MEMORY = "HYBRID_DRIVER_MEMORY, as 6g"
 MEMORY = f"Spark has too little memory for this: give it more ({MORE_MEMORY})"
 KNOWN_FAILURES = {
@@ -54,10 +55,10 @@ KNOWN_FAILURES = {
     "TaskResultLost":
         f"a task's result was lost, as its machine is gone or had no room to keep it: give Spark more memory ({MORE_MEMORY})",
     SLOW_PYTHON: "the machine was too busy to start a Python process within the 10 s that Spark waits; give it less to do beside",
-    STRANGER: "another program spoke to a port of Spark's own, as a client does that looks for a server which was there before",
+    FOREIGN_BYTES: "another program spoke to a port of Spark's, as a client does that looks for a server which was there before",
     DISK_FULL: f"the disk is full ({DISK_FULL})",
-    "OffsetOutOfRangeException": GONE,
-    "Some data may have been lost because they are not available in Kafka any more": GONE,
+    "OffsetOutOfRangeException": RECORDS_GONE,
+    "Some data may have been lost because they are not available in Kafka any more": RECORDS_GONE,
     "that overflows when converting to Spark's microsecond-precision TimestampType": UNREADABLE_TIMESTAMP,
 }
 TRACEBACK = "Traceback (most recent call last):"
@@ -70,8 +71,11 @@ class QueryEnded(UserError):
 
 
 @dataclass(frozen=True)
-class Running:
-    """A started query, the mode Spark runs it in, and when that is micro-batches, why; seconds between checkpoints otherwise."""
+class RunningQuery:
+    """A started query and the mode in which Spark runs it.
+
+    reason: why it runs in micro-batches, else "". interval: seconds between checkpoints in real-time mode, else 0.
+    """
 
     query: Query
     streaming: StreamingQuery
@@ -106,49 +110,56 @@ def read_topic(
     return spark.readStream.format("kafka").options(**options, **connection.spark_source_options()).load()
 
 
-def start_query(
-    records: DataFrame,
-    vertical: Vertical,
-    query: Query,
-    learnt: Learnt,
-    rule_settings: Any,
-    connection: Connection,
-    checkpoint: str,
-    settings: Settings,
-) -> Running:
-    """Start one of the vertical's queries on `records`; what it finds goes to `<vertical>.<its topic>`. Raises OtherState."""
+@dataclass(frozen=True)
+class QueryInputs:
+    """What a query is built with beside its records: reference data, the rules' settings (LiveSettings as a rule), checkpoint.
+
+    interval: seconds between checkpoints in real-time mode.
+    """
+
+    data: ReferenceData
+    rules: Any
+    checkpoint: str
+    interval: int
+
+
+def start_query(records: DataFrame, deployment: Deployment, query: Query, inputs: QueryInputs) -> RunningQuery:
+    """Start one of the vertical's queries on `records`; its rows go to `<vertical>.<its topic>`. Raises OtherState."""
     use_pool(records.sparkSession, "streams")
-    accepted = contract.accepted(records, vertical, contract.TimeBounds.of(settings))
-    found = query.build(_observed(with_learnt(accepted, learnt, vertical, query, rule_settings)), rule_settings)
-    check_state(found, checkpoint)
+    vertical = deployment.vertical
+    events = contract.accepted(records, vertical, contract.TimeBounds.of(deployment.settings))
+    rows = _with_observed_versions(join_reference_data(events, inputs.data, vertical, query, inputs.rules))
+    alerts = query.build(rows, inputs.rules)
+    check_state(alerts, inputs.checkpoint)
+    options = {"topic": topic_of(vertical, query), "checkpointLocation": inputs.checkpoint, **deployment.kafka.spark_options()}
     writer = (
-        to_kafka(found)
+        to_kafka(alerts)
         .writeStream.queryName(f"{vertical.name}.{query.name}")
         .format("kafka")
-        .options(topic=topic_of(vertical, query), checkpointLocation=checkpoint, **connection.spark_options())
+        .options(**options)
         .outputMode(query.output_mode)
     )
     with methods_for(records.sparkSession, query.stateful):
-        return _started(writer, query, settings)
+        return _start(writer, query, inputs.interval)
 
 
-def _started(writer: DataStreamWriter, query: Query, settings: Settings) -> Running:
+def _start(writer: DataStreamWriter, query: Query, interval: int) -> RunningQuery:
     if query.micro_batch_reason:
-        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, query.micro_batch_reason)
+        return RunningQuery(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, query.micro_batch_reason)
     try:
         # The stubs of PySpark 4.3.0 do not know this trigger yet.
-        in_real_time = writer.trigger(realTime=f"{settings.checkpoint_interval} seconds")  # type: ignore[call-overload]
-        return Running(query, in_real_time.start(), REAL_TIME, interval=settings.checkpoint_interval)
-    except PySparkException as refused:
-        reason = first_line(refused)
+        in_real_time = writer.trigger(realTime=f"{interval} seconds")  # type: ignore[call-overload]
+        return RunningQuery(query, in_real_time.start(), REAL_TIME, interval=interval)
+    except PySparkException as refusal:
+        reason = first_line(refusal)
         LOG.warning("%s runs in micro-batches, as real-time mode refuses it: %s", query.name, reason)
-        return Running(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, f"Spark refuses: {reason}")
+        return RunningQuery(query, writer.trigger(processingTime="0 seconds").start(), MICRO_BATCH, f"Spark refuses: {reason}")
 
 
-def _observed(events: DataFrame) -> DataFrame:
+def _with_observed_versions(events: DataFrame) -> DataFrame:
     """Events whose versions each batch reports in its progress: reconcile needs to know which judged which offsets."""
-    observed = [F.max(F.col(name)).alias(name) for name in ("baseline_version", "model_version") if name in events.columns]
-    return events.observe("versions", *observed) if observed else events
+    newest = [F.max(F.col(name)).alias(name) for name in ("baseline_version", "model_version") if name in events.columns]
+    return events.observe("versions", *newest) if newest else events
 
 
 def raise_if_ended(streaming: StreamingQuery, name: str) -> None:
@@ -165,33 +176,33 @@ def ended_by_chance(streaming: StreamingQuery) -> bool:
 
     That is: a busy machine started its Python process later than Spark waits, or another program's bytes came to Spark's port.
     """
-    reasons = () if streaming.isActive else causes_of(streaming.exception())
-    return any(chance in reason for chance in (SLOW_PYTHON, STRANGER) for reason in reasons)
+    reasons = () if streaming.isActive else cause_texts(streaming.exception())
+    return any(chance in reason for chance in (SLOW_PYTHON, FOREIGN_BYTES) for reason in reasons)
 
 
 def reason_of(failure: Exception | None) -> str:
     """Of a failure that Spark reports with a chain of causes, the one line that a person can act on."""
     if failure is None:
         return "it was stopped from outside"
-    if known := known_reason(failure):
-        return known
-    chain = causes_of(failure)
+    if reason := known_reason(failure):
+        return reason
+    chain = cause_texts(failure)
     first, last = _line_of(chain[0]), _line_of(chain[-1])
     return first if last in chain[0] else f"{first} (caused by {last})"
 
 
 def known_reason(failure: Exception) -> str | None:
     """What to do about a failure of Spark, for people, if it is one that the machine or the broker is behind."""
-    chain = causes_of(failure)
-    return next((told for known, told in KNOWN_FAILURES.items() if any(known in each for each in chain)), None)
+    chain = cause_texts(failure)
+    return next((advice for text, advice in KNOWN_FAILURES.items() if any(text in cause for cause in chain)), None)
 
 
 def _line_of(text: str) -> str:
     """The line that says most: the first, or where Python raised it the error below its stack."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
     _, is_pythons, below = text.partition(TRACEBACK)
-    found = [match.group(1) for line in below.splitlines() if (match := RAISED.match(line))]
-    return found[-1] if is_pythons and found else lines[0]
+    raised = [match.group(1) for line in below.splitlines() if (match := RAISED.match(line))]
+    return raised[-1] if is_pythons and raised else lines[0]
 
 
 def stop_all(queries: Mapping[str, StreamingQuery], within: float | None = None) -> None:
@@ -200,12 +211,12 @@ def stop_all(queries: Mapping[str, StreamingQuery], within: float | None = None)
     One that waits for a broker that is gone listens late. Where `within` seconds are given it is left then, to end by itself
     or with the session.
     """
-    stopping = [Thread(target=_stop, args=each, daemon=True) for each in queries.items()]
-    for each in stopping:
-        each.start()
+    threads = [Thread(target=_stop, args=named_query, daemon=True) for named_query in queries.items()]
+    for thread in threads:
+        thread.start()
     deadline = None if within is None else time.monotonic() + within
-    for each in stopping:
-        each.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    for thread in threads:
+        thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
 
 def _stop(name: str, streaming: StreamingQuery) -> None:

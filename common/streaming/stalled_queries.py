@@ -1,4 +1,4 @@
-"""Queries that stand still: the topic that one reads grows, and it takes none of that.
+"""Notices stalled queries: the topic that one reads grows, and it takes none of it.
 
 Nothing in Spark says so: a query that waits for task slots, or whose Python process does not answer, is active for good. One in
 real-time mode reports its progress once in a checkpoint interval only, and a micro-batch over a backlog is long, so that what
@@ -22,15 +22,15 @@ from common.kafka.topics import read_end_offsets
 
 LOG = logging.getLogger(__name__)
 
-LOOK_EVERY = 5.0  # seconds
-ANSWER, LONGEST_ANSWER = 5.0, 20.0  # seconds in which a record is to come, at first and at most
-PATIENCE = 40.0  # seconds, of a query with tasks that has worked since it was started, or whose tasks all wait for slots
-STARTING = 180.0  # of one that starts, or plans its next batch: that takes a minute where the machine is busy
-RECOVERED = 300.0  # of work without a pause of PATIENCE, until it is forgotten that a query was found standing still
+LOOK_INTERVAL_SECONDS = 5.0
+ANSWER_SECONDS, MAX_ANSWER_SECONDS = 5.0, 20.0  # in which a record is to come, at first and at most
+PATIENCE_SECONDS = 40.0  # of a query with tasks that has worked since it was started, or whose tasks all wait for slots
+STARTING_SECONDS = 180.0  # of one that starts, or plans its next batch: that takes a minute where the machine is busy
+RECOVERED_SECONDS = 300.0  # of work without a pause of PATIENCE_SECONDS, until an earlier standstill is forgotten
 
 
 @dataclass(frozen=True)
-class Life:
+class Activity:
     """What changes while a query works: the batch it last reported, and what its running tasks have read and written.
 
     running, waiting: tasks that have a slot, and those that were submitted and have none.
@@ -47,8 +47,8 @@ class Life:
 
 
 @dataclass
-class Still:
-    """Since when one query stands still, and how many times in a row it was found so.
+class Standstill:
+    """Since when one query stands still, and how many times in a row that was noticed.
 
     ends: of its topic, by partition, when it still worked, or was started. A report is due each `interval` seconds of a query in
     real-time mode: without one, work alone is not enough. All tasks of such a query run as long as its batch, so that what one
@@ -58,23 +58,23 @@ class Still:
     ends: Mapping[int, int]
     interval: float | None = None
     times: int = 0
-    _life: Life = Life(None)
+    _activity: Activity = Activity(None)
     _grown_at: float | None = None
     _reported_at: float | None = None
     _at_work_since: float | None = None
 
-    def look(self, now: float, ends: Mapping[int, int], life: Life) -> bool:
+    def look(self, now: float, ends: Mapping[int, int], activity: Activity) -> bool:
         """Whether it has stood still for too long."""
-        has_reported = self._reported_at is None or life.reported != self._life.reported
+        has_reported = self._reported_at is None or activity.reported != self._activity.reported
         if self._reported_at is None or has_reported:
             self._reported_at = now
-        is_in_part = self.interval is not None and life.waiting > 0 and not has_reported
-        if life != self._life and life.has_begun and not is_in_part and not self._is_overdue(now, self._reported_at):
+        is_in_part = self.interval is not None and activity.waiting > 0 and not has_reported
+        if activity != self._activity and activity.has_begun and not is_in_part and not self._is_overdue(now, self._reported_at):
             self._recover(now)
             self.forgive(ends)
-        elif self._grown_at is not None and self._is_under_way(life) and not self._is_under_way(self._life):
+        elif self._grown_at is not None and self._is_under_way(activity) and not self._is_under_way(self._activity):
             self._grown_at = now  # the tasks were not there before
-        self._life = life
+        self._activity = activity
         if self._grown_at is None and any(end > self.ends.get(partition, 0) for partition, end in ends.items()):
             self._grown_at = now
         return self._grown_at is not None and now - self._grown_at >= self._patience() * 2 ** min(self.times, 4)
@@ -97,19 +97,19 @@ class Still:
         has_paused = self._grown_at is not None and now - self._grown_at >= self._patience()
         if self._at_work_since is None or has_paused:
             self._at_work_since = now
-        if now - self._at_work_since >= RECOVERED:
+        if now - self._at_work_since >= RECOVERED_SECONDS:
             self.times = 0
 
     def _is_overdue(self, now: float, reported_at: float) -> bool:
-        return self.interval is not None and now - reported_at > 2 * self.interval + STARTING
+        return self.interval is not None and now - reported_at > 2 * self.interval + STARTING_SECONDS
 
     def _patience(self) -> float:
-        return PATIENCE if self._is_under_way(self._life) else STARTING
+        return PATIENCE_SECONDS if self._is_under_way(self._activity) else STARTING_SECONDS
 
-    def _is_under_way(self, life: Life) -> bool:
+    def _is_under_way(self, activity: Activity) -> bool:
         """Whether nothing of a start or of a plan is left to wait for: its tasks have begun to read, or wait for slots."""
-        is_waiting = life.waiting > 0 and (life.running == 0 or self.interval is not None)
-        return life.work != () and (life.has_begun or is_waiting)
+        is_waiting = activity.waiting > 0 and (activity.running == 0 or self.interval is not None)
+        return activity.work != () and (activity.has_begun or is_waiting)
 
 
 class StandstillWatch:
@@ -119,41 +119,41 @@ class StandstillWatch:
         self._spark, self._admin, self._connection, self._topic = spark, admin, connection, topic
         self._began = read_end_offsets(admin, connection, topic, committed=True)
         self._transactions = OpenTransactions(topic)
-        self._queries: dict[str, Still] = {}
+        self._queries: dict[str, Standstill] = {}
         self._due = 0.0
         self._unanswered = 0  # times in a row
 
     def look(self, running: Mapping[str, StreamingQuery], intervals: Mapping[str, float] | None = None) -> dict[str, int]:
         """Those that stand still by name, and how many times in a row they were found so. intervals: between checkpoints.
 
-        Looks each LOOK_EVERY seconds, however often it is called; a broker that does not answer is for others to tell.
+        Looks each LOOK_INTERVAL_SECONDS seconds, however often it is called; a broker that does not answer is for others to tell.
         """
         now = time.monotonic()
         if now < self._due:
             return {}
-        self._due = now + LOOK_EVERY
+        self._due = now + LOOK_INTERVAL_SECONDS
         try:
             ends = read_end_offsets(self._admin, self._connection, self._topic, committed=True)
             for line in self._transactions.news(now, ends, read_end_offsets(self._admin, self._connection, self._topic)):
                 LOG.warning("%s", line)
         except BrokerError:
             return {}
-        found: dict[str, int] = {}
+        stalled: dict[str, int] = {}
         for name, streaming in running.items():
-            still = self._queries.setdefault(name, Still(self._began, (intervals or {}).get(name)))
-            if still.look(now, ends, life_of(self._spark, streaming)):
-                is_there = self._is_there_a_record(still.ends, ends)
+            standstill = self._queries.setdefault(name, Standstill(self._began, (intervals or {}).get(name)))
+            if standstill.look(now, ends, read_activity(self._spark, streaming)):
+                is_there = self._is_there_a_record(standstill.ends, ends)
                 if is_there:
-                    found[name] = still.tell()
+                    stalled[name] = standstill.tell()
                 elif is_there is None:  # the next look asks again, and the other queries' question would get no answer either
                     break
                 else:  # what was rolled back is for nobody to read
-                    still.forgive(ends)
-        return found
+                    standstill.forgive(ends)
+        return stalled
 
     def _is_there_a_record(self, since: Mapping[int, int], ends: Mapping[int, int]) -> bool | None:
         """None where that is not known; each time in a row there is twice the time for an answer."""
-        within = min(LONGEST_ANSWER, ANSWER * 2 ** min(self._unanswered, 16))
+        within = min(MAX_ANSWER_SECONDS, ANSWER_SECONDS * 2 ** min(self._unanswered, 16))
         is_there = is_there_a_record(self._connection, self._topic, since, ends, within)
         self._unanswered = self._unanswered + 1 if is_there is None else 0
         if self._unanswered.bit_count() == 1:  # when it begins, and as it doubles
@@ -162,7 +162,7 @@ class StandstillWatch:
         return is_there
 
 
-def life_of(spark: SparkSession, streaming: StreamingQuery) -> Life:
+def read_activity(spark: SparkSession, streaming: StreamingQuery) -> Activity:
     """A query's signs of life, as Spark has them now."""
     progress = streaming._jsq.lastProgress()
     reported = None if progress is None else (progress.batchId(), progress.timestamp())
@@ -172,7 +172,7 @@ def life_of(spark: SparkSession, streaming: StreamingQuery) -> Life:
     submitted = [stage for stage in stages if stage.status().toString() == "ACTIVE"]
     running = sum(stage.numActiveTasks() for stage in submitted)
     waiting = sum(stage.numTasks() - stage.numActiveTasks() - stage.numCompleteTasks() for stage in submitted)
-    return Life(reported, tuple(work), running, max(0, waiting))
+    return Activity(reported, tuple(work), running, max(0, waiting))
 
 
 def _stages(spark: SparkSession, run: str) -> Iterator[Any]:

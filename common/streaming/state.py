@@ -1,4 +1,4 @@
-"""What a streaming query keeps between batches: its structure is noted beside its checkpoint.
+"""Notes the structure of a query's state beside its checkpoint, and refuses a checkpoint of another structure.
 
 Spark notices when an aggregate was added or a key has another type. It does not notice another window, or another field in a
 collected set, whose bytes it would read as what they are not.
@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from common.errors import UserError
 
-FILE = "kept-state.txt"
+NOTE_FILE = "kept-state.txt"
 STATEFUL = ("Aggregate", "Deduplicate", "TransformWithState", "FlatMapGroups", "SessionWindow")
 # Numbers that differ from one start to the next: of columns, and of the variables of lambda functions.
 NUMBERED = re.compile(r"#\d+L?|(?<=\b[xyz]_)\d+\b")
@@ -26,12 +26,12 @@ class OtherState(UserError):
     """A checkpoint that holds what another version of the rules kept; the message says which, and what to do."""
 
 
-def check_state(found: DataFrame, checkpoint: str) -> None:
-    """Raises OtherState if the query `found` keeps something else than the one that wrote `checkpoint` did."""
-    structure = "\n".join(kept(found))
-    before = read_note(found.sparkSession, checkpoint, FILE)
+def check_state(query: DataFrame, checkpoint: str) -> None:
+    """Raises OtherState if `query` keeps something else than the one that wrote `checkpoint` did."""
+    structure = "\n".join(state_structure(query))
+    before = read_note(query.sparkSession, checkpoint, NOTE_FILE)
     if before is None:
-        write_note(found.sparkSession, checkpoint, FILE, structure)
+        write_note(query.sparkSession, checkpoint, NOTE_FILE, structure)
     elif before != structure:
         raise OtherState(
             f"the checkpoint {checkpoint} holds what another version of the rules, or of their windows, kept. Go back to that "
@@ -55,21 +55,21 @@ def read_note(spark: SparkSession, checkpoint: str, name: str) -> str | None:
 def write_note(spark: SparkSession, checkpoint: str, name: str, text: str) -> None:
     """Note a text beside a checkpoint, in the place of what was there. Who is killed here leaves all of it or nothing."""
     jvm: Any = spark._jvm
-    path, unfinished = (jvm.org.apache.hadoop.fs.Path(checkpoint, each) for each in (name, f"_{name}.unfinished"))
+    path, unfinished = (jvm.org.apache.hadoop.fs.Path(checkpoint, file_name) for file_name in (name, f"_{name}.unfinished"))
     configuration = spark._jsc.hadoopConfiguration()
     file = path.getFileSystem(configuration).create(unfinished)
     file.write(bytearray(text.encode()))
     file.close()
-    how = getattr(jvm.org.apache.hadoop.fs, "Options$Rename")
-    replacing = spark.sparkContext._gateway.new_array(how, 1)  # type: ignore[union-attr]
-    replacing[0] = how.OVERWRITE
+    rename_options = getattr(jvm.org.apache.hadoop.fs, "Options$Rename")
+    replacing = spark.sparkContext._gateway.new_array(rename_options, 1)  # type: ignore[union-attr]
+    replacing[0] = rename_options.OVERWRITE
     jvm.org.apache.hadoop.fs.FileContext.getFileContext(path.toUri(), configuration).rename(unfinished, path, replacing)
 
 
-def kept(found: DataFrame) -> list[str]:
+def state_structure(query: DataFrame) -> list[str]:
     """A line for each stateful step of a query: what it keeps, of which types, and the windows' lengths below it."""
     lines = []
-    for node in _nodes(found._jdf.queryExecution().analyzed()):
+    for node in _nodes(query._jdf.queryExecution().analyzed()):
         if node.nodeName().startswith(STATEFUL):
             windows = sorted({size for below in _nodes(node) for size in _window_sizes(_text(below))}, key=int)
             lines.append(f"{_text(node)} {NUMBERED.sub('', node.schema().catalogString())} windows {' '.join(windows)}")

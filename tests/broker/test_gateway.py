@@ -20,7 +20,7 @@ from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import free_port
 from common.gateway import protocol
 from common.gateway.address import Address
-from common.gateway.child_process import GatewayBeside
+from common.gateway.child_process import GatewayProcess
 from common.kafka.connection import Connection
 from common.kafka.reader import read_all
 from common.settings import Settings
@@ -147,9 +147,9 @@ def test_it_says_that_it_is_up_once_it_is_and_a_taken_port_is_told(broker, tmp_p
 
 def test_beside_a_run_it_ends_with_it_and_is_started_again_when_it_dies(broker, tmp_path, monkeypatch):
     monkeypatch.setattr("common.gateway.child_process.FIRST_WAIT", 0.1)
-    address, said = Address.read(f"127.0.0.1:{free_port()}"), []
+    address, said = Address.parse(f"127.0.0.1:{free_port()}"), []
     settings = Settings(data=tmp_path, gateway_open=True)
-    with GatewayBeside("finance_fraud", address, broker, settings, said.append) as beside:
+    with GatewayProcess("finance_fraud", address, broker, settings, said.append) as beside:
         until_ready(address.port)
         assert ask(address.port, "POST", "/v1/finance_fraud/events", json.dumps(EVENT | {"transaction_id": "1"}))[0] == 202
         for number in range(2):
@@ -169,7 +169,7 @@ def test_beside_a_run_it_ends_with_it_and_is_started_again_when_it_dies(broker, 
 
 
 def test_over_tls_it_is_who_its_certificate_says_and_takes_nothing_in_plain_text(broker, make_certificate, tmp_path):
-    address = Address.read(f"127.0.0.1:{free_port()}", *make_certificate(tmp_path, "gateway"))
+    address = Address.parse(f"127.0.0.1:{free_port()}", *make_certificate(tmp_path, "gateway"))
     trusting = ssl.create_default_context(cafile=address.certificate)
 
     def status(trust, method, path, body=None):
@@ -180,7 +180,7 @@ def test_over_tls_it_is_who_its_certificate_says_and_takes_nothing_in_plain_text
         finally:
             connection.close()
 
-    with GatewayBeside("finance_fraud", address, broker, Settings(data=tmp_path, gateway_open=True)):
+    with GatewayProcess("finance_fraud", address, broker, Settings(data=tmp_path, gateway_open=True)):
         deadline, ready = time.monotonic() + 30, None
         while ready != 200 and time.monotonic() < deadline:
             with suppress(ConnectionError):

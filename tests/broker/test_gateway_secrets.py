@@ -11,7 +11,7 @@ import pytest
 
 from common.embedded.ports import free_port
 from common.gateway.address import Address
-from common.gateway.child_process import GatewayBeside
+from common.gateway.child_process import GatewayProcess
 from common.gateway.tokens import TokenFile
 from common.settings import Settings
 
@@ -51,8 +51,8 @@ def test_a_token_is_in_nothing_that_requests_of_any_kind_leave(broker, tmp_path,
     revoked = file.add("revoked", ["all:write"], ["finance_fraud"])
     file.revoke("revoked")
     unknown = f"{good.partition('.')[0]}.not-{good.partition('.')[2]}"
-    address = Address.read(f"127.0.0.1:{free_port()}")
-    with GatewayBeside("finance_fraud", address, broker, Settings(data=tmp_path)) as beside:
+    address = Address.parse(f"127.0.0.1:{free_port()}")
+    with GatewayProcess("finance_fraud", address, broker, Settings(data=tmp_path)) as beside:
         port = address.port
         assert until_up(port) == 200
         for token, refusal in ((good, 400), (revoked, 401), (unknown, 401)):

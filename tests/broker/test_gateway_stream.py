@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from common.gateway import alert_stream
-from common.gateway.alert_stream import AlertStream, server_sent
+from common.gateway.alert_stream import AlertStream, server_sent_events
 from common.kafka.topics import ensure_topics, topic_names
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 @asynccontextmanager
 async def listening(connection, topic):
     """Server-sent events of a topic, as they come."""
-    async with AlertStream(connection, topic).listening() as listener:
-        yield server_sent(listener, lambda: False)
+    async with AlertStream(connection, topic).listen() as listener:
+        yield server_sent_events(listener, lambda: False)
 
 
 async def next_event(events):

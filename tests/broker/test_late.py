@@ -11,8 +11,8 @@ from common import tables
 from common.installed import find_vertical
 from common.kafka.producers import Producer
 from common.kafka.topics import end_offsets, ensure_topics, topic_names
-from common.reconciliation.late_alerts import keep_late
-from common.reconciliation.lineage import judged_ends
+from common.reconciliation.late_alerts import add_late_alerts
+from common.reconciliation.lineage import finished_ends
 from common.reconciliation.reconcile import reconcile
 from common.settings import Settings, load
 from common.streaming.archiving import archiving
@@ -45,8 +45,8 @@ def send(broker, vertical, card, *times):
 def wait_until_judged(broker, vertical, workspace):
     deadline = time.monotonic() + 120
     wanted = {(query.name, 0): end_offsets(broker, topic_names(vertical).events)[0] for query in vertical.queries}
-    while judged_ends(workspace) != wanted:
-        assert time.monotonic() < deadline, (judged_ends(workspace), wanted)
+    while finished_ends(workspace) != wanted:
+        assert time.monotonic() < deadline, (finished_ends(workspace), wanted)
         time.sleep(0.5)
 
 
@@ -70,7 +70,7 @@ def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broke
     for added in (1, 0):
         result = reconcile(spark, vertical, workspace, rules)
         assert result.counts == {("velocity", "late"): 1} and result.agrees
-        late = keep_late(spark, vertical, workspace, rules)
+        late = add_late_alerts(spark, vertical, workspace, rules)
         assert (late.events, late.alerts, late.added) == (1, 1, added)
     assert reconcile(spark, vertical, workspace, rules, since=AFTERNOON + timedelta(days=1)).counts == {}
     runs = tables.read_arrow(workspace.table("reconciliations")).to_pylist()
@@ -84,6 +84,6 @@ def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broke
     with archiving(spark, vertical, workspace, broker, settings) as archived:
         archived.drain()
     assert reconcile(spark, vertical, workspace, rules).counts == {("velocity", "late"): 1}
-    assert keep_late(spark, vertical, workspace, rules).added == 0
+    assert add_late_alerts(spark, vertical, workspace, rules).added == 0
     [alert] = tables.read_arrow(workspace.table("alerts")).to_pylist()
     assert (alert["score"], alert["kafka_offset"]) == (7.0, -1)

@@ -14,7 +14,7 @@ import pytest
 
 from common.embedded.kafka import EmbeddedKafka
 from common.embedded.ports import HOST, free_port, wait_until_taken
-from common.embedded.supervise import supervised
+from common.embedded.supervise import start_supervised
 from common.installed import find_vertical
 from common.kafka.connection import Connection
 from common.kafka.reader import read_all
@@ -87,7 +87,7 @@ def test_over_http_a_request_has_as_many_events_as_are_asked_for_whatever_is_a_p
     server = [sys.executable, "-m", "uvicorn", "noting:app", "--port", str(port), "--lifespan", "off"]
     slash = "/" * (batch > 1)  # as an address is often copied
     http = ["--via", "http", "--host", f"http://{HOST}:{port}{slash}", "--no-watch", "--batch", str(batch), "--processes", "2"]
-    with supervised(server, tmp_path / "server.log", tmp_path):
+    with start_supervised(server, tmp_path / "server.log", tmp_path):
         wait_until_taken(port, 60)
         no_broker = Connection(f"{HOST}:{free_port()}")
         code, printed, rows = load(no_broker, tmp_path, "[default]\nerror_share = 0\n", *http, "--duration", "4s")
@@ -112,7 +112,7 @@ def test_locust_s_page_is_for_who_has_its_password_and_for_no_other_site_s_page(
         finally:
             connection.close()
 
-    with supervised(command, tmp_path / "locust.log", tmp_path, environment):
+    with start_supervised(command, tmp_path / "locust.log", tmp_path, environment):
         wait_until_taken(port, 60)
         start = ("POST", "/swarm", "user_count=1&spawn_rate=1")
         for method, path, body in (start, ("GET", "/stats/requests", None), ("GET", "/", None), ("GET", "/system", None)):

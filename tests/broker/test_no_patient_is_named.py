@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]
 NAME, NUMBER = "Ottilie Quastenflosser", "943-476-5919"
 PLANTED = (NAME.encode(), NUMBER.encode())
 KEY = hashlib.sha256(b"a planted key").digest()
-SECRETS = (KEY, bytes(byte ^ 0x36 for byte in KEY), bytes(byte ^ 0x5C for byte in KEY), Key(KEY).of_bytes)
+SECRETS = (KEY, bytes(byte ^ 0x36 for byte in KEY), bytes(byte ^ 0x5C for byte in KEY), Key(KEY).encryption_key)
 EVENTS = 2_000
 
 

@@ -24,13 +24,13 @@ from common.kafka.connection import Connection
 from common.kafka.producers import Producer
 from common.kafka.reader import read_all
 from common.kafka.topics import topic_names
-from common.models.scoring import same_structure
+from common.models.scoring import have_same_structure
 from common.privacy.key_ids import KEY_NOTE, check_key
-from common.privacy.pseudonyms import decrypted
+from common.privacy.pseudonyms import decrypt
 from common.published.live_thresholds import thresholds
-from common.published.reference_data import live
+from common.published.reference_data import live_reference_data
 from common.published.versions import BASELINE, in_force
-from common.reconciliation.lineage import judged_ends
+from common.reconciliation.lineage import finished_ends
 from common.settings import Settings, SettingsError, load
 from common.streaming.archiving import archiving
 from common.streaming.detection import detection
@@ -86,7 +86,7 @@ def send(opened, vertical, **changes):
 def in_clear(spark, vertical, raw):
     raw = bytes(raw)
     if vertical.pseudonymised:
-        raw = spark.createDataFrame([(raw,)], "raw binary").select(decrypted(F.col("raw"))).first()[0]
+        raw = spark.createDataFrame([(raw,)], "raw binary").select(decrypt(F.col("raw"))).first()[0]
     return bytes(raw).decode()
 
 
@@ -105,8 +105,8 @@ def test_all_its_tables_are_read(opened, spark, vertical):
 
 def test_what_was_learnt_published_and_allowed_is_in_force(opened, spark):
     folder = opened.workspace(FINANCE).tables
-    learnt = live(spark, folder, FINANCE)
-    assert learnt.scoring is not None and same_structure(learnt.scoring, learnt.scoring)
+    learnt = live_reference_data(spark, folder, FINANCE)
+    assert learnt.scoring is not None and have_same_structure(learnt.scoring, learnt.scoring)
     assert learnt.model.first().model_version == learnt.scoring.version
     assert learnt.baselines["card"].count() == opened.note["finance_fraud"]["rows"]["baselines_card"]
     published = {each.name: (each.value, each.changed.details["who"]) for each in thresholds(FINANCE, folder) if each.changed}
@@ -120,7 +120,7 @@ def test_what_was_learnt_published_and_allowed_is_in_force(opened, spark):
 def test_what_is_quarantined_can_be_read_with_the_key_of_then_and_with_no_other(opened, spark, monkeypatch):
     workspace = opened.workspace(HEALTH)
     rows = tables.read(spark, workspace.table("quarantine")).orderBy("kafka_partition", "kafka_offset")
-    found = rows.select("kafka_partition", "kafka_offset", "reason", decrypted(F.col("raw"))).limit(3).collect()
+    found = rows.select("kafka_partition", "kafka_offset", "reason", decrypt(F.col("raw"))).limit(3).collect()
     assert [[*row[:3], bytes(row[3]).decode()] for row in found] == opened.note["quarantined"]
     check_key(HEALTH, workspace.folder)
     monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", base64.b64encode(bytes(range(32, 64))).decode())
@@ -138,7 +138,7 @@ def test_what_is_quarantined_can_be_read_with_the_key_of_then_and_with_no_other(
 def test_archive_and_detection_go_on_from_their_checkpoints(opened, spark, vertical, wait_for_next_batches):
     workspace, rows = opened.workspace(vertical), opened.note[vertical.name]["rows"]
     checkpoints = {query.name: checkpoint_id(workspace, query) for query in vertical.queries}
-    then, before = datetime.now(UTC), judged_ends(workspace)
+    then, before = datetime.now(UTC), finished_ends(workspace)
     send(opened, vertical, **{vertical.event_id: "new"})
     send(opened, vertical, **{vertical.event_id: "broken", vertical.event_time: "yesterday"})
     with (

@@ -19,7 +19,7 @@ from py4j.protocol import Py4JJavaError
 from pydantic import SecretStr
 
 from common.embedded.kafka import EmbeddedKafka
-from common.gateway.alert_stream import AlertStream, server_sent
+from common.gateway.alert_stream import AlertStream, server_sent_events
 from common.installed import find_vertical
 from common.kafka.acls import allow, rights
 from common.kafka.connection import BrokerError, Connection, check
@@ -179,10 +179,10 @@ def test_a_listener_is_told_when_the_right_to_read_is_withdrawn(secured, detecto
                                AclOperation.READ, AclPermissionType.ALLOW)
 
     async def hear():
-        async with AlertStream(detector, topic).listening() as listener:
+        async with AlertStream(detector, topic).listen() as listener:
             for answer in admin.delete_acls([granted]).values():
                 assert answer.result(30)
-            return [event async for event in server_sent(listener, lambda: False)]
+            return [event async for event in server_sent_events(listener, lambda: False)]
 
     try:
         events = asyncio.run(asyncio.wait_for(hear(), 60))

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from common import tables
+from common.batch.model_comparison import compare_models
 from common.installed import find_vertical
 from common.kafka.producers import Producer
 from common.kafka.reader import read_all
@@ -18,7 +19,6 @@ from common.published.reference_data import publish_baselines
 from common.settings import Settings, load
 from common.streaming.archiving import archiving
 from common.streaming.detection import detection
-from common.streaming.shadow import compare
 from common.workspace import Workspace
 
 pytestmark = pytest.mark.broker
@@ -93,11 +93,11 @@ def test_a_challenger_is_scored_beside_the_champion_and_takes_over_without_a_res
         wait_until(lambda: scored(broker), "an alert")
         assert scored(broker) == {("honest weekend", WEEKENDS.version)}, "the challenger raises no alert"
         archived.drain()
-        assert compare(spark, VERTICAL, workspace) is None, "no label is known yet"
+        assert compare_models(spark, VERTICAL, workspace) is None, "no label is known yet"
         send(broker, "a week later", NOON + timedelta(days=8))
         wait_until(lambda: tables.row_count(path) == 4, "a fourth scored event")
         archived.drain()
-        compared = compare(spark, VERTICAL, workspace)
+        compared = compare_models(spark, VERTICAL, workspace)
         assert (compared.events, compared.challenger["average_precision"]) == (3, 1.0)
         assert compared.is_better(0.01)
         rows = {(row.champion_version, row.challenger_version) for row in tables.read(spark, path).collect()}

@@ -11,7 +11,7 @@ from common.kafka.connection import Connection
 from common.kafka.readable_end import is_there_a_record
 from common.kafka.topics import create_topics, read_end_offsets
 from common.streaming import stalled_queries
-from common.streaming.stalled_queries import Life, StandstillWatch
+from common.streaming.stalled_queries import Activity, StandstillWatch
 
 pytestmark = pytest.mark.broker
 
@@ -35,7 +35,7 @@ def watch(broker, topic, monkeypatch):
     waits = ((stalled_queries, "PATIENCE", 0.5), (stalled_queries, "LOOK_EVERY", 0.1), (readable_end, "HELD", 0.5))
     for module, name, seconds in waits:
         monkeypatch.setattr(module, name, seconds)
-    monkeypatch.setattr(stalled_queries, "life_of", lambda *_: Life((7, "noon"), (3, 100)))
+    monkeypatch.setattr(stalled_queries, "life_of", lambda *_: Activity((7, "noon"), (3, 100)))
     return StandstillWatch(None, AdminClient(broker.client_options()), broker, topic)
 
 

@@ -32,7 +32,7 @@ def meters(vertical_name):
     not_null = [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}} for name in names]
     schema = T.StructType().add("reading_id", "string").add("meter_id", "string").add("event_time", "timestamp")
     return SimpleNamespace(
-        pseudonymised=(), also_accepts=(),
+        pseudonymised=(),
         name=vertical_name, event_id="reading_id", entity="meter_id", event_time="event_time", contract=tuple(not_null),
         event_schema=schema)
 

@@ -6,9 +6,9 @@ from datetime import date, timedelta
 import pytest
 from pyspark.sql import functions as F
 
+from common.archive.history import read_history
 from common.batch.backfill import backfill
 from common.batch.backtest import backtest
-from common.batch.batch import history
 from common.batch.evaluation import evaluate, shortfalls
 from common.installed import example_verticals, find_vertical, verticals
 from common.settings import load
@@ -28,7 +28,7 @@ def judged(request, spark, compiled, tmp_path_factory):
     vertical = find_vertical(request.param)
     workspace = Workspace(tmp_path_factory.mktemp("quality"), vertical.name)
     backfill(spark, vertical, workspace, 1, START, DAYS, vertical.population(**vertical.small))
-    events, labels, _ = history(spark, workspace)
+    events, labels, _ = read_history(spark, workspace)
     days = [START + timedelta(days=day) for day in range(DAYS - TESTED, DAYS)]
     [alerts] = backtest(vertical, events, labels, days, load(vertical.settings))
     alerts.persist()

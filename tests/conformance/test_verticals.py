@@ -15,12 +15,12 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from common import contract
 from common.alerts import ALERT_SCHEMA, to_kafka
 from common.archive.archive_tables import LABELS_SCHEMA, events_schema
-from common.closed_windows import spoken
+from common.closed_windows import only_closed
 from common.contract import check_contract
 from common.installed import example_verticals, find_vertical, verticals
 from common.privacy.pseudonyms import with_pseudonyms
 from common.published.live_thresholds import live_settings, publish_settings, rules_version
-from common.published.reference_data import MODEL_SCHEMA, Learnt, with_learnt
+from common.published.reference_data import MODEL_SCHEMA, ReferenceData, join_reference_data
 from common.settings import SettingsError, load
 from loadtests.bench.output_records import eager, id_column, id_of, newest_event, paths
 
@@ -86,14 +86,14 @@ def learnt(spark, vertical, history):
         name: rows.select(*vertical.baselines[name].schema.names, F.lit("v1").alias("baseline_version")).persist()
         for name, rows in vertical.learn(*history, [DAY]).items()
     }
-    return Learnt(frames, spark.createDataFrame([], MODEL_SCHEMA))
+    return ReferenceData(frames, spark.createDataFrame([], MODEL_SCHEMA))
 
 
 def judged(vertical, learnt, events, settings=None):
     """Alerts of all queries over events."""
     settings = settings or load(vertical.settings)
     return {
-        query.name: query.build(with_learnt(events, learnt, vertical, query, settings), settings)
+        query.name: query.build(join_reference_data(events, learnt, vertical, query, settings), settings)
         for query in vertical.queries
         if query.raises_alerts
     }
@@ -214,7 +214,7 @@ def test_what_the_measured_paths_find_is_traced_to_an_event(vertical, in_history
     known = {row[0] for row in events.select(vertical.event_id).collect()}
     for query in paths(vertical).values():
         settings = eager(load(vertical.settings), query)
-        found = query.build(with_learnt(events, learnt, vertical, query, settings), settings)
+        found = query.build(join_reference_data(events, learnt, vertical, query, settings), settings)
         ids = {row[0] for row in found.select(id_column(vertical, query)).collect()}
         values = [bytes(row.value, "utf-8") for row in to_kafka(found).collect()]
         assert values, query.name
@@ -256,10 +256,10 @@ def assert_same_alerts(spark, vertical, records, stored, batch, learnt, folder, 
     for query in vertical.queries:
         if not query.raises_alerts:
             continue
-        closed = spoken(query, batch[query.name], stored, load(vertical.settings))
+        closed = only_closed(query, batch[query.name], stored, load(vertical.settings))
         expected = {row.alert_id: row.score for row in closed.collect()}
         updates: dict = {}
-        alerts = query.build(with_learnt(stream, learnt, vertical, query, load(vertical.settings)), load(vertical.settings))
+        alerts = query.build(join_reference_data(stream, learnt, vertical, query, load(vertical.settings)), load(vertical.settings))
         running = (
             alerts.writeStream.outputMode(query.output_mode)
             .option("checkpointLocation", str(folder / query.name))

@@ -54,7 +54,7 @@ class Running:
     """The gateway of all four verticals in a thread of this process."""
 
     def __init__(self, connection, data, is_open=True, certificate=None, key=None, **settings):
-        address = Address.read(f"127.0.0.1:{free_port()}", certificate, key)
+        address = Address.parse(f"127.0.0.1:{free_port()}", certificate, key)
         self.port, self._socket = address.port, address.listen()
         self.server = GatewayServer([*map(find_vertical, verticals())], Settings(data=data, **settings), connection,
                                     Access(Tokens(TokenFile(data)), is_open), address)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from common.streaming.behind_watermark import BehindWatch
+from common.streaming.behind_watermark import WatermarkWatch
 
 WATERMARK = "2026-11-27T00:00:00.000Z"
 
@@ -13,7 +13,7 @@ def batch(second, records, newest=None, watermark=WATERMARK):
 
 
 def test_batches_behind_the_watermark_are_counted_until_one_is_not():
-    watch = BehindWatch()
+    watch = WatermarkWatch()
     watch.take("by_card", batch(0, 5, newest="2026-11-28T00:00:00.000Z", watermark="2019-12-31T00:00:00.000Z"))
     assert watch.all() == []
     watch.take("by_card", batch(10, 40, newest="2020-01-02T00:00:00.000Z"))
@@ -30,6 +30,6 @@ def test_batches_behind_the_watermark_are_counted_until_one_is_not():
 
 
 def test_a_query_without_a_watermark_is_never_behind():
-    watch = BehindWatch()
+    watch = WatermarkWatch()
     watch.take("per_event", {"timestamp": "2026-11-28T12:00:00.000Z", "numInputRows": 3})
     assert watch.all() == []

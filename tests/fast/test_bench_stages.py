@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from common.embedded.ports import HOST, free_port, wait_until_taken
-from common.embedded.supervise import supervised
+from common.embedded.supervise import start_supervised
 from loadtests.bench.http_load import NotAccepted, post_all
 from loadtests.commands.bench_stages import markdown, ratios, shown
 from loadtests.process_memory import PeakMemory, held_mib
@@ -25,7 +25,7 @@ async def app(scope, receive, send):
 def serving(app, folder):
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--lifespan", "off"]
-    with supervised(command, folder / "log", folder):
+    with start_supervised(command, folder / "log", folder):
         wait_until_taken(port, 60)
         yield port
 
@@ -56,7 +56,7 @@ def test_the_peak_is_of_all_processes_and_of_any_moment(tmp_path):
     before = held_mib()
     child = [sys.executable, "-c", "import time; held = b'x' * (200 << 20); time.sleep(600)"]
     with PeakMemory() as memory:
-        with supervised(child, tmp_path / "log"):
+        with start_supervised(child, tmp_path / "log"):
             while memory.mib < before + 150:  # pytest's own limit ends this
                 time.sleep(0.1)
         peak = memory.mib

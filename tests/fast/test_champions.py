@@ -6,10 +6,10 @@ from threading import Barrier
 
 import pytest
 
+from common.batch.model_comparison import ModelComparison
 from common.models.training import TrainedModel
 from common.published.model_registry import NoSuchModel, challenger, promote, publish_model, rollback
 from common.published.versions import MODEL, in_force, versions
-from common.streaming.shadow import Compared
 
 FIRST, SECOND, THIRD = (TrainedModel(("amount",), "`amount` * GET(model_parameters, 0)", (weight,)) for weight in (1.0, 2.0, 3.0))
 
@@ -89,4 +89,4 @@ def test_who_promotes_what_is_not_the_challenger_any_more_is_told_by_whom_it_was
 
 @pytest.mark.parametrize(("old", "new", "better"), [(0.5, 0.52, True), (0.5, 0.505, False), (0.5, 0.4, False), (nan, nan, False)])
 def test_a_challenger_is_better_by_a_margin_and_never_without_anomalies(old, new, better):
-    assert Compared(10, {"average_precision": old}, {"average_precision": new}).is_better(0.01) is better
+    assert ModelComparison(10, {"average_precision": old}, {"average_precision": new}).is_better(0.01) is better

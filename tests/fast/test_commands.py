@@ -24,7 +24,7 @@ from common.installed import find_vertical, verticals
 from common.kafka.connection import BrokerError
 from common.runtime import workspace_of
 from common.settings import Settings
-from common.simulation.generated import Generated, NotAnEvent
+from common.simulation.generated_events import GeneratedEvents, NotAnEvent
 from common.workspace import Workspace
 
 COMMANDS = (
@@ -140,7 +140,7 @@ def test_a_data_folder_that_cannot_be_written_is_named(hybrid, tmp_path):
      ("backfill", "backfill")],
 )
 def test_of_commands_that_write_the_same_tables_a_second_is_refused_while_one_runs(hybrid, tmp_path, command, work):
-    with Workspace(tmp_path / "data", "finance_fraud").only_one(work):
+    with Workspace(tmp_path / "data", "finance_fraud").lock(work):
         code, printed = hybrid(*command.split(), "finance_fraud")
     assert code == 1
     assert f"{work} of finance_fraud runs in" in printed and "wait for its end" in printed
@@ -262,9 +262,9 @@ def test_help_cuts_no_sentence_however_narrow_the_terminal(hybrid):
 # Caught where they are raised for, and never on the way to a command's end.
 CAUGHT_WITHIN = {
     "MalformedJson", "NotTaken",  # a record's, which goes to quarantine
-    "UnreadablePattern",  # a fix's, a lock's: told as FixError, and with who holds it
-    "Refused", "BadCursor", "CursorGone", "Unreadable", "Full", "NeverFits", "NoPlace", "Away", "Reused", "UnderWay",
-    "NoAlerts",  # a request's: the gateway answers
+    "UnreadablePattern", "Refused",  # a fix's, a lock's: told as FixError, and with who holds it
+    "AccessRefused", "InvalidCursor", "CursorExpired", "BodyRefused", "BufferFull", "BatchTooLarge", "LimitReached",
+    "BrokerUnavailable", "KeyReused", "RequestInProgress", "NoAlertsTable",  # a request's: the gateway answers
     "_NotedMeanwhile",  # a topic that another command noted: nothing is left to do
 }  # fmt: skip
 
@@ -302,7 +302,7 @@ def test_a_generator_s_value_that_no_event_can_hold_is_told_by_its_field(value):
     values[:] = ["text", value]
     columns = {"place": values if not isinstance(value, complex) else np.array([value, value])}
     with pytest.raises(NotAnEvent, match="field place"):
-        Generated.of(date(2020, 1, 1), columns, np.array(["", ""], object), np.zeros(2, "datetime64[ms]"), None)
+        GeneratedEvents.from_columns(date(2020, 1, 1), columns, np.array(["", ""], object), np.zeros(2, "datetime64[ms]"), None)
 
 
 TWICE = """

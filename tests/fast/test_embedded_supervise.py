@@ -7,14 +7,14 @@ import time
 import psutil
 import pytest
 
-from common.embedded.supervise import Supervised, supervised
+from common.embedded.supervise import SupervisedProcess, start_supervised
 
 # Starts a child that never ends by itself, says its process id, and waits.
 PARENT = """
 import sys, time
 from pathlib import Path
-from common.embedded.supervise import Supervised, supervised
-child = supervised(sys.argv[2:], Path(sys.argv[1]))
+from common.embedded.supervise import start_supervised
+child = start_supervised(sys.argv[2:], Path(sys.argv[1]))
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -41,31 +41,31 @@ def child_of(pid):
 
 
 def test_the_exit_status_of_the_command_is_told(tmp_path):
-    with supervised(["sh", "-c", "echo said; exit 3"], tmp_path / "log") as child:
+    with start_supervised(["sh", "-c", "echo said; exit 3"], tmp_path / "log") as child:
         assert wait_until(lambda: child.exit_status() == 3)
     assert (tmp_path / "log").read_text() == "said\n"
 
 
 def test_a_command_killed_by_a_signal_has_a_negative_status(tmp_path):
-    with supervised(["sh", "-c", "kill -9 $$"], tmp_path / "log") as child:
+    with start_supervised(["sh", "-c", "kill -9 $$"], tmp_path / "log") as child:
         assert wait_until(lambda: child.exit_status() == -9)
 
 
 def test_a_command_that_is_not_there_is_named_in_the_log(tmp_path):
-    with supervised(["no-such-program"], tmp_path / "log") as child:
+    with start_supervised(["no-such-program"], tmp_path / "log") as child:
         assert wait_until(lambda: child.exit_status() == 127)
     assert "no-such-program" in (tmp_path / "log").read_text()
 
 
 def test_stop_ends_the_command_and_may_be_repeated(tmp_path):
-    child = supervised(["sleep", "600"], tmp_path / "log")
+    child = start_supervised(["sleep", "600"], tmp_path / "log")
     command = child_of(child.pid)
     assert (child.stop(), child.stop()) == (-signal.SIGTERM, -signal.SIGTERM)
     assert not command.is_running()
 
 
 def test_a_command_that_does_not_listen_is_killed_after_the_grace(tmp_path):
-    child = supervised(["sh", "-c", STUBBORN], tmp_path / "log", grace=0.5)
+    child = start_supervised(["sh", "-c", STUBBORN], tmp_path / "log", grace=0.5)
     command = child_of(child.pid)
     time.sleep(0.3)  # until the shell has set its trap
     assert child.stop() == -signal.SIGKILL
@@ -73,7 +73,7 @@ def test_a_command_that_does_not_listen_is_killed_after_the_grace(tmp_path):
 
 
 def test_the_command_is_out_of_reach_of_the_terminals_interrupt(tmp_path):
-    with supervised(["sleep", "600"], tmp_path / "log") as child:
+    with start_supervised(["sleep", "600"], tmp_path / "log") as child:
         assert os.getpgid(child_of(child.pid).pid) == child.pid != os.getpgid(0)
 
 
@@ -97,7 +97,7 @@ def test_a_worker_that_the_parent_forked_does_not_keep_the_command_alive(tmp_pat
 
 
 def test_a_supervisor_killed_without_warning_takes_the_command_with_it(tmp_path):
-    child = supervised(["sleep", "600"], tmp_path / "log")
+    child = start_supervised(["sleep", "600"], tmp_path / "log")
     command = child_of(child.pid)
     os.kill(child.pid, signal.SIGKILL)
     gone = wait_until(lambda: not command.is_running() or command.status() == psutil.STATUS_ZOMBIE)
@@ -105,9 +105,9 @@ def test_a_supervisor_killed_without_warning_takes_the_command_with_it(tmp_path)
     assert child.exit_status() == -signal.SIGKILL == child.stop()
 
 
-@pytest.mark.parametrize("end", [Supervised.stop, Supervised.kill, lambda child: os.kill(child.pid, signal.SIGKILL)])
+@pytest.mark.parametrize("end", [SupervisedProcess.stop, SupervisedProcess.kill, lambda child: os.kill(child.pid, signal.SIGKILL)])
 def test_what_the_command_has_started_ends_with_it(tmp_path, end):
-    child = supervised(["sh", "-c", "sleep 600 & echo $!; exec sleep 600"], tmp_path / "log")
+    child = start_supervised(["sh", "-c", "sleep 600 & echo $!; exec sleep 600"], tmp_path / "log")
     assert wait_until(lambda: (tmp_path / "log").read_text().strip())
     below = psutil.Process(int((tmp_path / "log").read_text()))
     end(child)

@@ -16,8 +16,8 @@ from common.commands.gateway import listed
 from common.gateway import tokens as module
 from common.gateway.address import Address
 from common.gateway.app import MOST_QUERY
-from common.gateway.limits import PATIENCE_SECONDS, Rates
-from common.gateway.tokens import TokenFile, Tokens, end_of
+from common.gateway.limits import REFUSAL_DELAY_SECONDS, RateLimiter
+from common.gateway.tokens import TokenFile, Tokens, parse_end
 from common.installed import verticals
 from common.kafka.producers import Producer
 from common.settings import SettingsError
@@ -170,13 +170,13 @@ def test_a_token_ends_when_it_was_said_to(gateway, tmp_path, generated_events, a
     ("2100-01-01T12:00+02:00", "2100-01-01T10:00:00+00:00"),
 ])  # fmt: skip
 def test_the_last_day_of_a_token_is_whole_and_utc_s(text, end):
-    assert end_of(text).isoformat() == end
+    assert parse_end(text).isoformat() == end
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "2020-01-01", "9999-12-31", "2100-13-01", "", "0001-01-01T00:00+14:00"])
 def test_an_end_that_is_none_or_over_is_told(text):
     with pytest.raises(SettingsError, match="--until"):
-        end_of(text)
+        parse_end(text)
 
 
 @contextmanager
@@ -222,7 +222,7 @@ def test_the_file_is_its_owner_s_and_holds_no_token(tmp_path):
     assert text.partition(".")[2] not in file.path.read_text()
     [token] = file.read()
     assert (token.name, token.scopes) == ("a", ("finance_fraud:write", "all:read"))
-    assert token.allows("finance_fraud", "write") and not token.allows("health_monitoring", "write")
+    assert token.has_scope("finance_fraud", "write") and not token.has_scope("health_monitoring", "write")
     assert Tokens(file).find(f"bearer {text}".encode()) == token
 
 
@@ -264,25 +264,25 @@ def test_others_may_reach_it_only_with_token_and_tls(tmp_path):
     TokenFile(tmp_path).add("a", ["all:read"], KNOWN)
     some = Tokens(TokenFile(tmp_path))
     for host in ("127.0.0.1:80", "[::1]:80", "localhost:80"):
-        Address.read(host).check(none)
+        Address.parse(host).check(none)
     for tokens, given, lacking in ((none, {}, "token.* and TLS"), (some, {}, "needs TLS"), (none, tls, r"needs a token[^T]*$")):
         with pytest.raises(SettingsError, match=lacking):
-            Address.read("0.0.0.0:80", **given).check(tokens)
-    Address.read("0.0.0.0:80", **tls).check(some)
+            Address.parse("0.0.0.0:80", **given).check(tokens)
+    Address.parse("0.0.0.0:80", **tls).check(some)
 
 
 @pytest.mark.parametrize("text", ["8080", "localhost", "localhost:http", ":80", "h:0", "h:70000"])
 def test_an_address_that_is_none_is_told(text):
     with pytest.raises(SettingsError, match="HOST:PORT"):
-        Address.read(text)
+        Address.parse(text)
 
 
 def test_one_file_of_tls_without_the_other_is_told(tmp_path):
     (tmp_path / "c.pem").touch()
     with pytest.raises(SettingsError, match="give both"):
-        Address.read("127.0.0.1:80", certificate=tmp_path / "c.pem")
+        Address.parse("127.0.0.1:80", certificate=tmp_path / "c.pem")
     with pytest.raises(SettingsError, match="not there"):
-        Address.read("127.0.0.1:80", certificate=tmp_path / "none.pem", key=tmp_path / "c.pem")
+        Address.parse("127.0.0.1:80", certificate=tmp_path / "none.pem", key=tmp_path / "c.pem")
 
 
 def test_who_has_no_token_waits_for_the_answer(start_gateway):
@@ -290,11 +290,11 @@ def test_who_has_no_token_waits_for_the_answer(start_gateway):
     for method, path in (("POST", "/v1/finance_fraud/events"), ("GET", "/v1/finance_fraud/alerts"), ("GET", "/openapi.json")):
         began = time.monotonic()
         assert gateway.ask(method, path)[0] == 401
-        assert time.monotonic() - began >= PATIENCE_SECONDS
+        assert time.monotonic() - began >= REFUSAL_DELAY_SECONDS
 
 
 def test_what_needs_no_token_is_answered_so_often_to_each_peer(gateway, monkeypatch, generated_events):
-    monkeypatch.setattr(gateway.gateway, "_asked", Rates(1))
+    monkeypatch.setattr(gateway.gateway, "_asked", RateLimiter(1))
     for paths in (["/healthz", "/readyz", "/openapi.json", "/none"], ["//"] * 4):
         answers = [gateway.ask("GET", path) for path in paths]
         assert [status for status, _, _ in answers][1:].count(429) >= 2
@@ -321,7 +321,7 @@ def test_without_a_token_nothing_of_a_request_is_read(start_gateway, tmp_path, m
     began = time.monotonic()
     status, _, _ = gateway.ask("GET", f"/v1/{path}{query}")
     assert status == (414 if len(query) > MOST_QUERY else 401)
-    assert status == 414 or time.monotonic() - began >= PATIENCE_SECONDS
+    assert status == 414 or time.monotonic() - began >= REFUSAL_DELAY_SECONDS
 
 
 def test_what_a_client_asks_for_in_vain_counts_too(start_gateway):

@@ -22,7 +22,7 @@ from common.alerts import ALERT_SCHEMA
 from common.archive.archive_tables import ALERTS_SCHEMA, PARTITION
 from common.gateway.alert_pages import OF_CLIENT
 from common.gateway.alert_stream import WAITING, Listener
-from common.gateway.stored_alerts import BATCH_ROWS, PAGE_BYTES, Cursor, File, Wanted, read_page
+from common.gateway.stored_alerts import BATCH_ROWS, PAGE_BYTES, AlertFilter, Cursor, File, read_page
 from common.gateway.tokens import TokenFile
 from common.kafka.producers import Producer
 from common.kafka.reader import read_all
@@ -137,7 +137,7 @@ def test_pages_are_those_of_a_sorted_table_however_it_lies_in_files(tmp_path_fac
     for part in range(parts):
         if rows := [alert(number) for number in numbers[part::parts]]:
             store(folder, rows)
-    wanted = Wanted(since=data.draw(st.none() | st.integers(0, 3_000).map(lambda number: alert(number)["event_time"])),
+    wanted = AlertFilter(since=data.draw(st.none() | st.integers(0, 3_000).map(lambda number: alert(number)["event_time"])),
                     entity=data.draw(st.none() | st.sampled_from(["c1", "none"])))
     expected = [
         each["alert_id"] for each in sorted(map(alert, numbers), key=lambda each: (each["event_time"], each["alert_id"]))
@@ -176,7 +176,7 @@ def test_a_page_costs_its_rows_and_not_the_table(tmp_path, monkeypatch):
             yield batch
 
     monkeypatch.setattr(File, "batches", counted)
-    page = read_page(path, Wanted(), 10, None)
+    page = read_page(path, AlertFilter(), 10, None)
     assert [each["alert_id"] for each in page["alerts"]] == [f"{number:032x}" for number in range(10)]
     assert sum(number for columns, number in read if columns == 2) == rows, "the keys of the first day's file"
     assert sum(number for columns, number in read if columns > 2) == 10
@@ -241,7 +241,7 @@ def test_a_page_of_large_alerts_has_fewer_of_them(gateway, tmp_path):
 def test_one_alert_is_a_page_however_large(tmp_path, monkeypatch):
     monkeypatch.setattr("common.gateway.stored_alerts.PAGE_BYTES", 10)
     store(tmp_path, [alert(number, event="e" * 100) for number in range(3)])
-    page = read_page(Workspace(tmp_path, "finance_fraud").table("alerts"), Wanted(), 2, None)
+    page = read_page(Workspace(tmp_path, "finance_fraud").table("alerts"), AlertFilter(), 2, None)
     assert [each["alert_id"] for each in page["alerts"]] == ["a000"] and page["next"]
 
 
@@ -282,12 +282,12 @@ def test_every_listener_hears_what_arrives_from_then_on(gateway, mortal_kafka):
 def test_a_listener_that_is_too_slow_is_dropped_and_told_so():
     import asyncio
 
-    from common.gateway.alert_stream import server_sent
+    from common.gateway.alert_stream import server_sent_events
 
     async def hear():
         listener = Listener()
         listener.put([b"%d" % number for number in range(WAITING + 5)])
-        return [event async for event in server_sent(listener, lambda: False)]
+        return [event async for event in server_sent_events(listener, lambda: False)]
 
     events = asyncio.run(hear())
     assert len(events) == WAITING + 2

@@ -7,7 +7,7 @@ import pytest
 
 from common.gateway import child_process as module
 from common.gateway.address import Address
-from common.gateway.child_process import GatewayBeside
+from common.gateway.child_process import GatewayProcess
 from common.kafka.connection import Connection
 from common.settings import Settings
 
@@ -19,7 +19,7 @@ def beside(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_command", lambda *_: ["false"])
     said = []
     address, connection = Address("127.0.0.1", 1), Connection("127.0.0.1:1")
-    return GatewayBeside("finance_fraud", address, connection, Settings(data=tmp_path), said.append), said
+    return GatewayProcess("finance_fraud", address, connection, Settings(data=tmp_path), said.append), said
 
 
 def keep_running_until(beside, holds, seconds=20):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from common.gateway.delivery import Away, Delivery, Full, NeverFits
+from common.gateway.delivery import AsyncProducer, BatchTooLarge, BrokerUnavailable, BufferFull
 from common.kafka.reader import read_all
 
 
@@ -19,7 +19,7 @@ def run(work):
         started = []
 
         def start(*given, **options):
-            delivery = Delivery(*given, **options)
+            delivery = AsyncProducer(*given, **options)
             delivery.start()
             started.append(delivery)
             return delivery
@@ -49,10 +49,10 @@ def test_a_full_buffer_takes_nothing_of_a_request_and_has_room_again(mock_kafka,
     async def work(start):
         delivery = start(mock_kafka, 10, linger=0.2, **limits)
         first = delivery.send("t", messages(8, 50_000))
-        with pytest.raises(Full) as full:
+        with pytest.raises(BufferFull) as full:
             delivery.send("t", messages(9, 100_000))
-        assert type(full.value) is Full
-        with pytest.raises(NeverFits, match="at most"):
+        assert type(full.value) is BufferFull
+        with pytest.raises(BatchTooLarge, match="at most"):
             delivery.send("t", messages(20, 100_000))
         await first.done
         await delivery.send("t", messages(2)).done
@@ -80,7 +80,7 @@ def test_what_a_broker_that_is_gone_did_not_take_has_failed_and_the_next_is_refu
         mortal_kafka.stop()
         lost = delivery.send("t", messages(5))
         await lost.done
-        with pytest.raises(Away):
+        with pytest.raises(BrokerUnavailable):
             while True:
                 delivery.send("t", messages(1))
                 await asyncio.sleep(0.05)

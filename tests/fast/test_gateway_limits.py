@@ -4,11 +4,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from common.gateway.byte_budget import Budget
+from common.gateway.byte_budget import ByteBudget
 from common.gateway.connections import Connections
-from common.gateway.idempotency import Answers, Reused, UnderWay
-from common.gateway.limits import NoPlace, Places, Rates
-from common.gateway.refusals import Unreadable
+from common.gateway.idempotency import AnswerCache, KeyReused, RequestInProgress
+from common.gateway.limits import ConcurrencyLimiter, LimitReached, RateLimiter
+from common.gateway.refusals import BodyRefused
 from common.gateway.request_bodies import elements
 
 
@@ -21,37 +21,37 @@ class Clock:
 
 def test_a_bucket_is_emptied_by_events_and_filled_by_time():
     clock = Clock()
-    rates = Rates(10, clock)
-    rates.take("a", 10)
-    assert rates.wait("a") == 1 and rates.wait("b") == 0
+    rates = RateLimiter(10, clock)
+    rates.charge("a", 10)
+    assert rates.wait_seconds("a") == 1 and rates.wait_seconds("b") == 0
     clock.now = 0.5
-    assert rates.wait("a") == 0
-    rates.take("a", 105)  # a request larger than the bucket is paid for afterwards
-    assert rates.wait("a") == 10
+    assert rates.wait_seconds("a") == 0
+    rates.charge("a", 105)  # a request larger than the bucket is paid for afterwards
+    assert rates.wait_seconds("a") == 10
     clock.now = 10.6
-    assert rates.wait("a") == 0
+    assert rates.wait_seconds("a") == 0
     clock.now = 1000
-    rates.take("a", 10)
-    assert rates.wait("a") == 1, "a bucket holds one second's worth, however long it was left alone"
+    rates.charge("a", 10)
+    assert rates.wait_seconds("a") == 1, "a bucket holds one second's worth, however long it was left alone"
 
 
 def test_no_rate_is_no_limit():
-    rates = Rates(0, Clock())
-    rates.take("a", 10**9)
-    assert rates.wait("a") == 0
+    rates = RateLimiter(0, Clock())
+    rates.charge("a", 10**9)
+    assert rates.wait_seconds("a") == 0
 
 
 def test_a_key_is_known_with_its_body_until_its_time_is_over():
     clock = Clock()
-    answers = Answers(seconds=100, clock=clock)
+    answers = AnswerCache(seconds=100, clock=clock)
     assert answers.begin("ann", "k", b"body") is None
-    with pytest.raises(UnderWay):
+    with pytest.raises(RequestInProgress):
         answers.begin("ann", "k", b"body")
-    with pytest.raises(Reused):
+    with pytest.raises(KeyReused):
         answers.begin("ann", "k", b"other")
     answers.end("ann", "k", (202, b"told"))
     assert answers.begin("ann", "k", b"body") == (202, b"told")
-    with pytest.raises(Reused):
+    with pytest.raises(KeyReused):
         answers.begin("ann", "k", b"other")
     assert answers.begin("bob", "k", b"other") is None, "another client's keys are its own"
     clock.now = 101
@@ -59,7 +59,7 @@ def test_a_key_is_known_with_its_body_until_its_time_is_over():
 
 
 def test_what_came_to_nothing_is_new_again():
-    answers = Answers()
+    answers = AnswerCache()
     assert answers.begin("ann", "k", b"body") is None
     answers.end("ann", "k", None)
     assert answers.begin("ann", "k", b"other") is None
@@ -72,16 +72,16 @@ def answer(answers, client, key, size=500):
 
 def is_known(answers, client, key):
     try:
-        known = answers.begin(client, key, b"body") is not None
-    except UnderWay:
+        is_stored = answers.begin(client, key, b"body") is not None
+    except RequestInProgress:
         return True
-    if not known:
+    if not is_stored:
         answers.end(client, key, None)
-    return known
+    return is_stored
 
 
 def test_a_client_s_oldest_answers_are_forgotten_for_its_own():
-    answers = Answers(of_client=20_000)
+    answers = AnswerCache(bytes_per_client=20_000)
     answer(answers, "ann", "first")
     for number in range(1_000):
         answer(answers, "bob", number)
@@ -90,7 +90,7 @@ def test_a_client_s_oldest_answers_are_forgotten_for_its_own():
 
 
 def test_together_they_are_bounded_and_who_has_most_forgets_first():
-    answers = Answers(of_client=20_000, max_bytes=50_000)
+    answers = AnswerCache(bytes_per_client=20_000, max_bytes=50_000)
     answer(answers, "small", "k")
     for client in "abcd":
         for number in range(15):
@@ -103,49 +103,49 @@ def test_together_they_are_bounded_and_who_has_most_forgets_first():
 
 def test_a_key_under_way_is_never_forgotten():
     clock = Clock()
-    answers = Answers(seconds=100, of_client=20_000, max_bytes=40_000, clock=clock)
+    answers = AnswerCache(seconds=100, bytes_per_client=20_000, max_bytes=40_000, clock=clock)
     assert answers.begin("ann", "slow", b"body") is None
     for client in ("ann", "mallory"):
         answer(answers, client, "large", 10_000_000)
         for number in range(100):
             answer(answers, client, number, 1_000)
     clock.now = 1_000
-    with pytest.raises(UnderWay):
+    with pytest.raises(RequestInProgress):
         answers.begin("ann", "slow", b"body")
     answers.end("ann", "slow", (202, b"told"))
     assert answers.begin("ann", "slow", b"body") == (202, b"told")
 
 
 def test_places_are_so_many_of_a_client_and_of_all_and_come_back():
-    places = Places(2, 3)
+    places = ConcurrencyLimiter(2, 3)
     with ExitStack() as stack:
         for client in ("a", "a", "b"):
-            stack.enter_context(places.taken_by(client))
+            stack.enter_context(places.slot(client))
         for client, status in (("a", 429), ("b", 503), ("c", 503)):
-            with pytest.raises(NoPlace) as refused:
-                stack.enter_context(places.taken_by(client))
+            with pytest.raises(LimitReached) as refused:
+                stack.enter_context(places.slot(client))
             assert refused.value.status == status
-    with places.taken_by("a"), places.taken_by("a"), places.taken_by("c"):
+    with places.slot("a"), places.slot("a"), places.slot("c"):
         pass
 
 
 def test_a_budget_is_of_all_together_and_half_of_it_of_one_client_and_comes_back():
-    budget = Budget(100)
+    budget = ByteBudget(100)
 
     def refused(share, size):
-        with pytest.raises(Unreadable) as problem:
-            share.take(size)
+        with pytest.raises(BodyRefused) as problem:
+            share.charge(size)
         return problem.value.status
 
     with budget.share("ann") as first, budget.share("ann") as second, budget.share("bob") as third, budget.share("eve") as fourth:
-        first.take(30)
+        first.charge(30)
         assert (refused(first, 21), refused(second, 21)) == (413, 429)
-        second.take(20)
-        third.take(50)
+        second.charge(20)
+        third.charge(50)
         assert refused(fourth, 1) == 503
     with budget.share("bob") as alone:
-        alone.take(50)
-    assert not budget._of_clients
+        alone.charge(50)
+    assert not budget._bytes_by_client
 
 
 class Wire:
@@ -176,5 +176,5 @@ def test_a_connection_that_is_gone_gets_no_place_any_more():
     (b"[{", None), (b'["\xff"]', None), (b'["' + b"9" * 5_000, None), (b"[" + b"9" * 5_000 + b"]", None),
 ])
 def test_an_element_that_cannot_be_read_is_one_of_its_array(body, elements_of_it):
-    with Budget(10**9).share("ann") as share:
+    with ByteBudget(10**9).share("ann") as share:
         assert elements(body, share) == (elements_of_it or [body])

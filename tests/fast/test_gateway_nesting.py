@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.contract.python_parser import PlainContract
-from common.gateway.byte_budget import Budget
+from common.gateway.byte_budget import ByteBudget
 from common.gateway.event_intake import AT_ONCE_BYTES, LARGE_EVENT
 from common.gateway.json_nesting import DEEPEST, MOST_PARTS, is_too_nested
-from common.gateway.refusals import Unreadable
+from common.gateway.refusals import BodyRefused
 from common.gateway.request_bodies import read_events
 from common.gateway.tokens import TokenFile
 
@@ -57,12 +57,12 @@ HEAVY = {
 def test_what_reading_a_body_takes_is_charged_before(body):
     tracemalloc.start()
     try:
-        with Budget(10**9).share("a") as share:
+        with ByteBudget(10**9).share("a") as share:
             try:
                 events = read_events(body, "", False, 10**7, share)
-            except Unreadable:
+            except BodyRefused:
                 events = None
-            peak, taken = tracemalloc.get_traced_memory()[1], share.taken
+            peak, taken = tracemalloc.get_traced_memory()[1], share.charged_bytes
     finally:
         tracemalloc.stop()
     del events
@@ -103,7 +103,7 @@ def test_others_have_their_turn_by_bytes_and_large_events_are_judged_by_a_thread
 
     async def judged():
         task = asyncio.create_task(others())
-        with Budget(10**9).share("a") as share:
+        with ByteBudget(10**9).share("a") as share:
             found = await intake._judged(read_events(body, "", kind == "x-ndjson", 10**8, share)[1])
         task.cancel()
         return found

@@ -136,7 +136,7 @@ def test_bodies_under_way_have_one_budget(monkeypatch, start_gateway, generated_
             bearer = b"Authorization: Bearer " + text.encode() + b"\r\n"
             client.sendall(POST + bearer + b"Content-Length: 1040000\r\n\r\n" + b"[" * 1_030_000)
         # Until all of it has come: of two requests that ask for the last bytes the one that asks later is refused.
-        held, deadline = gateway.gateway._intakes["/v1/finance_fraud/events"]._budget._of_clients, time.monotonic() + 25
+        held, deadline = gateway.gateway._intakes["/v1/finance_fraud/events"]._budget._bytes_by_client, time.monotonic() + 25
         while held.total() < 6 * 1_030_000:
             assert time.monotonic() < deadline, held
             time.sleep(0.01)

@@ -13,8 +13,8 @@ from common import tables
 from common.installed import find_vertical
 from common.published.live_thresholds import publish_settings
 from common.reconciliation import lineage
-from common.reconciliation.lineage import Judged, judged_ends, judged_ranges, settings_eras
-from common.reconciliation.lineage_rows import BEYOND, JUDGED_SCHEMA, fewer
+from common.reconciliation.lineage import OffsetRange, finished_ends, read_ranges, settings_eras
+from common.reconciliation.lineage_rows import BEYOND, JUDGED_SCHEMA, merge_rows
 from common.workspace import Workspace
 
 VERTICAL = find_vertical("finance_fraud")
@@ -78,10 +78,10 @@ def test_rows_made_fewer_at_any_moments_say_of_each_offset_what_judged_it(batche
     taken = 0
     for moment in sorted(moments):
         upto = min(rows.num_rows, 1 + moment * PARTITIONS)
-        kept, taken = fewer(pa.concat_tables([kept, rows.slice(taken, upto - taken)])), max(taken, upto)
-    kept = fewer(pa.concat_tables([kept, rows.slice(taken)]))
+        kept, taken = merge_rows(pa.concat_tables([kept, rows.slice(taken, upto - taken)])), max(taken, upto)
+    kept = merge_rows(pa.concat_tables([kept, rows.slice(taken)]))
     assert by_offset(kept) == judged
-    assert watermarks(kept) == watermarks(fewer(rows)) and ends(kept) == ends(fewer(rows))
+    assert watermarks(kept) == watermarks(merge_rows(rows)) and ends(kept) == ends(merge_rows(rows))
     assert max(kept["ended_at"].to_pylist()) == max(rows["ended_at"].to_pylist())
 
 
@@ -111,7 +111,7 @@ def busy(batches, watermarks=1):
 
 
 def test_a_query_under_the_same_versions_and_watermark_leaves_a_row_for_each_partition():
-    rows = fewer(pa.Table.from_pylist([*busy(10_000, watermarks=2)], schema=SCHEMA)).to_pylist()
+    rows = merge_rows(pa.Table.from_pylist([*busy(10_000, watermarks=2)], schema=SCHEMA)).to_pylist()
     ranges = sorted((row["kafka_partition"], row["start_offset"], row["end_offset"], row["watermark"].hour) for row in rows)
     assert ranges == [(0, 0, 50_000, 12), (0, 50_000, 100_000, 13), (1, 0, 0, 13)]
 
@@ -132,14 +132,14 @@ def test_whoever_reads_the_table_finds_the_same_in_rows_made_fewer(workspace):
     tables.append_rows(rows, JUDGED_SCHEMA, workspace.table("judged"))
 
     def read():
-        return judged_ranges(workspace, QUERY), settings_eras(workspace, QUERY), judged_ends(workspace)
+        return read_ranges(workspace, QUERY), settings_eras(workspace, QUERY), finished_ends(workspace)
 
     before = read()
     ranges, eras, ends = before
-    assert Judged(0, 0, 600, "b", None, "") in ranges and Judged(1, 0, BEYOND, None, None, "") in ranges
+    assert OffsetRange(0, 0, 600, "b", None, "") in ranges and OffsetRange(1, 0, BEYOND, None, None, "") in ranges
     assert [(era.settings, era.watermark.hour) for era in eras] == [("", 14), (later, 15)]
     assert ends == {(QUERY.name, 0): 1000, (QUERY.name, 1): 0}
-    tables.rewrite(workspace.table("judged"), fewer)
+    tables.rewrite(workspace.table("judged"), merge_rows)
     assert tables.read_arrow(workspace.table("judged")).num_rows < 100
     assert read() == before
 
@@ -151,11 +151,11 @@ def test_rows_that_come_while_others_are_made_fewer_stay(workspace):
 
     def slowly(found):
         tables.append_rows(rows[100:], JUDGED_SCHEMA, path)
-        return fewer(found)
+        return merge_rows(found)
 
     tables.rewrite(path, slowly)
     assert tables.read_arrow(path).num_rows == 2 + 100
-    assert judged_ends(workspace) == {(QUERY.name, 0): 1000, (QUERY.name, 1): 0}
+    assert finished_ends(workspace) == {(QUERY.name, 0): 1000, (QUERY.name, 1): 0}
 
 
 def test_a_range_is_looked_for_in_each_bucket_that_it_has_a_part_in(monkeypatch):

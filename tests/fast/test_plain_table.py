@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from common.batch.evaluation import ByRule, ByScenario, Evaluation
+from common.batch.evaluation import Evaluation, RuleQuality, ScenarioQuality
 from common.installed import find_vertical, verticals
 from common.monitoring.alert_watch import TEXTS, Percentiles, _read
 from common.monitoring.plain_table import plain_table
@@ -52,12 +52,12 @@ def test_no_word_is_broken_at_any_width_that_it_fits_into(headings, rows, width)
 
 
 def measured(vertical):
-    rules = [ByRule(rule.name, 12_345, 12_000) for rule in vertical.rules]
+    rules = [RuleQuality(rule.name, 12_345, 12_000) for rule in vertical.rules]
     scenarios = [
-        ByScenario(each.name, 1_234, 1_200, each.rules[0], 86_000.0, ByRule(", ".join(each.rules), 12_345, 12_000), 0.5)
+        ScenarioQuality(each.name, 1_234, 1_200, each.rules[0], 86_000.0, RuleQuality(", ".join(each.rules), 12_345, 12_000), 0.5)
         for each in vertical.scenarios
     ]
-    return Evaluation(rules, scenarios, ByRule("all", 123_456, 120_000), 0.281)
+    return Evaluation(rules, scenarios, RuleQuality("all", 123_456, 120_000), 0.281)
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
@@ -100,8 +100,8 @@ def test_an_alert_forges_no_line_and_clears_no_screen():
 
 
 def test_results_that_are_too_short_to_judge_by_say_so():
-    rules = [ByRule("many", 1_000, 900), ByRule("few", 3, 3), ByRule("silent", 0, 0)]
-    scenarios = [ByScenario(name, cases, 1, "many", 60.0, rules[0], None) for name, cases in (("often", 30), ("rare", 2))]
+    rules = [RuleQuality("many", 1_000, 900), RuleQuality("few", 3, 3), RuleQuality("silent", 0, 0)]
+    scenarios = [ScenarioQuality(name, cases, 1, "many", 60.0, rules[0], None) for name, cases in (("often", 30), ("rare", 2))]
     of_rules, of_scenarios = evaluation_tables(Evaluation(rules, scenarios, rules[0], 0.1))
     assert "a precision says little: few" in of_rules.caption and "many" not in of_rules.caption.split("little")[1]
     assert of_scenarios.caption.endswith("a longer run has more: rare")

@@ -10,7 +10,7 @@ import pytest
 from common import tables
 from common.reconciliation.lineage_rows import JUDGED_SCHEMA
 from common.streaming import progress_log
-from common.streaming.progress_log import Recorder
+from common.streaming.progress_log import ProgressLog
 
 
 class Progress:
@@ -54,7 +54,7 @@ def test_what_is_recorded_batch_by_batch_comes_to_lie_in_few_files_and_rows_wher
     monkeypatch.setattr(progress_log, "REPLACED_HOURS", 0)
     path, query = str(tmp_path / "judged"), Busy(moves)
     tables.ensure_table(path, JUDGED_SCHEMA)
-    recorder = Recorder(path)
+    recorder = ProgressLog(path)
     recorder.start(["q"])
     recorder.follow("q", query)
     deadline = time.monotonic() + 60

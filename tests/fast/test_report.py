@@ -17,7 +17,7 @@ from common.monitoring.cooldown import Cooldown
 from common.monitoring.stage_report import Report, archived_line
 from common.published.reference_data import put_in_force
 from common.published.versions import BASELINE, MODEL, Version
-from common.streaming.progress import Standing
+from common.streaming.progress import QueryProgress
 
 FINANCE = find_vertical("finance_fraud")
 
@@ -40,7 +40,7 @@ def told(tmp_path):
     """A report on a vertical for which nothing was learnt, and all that it says."""
     watch = SimpleNamespace(seen=Seen(), cooldown=Cooldown(0.0), latency=lambda since: percentiles(milliseconds))
     milliseconds: list[float] = []
-    standings, lines = {"per_event": Standing(), "by_card": Standing()}, Lines()
+    standings, lines = {"per_event": QueryProgress(), "by_card": QueryProgress()}, Lines()
     return SimpleNamespace(
         report=Report(FINANCE, str(tmp_path), watch, standings, lines.append),
         folder=str(tmp_path), seen=watch.seen, milliseconds=milliseconds, standings=standings, lines=lines,
@@ -158,7 +158,7 @@ def test_alerts_of_what_came_before_are_told_apart(told):
 
 @given(st.lists(st.tuples(st.integers(-1, 10**6), st.lists(st.integers(-1, 100), max_size=3)), max_size=20))
 def test_a_standing_is_the_sum_of_what_was_reported(reports):
-    standing = Standing()
+    standing = QueryProgress()
     for rows, dropped in reports:
         standing.take(progress(rows, dropped=dropped))
     assert standing.records == sum(max(0, rows) for rows, _ in reports)

@@ -13,7 +13,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from common import tables
 from common.batch.schedule import CUT_SHORT, GRACE, Scheduled, cron, last_run, scheduled
 from common.settings import SettingsError
-from common.workspace import InUse, Workspace
+from common.workspace import FolderInUse, Workspace
 
 NEVER = CronTrigger(year=2000, timezone=UTC)
 EVERY_SECOND = CronTrigger(second="*", timezone=UTC)
@@ -31,7 +31,7 @@ def outcomes(tmp_path):
 
 
 def free(workspace):
-    with suppress(InUse), workspace.only_one("batch"):
+    with suppress(FolderInUse), workspace.lock("batch"):
         return True
     return False
 
@@ -189,7 +189,7 @@ def test_two_processes_do_not_run_it_at_once(tmp_path):
 def test_a_command_that_is_at_work_puts_it_off_and_does_not_take_its_place(tmp_path):
     made, said = job(tmp_path, wait_seconds=0.01)
     thread = threading.Thread(target=made.run)
-    with made.workspace.only_one("batch"):  # as `hybrid reconcile` does
+    with made.workspace.lock("batch"):  # as `hybrid reconcile` does
         thread.start()
         wait_until(lambda: said)
     thread.join()
@@ -202,7 +202,7 @@ def test_what_puts_it_off_keeps_no_command_from_its_work(tmp_path):
         thread = threading.Thread(target=made.run)
         thread.start()
         wait_until(lambda: said)
-        with made.workspace.only_one("batch"):
+        with made.workspace.lock("batch"):
             pass
     thread.join()
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from common.streaming.stalled_queries import PATIENCE, RECOVERED, STARTING, Life, Still
+from common.streaming.stalled_queries import PATIENCE, RECOVERED, STARTING, Activity, Standstill
 
-QUIET = Life((7, "noon"), (3, 100))
+QUIET = Activity((7, "noon"), (3, 100))
 
 
 def times(still, until, life, ends, every=5, start=0):
@@ -20,79 +20,79 @@ def growing(now):
 
 
 def test_a_query_that_takes_nothing_while_its_topic_grows_is_found_within_a_minute():
-    assert times(Still({0: 5, 1: 5}), 1_000, lambda now: QUIET, growing) <= 60
+    assert times(Standstill({0: 5, 1: 5}), 1_000, lambda now: QUIET, growing) <= 60
 
 
 def test_a_topic_that_does_not_grow_waits_for_nobody():
-    assert times(Still({0: 5, 1: 5}), 10_000, lambda now: QUIET, lambda now: {0: 5, 1: 5}) is None
+    assert times(Standstill({0: 5, 1: 5}), 10_000, lambda now: QUIET, lambda now: {0: 5, 1: 5}) is None
 
 
 def test_one_record_is_enough_and_a_new_partition_is_growth():
     for grown in ({0: 6}, {0: 5, 1: 1}):
-        found = times(Still({0: 5}), 10_000, lambda now: QUIET, lambda now, grown=grown: {0: 5} if now < 1_000 else grown)
+        found = times(Standstill({0: 5}), 10_000, lambda now: QUIET, lambda now, grown=grown: {0: 5} if now < 1_000 else grown)
         assert 1_000 + PATIENCE <= found <= 1_000 + PATIENCE + 5
 
 
 @pytest.mark.parametrize("life", [
-    lambda now: Life((now // 30, ""), ()),  # micro-batches that end
-    lambda now: Life((7, "noon"), (3, now // 30)),  # a long one that reads
-    lambda now: Life(None, (now // 30, 0)),  # the first one
+    lambda now: Activity((now // 30, ""), ()),  # micro-batches that end
+    lambda now: Activity((7, "noon"), (3, now // 30)),  # a long one that reads
+    lambda now: Activity(None, (now // 30, 0)),  # the first one
 ])
 def test_a_query_that_works_does_not_stand_still(life):
-    assert times(Still({0: 5, 1: 5}), 10_000, life, growing) is None
+    assert times(Standstill({0: 5, 1: 5}), 10_000, life, growing) is None
 
 
-@pytest.mark.parametrize("life", [Life(None, ()), Life(None, (0, 0)), Life((7, "noon"), ())])
+@pytest.mark.parametrize("life", [Activity(None, ()), Activity(None, (0, 0)), Activity((7, "noon"), ())])
 def test_one_that_starts_or_plans_its_next_batch_gets_more_time(life):
-    assert STARTING <= times(Still({0: 5, 1: 5}), 10_000, lambda now: life, growing) <= STARTING + 10
+    assert STARTING <= times(Standstill({0: 5, 1: 5}), 10_000, lambda now: life, growing) <= STARTING + 10
 
 
 def test_one_whose_tasks_wait_for_slots_from_its_very_start_is_found_within_a_minute_of_their_submission():
     def waits(now, planned):
-        return Life(None, ()) if now < planned else Life(None, (0, 0), waiting=2)
+        return Activity(None, ()) if now < planned else Activity(None, (0, 0), waiting=2)
 
     for planned in (0, 30, 100):
-        found = times(Still({0: 5, 1: 5}), 1_000, lambda now, planned=planned: waits(now, planned), growing)
+        found = times(Standstill({0: 5, 1: 5}), 1_000, lambda now, planned=planned: waits(now, planned), growing)
         assert planned + PATIENCE <= found <= planned + 60
 
 
 @pytest.mark.parametrize("interval", [30, 3_600])
 def test_a_real_time_query_that_reads_some_partitions_while_tasks_of_others_wait_for_slots_stands_still(interval):
-    found = times(Still({0: 5, 1: 5}, interval), 10_000, lambda now: Life((7, "noon"), (now,), running=1, waiting=1), growing)
+    found = times(Standstill({0: 5, 1: 5}, interval), 10_000, lambda now: Activity((7, "noon"), (now,), running=1, waiting=1), growing)
     assert found <= 60
 
 
 def test_tasks_of_a_micro_batch_may_take_turns():
-    working = lambda now: Life((7, "noon"), (now // 30,), running=1, waiting=7)  # noqa: E731
-    assert times(Still({0: 5, 1: 5}), 10_000, working, growing) is None
+    working = lambda now: Activity((7, "noon"), (now // 30,), running=1, waiting=7)  # noqa: E731
+    assert times(Standstill({0: 5, 1: 5}), 10_000, working, growing) is None
 
 
 def test_a_real_time_query_whose_tasks_get_their_slots_late_but_end_batches_works():
-    waits = lambda now: Life((now // 30, ""), (now,), running=1, waiting=1)  # noqa: E731
-    assert times(Still({0: 5, 1: 5}, 30), 10_000, waits, growing) is None
+    waits = lambda now: Activity((now // 30, ""), (now,), running=1, waiting=1)  # noqa: E731
+    assert times(Standstill({0: 5, 1: 5}, 30), 10_000, waits, growing) is None
 
 
 @pytest.mark.parametrize("stall", [50, 75, 150])
 def test_stalls_of_a_busy_machine_do_not_start_it_again_and_again(stall):
     """As long as it is at work between them for a moment only, or for less than minutes."""
     for pause in (10, 100):
-        still, found = Still({0: 5, 1: 5}), []
+        still, found = Standstill({0: 5, 1: 5}), []
         for now in range(0, 36_000, 5):
             quiet = now % (stall + pause) < stall
-            if still.look(now, growing(now), QUIET if quiet else Life((now, ""), (1,))):
+            if still.look(now, growing(now), QUIET if quiet else Activity((now, ""), (1,))):
                 found.append(now)
                 still.tell()
         assert len(found) <= 3, found
 
 
 def test_a_real_time_query_that_reads_but_ends_no_batch_stands_still_too():
-    found = times(Still({0: 5, 1: 5}, 30), 10_000, lambda now: Life((7, "noon"), (now,)), growing)
+    found = times(Standstill({0: 5, 1: 5}, 30), 10_000, lambda now: Activity((7, "noon"), (now,)), growing)
     assert 2 * 30 + STARTING < found < 2 * 30 + STARTING + PATIENCE + 20
-    assert times(Still({0: 5, 1: 5}, 30), 10_000, lambda now: Life((now // 30, ""), (now,)), growing) is None
+    assert times(Standstill({0: 5, 1: 5}, 30), 10_000, lambda now: Activity((now // 30, ""), (now,)), growing) is None
 
 
 def test_each_time_in_a_row_it_gets_twice_the_time_until_it_works_again():
-    still, found, now = Still({0: 5, 1: 5}), [], 0
+    still, found, now = Standstill({0: 5, 1: 5}), [], 0
     for _ in range(3):
         began = now
         while not still.look(now, growing(now), QUIET):
@@ -101,27 +101,27 @@ def test_each_time_in_a_row_it_gets_twice_the_time_until_it_works_again():
         assert still.tell() == len(found)
     assert found[1] >= 1.9 * found[0] and found[2] >= 1.9 * found[1]
     still.look(now, growing(now), QUIET)
-    still.look(now, growing(now), Life((8, "noon"), (1, 1)))
+    still.look(now, growing(now), Activity((8, "noon"), (1, 1)))
     assert still.times == 3, "a sign of life"
-    at_work = lambda at: Life((9 + at, ""), (1, 1))  # noqa: E731
+    at_work = lambda at: Activity((9 + at, ""), (1, 1))  # noqa: E731
     assert times(still, int(RECOVERED) + 20, at_work, lambda at: growing(at + now), start=now) is None
     assert still.times == 0, "minutes of life"
 
 
 def test_one_that_was_started_again_and_still_takes_nothing_is_found_though_nothing_more_comes():
-    still = Still({0: 5})
+    still = Standstill({0: 5})
     assert times(still, 1_000, lambda now: QUIET, lambda now: {0: 6 if now else 5}) is not None
     still.tell()
-    begun = Life(None, (0, 0))  # as it is after a start
+    begun = Activity(None, (0, 0))  # as it is after a start
     assert times(still, 10_000, lambda now: begun, lambda now: {0: 6}) == pytest.approx(2 * STARTING, abs=10)
 
 
 def test_what_nobody_can_read_is_no_reason():
-    still = Still({0: 0, 1: 5})
+    still = Standstill({0: 0, 1: 5})
     assert times(still, 1_000, lambda now: QUIET, growing)
     still.forgive({0: 10_000, 1: 5})
     assert times(still, 1_000, lambda now: QUIET, growing) is None
 
 
 def test_a_real_time_query_of_whose_tasks_some_wait_from_its_very_start_is_found_within_a_minute():
-    assert times(Still({0: 5, 1: 5}, 30), 1_000, lambda now: Life(None, (0, 0), running=1, waiting=1), growing) <= 60
+    assert times(Standstill({0: 5, 1: 5}, 30), 1_000, lambda now: Activity(None, (0, 0), running=1, waiting=1), growing) <= 60

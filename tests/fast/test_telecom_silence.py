@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pyspark.sql import Row
 from pyspark.sql.streaming.tws_tester import TwsTester
 
-from telecom_anomaly.rules.silence import Cell, gap_seconds
+from telecom_anomaly.rules.silence import CellSilence, gap_seconds
 from telecom_anomaly.settings import TelecomSettings
 
 GAP = gap_seconds(TelecomSettings()) * 1000
@@ -21,7 +21,7 @@ def row(milliseconds, number, **more):
 
 def in_history(reports, watermark):
     """What a table of all these reports gives."""
-    tester = TwsTester(Cell(GAP // 1000, is_stream=False), timeMode="None", outputMode="Append")
+    tester = TwsTester(CellSilence(GAP // 1000, is_stream=False), timeMode="None", outputMode="Append")
     return tester.test("C1", [Row(**report.asDict(), passed_micros=watermark * 1000) for report in reports])
 
 
@@ -30,7 +30,7 @@ class Stream:
 
     def __init__(self):
         self.tester = TwsTester(
-            Cell(GAP // 1000, is_stream=True), timeMode="EventTime", outputMode="Append",
+            CellSilence(GAP // 1000, is_stream=True), timeMode="EventTime", outputMode="Append",
             eventTimeExtractor=lambda report: report.event_micros // 1000)
         self.watermark, self.newest, self.in_time, self.said = 0, 0, [], []
 

@@ -12,7 +12,7 @@ from threading import Barrier
 import pytest
 
 from common.installed import find_vertical
-from common.published.live_thresholds import changed_settings, publish_settings, rules_version, thresholds, tuned_settings
+from common.published.live_thresholds import changed_settings, publish_settings, rules_version, settings_in_force, thresholds
 from common.published.versions import versions
 from common.settings import SettingsError, load
 
@@ -38,7 +38,7 @@ def test_what_was_published_last_is_in_force_before_environment_and_default(fold
         "velocity": (9, "ben"), "spree": (4, "ann")}  # fmt: skip
     publish_settings(VERTICAL, folder, {"velocity": None}, "ann")
     assert (standing(folder)["velocity"].value, standing(folder)["velocity"].changed) == (7, None)
-    assert tuned_settings(VERTICAL, folder).spree == 4
+    assert settings_in_force(VERTICAL, folder).spree == 4
 
 
 def test_of_several_who_change_thresholds_at_once_none_loses_a_change(folder):
@@ -136,7 +136,7 @@ def test_rules_are_named_by_their_content(monkeypatch, tmp_path):
 def test_a_threshold_that_a_vertical_has_no_longer_is_passed_over(folder):
     publish_settings(VERTICAL, folder, {"velocity": "8", "spree": "4"}, "ann")
     without = replace(VERTICAL, queries=tuple(query for query in VERTICAL.queries if query.name != "by_card"))
-    assert tuned_settings(without, folder).velocity == 6
+    assert settings_in_force(without, folder).velocity == 6
 
 
 def test_the_command_lists_and_changes(capsys, monkeypatch, tmp_path):

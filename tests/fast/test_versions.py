@@ -8,7 +8,7 @@ from pyspark.sql import types as T
 
 from common import clock, tables
 from common.published.reference_data import put_in_force
-from common.published.versions import BASELINE, MODEL, LearntReader, Version, baseline_path, in_force, shape, versions
+from common.published.versions import BASELINE, MODEL, InForceReader, Version, baseline_path, in_force, shape_of, versions
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -32,10 +32,10 @@ def test_a_version_keeps_its_time_while_clocks_go_forward(tmp_path):
 
 def test_after_is_now_unless_that_is_before():
     begun = datetime.now(UTC)
-    assert begun <= clock.after(None) <= datetime.now(UTC)
-    assert begun <= clock.after(begun - timedelta(days=1)) <= datetime.now(UTC)
+    assert begun <= clock.now_after(None) <= datetime.now(UTC)
+    assert begun <= clock.now_after(begun - timedelta(days=1)) <= datetime.now(UTC)
     ahead = begun + timedelta(days=1)
-    assert clock.after(ahead) > ahead
+    assert clock.now_after(ahead) > ahead
 
 
 def test_what_an_older_baseline_did_not_learn_yet_is_null(tmp_path):
@@ -45,7 +45,7 @@ def test_what_an_older_baseline_did_not_learn_yet_is_null(tmp_path):
     tables.append_rows([{"card_id": "c1", "count": 3, "baseline_version": "first"}], learnt, path)
     published(tmp_path, "first", NOON)
     now = T.StructType().add("card_id", "string").add("median", "double").add("count", "long").add("baseline_version", "string")
-    [batch] = LearntReader(str(tmp_path), "card", now).read(None)
+    [batch] = InForceReader(str(tmp_path), "card", now).read(None)
     assert batch.to_pylist() == [{"card_id": "c1", "median": None, "count": 3, "baseline_version": "first"}]
 
 
@@ -57,10 +57,10 @@ def test_a_query_gets_the_numbers_of_a_model_of_its_own_shape_only(tmp_path):
         put_in_force(Version(MODEL, version, "2026-03-01", NOON, details), str(tmp_path))
 
     def read(of_shape):
-        return [row for batch in LearntReader(str(tmp_path), MODEL, numbers, of_shape).read(None) for row in batch.to_pylist()]
+        return [row for batch in InForceReader(str(tmp_path), MODEL, numbers, of_shape).read(None) for row in batch.to_pylist()]
 
-    assert read(shape(line)) == [{"model_version": "steeper", "model_parameters": [3.0, 4.0]}]
-    assert read(shape(other)) == [{"model_version": "other", "model_parameters": [5.0, 6.0]}]
+    assert read(shape_of(line)) == [{"model_version": "steeper", "model_parameters": [3.0, 4.0]}]
+    assert read(shape_of(other)) == [{"model_version": "other", "model_parameters": [5.0, 6.0]}]
     assert read("") == []  # a query that was built without a model
 
 

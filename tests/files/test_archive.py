@@ -24,7 +24,7 @@ NOT_NULL = tuple(
     for name in ("reading_id", "meter_id", "event_time")
 )
 VERTICAL = SimpleNamespace(
-    pseudonymised=(), also_accepts=(),
+    pseudonymised=(),
     name="meters", event_id="reading_id", entity="meter_id", event_time="event_time",
     event_schema=T.StructType().add("reading_id", "string").add("meter_id", "string").add("watts", "double")
     .add("event_time", "timestamp"),

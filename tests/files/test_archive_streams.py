@@ -22,7 +22,7 @@ NOT_NULL = tuple(
     for name in ("reading_id", "meter_id", "event_time")
 )
 VERTICAL = SimpleNamespace(
-    pseudonymised=(), also_accepts=(),
+    pseudonymised=(),
     name="meters", event_id="reading_id", entity="meter_id", event_time="event_time", contract=NOT_NULL,
     event_schema=T.StructType().add("reading_id", "string").add("meter_id", "string").add("event_time", "timestamp"),
 )

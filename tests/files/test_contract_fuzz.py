@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.contract import accepted, parse
 from common.installed import find_vertical, verticals
-from common.simulation.fuzz import KINDS, fuzzed
+from common.simulation.fuzz import FUZZERS, fuzz_value
 
 pytestmark = pytest.mark.files
 
@@ -65,5 +65,5 @@ def test_each_kind_of_fuzz_is_accepted_or_has_a_reason(spark, name):
     chunk = next(iter(vertical.generate(1, date(2020, 1, 1), 1, vertical.population(**vertical.small), False)))
     rng = np.random.default_rng(5)
     valid = chunk.messages.values[:20].tolist()
-    values = [fuzzed(rng, valid[number % 20]) for number in range(20 * len(KINDS))]
+    values = [fuzz_value(rng, valid[number % 20]) for number in range(20 * len(FUZZERS))]
     check(spark, vertical, values, valid)

@@ -20,7 +20,7 @@ GOOD = {"transaction_id": "1", "card_id": "c", "terminal_id": "t", "amount": 1.5
 TEXT = json.dumps(GOOD)
 
 FINANCE = SimpleNamespace(
-    pseudonymised=(), also_accepts=(),
+    pseudonymised=(),
     name="finance_fraud",
     event_schema=finance.EVENT_SCHEMA,
     contract=finance.CONTRACT,
@@ -29,7 +29,7 @@ FINANCE = SimpleNamespace(
     event_time=finance.EVENT_TIME,
 )
 METERS = SimpleNamespace(
-    pseudonymised=(), also_accepts=(),
+    pseudonymised=(),
     name="meters",
     event_schema=T.StructType()
     .add("reading_id", "string")

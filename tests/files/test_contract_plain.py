@@ -14,7 +14,8 @@ from pyspark.sql import types as T
 from common.contract import parse
 from common.contract.python_parser import PlainContract, Rejected
 from common.installed import find_vertical, verticals
-from common.simulation.fuzz import KINDS, fuzzed
+from common.intake.translation import Translator
+from common.simulation.fuzz import FUZZERS, fuzz_value
 
 pytestmark = pytest.mark.files
 
@@ -56,12 +57,12 @@ def generated(vertical):
 def test_generated_dirt_and_fuzz(spark, name):
     vertical, rng = find_vertical(name), np.random.default_rng(5)
     sent = generated(vertical)
-    spoilt = [fuzzed(rng, sent[-1 - number % 50]) for number in range(20 * len(KINDS))]
+    spoilt = [fuzz_value(rng, sent[-1 - number % 50]) for number in range(20 * len(FUZZERS))]
     check(spark, vertical, sent + [value for value in spoilt if value is not None and len(value) < 100_000])
 
 
 EVERYTHING = SimpleNamespace(
-    pseudonymised=(), also_accepts=(), also_accepts_plain=(), name="meters", event_id="id", entity="class", event_time="at",
+    pseudonymised=(), formats={}, name="meters", event_id="id", entity="class", event_time="at",
     event_schema=T.StructType().add("id", "string").add("class", "string").add("phases", "integer").add("pulses", "long")
     .add("ok", "boolean").add("low", "double").add("high", "double").add("since", "timestamp").add("at", "timestamp"),
     contract=tuple({"type": f"expect_{kind}", "kwargs": kwargs} for kind, kwargs in (
@@ -192,10 +193,22 @@ def changed(value, path, new):
     return result
 
 
-@pytest.mark.parametrize(("name", "whole", "others"), [
+@pytest.mark.parametrize(("name", "document", "others"), [
     ("health_monitoring", OBSERVATION, (None, "", "entered-in-error", "Patient/p2", "/min", 500, {}, [])),
     ("telecom_anomaly", VES, (None, "", "NRCellDU=C78", "true", "7e1", " 5 ", "x", 2, 99, {}, [])),
 ])
-def test_other_formats(spark, name, whole, others):
-    values = [changed(whole, path, new) for path in places(whole) for new in (..., *others)]
-    check(spark, find_vertical(name), [json.dumps(value).encode() for value in (whole, *values)])
+def test_what_the_intake_sends_of_documents_in_other_formats_is_to_the_stream_what_it_is_to_the_gateway(
+        spark, name, document, others):
+    vertical = find_vertical(name)
+    variants = [document, *(changed(document, path, new) for path in places(document) for new in (..., *others))]
+    texts = [json.dumps(variant).encode() for variant in variants]
+    translator = Translator(vertical, *vertical.formats.values())
+    sent = [translator.outgoing(b"k", text) for text in texts]
+    at_gateway = by_door(vertical, texts)
+    streamed = by_stream(spark, vertical, [outgoing.value for outgoing in sent])
+    for outgoing, (gateway_reason, gateway_id), (reason, event_id) in zip(sent, at_gateway, streamed, strict=True):
+        if gateway_reason == "untranslatable":
+            assert outgoing.why_unchanged and reason, outgoing
+        else:
+            assert (reason, event_id if reason is None else None) == (gateway_reason, gateway_id), outgoing
+    assert {None, "untranslatable", "missing_field"} <= {reason for reason, _ in at_gateway}

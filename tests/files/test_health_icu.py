@@ -12,8 +12,8 @@ import pytest
 from pyspark.sql import functions as F
 
 from common import contract
-from common.models.training import export, prove_parity
-from common.simulation.messages import encode, plain_columns
+from common.models.training import export_sql, prove_parity
+from common.simulation.messages import encode_rows, json_columns
 from health_monitoring import VERTICAL
 from health_monitoring.events import VITALS
 from health_monitoring.studies import icu, sepsis_risk
@@ -51,7 +51,7 @@ def official(shared_data):
 
 def as_records(spark, sets, path):
     """Observation sets as a replay sends them, in the shape of Spark's Kafka source."""
-    values = encode(plain_columns(pa.Table.from_pandas(sets, preserve_index=False)))
+    values = encode_rows(json_columns(pa.Table.from_pandas(sets, preserve_index=False)))
     table = pa.table({
         "key": pa.array(sets["patient_id"].str.encode("utf-8")), "value": pa.array(values, pa.binary()),
         "offset": pa.array(range(len(sets)), pa.int64()),
@@ -125,7 +125,7 @@ def test_the_exported_model_gives_the_same_probabilities_in_sql(spark, hours):
     some = hours[sepsis_risk.folds(hours["pid"].to_numpy(object)) == 1]
     model = sepsis_risk.fit_boosting(some[features], some["SepsisLabel"].to_numpy())
     model = sepsis_risk.recalibrated(model, some[features].iloc[::2], some["SepsisLabel"].to_numpy()[::2])
-    structure, parameters = export(model, features)
+    structure, parameters = export_sql(model, features)
     assert prove_parity(spark, model, structure, parameters, some[features].head(200), tolerance=1e-5) <= 1e-5
 
 

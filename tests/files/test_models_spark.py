@@ -14,10 +14,10 @@ from sklearn.pipeline import Pipeline
 
 from common.models.check import check_structure
 from common.models.drift import stability
-from common.models.protocol import Protocol, evaluate_protocol, report, served_rows, with_labels
-from common.models.scoring import same_structure, score_column, with_score
+from common.models.protocol import Protocol, describe_evaluation, evaluate_protocol, served_rows, with_labels
+from common.models.scoring import have_same_structure, score_column, with_score
 from common.models.storage import from_json, load, save
-from common.models.training import ParityBroken, TrainingRefused, export, fit_logistic, prove_parity, train
+from common.models.training import ParityBroken, TrainingRefused, export_sql, fit_logistic, prove_parity, train
 from common.vertical import Baseline, ModelSpec
 
 pytestmark = pytest.mark.files
@@ -41,7 +41,7 @@ def trained(spark):
 def test_spark_gives_the_probabilities_of_scikit_learn(spark):
     rows = numbers(1)
     pipeline = fit_logistic(rows[list(FEATURES)], rows["label"].to_numpy())
-    structure, parameters = export(pipeline, FEATURES)
+    structure, parameters = export_sql(pipeline, FEATURES)
     extreme = pd.DataFrame([(0.0, 0.0), (1e6, -1e6), (-1e6, 1e6)], columns=FEATURES)
     both = pd.concat([rows[list(FEATURES)], extreme], ignore_index=True)
     assert prove_parity(spark, pipeline, structure, parameters, both, tolerance=1e-9) <= 1e-12
@@ -50,7 +50,7 @@ def test_spark_gives_the_probabilities_of_scikit_learn(spark):
 def test_a_parameter_off_by_a_millionth_breaks_parity(spark):
     rows = numbers(1)
     pipeline = fit_logistic(rows[list(FEATURES)], rows["label"].to_numpy())
-    structure, parameters = export(pipeline, FEATURES)
+    structure, parameters = export_sql(pipeline, FEATURES)
     with pytest.raises(ParityBroken, match="differs from predict_proba"):
         prove_parity(spark, pipeline, structure, (parameters[0] + 1e-6, *parameters[1:]), rows[list(FEATURES)], 1e-9)
 
@@ -77,7 +77,7 @@ def test_a_stored_model_scores_the_same(spark, trained, tmp_path):
 def test_a_query_built_for_one_version_serves_the_next_from_its_one_row_table(spark, trained):
     """The stream's way: structure fixed when the query was built, numbers from a frame joined to each row."""
     newer = train(spark.createDataFrame(numbers(2)), FEATURES)
-    assert same_structure(trained, newer)
+    assert have_same_structure(trained, newer)
     rows = spark.createDataFrame(numbers(3))
     schema = "model_version string, model_parameters array<double>"
     in_force = spark.createDataFrame([(newer.version, list(newer.parameters))], schema)
@@ -192,7 +192,7 @@ def test_the_protocol_judges_both_kinds_and_prints_them(world):
     measured = evaluate_protocol(VERTICAL, *world, Protocol(START + timedelta(days=14), k=5))
     assert measured["exact"]["average_precision"] > 0.8 and measured["served"]["average_precision"] > 0.8
     assert measured["protocol"] == {"train": "2026-01-01 to 2026-01-07", "test": "2026-01-15 to 2026-01-21", "delay_days": 7}
-    text = report(measured)
+    text = describe_evaluation(measured)
     assert "exact windows" in text and "as served" in text and "of at most" in text
 
 

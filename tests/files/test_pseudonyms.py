@@ -13,7 +13,7 @@ from common import contract
 from common.archive.archive import Batch, keep_events, keep_labels
 from common.archive.archive_tables import ensure_tables
 from common.privacy.keys import ID_BYTES, KEY_BYTES, Key
-from common.privacy.pseudonyms import decrypted, encrypted, key_id, of_entity, pseudonym
+from common.privacy.pseudonyms import decrypt, encrypt, entity_pseudonym, key_id, pseudonym
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -83,7 +83,7 @@ def test_nothing_that_the_archive_keeps_names_a_person(spark, ward, tmp_path):
     for said in (written, repr(rows).encode()):
         assert PLANTED.encode() not in said
         assert b"Ada" not in said
-    name = spark.range(1).select(of_entity(ward, F.lit("Ada"))).first()[0]
+    name = spark.range(1).select(entity_pseudonym(ward, F.lit("Ada"))).first()[0]
     assert {rows[0][0].patient_id, rows[2][0].entity_id} == {name}
 
 
@@ -92,7 +92,7 @@ def test_quarantined_bytes_can_be_read_again_with_the_key_and_a_retry_makes_the_
     first, again = (contract.parse(records(spark, raw, raw), ward).collect() for _ in range(2))
     assert [row.raw for row in first] == [row.raw for row in again]
     assert first[0].raw != first[1].raw
-    back = spark.createDataFrame([(bytes(first[0].raw),)], "raw binary").select(decrypted(F.col("raw"))).first()[0]
+    back = spark.createDataFrame([(bytes(first[0].raw),)], "raw binary").select(decrypt(F.col("raw"))).first()[0]
     assert bytes(back) == raw
 
 
@@ -100,26 +100,26 @@ def test_a_place_that_two_records_have_gives_no_nonce_twice(spark):
     """As after a topic was made anew, on a second cluster, and on every embedded broker of a machine."""
     rows = spark.createDataFrame([(bytearray(text),) for text in (b"one", b"two", b"one")], "value binary")
     place = [F.lit("ward.events"), F.lit(0), F.lit(7)]
-    bytes_ = [bytes(row.hidden) for row in rows.select(encrypted(F.col("value"), *place).alias("hidden")).collect()]
+    bytes_ = [bytes(row.hidden) for row in rows.select(encrypt(F.col("value"), *place).alias("hidden")).collect()]
     assert bytes_[0] == bytes_[2], "a retry is the same"
     assert bytes_[0][:12] != bytes_[1][:12]
-    hidden = rows.select(encrypted(F.col("value"), *place).alias("hidden"))
-    assert [bytes(row[0]) for row in hidden.select(decrypted(F.col("hidden"))).collect()] == [b"one", b"two", b"one"]
+    hidden = rows.select(encrypt(F.col("value"), *place).alias("hidden"))
+    assert [bytes(row[0]) for row in hidden.select(decrypt(F.col("hidden"))).collect()] == [b"one", b"two", b"one"]
 
 
 def test_after_a_rotation_old_bytes_are_read_and_new_ones_are_under_the_new_key(spark, monkeypatch):
     rows = spark.createDataFrame([(bytearray(b"one"),)], "value binary")
-    old = rows.select(encrypted(F.col("value"), F.lit("place")).alias("hidden")).collect()
+    old = rows.select(encrypt(F.col("value"), F.lit("place")).alias("hidden")).collect()
     # As it was before the key's id stood with the bytes: nonce, text and tag alone.
     oldest = [(bytes(old[0].hidden)[ID_BYTES:],)]
     monkeypatch.setenv("HYBRID_PSEUDONYM_FORMER_KEYS", base64.b64encode(KEY).decode())
     monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", base64.b64encode(OTHER).decode())
-    new = rows.select(encrypted(F.col("value"), F.lit("place")).alias("hidden")).collect()
+    new = rows.select(encrypt(F.col("value"), F.lit("place")).alias("hidden")).collect()
     kept = spark.createDataFrame([*map(tuple, old), *oldest, *map(tuple, new)], "hidden binary")
-    assert [bytes(row[0]) for row in kept.select(decrypted(F.col("hidden"))).collect()] == [b"one"] * 3
+    assert [bytes(row[0]) for row in kept.select(decrypt(F.col("hidden"))).collect()] == [b"one"] * 3
     assert [bytes(row[0]) for row in kept.select(key_id(F.col("hidden"))).collect()][::2] == [Key(KEY).id, Key(OTHER).id]
     monkeypatch.delenv("HYBRID_PSEUDONYM_FORMER_KEYS")
     changed = bytes(new[0].hidden)[:-1] + bytes([new[0].hidden[-1] ^ 1])
     kept = kept.union(spark.createDataFrame([(changed,), (b"",), (b"short",), (None,)], "hidden binary"))
-    found = [row[0] and bytes(row[0]) for row in kept.select(decrypted(F.col("hidden"))).collect()]
+    found = [row[0] and bytes(row[0]) for row in kept.select(decrypt(F.col("hidden"))).collect()]
     assert found == [None, None, b"one", None, None, None, None]

@@ -10,15 +10,22 @@ from pyspark.sql import types as T
 
 from common import tables
 from common.archive.archive_tables import ALERTS_SCHEMA, LABELS_SCHEMA, QUARANTINE_SCHEMA, ensure_tables, events_schema
-from common.batch.batch import came_live
+from common.archive.history import read_live_history
 from common.batch.evaluation import best_plain_recall, evaluate
 from common.installed import find_vertical
 from common.published.live_thresholds import publish_settings
 from common.published.reference_data import publish_baselines
 from common.published.versions import baseline_path
-from common.reconciliation.lineage import NothingJudged, judged_ends, judged_ranges, late_events
+from common.reconciliation.lineage import NoLineage, find_late_events, finished_ends, read_ranges
 from common.reconciliation.lineage_rows import BEYOND, JUDGED_SCHEMA
-from common.reconciliation.reconcile import compare, duplicates, explained, judged_again, judged_as_named, reconcile
+from common.reconciliation.reconcile import (
+    compare_alerts,
+    explain_extra,
+    read_duplicates,
+    recompute_alerts,
+    recompute_as_named,
+    reconcile,
+)
 from common.settings import load
 from common.streaming.checkpoint_topics import TOPICS_SCHEMA
 from common.workspace import Workspace
@@ -51,7 +58,7 @@ def test_each_kind_of_difference_has_its_name(spark):
         spark, ("same", 6.0, '["a"]'), ("other", 7.0, '["b"]'), ("only_batch", 6.0, "e"), ("behind", 7.0, '["d","late"]')
     )
     late = spark.createDataFrame([("late", "velocity", 9000.0)], "event_id string, rule string, late_seconds double")
-    found = {row.alert_id: (row.status, row.late_seconds) for row in compare(stream, batch, late).collect()}
+    found = {row.alert_id: (row.status, row.late_seconds) for row in compare_alerts(stream, batch, late).collect()}
     assert found == {
         "same": ("equal", None),
         "other": ("score_differs", None),
@@ -68,14 +75,14 @@ def test_an_alert_on_a_second_event_of_one_id_is_told_from_one_that_nothing_expl
     place = {"topic": "t", "kafka_partition": 0, "kafka_offset": 7, "ingest_time": NOON, "ingest_day": NOON.date()}
     rows = [{"reason": "duplicate", "raw": orjson.dumps(event)}, {"reason": "bad_format", "raw": b"{"}]
     put(workspace.table("quarantine"), QUARANTINE_SCHEMA, *(place | row for row in rows))
-    [found] = duplicates(spark, VERTICAL, workspace, ["transaction_id", "amount", "kafka_offset"]).collect()
+    [found] = read_duplicates(spark, VERTICAL, workspace, ["transaction_id", "amount", "kafka_offset"]).collect()
     assert tuple(found) == ("t1", 9.5, 7)
 
     none = spark.createDataFrame([], "event_id string, rule string, late_seconds double")
     stream = alerts(spark, ("second", 6.0, "t1"), ("other score", 6.0, "t1"), ("alone", 6.0, "x"), ("same", 6.0, "y"))
-    compared = compare(stream, alerts(spark, ("same", 6.0, "y")), none)
+    compared = compare_alerts(stream, alerts(spark, ("same", 6.0, "y")), none)
     repeated = alerts(spark, ("second", 6.0, "t1"), ("other score", 7.0, "t1"), ("same", 9.0, "y"), ("nowhere", 6.0, "z"))
-    statuses = {row.alert_id: row.status for row in explained(compared, repeated, "repeated_id").collect()}
+    statuses = {row.alert_id: row.status for row in explain_extra(compared, repeated, "repeated_id").collect()}
     assert statuses == {"second": "repeated_id", "other score": "extra", "alone": "extra", "same": "equal"}
 
 
@@ -95,7 +102,7 @@ def test_late_is_what_was_behind_the_watermark_of_the_batch_that_came_to_it(spar
         [(str(offset), 0, offset, NOON - timedelta(hours=hours)) for offset, hours in enumerate((3, 3, 3, -1, 2))],
         "transaction_id string, kafka_partition int, kafka_offset long, event_time timestamp",
     )
-    late = late_events(spark, VERTICAL, workspace, events).where("rule = 'velocity'").orderBy("event_id").collect()
+    late = find_late_events(spark, VERTICAL, workspace, events).where("rule = 'velocity'").orderBy("event_id").collect()
     assert [(row.event_id, row.late_seconds) for row in late] == [("2", 3 * 3600.0), ("4", 2 * 3600.0)]
 
 
@@ -118,7 +125,7 @@ def test_every_offset_was_judged_once_by_the_last_attempt_and_beyond_by_what_was
             "ended_at": NOON + timedelta(minutes=1),
         },
     )
-    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(workspace, query)]
+    ranges = [(each.start, each.end, each.baseline) for each in read_ranges(workspace, query)]
     assert sorted(ranges) == [(0, 10, "v1"), (10, 20, "v2"), (20, BEYOND, None)]
 
 
@@ -136,9 +143,9 @@ def test_a_new_checkpoint_judges_all_anew(tmp_path):
         {"query": query.name, "ended_at": later},
         {**batch, **new, "end_offset": 40, "ended_at": later},
     )
-    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(workspace, query)]
+    ranges = [(each.start, each.end, each.baseline) for each in read_ranges(workspace, query)]
     assert ranges == [(0, 40, "v2"), (40, BEYOND, None)]
-    assert judged_ends(workspace) == {(query.name, 0): 40}
+    assert finished_ends(workspace) == {(query.name, 0): 40}
 
 
 def test_a_batch_that_a_kill_left_unreported_counts_as_judged_like_the_next(tmp_path):
@@ -151,7 +158,7 @@ def test_a_batch_that_a_kill_left_unreported_counts_as_judged_like_the_next(tmp_
         {**batch, "batch": 0, "start_offset": 0, "end_offset": 10, "baseline_version": "v1"},
         {**batch, "batch": 2, "start_offset": 25, "end_offset": 30, "baseline_version": "v2"},
     )
-    ranges = [(each.start, each.end, each.baseline) for each in judged_ranges(workspace, query)]
+    ranges = [(each.start, each.end, each.baseline) for each in read_ranges(workspace, query)]
     assert ranges == [(0, 10, "v1"), (10, 30, "v2"), (30, BEYOND, None)]
 
 
@@ -180,7 +187,7 @@ def test_a_window_is_judged_by_the_last_thresholds_that_saw_it_grow(spark, tmp_p
     )
     rows = [purchase(card, number, offset) for offset, (card, number) in enumerate(came + raised + lowered)]
     events = archived(spark, windowed, rows)
-    alerts = judged_again(spark, windowed, workspace, events, load(VERTICAL.settings)).collect()
+    alerts = recompute_alerts(spark, windowed, workspace, events, load(VERTICAL.settings)).collect()
     found = {(alert.entity_id, alert.score, alert.threshold) for alert in alerts}
     assert found == {("stops", 6, 6), ("grows on", 8, 8), ("falls short", 6, 6), ("later enough", 5, 3)}
 
@@ -193,11 +200,11 @@ def test_an_alert_of_a_batch_that_began_again_under_other_baselines_is_told_from
     again = {"query": "per_event", "batch": 0, "kafka_partition": 0, "start_offset": 0, "end_offset": 2}
     put(workspace.table("judged"), JUDGED_SCHEMA, {**again, "baseline_version": harmless, "ended_at": datetime.now(UTC)})
     events, rules = archived(spark, per_event, [purchase("c1", 0, 0), purchase("c1", 1, 1)]), load(VERTICAL.settings)
-    assert judged_again(spark, per_event, workspace, events, rules).collect() == []
+    assert recompute_alerts(spark, per_event, workspace, events, rules).collect() == []
 
     stored = "alert_id string, event string, versions struct<baseline:string,model:string>"
     told = spark.createDataFrame([("x", "c1-0", (risky, None)), ("y", "c1-1", (harmless, None))], stored)
-    [alert] = judged_as_named(spark, per_event, workspace, events, told, rules).collect()
+    [alert] = recompute_as_named(spark, per_event, workspace, events, told, rules).collect()
     assert (alert.rule, alert.event, alert.score) == ("terminal_risk", "c1-0", 0.9)
 
 
@@ -219,7 +226,7 @@ def test_a_batch_that_began_while_baselines_were_being_written_read_the_ones_bef
     ended = datetime.fromtimestamp(last_written / 1000, UTC)
     batch = {"query": "per_event", "kafka_partition": 0, "batch": 0, "start_offset": 0, "end_offset": 4, "ended_at": ended}
     put(workspace.table("judged"), JUDGED_SCHEMA, batch | {"baseline_version": before})
-    reported, under_way = judged_ranges(workspace, VERTICAL.queries[0])
+    reported, under_way = read_ranges(workspace, VERTICAL.queries[0])
     assert (reported.end, under_way.start) == (4, 4)
     assert under_way.baseline == before
 
@@ -245,8 +252,8 @@ def test_what_came_through_an_earlier_topic_of_that_name_is_not_compared(spark, 
 
 
 def test_a_query_that_never_ran_is_named(tmp_path):
-    with pytest.raises(NothingJudged, match="query per_event has judged nothing yet"):
-        judged_ranges(Workspace(tmp_path, "v"), VERTICAL.queries[0])
+    with pytest.raises(NoLineage, match="query per_event has judged nothing yet"):
+        read_ranges(Workspace(tmp_path, "v"), VERTICAL.queries[0])
 
 
 def test_what_waits_for_a_watermark_is_judged_by_the_thresholds_that_it_closed_under(spark, tmp_path):
@@ -270,7 +277,7 @@ def test_what_waits_for_a_watermark_is_judged_by_the_thresholds_that_it_closed_u
         for n, (who, at, price) in enumerate(carts)
     ]
     events = archived(spark, shop, rows)
-    alerts = judged_again(spark, shop, workspace, events, load(shop.settings)).collect()
+    alerts = recompute_alerts(spark, shop, workspace, events, load(shop.settings)).collect()
     assert {(alert.entity_id, alert.threshold) for alert in alerts} == {("closed before", 60), ("dear enough", 100)}
 
 
@@ -296,7 +303,7 @@ def test_evaluation_counts_an_alert_as_right_and_an_event_as_found_when_they_nam
         {**alert, "alert_id": "right", "event": '["honest","fraud"]'},
         {**alert, "alert_id": "wrong", "event": "honest"},
     )
-    result = evaluate(VERTICAL, *came_live(spark, workspace))
+    result = evaluate(VERTICAL, *read_live_history(spark, workspace))
     assert {rule.rule: (rule.alerts, rule.right) for rule in result.rules if rule.alerts} == {"velocity": (2, 1)}
     assert (result.overall.alerts, result.overall.precision) == (2, 0.5)
     found = {each.scenario: each for each in result.scenarios if each.cases}

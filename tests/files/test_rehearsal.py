@@ -6,10 +6,10 @@ import pytest
 from pyspark.sql import functions as F
 
 from common import tables
-from common.batch.as_of_day import NoHistory
+from common.archive.history import NoHistory
 from common.batch.backfill import backfill
 from common.batch.batch import retrain_if_moved, train_model
-from common.batch.threshold_trial import rehearse
+from common.batch.threshold_trial import try_thresholds
 from common.installed import find_vertical
 from common.published.live_thresholds import publish_settings
 from common.published.model_registry import challenger
@@ -33,7 +33,7 @@ def workspace(spark, tmp_path_factory):
 @pytest.fixture(scope="module")
 def rehearsed(spark, workspace):
     publish_settings(VERTICAL, workspace.tables, {"spree": "4"}, "ann")  # part of what the present rules are
-    return rehearse(spark, VERTICAL, workspace, {"velocity": "4", "amount_zscore": "5", "spree": "3"}, JUDGED)
+    return try_thresholds(spark, VERTICAL, workspace, {"velocity": "4", "amount_zscore": "5", "spree": "3"}, JUDGED)
 
 
 def test_a_lower_threshold_adds_alerts_a_higher_one_removes_them_and_other_rules_keep_theirs(rehearsed):
@@ -64,9 +64,9 @@ def test_both_are_measured_against_the_labels_and_every_alert_is_in_the_table(sp
 
 def test_what_cannot_be_judged_is_refused(spark, workspace):
     with pytest.raises(NoHistory, match="2020-03-01 to 2020-03-30"):
-        rehearse(spark, VERTICAL, workspace, {"velocity": "4"}, DAYS)
+        try_thresholds(spark, VERTICAL, workspace, {"velocity": "4"}, DAYS)
     with pytest.raises(SettingsError, match="greater than 0"):
-        rehearse(spark, VERTICAL, workspace, {"velocity": "0"}, JUDGED)
+        try_thresholds(spark, VERTICAL, workspace, {"velocity": "0"}, JUDGED)
 
 
 def test_a_model_whose_inputs_moved_gets_a_challenger(spark, workspace):

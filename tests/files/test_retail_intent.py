@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from common.models.training import export
+from common.models.training import export_sql
 from retail_behavior.features import fit_intent
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
@@ -61,7 +61,7 @@ def test_shuffled_outcomes_cannot_be_learnt(sessions):
 
 def test_it_can_be_written_as_sql_of_one_structure(sessions):
     features, bought = sessions
-    structure, parameters = export(fit_intent(features[:3_000], bought[:3_000], trees=40, depth=3), list(features.columns))
+    structure, parameters = export_sql(fit_intent(features[:3_000], bought[:3_000], trees=40, depth=3), list(features.columns))
     assert "model_parameters" in structure and len(parameters) > 300
 
 

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from common import contract
 from common.archive.archive_tables import RECORD
-from common.archive.duplicates import repeated, without_duplicates
+from common.archive.duplicates import find_repetitions, without_duplicates
 from common.replay.mapping import parse_mapping
 from common.replay.replay import plan_replay, replay
 from retail_behavior import VERTICAL
@@ -54,7 +54,7 @@ def judged(spark, invoices, tmp_path_factory):
     parsed = contract.parse(records, VERTICAL).persist()
     valid, invalid = parsed.where("reason IS NULL"), parsed.where("reason IS NOT NULL")
     stored = valid.select("event_id", *RECORD).limit(0)
-    rows = without_duplicates(valid, repeated(valid, stored, "event_id"), "event_id").unionByName(invalid).persist()
+    rows = without_duplicates(valid, find_repetitions(valid, stored, "event_id"), "event_id").unionByName(invalid).persist()
     yield rows
     rows.unpersist()
     parsed.unpersist()

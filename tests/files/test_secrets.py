@@ -15,11 +15,11 @@ from pyspark.sql.streaming import StreamingQueryException
 from common import contract
 from common.archive.archive import Batch, keep_events
 from common.archive.archive_tables import ensure_tables
-from common.failures import trace_of
+from common.failures import failure_trace
 from common.installed import find_vertical
 from common.kafka.security import Security
 from common.privacy.keys import Key
-from common.privacy.pseudonyms import decrypted
+from common.privacy.pseudonyms import decrypt
 from common.streaming.queries import reason_of
 from common.workspace import Workspace
 
@@ -31,7 +31,7 @@ SECRETS = {
     "the key": KEY,
     "the inner pad": bytes(byte ^ 0x36 for byte in KEY),
     "the outer pad": bytes(byte ^ 0x5C for byte in KEY),
-    "the key of bytes": Key(KEY).of_bytes,
+    "the key of bytes": Key(KEY).encryption_key,
     "the password": PASSWORD.encode(),
 }
 MODES = ("simple", "extended", "codegen", "cost", "formatted")
@@ -84,7 +84,7 @@ def records(spark, folder):
 def plans(spark, folder):
     frame, _ = records(spark, folder)
     parsed = contract.parse(frame, HEALTH)
-    made = {"accepted": contract.accepted(frame, HEALTH), "parsed": parsed, "decrypted": parsed.select(decrypted(F.col("raw")))}
+    made = {"accepted": contract.accepted(frame, HEALTH), "parsed": parsed, "decrypted": parsed.select(decrypt(F.col("raw")))}
     assert all(rows.collect() for rows in made.values())
     return {f"{name} {mode}": explained(spark, rows, mode) for name, rows in made.items() for mode in MODES} | {
         f"{name} tree": rows._jdf.queryExecution().toString() for name, rows in made.items()
@@ -116,7 +116,7 @@ def errors(spark, folder):
         with pytest.raises((PySparkException, ValueError)) as caught:
             fail()
         problem = caught.value
-        told = {"": str(problem), " repr": repr(problem), " reason": reason_of(problem), " trace": trace_of(problem)}
+        told = {"": str(problem), " repr": repr(problem), " reason": reason_of(problem), " trace": failure_trace(problem)}
         texts |= {f"{name}{what}": text for what, text in told.items()}
         for deep in (getattr(problem, "_origin", None), getattr(problem, "_cause", None)):
             texts[f"{name} {type(deep).__name__}"] = f"{deep} {deep.toString() if hasattr(deep, 'toString') else ''}"
@@ -142,7 +142,7 @@ def secured(spark):
     with pytest.raises(Exception) as caught:
         rows.collect()
     return {"source tree": rows._jdf.queryExecution().logical().toString(), "source error": str(caught.value),
-            "source trace": trace_of(caught.value)}  # fmt: skip
+            "source trace": failure_trace(caught.value)}  # fmt: skip
 
 
 def test_the_queries_ran_and_failed(left):
@@ -167,7 +167,7 @@ def test_an_error_that_is_raised_is_not_printed_as_well(spark, capfd, shown):
         spark.range(1).select(F.concat(F.lit(KEY), F.col("id").cast("binary")))
     assert shown(KEY, str(caught.value).encode()), "its text has the plan"
     printed = capfd.readouterr()
-    assert not shown(KEY, (printed.out + printed.err + trace_of(caught.value) + reason_of(caught.value)).encode())
+    assert not shown(KEY, (printed.out + printed.err + failure_trace(caught.value) + reason_of(caught.value)).encode())
 
 
 def test_a_literal_in_a_plan_would_be_found(spark, shown):

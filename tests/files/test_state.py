@@ -5,9 +5,9 @@ from pyspark.sql import functions as F
 
 from common import contract
 from common.installed import find_vertical
-from common.published.reference_data import MODEL_SCHEMA, Learnt, with_learnt
+from common.published.reference_data import MODEL_SCHEMA, ReferenceData, join_reference_data
 from common.settings import load
-from common.streaming.state import FILE, OtherState, check_state, kept
+from common.streaming.state import FILE, OtherState, check_state, state_structure
 
 pytestmark = pytest.mark.files
 
@@ -27,8 +27,8 @@ def built(spark, events, name, **changes):
     [query] = [query for query in VERTICAL.queries if query.name == name]
     baselines = {name: spark.createDataFrame([], each.schema.add("baseline_version", "string"))
                  for name, each in VERTICAL.baselines.items()}
-    learnt = Learnt(baselines, spark.createDataFrame([], MODEL_SCHEMA))
-    return query.build(with_learnt(events, learnt, VERTICAL, query, rules), rules)
+    learnt = ReferenceData(baselines, spark.createDataFrame([], MODEL_SCHEMA))
+    return query.build(join_reference_data(events, learnt, VERTICAL, query, rules), rules)
 
 
 def test_the_same_query_and_one_with_another_threshold_go_on(spark, events, tmp_path):
@@ -57,7 +57,7 @@ def test_another_field_in_a_collected_set_is_refused(spark, events, tmp_path):
 
 def test_columns_that_differ_in_a_number_only_are_two(spark, events):
     week, month = (events.withColumn(name, F.lit(1)).groupBy("card_id").agg(F.max(name).alias("m")) for name in ("n_7d", "n_30d"))
-    assert kept(week) != kept(month)
+    assert state_structure(week) != state_structure(month)
 
 
 def test_a_kill_while_the_structure_is_written_leaves_nothing_that_refuses(spark, events, tmp_path):

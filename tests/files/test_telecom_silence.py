@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from pyspark.sql import functions as F
 
-from common.closed_windows import spoken
+from common.closed_windows import only_closed
 from telecom_anomaly import detector
 from telecom_anomaly.rules.silence import silence
 from telecom_anomaly.settings import TelecomSettings
@@ -84,7 +84,7 @@ def test_a_stream_in_pieces_says_what_its_table_says(spark, tmp_path):
     query.awaitTermination()
     told = {alarm.alert_id: (alarm.event, alarm.severity, alarm.score) for alarm in came}
     in_time = spark.read.parquet(str(tmp_path / "reports")).where(~F.col("report_id").isin("C2-60", "C3-0"))
-    batch = spoken(QUERY, silence(in_time, SETTINGS), in_time, SETTINGS).collect()
+    batch = only_closed(QUERY, silence(in_time, SETTINGS), in_time, SETTINGS).collect()
     assert told == {alarm.alert_id: (alarm.event, alarm.severity, alarm.score) for alarm in batch}
     assert set(told.values()) == {
         ("C1-15", "cleared", 4.0), ("C1-90", "cleared", 14.0), ("C2-0", "cleared", 4.0), ("C2-70", "cleared", 17.0),
