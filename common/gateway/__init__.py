@@ -1,1 +1,1 @@
-"""Events in and alerts out over HTTP, for all verticals in one process without Spark."""
+"""The HTTP gateway: takes events in and gives alerts out, for all verticals in one process without Spark."""

@@ -1,4 +1,4 @@
-"""Where the gateway listens, and what it needs for that."""
+"""Reads and checks the address at which the gateway listens, with the files of its TLS."""
 
 import errno
 import socket
@@ -12,7 +12,7 @@ from common.settings import SettingsError
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen, and the files of TLS, PEM."""
+    """Where to listen, and the PEM files of TLS; without them the gateway speaks plain HTTP."""
 
     host: str
     port: int
@@ -20,8 +20,8 @@ class Address:
     key: Path | None = None
 
     @classmethod
-    def read(cls, text: str, certificate: Path | None = None, key: Path | None = None) -> "Address":
-        """From `HOST:PORT`; raises SettingsError."""
+    def parse(cls, text: str, certificate: Path | None = None, key: Path | None = None) -> "Address":
+        """Reads `HOST:PORT`; raises SettingsError for another text, and for a file of TLS that is missing."""
         host, _, port = text.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise SettingsError(f"--http {text!r}: give HOST:PORT, such as 127.0.0.1:8080")
@@ -43,27 +43,27 @@ class Address:
         return is_loopback(self.host)
 
     def listen(self) -> socket.socket:
-        """A socket bound to it; raises SettingsError."""
+        """Returns a socket bound to the address; raises SettingsError if there can be none."""
         try:
-            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            family, *_, place = min(found, key=lambda each: each[0] != socket.AF_INET)  # IPv4, where a name has both
-            listening = socket.socket(family, socket.SOCK_STREAM)
+            candidates = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, *_, address = min(candidates, key=lambda candidate: candidate[0] != socket.AF_INET)  # IPv4, where it has both
+            listener = socket.socket(family, socket.SOCK_STREAM)
         except OSError as problem:
             raise SettingsError(f"cannot listen at {self.url}: {problem.strerror}; give another --http HOST:PORT") from None
         try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(place)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
         except OSError as problem:
-            listening.close()
-            taken = "another program listens there" if problem.errno == errno.EADDRINUSE else problem.strerror
-            raise SettingsError(f"cannot listen at {self.url}: {taken}; give another --http HOST:PORT") from None
-        return listening
+            listener.close()
+            reason = "another program listens there" if problem.errno == errno.EADDRINUSE else problem.strerror
+            raise SettingsError(f"cannot listen at {self.url}: {reason}; give another --http HOST:PORT") from None
+        return listener
 
     def check(self, tokens: Tokens) -> None:
-        """Raises SettingsError where others could reach it and it has neither token nor TLS."""
+        """Raises SettingsError where other machines could reach the address and there is no token, or no TLS."""
         if self.is_loopback:
             return
-        lacking = [what for what, there in (
-            ("a token (hybrid token add)", bool(tokens)), ("TLS (--certificate, --key)", bool(self.certificate))) if not there]
-        if lacking:
-            raise SettingsError(f"{self.host} can be reached from other machines: that needs {' and '.join(lacking)}")
+        requirements = (("a token (hybrid token add)", bool(tokens)), ("TLS (--certificate, --key)", bool(self.certificate)))
+        unmet = [requirement for requirement, is_met in requirements if not is_met]
+        if unmet:
+            raise SettingsError(f"{self.host} can be reached from other machines: that needs {' and '.join(unmet)}")

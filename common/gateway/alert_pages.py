@@ -1,28 +1,28 @@
-"""Pages of alerts, read by threads of their own: however many are asked for, other requests find theirs."""
+"""Reads pages of alerts in threads of its own, so that no number of pages holds up other requests."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
-from common.gateway.alert_json import as_json
-from common.gateway.limits import Places
-from common.gateway.stored_alerts import Cursor, Wanted, read_page
+from common.gateway.alert_json import to_json
+from common.gateway.limits import ConcurrencyLimiter
+from common.gateway.stored_alerts import AlertFilter, Cursor, read_page
 
-AT_ONCE = 2     # pages that are read side by side
-OF_CLIENT = 10  # that one client may wait for, or be sent
-OF_ALL = 52
+READER_THREADS = 2          # pages that are read at once
+MAX_PAGES_PER_CLIENT = 10   # that one client may wait for, or be sent
+MAX_PAGES = 52              # of all clients
 
 
-class Pages:
+class PageReader:
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="alerts")
-        self._places = Places(OF_CLIENT, OF_ALL, "pages")
+        self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="alerts")
+        self._limiter = ConcurrencyLimiter(MAX_PAGES_PER_CLIENT, MAX_PAGES, "pages")
 
-    def place_for(self, client: str) -> AbstractContextManager[None]:
-        """A place for a page, from when it is asked for until it is written; raises NoPlace."""
-        return self._places.taken_by(client)
+    def slot(self, client: str) -> AbstractContextManager[None]:
+        """A page's slot, to be held from the request until the page is written; raises LimitReached."""
+        return self._limiter.slot(client)
 
-    async def read(self, path: str, wanted: Wanted, limit: int, cursor: Cursor | None) -> bytes:
-        """The JSON of `read_page`, and what that raises."""
+    async def read(self, path: str, alert_filter: AlertFilter, limit: int, cursor: Cursor | None) -> bytes:
+        """The JSON of `read_page`; raises what that raises."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: as_json(read_page(path, wanted, limit, cursor)))
+        return await loop.run_in_executor(self._threads, lambda: to_json(read_page(path, alert_filter, limit, cursor)))

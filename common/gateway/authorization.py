@@ -1,22 +1,22 @@
-"""Who may do what: by token, or without any where the gateway was started open to this machine."""
+"""Decides what a request may do: by its token, or without one where the gateway was started open to this machine."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from common.gateway.limits import NoPlace
-from common.gateway.loopback_only import why_not_local
-from common.gateway.protocol import ADMIT
+from common.gateway.limits import LimitReached
+from common.gateway.loopback_only import reason_not_local
+from common.gateway.protocol import ADMIT_EXTENSION
 from common.gateway.tokens import VERBS, Token, Tokens
 
 NO_TOKEN = "a token is needed: Authorization: Bearer TOKEN; one is made by: hybrid token add NAME --scope VERTICAL:VERB"
-NONE_EVER = (
+NO_TOKEN_EVER = (
     "nobody is served yet: make a token (hybrid token add NAME --scope VERTICAL:VERB) and send it as "
     "Authorization: Bearer TOKEN, or start the gateway with --open, which serves this machine without one"
 )
 
 
-class Refused(Exception):
-    """A request that may not go on: 401 (who are you?), 403 (not you), 429 (you have as many as you may), 503 (no place left)."""
+class AccessRefused(Exception):
+    """A request that may not go on. 401: no valid token; 403: no such scope; 429: the client's own limit; 503: the gateway's."""
 
     def __init__(self, status: int, problem: str) -> None:
         self.status = status
@@ -24,61 +24,61 @@ class Refused(Exception):
 
 
 class Access:
-    """is_open: this machine is served without a token while there never was one. Only where no other can reach the gateway."""
+    """Admits requests. is_open: this machine is served without a token while there never was one; set it only on loopback."""
 
     def __init__(self, tokens: Tokens, is_open: bool) -> None:
         self._tokens, self._is_open = tokens, is_open
 
-    def allow(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], vertical: str, verb: str) -> str:
-        """The name of whoever asks, for limits; raises Refused."""
-        token = self._token(scope, headers)
-        if token and not token.allows(vertical, verb):
-            raise Refused(403, f"this token has no scope {vertical}:{verb}")
-        return _admitted(scope, token)
+    def admit(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], vertical: str, verb: str) -> str:
+        """The client's name, for limits; its connection is admitted. Raises AccessRefused."""
+        token = self._find_token(scope, headers)
+        if token and not token.has_scope(vertical, verb):
+            raise AccessRefused(403, f"this token has no scope {vertical}:{verb}")
+        return _admit_connection(scope, token)
 
     def client_of(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
-        """The name of whoever asks for anything at all, whose connection gets no place by it; raises Refused."""
-        return _client(scope, self._token(scope, headers))
+        """The client's name, whatever it asks for; its connection is not admitted by this. Raises AccessRefused."""
+        return _client_name(scope, self._find_token(scope, headers))
 
-    def still_allows(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], vertical: str, verb: str) -> bool:
-        """Whether `allow` would let a request in whose connection has a place, or is gone."""
+    def is_still_allowed(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], vertical: str, verb: str) -> bool:
+        """Whether a request that `admit` let in would be let in again; its connection is left as it is."""
         try:
-            token = self._token(scope, headers)
-        except Refused:
+            token = self._find_token(scope, headers)
+        except AccessRefused:
             return False
-        return token is None or token.allows(vertical, verb)
+        return token is None or token.has_scope(vertical, verb)
 
-    def seen_by(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], verticals: Iterable[str]) -> list[str]:
-        """Those of `verticals` that whoever asks may do anything with; raises Refused."""
-        token = self._token(scope, headers)
-        _admitted(scope, token)
-        return [name for name in verticals if token is None or any(token.allows(name, verb) for verb in VERBS)]
+    def visible_names(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], verticals: Iterable[str]) -> list[str]:
+        """Those of `verticals` for which the client has a scope; its connection is admitted. Raises AccessRefused."""
+        token = self._find_token(scope, headers)
+        _admit_connection(scope, token)
+        return [name for name in verticals if token is None or any(token.has_scope(name, verb) for verb in VERBS)]
 
-    def _token(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Token | None:
-        """The token of a request; None: it needs none. Raises Refused."""
-        if self._is_open and not self._tokens.are_needed:
-            if problem := why_not_local(scope):
-                raise Refused(403, f"an open gateway serves this machine only: {problem}")
+    def _find_token(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Token | None:
+        """The token of a request; None: it needs none. Raises AccessRefused."""
+        if self._is_open and not self._tokens.is_in_use:
+            if problem := reason_not_local(scope):
+                raise AccessRefused(403, f"an open gateway serves this machine only: {problem}")
             return None
         token = self._tokens.find(headers.get(b"authorization", b""))
         if token is None:
-            raise Refused(401, NO_TOKEN if self._tokens.are_needed else NONE_EVER)
+            raise AccessRefused(401, NO_TOKEN if self._tokens.is_in_use else NO_TOKEN_EVER)
         if token.has_ended():
-            raise Refused(401, f"this token was good until {token.until}: make another, hybrid token add")
+            raise AccessRefused(401, f"this token was good until {token.until}: make another, hybrid token add")
         return token
 
 
-def _admitted(scope: Mapping[str, Any], token: Token | None) -> str:
-    """The client, whose connection has a place now."""
-    client = _client(scope, token)
-    admit = scope.get("extensions", {}).get(ADMIT)
+def _admit_connection(scope: Mapping[str, Any], token: Token | None) -> str:
+    """The client's name, once its connection is admitted (`connections.Connections`)."""
+    client = _client_name(scope, token)
+    admit = scope.get("extensions", {}).get(ADMIT_EXTENSION)
     if admit:
         try:
             admit(client)
-        except NoPlace as problem:
-            raise Refused(problem.status, str(problem)) from None
+        except LimitReached as problem:
+            raise AccessRefused(problem.status, str(problem)) from None
     return client
 
 
-def _client(scope: Mapping[str, Any], token: Token | None) -> str:
+def _client_name(scope: Mapping[str, Any], token: Token | None) -> str:
     return token.id if token else str((scope.get("client") or ("local",))[0])

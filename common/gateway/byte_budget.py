@@ -1,55 +1,57 @@
-"""How many bytes all requests under way may hold together."""
+"""Bounds the bytes that all requests under way hold together."""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from common.gateway.refusals import Unreadable
+from common.gateway.refusals import BodyRefused
 
 
-class Budget:
-    """At most `most` bytes, half of them of one client. A request takes what it will hold, and gives it back in the end."""
+class ByteBudget:
+    """At most `max_bytes`, half of them for one client. A request is charged what it will hold, and gives it back in the end."""
 
-    def __init__(self, most: int) -> None:
-        self._left, self._most_of_client = most, most // 2
-        self._of_clients: Counter[str] = Counter()
+    def __init__(self, max_bytes: int) -> None:
+        self._free_bytes, self._max_per_client = max_bytes, max_bytes // 2
+        self._bytes_by_client: Counter[str] = Counter()
         self._lock = Lock()  # large bodies are read by a thread
 
     @contextmanager
-    def share(self, client: str) -> Iterator["Share"]:
-        share = Share(self, client)
+    def share(self, client: str) -> Iterator["BudgetShare"]:
+        """The share of one request; what it was charged is free again when the block ends."""
+        share = BudgetShare(self, client)
         try:
             yield share
         finally:
             with self._lock:
-                self._left += share.taken
-                self._of_clients[client] -= share.taken
-                if not self._of_clients[client]:
-                    del self._of_clients[client]
+                self._free_bytes += share.charged_bytes
+                self._bytes_by_client[client] -= share.charged_bytes
+                if not self._bytes_by_client[client]:
+                    del self._bytes_by_client[client]
 
-    def take(self, size: int, share: "Share") -> None:
-        if share.taken + size > self._most_of_client:
-            raise Unreadable(413, f"the request needs over {self._most_of_client:,} bytes of memory: send fewer events in one")
+    def charge(self, size: int, share: "BudgetShare") -> None:
+        """Takes `size` bytes for the share's request. Raises BodyRefused, and has charged none of them then."""
+        if share.charged_bytes + size > self._max_per_client:
+            raise BodyRefused(413, f"the request needs over {self._max_per_client:,} bytes of memory: send fewer events in one")
         with self._lock:
-            if self._of_clients[share.client] + size > self._most_of_client:
-                raise Unreadable(429, "this client has as many requests under way as there is memory for, nothing of this one "
+            if self._bytes_by_client[share.client] + size > self._max_per_client:
+                raise BodyRefused(429, "this client has as many requests under way as there is memory for, nothing of this one "
                                  "was taken: send it again")
-            if size > self._left:
-                raise Unreadable(503, "the gateway holds as many requests as it has memory for, nothing of this one was taken: "
+            if size > self._free_bytes:
+                raise BodyRefused(503, "the gateway holds as many requests as it has memory for, nothing of this one was taken: "
                                  "send it again")
-            self._left -= size
-            self._of_clients[share.client] += size
-            share.taken += size
+            self._free_bytes -= size
+            self._bytes_by_client[share.client] += size
+            share.charged_bytes += size
 
 
-class Share:
-    """What one request has taken."""
+class BudgetShare:
+    """What one request was charged."""
 
-    def __init__(self, budget: Budget, client: str) -> None:
+    def __init__(self, budget: ByteBudget, client: str) -> None:
         self._budget, self.client = budget, client
-        self.taken = 0
+        self.charged_bytes = 0
 
-    def take(self, size: int) -> None:
-        """Raises Unreadable, and has taken nothing more then."""
-        self._budget.take(size, self)
+    def charge(self, size: int) -> None:
+        """Raises BodyRefused, and has charged nothing more then."""
+        self._budget.charge(size, self)

@@ -1,12 +1,13 @@
-"""`POST /v1/{vertical}/events`: judged by the contract, sent, and answered once Kafka has acknowledged.
+"""Handles `POST /v1/{vertical}/events`: checks events against the contract, sends them, answers once Kafka has acknowledged.
 
-A plain ASGI application: routing and validation by a framework would cost as much as the rest.
+It is a plain ASGI application: routing and validation by a framework would cost as much as the rest.
 """
 
 import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,44 +15,44 @@ from typing import Any, NamedTuple
 import orjson
 
 from common.contract.python_parser import Accepted, PlainContract, Rejected
-from common.gateway.authorization import Access, Refused
-from common.gateway.byte_budget import Budget, Share
-from common.gateway.delivery import Away, Delivery, Failure, Full, NeverFits
-from common.gateway.idempotency import LONGEST_KEY, Answers, Reused, UnderWay
+from common.gateway.authorization import Access, AccessRefused
+from common.gateway.byte_budget import BudgetShare, ByteBudget
+from common.gateway.delivery import AsyncProducer, BatchTooLarge, BrokerUnavailable, BufferFull, Failure
+from common.gateway.idempotency import MAX_KEY_CHARACTERS, AnswerCache, KeyReused, RequestInProgress
 from common.gateway.json_nesting import TOO_NESTED, is_too_nested
-from common.gateway.limits import PATIENCE_SECONDS, Rates
-from common.gateway.refusals import Unreadable
-from common.gateway.request_bodies import MOST_REJECTED, Event, Receive, read_body, read_events, too_large
-from common.gateway.whole_numbers import WholeNumbers
+from common.gateway.limits import REFUSAL_DELAY_SECONDS, RateLimiter
+from common.gateway.refusals import BodyRefused
+from common.gateway.request_bodies import MAX_REJECTED, RawEvent, Receive, body_too_large, read_body, read_events
+from common.gateway.whole_numbers import IntegerFields
 from common.kafka.producers import REFUSALS
 from common.kafka.topics import topic_names
 from common.vertical import Vertical
 
 LOG = logging.getLogger(__name__)
 
-AT_ONCE_BYTES = 50_000   # of events judged before others have their turn
-LEAST_BYTES = 500        # that an event counts as then
-LARGE_EVENT = 16 * 1024  # bytes of an event that is judged by a thread
-RATE_BYTES = 1_000       # for each of which a request counts as an event
-LARGEST_EVENT = 900_000  # bytes: a topic takes records of 1 MB unless told otherwise
-TOO_LARGE = f"an event has at most {LARGEST_EVENT:,} bytes"
-TOO_MANY = "more events than this client may send"
-SHOWN, LONGEST_DETAIL = 200, 2_000  # characters of a refused event's id, and of what is said of it
-LARGE = 256 * 1024       # bytes of a body that is read by a thread
-NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
-AGAIN_SECONDS = {429: b"1", 503: b"2"}
+TURN_BYTES = 50_000            # of events that are judged before other requests have their turn
+MIN_EVENT_BYTES = 500          # that an event counts as then
+LARGE_EVENT_BYTES = 16 * 1024  # a larger event is judged by a thread
+LARGE_BODY_BYTES = 256 * 1024  # a larger body is read by a thread
+BYTES_PER_EVENT = 1_000        # of a body that count as one event of its client's rate
+MAX_EVENT_BYTES = 900_000      # a topic takes records of 1 MB by default
+EVENT_TOO_LARGE = f"an event has at most {MAX_EVENT_BYTES:,} bytes"
+TOO_MANY_EVENTS = "more events than this client may send"
+MAX_ID_CHARACTERS, MAX_DETAIL_CHARACTERS = 200, 2_000  # of a refused event, in the answer
+NDJSON_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+RETRY_AFTER_SECONDS = {429: b"1", 503: b"2"}
 
 
 class Answer(NamedTuple):
-    """What goes back: HTTP's status, a JSON body, and seconds after which to try again."""
+    """The answer to a request: HTTP's status, a JSON body, and the seconds after which to try again."""
 
     status: int
     body: bytes
     retry_after: bytes = b""
 
 
-class Judged:
-    """A request's events: those to be sent, and those refused with their place and reason."""
+class JudgedEvents:
+    """A request's events: those to be sent, and those refused, with their index and reason."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -61,196 +62,219 @@ class Judged:
     def add(self, index: int, verdict: Accepted | Rejected) -> None:
         if isinstance(verdict, Rejected):
             self.reject(index, *verdict)
-        elif len(verdict.value) > LARGEST_EVENT:
-            self.reject(index, verdict.event_id, "too_large", TOO_LARGE)
+        elif len(verdict.value) > MAX_EVENT_BYTES:
+            self.reject(index, verdict.event_id, "too_large", EVENT_TOO_LARGE)
         else:
             self.ids.append(verdict.event_id)
             self.messages.append({"key": verdict.entity.encode(), "value": verdict.value})
 
     def reject(self, index: int | None, event_id: str | None, reason: str, detail: str) -> None:
-        shown = event_id and event_id[:SHOWN]
-        self.rejected.append({"index": index, "id": shown, "reason": reason, "detail": detail[:LONGEST_DETAIL]})
+        short_id = event_id and event_id[:MAX_ID_CHARACTERS]
+        self.rejected.append({"index": index, "id": short_id, "reason": reason, "detail": detail[:MAX_DETAIL_CHARACTERS]})
 
 
-class Events:
-    """The intake of one vertical."""
+@dataclass(frozen=True)
+class IntakeResources:
+    """What the intakes of all verticals share."""
 
-    def __init__(self, vertical: Vertical, contract: PlainContract, delivery: Delivery, access: Access, rates: Rates,
-                 answers: Answers, budget: Budget, largest: int, turn: asyncio.Lock) -> None:
+    producer: AsyncProducer
+    access: Access
+    rates: RateLimiter         # of each client's events
+    answers: AnswerCache       # to requests that came with an idempotency key
+    budget: ByteBudget         # of the bytes that requests under way hold
+    max_body_bytes: int        # of one request, packed and unpacked
+    thread_turn: asyncio.Lock  # held while a thread reads a large body or judges a large event: only one does at a time
+
+
+class EventIntake:
+    """The intake of one vertical, as an ASGI application."""
+
+    def __init__(self, vertical: Vertical, contract: PlainContract, resources: IntakeResources) -> None:
         self._name, self._topic = vertical.name, topic_names(vertical).events
-        self._whole_numbers = WholeNumbers(vertical.event_schema)
-        self._contract, self._delivery, self._access, self._rates = contract, delivery, access, rates
-        self._answers, self._budget, self._largest, self._turn = answers, budget, largest, turn
+        self._integer_fields = IntegerFields(vertical.event_schema)
+        self._contract, self._resources = contract, resources
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Any) -> None:
         try:
             answer = await self._answer(scope, receive)
-        except (Unreadable, Refused) as problem:
+        except (BodyRefused, AccessRefused) as problem:
             if problem.status == 401:
-                await asyncio.sleep(PATIENCE_SECONDS)
-            answer = _problem(problem.status, str(problem))
+                await asyncio.sleep(REFUSAL_DELAY_SECONDS)
+            answer = _problem_answer(problem.status, str(problem))
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
         if answer.retry_after:
             headers.append((b"retry-after", answer.retry_after))
         if answer.status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         if answer.status == 408:
-            headers.append((b"connection", b"close"))  # the rest of the body may come yet, and be taken for a request
+            headers.append((b"connection", b"close"))  # what still comes of the body would be read as a request
         if answer.status == 405:
             headers.append((b"allow", b"POST"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive) -> Answer:
-        headers = dict(scope["headers"])
+        headers, resources = dict(scope["headers"]), self._resources
         if scope["method"] != "POST":
-            return _problem(405, "events are sent by POST")
-        client = self._access.allow(scope, headers, self._name, "write")
-        wait = self._rates.wait(client)
-        if wait:
-            await asyncio.sleep(PATIENCE_SECONDS)
-            return _problem(429, TOO_MANY, b"%d" % wait)
+            return _problem_answer(405, "events are sent by POST")
+        client = resources.access.admit(scope, headers, self._name, "write")
+        wait_seconds = resources.rates.wait_seconds(client)
+        if wait_seconds:
+            await asyncio.sleep(REFUSAL_DELAY_SECONDS)
+            return _problem_answer(429, TOO_MANY_EVENTS, b"%d" % wait_seconds)
         is_ndjson = _is_ndjson(headers)
-        if int(headers.get(b"content-length", b"0")) > self._largest:
-            raise too_large(self._largest)
+        if int(headers.get(b"content-length", b"0")) > resources.max_body_bytes:
+            raise body_too_large(resources.max_body_bytes)
         encoding, key = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(), headers.get(b"idempotency-key")
-        with self._budget.share(client) as share:
+        with resources.budget.share(client) as share:
             try:
-                body = await read_body(receive, self._largest, share)
+                body = await read_body(receive, resources.max_body_bytes, share)
                 body, events = await self._read(body, encoding, is_ndjson, client, share)
-            except Unreadable as problem:
+            except BodyRefused as problem:
                 if problem.status == 413:
-                    self._rates.empty(client)  # it cost as much as one that is taken
+                    resources.rates.charge_full_second(client)  # it cost as much as one that is accepted
                 raise
-            return await (self._take(events) if key is None else self._take_once(key, body, events, client))
+            return await (self._accept(events) if key is None else self._accept_once(key, body, events, client))
 
-    async def _read(self, body: bytes, encoding: str, is_ndjson: bool, client: str, share: Share) -> tuple[bytes, list[Event]]:
-        """The events, which are charged. A large body is read by a thread, one at a time, as others are not to wait so long."""
-        read = partial(read_events, body, encoding, is_ndjson, self._largest, share)
-        if len(body) <= LARGE and not encoding:
-            found = read()
+    async def _read(
+        self, body: bytes, encoding: str, is_ndjson: bool, client: str, share: BudgetShare
+    ) -> tuple[bytes, list[RawEvent]]:
+        """The unpacked body and its events, for which the client's rate is charged.
+
+        A large body is read by a thread, and only one at a time, so that other requests do not wait for it.
+        """
+        rates = self._resources.rates
+        read = partial(read_events, body, encoding, is_ndjson, self._resources.max_body_bytes, share)
+        if len(body) <= LARGE_BODY_BYTES and not encoding:
+            text, events = read()
         else:
-            async with self._turn:
-                if self._rates.wait(client):  # those before it may have been this client's, too
-                    raise Unreadable(429, TOO_MANY)
-                found = await asyncio.to_thread(read)
-        text, events = found
-        self._rates.take(client, max(1, len(events), len(text) // RATE_BYTES))
-        return found
+            async with self._resources.thread_turn:
+                if rates.wait_seconds(client):  # the bodies before it may have been this client's, too
+                    raise BodyRefused(429, TOO_MANY_EVENTS)
+                text, events = await asyncio.to_thread(read)
+        rates.charge(client, max(1, len(events), len(text) // BYTES_PER_EVENT))
+        return text, events
 
-    async def _take_once(self, name: bytes, body: bytes, events: list[Event], client: str) -> Answer:
-        if not 0 < len(name) <= LONGEST_KEY:
-            return _problem(400, f"Idempotency-Key has 1 to {LONGEST_KEY} characters")
-        key = (self._name, name)
+    async def _accept_once(self, idempotency_key: bytes, body: bytes, events: list[RawEvent], client: str) -> Answer:
+        """Accepts events unless the same request was answered before: then that answer is given again."""
+        answers = self._resources.answers
+        if not 0 < len(idempotency_key) <= MAX_KEY_CHARACTERS:
+            return _problem_answer(400, f"Idempotency-Key has 1 to {MAX_KEY_CHARACTERS} characters")
+        key = (self._name, idempotency_key)
         try:
-            earlier = self._answers.begin(client, key, body)
-        except Reused:
-            return _problem(422, "this Idempotency-Key came before with another body: give each request a key of its own")
-        except UnderWay:
-            return _problem(409, "the request with this Idempotency-Key is under way: ask again", b"1")
+            earlier = answers.begin(client, key, body)
+        except KeyReused:
+            return _problem_answer(422, "this Idempotency-Key came before with another body: give each request a key of its own")
+        except RequestInProgress:
+            return _problem_answer(409, "the request with this Idempotency-Key is under way: ask again", b"1")
         if earlier:
             return Answer(*earlier)
-        kept = None
+        final_answer = None
         try:
-            answer = await self._take(events)
-            kept = (answer.status, answer.body) if answer.status in (202, 422) else None
+            answer = await self._accept(events)
+            final_answer = (answer.status, answer.body) if answer.status in (202, 422) else None
             return answer
         finally:
-            self._answers.end(client, key, kept)
+            answers.end(client, key, final_answer)
 
-    async def _take(self, events: list[Event]) -> Answer:
-        judged = await self._judged(events)
-        if not judged.messages:
-            return _told(judged)
+    async def _accept(self, events: list[RawEvent]) -> Answer:
+        """Judges events, sends the valid ones, and waits until Kafka has acknowledged them."""
+        judged_events = await self._judge_events(events)
+        if not judged_events.messages:
+            return _result_answer(judged_events)
         try:
-            sent = self._delivery.send(self._topic, judged.messages)
-        except NeverFits as problem:
-            raise Unreadable(413, f"{problem}: send fewer events in one request, nothing of it was taken") from None
-        except Full:
-            return _problem(429, "the buffer is full, nothing of this request was taken: send it again")
-        except Away:
-            return _problem(503, "Kafka does not answer, nothing of this request was taken: send it again")
-        await sent.done
-        return _told(judged, sent.failures)
+            delivery = self._resources.producer.send(self._topic, judged_events.messages)
+        except BatchTooLarge as problem:
+            raise BodyRefused(413, f"{problem}: send fewer events in one request, nothing of it was taken") from None
+        except BufferFull:
+            return _problem_answer(429, "the buffer is full, nothing of this request was taken: send it again")
+        except BrokerUnavailable:
+            return _problem_answer(503, "Kafka does not answer, nothing of this request was taken: send it again")
+        await delivery.done
+        return _result_answer(judged_events, delivery.failures)
 
-    async def _judged(self, events: list[Event]) -> Judged:
-        judged, latest, size = Judged(), self._contract.latest(), 0
+    async def _judge_events(self, events: list[RawEvent]) -> JudgedEvents:
+        verdicts, latest, size = JudgedEvents(), self._contract.latest(), 0
         for index, event in enumerate(events):
-            if isinstance(event, bytes) and LARGE_EVENT < len(event) <= LARGEST_EVENT:
-                async with self._turn:
-                    judged.add(index, await asyncio.to_thread(self._verdict, event, latest))
+            if isinstance(event, bytes) and LARGE_EVENT_BYTES < len(event) <= MAX_EVENT_BYTES:
+                async with self._resources.thread_turn:
+                    verdicts.add(index, await asyncio.to_thread(self._judge_event, event, latest))
             else:
-                judged.add(index, self._verdict(event, latest))
-                size += max(LEAST_BYTES, len(event))
-            if len(judged.rejected) > MOST_REJECTED:
-                raise Unreadable(
-                    413, f"more than {MOST_REJECTED:,} events of this request break the contract, the last seen at {index} "
-                    f"({judged.rejected[-1]['reason']}): nothing of it was taken")
-            if size >= AT_ONCE_BYTES:
+                verdicts.add(index, self._judge_event(event, latest))
+                size += max(MIN_EVENT_BYTES, len(event))
+            if len(verdicts.rejected) > MAX_REJECTED:
+                raise BodyRefused(
+                    413, f"more than {MAX_REJECTED:,} events of this request break the contract, the last seen at {index} "
+                    f"({verdicts.rejected[-1]['reason']}): nothing of it was taken")
+            if size >= TURN_BYTES:
                 size = 0
                 await asyncio.sleep(0)
-        return judged
+        return verdicts
 
-    def _verdict(self, event: Event, latest: datetime) -> Accepted | Rejected:
-        """Whatever one event may be, it is that event that is refused, and not the request."""
-        if isinstance(event, bytes) and len(event) > LARGEST_EVENT:
-            return Rejected(None, "too_large", TOO_LARGE)  # to read it would take many times as much
+    def _judge_event(self, event: RawEvent, latest: datetime) -> Accepted | Rejected:
+        """The contract's verdict. Whatever an event holds, it is that event that is refused, and not its request."""
+        if isinstance(event, bytes) and len(event) > MAX_EVENT_BYTES:
+            return Rejected(None, "too_large", EVENT_TOO_LARGE)  # to read it would take many times its size
         if isinstance(event, bytes) and is_too_nested(event):
             return Rejected(None, "malformed_json", TOO_NESTED)
         try:
-            verdict = self._judge(event, latest)
+            verdict = self._apply_contract(event, latest)
             if isinstance(verdict, Rejected) and verdict.reason == "wrong_type":
-                whole = self._whole_numbers.of(event)
-                return verdict if whole is None else self._judge(whole, latest)
+                converted_event = self._integer_fields.convert(event)
+                return verdict if converted_event is None else self._apply_contract(converted_event, latest)
             return verdict
         except Exception as problem:
             LOG.info("an event of %s could not be judged: %s", self._name, type(problem).__name__)
             return Rejected(None, "malformed_json", "it cannot be judged: nested too deep, or of values that no field has")
 
-    def _judge(self, event: Event, latest: datetime) -> Accepted | Rejected:
+    def _apply_contract(self, event: RawEvent, latest: datetime) -> Accepted | Rejected:
         return self._contract.judge(event, latest) if isinstance(event, bytes) else self._contract.judge_object(event, latest)
 
 
-def _told(judged: Judged, failures: list[Failure] | None = None) -> Answer:
+def _result_answer(events: JudgedEvents, failures: list[Failure] | None = None) -> Answer:
     """202: all are acknowledged. 422: some were refused, the others are acknowledged. 503: some have no acknowledgement."""
-    ids, lost = _sorted_out(judged, failures) if failures else (judged.ids, [])
-    told: dict[str, Any] = {"accepted": len(ids), "ids": ids}
-    if judged.rejected:
-        told["rejected"] = judged.rejected
+    ids, lost = _split_by_failure(events, failures) if failures else (events.ids, [])
+    result: dict[str, Any] = {"accepted": len(ids), "ids": ids}
+    if events.rejected:
+        result["rejected"] = events.rejected
     if lost:
-        told["detail"] = "Kafka did not acknowledge all of these events: send those again whose ids are in not_acknowledged"
-        told["not_acknowledged"] = lost
-    status = 503 if lost else 422 if judged.rejected else 202
-    return Answer(status, orjson.dumps(told), AGAIN_SECONDS.get(status, b""))
+        result["detail"] = "Kafka did not acknowledge all of these events: send those again whose ids are in not_acknowledged"
+        result["not_acknowledged"] = lost
+    status = 503 if lost else 422 if events.rejected else 202
+    return Answer(status, orjson.dumps(result), RETRY_AFTER_SECONDS.get(status, b""))
 
 
-def _sorted_out(judged: Judged, failures: list[Failure]) -> tuple[list[str], list[str]]:
-    """Ids of what was acknowledged and of what was not; what the broker will never take is rejected."""
-    failed, never = Counter(value for value, _ in failures), {value for value, error in failures if error.code() in REFUSALS}
-    kept: list[str] = []
+def _split_by_failure(events: JudgedEvents, failures: list[Failure]) -> tuple[list[str], list[str]]:
+    """Ids of the events that were acknowledged, and of those that were not; what the broker will never take is rejected."""
+    failed = Counter(value for value, _ in failures)
+    never_taken = {value for value, error in failures if error.code() in REFUSALS}
+    acknowledged: list[str] = []
     lost: list[str] = []
-    for event_id, message in zip(judged.ids, judged.messages, strict=True):
+    for event_id, message in zip(events.ids, events.messages, strict=True):
         value = message["value"]
         if not failed[value]:
-            kept.append(event_id)
+            acknowledged.append(event_id)
             continue
         failed[value] -= 1
-        if value in never:
-            judged.reject(None, event_id, "too_large", "Kafka refuses a record of this size")
+        if value in never_taken:
+            events.reject(None, event_id, "too_large", "Kafka refuses a record of this size")
         else:
             lost.append(event_id)
-    return kept, lost
+    return acknowledged, lost
 
 
 def _is_ndjson(headers: Mapping[bytes, bytes]) -> bool:
-    """From the content type; one that a browser sends unasked is none of ours, so no page can post in its user's name."""
+    """Whether the content type is NDJSON's; raises BodyRefused for what is not JSON either.
+
+    A content type that a browser sends without asking the server first is refused, so that no page can post in its user's name.
+    """
     kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-    if kind in NDJSON:
+    if kind in NDJSON_TYPES:
         return True
     if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
         return False
-    raise Unreadable(415, f"Content-Type {kind[:60]!r} is not read: send application/json or application/x-ndjson")
+    raise BodyRefused(415, f"Content-Type {kind[:60]!r} is not read: send application/json or application/x-ndjson")
 
 
-def _problem(status: int, detail: str, retry_after: bytes = b"") -> Answer:
-    return Answer(status, orjson.dumps({"detail": detail}), retry_after or AGAIN_SECONDS.get(status, b""))
+def _problem_answer(status: int, detail: str, retry_after: bytes = b"") -> Answer:
+    return Answer(status, orjson.dumps({"detail": detail}), retry_after or RETRY_AFTER_SECONDS.get(status, b""))

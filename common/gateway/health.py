@@ -1,12 +1,13 @@
-"""Whether the process is up, and whether it can do its work. Neither needs a token, neither says more than that."""
+"""Routes that say whether the process is up, and whether a broker answers. Neither needs a token, and neither says more."""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from common.gateway.delivery import Delivery
+from common.gateway.delivery import AsyncProducer
 
 
-def health_routes(delivery: Delivery) -> APIRouter:
+def health_routes(producer: AsyncProducer) -> APIRouter:
+    """`GET /healthz` and `GET /readyz`."""
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz", summary="The process is up")
@@ -15,7 +16,7 @@ def health_routes(delivery: Delivery) -> APIRouter:
 
     @router.get("/readyz", summary="A Kafka broker answers", responses={503: {"description": "none does"}})
     async def readyz() -> JSONResponse:
-        if await delivery.is_ready():
+        if await producer.is_ready():
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "Kafka does not answer"}, 503)
 

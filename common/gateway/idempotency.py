@@ -1,4 +1,4 @@
-"""Idempotency keys: a request that is sent again, because its answer was lost, gets that answer and sends nothing."""
+"""Idempotency keys: a request that is sent again because its answer was lost gets that answer, and sends nothing."""
 
 import hashlib
 import time
@@ -6,92 +6,92 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-DAY = 24 * 3600.0
-LONGEST_KEY = 255
-BESIDE_ANSWER = 500  # bytes that a key takes beside its answer, about
+DAY_SECONDS = 24 * 3600.0
+MAX_KEY_CHARACTERS = 255
+ENTRY_OVERHEAD_BYTES = 500  # that a key takes beside its answer, about
 
 
 @dataclass
-class Remembered:
-    """A request that came with a key, and what it was answered."""
+class StoredAnswer:
+    """The answer to a request that came with a key; fingerprint: SHA-256 of the request's body."""
 
     fingerprint: bytes
-    at: float
+    stored_at: float
     answer: tuple[int, bytes]
 
 
-class Reused(Exception):
+class KeyReused(Exception):
     """The key came before with another body."""
 
 
-class UnderWay(Exception):
+class RequestInProgress(Exception):
     """The request with this key has no answer yet."""
 
 
-class Kept:
+class ClientAnswers:
     """The answers of one client, the oldest first."""
 
     def __init__(self) -> None:
-        self.by_key: OrderedDict[Hashable, Remembered] = OrderedDict()
+        self.by_key: OrderedDict[Hashable, StoredAnswer] = OrderedDict()
         self.size = 0
 
-    def put(self, key: Hashable, remembered: Remembered) -> None:
-        self.by_key[key] = remembered
-        self.size += _size(remembered)
+    def put(self, key: Hashable, entry: StoredAnswer) -> None:
+        self.by_key[key] = entry
+        self.size += _size(entry)
 
     def forget_oldest(self) -> None:
         _, oldest = self.by_key.popitem(last=False)
         self.size -= _size(oldest)
 
 
-class Answers:
-    """What was answered under which key, for `seconds`. A key whose request is under way is never forgotten.
+class AnswerCache:
+    """Keeps for `seconds` what was answered under which key. A key whose request is in progress is never forgotten.
 
-    of_client: bytes of answers that are kept of one client, whose oldest are forgotten beyond; max_bytes: of all, beyond which
-    the oldest go of the client that has most.
+    bytes_per_client: a client whose answers take more loses its oldest; max_bytes: when all together take more, the client
+    that holds most loses its oldest.
     """
 
     def __init__(
-        self, seconds: float = DAY, of_client: int = 8 * 1024 * 1024, max_bytes: int = 64 * 1024 * 1024,
+        self, seconds: float = DAY_SECONDS, bytes_per_client: int = 8 * 1024 * 1024, max_bytes: int = 64 * 1024 * 1024,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._seconds, self._of_client, self._most, self._clock = seconds, of_client, max_bytes, clock
-        self._under_way: dict[Hashable, bytes] = {}  # with the bodies' fingerprints
-        self._kept: dict[str, Kept] = {}
+        self._seconds, self._bytes_per_client, self._max_bytes, self._clock = seconds, bytes_per_client, max_bytes, clock
+        self._in_progress: dict[Hashable, bytes] = {}  # with the bodies' fingerprints
+        self._by_client: dict[str, ClientAnswers] = {}
 
     def begin(self, client: str, key: Hashable, body: bytes) -> tuple[int, bytes] | None:
-        """The earlier answer to this client's key and body; None the first time. Raises Reused or UnderWay."""
+        """The earlier answer to this client's key and body; None the first time. Raises KeyReused or RequestInProgress."""
         self._forget_old(client)
         fingerprint = hashlib.sha256(body).digest()
-        if earlier := self._under_way.get((client, key)):
-            raise UnderWay if earlier == fingerprint else Reused
-        kept = self._kept[client].by_key.get(key) if client in self._kept else None
-        if kept is None:
-            self._under_way[client, key] = fingerprint
+        if earlier := self._in_progress.get((client, key)):
+            raise RequestInProgress if earlier == fingerprint else KeyReused
+        entry = self._by_client[client].by_key.get(key) if client in self._by_client else None
+        if entry is None:
+            self._in_progress[client, key] = fingerprint
             return None
-        if kept.fingerprint != fingerprint:
-            raise Reused
-        return kept.answer
+        if entry.fingerprint != fingerprint:
+            raise KeyReused
+        return entry.answer
 
     def end(self, client: str, key: Hashable, answer: tuple[int, bytes] | None) -> None:
-        """Keep the answer for those who ask again; None: the request came to nothing, and may be tried again as if new."""
-        fingerprint = self._under_way.pop((client, key))
+        """Keeps the answer for the same request sent again; None: it came to nothing, and may be tried again as if new."""
+        fingerprint = self._in_progress.pop((client, key))
         if answer is None:
             return
-        kept = self._kept.setdefault(client, Kept())
-        kept.put(key, Remembered(fingerprint, self._clock(), answer))
-        while kept.size > self._of_client:
-            kept.forget_oldest()
-        while sum(each.size for each in self._kept.values()) > self._most:
-            max(self._kept.values(), key=lambda each: each.size).forget_oldest()
+        answers = self._by_client.setdefault(client, ClientAnswers())
+        answers.put(key, StoredAnswer(fingerprint, self._clock(), answer))
+        while answers.size > self._bytes_per_client:
+            answers.forget_oldest()
+        while sum(entries.size for entries in self._by_client.values()) > self._max_bytes:
+            max(self._by_client.values(), key=lambda entries: entries.size).forget_oldest()
 
     def _forget_old(self, client: str) -> None:
-        kept = self._kept.get(client)
-        while kept and kept.by_key and self._clock() - next(iter(kept.by_key.values())).at >= self._seconds:
-            kept.forget_oldest()
-        if kept and not kept.by_key:
-            del self._kept[client]
+        answers = self._by_client.get(client)
+        while answers and answers.by_key and self._clock() - next(iter(answers.by_key.values())).stored_at >= self._seconds:
+            answers.forget_oldest()
+        if answers and not answers.by_key:
+            del self._by_client[client]
 
 
-def _size(remembered: Remembered) -> int:
-    return BESIDE_ANSWER + len(remembered.answer[1])
+def _size(entry: StoredAnswer) -> int:
+    return ENTRY_OVERHEAD_BYTES + len(entry.answer[1])

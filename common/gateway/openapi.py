@@ -1,4 +1,4 @@
-"""What OpenAPI says of the intake: for each vertical a schema made of its contract, and examples made by its generator."""
+"""Describes the intake for OpenAPI: for each vertical a schema made from its contract, and examples made by its generator."""
 
 import json
 from datetime import date
@@ -9,15 +9,15 @@ from pyspark.sql import types as T
 from common.contract.expectations import check_contract
 from common.vertical import Vertical
 
-# What of RFC 3339's date-time is taken: no small t and z, no more digits than nanoseconds, and no leap second.
-TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
-TYPES: dict[type[T.DataType], dict[str, str]] = {
+# What we read of RFC 3339's date-time: no small t and z, no more digits than nanoseconds, and no leap second.
+TIME_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
+JSON_TYPES: dict[type[T.DataType], dict[str, str]] = {
     T.StringType: {"type": "string"}, T.DoubleType: {"type": "number"}, T.IntegerType: {"type": "integer"},
     T.LongType: {"type": "integer"}, T.BooleanType: {"type": "boolean"},
-    T.TimestampType: {"type": "string", "format": "date-time", "pattern": TIME},
+    T.TimestampType: {"type": "string", "format": "date-time", "pattern": TIME_PATTERN},
 }
-ID_LIST = {"type": "array", "items": {"type": "string"}}
-REJECTED = {
+IDS_SCHEMA = {"type": "array", "items": {"type": "string"}}
+REJECTED_EVENT_SCHEMA = {
     "type": "object",
     "required": ["index", "id", "reason", "detail"],
     "properties": {
@@ -27,42 +27,42 @@ REJECTED = {
         "detail": {"type": "string"},
     },
 }
-TAKEN = {
+RESULT_SCHEMA = {
     "type": "object",
     "required": ["accepted", "ids"],
     "properties": {
         "accepted": {"type": "integer"},
-        "ids": ID_LIST,
-        "rejected": {"type": "array", "items": REJECTED},
-        "not_acknowledged": ID_LIST,
+        "ids": IDS_SCHEMA,
+        "rejected": {"type": "array", "items": REJECTED_EVENT_SCHEMA},
+        "not_acknowledged": IDS_SCHEMA,
         "detail": {"type": "string"},
     },
 }
-PROBLEM = {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "string"}}}
-ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "202": ("all events are on the topic, acknowledged by all replicas", TAKEN),
-    "400": ("a body or header that cannot be read", PROBLEM),
-    "401": ("no token, or none of ours", PROBLEM),
-    "403": ("the token has no such scope", PROBLEM),
-    "408": ("the body took too long", PROBLEM),
-    "409": ("the request with this Idempotency-Key is under way", PROBLEM),
-    "413": ("the body is too large", PROBLEM),
-    "415": ("a content type or encoding that is not read", PROBLEM),
+PROBLEM_SCHEMA = {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "string"}}}
+INTAKE_RESPONSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "202": ("all events are on the topic, acknowledged by all replicas", RESULT_SCHEMA),
+    "400": ("a body or header that cannot be read", PROBLEM_SCHEMA),
+    "401": ("no token, or none of ours", PROBLEM_SCHEMA),
+    "403": ("the token has no such scope", PROBLEM_SCHEMA),
+    "408": ("the body took too long", PROBLEM_SCHEMA),
+    "409": ("the request with this Idempotency-Key is under way", PROBLEM_SCHEMA),
+    "413": ("the body is too large", PROBLEM_SCHEMA),
+    "415": ("a content type or encoding that is not read", PROBLEM_SCHEMA),
     "422": ("some events break the contract, the others are on the topic; or an Idempotency-Key with another body",
-            {"anyOf": [TAKEN, PROBLEM]}),
-    "429": ("too many events of this client, or a full buffer; see Retry-After", PROBLEM),
-    "503": ("Kafka does not answer; what is in not_acknowledged is to be sent again", {"anyOf": [TAKEN, PROBLEM]}),
+            {"anyOf": [RESULT_SCHEMA, PROBLEM_SCHEMA]}),
+    "429": ("too many events of this client, or a full buffer; see Retry-After", PROBLEM_SCHEMA),
+    "503": ("Kafka does not answer; what is in not_acknowledged is to be sent again", {"anyOf": [RESULT_SCHEMA, PROBLEM_SCHEMA]}),
 }  # fmt: skip
-BOUNDS = {("min_value", False): "minimum", ("min_value", True): "exclusiveMinimum",
-          ("max_value", False): "maximum", ("max_value", True): "exclusiveMaximum"}
+BOUND_KEYWORDS = {("min_value", False): "minimum", ("min_value", True): "exclusiveMinimum",
+                  ("max_value", False): "maximum", ("max_value", True): "exclusiveMaximum"}
 
 
-def intake(vertical: Vertical, security: list[dict[str, list[str]]]) -> dict[str, Any]:
-    """The path item of `POST /v1/{vertical}/events`."""
-    event, examples = event_schema(vertical), examples_of(vertical)
+def intake_path_item(vertical: Vertical, security: list[dict[str, list[str]]]) -> dict[str, Any]:
+    """OpenAPI's path item of `POST /v1/{vertical}/events`."""
+    event, examples = event_schema(vertical), example_events(vertical)
     # An event in another format has another shape.
-    one = {"anyOf": [event, {"type": "object"}]} if vertical.also_accepts_plain else event
-    texts = "\n".join(json.dumps(each) for each in examples)
+    one_event = {"anyOf": [event, {"type": "object"}]} if vertical.formats else event
+    ndjson = "\n".join(json.dumps(example) for example in examples)
     return {"post": {
         "summary": f"Send events of {vertical.name}: {vertical.title}",
         "operationId": f"send_{vertical.name}",
@@ -73,30 +73,30 @@ def intake(vertical: Vertical, security: list[dict[str, list[str]]]) -> dict[str
             "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}}],
         "requestBody": {"required": True, "content": {
             "application/json": {
-                "schema": {"anyOf": [one, {"type": "array", "items": one}]},
+                "schema": {"anyOf": [one_event, {"type": "array", "items": one_event}]},
                 "examples": {"one": {"value": examples[0]}, "several": {"value": examples}}},
-            "application/x-ndjson": {"schema": {"type": "string"}, "examples": {"several": {"value": texts}}}}},
-        "responses": {status: response(*answer) for status, answer in ANSWERS.items()}}}  # fmt: skip
+            "application/x-ndjson": {"schema": {"type": "string"}, "examples": {"several": {"value": ndjson}}}}},
+        "responses": {status: json_response(*answer) for status, answer in INTAKE_RESPONSES.items()}}}  # fmt: skip
 
 
 def event_schema(vertical: Vertical) -> dict[str, Any]:
-    """The contract as JSON Schema; what that cannot say (an event of the future) is left to the answer."""
-    properties: dict[str, Any] = {field.name: dict(TYPES[type(field.dataType)]) for field in vertical.event_schema}
+    """The contract as JSON Schema, which cannot express all of it: that an event is of the future only the answer says."""
+    properties: dict[str, Any] = {field.name: dict(JSON_TYPES[type(field.dataType)]) for field in vertical.event_schema}
     required = []
     for expectation in check_contract(vertical.event_schema, vertical.contract):
         if expectation.kind.reason == "missing_field":
             required.append(expectation.columns[0])
         elif len(expectation.columns) == 1:
-            properties[expectation.columns[0]] |= _limits(expectation.type, expectation.kwargs)
+            properties[expectation.columns[0]] |= _schema_keywords(expectation.type, expectation.kwargs)
     for name in properties.keys() - set(required):
         properties[name] = {"anyOf": [properties[name], {"type": "null"}]}
     return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
 
 
-def examples_of(vertical: Vertical, number: int = 2) -> list[dict[str, Any]]:
-    """Events that the vertical's generator made."""
+def example_events(vertical: Vertical, number: int = 2) -> list[dict[str, Any]]:
+    """`number` events of the vertical's generator, without their empty fields."""
     chunks = vertical.generate(1, date(2020, 1, 1), 1, vertical.population(**vertical.small), False)
-    chunk = next(each for each in chunks if each.messages is not None and len(each.messages) >= number)
+    chunk = next(chunk for chunk in chunks if chunk.messages is not None and len(chunk.messages) >= number)
     assert chunk.messages is not None
     return [_without_nulls(json.loads(value)) for value in chunk.messages.values[:number]]
 
@@ -105,7 +105,8 @@ def _without_nulls(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if value is not None}
 
 
-def _limits(kind: str, kwargs: Any) -> dict[str, Any]:
+def _schema_keywords(kind: str, kwargs: Any) -> dict[str, Any]:
+    """The keywords of JSON Schema that say what an expectation of one column says."""
     if kind == "expect_column_values_to_be_in_set":
         return {"enum": list(kwargs["value_set"])}
     if kind == "expect_column_values_to_match_regex":
@@ -114,8 +115,9 @@ def _limits(kind: str, kwargs: Any) -> dict[str, Any]:
         lengths = {"minLength": kwargs.get("min_value"), "maxLength": kwargs.get("max_value")}
         return {name: value for name, value in lengths.items() if value is not None}
     strict = {bound: bool(kwargs.get(f"strict_{bound[:3]}")) for bound in ("min_value", "max_value")}
-    return {BOUNDS[bound, strict[bound]]: kwargs[bound] for bound in strict if isinstance(kwargs.get(bound), int | float)}
+    return {BOUND_KEYWORDS[bound, strict[bound]]: kwargs[bound] for bound in strict if isinstance(kwargs.get(bound), int | float)}
 
 
-def response(said: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": said, "content": {"application/json": {"schema": schema}}}
+def json_response(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI's object of a response whose body is JSON."""
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -1,8 +1,8 @@
-"""What keeps a request from being taken at all."""
+"""The error of a request whose body is not accepted."""
 
 
-class Unreadable(Exception):
-    """A body that cannot be taken; `status` is HTTP's, the message says what to do."""
+class BodyRefused(Exception):
+    """A body that is not accepted; `status` is HTTP's, the message says what to do."""
 
     def __init__(self, status: int, problem: str) -> None:
         self.status = status

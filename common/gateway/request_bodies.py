@@ -1,4 +1,4 @@
-"""Request bodies: read within a limit, unpacked within a limit, and taken apart into the bytes of each event."""
+"""Reads request bodies, unpacks them, both within a limit, and splits them into events."""
 
 import asyncio
 import json
@@ -9,172 +9,174 @@ from typing import Any
 import orjson
 
 from common.contract.python_parser import names_are_apart
-from common.gateway.byte_budget import Share
-from common.gateway.refusals import Unreadable
+from common.gateway.byte_budget import BudgetShare
+from common.gateway.refusals import BodyRefused
 
 Receive = Callable[[], Awaitable[Any]]
-Event = bytes | dict[str, Any]  # its text, or the object it is
+RawEvent = bytes | dict[str, Any]  # its text, or the object it is
 
-SPACE = " \t\n\r"
-DECODER = json.JSONDecoder()
-MOST_EVENTS = 100_000  # of a request: each is an object in memory, however short
-MOST_REJECTED = 1_000  # that one answer explains: more would make the answer larger than what was sent
-MOST_MEMBERS = 100     # of a gzip body
-MOST_PARTS = 4 * MOST_EVENTS  # objects and arrays in a JSON array: all are read in one go, in which nobody else has a turn
-MOST_NAMES = 1_000     # of an event that is handed on as an object: it is judged at once
-VALUE_BYTES = 100      # that a value or an array of JSON takes once it is read, about
-OBJECT_BYTES = 240     # that an object takes
-EVENT_BYTES = 500      # that an event takes beside its text until Kafka has it, about
+JSON_WHITESPACE = " \t\n\r"
+JSON_DECODER = json.JSONDecoder()
+MAX_EVENTS = 100_000        # of a request: each is an object in memory, however short
+MAX_REJECTED = 1_000        # that one answer explains: more would make the answer larger than the request
+MAX_GZIP_MEMBERS = 100      # of a body
+MAX_PARTS = 4 * MAX_EVENTS  # objects and arrays in a JSON array: all are read in one go, in which no other request has a turn
+MAX_NAMES = 1_000           # of an event that is passed on as an object: it is judged in one go
+VALUE_BYTES = 100           # that a value or an array of JSON takes once it is read, about
+OBJECT_BYTES = 240          # that an object takes
+EVENT_BYTES = 500           # that an event takes beside its text until Kafka has it, about
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some clients put it before any text; RFC 8259 lets a reader pass over it
-BODY_SECONDS = 30.0  # a body that takes longer holds a connection that others wait for
+BODY_TIMEOUT_SECONDS = 30.0  # a body that takes longer holds a connection that others wait for
 
 
-async def read_body(receive: Receive, limit: int, share: Share) -> bytes:
-    """The whole body; raises Unreadable once it is larger than `limit` bytes, whatever its header said, or too slow."""
+async def read_body(receive: Receive, limit: int, share: BudgetShare) -> bytes:
+    """The whole body. Raises BodyRefused once it is larger than `limit` bytes, whatever its header said, or too slow."""
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             return await _read_body(receive, limit, share)
     except TimeoutError:
-        raise Unreadable(408, f"the body was not there within {BODY_SECONDS:g} s") from None
+        raise BodyRefused(408, f"the body was not there within {BODY_TIMEOUT_SECONDS:g} s") from None
 
 
-async def _read_body(receive: Receive, limit: int, share: Share) -> bytes:
+async def _read_body(receive: Receive, limit: int, share: BudgetShare) -> bytes:
     message = await receive()
     body = message.get("body", b"")
-    share.take(len(body))
+    share.charge(len(body))
     if not message.get("more_body"):
-        return _within(body, limit)
+        return _check_size(body, limit)
     parts, size = [body], len(body)
     while message.get("more_body"):
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Unreadable(400, "the connection ended before the body did")
+            raise BodyRefused(400, "the connection ended before the body did")
         parts.append(message.get("body", b""))
-        share.take(len(parts[-1]))
+        share.charge(len(parts[-1]))
         size += len(parts[-1])
         if size > limit:
             break
-    return _within(b"".join(parts), limit)
+    return _check_size(b"".join(parts), limit)
 
 
-def read_events(body: bytes, encoding: str, is_ndjson: bool, limit: int, share: Share) -> tuple[bytes, list[Event]]:
-    """The body without its Content-Encoding, and its events; raises Unreadable."""
-    body = unpacked(body, encoding, limit, share)
+def read_events(body: bytes, encoding: str, is_ndjson: bool, limit: int, share: BudgetShare) -> tuple[bytes, list[RawEvent]]:
+    """The body without its Content-Encoding, and its events; raises BodyRefused."""
+    body = unpack(body, encoding, limit, share)
     text = body.removeprefix(BYTE_ORDER_MARK)
-    events = lines(text, share) if is_ndjson else elements(text, share)
-    if len(events) > MOST_EVENTS:
-        raise too_many()
-    share.take(EVENT_BYTES * len(events))
+    events = split_lines(text, share) if is_ndjson else split_array(text, share)
+    if len(events) > MAX_EVENTS:
+        raise too_many_events()
+    share.charge(EVENT_BYTES * len(events))
     return body, events
 
 
-def unpacked(body: bytes, encoding: str, limit: int, share: Share) -> bytes:
-    """The body without its Content-Encoding; never more than `limit` bytes are unpacked."""
+def unpack(body: bytes, encoding: str, limit: int, share: BudgetShare) -> bytes:
+    """The body without its Content-Encoding, of which no more than `limit` bytes are ever unpacked; raises BodyRefused."""
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "x-gzip"):
-        raise Unreadable(415, f"Content-Encoding {encoding[:20]!r} is not read: send gzip, or none")
+        raise BodyRefused(415, f"Content-Encoding {encoding[:20]!r} is not read: send gzip, or none")
     parts, size, members = [], 0, 0
     while body:  # a gzip file may have several members; the rest is copied for each
         members += 1
-        if members > MOST_MEMBERS:
-            raise Unreadable(413, f"the gzip body has more than {MOST_MEMBERS} members: send it as one")
+        if members > MAX_GZIP_MEMBERS:
+            raise BodyRefused(413, f"the gzip body has more than {MAX_GZIP_MEMBERS} members: send it as one")
         member = zlib.decompressobj(wbits=31)
         try:
             parts.append(member.decompress(body, limit + 1 - size))
         except zlib.error:
-            raise Unreadable(400, "the body is not gzip, as Content-Encoding says it is") from None
+            raise BodyRefused(400, "the body is not gzip, as Content-Encoding says it is") from None
         size += len(parts[-1])
-        share.take(len(parts[-1]))
+        share.charge(len(parts[-1]))
         if size > limit:
-            raise too_large(limit)
+            raise body_too_large(limit)
         if not member.eof:
-            raise Unreadable(400, "the gzip body ends too early")
+            raise BodyRefused(400, "the gzip body ends too early")
         body = member.unused_data
     return b"".join(parts)
 
 
-def lines(body: bytes, share: Share) -> list[Event]:
-    """NDJSON: an event a line, empty lines left out."""
-    if body.count(b"\n") > 2 * MOST_EVENTS:
-        raise too_many()
-    share.take(len(body))
+def split_lines(body: bytes, share: BudgetShare) -> list[RawEvent]:
+    """The lines of NDJSON, each an event, without the empty ones."""
+    if body.count(b"\n") > 2 * MAX_EVENTS:
+        raise too_many_events()
+    share.charge(len(body))
     return [line for line in body.split(b"\n") if line and not line.isspace()]
 
 
-def elements(body: bytes, share: Share) -> list[Event]:
-    """The elements of a JSON array; of anything else, the text as it is.
+def split_array(body: bytes, share: BudgetShare) -> list[RawEvent]:
+    """The elements of a JSON array; a body that is no array is one event, as it is.
 
-    Objects where they are flat and writing them anew says what was written, else each element's own text.
+    They are objects where all are flat and no name stands twice in one of them, else each element's own text. Raises
+    BodyRefused for more of them than a request may have.
     """
     if body.lstrip()[:1] != b"[":
         return [body]
     arrays, objects = body.count(b"["), body.count(b"{")
-    share.take(VALUE_BYTES * (body.count(b",") + arrays) + OBJECT_BYTES * objects)
-    if arrays + objects > MOST_PARTS:
-        raise Unreadable(413, f"more than {MOST_PARTS:,} objects and arrays in one request: nothing of it was taken")
+    share.charge(VALUE_BYTES * (body.count(b",") + arrays) + OBJECT_BYTES * objects)
+    if arrays + objects > MAX_PARTS:
+        raise BodyRefused(413, f"more than {MAX_PARTS:,} objects and arrays in one request: nothing of it was taken")
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _apart(body, share)
-    if _are_plain(body, values, arrays, objects):
+        return _split_texts(body, share)
+    if _are_flat(body, values, arrays, objects):
         return values
-    if len(values) > MOST_EVENTS:
-        raise too_many()
-    if sum(type(value) is not dict for value in values) > MOST_REJECTED:
-        raise Unreadable(413, f"more than {MOST_REJECTED:,} elements of the array are no objects: nothing of it was taken")
-    return _apart(body, share)
+    if len(values) > MAX_EVENTS:
+        raise too_many_events()
+    if sum(type(value) is not dict for value in values) > MAX_REJECTED:
+        raise BodyRefused(413, f"more than {MAX_REJECTED:,} elements of the array are no objects: nothing of it was taken")
+    return _split_texts(body, share)
 
 
-def _apart(body: bytes, share: Share) -> list[Event]:
-    """Each element's own text, also where one is JSON that cannot be read, as 1e400; else the body: malformed, as one event."""
-    share.take(2 * len(body))
+def _split_texts(body: bytes, share: BudgetShare) -> list[RawEvent]:
+    """Each element's own text, also where a value cannot be held, as 1e400. A malformed array is one event: the body."""
+    share.charge(2 * len(body))
     try:
-        return list(_slices(body.decode()))
+        return list(_element_texts(body.decode()))
     except (ValueError, IndexError, RecursionError):  # the last: levels beyond those of any event
         return [body]
 
 
-def _are_plain(body: bytes, values: list[Any], arrays: int, objects: int) -> bool:
-    """Whether these elements are objects without lists or objects in them, of not very many names, none of them twice."""
+def _are_flat(body: bytes, values: list[Any], arrays: int, objects: int) -> bool:
+    """Whether these elements are objects without lists or objects in them, of MAX_NAMES names at most, none of them twice."""
     if arrays > 1 or objects > len(values) or not all(type(value) is dict for value in values):
         return False
-    # orjson keeps the last of two values of a name in silence.
-    return max(map(len, values), default=0) <= MOST_NAMES and names_are_apart(body, sum(map(len, values)))
+    # Of two values of one name orjson keeps the last, without an error.
+    return max(map(len, values), default=0) <= MAX_NAMES and names_are_apart(body, sum(map(len, values)))
 
 
-def _slices(text: str) -> Iterator[bytes]:
-    """The elements of an array as they were written. Raises ValueError or IndexError where it is none."""
-    at = _after_space(text, text.index("[") + 1)
-    while text[at] != "]":
-        _, end = DECODER.raw_decode(text, at)
-        yield text[at:end].encode()
-        at = _after_space(text, end)
-        if text[at] == ",":
-            at = _after_space(text, at + 1)
-            if text[at] == "]":
+def _element_texts(text: str) -> Iterator[bytes]:
+    """The elements of an array as they were written. Raises ValueError or IndexError where the text is no array."""
+    position = _skip_whitespace(text, text.index("[") + 1)
+    while text[position] != "]":
+        _, end = JSON_DECODER.raw_decode(text, position)
+        yield text[position:end].encode()
+        position = _skip_whitespace(text, end)
+        if text[position] == ",":
+            position = _skip_whitespace(text, position + 1)
+            if text[position] == "]":
                 raise ValueError("a comma, and nothing after it")
-        elif text[at] != "]":
+        elif text[position] != "]":
             raise ValueError("no comma between two elements")
-    if text[at + 1 :].strip(SPACE):
+    if text[position + 1 :].strip(JSON_WHITESPACE):
         raise ValueError("something after the array")
 
 
-def _after_space(text: str, at: int) -> int:
-    while text[at] in SPACE:
-        at += 1
-    return at
+def _skip_whitespace(text: str, position: int) -> int:
+    while text[position] in JSON_WHITESPACE:
+        position += 1
+    return position
 
 
-def _within(body: bytes, limit: int) -> bytes:
+def _check_size(body: bytes, limit: int) -> bytes:
+    """The body; raises BodyRefused if it has more than `limit` bytes."""
     if len(body) > limit:
-        raise too_large(limit)
+        raise body_too_large(limit)
     return body
 
 
-def too_many() -> Unreadable:
-    return Unreadable(413, f"a request has at most {MOST_EVENTS:,} events: send fewer in one, nothing of it was taken")
+def too_many_events() -> BodyRefused:
+    return BodyRefused(413, f"a request has at most {MAX_EVENTS:,} events: send fewer in one, nothing of it was taken")
 
 
-def too_large(limit: int) -> Unreadable:
-    return Unreadable(413, f"the body is larger than {limit:,} bytes: send fewer events in one request")
+def body_too_large(limit: int) -> BodyRefused:
+    return BodyRefused(413, f"the body is larger than {limit:,} bytes: send fewer events in one request")

@@ -1,4 +1,4 @@
-"""The gateway as a server, and how it ends."""
+"""Runs the gateway as a server, until a signal or an error that it cannot survive."""
 
 import gc
 import logging
@@ -24,85 +24,87 @@ from common.vertical import Vertical
 
 LOG = logging.getLogger(__name__)
 
-GRACE_SECONDS = 5
-CERTIFICATE_TICKS = 100  # of uvicorn, tenths of a second, between looks at the certificate
-SWITCH_SECONDS = 0.0005  # a thread that reads a large body or a page leaves the event loop waiting no longer
+SHUTDOWN_SECONDS = 5  # that requests under way have to end
+CERTIFICATE_CHECK_TICKS = 100  # of uvicorn, tenths of a second, between checks whether the certificate was renewed
+THREAD_SWITCH_SECONDS = 0.0005  # the longest that a thread with a large body or a page keeps the event loop waiting
 
 
 class GatewayServer(uvicorn.Server):
-    """The gateway at an address. is_up: called once it takes connections; fatal: what no later record would survive."""
+    """The gateway at an address. on_up: called once it takes connections; problems: errors after which it cannot go on."""
 
     def __init__(self, verticals: Sequence[Vertical], settings: Settings, connection: Connection, access: Access,
-                 address: Address, *, is_up: Callable[[], None] = lambda: None) -> None:
-        self._is_up, self._address = is_up, address
-        self._certificate_of = _changed_at(address)
+                 address: Address, *, on_up: Callable[[], None] = lambda: None) -> None:
+        self._on_up, self._address = on_up, address
+        self._certificate_times = _read_certificate_times(address)
         self.problems: list[str] = []
-        self.gateway = Gateway(verticals, settings, connection, access, closing=lambda: self.should_exit, fatal=self._fatal)
+        self.gateway = Gateway(verticals, settings, connection, access, is_closing=lambda: self.should_exit,
+                               on_fatal=self._end_with)
         super().__init__(uvicorn.Config(
-            self.gateway, loop="common.gateway.protocol:Loop", ws="none", lifespan="on",
-            http=partial(BoundedProtocol, among=Connections(settings.gateway_connections)),  # type: ignore[arg-type]
+            self.gateway, loop="common.gateway.protocol:HandshakeLoop", ws="none", lifespan="on",
+            http=partial(BoundedProtocol, connections=Connections(settings.gateway_connections)),  # type: ignore[arg-type]
             # A line a request would cost as much as the request, and could hold what names a person.
             access_log=False, log_config=None, server_header=False, proxy_headers=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             ssl_certfile=address.certificate, ssl_keyfile=address.key))  # fmt: skip
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._is_up()
+            self._on_up()
 
     async def on_tick(self, counter: int) -> bool:
-        """Called by uvicorn ten times a second. A certificate that was renewed is that of the connections from then on."""
-        now = _changed_at(self._address) if self.config.ssl and counter % CERTIFICATE_TICKS == 0 else self._certificate_of
-        if self.config.ssl and now != self._certificate_of:
-            self._certificate_of = now
+        """Called by uvicorn ten times a second. Loads a certificate that was renewed, for the connections from then on."""
+        is_check_due = self.config.ssl and counter % CERTIFICATE_CHECK_TICKS == 0
+        times = _read_certificate_times(self._address) if is_check_due else self._certificate_times
+        if self.config.ssl and times != self._certificate_times:
+            self._certificate_times = times
             try:
                 self.config.ssl.load_cert_chain(self._address.certificate or "", self._address.key)
             except (OSError, ValueError) as problem:  # an SSLError is an OSError
                 LOG.error("the certificate was changed and cannot be read, so the one before is served on: %s", problem)
         return await super().on_tick(counter)
 
-    def _fatal(self, problem: str) -> None:
+    def _end_with(self, problem: str) -> None:
         self.problems.append(problem)
         self.should_exit = True
 
 
 def run_gateway(verticals: Sequence[Vertical], settings: Settings, connection: Connection, address: Address,
-                is_up: Callable[[], None]) -> None:
-    """Serves until a signal, and calls `is_up` once it does.
+                on_up: Callable[[], None]) -> None:
+    """Serves until a signal, and calls `on_up` once it takes connections.
 
     Raises BrokerError when the producer cannot go on, SettingsError for what cannot be served.
     """
     tokens = Tokens(TokenFile(settings.data))
     address.check(tokens)
     access = Access(tokens, settings.gateway_open and address.is_loopback)
-    listening = address.listen()
-    _allow_files()
+    listener = address.listen()
+    _raise_file_limit()
     log = logging.getLogger("uvicorn.error")
-    log.setLevel(logging.ERROR)  # its warnings are of what strangers send
-    log.addFilter(_without_values)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.freeze()  # what was imported: looking through it again and again, while a large body is read, takes ten times as long
-    server = GatewayServer(verticals, settings, connection, access, address, is_up=is_up)
-    server.run([listening])
+    log.setLevel(logging.ERROR)  # its warnings are about what strangers send
+    log.addFilter(_remove_values)
+    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
+    gc.freeze()  # what was imported: collecting it again and again makes reading a large body take ten times as long
+    server = GatewayServer(verticals, settings, connection, access, address, on_up=on_up)
+    server.run([listener])
     if server.problems:
         raise BrokerError(f"the producer cannot go on: {server.problems[0]}; start the gateway again")
 
 
-def _changed_at(address: Address) -> list[int]:
-    """When the files of certificate and key were written; those that are not there are left out."""
+def _read_certificate_times(address: Address) -> list[int]:
+    """When the files of certificate and key were written, in ns; a file that is missing is left out."""
     files = [Path(file) for file in (address.certificate, address.key) if file]
     return [file.stat().st_mtime_ns for file in files if file.exists()]
 
 
-def _allow_files() -> None:
-    """As many open files as this process may have: each connection is one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _raise_file_limit() -> None:
+    """Allows as many open files as this process may have: each connection is one."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
-def _without_values(record: logging.LogRecord) -> bool:
-    """Of a defect the log has its kind and place: its message could hold a part of an event, and so name a person."""
+def _remove_values(record: logging.LogRecord) -> bool:
+    """Leaves of a defect its kind and place: its message could hold a part of an event, and so name a person."""
     if record.exc_info and record.exc_info[1]:
         defect, trace = record.exc_info[1], traceback.extract_tb(record.exc_info[2])
         record.msg, record.args, record.exc_info = "a request failed: %s in %s", (type(defect).__name__, trace[-1:]), None

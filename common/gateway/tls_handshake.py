@@ -1,16 +1,16 @@
-"""TLS before HTTP: a connection counts from its begin, and costs nothing until its client has said something."""
+"""Does TLS before HTTP: a connection is counted from its begin, and costs nothing until its client has sent something."""
 
 import asyncio
 import ssl
 from typing import Any, Protocol
 
 
-class Counted(Protocol):
-    """The protocol of HTTP, which is counted among the connections before TLS, too."""
+class HttpProtocol(Protocol):
+    """The protocol of HTTP, which counts its connection while TLS is not done, too."""
 
-    def came(self, transport: asyncio.Transport) -> None: ...
+    def handshake_started(self, transport: asyncio.Transport) -> None: ...
 
-    def went(self) -> None: ...
+    def handshake_ended(self) -> None: ...
 
     def connection_made(self, transport: asyncio.Transport) -> None: ...
 
@@ -19,33 +19,33 @@ class Counted(Protocol):
     def connection_lost(self, exc: Exception | None) -> None: ...
 
 
-class Handshake(asyncio.Protocol):
-    """Of one connection; when it is done `http` takes over. One that is not done in `seconds` is broken off. Needs uvloop."""
+class TlsHandshake(asyncio.Protocol):
+    """The handshake of one connection, which `http` takes over then. It is broken off after `seconds`. Needs uvloop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, http: Counted, context: ssl.SSLContext, seconds: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, http: HttpProtocol, context: ssl.SSLContext, seconds: float) -> None:
         self._loop, self._http, self._context, self._seconds = loop, http, context, seconds
         self._transport: asyncio.Transport
-        self._shaking: asyncio.Task[None] | None = None
-        self._early: list[bytes] = []  # what came with the last word of the handshake
+        self._handshake: asyncio.Task[None] | None = None
+        self._early_data: list[bytes] = []  # that came with the handshake's last message
         self._timer: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self._timer = self._loop.call_later(self._seconds, transport.abort)
-        self._http.came(transport)
+        self._http.handshake_started(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._shaking:
-            self._early.append(data)
+        if self._handshake:
+            self._early_data.append(data)
             return
         self._transport.pause_reading()
-        self._shaking = self._loop.create_task(self._shake_hands())
-        # TLS is to hear it once it is connected, which the task's first step schedules; what follows is read after that.
-        self._loop.call_soon(self._loop.call_soon, self._hand_on, data)
+        self._handshake = self._loop.create_task(self._shake_hands())
+        # TLS must get these bytes once it is connected, which the task's first step schedules; the next are read after that.
+        self._loop.call_soon(self._loop.call_soon, self._pass_on, data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
-        self._http.went()
+        self._http.handshake_ended()
 
     async def _shake_hands(self) -> None:
         try:
@@ -54,23 +54,24 @@ class Handshake(asyncio.Protocol):
             tls = await self._loop.start_tls(self._transport, self, self._context, server_side=True)
             if tls is None or tls.is_closing():
                 return
-        except OSError:  # no TLS, or none that we speak; or it went
+        except OSError:  # no TLS, or none that we speak; or the connection ended
             self._transport.abort()
             return
         finally:
             self._timer.cancel()
-            self._http.went()
+            self._http.handshake_ended()
         tls.set_protocol(self._http)  # type: ignore[arg-type]
         self._http.connection_made(tls)
-        for data in self._early:
+        for data in self._early_data:
             self._http.data_received(data)
 
-    def _hand_on(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left and not self._transport.is_closing():
+    def _pass_on(self, data: bytes) -> None:
+        """Gives TLS the bytes that came before it was connected."""
+        rest = memoryview(data)
+        while rest and not self._transport.is_closing():
             protocol: Any = self._transport.get_protocol()  # asyncio.BufferedProtocol's methods
-            buffer = memoryview(protocol.get_buffer(len(left)))
-            size = min(len(buffer), len(left))
-            buffer[:size] = left[:size]
+            buffer = memoryview(protocol.get_buffer(len(rest)))
+            size = min(len(buffer), len(rest))
+            buffer[:size] = rest[:size]
             protocol.buffer_updated(size)
-            left = left[size:]
+            rest = rest[size:]

@@ -1,4 +1,4 @@
-"""Whole numbers that a client writes as 3.0, which JSON does not tell from 3, as an event of ours has them."""
+"""Turns whole numbers that a client writes as 3.0 into the integers of our events: JSON does not tell 3.0 from 3."""
 
 from typing import Any
 
@@ -7,21 +7,21 @@ from pyspark.sql import types as T
 
 from common.contract.python_parser import names_are_apart
 
-EXACT = 2.0**53  # from here on a double does not hold every whole number
+INEXACT_FROM = 2.0**53  # from here on a double does not hold every whole number
 
 
-class WholeNumbers:
-    """Of the events of one schema."""
+class IntegerFields:
+    """The fields of one schema that hold integers."""
 
     def __init__(self, schema: T.StructType) -> None:
         self._fields = [field.name for field in schema if isinstance(field.dataType, T.IntegerType | T.LongType)]
 
-    def of(self, event: bytes | dict[str, Any]) -> dict[str, Any] | None:
-        """The event with whole numbers in the places of integers; None where that changes nothing."""
+    def convert(self, event: bytes | dict[str, Any]) -> dict[str, Any] | None:
+        """The event with integers in these fields where it has whole floats; None where that changes nothing."""
         if isinstance(event, bytes):
             text, event = event, orjson.loads(event)
             if not (isinstance(event, dict) and names_are_apart(text, len(event))):
                 return None
-        given = {name: value for name in self._fields if isinstance(value := event.get(name), float)}
-        whole = {name: int(value) for name, value in given.items() if value.is_integer() and abs(value) < EXACT}
-        return {**event, **whole} if whole else None
+        floats = {name: value for name in self._fields if isinstance(value := event.get(name), float)}
+        integers = {name: int(value) for name, value in floats.items() if value.is_integer() and abs(value) < INEXACT_FROM}
+        return {**event, **integers} if integers else None

@@ -146,7 +146,7 @@ def test_it_says_that_it_is_up_once_it_is_and_a_taken_port_is_told(broker, tmp_p
 
 
 def test_beside_a_run_it_ends_with_it_and_is_started_again_when_it_dies(broker, tmp_path, monkeypatch):
-    monkeypatch.setattr("common.gateway.child_process.FIRST_WAIT", 0.1)
+    monkeypatch.setattr("common.gateway.child_process.FIRST_RESTART_SECONDS", 0.1)
     address, said = Address.parse(f"127.0.0.1:{free_port()}"), []
     settings = Settings(data=tmp_path, gateway_open=True)
     with GatewayProcess("finance_fraud", address, broker, settings, said.append) as beside:
@@ -196,7 +196,7 @@ def test_over_tls_it_is_who_its_certificate_says_and_takes_nothing_in_plain_text
 
 @pytest.mark.parametrize("begin", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01"], ids=["nothing", "half a hello"])
 def test_a_tls_handshake_that_is_not_finished_in_time_is_broken_off(make_certificate, tmp_path, monkeypatch, begin):
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.5)
     certificate, key = make_certificate(tmp_path, "gateway")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -213,5 +213,5 @@ def test_a_tls_handshake_that_is_not_finished_in_time_is_broken_off(make_certifi
         server.close()
         return loop.time() - began
 
-    with asyncio.Runner(loop_factory=protocol.Loop) as runner:
+    with asyncio.Runner(loop_factory=protocol.HandshakeLoop) as runner:
         assert runner.run(ended_after()) < 10

@@ -37,7 +37,7 @@ def raise_alert(connection, topic, partition, number):
 
 
 def test_partitions_that_a_topic_is_given_later_are_read_from_their_beginning(broker, vertical_name, monkeypatch):
-    monkeypatch.setattr(alert_stream, "PARTITIONS_SECONDS", 0.5)
+    monkeypatch.setattr(alert_stream, "PARTITION_CHECK_SECONDS", 0.5)
     topic, admin = topic_names(vertical_name).alerts, AdminClient(broker.client_options())
     ensure_topics(broker, vertical_name, 2)
 
@@ -59,7 +59,7 @@ def test_partitions_that_a_topic_is_given_later_are_read_from_their_beginning(br
 
 
 def test_a_topic_that_is_taken_away_is_told_to_its_listeners_and_ends_them(broker, vertical_name, monkeypatch):
-    monkeypatch.setattr(alert_stream, "PARTITIONS_SECONDS", 0.5)
+    monkeypatch.setattr(alert_stream, "PARTITION_CHECK_SECONDS", 0.5)
     topic, admin = topic_names(vertical_name).alerts, AdminClient(broker.client_options())
     ensure_topics(broker, vertical_name, 1)
 

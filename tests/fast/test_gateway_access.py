@@ -15,7 +15,7 @@ import pytest
 from common.commands.gateway import listed
 from common.gateway import tokens as module
 from common.gateway.address import Address
-from common.gateway.app import MOST_QUERY
+from common.gateway.app import MAX_QUERY_BYTES
 from common.gateway.limits import REFUSAL_DELAY_SECONDS, RateLimiter
 from common.gateway.tokens import TokenFile, Tokens, parse_end
 from common.installed import verticals
@@ -28,7 +28,7 @@ KNOWN = ["finance_fraud", "health_monitoring"]
 @pytest.fixture
 def at_once(monkeypatch):
     """Changes of the file are looked for at every request."""
-    monkeypatch.setattr(module, "LOOK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(module, "RELOAD_SECONDS", 0)
 
 
 def bearer(text):
@@ -294,7 +294,7 @@ def test_who_has_no_token_waits_for_the_answer(start_gateway):
 
 
 def test_what_needs_no_token_is_answered_so_often_to_each_peer(gateway, monkeypatch, generated_events):
-    monkeypatch.setattr(gateway.gateway, "_asked", RateLimiter(1))
+    monkeypatch.setattr(gateway.gateway, "_anonymous_rates", RateLimiter(1))
     for paths in (["/healthz", "/readyz", "/openapi.json", "/none"], ["//"] * 4):
         answers = [gateway.ask("GET", path) for path in paths]
         assert [status for status, _, _ in answers][1:].count(429) >= 2
@@ -317,10 +317,10 @@ def test_a_path_with_a_slash_too_many_leads_nowhere(gateway):
 def test_without_a_token_nothing_of_a_request_is_read(start_gateway, tmp_path, monkeypatch, path, query):
     """Reading what is asked for costs more than asking: it is refused, and held back, before that."""
     gateway = start_gateway(is_open=False)
-    monkeypatch.setattr(gateway.gateway, "routed", None)
+    monkeypatch.setattr(gateway.gateway, "fastapi", None)
     began = time.monotonic()
     status, _, _ = gateway.ask("GET", f"/v1/{path}{query}")
-    assert status == (414 if len(query) > MOST_QUERY else 401)
+    assert status == (414 if len(query) > MAX_QUERY_BYTES else 401)
     assert status == 414 or time.monotonic() - began >= REFUSAL_DELAY_SECONDS
 
 

@@ -20,9 +20,9 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from common import tables
 from common.alerts import ALERT_SCHEMA
 from common.archive.archive_tables import ALERTS_SCHEMA, PARTITION
-from common.gateway.alert_pages import OF_CLIENT
-from common.gateway.alert_stream import WAITING, Listener
-from common.gateway.stored_alerts import BATCH_ROWS, PAGE_BYTES, AlertFilter, Cursor, File, read_page
+from common.gateway.alert_pages import MAX_PAGES_PER_CLIENT
+from common.gateway.alert_stream import MAX_QUEUED_ALERTS, Listener
+from common.gateway.stored_alerts import BATCH_ROWS, MAX_PAGE_BYTES, AlertFile, AlertFilter, Cursor, read_page
 from common.gateway.tokens import TokenFile
 from common.kafka.producers import Producer
 from common.kafka.reader import read_all
@@ -152,7 +152,7 @@ def test_pages_are_those_of_a_sorted_table_however_it_lies_in_files(tmp_path_fac
         if page["next"] is None:
             break
         assert len(page["alerts"]) == limit
-        cursor = Cursor.read(page["next"])
+        cursor = Cursor.parse(page["next"])
     assert ids == expected
 
 
@@ -168,14 +168,14 @@ def test_a_page_costs_its_rows_and_not_the_table(tmp_path, monkeypatch):
         columns["reasons"] = pa.array([f"{number:0200d}" for number in range(rows)])
         tables.append_arrow(pa.table(columns, schema=schema), path)
     read = []
-    batches = File.batches
+    batches = AlertFile.batches
 
     def counted(self, columns, only=None):
         for batch in batches(self, columns, only):
             read.append((len(columns), batch.num_rows))
             yield batch
 
-    monkeypatch.setattr(File, "batches", counted)
+    monkeypatch.setattr(AlertFile, "batches", counted)
     page = read_page(path, AlertFilter(), 10, None)
     assert [each["alert_id"] for each in page["alerts"]] == [f"{number:032x}" for number in range(10)]
     assert sum(number for columns, number in read if columns == 2) == rows, "the keys of the first day's file"
@@ -199,18 +199,18 @@ def test_pages_that_wait_keep_nobody_from_sending(gateway, monkeypatch, generate
     try:
         with ThreadPoolExecutor(40) as pool:
             asked = [pool.submit(gateway.ask, "GET", PATH) for _ in range(40)]
-            refused = [each.result()[0] for each in islice(as_completed(asked), 40 - OF_CLIENT)]
+            refused = [each.result()[0] for each in islice(as_completed(asked), 40 - MAX_PAGES_PER_CLIENT)]
             assert refused == [429] * len(refused)
             assert gateway.post(generated_events("finance_fraud", 1))[0] == 202
             assert gateway.ask("GET", "/readyz")[0] == 200
             going_on.set()
-            assert sorted(each.result()[0] for each in asked) == [200] * OF_CLIENT + refused
+            assert sorted(each.result()[0] for each in asked) == [200] * MAX_PAGES_PER_CLIENT + refused
     finally:
         going_on.set()
 
 
 def test_a_client_that_waits_for_pages_keeps_no_other_from_its_own(gateway, monkeypatch, tmp_path):
-    monkeypatch.setattr("common.gateway.tokens.LOOK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr("common.gateway.tokens.RELOAD_SECONDS", 0)
     file = TokenFile(tmp_path)
     one, other = (file.add(name, ["finance_fraud:read"], ["finance_fraud"]) for name in ("one", "other"))
     going_on = threading.Event()
@@ -218,7 +218,7 @@ def test_a_client_that_waits_for_pages_keeps_no_other_from_its_own(gateway, monk
     try:
         with ThreadPoolExecutor(40) as pool:
             asked = [pool.submit(gateway.ask, "GET", PATH, authorization=f"Bearer {one}") for _ in range(30)]
-            [each.result() for each in islice(as_completed(asked), 30 - OF_CLIENT)]
+            [each.result() for each in islice(as_completed(asked), 30 - MAX_PAGES_PER_CLIENT)]
             others = pool.submit(gateway.ask, "GET", PATH, authorization=f"Bearer {other}")
             going_on.set()
             assert others.result()[0] == 200
@@ -232,14 +232,14 @@ def test_a_page_of_large_alerts_has_fewer_of_them(gateway, tmp_path):
     store(tmp_path, [alert(number, event="e" * (large if number % 3 else 10)) for number in range(300)])
     status, page, _ = gateway.ask("GET", f"{PATH}?limit=1000")
     assert status == 200 and page["next"] and 90 <= len(page["alerts"]) < 150
-    assert len(json.dumps(page)) <= 1.1 * PAGE_BYTES
+    assert len(json.dumps(page)) <= 1.1 * MAX_PAGE_BYTES
     ids, pages = walk(gateway, "limit=1000")
     assert ids == [f"a{number:03d}" for number in range(300)] and pages == 4
     assert len(walk(gateway, "limit=40")[0]) == 300
 
 
 def test_one_alert_is_a_page_however_large(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.gateway.stored_alerts.PAGE_BYTES", 10)
+    monkeypatch.setattr("common.gateway.stored_alerts.MAX_PAGE_BYTES", 10)
     store(tmp_path, [alert(number, event="e" * 100) for number in range(3)])
     page = read_page(Workspace(tmp_path, "finance_fraud").table("alerts"), AlertFilter(), 2, None)
     assert [each["alert_id"] for each in page["alerts"]] == ["a000"] and page["next"]
@@ -286,12 +286,12 @@ def test_a_listener_that_is_too_slow_is_dropped_and_told_so():
 
     async def hear():
         listener = Listener()
-        listener.put([b"%d" % number for number in range(WAITING + 5)])
+        listener.put([b"%d" % number for number in range(MAX_QUEUED_ALERTS + 5)])
         return [event async for event in server_sent_events(listener, lambda: False)]
 
     events = asyncio.run(hear())
-    assert len(events) == WAITING + 2
-    assert events[-2] == b"event: alert\ndata: %d\n\n" % (WAITING - 1)
+    assert len(events) == MAX_QUEUED_ALERTS + 2
+    assert events[-2] == b"event: alert\ndata: %d\n\n" % (MAX_QUEUED_ALERTS - 1)
     assert events[-1].startswith(b"event: dropped\n")
 
 

@@ -15,8 +15,8 @@ from common.settings import Settings
 @pytest.fixture
 def beside(tmp_path, monkeypatch):
     """A gateway that ends at once, told what it says; not entered yet."""
-    monkeypatch.setattr(module, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(module, "_command", lambda *_: ["false"])
+    monkeypatch.setattr(module, "FIRST_RESTART_SECONDS", 0.02)
+    monkeypatch.setattr(module, "_build_command", lambda *_: ["false"])
     said = []
     address, connection = Address("127.0.0.1", 1), Connection("127.0.0.1:1")
     return GatewayProcess("finance_fraud", address, connection, Settings(data=tmp_path), said.append), said

@@ -83,9 +83,9 @@ def test_a_head_without_end_is_cut_off(gateway, name):
 
 
 @pytest.mark.parametrize("head", [
-    HEAD + b"".join(b"X-%d: a\r\n" % number for number in range(protocol.HEAD_FIELDS)) + b"\r\n",
-    HEAD + b"X: " + b"a" * protocol.HEAD_BYTES + b"\r\n\r\n",
-    b"GET /" + b"a" * protocol.HEAD_BYTES + b" HTTP/1.1\r\n\r\n",
+    HEAD + b"".join(b"X-%d: a\r\n" % number for number in range(protocol.MAX_HEAD_FIELDS)) + b"\r\n",
+    HEAD + b"X: " + b"a" * protocol.MAX_HEAD_BYTES + b"\r\n\r\n",
+    b"GET /" + b"a" * protocol.MAX_HEAD_BYTES + b" HTTP/1.1\r\n\r\n",
 ], ids=["fields", "a field", "the path"])  # fmt: skip
 def test_a_head_that_is_too_large_is_told_so(gateway, head):
     with connect(gateway) as client:
@@ -95,15 +95,15 @@ def test_a_head_that_is_too_large_is_told_so(gateway, head):
 
 
 def test_a_head_of_the_size_that_is_allowed_is_read(gateway):
-    size = protocol.HEAD_BYTES - 200
+    size = protocol.MAX_HEAD_BYTES - 200
     assert gateway.ask("GET", "/healthz", x="a" * size)[0] == 200
-    assert gateway.ask("GET", "/healthz", **{f"x{number}": "a" for number in range(protocol.HEAD_FIELDS - 5)})[0] == 200
+    assert gateway.ask("GET", "/healthz", **{f"x{number}": "a" for number in range(protocol.MAX_HEAD_FIELDS - 5)})[0] == 200
 
 
 @pytest.mark.parametrize("trickle", [b"", b"a"], ids=["half", "byte by byte"])
 @pytest.mark.parametrize("begin", [b"", b"\r\n", b"GET /hea", HEAD + b"X: "], ids=["nothing", "an empty line", "path", "field"])
 def test_a_head_that_is_not_whole_in_time_ends_its_connection(gateway, monkeypatch, begin, trickle):
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.4)
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.4)
     with connect(gateway) as client:
         client.sendall(begin)
         began, said = time.monotonic(), b""
@@ -125,14 +125,14 @@ def test_a_head_that_is_not_whole_in_time_ends_its_connection(gateway, monkeypat
 
 
 def test_a_second_head_has_as_long_as_the_first(gateway, monkeypatch):
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.4)
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.4)
     with connect(gateway) as client:
         client.sendall(HEAD + b"\r\n" + HEAD)
         assert end_of(client).count(b"HTTP/1.1 200") == 1
 
 
 def test_a_body_that_was_not_waited_for_ends_its_connection(gateway, monkeypatch):
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.4)
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.4)
     with connect(gateway) as client:
         client.sendall(POST.replace(b"/json", b"/xml") + b"Content-Length: 1000000\r\n\r\n")
         assert client.recv(1000).startswith(b"HTTP/1.1 415")
@@ -263,7 +263,7 @@ def test_one_token_s_requests_without_end_keep_no_other_out(start_gateway, tmp_p
 
 
 def test_a_token_has_so_many_streams(start_gateway, tmp_path, monkeypatch):
-    monkeypatch.setattr("common.gateway.alert_routes.STREAMS_OF_CLIENT", 3)
+    monkeypatch.setattr("common.gateway.alert_routes.MAX_STREAMS_PER_CLIENT", 3)
     file = TokenFile(tmp_path)
     first, second = (file.add(name, ["all:read"], ["finance_fraud"]) for name in ("a", "b"))
     gateway = start_gateway()
@@ -284,14 +284,14 @@ def test_requests_that_wait_behind_another_are_few(gateway):
     with connect(gateway) as client:
         client.sendall((HEAD + b"\r\n") * 1_000)
         answers = end_of(client)
-    assert answers.count(b"HTTP/1.1 200") == protocol.PIPELINED + 1 and answers.count(b"HTTP/1.1") == protocol.PIPELINED + 2
+    assert answers.count(b"HTTP/1.1 200") == protocol.MAX_PIPELINED_REQUESTS + 1 and answers.count(b"HTTP/1.1") == protocol.MAX_PIPELINED_REQUESTS + 2
     assert b"HTTP/1.1 431" in answers and b"at most 16 requests wait" in answers
     assert gateway.ask("GET", "/healthz")[0] == 200
 
 
 def test_who_reads_nothing_of_an_answer_is_cut_off(gateway, monkeypatch):
-    monkeypatch.setattr(protocol, "WRITE_SECONDS", 0.3)
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "WRITE_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.3)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", gateway.port))

@@ -102,7 +102,7 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(start_gat
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(gateway, monkeypatch):
-    monkeypatch.setattr(request_bodies, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(request_bodies, "BODY_TIMEOUT_SECONDS", 0.2)
     head = b"\r\n".join((b"POST /v1/finance_fraud/events HTTP/1.1", b"Host: localhost", b"Content-Type: application/json",
                          b"Content-Length: 9", b"", b""))  # fmt: skip
     for part in (b"", b"{"):

@@ -9,7 +9,7 @@ from common.gateway.connections import Connections
 from common.gateway.idempotency import AnswerCache, KeyReused, RequestInProgress
 from common.gateway.limits import ConcurrencyLimiter, LimitReached, RateLimiter
 from common.gateway.refusals import BodyRefused
-from common.gateway.request_bodies import elements
+from common.gateway.request_bodies import split_array
 
 
 class Clock:
@@ -177,4 +177,4 @@ def test_a_connection_that_is_gone_gets_no_place_any_more():
 ])
 def test_an_element_that_cannot_be_read_is_one_of_its_array(body, elements_of_it):
     with ByteBudget(10**9).share("ann") as share:
-        assert elements(body, share) == (elements_of_it or [body])
+        assert split_array(body, share) == (elements_of_it or [body])

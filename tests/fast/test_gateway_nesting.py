@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from common.contract.python_parser import PlainContract
 from common.gateway.byte_budget import ByteBudget
-from common.gateway.event_intake import AT_ONCE_BYTES, LARGE_EVENT
-from common.gateway.json_nesting import DEEPEST, MOST_PARTS, is_too_nested
+from common.gateway.event_intake import LARGE_EVENT_BYTES, TURN_BYTES
+from common.gateway.json_nesting import MAX_LEVELS, MAX_PARTS, is_too_nested
 from common.gateway.refusals import BodyRefused
 from common.gateway.request_bodies import read_events
 from common.gateway.tokens import TokenFile
@@ -34,12 +34,12 @@ def test_levels_are_counted_as_a_reader_of_json_would(value, around, text):
     for number in range(around):
         value = [text, value] if number % 2 else {text: value}
     parts = json.dumps(["[" * 100, value])
-    assert is_too_nested(parts.encode()) == (levels(value) + 1 > DEEPEST)
+    assert is_too_nested(parts.encode()) == (levels(value) + 1 > MAX_LEVELS)
 
 
 def test_brackets_beside_each_other_are_so_many():
-    assert not is_too_nested(b"[" + b"[]," * (MOST_PARTS - 2) + b"{}]")
-    assert is_too_nested(b"[" + b"[]," * (MOST_PARTS - 1) + b"{}]")
+    assert not is_too_nested(b"[" + b"[]," * (MAX_PARTS - 2) + b"{}]")
+    assert is_too_nested(b"[" + b"[]," * (MAX_PARTS - 1) + b"{}]")
 
 
 def filled(element, size=600_000):
@@ -84,7 +84,7 @@ def test_what_is_all_levels_is_that_event_s_fault(gateway, generated_events, par
 def test_others_have_their_turn_by_bytes_and_large_events_are_judged_by_a_thread(gateway, monkeypatch, kind, end):
     intake, judge = gateway.gateway._intakes["/v1/finance_fraud/events"], PlainContract.judge
     loop, most, since = threading.get_ident(), 0, 0
-    sizes = [100, LARGE_EVENT // 2, 3 * LARGE_EVENT, LARGE_EVENT // 2] * 20
+    sizes = [100, LARGE_EVENT_BYTES // 2, 3 * LARGE_EVENT_BYTES, LARGE_EVENT_BYTES // 2] * 20
     body = end.join(b'{"a":[%s]}' % b",".join([b"0"] * (size // 2)) for size in sizes)
     body = body if kind == "x-ndjson" else b"[" + body + b"]"
 
@@ -104,13 +104,13 @@ def test_others_have_their_turn_by_bytes_and_large_events_are_judged_by_a_thread
     async def judged():
         task = asyncio.create_task(others())
         with ByteBudget(10**9).share("a") as share:
-            found = await intake._judged(read_events(body, "", kind == "x-ndjson", 10**8, share)[1])
+            found = await intake._judge_events(read_events(body, "", kind == "x-ndjson", 10**8, share)[1])
         task.cancel()
         return found
 
     monkeypatch.setattr(PlainContract, "judge", seen)
     assert len(asyncio.run(judged()).rejected) == len(sizes)
-    assert 0 < most <= AT_ONCE_BYTES + LARGE_EVENT
+    assert 0 < most <= TURN_BYTES + LARGE_EVENT_BYTES
 
 
 def test_bytes_count_as_events_do(start_gateway, tmp_path):

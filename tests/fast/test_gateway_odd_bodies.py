@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from common.contract.python_parser import Accepted, PlainContract
 from common.gateway import app
-from common.gateway.openapi import ANSWERS, event_schema
-from common.gateway.request_bodies import MOST_EVENTS
+from common.gateway.openapi import INTAKE_RESPONSES, event_schema
+from common.gateway.request_bodies import MAX_EVENTS
 from common.gateway.tokens import TokenFile
 from common.installed import find_vertical, verticals
 from common.kafka.reader import read_all
@@ -62,7 +62,7 @@ def test_no_body_makes_a_500(one_gateway, body, kind, encoding, name, key):
         headers["content_encoding"] = "gzip" if encoding == "packed" else encoding
     sent = gzip.compress(body) if encoding == "packed" else body
     status, told, _ = one_gateway.post(sent, name, content_type=kind, **headers)
-    assert str(status) in ANSWERS and status != 503, told
+    assert str(status) in INTAKE_RESPONSES and status != 503, told
     if status in (202, 422) and "accepted" in told:
         assert told["accepted"] == len(told["ids"])
         indices = [each["index"] for each in told.get("rejected", [])]
@@ -118,7 +118,7 @@ def test_openapi_says_which_times_are_taken(gateway, time):
 
 
 def test_bodies_under_way_have_one_budget(monkeypatch, start_gateway, generated_events, tmp_path):
-    monkeypatch.setattr(app, "BODIES_BYTES", 1_000_000)
+    monkeypatch.setattr(app, "MAX_BODIES_BYTES", 1_000_000)
     file = TokenFile(tmp_path)
     ann, bob, eve = (file.add(name, ["all:write"], verticals()) for name in ("ann", "bob", "eve"))
     gateway, body = start_gateway(gateway_body_megabytes=1), b"[" + b" " * 990_000 + b"]"
@@ -136,7 +136,7 @@ def test_bodies_under_way_have_one_budget(monkeypatch, start_gateway, generated_
             bearer = b"Authorization: Bearer " + text.encode() + b"\r\n"
             client.sendall(POST + bearer + b"Content-Length: 1040000\r\n\r\n" + b"[" * 1_030_000)
         # Until all of it has come: of two requests that ask for the last bytes the one that asks later is refused.
-        held, deadline = gateway.gateway._intakes["/v1/finance_fraud/events"]._budget._bytes_by_client, time.monotonic() + 25
+        held, deadline = gateway.gateway._intakes["/v1/finance_fraud/events"]._resources.budget._bytes_by_client, time.monotonic() + 25
         while held.total() < 6 * 1_030_000:
             assert time.monotonic() < deadline, held
             time.sleep(0.01)
@@ -150,7 +150,7 @@ def test_bodies_under_way_have_one_budget(monkeypatch, start_gateway, generated_
 @pytest.mark.parametrize("body", [b"[" + b"0," * 700_000 + b"0]", b"[" + b"[]," * 400_000 + b"[]]", b"\n" * 1_000_000,
                                   b'{"a":[' + b"0," * 500_000 + b"0]}"], ids=["numbers", "lists", "lines", "in one event"])
 def test_what_would_grow_many_times_over_is_refused_before_it_does(monkeypatch, start_gateway, body):
-    monkeypatch.setattr(app, "BODIES_BYTES", 20_000_000)
+    monkeypatch.setattr(app, "MAX_BODIES_BYTES", 20_000_000)
     gateway = start_gateway(gateway_body_megabytes=2)
     kind = "application/x-ndjson" if body[:1] == b"\n" else "application/json"
     status, told, headers = gateway.post(body, content_type=kind)
@@ -158,17 +158,17 @@ def test_what_would_grow_many_times_over_is_refused_before_it_does(monkeypatch, 
 
 
 def test_more_than_kafka_s_buffer_ever_holds_is_413(gateway, monkeypatch, generated_events):
-    delivery = gateway.gateway._delivery
-    monkeypatch.setattr(delivery, "_most_records", 3)
+    delivery = gateway.gateway._producer
+    monkeypatch.setattr(delivery, "_max_records", 3)
     status, told, _ = gateway.post(generated_events("finance_fraud", 5))
     assert status == 413 and "at most 3 events" in told["detail"]
     assert gateway.post(generated_events("finance_fraud", 3))[0] == 202
 
 
 def test_all_who_ask_whether_it_is_ready_wait_for_one_look(gateway, monkeypatch):
-    looks, delivery = [], gateway.gateway._delivery
-    answers = delivery.answers
-    monkeypatch.setattr(delivery, "answers", lambda: looks.append(time.sleep(0.3)) or answers())
+    looks, delivery = [], gateway.gateway._producer
+    has_broker = delivery.has_broker
+    monkeypatch.setattr(delivery, "has_broker", lambda: looks.append(time.sleep(0.3)) or has_broker())
     asked = [threading.Thread(target=gateway.ask, args=("GET", "/readyz")) for _ in range(30)]
     for each in asked:
         each.start()
@@ -185,6 +185,6 @@ def test_as_many_events_as_are_allowed_are_taken_within_the_usual_budget(one_gat
     small = {name: event[name] for name in required}
     line = json.dumps(small, separators=(",", ":")).encode()
     assert isinstance(contract.judge(line, contract.latest()), Accepted)
-    number = min(MOST_EVENTS, (8 << 20) // (len(line) + 1))
+    number = min(MAX_EVENTS, (8 << 20) // (len(line) + 1))
     assert one_gateway.post(b"\n".join([line] * number), content_type="application/x-ndjson")[0] == 202
     assert one_gateway.post(b"[" + b",".join([line] * number) + b"]")[0] == 202

@@ -11,7 +11,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from common.contract.python_parser import Accepted, PlainContract
-from common.gateway.openapi import examples_of
+from common.gateway.openapi import example_events
 from common.installed import find_vertical, verticals
 
 
@@ -20,7 +20,7 @@ def test_the_examples_of_every_vertical_meet_its_contract(name):
     vertical = find_vertical(name)
     contract = PlainContract(vertical)
     latest = datetime.now(UTC) + timedelta(minutes=5)
-    for example in examples_of(vertical):
+    for example in example_events(vertical):
         assert isinstance(contract.judge(json.dumps(example).encode(), latest), Accepted)
 
 

@@ -103,7 +103,7 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_served(secured, p
 
 
 def test_what_is_no_tls_ends_at_once_and_others_are_served(secured, monkeypatch):
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 5)
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 5)
     gateway, trust = secured()
     for said in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b"\x00" * 500_000):
         with connect(gateway) as client:
@@ -126,7 +126,7 @@ def test_what_is_no_tls_ends_at_once_and_others_are_served(secured, monkeypatch)
 def test_a_renewed_certificate_is_served_without_a_restart_and_an_unreadable_one_is_not(
     secured, make_certificate, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr(server, "CERTIFICATE_TICKS", 1)
+    monkeypatch.setattr(server, "CERTIFICATE_CHECK_TICKS", 1)
     gateway, before = secured()
 
     def is_trusted(trust):
