@@ -16,6 +16,7 @@ from common.archive.archive_tables import ensure_tables
 from common.kafka.topics import ensure_topics
 from common.streaming.queries import read_topic
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.broker
 
@@ -59,7 +60,7 @@ def test_what_is_quarantined_is_a_dead_letter_too(spark, broker, meters, tmp_pat
     workspace = Workspace(tmp_path, meters.name)
     ensure_tables(meters, workspace)
     send(broker, f"{meters.name}.events", reading("a"), b"\xff", reading("a"), reading("b"))
-    query = archive_events(read_topic(spark, broker, f"{meters.name}.events"), meters, workspace, broker, SETTINGS)
+    query = archive_events(read_topic(spark, broker, f"{meters.name}.events"), deployed(meters, workspace, settings=SETTINGS, connection=broker))
     query.processAllAvailable()
     query.stop()
     assert tables.row_count(workspace.table("events")) == 2 == tables.row_count(workspace.table("quarantine"))
@@ -79,7 +80,7 @@ def test_what_came_compressed_and_is_too_large_for_a_dead_letter_leaves_one_with
     for key, value in sizes:
         producer.produce(topic, None if value is None else b"x" * value, key=b"k" * key, partition=0)
     assert producer.flush(20) == 0
-    query = archive_events(read_topic(spark, broker, topic), meters, workspace, broker, SETTINGS)
+    query = archive_events(read_topic(spark, broker, topic), deployed(meters, workspace, settings=SETTINGS, connection=broker))
     try:
         query.processAllAvailable()
     finally:
@@ -112,7 +113,7 @@ def test_a_dead_letter_topic_that_takes_less_gets_letters_that_it_takes(spark, b
     [altered] = admin.incremental_alter_configs([smaller]).values()
     altered.result()
     send(broker, f"{meters.name}.events", b"x" * 30_000, b"x" * 9_000)
-    query = archive_events(read_topic(spark, broker, f"{meters.name}.events"), meters, workspace, broker, SETTINGS)
+    query = archive_events(read_topic(spark, broker, f"{meters.name}.events"), deployed(meters, workspace, settings=SETTINGS, connection=broker))
     try:
         query.processAllAvailable()
     finally:
@@ -138,7 +139,7 @@ def test_what_a_producer_rolled_back_was_never_sent(spark, broker, meters, tmp_p
             producer.produce(topic, reading(name), key=b"m")
         producer.flush(20)
         (producer.commit_transaction if is_kept else producer.abort_transaction)(30)
-    query = archive_events(read_topic(spark, broker, topic), meters, workspace, broker, SETTINGS)
+    query = archive_events(read_topic(spark, broker, topic), deployed(meters, workspace, settings=SETTINGS, connection=broker))
     query.processAllAvailable()  # though the last offsets are marks of transactions
     query.stop()
     assert sorted(row["reading_id"] for row in tables.read_arrow(workspace.table("events")).to_pylist()) == ["a", "e"]

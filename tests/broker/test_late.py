@@ -18,6 +18,7 @@ from common.settings import Settings, load
 from common.streaming.archiving import archiving
 from common.streaming.detection import detection
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.broker
 
@@ -53,7 +54,7 @@ def wait_until_judged(broker, vertical, workspace):
 def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broker, place, wait_for_next_batches):
     vertical, workspace, settings, rules = place
     burst = [AFTERNOON + timedelta(minutes=number) for number in range(6)]
-    with detection(spark, vertical, workspace, broker, settings, rules) as detecting:
+    with detection(spark, deployed(vertical, workspace, rules, settings=settings, connection=broker)) as detecting:
         send(broker, vertical, "c1", *burst[:5])
         send(broker, vertical, "c2", AFTERNOON + timedelta(days=3))
         wait_until_judged(broker, vertical, workspace)
@@ -62,28 +63,28 @@ def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broke
         send(broker, vertical, "c1", burst[5], burst[5])  # the second is a duplicate
         wait_until_judged(broker, vertical, workspace)
         detecting.keep_running()
-        [behind] = detecting.recorder.behind.all()
+        [behind] = detecting.log.watermarks.all()
         assert (behind.query, behind.records) == ("by_card", 2) and behind.watermark > AFTERNOON
-    with archiving(spark, vertical, workspace, broker, settings) as archived:
+    with archiving(spark, deployed(vertical, workspace, settings=settings, connection=broker)) as archived:
         archived.drain()
     assert archived.counts() == {"events": 7, "quarantine": 1, "labels": 0, "alerts": 0}
     for added in (1, 0):
-        result = reconcile(spark, vertical, workspace, rules)
+        result = reconcile(spark, deployed(vertical, workspace, rules))
         assert result.counts == {("velocity", "late"): 1} and result.agrees
-        late = add_late_alerts(spark, vertical, workspace, rules)
+        late = add_late_alerts(spark, deployed(vertical, workspace, rules))
         assert (late.events, late.alerts, late.added) == (1, 1, added)
-    assert reconcile(spark, vertical, workspace, rules, since=AFTERNOON + timedelta(days=1)).counts == {}
+    assert reconcile(spark, deployed(vertical, workspace, rules), since=AFTERNOON + timedelta(days=1)).counts == {}
     runs = tables.read_arrow(workspace.table("reconciliations")).to_pylist()
     assert [(run["rule"], run["status"], run["alerts"]) for run in runs] == [("velocity", "late", 1)] * 2
     [alert] = tables.read_arrow(workspace.table("alerts")).to_pylist()
     assert (alert["rule"], alert["entity_id"], alert["score"], alert["kafka_offset"]) == ("velocity", "c1", 6.0, -1)
 
-    with detection(spark, vertical, workspace, broker, settings, rules):  # it grows by another that comes too late
+    with detection(spark, deployed(vertical, workspace, rules, settings=settings, connection=broker)):  # it grows by another that comes too late
         send(broker, vertical, "c1", AFTERNOON + timedelta(minutes=6))
         wait_until_judged(broker, vertical, workspace)
-    with archiving(spark, vertical, workspace, broker, settings) as archived:
+    with archiving(spark, deployed(vertical, workspace, settings=settings, connection=broker)) as archived:
         archived.drain()
-    assert reconcile(spark, vertical, workspace, rules).counts == {("velocity", "late"): 1}
-    assert add_late_alerts(spark, vertical, workspace, rules).added == 0
+    assert reconcile(spark, deployed(vertical, workspace, rules)).counts == {("velocity", "late"): 1}
+    assert add_late_alerts(spark, deployed(vertical, workspace, rules)).added == 0
     [alert] = tables.read_arrow(workspace.table("alerts")).to_pylist()
     assert (alert["score"], alert["kafka_offset"]) == (7.0, -1)

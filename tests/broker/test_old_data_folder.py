@@ -35,6 +35,7 @@ from common.settings import Settings, SettingsError, load
 from common.streaming.archiving import archiving
 from common.streaming.detection import detection
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.broker
 
@@ -142,8 +143,8 @@ def test_archive_and_detection_go_on_from_their_checkpoints(opened, spark, verti
     send(opened, vertical, **{vertical.event_id: "new"})
     send(opened, vertical, **{vertical.event_id: "broken", vertical.event_time: "yesterday"})
     with (
-        archiving(spark, vertical, workspace, opened.connection, opened.settings) as archived,
-        detection(spark, vertical, workspace, opened.connection, opened.settings, load(vertical.settings)) as detecting,
+        archiving(spark, deployed(vertical, workspace, settings=opened.settings, connection=opened.connection)) as archived,
+        detection(spark, deployed(vertical, workspace, settings=opened.settings, connection=opened.connection)) as detecting,
     ):
         wait_for_next_batches(detecting)
         archived.drain()

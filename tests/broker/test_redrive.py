@@ -22,6 +22,7 @@ from common.kafka.topics import end_offsets, ensure_topics
 from common.privacy.keys import Key
 from common.streaming.queries import read_topic
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.broker
 
@@ -47,7 +48,7 @@ class Pipeline:
 
     def archive(self):
         records = read_topic(self.spark, self.broker, f"{self.vertical.name}.events")
-        query = archive_events(records, self.vertical, self.workspace, None, SETTINGS)
+        query = archive_events(records, deployed(self.vertical, self.workspace, settings=SETTINGS))
         try:
             query.processAllAvailable()
         finally:
@@ -56,7 +57,8 @@ class Pipeline:
     def redrive(self, *fixes, reasons=(), dry_run=False):
         connection = None if dry_run else self.broker
         parsed = parse_fixes(fixes, self.vertical)
-        result = redrive(self.spark, self.vertical, self.workspace, SETTINGS, reasons, parsed, connection)
+        deployment = deployed(self.vertical, self.workspace, settings=SETTINGS, connection=connection)
+        result = redrive(self.spark, deployment, reasons, parsed, dry_run=dry_run)
         if not dry_run:
             self.archive()
         return dict(result.sent), dict(result.still_invalid), dict(result.earlier)
@@ -152,7 +154,7 @@ def test_two_records_of_one_place_are_judged_and_sent_apart(cards):
 
 
 def test_a_record_that_kafka_refuses_is_told_and_those_behind_it_are_sent(cards, monkeypatch):
-    monkeypatch.setattr(module, "AT_ONCE", 2)
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
     topic = f"{cards.vertical.name}.events"
     large = json.dumps(GOOD).encode() + b" " * 1_200_000  # it came compressed
     options = {"compression.type": "gzip", "message.max.bytes": 20_000_000, "enable.idempotence": True}  # in this order

@@ -23,6 +23,7 @@ from common.streaming.archiving import archiving
 from common.streaming.checkpoint_topics import FILE, of_present_topic
 from common.streaming.queries import QueryEnded
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.broker
 
@@ -50,7 +51,7 @@ class Cards:
                 producer.send(self.topic, b"c", event_of(name, **changes))
 
     def archiving(self):
-        return archiving(self.spark, self.vertical, self.workspace, self.broker, self.settings)
+        return archiving(self.spark, deployed(self.vertical, self.workspace, settings=self.settings, connection=self.broker))
 
     def archive(self):
         with self.archiving() as archived:

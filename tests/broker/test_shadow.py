@@ -20,6 +20,7 @@ from common.settings import Settings, load
 from common.streaming.archiving import archiving
 from common.streaming.detection import detection
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.broker
 
@@ -73,8 +74,8 @@ def test_a_challenger_is_scored_beside_the_champion_and_takes_over_without_a_res
         VERTICAL, workspace.tables, "2020-03-02")  # fmt: skip
     publish_model(WEEKENDS, "2020-03-02", workspace.tables)
     with (
-        archiving(spark, VERTICAL, workspace, broker, settings) as archived,
-        detection(spark, VERTICAL, workspace, broker, settings, load(VERTICAL.settings)) as detecting,
+        archiving(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as archived,
+        detection(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as detecting,
     ):
         detecting.follow_model()
         assert detecting.shadow is None
@@ -93,11 +94,11 @@ def test_a_challenger_is_scored_beside_the_champion_and_takes_over_without_a_res
         wait_until(lambda: scored(broker), "an alert")
         assert scored(broker) == {("honest weekend", WEEKENDS.version)}, "the challenger raises no alert"
         archived.drain()
-        assert compare_models(spark, VERTICAL, workspace) is None, "no label is known yet"
+        assert compare_models(spark, deployed(VERTICAL, workspace)) is None, "no label is known yet"
         send(broker, "a week later", NOON + timedelta(days=8))
         wait_until(lambda: tables.row_count(path) == 4, "a fourth scored event")
         archived.drain()
-        compared = compare_models(spark, VERTICAL, workspace)
+        compared = compare_models(spark, deployed(VERTICAL, workspace))
         assert (compared.events, compared.challenger["average_precision"]) == (3, 1.0)
         assert compared.is_better(0.01)
         rows = {(row.champion_version, row.challenger_version) for row in tables.read(spark, path).collect()}

@@ -32,10 +32,10 @@ def producer(broker, topic):
 @pytest.fixture
 def watch(broker, topic, monkeypatch):
     """Looks at a query that does nothing; half a second is long."""
-    waits = ((stalled_queries, "PATIENCE", 0.5), (stalled_queries, "LOOK_EVERY", 0.1), (readable_end, "HELD", 0.5))
+    waits = ((stalled_queries, "PATIENCE_SECONDS", 0.5), (stalled_queries, "LOOK_INTERVAL_SECONDS", 0.1), (readable_end, "HELD", 0.5))
     for module, name, seconds in waits:
         monkeypatch.setattr(module, name, seconds)
-    monkeypatch.setattr(stalled_queries, "life_of", lambda *_: Activity((7, "noon"), (3, 100)))
+    monkeypatch.setattr(stalled_queries, "read_activity", lambda *_: Activity((7, "noon"), (3, 100)))
     return StandstillWatch(None, AdminClient(broker.client_options()), broker, topic)
 
 
@@ -82,7 +82,7 @@ def test_a_record_of_a_new_partition_is_one(producer, broker, topic):
 
 
 def test_a_broker_that_is_slow_to_answer_is_said_and_asked_again_with_more_time(watch, producer, topic, caplog, monkeypatch):
-    monkeypatch.setattr(stalled_queries, "ANSWER", 0.001)
+    monkeypatch.setattr(stalled_queries, "ANSWER_SECONDS", 0.001)
     assert looks(watch, 0.3) == {}  # its first sign of life: what came before that counts as read
     send(producer, topic, 0)
     producer.commit_transaction(30)

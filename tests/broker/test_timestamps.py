@@ -18,6 +18,7 @@ from common.settings import Settings
 from common.simulation.fuzz import TIMESTAMPS
 from common.streaming.queries import UNREADABLE_TIMESTAMP, read_topic, reason_of
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.broker
 
@@ -99,7 +100,7 @@ def test_one_that_spark_cannot_hold_is_told_in_words(spark, broker, meters, of_p
     send(broker, of_producers, [SPARK_HOLDS + 1], [PAST])
     workspace = Workspace(tmp_path, meters.name)
     ensure_tables(meters, workspace)
-    query = archive_events(read_topic(spark, broker, of_producers), meters, workspace, broker, SETTINGS)
+    query = archive_events(read_topic(spark, broker, of_producers), deployed(meters, workspace, settings=SETTINGS, connection=broker))
     with pytest.raises(Exception, match="overflows"):
         query.processAllAvailable()
     assert reason_of(query.exception()) == UNREADABLE_TIMESTAMP

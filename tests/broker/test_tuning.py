@@ -21,6 +21,7 @@ from common.streaming.archiving import archiving
 from common.streaming.detection import detection
 from common.streaming.queries import REAL_TIME
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.broker
 
@@ -70,8 +71,8 @@ def test_a_threshold_changes_under_a_running_window_and_history_judges_as_the_st
         {name: spark.createDataFrame([], baseline.schema) for name, baseline in VERTICAL.baselines.items()},
         VERTICAL, workspace.tables, "2020-03-02")  # fmt: skip
     with (
-        archiving(spark, VERTICAL, workspace, broker, settings) as archived,
-        detection(spark, VERTICAL, workspace, broker, settings, RULES) as detecting,
+        archiving(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as archived,
+        detection(spark, deployed(VERTICAL, workspace, RULES, settings=settings, connection=broker)) as detecting,
     ):
         assert {each.mode for each in detecting.running} == {REAL_TIME}
         runs = {each.query.name: each.streaming.runId for each in detecting.running}
@@ -106,6 +107,6 @@ def test_a_threshold_changes_under_a_running_window_and_history_judges_as_the_st
     assert scores == {("goes-on", 8, 8), ("stops", 6, 6), ("falls-short", 6, 6), ("later", 5, 3)}
     observed = tables.read(spark, workspace.table("judged")).where("query = 'by_card'").select("settings_version").distinct()
     assert {row.settings_version for row in observed.collect()} - {None} >= {"", raised.version}
-    result = reconcile(spark, VERTICAL, workspace, RULES)
+    result = reconcile(spark, deployed(VERTICAL, workspace, RULES))
     assert result.agrees, result.differences.collect()
     assert sum(result.counts.values()) == len(bursts(broker))

@@ -13,6 +13,7 @@ from common.batch.evaluation import evaluate, shortfalls
 from common.installed import example_verticals, find_vertical, verticals
 from common.settings import load
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = [pytest.mark.files, pytest.mark.timeout(900), pytest.mark.usefixtures("compiled")]
 
@@ -27,7 +28,7 @@ def judged(request, spark, compiled, tmp_path_factory):
     """The vertical; events, labels and alerts of the newest days of a small world's history."""
     vertical = find_vertical(request.param)
     workspace = Workspace(tmp_path_factory.mktemp("quality"), vertical.name)
-    backfill(spark, vertical, workspace, 1, START, DAYS, vertical.population(**vertical.small))
+    backfill(spark, deployed(vertical, workspace), 1, START, DAYS, vertical.population(**vertical.small))
     events, labels, _ = read_history(spark, workspace)
     days = [START + timedelta(days=day) for day in range(DAYS - TESTED, DAYS)]
     [alerts] = backtest(vertical, events, labels, days, load(vertical.settings))

@@ -22,7 +22,7 @@ from common.privacy.pseudonyms import with_pseudonyms
 from common.published.live_thresholds import live_settings, publish_settings, rules_version
 from common.published.reference_data import MODEL_SCHEMA, ReferenceData, join_reference_data
 from common.settings import SettingsError, load
-from loadtests.bench.output_records import eager, id_column, id_of, newest_event, paths
+from loadtests.bench.output_records import id_column, measured_queries, read_id, read_newest_event, with_lowest_threshold
 
 pytestmark = pytest.mark.files
 
@@ -209,17 +209,17 @@ def test_a_published_threshold_judges_as_the_same_one_from_the_environment(spark
 
 def test_what_the_measured_paths_find_is_traced_to_an_event(vertical, in_history, learnt):
     """As `hybrid bench` does it, by a rule that always speaks."""
-    assert paths(vertical)
+    assert measured_queries(vertical)
     events, _ = in_history
     known = {row[0] for row in events.select(vertical.event_id).collect()}
-    for query in paths(vertical).values():
-        settings = eager(load(vertical.settings), query)
+    for query in measured_queries(vertical).values():
+        settings = with_lowest_threshold(load(vertical.settings), query)
         found = query.build(join_reference_data(events, learnt, vertical, query, settings), settings)
         ids = {row[0] for row in found.select(id_column(vertical, query)).collect()}
         values = [bytes(row.value, "utf-8") for row in to_kafka(found).collect()]
         assert values, query.name
-        assert {id_of(vertical, query, value) for value in values} == ids
-        assert {newest_event(vertical, query, value) for value in values} <= known
+        assert {read_id(vertical, query, value) for value in values} == ids
+        assert {read_newest_event(vertical, query, value) for value in values} <= known
 
 
 def test_stream_and_batch_raise_the_same_alerts(spark, vertical, records, in_history, learnt, tmp_path, compiling):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from pyspark.errors import AnalysisException
 
+from common.deployment import Deployment
 from common.kafka.connection import BrokerError
 from common.kafka.topic_identity import Topic, TopicChanged
 from common.models.storage import as_json
@@ -15,7 +16,7 @@ from common.published.reference_data import put_in_force
 from common.published.versions import CHALLENGER, MODEL, Version
 from common.streaming import detection
 from common.streaming.detection import Detection
-from common.streaming.queries import SLOW_PYTHON, STRANGER, QueryEnded
+from common.streaming.queries import FOREIGN_BYTES, SLOW_PYTHON, QueryEnded
 from common.workspace import Workspace
 
 
@@ -41,17 +42,17 @@ def detecting(monkeypatch):
         ]
 
     monkeypatch.setattr(Detection, "_start", start)
-    made = Detection(*[None] * 7, running=[], scoring=None, topics=SimpleNamespace(look=list),
-                     standstills=SimpleNamespace(look=lambda *_: {}))
-    made._start(["per_event", "online"])
-    return made
+    topics, standstills = SimpleNamespace(look=list), SimpleNamespace(look=lambda *_: {})
+    detecting = Detection(None, None, None, topics, standstills)
+    detecting._start(["per_event", "online"])
+    return detecting
 
 
 def newest(detecting, name):
     return next(each.streaming for each in detecting.running if each.query.name == name)
 
 
-@pytest.mark.parametrize("chance", [SLOW_PYTHON, f"java.lang.IllegalArgumentException: {STRANGER}: 274879086587"])
+@pytest.mark.parametrize("chance", [SLOW_PYTHON, f"java.lang.IllegalArgumentException: {FOREIGN_BYTES}: 274879086587"])
 def test_a_query_that_ended_by_chance_goes_on_once(detecting, chance):
     first = newest(detecting, "online")
     first.end(chance)
@@ -107,9 +108,9 @@ def following(tmp_path):
     workspace = Workspace(tmp_path, "v")
     publish(workspace, MODEL, MODELS[0])
     vertical = SimpleNamespace(model=SimpleNamespace(features=("amount",)))
-    made = Detection(None, vertical, workspace, *[None] * 4, running=[], scoring=MODELS[0], topics=None, standstills=None)
-    assert not made.follow_model()
-    return made
+    detecting = Detection(None, Deployment(vertical, workspace, None, None), None, None, None, scoring=MODELS[0])
+    assert not detecting.follow_model()
+    return detecting
 
 
 def publish(workspace, kind, model, **more):
@@ -121,7 +122,7 @@ def warnings(caplog):
 
 
 def test_models_that_cannot_be_read_are_said_once_and_end_no_query(following, caplog):
-    log = following.workspace.folder / "tables" / "versions" / "_delta_log"
+    log = following.deployment.workspace.folder / "tables" / "versions" / "_delta_log"
     [*_, newest_commit] = sorted(log.glob("*.json"))
     whole = newest_commit.read_text()
     newest_commit.write_text("{")
@@ -129,7 +130,7 @@ def test_models_that_cannot_be_read_are_said_once_and_end_no_query(following, ca
     assert len(warnings(caplog)) == 1 and "cannot be read" in warnings(caplog)[0]
     newest_commit.write_text(whole)
     assert not following.follow_model()
-    publish(following.workspace, MODEL, MODELS[1], structure="java_method('x')")
+    publish(following.deployment.workspace, MODEL, MODELS[1], structure="java_method('x')")
     assert not following.follow_model() and not following.follow_model()
     assert len(warnings(caplog)) == 2 and "UnsafeModel" in warnings(caplog)[1]
 
@@ -140,6 +141,6 @@ def test_a_challenger_that_cannot_be_scored_is_said_once_and_ends_no_query(follo
         raise kind("column amount cannot be resolved")
 
     monkeypatch.setattr(detection, "start_shadow", refused)
-    publish(following.workspace, CHALLENGER, MODELS[1])
+    publish(following.deployment.workspace, CHALLENGER, MODELS[1])
     assert not following.follow_model() and not following.follow_model()
     assert len(warnings(caplog)) == 1 and "challenger" in warnings(caplog)[0] and "cannot be resolved" in warnings(caplog)[0]

@@ -13,7 +13,7 @@ from common.streaming.archiving import Archiving
 @pytest.fixture
 def archived(monkeypatch):
     """An archive whose one query is through once `done` is set."""
-    monkeypatch.setattr(stages, "SAY_EVERY", 0.1)
+    monkeypatch.setattr(stages, "STATUS_INTERVAL_SECONDS", 0.1)
     monkeypatch.setattr(stages, "LONGEST_SILENCE", 0.3)
     done = Event()
     query = SimpleNamespace(isActive=True, processAllAvailable=lambda: done.wait(20))

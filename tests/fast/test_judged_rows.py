@@ -159,7 +159,7 @@ def test_rows_that_come_while_others_are_made_fewer_stay(workspace):
 
 
 def test_a_range_is_looked_for_in_each_bucket_that_it_has_a_part_in(monkeypatch):
-    monkeypatch.setattr(lineage, "BUCKET", 10)
+    monkeypatch.setattr(lineage, "BUCKET_OFFSETS", 10)
     ranges = [(0, 0, 7), (0, 7, 10), (0, 10, 31), (0, 31, BEYOND), (1, 0, 40), (1, 40, BEYOND)]
     frame = pd.DataFrame(ranges, columns=["kafka_partition", "start_offset", "end_offset"]).assign(watermark=NOON, number=1)
     found = [

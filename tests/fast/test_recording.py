@@ -49,9 +49,9 @@ class Busy:
 
 @pytest.mark.parametrize("moves", [False, True], ids=["no watermark", "watermark moves"])
 def test_what_is_recorded_batch_by_batch_comes_to_lie_in_few_files_and_rows_where_they_say_the_same(tmp_path, monkeypatch, moves):
-    monkeypatch.setattr(progress_log, "EVERY", 0.01)
-    monkeypatch.setattr(progress_log, "SHORTEN_EVERY", 5)
-    monkeypatch.setattr(progress_log, "REPLACED_HOURS", 0)
+    monkeypatch.setattr(progress_log, "INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(progress_log, "MERGE_EVERY_COMMITS", 5)
+    monkeypatch.setattr(progress_log, "MAX_REPLACED_HOURS", 0)
     path, query = str(tmp_path / "judged"), Busy(moves)
     tables.ensure_table(path, JUDGED_SCHEMA)
     recorder = ProgressLog(path)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.streaming.stalled_queries import PATIENCE, RECOVERED, STARTING, Activity, Standstill
+from common.streaming.stalled_queries import PATIENCE_SECONDS, RECOVERED_SECONDS, STARTING_SECONDS, Activity, Standstill
 
 QUIET = Activity((7, "noon"), (3, 100))
 
@@ -30,7 +30,7 @@ def test_a_topic_that_does_not_grow_waits_for_nobody():
 def test_one_record_is_enough_and_a_new_partition_is_growth():
     for grown in ({0: 6}, {0: 5, 1: 1}):
         found = times(Standstill({0: 5}), 10_000, lambda now: QUIET, lambda now, grown=grown: {0: 5} if now < 1_000 else grown)
-        assert 1_000 + PATIENCE <= found <= 1_000 + PATIENCE + 5
+        assert 1_000 + PATIENCE_SECONDS <= found <= 1_000 + PATIENCE_SECONDS + 5
 
 
 @pytest.mark.parametrize("life", [
@@ -44,7 +44,7 @@ def test_a_query_that_works_does_not_stand_still(life):
 
 @pytest.mark.parametrize("life", [Activity(None, ()), Activity(None, (0, 0)), Activity((7, "noon"), ())])
 def test_one_that_starts_or_plans_its_next_batch_gets_more_time(life):
-    assert STARTING <= times(Standstill({0: 5, 1: 5}), 10_000, lambda now: life, growing) <= STARTING + 10
+    assert STARTING_SECONDS <= times(Standstill({0: 5, 1: 5}), 10_000, lambda now: life, growing) <= STARTING_SECONDS + 10
 
 
 def test_one_whose_tasks_wait_for_slots_from_its_very_start_is_found_within_a_minute_of_their_submission():
@@ -53,7 +53,7 @@ def test_one_whose_tasks_wait_for_slots_from_its_very_start_is_found_within_a_mi
 
     for planned in (0, 30, 100):
         found = times(Standstill({0: 5, 1: 5}), 1_000, lambda now, planned=planned: waits(now, planned), growing)
-        assert planned + PATIENCE <= found <= planned + 60
+        assert planned + PATIENCE_SECONDS <= found <= planned + 60
 
 
 @pytest.mark.parametrize("interval", [30, 3_600])
@@ -87,7 +87,7 @@ def test_stalls_of_a_busy_machine_do_not_start_it_again_and_again(stall):
 
 def test_a_real_time_query_that_reads_but_ends_no_batch_stands_still_too():
     found = times(Standstill({0: 5, 1: 5}, 30), 10_000, lambda now: Activity((7, "noon"), (now,)), growing)
-    assert 2 * 30 + STARTING < found < 2 * 30 + STARTING + PATIENCE + 20
+    assert 2 * 30 + STARTING_SECONDS < found < 2 * 30 + STARTING_SECONDS + PATIENCE_SECONDS + 20
     assert times(Standstill({0: 5, 1: 5}, 30), 10_000, lambda now: Activity((now // 30, ""), (now,)), growing) is None
 
 
@@ -104,7 +104,7 @@ def test_each_time_in_a_row_it_gets_twice_the_time_until_it_works_again():
     still.look(now, growing(now), Activity((8, "noon"), (1, 1)))
     assert still.times == 3, "a sign of life"
     at_work = lambda at: Activity((9 + at, ""), (1, 1))  # noqa: E731
-    assert times(still, int(RECOVERED) + 20, at_work, lambda at: growing(at + now), start=now) is None
+    assert times(still, int(RECOVERED_SECONDS) + 20, at_work, lambda at: growing(at + now), start=now) is None
     assert still.times == 0, "minutes of life"
 
 
@@ -113,7 +113,7 @@ def test_one_that_was_started_again_and_still_takes_nothing_is_found_though_noth
     assert times(still, 1_000, lambda now: QUIET, lambda now: {0: 6 if now else 5}) is not None
     still.tell()
     begun = Activity(None, (0, 0))  # as it is after a start
-    assert times(still, 10_000, lambda now: begun, lambda now: {0: 6}) == pytest.approx(2 * STARTING, abs=10)
+    assert times(still, 10_000, lambda now: begun, lambda now: {0: 6}) == pytest.approx(2 * STARTING_SECONDS, abs=10)
 
 
 def test_what_nobody_can_read_is_no_reason():

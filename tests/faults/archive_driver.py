@@ -13,9 +13,10 @@ from common.archive.archive import archive_events
 from common.archive.archive_tables import ensure_tables
 from common.spark.session import start_session
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 READINGS = SimpleNamespace(
-    pseudonymised=(), also_accepts=(),
+    pseudonymised=(),
     name="meters", event_id="reading_id", entity="meter_id", event_time="event_time",
     contract=tuple(
         {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}}
@@ -36,7 +37,7 @@ def main():
     ensure_tables(READINGS, workspace)
     records = spark.readStream.schema(RECORD).option("maxFilesPerTrigger", 1).parquet(str(folder / "in"))
     settings = SimpleNamespace(future_tolerance=300, event_age_days=0, archive_interval=0, vacuum_hours=168)
-    query = archive_events(records, READINGS, workspace, None, settings)
+    query = archive_events(records, deployed(READINGS, workspace, settings=settings))
     query.processAllAvailable()
     query.stop()
     spark.stop()

@@ -16,6 +16,7 @@ from common.archive import archive
 from common.archive.archive import Batch, Kept, keep_events
 from common.archive.archive_tables import ensure_tables, to_dead_letters
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.files
 
@@ -58,7 +59,7 @@ def workspace(tmp_path):
 
 
 def keep(found, number, workspace, query="q"):
-    return keep_events(contract.parse(found, VERTICAL), Batch(query, number), VERTICAL, workspace)
+    return keep_events(contract.parse(found, VERTICAL), Batch(query, number), deployed(VERTICAL, workspace))
 
 
 def events(spark, workspace):
@@ -137,7 +138,7 @@ def test_another_record_at_the_same_place_as_in_a_topic_that_was_made_anew_is_ke
 
 
 def test_very_many_days_are_committed_a_year_at_a_time(spark, workspace, monkeypatch):
-    monkeypatch.setattr(archive, "MOST_DAYS", 2)
+    monkeypatch.setattr(archive, "MAX_DAYS_A_COMMIT", 2)
     values = [reading(str(number), hours=-24 * 300 * number) for number in range(5)]
     found = records(spark, *values, *values[:2], b"{")
     assert keep(found, 0, workspace) == Kept(5, 3) and keep(found, 0, workspace) == Kept(0, 0)
@@ -193,7 +194,7 @@ def mixture(chance, size, apart=1):
 @pytest.mark.parametrize(("seed", "apart", "most_days"), [(1, 1, archive.MOST_DAYS), (2, 1, archive.MOST_DAYS), (3, -720, 2)])
 def test_kills_at_random_commits_leave_every_record_in_one_table_once(spark, workspace, monkeypatch, seed, apart, most_days):
     chance, real, killed = random.Random(seed), tables.append, []
-    monkeypatch.setattr(archive, "MOST_DAYS", most_days)
+    monkeypatch.setattr(archive, "MAX_DAYS_A_COMMIT", most_days)
     values = mixture(chance, 120, apart)
 
     def dies(*args):
@@ -210,7 +211,7 @@ def test_kills_at_random_commits_leave_every_record_in_one_table_once(spark, wor
         parsed = contract.parse(found, VERTICAL).localCheckpoint()
         while True:
             with contextlib.suppress(KeyboardInterrupt):
-                keep_events(parsed, Batch("q", batch), VERTICAL, workspace)
+                keep_events(parsed, Batch("q", batch), deployed(VERTICAL, workspace))
                 break
     assert killed
     in_events, in_quarantine = events(spark, workspace), quarantine(spark, workspace)
@@ -242,9 +243,9 @@ def test_a_batch_that_is_tried_again_under_another_contract_leaves_every_record_
 
     with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
         patched.setattr(archive.tables, "append", dies)
-        keep_events(contract.parse(found, first), Batch("q", 0), first, workspace)
+        keep_events(contract.parse(found, first), Batch("q", 0), deployed(first, workspace))
     for _ in range(2):
-        keep_events(contract.parse(found, second), Batch("q", 0), second, workspace)
+        keep_events(contract.parse(found, second), Batch("q", 0), deployed(second, workspace))
     offsets = [offset for *_, offset in events(spark, workspace)] + [offset for _, offset, _ in quarantine(spark, workspace)]
     assert sorted(offsets) == list(range(5))
     # What none of the commits of the first attempt had is judged by the contract of the second.

@@ -14,6 +14,7 @@ from common.alerts import ALERT_SCHEMA
 from common.archive.archive import Batch, archive_alerts, archive_events, archive_labels, keep_labels
 from common.archive.archive_tables import ensure_tables
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.files
 
@@ -106,7 +107,7 @@ def test_labels_of_other_days_are_not_read_for_those_that_come(spark, workspace)
     def kept(number, *labels):
         said = [{"event_id": name, "event_time": time, "known_time": iso(0)} for name, time in labels]
         rows = [(b"k", json.dumps(each).encode(), "t", 0, number, START) for each in said]
-        return keep_labels(spark.createDataFrame(rows, RECORD), Batch("q", number), VERTICAL, workspace).rows
+        return keep_labels(spark.createDataFrame(rows, RECORD), Batch("q", number), deployed(VERTICAL, workspace)).rows
 
     assert kept(0, ("a", iso(0)), ("b", iso(0))) == 2
     before = tables.files(workspace.table("labels"))

@@ -12,6 +12,7 @@ from common.commands import context
 from common.errors import UserError
 from common.installed import find_vertical
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.files
 
@@ -24,7 +25,7 @@ def hybrid(spark, tmp_path, monkeypatch):
     """Runs a command over a history, in the Spark session of all tests."""
     monkeypatch.setattr(context, "start_session", lambda *_, **__: spark)
     monkeypatch.setattr(spark, "stop", lambda: None)
-    backfill(spark, VERTICAL, Workspace(tmp_path, VERTICAL.name), 7, START, DAYS, VERTICAL.population(**VERTICAL.small, fraud=5))
+    backfill(spark, deployed(VERTICAL, Workspace(tmp_path, VERTICAL.name)), 7, START, DAYS, VERTICAL.population(**VERTICAL.small, fraud=5))
 
     def run(command, *words, refused=False):
         asked = [command, VERTICAL.name, *words, "--data", str(tmp_path)]

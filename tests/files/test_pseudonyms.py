@@ -16,6 +16,7 @@ from common.privacy.keys import ID_BYTES, KEY_BYTES, Key
 from common.privacy.pseudonyms import decrypt, encrypt, entity_pseudonym, key_id, pseudonym
 from common.vertical import Vertical
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.files
 
@@ -72,10 +73,10 @@ def test_nothing_that_the_archive_keeps_names_a_person(spark, ward, tmp_path):
     workspace = Workspace(tmp_path, ward.name)
     ensure_tables(ward, workspace)
     parsed = contract.parse(records(spark, event("Ada"), *broken), ward)
-    kept = keep_events(parsed, Batch("q", 0), ward, workspace)
+    kept = keep_events(parsed, Batch("q", 0), deployed(ward, workspace))
     assert (kept.rows, kept.quarantined) == (1, 7)
     label = json.dumps({"event_id": "r1", "entity_id": "Ada", "scenario": "x", "event_time": NOON, "known_time": NOON}).encode()
-    assert keep_labels(records(spark, label, PLANTED.encode()), Batch("l", 0), ward, workspace).rows == 1
+    assert keep_labels(records(spark, label, PLANTED.encode()), Batch("l", 0), deployed(ward, workspace)).rows == 1
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     # Parquet compresses: the tables are read as well.
     rows = [spark.read.parquet(*(str(path) for path in Path(workspace.table(name)).rglob("*.parquet"))).collect()

@@ -29,6 +29,7 @@ from common.reconciliation.reconcile import (
 from common.settings import load
 from common.streaming.checkpoint_topics import TOPICS_SCHEMA
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.files
 
@@ -75,7 +76,7 @@ def test_an_alert_on_a_second_event_of_one_id_is_told_from_one_that_nothing_expl
     place = {"topic": "t", "kafka_partition": 0, "kafka_offset": 7, "ingest_time": NOON, "ingest_day": NOON.date()}
     rows = [{"reason": "duplicate", "raw": orjson.dumps(event)}, {"reason": "bad_format", "raw": b"{"}]
     put(workspace.table("quarantine"), QUARANTINE_SCHEMA, *(place | row for row in rows))
-    [found] = read_duplicates(spark, VERTICAL, workspace, ["transaction_id", "amount", "kafka_offset"]).collect()
+    [found] = read_duplicates(spark, deployed(VERTICAL, workspace), ["transaction_id", "amount", "kafka_offset"]).collect()
     assert tuple(found) == ("t1", 9.5, 7)
 
     none = spark.createDataFrame([], "event_id string, rule string, late_seconds double")
@@ -102,7 +103,7 @@ def test_late_is_what_was_behind_the_watermark_of_the_batch_that_came_to_it(spar
         [(str(offset), 0, offset, NOON - timedelta(hours=hours)) for offset, hours in enumerate((3, 3, 3, -1, 2))],
         "transaction_id string, kafka_partition int, kafka_offset long, event_time timestamp",
     )
-    late = find_late_events(spark, VERTICAL, workspace, events).where("rule = 'velocity'").orderBy("event_id").collect()
+    late = find_late_events(spark, deployed(VERTICAL, workspace), events).where("rule = 'velocity'").orderBy("event_id").collect()
     assert [(row.event_id, row.late_seconds) for row in late] == [("2", 3 * 3600.0), ("4", 2 * 3600.0)]
 
 
@@ -187,7 +188,7 @@ def test_a_window_is_judged_by_the_last_thresholds_that_saw_it_grow(spark, tmp_p
     )
     rows = [purchase(card, number, offset) for offset, (card, number) in enumerate(came + raised + lowered)]
     events = archived(spark, windowed, rows)
-    alerts = recompute_alerts(spark, windowed, workspace, events, load(VERTICAL.settings)).collect()
+    alerts = recompute_alerts(spark, deployed(windowed, workspace), events).collect()
     found = {(alert.entity_id, alert.score, alert.threshold) for alert in alerts}
     assert found == {("stops", 6, 6), ("grows on", 8, 8), ("falls short", 6, 6), ("later enough", 5, 3)}
 
@@ -200,11 +201,11 @@ def test_an_alert_of_a_batch_that_began_again_under_other_baselines_is_told_from
     again = {"query": "per_event", "batch": 0, "kafka_partition": 0, "start_offset": 0, "end_offset": 2}
     put(workspace.table("judged"), JUDGED_SCHEMA, {**again, "baseline_version": harmless, "ended_at": datetime.now(UTC)})
     events, rules = archived(spark, per_event, [purchase("c1", 0, 0), purchase("c1", 1, 1)]), load(VERTICAL.settings)
-    assert recompute_alerts(spark, per_event, workspace, events, rules).collect() == []
+    assert recompute_alerts(spark, deployed(per_event, workspace, rules), events).collect() == []
 
     stored = "alert_id string, event string, versions struct<baseline:string,model:string>"
     told = spark.createDataFrame([("x", "c1-0", (risky, None)), ("y", "c1-1", (harmless, None))], stored)
-    [alert] = recompute_as_named(spark, per_event, workspace, events, told, rules).collect()
+    [alert] = recompute_as_named(spark, deployed(per_event, workspace, rules), events, told).collect()
     assert (alert.rule, alert.event, alert.score) == ("terminal_risk", "c1-0", 0.9)
 
 
@@ -248,7 +249,7 @@ def test_what_came_through_an_earlier_topic_of_that_name_is_not_compared(spark, 
         topic = {"name": f"{VERTICAL.name}.events", "cluster": "c", "partitions": 2, "id": name, "since": since,
                  "noted_at": since}
         put(workspace.table("topics"), TOPICS_SCHEMA, topic, topic | {"name": "other", "since": NOON})
-        assert reconcile(spark, VERTICAL, workspace, load(VERTICAL.settings)).counts == found
+        assert reconcile(spark, deployed(VERTICAL, workspace)).counts == found
 
 
 def test_a_query_that_never_ran_is_named(tmp_path):
@@ -277,7 +278,7 @@ def test_what_waits_for_a_watermark_is_judged_by_the_thresholds_that_it_closed_u
         for n, (who, at, price) in enumerate(carts)
     ]
     events = archived(spark, shop, rows)
-    alerts = recompute_alerts(spark, shop, workspace, events, load(shop.settings)).collect()
+    alerts = recompute_alerts(spark, deployed(shop, workspace), events).collect()
     assert {(alert.entity_id, alert.threshold) for alert in alerts} == {("closed before", 60), ("dear enough", 100)}
 
 

@@ -16,6 +16,7 @@ from common.published.model_registry import challenger
 from common.published.versions import MODEL, in_force
 from common.settings import SettingsError
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 
@@ -26,14 +27,14 @@ START, DAYS, JUDGED = date(2020, 3, 1), 30, 3
 @pytest.fixture(scope="module")
 def workspace(spark, tmp_path_factory):
     place = Workspace(tmp_path_factory.mktemp("data"), VERTICAL.name)
-    backfill(spark, VERTICAL, place, 7, START, DAYS, VERTICAL.population(**VERTICAL.small, fraud=5))
+    backfill(spark, deployed(VERTICAL, place), 7, START, DAYS, VERTICAL.population(**VERTICAL.small, fraud=5))
     return place
 
 
 @pytest.fixture(scope="module")
 def rehearsed(spark, workspace):
     publish_settings(VERTICAL, workspace.tables, {"spree": "4"}, "ann")  # part of what the present rules are
-    return try_thresholds(spark, VERTICAL, workspace, {"velocity": "4", "amount_zscore": "5", "spree": "3"}, JUDGED)
+    return try_thresholds(spark, deployed(VERTICAL, workspace), {"velocity": "4", "amount_zscore": "5", "spree": "3"}, JUDGED)
 
 
 def test_a_lower_threshold_adds_alerts_a_higher_one_removes_them_and_other_rules_keep_theirs(rehearsed):
@@ -64,19 +65,19 @@ def test_both_are_measured_against_the_labels_and_every_alert_is_in_the_table(sp
 
 def test_what_cannot_be_judged_is_refused(spark, workspace):
     with pytest.raises(NoHistory, match="2020-03-01 to 2020-03-30"):
-        try_thresholds(spark, VERTICAL, workspace, {"velocity": "4"}, DAYS)
+        try_thresholds(spark, deployed(VERTICAL, workspace), {"velocity": "4"}, DAYS)
     with pytest.raises(SettingsError, match="greater than 0"):
-        try_thresholds(spark, VERTICAL, workspace, {"velocity": "0"}, JUDGED)
+        try_thresholds(spark, deployed(VERTICAL, workspace), {"velocity": "0"}, JUDGED)
 
 
 def test_a_model_whose_inputs_moved_gets_a_challenger(spark, workspace):
-    champion = train_model(spark, VERTICAL, workspace, START + timedelta(days=18)).version
+    champion = train_model(spark, deployed(VERTICAL, workspace), START + timedelta(days=18)).version
     as_of = START + timedelta(days=DAYS)
-    assert retrain_if_moved(spark, VERTICAL, workspace, as_of, limit=1e6) == ""
+    assert retrain_if_moved(spark, deployed(VERTICAL, workspace), as_of, limit=1e6) == ""
     # Its training days, 4 to 10, and the week before day 12 are not apart.
-    assert retrain_if_moved(spark, VERTICAL, workspace, START + timedelta(days=12), limit=1e-6) == ""
+    assert retrain_if_moved(spark, deployed(VERTICAL, workspace), START + timedelta(days=12), limit=1e-6) == ""
     assert challenger(workspace.tables) is None
-    told = retrain_if_moved(spark, VERTICAL, workspace, as_of, limit=1e-6)
+    told = retrain_if_moved(spark, deployed(VERTICAL, workspace), as_of, limit=1e-6)
     assert challenger(workspace.tables).version in told and champion in told
     assert in_force(workspace.tables, MODEL).version == champion
-    assert retrain_if_moved(spark, VERTICAL, workspace, as_of, limit=1e-6) == "", "the one that waits is left to its proof"
+    assert retrain_if_moved(spark, deployed(VERTICAL, workspace), as_of, limit=1e-6) == "", "the one that waits is left to its proof"

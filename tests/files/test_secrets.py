@@ -22,6 +22,7 @@ from common.privacy.keys import Key
 from common.privacy.pseudonyms import decrypt
 from common.streaming.queries import reason_of
 from common.workspace import Workspace
+from tests.deployments import deployed
 
 pytestmark = pytest.mark.files
 
@@ -102,7 +103,7 @@ def errors(spark, folder):
     parsed = contract.parse(stream, HEALTH)
 
     def keep(rows, number):
-        keep_events(rows, Batch("q", number), HEALTH, Workspace(folder, HEALTH.name))
+        keep_events(rows, Batch("q", number), deployed(HEALTH, Workspace(folder, HEALTH.name)))
         raise ValueError("after its work was done")
 
     failing = {

@@ -237,7 +237,7 @@ def test_a_folder_that_the_library_takes_for_another_is_refused_in_words(spark, 
 def test_a_column_of_another_type_is_told_and_not_cast(path, kind):
     tables.ensure_table(path, SCHEMA, ["event_day"])
     changed = T.StructType([T.StructField(each.name, kind if each.name == "amount" else each.dataType) for each in SCHEMA])
-    with pytest.raises(tables.OtherTypes, match=rf"column amount is double in the table, and {kind.simpleString()} is to be"):
+    with pytest.raises(tables.ColumnTypesDiffer, match=rf"column amount is double in the table, and {kind.simpleString()} is to be"):
         tables.ensure_table(path, changed, ["event_day"])
 
 
@@ -246,7 +246,7 @@ def test_a_table_that_is_made_anew_may_have_other_columns_then(spark, path):
     kinds = {each.name: each.dataType for each in SCHEMA} | {"amount": T.StringType()}
     as_text = T.StructType([T.StructField(name, kind) for name, kind in kinds.items()])
     rows = spark.createDataFrame(ROWS, SCHEMA).withColumn("amount", F.lit("text"))
-    tables.ensure_table(path, as_text, ["event_day"], is_made_anew=True)
+    tables.ensure_table(path, as_text, ["event_day"], is_overwritten=True)
     tables.overwrite(rows, path)
     assert {row.amount for row in tables.read(spark, path).collect()} == {"text"}
     assert tables.row_count(path) == len(ROWS)

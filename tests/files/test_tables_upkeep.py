@@ -14,7 +14,7 @@ from pyspark.sql import types as T
 
 from common import tables
 from common.tables import upkeep, writing
-from common.tables.rewriting import LOCK
+from common.tables.rewrite_lock import LOCK_FILE
 from common.tables.upkeep import UpkeepFailed
 
 pytestmark = pytest.mark.files
@@ -62,7 +62,7 @@ def test_maintain_compacts_the_partitions_with_many_small_files(spark, path):
 
 
 def test_of_very_many_partitions_those_with_the_most_small_files_have_their_turn_first(spark, path, monkeypatch):
-    monkeypatch.setattr(upkeep, "MOST_PARTITIONS", 1)
+    monkeypatch.setattr(upkeep, "MAX_PARTITIONS", 1)
     for day, batches in zip(DAYS, (2, 3, 2), strict=True):
         fill(spark, path, day, batches)
     assert [tables.maintain(path, min_files=2) for _ in range(4)] == [3, 2, 2, 0]
@@ -133,7 +133,7 @@ def test_upkeep_of_a_folder_leaves_each_table_few_files_and_all_its_rows(spark, 
     assert tables.maintain_all(tmp_path, retention_hours=0) == 0
     assert len(parquet(judged)) == 1 and len(parquet(trend)) == len(tables.files(trend))
     assert numbers(spark, judged) == [*range(30)] and numbers(spark, trend) == [*range(7)]
-    assert (tmp_path / "judged" / LOCK).exists(), "whoever waits for its turn holds this file"
+    assert (tmp_path / "judged" / LOCK_FILE).exists(), "whoever waits for its turn holds this file"
 
 
 def test_upkeep_of_a_folder_leaves_a_write_that_takes_longer_than_the_retention(spark, path, tmp_path):

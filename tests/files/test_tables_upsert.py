@@ -77,7 +77,7 @@ def test_a_column_may_keep_its_earliest_value(spark, path):
     assert found == {"a": (1.5, 3.0), "b": (9.0, 9.0)}
 
 
-NEWEST = tables.Newest(grows=("event_time", "came"), partition="partition", offset="offset", time="time")
+NEWEST = tables.Recency(grows=("event_time", "came"), partition="partition", offset="offset", time="time")
 PLACED = (
     T.StructType().add("key", "string").add("number", "integer").add("event_time", "timestamp").add("partition", "integer")
     .add("offset", "long").add("time", "timestamp").add("came", "timestamp")

@@ -30,7 +30,7 @@ def reports(spark, rows):
 
 def learnt(spark, rows, day=DAY):
     history = reports(spark, rows)
-    return baselines.learn(history, spark.createDataFrame([], EMPTY_LABELS), [day])["cell"].collect()
+    return baselines.baselines(history, spark.createDataFrame([], EMPTY_LABELS), [day])["cell"].collect()
 
 
 def mondays(values, hour=9, **report):
@@ -125,7 +125,7 @@ def test_trends_tell_load_capacity_availability_and_the_worst(spark, history, tm
     assert tables["availability_by_region"]["reports_received"].between(0.8, 1).all()
     assert tables["worst_cells"]["badness"].is_monotonic_decreasing
     assert {"interference", "flapping"} <= set(tables["faults_by_scenario"]["scenario"])
-    assert len(trends.plots(tables, tmp_path)) == len(trends.charts())
+    assert len(trends.plots(tables, tmp_path)) == len(trends.CHARTS)
 
 
 def test_a_new_cell_and_one_that_sends_no_users_keep_no_plan_from_the_others(spark, history):
@@ -156,7 +156,7 @@ def test_a_forecast_stays_within_what_a_cell_has():
 
 def test_the_chart_of_capacity_shows_the_limit_in_force(monkeypatch):
     monkeypatch.setenv("TELECOM_ANOMALY_PRB_LIMIT", "55")
-    assert dict(trends.charts())["capacity"].limits == (55.0,)
+    assert dict(trends.CHARTS)["capacity"].limits() == (55.0,)
 
 
 def test_trends_of_nothing_are_nothing(spark, history):
