@@ -1,8 +1,13 @@
-"""A mobile network: performance reports of its cells judged in real time, capacity planned in batch."""
+"""Mobile network: the performance reports of cells are judged as they come, against what batch learnt of each cell's week.
+
+    .venv/bin/hybrid run telecom_anomaly --for 60s
+
+Batch learns every cell's normal week, forecasts its load and plans its capacity.
+"""
 
 from common.vertical import Baseline, Vertical
-from telecom_anomaly import baselines, detector, events, generator, scenarios, trends
-from telecom_anomaly.formats import ves, ves_plain
+from telecom_anomaly import baselines, detector, events, generator, trends
+from telecom_anomaly.formats.ves import VES
 from telecom_anomaly.settings import Population, TelecomSettings
 
 VERTICAL = Vertical(
@@ -19,11 +24,10 @@ VERTICAL = Vertical(
     generate=generator.generate,
     generate_day=generator.generate_day,
     baselines={"cell": Baseline("cell_id", baselines.CELL_BASELINE)},
-    learn=baselines.learn,
+    learn=baselines.baselines,
     trends=trends.trends,
     plots=trends.plots,
-    scenarios=scenarios.SCENARIOS,
-    label_delay=generator.IDENTITY.label_delay,
-    also_accepts=(ves.from_ves,),
-    also_accepts_plain=(ves_plain.from_ves,),
+    scenarios=detector.SCENARIOS,
+    label_delay=events.LABEL_DELAY,
+    formats={VES.name: VES},
 )

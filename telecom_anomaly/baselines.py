@@ -1,8 +1,8 @@
-"""What is normal for a cell, and how far a report is from it.
+"""What batch learns of a cell (`baselines`), and how far a report is from it (`deviation`, `speed_residual`).
 
 Batch learns for each cell and hour of the week the median and the spread (median absolute deviation, as a standard
-deviation) of six measurements, on a logarithmic scale, as traffic and its troubles multiply. A report that is suspect, or of
-a period in which the cell was not available, teaches nothing.
+deviation) of six measurements, on a logarithmic scale, as traffic and its troubles multiply. It learns nothing from a report
+that is suspect or of a period in which the cell was not available.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ POOLED = 0.7                 # no hour is taken as steadier than this share of t
 SMOOTHING = 0.3              # weight of a day in the smoothed residual
 LEAST_REFERENCE = 96 * 5     # reports
 
+# The name of a metric in columns of ours (`delay_median`, `delay_dev`), and the measurement that it is.
 METRICS = {
     "attempts": "RRC_ConnEstabAtt", "delay": "DRB_RlcSduDelayDl", "loss": "DRB_PacketLossRateUl",
     "drops": "DRB_RlcPacketDropRateDl", "speed": "DRB_UEThpDl", "prb": "RRU_PrbTotDl",
@@ -29,11 +30,13 @@ METRICS = {
 
 # Columns of a baseline beside its key and `as_of`. Arrays have one entry per hour of the week, Monday 00:00 UTC first.
 CELL_BASELINE = T.StructType([
-    *(T.StructField(f"{metric}_{what}", T.ArrayType(T.DoubleType())) for metric in METRICS for what in ("median", "spread")),
+    *(T.StructField(name, T.ArrayType(T.DoubleType())) for name in (
+        "attempts_median", "attempts_spread", "delay_median", "delay_spread", "loss_median", "loss_spread",
+        "drops_median", "drops_spread", "speed_median", "speed_spread", "prb_median", "prb_spread")),
     T.StructField("known_values", T.ArrayType(T.LongType())),
     *(T.StructField(name, T.DoubleType()) for name in ("refused_share", "speed_empty", "speed_slope", "speed_residual")),
     T.StructField("site_cells", T.LongType()),
-])
+])  # fmt: skip
 
 
 def hour_of_week(time: str) -> Column:
@@ -47,7 +50,7 @@ def is_suspect() -> Column:
 
 
 def is_normal() -> Column:
-    """Whether a report may teach what is normal."""
+    """Whether batch may learn from the report what is normal: it is not suspect, and the cell was available."""
     return ~is_suspect() & (F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) == 0)
 
 
@@ -55,8 +58,8 @@ def deviation(metric: str, least_values: int) -> Column:
     """Robust deviations of the report's measurement from the cell's hour of the week; null where that is not known."""
     hour = hour_of_week("event_time")
     distance = F.log1p(METRICS[metric]) - F.get(f"{metric}_median", hour)
-    known = F.get("known_values", hour) >= least_values
-    return F.when(known, distance / F.get(f"{metric}_spread", hour))
+    has_enough = F.get("known_values", hour) >= least_values
+    return F.when(has_enough, distance / F.get(f"{metric}_spread", hour))
 
 
 def speed_residual() -> Column:
@@ -66,71 +69,74 @@ def speed_residual() -> Column:
                   F.log(F.col("DRB_UEThpDl") / F.greatest(expected, 0.1 * F.col("speed_empty"))))
 
 
-def learn(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
+def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
     """{"cell"}: one row per cell with any normal report in its window, and `as_of` day of `days`; labels are not read."""
-    reports = _before(history.where(is_normal()), days)
+    reports = _with_as_of(history.where(is_normal()), days)
     key = ["cell_id", "as_of"]
-    learnt = _by_hour(reports).join(_usual(reports), key, "left").join(_drifts(reports), key, "left")
-    return {"cell": learnt.select("cell_id", "as_of", *CELL_BASELINE.names)}
+    cells = _hours_of_week(reports).join(_shares_and_sites(reports), key, "left").join(_drifts(reports), key, "left")
+    return {"cell": cells.select("cell_id", "as_of", *CELL_BASELINE.names)}
 
 
-def _before(history: DataFrame, days: list[date]) -> DataFrame:
+def _with_as_of(history: DataFrame, days: list[date]) -> DataFrame:
     """A row for each of `days` whose window has the report, with its `age` in days: 1 on the day before."""
     columns = ["cell_id", "site_id", "event_time", "RRC_ConnEstabSucc", *METRICS.values()]
     first, end = min(days) - timedelta(days=WINDOW_DAYS), max(days)
     recent = history.select(*columns, F.to_date("event_time").alias("event_day")).dropDuplicates(["cell_id", "event_time"])
     recent = recent.where((F.col("event_day") >= F.lit(first)) & (F.col("event_day") < F.lit(end)))
-    asked = recent.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
-    return asked.withColumn("age", F.datediff("as_of", "event_day")).where(F.col("age").between(1, WINDOW_DAYS))
+    dated = recent.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
+    return dated.withColumn("age", F.datediff("as_of", "event_day")).where(F.col("age").between(1, WINDOW_DAYS))
 
 
-def _by_hour(reports: DataFrame) -> DataFrame:
+def _hours_of_week(reports: DataFrame) -> DataFrame:
+    """Per cell: the arrays of medians, spreads and number of values by hour of the week."""
     by_hour = reports.groupBy("cell_id", "as_of", hour_of_week("event_time").alias("hour")).agg(
         F.count("*").alias("values"),
         *[F.sort_array(F.collect_list(F.log1p(name))).alias(metric) for metric, name in METRICS.items()])
     medians = by_hour.withColumns({f"{metric}_m": _median(F.col(metric)) for metric in METRICS})
     spreads = medians.withColumns({f"{metric}_s": _spread(F.col(metric), F.col(f"{metric}_m")) for metric in METRICS})
-    learnt = [F.struct(f"{metric}_m", f"{metric}_s").alias(metric) for metric in METRICS]
+    metrics = [F.struct(f"{metric}_m", f"{metric}_s").alias(metric) for metric in METRICS]
     cells = spreads.groupBy("cell_id", "as_of").agg(
-        F.map_from_entries(F.collect_list(F.struct("hour", F.struct("values", *learnt)))).alias("hours"),
+        F.map_from_entries(F.collect_list(F.struct("hour", F.struct("values", *metrics)))).alias("hours"),
         *[F.avg(f"{metric}_s").alias(f"{metric}_pooled") for metric in METRICS])
-    return cells.select("cell_id", "as_of", *[column for metric in METRICS for column in _arrays(metric)],
-                        _each_hour(lambda hour: F.coalesce(hour.values, F.lit(0))).alias("known_values"))
+    return cells.select("cell_id", "as_of", *[column for metric in METRICS for column in _medians_and_spreads(metric)],
+                        _by_hour_of_week(lambda hour: F.coalesce(hour.values, F.lit(0))).alias("known_values"))
 
 
-def _arrays(metric: str) -> tuple[Column, Column]:
+def _medians_and_spreads(metric: str) -> tuple[Column, Column]:
     least = F.greatest(POOLED * F.col(f"{metric}_pooled"), F.lit(LEAST_SPREAD))
-    median = _each_hour(lambda hour: hour[metric][f"{metric}_m"])
-    spread = _each_hour(lambda hour: F.greatest(hour[metric][f"{metric}_s"], least))
+    median = _by_hour_of_week(lambda hour: hour[metric][f"{metric}_m"])
+    spread = _by_hour_of_week(lambda hour: F.greatest(hour[metric][f"{metric}_s"], least))
     return median.alias(f"{metric}_median"), spread.alias(f"{metric}_spread")
 
 
-def _each_hour(of: Callable[[Column], Column]) -> Column:
-    return F.transform(F.sequence(F.lit(0), F.lit(HOURS - 1)), lambda number: of(F.col("hours")[number]))
+def _by_hour_of_week(value: Callable[[Column], Column]) -> Column:
+    """An array of `value` of each hour of the week, from the map `hours`."""
+    return F.transform(F.sequence(F.lit(0), F.lit(HOURS - 1)), lambda number: value(F.col("hours")[number]))
 
 
 def _median(ordered: Column) -> Column:
-    """Of an array in order: the value in the middle, the lower of two; null when it is empty."""
+    """The value in the middle of an array in order, the lower of two; null when it is empty."""
     return F.get(ordered, F.floor((F.size(ordered) - 1) / 2).cast("int"))
 
 
 def _spread(values: Column, median: Column) -> Column:
+    """The median absolute deviation, as a standard deviation."""
     return MAD_TO_STD * _median(F.array_sort(F.transform(values, lambda value: F.abs(value - median))))
 
 
 def refused_share() -> Column:
-    """Aggregate: the share of attempts that did not succeed, of the reports that tell both numbers."""
+    """Aggregate: the share of attempts that did not succeed, of the reports that have both numbers."""
     attempts, succeeded = F.col("RRC_ConnEstabAtt"), F.col("RRC_ConnEstabSucc")
     return F.try_divide(F.sum(attempts - succeeded), F.sum(F.when(succeeded.isNotNull(), attempts)))
 
 
-def _usual(reports: DataFrame) -> DataFrame:
-    """Per cell: the share of its attempts that is refused, and the cells of its site with it."""
+def _shares_and_sites(reports: DataFrame) -> DataFrame:
+    """Per cell: the share of its attempts that is refused, and the number of cells of its site, itself included."""
     cells = reports.groupBy("cell_id", "as_of").agg(
         refused_share().alias("refused_share"), F.max_by("site_id", "event_time").alias("site_id"), F.min("age").alias("age"))
-    is_there = F.col("age") <= SITE_DAYS
-    there = F.count_if(is_there).over(Window.partitionBy("site_id", "as_of"))
-    return cells.select("cell_id", "as_of", "refused_share", F.when(is_there, there).alias("site_cells"))
+    reported_lately = F.col("age") <= SITE_DAYS
+    site_cells = F.count_if(reported_lately).over(Window.partitionBy("site_id", "as_of"))
+    return cells.select("cell_id", "as_of", "refused_share", F.when(reported_lately, site_cells).alias("site_cells"))
 
 
 def _drifts(reports: DataFrame) -> DataFrame:
@@ -140,10 +146,10 @@ def _drifts(reports: DataFrame) -> DataFrame:
         F.count_if(is_reference).alias("reference"),
         F.regr_intercept(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_empty"),
         F.regr_slope(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_slope"))
-    enough = F.col("reference") >= LEAST_REFERENCE
-    lines = lines.withColumns({name: F.when(enough, F.col(name)) for name in ("speed_empty", "speed_slope")})
+    has_enough = F.col("reference") >= LEAST_REFERENCE
+    lines = lines.withColumns({name: F.when(has_enough, F.col(name)) for name in ("speed_empty", "speed_slope")})
     daily = reports.where(~is_reference).join(lines, ["cell_id", "as_of"]).groupBy("cell_id", "as_of", "event_day").agg(
         F.median(speed_residual()).alias("residual"))
     days = F.sort_array(F.collect_list(F.when(F.col("residual").isNotNull(), F.struct("event_day", "residual"))))
-    smoothed = F.aggregate(days, F.lit(0.0), lambda sofar, day: (1 - SMOOTHING) * sofar + SMOOTHING * day.residual)
+    smoothed = F.aggregate(days, F.lit(0.0), lambda average, day: (1 - SMOOTHING) * average + SMOOTHING * day.residual)
     return lines.join(daily.groupBy("cell_id", "as_of").agg(smoothed.alias("speed_residual")), ["cell_id", "as_of"], "left")

@@ -1,14 +1,14 @@
 """The rules of the radio network: what each scores, and which reports it reads.
 
-Every report is first compared with its cell's hour of the week (`profiles.deviation`: median and spread that batch learnt),
+Every report is first compared with its cell's hour of the week (`baselines.deviation`: median and spread that batch learnt),
 per event. What stands out is gathered in event-time windows, so that a trouble is one alarm and not a row per report. Where
 a rule sums over a stretch of time, it divides by the reports that the stretch has when none is missing, however many came: one
 that is strong enough reaches the threshold alone.
 
-- per cell and UTC day: real-time mode, RocksDB state; raised, changed and cleared under one id (`alarms`);
+- per cell and UTC day: real-time mode, RocksDB state; raised, changed and cleared under one id (`rules.alarms`);
 - per site and UTC day: the same, over the cells of the site;
-- silence: known when the watermark passes it, over with the next report (micro-batch, append): `silence`;
-- the online detector: one state per cell and measurement, in Python (micro-batch): `online_query`.
+- silence: known when the watermark passes it, over with the next report (micro-batch, append): `rules.silence`;
+- the online detector: one state per cell and measurement, in Python (micro-batch): `rules.online_query`.
 
 Suspect reports (planned work) are judged by no rule but silence.
 """
@@ -16,66 +16,86 @@ Suspect reports (planned work) are judged by no rule but silence.
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.columns import let
 from common.rules import Rule, threshold_names
 from common.thresholds import threshold, with_thresholds
-from common.vertical import Query
-from telecom_anomaly.baselines import METRICS, SMOOTHING, deviation, is_suspect, speed_residual
+from common.vertical import Query, Scenario
+from telecom_anomaly.baselines import deviation, is_suspect
 from telecom_anomaly.events import GRANULARITY_S
 from telecom_anomaly.rules import online_query, silence
 from telecom_anomaly.rules.alarms import (
     Alarm,
+    AlarmColumns,
+    gather_reports,
     raise_alarms,
-    reports_in_trouble,
     reports_of_worst,
     trouble_is_over,
     with_stretches,
 )
+from telecom_anomaly.rules.drift import hourly_residuals, lasting_loss
 from telecom_anomaly.settings import TelecomSettings
 
 LOADED = 3.0             # deviations of use of resource blocks beyond which load explains much
-SLEEPY = 2.5             # deviations at which a report counts as in trouble, for each rule
-LOSSY = 2.5
-REFUSING = 2.0
-OUTLYING = 4.0
-DELAYED = 3.5
-DROPPING = 3.5
-DOWN_S = 300.0           # seconds of a period without service that count as trouble of the site
+DELAYED = 3.5            # deviations of delay from which a cell counts as slow, for its site
+DROPPING = 3.5           # deviations of drops from which a cell counts as dropping packets, for its site
+DOWN_S = 300.0           # seconds of a period without service from which a cell counts as down, for its site
 UNSURE = 0.3             # part of a cell's usual share of refused connections that comes and goes
-LEAST_HOURS = 6          # of a day, before its median throughput says anything
-ROUNDING = 1e-9          # of a logarithm: more than what a score loses on the way to it and back
 NEXT_S = 1.5 * GRANULARITY_S   # within which a report is the next one: reports do not come on the second
 
-
-def kpi_outlier(settings: TelecomSettings) -> Column:
-    """Robust deviations of delay, drops or throughput from the hour of the week, summed over half an hour, by 2. Per cell, day.
-
-    Towards the bad side only, and only where load does not explain it. Two reports of 6 reach 6, and so does one of 12.
-    """
-    return F.col("outlying_worst.score")
-
-
-def sleeping_cell(settings: TelecomSettings) -> Column:
-    """Robust deviations of attempts below the hour of the week, summed over two hours, by 8. Per cell, day.
-
-    Only of reports without a second out of service.
-    """
-    return F.col("sleepy_worst.score")
-
-
-def interference(settings: TelecomSettings) -> Column:
-    """Robust deviations of uplink loss above the hour of the week without load, summed over an hour, by 4. Per cell, day."""
-    return F.col("lossy_worst.score")
-
-
-def congestion(settings: TelecomSettings) -> Column:
-    """Deviations of refused connections above the cell's usual share, summed over an hour, by 4. Per cell, day."""
-    return F.col("refusing_worst.score")
-
-
-def flapping(settings: TelecomSettings) -> Column:
-    """Changes between available and not available within three hours: two for each fall. Per cell, day."""
-    return F.col("falls_worst.score")
+KPI_OUTLIER = Alarm(
+    "kpi_outlier",
+    "Robust deviations of delay, drops or throughput from the hour of the week, summed over half an hour, by 2. Per cell, day. "
+    "Towards the bad side only, and only where load does not explain it. Two reports of 6 reach 6, and so does one of 12.",
+    # Not `greatest` of nulls only: it is null then, and no trouble.
+    weight=lambda: unless_loaded(F.greatest(F.col("delay_dev"), F.col("drops_dev"), -F.col("speed_dev"))), counts_from=4.0,
+    stretch_minutes=30, severity="minor",
+    reason=lambda score: F.format_string("%.1f deviations from the hour of the week", score),
+    columns=AlarmColumns("outlying", "outlying_stretches", "outlying_worst"),
+)
+SLEEPING_CELL = Alarm(
+    "sleeping_cell",
+    "Robust deviations of attempts below the hour of the week, summed over two hours, by 8. Per cell, day. "
+    "Only of reports without a second out of service.",
+    weight=lambda: F.when(~lacks_service(), -F.col("attempts_dev")), counts_from=2.5,
+    stretch_minutes=120,
+    reason=lambda score: F.format_string("on the air, and attempts %.1f deviations below the hour of the week", score),
+    columns=AlarmColumns("sleepy", "sleepy_stretches", "sleepy_worst"),
+)
+INTERFERENCE = Alarm(
+    "interference",
+    "Robust deviations of uplink loss above the hour of the week without load, summed over an hour, by 4. Per cell, day.",
+    weight=lambda: unless_loaded(F.col("loss_dev")), counts_from=2.5,
+    stretch_minutes=60,
+    reason=lambda score: F.format_string("uplink loss %.1f deviations above what load explains", score),
+    columns=AlarmColumns("lossy", "lossy_stretches", "lossy_worst"),
+)
+CONGESTION = Alarm(
+    "congestion",
+    "Deviations of refused connections above the cell's usual share, summed over an hour, by 4. Per cell, day.",
+    weight=lambda: refused_deviations(), counts_from=2.0,
+    stretch_minutes=60,
+    reason=lambda score: F.format_string("refused connections %.1f deviations above the usual", score),
+    columns=AlarmColumns("refusing", "refusing_stretches", "refusing_worst"),
+)
+FLAPPING = Alarm(
+    "flapping",
+    "Changes between available and not available within three hours: two for each fall (`falls`). Per cell, day.",
+    weight=lambda: F.when(lacks_service(), 1.0), counts_from=1.0,
+    stretch_minutes=180, divisor=1 / 2,
+    reason=lambda score: F.format_string("%.0f changes of availability within three hours", score),
+    columns=AlarmColumns("down", "falls_stretches", "falls_worst", counting="falls"),
+)
+SITE_ALARM = Alarm(
+    "site_alarm",
+    "Reports in trouble within an hour, per cell of the site, which sends four. Per site, day. "
+    "In trouble: slow without load, or down. Null where the site has one cell, or batch knows none.",
+    weight=lambda: F.when(is_down() | is_slow(), 1.0), counts_from=1.0,
+    stretch_minutes=60, divisor="site_cells", critical_at=1.3,
+    details=lambda: (F.col("cell_id"), is_down().alias("is_down"), drops_packets().alias("drops")),
+    reason=lambda score: F.concat(
+        F.format_string("%d cells of the site in trouble: likely ", cells_in_trouble()), likely_cause()),
+    columns=AlarmColumns("troubled", "troubled_stretches", "troubled_worst"),
+)
+CELL_ALARMS = (KPI_OUTLIER, SLEEPING_CELL, INTERFERENCE, CONGESTION, FLAPPING)
 
 
 def slow_drift(settings: TelecomSettings) -> Column:
@@ -87,39 +107,10 @@ def slow_drift(settings: TelecomSettings) -> Column:
     return 100 * (1 - F.exp("drift"))
 
 
-def site_alarm(settings: TelecomSettings) -> Column:
-    """Reports in trouble within an hour, per cell of the site, which sends four. Per site, day.
-
-    In trouble: slow without load, or not available for DOWN_S and more. Null where the site has one cell, or batch knows none.
-    """
-    return F.col("troubled_worst.score")
-
-
-CELL_ALARMS = (
-    Alarm(Rule("kpi_outlier", kpi_outlier, "kpi_outlier",
-               lambda s: F.format_string("%.1f deviations from the hour of the week", kpi_outlier(s)),
-               lambda s: _evidence("outlying"), "minor"), "outlying", minutes=30),
-    Alarm(Rule("sleeping_cell", sleeping_cell, "sleeping_cell",
-               lambda s: F.format_string("on the air, and attempts %.1f deviations below the hour of the week", sleeping_cell(s)),
-               lambda s: _evidence("sleepy")), "sleepy", minutes=120),
-    Alarm(Rule("interference", interference, "interference",
-               lambda s: F.format_string("uplink loss %.1f deviations above what load explains", interference(s)),
-               lambda s: _evidence("lossy")), "lossy", minutes=60),
-    Alarm(Rule("congestion", congestion, "congestion",
-               lambda s: F.format_string("refused connections %.1f deviations above the usual", congestion(s)),
-               lambda s: _evidence("refusing")), "refusing", minutes=60),
-    Alarm(Rule("flapping", flapping, "flapping",
-               lambda s: F.format_string("%.0f changes of availability within three hours", flapping(s)),
-               lambda s: _evidence("falls")), "falls", minutes=180, divisor=1 / 2),
-)
 SLOW_DRIFT = Rule(
     "slow_drift", slow_drift, "slow_drift",
-    lambda s: F.format_string("%.0f%% of throughput lost at the same load", slow_drift(s)),
-    lambda s: F.to_json(F.sort_array(F.transform("residuals", lambda report: report.report_id))), "minor")
-SITE_ALARM = Alarm(
-    Rule("site_alarm", site_alarm, "site_alarm",
-         lambda s: F.concat(F.format_string("%d cells of the site in trouble: likely ", _cells_in_trouble()), _likely_cause()),
-         lambda s: _evidence("troubled"), critical_at=1.3), "troubled", minutes=60, divisor="site_cells")
+    lambda settings: F.format_string("%.0f%% of throughput lost at the same load", slow_drift(settings)),
+    lambda settings: F.to_json(F.sort_array(F.transform("residuals", lambda report: report.report_id))), "minor")
 
 
 def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
@@ -130,125 +121,102 @@ def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
         .withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", "1 day"), "cell_id")
         .agg(
-            reports_in_trouble(_outlying(), OUTLYING).alias("outlying"),
-            reports_in_trouble(F.when(~_is_down(), -F.col("attempts_dev")), SLEEPY).alias("sleepy"),
-            reports_in_trouble(_unloaded(F.col("loss_dev")), LOSSY).alias("lossy"),
-            reports_in_trouble(_refusing(), REFUSING).alias("refusing"),
-            reports_in_trouble(F.when(_is_down(), 1.0), 1.0).alias("down"),
-            F.collect_set(F.when(~_is_down(), F.unix_seconds("event_time"))).alias("served"),
-            _hourly_residuals().alias("residuals"),
+            *(gather_reports(alarm) for alarm in CELL_ALARMS),
+            F.collect_set(F.when(~lacks_service(), F.unix_seconds("event_time"))).alias("served"),
+            hourly_residuals().alias("residuals"),
             F.max("speed_residual").alias("speed_residual"),
             *_newest(),
         )
     )
     ends = [*((alarm.rule, trouble_is_over(alarm)) for alarm in CELL_ALARMS), (SLOW_DRIFT, None)]
     days = with_thresholds(days, threshold_names(rule for rule, _ in ends), settings)
-    judged = days.withColumn("falls", _falls()).transform(with_stretches, CELL_ALARMS).withColumn("drift", _least_drift())
-    return raise_alarms(judged, ends, settings, entity="cell_id", subject=_subject("cell_id"))
+    drift = lasting_loss(F.col("residuals"), F.col("speed_residual"), threshold("slow_drift"))
+    days = days.withColumn("falls", falls()).transform(with_stretches, CELL_ALARMS).withColumn("drift", drift)
+    return raise_alarms(days, ends, settings, entity="cell_id", subject=_entity_and_window("cell_id"))
 
 
 def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     """One alarm for the cells of a site that are in trouble together, within a UTC day."""
-    is_down = F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) >= DOWN_S
-    is_slow = F.coalesce(_unloaded(F.col("delay_dev")) >= DELAYED, F.lit(False))
-    drops = F.coalesce(F.col("drops_dev") >= DROPPING, F.lit(False))
     days = (
         reports.where(~is_suspect())
         .transform(with_deviations, settings)
         .withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", "1 day"), "site_id")
         .agg(
-            reports_in_trouble(
-                F.when(is_down | is_slow, 1.0), 1.0, F.col("cell_id"), is_down.alias("is_down"), drops.alias("drops"),
-            ).alias("troubled"),
-            # The least of what was learnt, should a new baseline know another number: a score never falls.
+            gather_reports(SITE_ALARM),
+            # The least that batch knew, should a new baseline know another number: a score never falls.
             F.min(F.when(F.col("site_cells") > 1, F.col("site_cells"))).alias("site_cells"),
             *_newest(),
         )
     )
-    judged = days.transform(with_stretches, [SITE_ALARM]).withColumn("together", reports_of_worst(SITE_ALARM))
+    days = days.transform(with_stretches, [SITE_ALARM]).withColumn("together", reports_of_worst(SITE_ALARM))
     ends = [(SITE_ALARM.rule, trouble_is_over(SITE_ALARM))]
-    return raise_alarms(judged, ends, settings, entity="site_id", subject=_subject("site_id"))
+    return raise_alarms(days, ends, settings, entity="site_id", subject=_entity_and_window("site_id"))
 
 
 def with_deviations(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
-    """Adds <metric>_dev for each of METRICS: robust deviations from the cell's hour of the week. Per event."""
-    return reports.withColumns({f"{metric}_dev": deviation(metric, settings.min_history) for metric in METRICS})
+    """Adds the robust deviations of six measurements from the cell's hour of the week (`baselines.METRICS`). Per event."""
+    least = settings.min_history
+    return reports.withColumns({
+        "attempts_dev": deviation("attempts", least),
+        "delay_dev": deviation("delay", least),
+        "loss_dev": deviation("loss", least),
+        "drops_dev": deviation("drops", least),
+        "speed_dev": deviation("speed", least),
+        "prb_dev": deviation("prb", least),
+    })
 
 
-def _is_down() -> Column:
+def lacks_service() -> Column:
     """Whether the report is of a period without full service; one that does not say counts as on the air."""
     return F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) > 0
 
 
-def _outlying() -> Column:
-    # Not `greatest` of nulls only: it is null then, and no trouble.
-    return _unloaded(F.greatest(F.col("delay_dev"), F.col("drops_dev"), -F.col("speed_dev")))
-
-
-def _unloaded(score: Column) -> Column:
+def unless_loaded(score: Column) -> Column:
     """Null where more load than usual may explain the score."""
     return F.when(F.col("prb_dev") < LOADED, score)
 
 
-def _refusing() -> Column:
+def refused_deviations() -> Column:
     """Refused connections above the usual share, in deviations: binomial, and the share itself is not sure."""
     usual = F.col("refused_share") * F.col("RRC_ConnEstabAtt")
     refused = F.col("RRC_ConnEstabAtt") - F.col("RRC_ConnEstabSucc")
     return (refused - usual) / F.sqrt(usual + (UNSURE * usual) ** 2 + 1)
 
 
-def _hourly_residuals() -> Column:
-    """Aggregate: the set of residuals of throughput in reports of minute 0; all four of an hour would be four times the state."""
-    residual = speed_residual()
-    is_one = residual.isNotNull() & (F.minute("event_time") == 0)
-    return F.collect_set(F.when(is_one, F.struct("event_time", "report_id", residual.alias("residual"))))
-
-
-def _least_drift() -> Column:
-    """The lesser of the day's median residual and the one smoothed over days, at the hour of the day at which it was least.
-
-    Of every beginning of the day, as a stream saw each of them and never takes back what it said. Null where not known, and
-    where no beginning can reach the threshold, as fewer reports are that low than a median has on its lower side.
-    """
-    low = F.log1p(-threshold(SLOW_DRIFT.threshold) / 100) + ROUNDING
-    enough = F.size(F.filter("residuals", lambda report: report.residual <= low)) > LEAST_HOURS // 2
-    numbered = F.transform(F.sort_array("residuals"), lambda report, number: F.struct(report.residual, number.alias("number")))
-    hours = F.sequence(F.lit(LEAST_HOURS), F.size("residuals"))
-
-    def median(by_value: Column, hours: Column) -> Column:
-        return F.get(F.filter(by_value, lambda one: one.number < hours), F.floor(hours / 2).cast("int")).residual
-
-    def drift(today: Column) -> Column:
-        # It grows with today's, so that it is least where that is.
-        smoothed = (1 - SMOOTHING) * F.col("speed_residual") + SMOOTHING * today
-        return F.when(today > smoothed, today).otherwise(smoothed)
-
-    least = let(F.sort_array(numbered), lambda by_value: F.array_min(F.transform(hours, lambda of: median(by_value, of))))
-    return F.when(enough & (F.size("residuals") >= LEAST_HOURS), let(least, drift))
-
-
-def _falls() -> Column:
-    """Of the reports without full service, those whose report before is there and had it: more reports never make fewer."""
+def falls() -> Column:
+    """The reports without full service whose report before is there and had it: more reports never make fewer falls."""
     return F.filter("down", lambda report: F.exists(
         "served", lambda before: (F.unix_seconds(report.event_time) - before).between(1, NEXT_S)))
 
 
-def _cells_in_trouble() -> Column:
+def is_down() -> Column:
+    """Whether the cell was out of service for DOWN_S or more of the period."""
+    return F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) >= DOWN_S
+
+
+def is_slow() -> Column:
+    """Whether the cell's delay is far above its hour of the week, and load does not explain it."""
+    return F.coalesce(unless_loaded(F.col("delay_dev")) >= DELAYED, F.lit(False))
+
+
+def drops_packets() -> Column:
+    """Whether the cell drops far more packets than in its hour of the week."""
+    return F.coalesce(F.col("drops_dev") >= DROPPING, F.lit(False))
+
+
+def cells_in_trouble() -> Column:
+    """How many cells of the site have a report in trouble in its worst stretch."""
     return F.size(F.array_distinct(F.transform("together", lambda report: report.cell_id)))
 
 
-def _likely_cause() -> Column:
-    """By what most reports of the worst stretch show."""
-    most = F.size("together") / 2
+def likely_cause() -> Column:
+    """The site's likely trouble, by what most reports of its worst stretch show."""
+    half = F.size("together") / 2
     down = F.size(F.filter("together", lambda report: report.is_down))
-    drops = F.size(F.filter("together", lambda report: report.drops))
-    return (F.when(down > most, "power or transmission lost").when(drops > most, "backhaul degraded")
+    dropping = F.size(F.filter("together", lambda report: report.drops))
+    return (F.when(down > half, "power or transmission lost").when(dropping > half, "backhaul degraded")
             .otherwise("delay beyond the site"))
-
-
-def _evidence(reports: str) -> Column:
-    return F.to_json(F.col(f"{reports}_worst.ids"))
 
 
 def _newest() -> tuple[Column, ...]:
@@ -256,7 +224,8 @@ def _newest() -> tuple[Column, ...]:
             F.max("baseline_version").alias("baseline_version"))
 
 
-def _subject(entity: str) -> Column:
+def _entity_and_window(entity: str) -> Column:
+    """What an alarm of a window is about: its entity and when the window began."""
     return F.concat_ws("|", F.col(entity), F.col("window.start").cast("string"))
 
 
@@ -268,4 +237,15 @@ QUERIES = (
     # In micro-batches, as the detector is a Python function, and none runs per event.
     Query("online", online_query.RULES, online_query.online, stateful=True,
           in_micro_batches="state kept in Python, which real-time mode takes and then fails on"),
+)
+# The faults that the generator puts in: the rule meant to catch each, and what a threshold on one measurement would look at.
+SCENARIOS = (
+    Scenario("sleeping_cell", ("sleeping_cell",), lambda: -F.col("RRC_ConnEstabAtt")),
+    Scenario("site_backhaul", ("site_alarm",), lambda: F.col("DRB_RlcPacketDropRateDl")),
+    Scenario("interference", ("interference",), lambda: F.col("DRB_PacketLossRateUl")),
+    Scenario("flapping", ("flapping",), lambda: F.col("RRU_CellUnavailableTime")),
+    Scenario("congestion", ("congestion",), lambda: F.col("RRC_ConnEstabAtt") - F.col("RRC_ConnEstabSucc")),
+    Scenario("degraded_cell", ("kpi_outlier",), lambda: F.col("DRB_RlcPacketDropRateDl")),
+    Scenario("silent_cell", ("silent_cell",), lambda: -F.col("RRC_ConnMean")),
+    Scenario("slow_drift", ("slow_drift",), lambda: -F.col("DRB_UEThpDl")),
 )

@@ -1,14 +1,17 @@
-"""What a cell's performance report is, and what makes one valid.
+"""The event of this vertical: a cell's performance report, its schema and its contract.
 
 Measurements carry their names of 3GPP TS 28.552, with `_` where the standard has a dot; their unit is the standard's, in
 the schema's metadata. A report covers the 15 minutes that end at event_time.
 """
+
+from datetime import timedelta
 
 from pyspark.sql import types as T
 
 EVENT_ID = "report_id"
 ENTITY = "cell_id"
 EVENT_TIME = "event_time"
+LABEL_DELAY = timedelta(days=2)  # until it is known which reports belonged to a fault
 
 TECHNOLOGIES = ("LTE", "NR")
 GRANULARITY_S = 900
@@ -31,7 +34,7 @@ KPIS = tuple(name for name, _, _ in MEASUREMENTS)
 
 
 def _measurement(name: str, unit: str) -> T.StructField:
-    # Without load there is nothing to tell a report from: it is the one measurement that every report must have.
+    # Every report must have the load: throughput, delay and loss can only be judged beside it.
     return T.StructField(name, T.DoubleType(), name != "RRU_PrbTotDl", {"unit": unit, "measurement": name.replace("_", ".", 1)})
 
 

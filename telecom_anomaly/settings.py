@@ -5,9 +5,10 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from common.models.online_detector import THRESHOLD
 from common.settings import Span
 from telecom_anomaly.events import KPIS
+
+ONLINE_THRESHOLD = 2.08     # of the online detector's score; README says how it was chosen
 
 
 class Population(BaseModel):
@@ -33,10 +34,10 @@ class TelecomSettings(BaseSettings):
     flapping: float = Field(6, gt=0, description="changes between available and not within three hours")
     slow_drift: float = Field(9.0, gt=0, lt=100, description="percent of throughput lost at the same load")
     site_alarm: float = Field(3.0, gt=0, description="reports in trouble per cell of the site within an hour; there are four")
-    silent_cell: float = Field(3.0, gt=0, description="whole reporting periods since the last report; told half a period later")
-    online_anomaly: float = Field(THRESHOLD, gt=0, description="score of the online detector")
-    online_grace: int = Field(192, ge=0, description="measurements of a cell before the online detector may speak")
-    online_metrics: str = Field("DRB_RlcSduDelayDl", description="measurements it watches, names with commas between")
+    silent_cell: float = Field(3.0, gt=0, description="whole reporting periods since the last report; raised half a period later")
+    online_anomaly: float = Field(ONLINE_THRESHOLD, gt=0, description="score of the online detector")
+    online_grace: int = Field(192, ge=0, description="measurements of a cell before the online detector may raise an alert")
+    online_metrics: str = Field("DRB_RlcSduDelayDl", description="measurements it scores, names with commas between")
 
     min_history: int = Field(3, ge=1, description="values of an hour of the week before it counts as known")
     watermark: Span = Field("2 hours", description="how late, in event time, a report may be for a window")
@@ -44,8 +45,8 @@ class TelecomSettings(BaseSettings):
 
     @field_validator("online_metrics")
     @classmethod
-    def _known(cls, names: str) -> str:
+    def _check_online_metrics(cls, names: str) -> str:
         unknown = sorted(set(names.split(",")) - set(KPIS))
         if unknown:
-            raise ValueError(f"no measurement is called {', '.join(unknown)}; there are {', '.join(KPIS)}")
+            raise ValueError(f"no measurement is called {', '.join(unknown)}; name some of {', '.join(KPIS)}")
         return names

@@ -1,8 +1,8 @@
 """What batch reports to people: load and capacity, availability, the worst cells, faults and alerts.
 
-A report counts to the UTC day and hour of its event_time, the end of its period; what is planned from, to days of 24 hours back
-from the newest hour, so that the last one is whole.
-Spark reduces the history to one row per cell and hour; what is planned from them (`capacity`) fits on one machine.
+A report counts to the UTC day and hour of its event_time, the end of its period. Forecasts and plans instead count days of 24
+hours back from the newest hour, so that the last one is complete.
+Spark reduces the history to one row per cell and hour; forecasts and plans of these rows (`capacity`) fit on one machine.
 """
 
 from collections.abc import Mapping
@@ -22,29 +22,31 @@ from telecom_anomaly.events import GRANULARITY_S
 from telecom_anomaly.planning import capacity
 from telecom_anomaly.settings import TelecomSettings
 
-DAYS = 56                # of history for load and growth
+PLANNING_DAYS = 56       # of history for load and growth
 LEAST_DAYS = 28          # of history for a forecast that can be judged and a growth
-WORST_DAYS = 7
-WORST = 50
+WORST_DAYS = 7           # over which cells are compared
+WORST_CELLS = 50         # that are reported
 REPORTS_A_DAY = 86_400 // GRANULARITY_S
 
 
-def charts() -> tuple[tuple[str, Chart], ...]:
-    """The trend that each is drawn from, and the chart."""
-    limit = load(TelecomSettings).prb_limit
-    return (
-        ("busy_hour_by_region", DailyLines("Busy-hour load, by region", "region", "load", "resource blocks in use (%)")),
-        ("availability_by_region", DailyLines("Unavailable time, by region", "region", "unavailable_minutes", "minutes a cell")),
-        ("capacity", Bars(
-            "Busy-hour load of the fullest cells", "cell_id", "busy_hour_load", "resource blocks in use (%)", (limit,))),
-        ("worst_cells", Bars("Worst cells of the last week", "cell_id", "badness", "mean rank among all cells (1 is worst)")),
-        ("faults_by_scenario", DailyLines("Faults known, by scenario", "scenario", "cases", "faults a day")),
-        ("alerts_by_rule", DailyLines("Alarms, by rule", "rule", "alerts", "alarms a day")),
-    )
+def prb_limit() -> float:
+    """Busy-hour use of resource blocks at which a cell is full, %, as settings have it."""
+    return load(TelecomSettings).prb_limit
+
+
+CHARTS: tuple[tuple[str, Chart], ...] = (
+    ("busy_hour_by_region", DailyLines("Busy-hour load, by region", "region", "load", "resource blocks in use (%)")),
+    ("availability_by_region", DailyLines("Unavailable time, by region", "region", "unavailable_minutes", "minutes a cell")),
+    ("capacity", Bars("Busy-hour load of the fullest cells", "cell_id", "busy_hour_load", "resource blocks in use (%)",
+                      limits=lambda: (prb_limit(),))),
+    ("worst_cells", Bars("Worst cells of the last week", "cell_id", "badness", "mean rank among all cells (1 is worst)")),
+    ("faults_by_scenario", DailyLines("Faults known, by scenario", "scenario", "cases", "faults a day")),
+    ("alerts_by_rule", DailyLines("Alarms, by rule", "rule", "alerts", "alarms a day")),
+)
 
 
 def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: TrainedModel | None = None) -> dict[str, DataFrame]:
-    """Busy hours, forecasts judged, capacity plans, availability, worst cells, faults, alerts. Empty without history."""
+    """Busy hours, forecasts and their errors, plans, availability, worst cells, faults, alerts. Empty without history."""
     newest = history.agg(F.max(F.to_date("event_time"))).first()
     if newest is None or newest[0] is None:
         return {}
@@ -55,17 +57,20 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
         "faults_by_scenario": labels.groupBy(F.to_date("event_time").alias("day"), "scenario").agg(
             F.countDistinct("case_id").alias("cases")),
         "alerts_by_rule": alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.count("*").alias("alerts")),
-        **_planned(reports.where(is_normal() & (F.col("day") > F.lit(newest[0] - timedelta(days=DAYS))))),
+        **_plan_tables(reports.where(is_normal() & (F.col("day") > F.lit(newest[0] - timedelta(days=PLANNING_DAYS))))),
     }
 
 
 def _availability(reports: DataFrame) -> DataFrame:
-    """Planned work counts: the customer does not care why. A report that did not come counts as neither up nor down."""
-    down = F.sum(F.coalesce("RRU_CellUnavailableTime", F.lit(0.0)))
+    """Share and minutes of availability by day and region, and the share of reports that came.
+
+    Planned work counts as down: the customer does not care why. A report that did not come counts as neither up nor down.
+    """
+    down_seconds = F.sum(F.coalesce("RRU_CellUnavailableTime", F.lit(0.0)))
     cell_days = F.count_distinct("cell_id")
     return reports.groupBy("day", "region").agg(
-        F.round(1 - down / (F.count("*") * GRANULARITY_S), 6).alias("availability"),
-        F.round(down / 60 / cell_days, 2).alias("unavailable_minutes"),
+        F.round(1 - down_seconds / (F.count("*") * GRANULARITY_S), 6).alias("availability"),
+        F.round(down_seconds / 60 / cell_days, 2).alias("unavailable_minutes"),
         F.round(F.count("*") / (cell_days * REPORTS_A_DAY), 4).alias("reports_received"))
 
 
@@ -78,12 +83,12 @@ def _worst_cells(reports: DataFrame) -> DataFrame:
         F.round(F.median("DRB_RlcSduDelayDl") / 10, 2).alias("delay_ms")).toPandas()
     measures = ["unavailable_minutes", "refused_share", "drops", "delay_ms"]
     cells["badness"] = cells[measures].rank(pct=True).mean(axis=1).round(4)
-    worst = cells.sort_values(["badness", "cell_id"], ascending=[False, True]).head(WORST)
+    worst = cells.sort_values(["badness", "cell_id"], ascending=[False, True]).head(WORST_CELLS)
     return reports.sparkSession.createDataFrame(worst)
 
 
-def _planned(reports: DataFrame) -> dict[str, DataFrame]:
-    """Tables of `capacity`, as far as the history reaches: forecasts and plans need LEAST_DAYS."""
+def _plan_tables(reports: DataFrame) -> dict[str, DataFrame]:
+    """Busy hours, and of LEAST_DAYS and more of history also forecasts and plans (`capacity`)."""
     hourly: pd.DataFrame = reports.groupBy("cell_id", F.date_trunc("hour", "event_time").alias("hour")).agg(
         F.avg("RRU_PrbTotDl").alias("load"), F.avg("RRC_ConnMean").alias("users"), F.first("region").alias("region")).toPandas()
     tables = {"busy_hour": _busy_hours(hourly), **_forecasts(hourly)}
@@ -99,18 +104,22 @@ def _busy_hours(hourly: pd.DataFrame) -> pd.DataFrame:
 
 
 def _forecasts(hourly: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+    """Tables of the forecasts' errors, of next week's load, and of the capacity plan; empty without LEAST_DAYS of history."""
     cells, first, load_by_hour = capacity.hour_matrix(hourly)
     days = load_by_hour.shape[1] // 24
     if days < LEAST_DAYS:
         return {}
-    whole = load_by_hour[:, -days * 24:]
-    by_day = np.where(np.isnan(whole), -1.0, whole).reshape(len(cells), days, 24)
+    full_days = load_by_hour[:, -days * 24:]
+    by_day = np.where(np.isnan(full_days), -1.0, full_days).reshape(len(cells), days, 24)
     busy = np.where(by_day.max(axis=2) < 0, np.nan, by_day.max(axis=2))
     users = hourly.groupby("cell_id")["users"].quantile(23 / 24).reindex(cells).to_numpy()
     last = first + timedelta(hours=load_by_hour.shape[1] - 1)
-    limit = load(TelecomSettings).prb_limit
-    plan = capacity.plans(cells, capacity.growth_of(busy), users, last.normalize(), limit)
-    return {"forecast_judged": capacity.judged(whole), "forecast": _next_week(cells, last, whole), "capacity": _dated(plan)}
+    plan = capacity.plans(cells, capacity.growth_of(busy), users, last.normalize(), prb_limit())
+    return {
+        "forecast_judged": capacity.judge_forecasts(full_days),
+        "forecast": _next_week(cells, last, full_days),
+        "capacity": _with_dates_as_text(plan),
+    }
 
 
 def _next_week(cells: np.ndarray, last: pd.Timestamp, load_by_hour: np.ndarray) -> pd.DataFrame:
@@ -123,8 +132,8 @@ def _next_week(cells: np.ndarray, last: pd.Timestamp, load_by_hour: np.ndarray) 
         "high": np.clip(expected + width, 0, 100).ravel().round(2)})
 
 
-def _dated(plan: pd.DataFrame) -> pd.DataFrame:
-    """Dates as text: a date that never comes is null, and Spark takes no column of mixed kinds."""
+def _with_dates_as_text(plan: pd.DataFrame) -> pd.DataFrame:
+    """Spark takes no column of mixed kinds: a date that never comes is null."""
     dates = ["full_on", "full_earliest", "full_latest"]
     text = {name: [None if pd.isna(value) else f"{value:%Y-%m-%d}" for value in plan[name]] for name in dates}
     return plan.assign(**text).sort_values(["busy_hour_load", "cell_id"], ascending=[False, True])
@@ -132,4 +141,4 @@ def _dated(plan: pd.DataFrame) -> pd.DataFrame:
 
 def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
     """Draw the trends that have rows as PNG into `folder`; returns the files."""
-    return draw_all(tables, charts(), folder)
+    return draw_all(tables, CHARTS, folder)

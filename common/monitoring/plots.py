@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from common.failures import in_words
+from common.failures import describe_failure
 from common.monitoring.printable import printable
 
 if TYPE_CHECKING:
@@ -40,13 +40,16 @@ class DailyLines:
 
 @dataclass(frozen=True)
 class Bars:
-    """A horizontal bar for each row, the largest in size on top; `limits` are drawn as dashed lines."""
+    """A horizontal bar for each row, the largest in size on top; `limits` are drawn as dashed lines.
+
+    limits: values, or a function that gives them when the chart is drawn, for those that settings hold.
+    """
 
     title: str
     name: str
     value: str
     unit: str
-    limits: tuple[float, ...] = ()
+    limits: tuple[float, ...] | Callable[[], tuple[float, ...]] = ()
 
 
 Chart = DailyLines | Bars
@@ -65,7 +68,7 @@ def _drawn(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None
     try:
         return draw(rows, chart, folder)
     except Exception as problem:
-        LOG.warning("the plot %r is not drawn: %s", chart.title, in_words(problem))
+        LOG.warning("the plot %r is not drawn: %s", chart.title, describe_failure(problem))
         return None
 
 
@@ -122,7 +125,7 @@ def _bars(chart: Bars) -> Callable[[Axes, pd.DataFrame], None]:
         values = known.set_index(chart.name)[chart.value].astype(float)
         largest = values.reindex(values.abs().sort_values(kind="stable").index).tail(MOST_BARS)
         axes.barh(np.arange(len(largest)), largest.to_numpy(), tick_label=[_label(name) for name in largest.index])
-        for limit in chart.limits:
+        for limit in chart.limits() if callable(chart.limits) else chart.limits:
             axes.axvline(limit, linestyle="--", color="grey")
         axes.set_xlabel(chart.unit)
         axes.set_ylabel(chart.name.replace("_", " "))

@@ -1,1 +1,1 @@
-"""Capacity planning: load forecast and traffic theory."""
+"""Capacity planning: forecasts of load, dates on which cells are full, and traffic theory."""

@@ -10,7 +10,7 @@ from math import ceil
 
 def erlang_b(load: float, channels: int) -> float:
     """Probability that an arriving call is lost. Raises ValueError on a negative load or number of channels."""
-    _checked(load, channels)
+    _check_load(load, channels)
     blocking = 1.0
     for channel in range(1, channels + 1):
         blocking = load * blocking / (channel + load * blocking)
@@ -19,7 +19,7 @@ def erlang_b(load: float, channels: int) -> float:
 
 def erlang_c(load: float, channels: int) -> float:
     """Probability that an arriving call has to wait; 1 where the load is as much as the channels can carry."""
-    _checked(load, channels)
+    _check_load(load, channels)
     if load >= channels:
         return 1.0
     blocking = erlang_b(load, channels)
@@ -28,7 +28,7 @@ def erlang_c(load: float, channels: int) -> float:
 
 def offered_load(channels: int, blocking: float) -> float:
     """The load at which `channels` lose a share `blocking` of calls: what Erlang's tables print."""
-    _checked_share(blocking)
+    _check_share(blocking)
     if channels < 1:
         raise ValueError(f"channels must be at least 1, not {channels}")
     # Calls carried are at most `channels`, so no load above this keeps the blocking.
@@ -41,17 +41,17 @@ def offered_load(channels: int, blocking: float) -> float:
 
 def channels_for(load: float, blocking: float) -> int:
     """Fewest channels that lose at most a share `blocking` of calls."""
-    return _fewest(load, blocking, erlang_b)
+    return _fewest_channels(load, blocking, erlang_b)
 
 
 def channels_for_waiting(load: float, waiting: float) -> int:
-    """Fewest channels of which at most a share `waiting` of calls finds none free and waits."""
-    return _fewest(load, waiting, erlang_c)
+    """Fewest channels with which at most a share `waiting` of calls has to wait for a free one."""
+    return _fewest_channels(load, waiting, erlang_c)
 
 
-def _fewest(load: float, share: float, probability: Callable[[float, int], float]) -> int:
-    _checked(load, 0)
-    _checked_share(share)
+def _fewest_channels(load: float, share: float, probability: Callable[[float, int], float]) -> int:
+    _check_load(load, 0)
+    _check_share(share)
     if load == 0:
         return 0
     channels = max(1, ceil(load * (1 - share)))
@@ -60,11 +60,11 @@ def _fewest(load: float, share: float, probability: Callable[[float, int], float
     return channels
 
 
-def _checked(load: float, channels: int) -> None:
+def _check_load(load: float, channels: int) -> None:
     if not 0 <= load < float("inf") or channels < 0:
         raise ValueError(f"load and channels must be finite and not negative: {load}, {channels}")
 
 
-def _checked_share(share: float) -> None:
+def _check_share(share: float) -> None:
     if not 0 < share < 1:
         raise ValueError(f"a share of calls lies between 0 and 1, both excluded: {share}")

@@ -1,14 +1,15 @@
-"""Alarms with a life: raised, changed and cleared under one id (TM Forum TMF642, perceived severities of X.733).
+"""Alarm life cycle: raise, change and clear under one id (TM Forum TMF642, perceived severities of X.733).
 
 An alarm is about an entity, a rule and an event-time window (or a silence: `silence`). Reports in trouble are gathered in a
 set. Each stretch of minutes that ends with one of them has a score, the sum of their weights over a divisor; the alarm's score
-is that of the worst stretch. It is cleared once the entity has reported for CLEAR_MINUTES since the last stretch that
-reached the threshold. As all that depends on sets alone, neither order nor duplicates matter, and the last update equals what
-batch computes.
+is that of the worst stretch. The alarm is cleared once the entity has reported for CLEAR_MINUTES since the last stretch that
+reached the threshold. All that depends on sets alone: neither the order of reports nor duplicates matter, and the last update
+of a stream equals what batch computes.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -17,70 +18,85 @@ from common.alerts import shaped
 from common.rules import Rule, threshold_names
 from common.thresholds import threshold, with_thresholds
 from telecom_anomaly.events import GRANULARITY_S
+from telecom_anomaly.settings import TelecomSettings
 
 CLEAR_MINUTES = 60
 
 
-class Alarm(NamedTuple):
-    """A rule over reports in trouble.
+@dataclass(frozen=True)
+class AlarmColumns:
+    """Names of the columns that an alarm has in its query's rows, one row per entity and window.
 
-    reports: the column with their set. minutes: how long a stretch of them is. divisor: what the sum of a stretch's weights is
-    divided by, a number or the column that holds it; without one, by the reports that a stretch has when none is missing.
+    gathered: the set of reports in trouble (`gather_reports`). stretches: structs of score, ids and `end`. worst: the stretch
+    with the highest score. counting: those of the gathered reports that count, where not all do; the query adds it.
     """
 
-    rule: Rule
-    reports: str
-    minutes: int
+    gathered: str
+    stretches: str
+    worst: str
+    counting: str = ""
+
+    @property
+    def reports(self) -> str:
+        """The column of the reports whose weights are summed."""
+        return self.counting or self.gathered
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A rule over reports in trouble, in one declaration.
+
+    name: of the rule, and of the setting that holds its threshold. scores: what the score is, in words, with its unit.
+    weight() -> Column: how much trouble a report is in. A report counts, with its weight, where that is `counts_from` or more.
+    stretch_minutes: length of the stretches whose weights are summed. divisor: of the sum, a number or the column that holds it;
+    None: the number of reports that a stretch has when none is missing.
+    details() -> further columns of a gathered report. reason(score) -> Column of text for people.
+    """
+
+    name: str
+    scores: str
+    weight: Callable[[], Column]
+    counts_from: float
+    stretch_minutes: int
+    reason: Callable[[Column], Column]
+    columns: AlarmColumns
     divisor: float | str | None = None
+    details: Callable[[], tuple[Column, ...]] = lambda: ()
+    severity: str = "major"
+    critical_at: float = 2.0
 
-    def score(self, weight: Column) -> Column:
-        divisor = self.divisor or 60 * self.minutes / GRANULARITY_S
-        return weight / (F.col(divisor) if isinstance(divisor, str) else F.lit(divisor))
+    @cached_property
+    def rule(self) -> Rule:
+        """The rule as the core takes it. It reads the worst stretch."""
+        def score(settings: TelecomSettings) -> Column:
+            return F.col(self.columns.worst).score
+
+        score.__doc__ = self.scores
+        return Rule(
+            self.name, score, self.name, reason=lambda settings: self.reason(score(settings)),
+            evidence=lambda settings: F.to_json(F.col(self.columns.worst).ids),
+            severity=self.severity, critical_at=self.critical_at)
 
 
-def reports_in_trouble(weight: Column, least: float, *more: Column) -> Column:
-    """Aggregate: the set of reports whose `weight` is at least `least`: structs of event_time, report_id, weight and `more`."""
-    report = F.struct("event_time", "report_id", weight.cast("double").alias("weight"), *more)
-    return F.collect_set(F.when(weight >= least, report))
+def gather_reports(alarm: Alarm) -> Column:
+    """Aggregate: the set of reports that count for the alarm, structs of event_time, report_id, weight and its details."""
+    weight = alarm.weight()
+    report = F.struct("event_time", "report_id", weight.cast("double").alias("weight"), *alarm.details())
+    return F.collect_set(F.when(weight >= alarm.counts_from, report)).alias(alarm.columns.gathered)
 
 
 def with_stretches(rows: DataFrame, alarms: Sequence[Alarm]) -> DataFrame:
-    """Adds for each alarm <reports>_stretches, structs of score, ids and `end`, and the one of highest score, <reports>_worst.
+    """Adds the columns `stretches` and `worst` of each alarm.
 
-    Columns of their own, so that Spark finds each stretch once and not once for every use.
+    Columns of their own, so that Spark computes each stretch once and not once for every use.
     """
-    found = rows.withColumns({f"{alarm.reports}_stretches": _stretches(alarm) for alarm in alarms})
-    return found.withColumns({f"{alarm.reports}_worst": F.array_max(f"{alarm.reports}_stretches") for alarm in alarms})
+    with_all = rows.withColumns({alarm.columns.stretches: _stretches(alarm) for alarm in alarms})
+    return with_all.withColumns({alarm.columns.worst: F.array_max(alarm.columns.stretches) for alarm in alarms})
 
 
 def reports_of_worst(alarm: Alarm) -> Column:
     """The reports in trouble, as gathered, of the worst stretch."""
-    return _of_stretch(alarm, F.col(f"{alarm.reports}_worst.end"))
-
-
-def _stretches(alarm: Alarm) -> Column:
-    def stretch(last: Column) -> Column:
-        reports = _of_stretch(alarm, last.event_time)
-        weight = F.aggregate(reports, F.lit(0.0), lambda sofar, report: sofar + report.weight)
-        ids = F.sort_array(F.transform(reports, lambda report: report.report_id))
-        # Rounded: a set has no order, and the order of a sum shows in its last digits.
-        return F.struct(alarm.score(F.round(weight, 6)).alias("score"), ids.alias("ids"), last.event_time.alias("end"))
-    return F.transform(alarm.reports, stretch)
-
-
-def _of_stretch(alarm: Alarm, end: Column) -> Column:
-    return F.filter(alarm.reports, lambda report: (report.event_time <= end)
-                    & (F.unix_seconds(end) - F.unix_seconds(report.event_time) < 60 * alarm.minutes))
-
-
-def raise_alarms(
-    rows: DataFrame, rules: Sequence[tuple[Rule, Column | None]], settings: Any, *, entity: str, subject: Column
-) -> DataFrame:
-    """Alerts of `rules`, each with the column that tells whether its alarm is over (None: it does not clear)."""
-    verdicts = F.array_compact(F.array(*[_verdict(rule, is_over, settings) for rule, is_over in rules]))
-    hits = with_thresholds(rows, threshold_names(rule for rule, _ in rules), settings).withColumn("verdict", F.explode(verdicts))
-    said = {name: F.col(f"verdict.{name}") for name in ("rule", "severity", "score", "threshold", "reason", "evidence")}
-    return shaped(hits, vertical="telecom_anomaly", entity=entity, subject=subject, **said)
+    return _reports_of_stretch(alarm, F.col(alarm.columns.worst).end)
 
 
 def trouble_is_over(alarm: Alarm) -> Column:
@@ -88,13 +104,48 @@ def trouble_is_over(alarm: Alarm) -> Column:
 
     Not since the last report in trouble: one alone, hours later, does not bring back what is over.
     """
-    reached = F.filter(f"{alarm.reports}_stretches", lambda stretch: stretch.score >= threshold(alarm.rule.threshold))
-    last = F.array_max(F.transform(reached, lambda stretch: stretch.end))
-    return F.unix_seconds("event_time") - F.unix_seconds(last) >= 60 * CLEAR_MINUTES
+    bad_stretches = F.filter(alarm.columns.stretches, lambda stretch: stretch.score >= threshold(alarm.rule.threshold))
+    last_end = F.array_max(F.transform(bad_stretches, lambda stretch: stretch.end))
+    return F.unix_seconds("event_time") - F.unix_seconds(last_end) >= 60 * CLEAR_MINUTES
 
 
-def _verdict(rule: Rule, is_over: Column | None, settings: Any) -> Column:
-    """What a rule says; null where its score does not reach the threshold: words for what is no alarm are never made."""
+def raise_alarms(
+    rows: DataFrame, rules: Sequence[tuple[Rule, Column | None]], settings: TelecomSettings, *, entity: str, subject: Column
+) -> DataFrame:
+    """Alerts of `rules`, each with the column that tells whether its alarm is over (None: it does not clear)."""
+    verdicts = F.array_compact(F.array(*[_verdict(rule, is_over, settings) for rule, is_over in rules]))
+    hits = with_thresholds(rows, threshold_names(rule for rule, _ in rules), settings).withColumn("verdict", F.explode(verdicts))
+    verdict = F.col("verdict")
+    return shaped(
+        hits, vertical="telecom_anomaly", entity=entity, subject=subject, rule=verdict.rule, severity=verdict.severity,
+        score=verdict.score, threshold=verdict.threshold, reason=verdict.reason, evidence=verdict.evidence)  # fmt: skip
+
+
+def _stretches(alarm: Alarm) -> Column:
+    """A stretch that ends with each report in trouble: its score, the ids of its reports, and its end."""
+    def stretch(last_report: Column) -> Column:
+        reports = _reports_of_stretch(alarm, last_report.event_time)
+        weight = F.aggregate(reports, F.lit(0.0), lambda total, report: total + report.weight)
+        ids = F.sort_array(F.transform(reports, lambda report: report.report_id))
+        # Rounded: a set has no order, and the order of a sum shows in its last digits.
+        score = F.round(weight, 6) / _divisor(alarm)
+        return F.struct(score.alias("score"), ids.alias("ids"), last_report.event_time.alias("end"))
+
+    return F.transform(alarm.columns.reports, stretch)
+
+
+def _divisor(alarm: Alarm) -> Column:
+    divisor = alarm.divisor or 60 * alarm.stretch_minutes / GRANULARITY_S
+    return F.col(divisor) if isinstance(divisor, str) else F.lit(divisor)
+
+
+def _reports_of_stretch(alarm: Alarm, end: Column) -> Column:
+    return F.filter(alarm.columns.reports, lambda report: (report.event_time <= end)
+                    & (F.unix_seconds(end) - F.unix_seconds(report.event_time) < 60 * alarm.stretch_minutes))
+
+
+def _verdict(rule: Rule, is_over: Column | None, settings: TelecomSettings) -> Column:
+    """A rule's alert; null where its score does not reach the threshold: no text is put together for what is no alarm."""
     least = threshold(rule.threshold)
     score = rule.score(settings).cast("double")
     severity = F.when(score >= least * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))

@@ -1,4 +1,4 @@
-"""The simulated network: sites in regions, three cells each, their size, their traffic by hour and its growth."""
+"""The simulated network: sites in regions, the three cells of each, their size, their traffic by hour and its growth."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.randomness import ALWAYS, random_for
+from common.simulation.randomness import EVERY_DAY, random_for
 from telecom_anomaly.settings import Population
 
 CELLS_PER_SITE = 3
@@ -46,7 +46,8 @@ class World:
 
 @lru_cache(maxsize=4)
 def world_of(seed: int, population: Population) -> World:
-    rng = random_for(seed, ALWAYS, "network")
+    """The network of a seed, the same on every day."""
+    rng = random_for(seed, EVERY_DAY, "network")
     sites, cells = population.sites, population.sites * CELLS_PER_SITE
     site = np.repeat(np.arange(sites), CELLS_PER_SITE)
     is_nr = np.repeat(rng.random(sites) < 0.4, CELLS_PER_SITE)
@@ -72,9 +73,9 @@ def world_of(seed: int, population: Population) -> World:
 def hourly_shape(world: World, is_weekend: bool) -> NDArray[np.float64]:
     """(cells, PERIODS): the hour's share of the busy hour of an ordinary day, changing evenly from hour to hour."""
     hours = np.arange(PERIODS) / 4
-    rows = np.array([np.interp(hours, np.arange(25), np.append(kind, kind[0])) for kind in HOURLY])
+    shapes = np.array([np.interp(hours, np.arange(25), np.append(shape, shape[0])) for shape in HOURLY])
     factor = WEEKEND if is_weekend else np.ones(len(WEEKEND))
-    return (rows * factor[:, None])[world.kind]
+    return (shapes * factor[:, None])[world.kind]
 
 
 def _names(letter: str, count: int) -> NDArray[np.object_]:

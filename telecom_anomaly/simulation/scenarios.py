@@ -1,4 +1,4 @@
-"""Faults by name, and what looks like one and is none: each changes what the cells of a day would have measured.
+"""The faults of the simulated network, and harmless events that look like one: each changes what cells measure on a day.
 
 A fault begins at any quarter of an hour and may run into the next day. A drift is labelled from the day on which it has
 taken DRIFT_SHOWS of the throughput: before that, nobody could call it one.
@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import cases_on, episodes
+from common.simulation.anomalies import case_count, episodes
 from common.simulation.randomness import random_for
 from telecom_anomaly.simulation.population import CELLS_PER_SITE, PERIODS, REGIONS, World
 
@@ -30,7 +30,10 @@ FACTORS = ("traffic", "signalling", "speed_down", "speed_up", "delay", "loss_up"
 
 @dataclass
 class Effects:
-    """What faults do, (cells, PERIODS) each: factors on what would have been, and what comes on top."""
+    """What all that happens on a day does to its measurements, (cells, PERIODS) each.
+
+    FACTORS multiply what would have been measured; the others are added, or say of a report what it is.
+    """
 
     traffic: NDArray[np.float64]
     signalling: NDArray[np.float64]    # attempts per user
@@ -48,6 +51,7 @@ class Effects:
 
     @classmethod
     def none(cls, cells: int) -> "Effects":
+        """Those of a day on which nothing happens."""
         shape = (cells, PERIODS)
         factors = {name: np.ones(shape) for name in FACTORS}
         return cls(
@@ -57,7 +61,7 @@ class Effects:
 
 @dataclass(frozen=True)
 class Case:
-    """One fault on one day: the cells, and of its own `length` periods those [begin, end) that lie within the day."""
+    """One fault on one day: its cells, and those of its periods, [begin, end), that lie within the day."""
 
     rng: np.random.Generator   # the same on both days that a fault touches
     cells: NDArray[np.int64]
@@ -67,15 +71,21 @@ class Case:
 
     @property
     def at(self) -> tuple[NDArray, slice]:
+        """Its place in arrays of (cells, PERIODS)."""
         return self.cells, slice(self.begin, self.end)
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A fault: how many periods it lasts, the periods of the day in which it may begin, if it takes all cells of the site."""
+class Fault:
+    """A kind of fault.
+
+    duration: the fewest periods that it lasts, and one more than the most. apply(effects, case) adds what it does.
+    begins: the first period of the day in which it may begin, and the one after the last.
+    whole_site: whether it affects all cells of the site, or one.
+    """
 
     name: str
-    lasts: tuple[int, int]
+    duration: tuple[int, int]
     apply: Callable[[Effects, Case], None]
     begins: tuple[int, int] = (1, PERIODS)
     whole_site: bool = False
@@ -113,93 +123,97 @@ def congestion(effects: Effects, case: Case) -> None:
 
 def degraded_cell(effects: Effects, case: Case) -> None:
     """One cell's delay, drops or throughput is off, nothing else of it: drops by twice the factor of the other two."""
-    kind, factor = case.rng.integers(3), case.rng.uniform(2.5, 4.5)
-    which = (effects.delay, effects.drops, effects.speed_down)[kind]
-    which[case.at] *= (factor, factor * 2, 1 / factor)[kind]
+    measurement, factor = case.rng.integers(3), case.rng.uniform(2.5, 4.5)
+    effect = (effects.delay, effects.drops, effects.speed_down)[measurement]
+    effect[case.at] *= (factor, factor * 2, 1 / factor)[measurement]
 
 
 def silent_cell(effects: Effects, case: Case) -> None:
-    """No report at all; the last one before is what the label names."""
+    """No report at all; the label names the last one before."""
     effects.missing[case.at] = True
 
 
-KINDS = (
-    Kind("sleeping_cell", (16, 48), sleeping_cell),
-    Kind("site_backhaul", (8, 32), site_backhaul, whole_site=True),
-    Kind("interference", (8, 32), interference),
-    Kind("flapping", (12, 28), flapping),
-    Kind("congestion", (6, 20), congestion, begins=(36, 76)),
-    Kind("degraded_cell", (6, 20), degraded_cell),
-    Kind("silent_cell", (8, 40), silent_cell),
+FAULTS = (
+    Fault("sleeping_cell", (16, 48), sleeping_cell),
+    Fault("site_backhaul", (8, 32), site_backhaul, whole_site=True),
+    Fault("interference", (8, 32), interference),
+    Fault("flapping", (12, 28), flapping),
+    Fault("congestion", (6, 20), congestion, begins=(36, 76)),
+    Fault("degraded_cell", (6, 20), degraded_cell),
+    Fault("silent_cell", (8, 40), silent_cell),
 )
 DRIFT = "slow_drift"
 
 
 def effects_of(world: World, seed: int, day: date, factor: float) -> Effects:
-    """All that happens on `day`, faults with their labels and innocent things without."""
+    """All that happens on `day`: faults with their labels, and harmless events without.
+
+    factor: on the number of faults.
+    """
     effects = Effects.none(len(world.cell_id))
-    _innocent(effects, world, seed, day)
+    _apply_harmless_events(effects, world, seed, day)
     for start in (day - timedelta(days=1), day):
-        _begun_on(effects, world, seed, start, day, factor)
-    _drifts(effects, world, seed, day, factor)
+        _apply_faults(effects, world, seed, start, day, factor)
+    _apply_drifts(effects, world, seed, day, factor)
     return effects
 
 
-def _begun_on(effects: Effects, world: World, seed: int, start: date, day: date, factor: float) -> None:
-    """Faults that began on `start`, as far as they lie within `day`. No two that begin on a day share a site."""
+def _apply_faults(effects: Effects, world: World, seed: int, start: date, day: date, factor: float) -> None:
+    """Applies the faults that began on `start`, as far as they lie within `day`. No two that begin on a day share a site."""
     cells = len(world.cell_id)
     rng = random_for(seed, start, "faults")
     sites = iter(rng.permutation(cells // CELLS_PER_SITE))
     shift = (day - start).days * PERIODS
-    for kind in KINDS:
-        for number in range(cases_on(seed, start, kind.name, FAULTS_PER_CELL * cells * factor)):
-            begin, length = int(rng.integers(*kind.begins)), int(rng.integers(*kind.lasts))
-            member = rng.integers(CELLS_PER_SITE)
+    for fault in FAULTS:
+        for number in range(case_count(seed, start, fault.name, FAULTS_PER_CELL * cells * factor)):
+            begin, length = int(rng.integers(*fault.begins)), int(rng.integers(*fault.duration))
+            single_cell = rng.integers(CELLS_PER_SITE)
             site = next(sites, None)
             if site is None:
                 return
-            members = np.arange(CELLS_PER_SITE) if kind.whole_site else np.array([member])
-            first, last = max(begin - shift, 0), min(begin + length - shift, PERIODS)
-            if first < last:
-                own = random_for(seed, start, f"{kind.name} {number}")
-                case = Case(own, site * CELLS_PER_SITE + members, first, last, shift == 0)
-                kind.apply(effects, case)
-                _label(effects, world, kind, case, start)
+            cells_of_site = np.arange(CELLS_PER_SITE) if fault.whole_site else np.array([single_cell])
+            first, end = max(begin - shift, 0), min(begin + length - shift, PERIODS)
+            if first < end:
+                case_rng = random_for(seed, start, f"{fault.name} {number}")
+                case = Case(case_rng, site * CELLS_PER_SITE + cells_of_site, first, end, shift == 0)
+                fault.apply(effects, case)
+                _label(effects, world, fault, case, start)
 
 
-def _label(effects: Effects, world: World, kind: Kind, case: Case, start: date) -> None:
-    who = (world.site_id if kind.whole_site else world.cell_id)[case.cells[0]]
-    if kind.name != "silent_cell":
-        effects.scenario[case.at], effects.case[case.at] = kind.name, f"{kind.name}:{who}:{start}"
+def _label(effects: Effects, world: World, fault: Fault, case: Case, start: date) -> None:
+    """Labels the reports of a fault; of a silent cell, the last report before."""
+    entity = (world.site_id if fault.whole_site else world.cell_id)[case.cells[0]]
+    if fault.name != "silent_cell":
+        effects.scenario[case.at], effects.case[case.at] = fault.name, f"{fault.name}:{entity}:{start}"
     elif case.is_first_day:
-        cell, last_heard = case.cells[0], case.begin - 1
-        effects.missing[cell, last_heard] = False
-        effects.scenario[cell, last_heard], effects.case[cell, last_heard] = kind.name, f"{kind.name}:{who}:{start}"
+        cell, last_period = case.cells[0], case.begin - 1
+        effects.missing[cell, last_period] = False
+        effects.scenario[cell, last_period], effects.case[cell, last_period] = fault.name, f"{fault.name}:{entity}:{start}"
 
 
-def _drifts(effects: Effects, world: World, seed: int, day: date, factor: float) -> None:
+def _apply_drifts(effects: Effects, world: World, seed: int, day: date, factor: float) -> None:
     """An antenna or feeder ages: throughput falls by 1.2 to 2 percent a day for four weeks, then it is repaired."""
     cells = len(world.cell_id)
-    who, age = episodes(seed, day, DRIFT, DRIFTS_PER_CELL * cells * factor, DRIFT_DAYS, cells)
-    for cell, days in zip(who, age, strict=True):
+    drifting_cells, ages = episodes(seed, day, DRIFT, DRIFTS_PER_CELL * cells * factor, DRIFT_DAYS, cells)
+    for cell, days in zip(drifting_cells, ages, strict=True):
         start = day - timedelta(days=int(days))
         rate = random_for(seed, start, f"{DRIFT} {cell}").uniform(0.012, 0.02)
-        kept = np.exp(-rate * (days + np.arange(PERIODS) / PERIODS))
-        effects.speed_down[cell] *= kept
-        shows = (1 - kept[0] >= DRIFT_SHOWS) & (effects.scenario[cell] == "")
+        speed_factor = np.exp(-rate * (days + np.arange(PERIODS) / PERIODS))
+        effects.speed_down[cell] *= speed_factor
+        shows = (1 - speed_factor[0] >= DRIFT_SHOWS) & (effects.scenario[cell] == "")
         effects.scenario[cell, shows], effects.case[cell, shows] = DRIFT, f"{DRIFT}:{world.cell_id[cell]}:{start}"
 
 
-def _innocent(effects: Effects, world: World, seed: int, day: date) -> None:
-    """What nobody is to be called for.
+def _apply_harmless_events(effects: Effects, world: World, seed: int, day: date) -> None:
+    """Events that no alarm is to be raised for.
 
     Planned work (flagged suspect), restarts, devices that all call at once, lost reports, holidays of a region, matches.
     """
     rng, cells = random_for(seed, day, "innocent"), len(world.cell_id)
     for site in np.flatnonzero(rng.random(cells // CELLS_PER_SITE) < PLANNED_WORKS):
         begin = rng.integers(0, 16)
-        at = slice(site * CELLS_PER_SITE, (site + 1) * CELLS_PER_SITE), slice(begin, begin + rng.integers(8, 16))
-        effects.suspect[at], effects.unavailable[at], effects.traffic[at] = True, 800.0, 0.02
+        work = slice(site * CELLS_PER_SITE, (site + 1) * CELLS_PER_SITE), slice(begin, begin + rng.integers(8, 16))
+        effects.suspect[work], effects.unavailable[work], effects.traffic[work] = True, 800.0, 0.02
     for cell in np.flatnonzero(rng.random(cells) < RESTARTS):
         begin = rng.integers(0, PERIODS - 3)
         effects.unavailable[cell, begin:begin + rng.integers(1, 4)] = rng.uniform(60, 900)

@@ -1,1 +1,1 @@
-"""Benchmarks on published series; not part of the running system."""
+"""Studies on published series; not part of the running system."""

@@ -38,13 +38,13 @@ def plan(busy, users=20.0, limit=70.0):
 
 
 def test_the_forecast_beats_persistence_and_the_seven_day_slot_mean(load):
-    judged = capacity.judged(load).set_index("method")
+    judged = capacity.judge_forecasts(load).set_index("method")
     assert judged.loc["weighted_weeks", "mae_points"] < 0.8 * judged.loc[["persistence", "slot_mean_7d"], "mae_points"].min()
     assert judged["hours"].min() > 0.9 * load.shape[0] * 168
 
 
 def test_intervals_hold_nearly_the_share_of_hours_that_they_promise(load):
-    covered = capacity.judged(load).set_index("method").loc["weighted_weeks", "covered"]
+    covered = capacity.judge_forecasts(load).set_index("method").loc["weighted_weeks", "covered"]
     assert 0.85 < covered < 0.95
 
 
@@ -143,7 +143,7 @@ def test_a_network_of_new_cells_has_no_growth():
 def test_a_forecast_is_judged_by_the_cells_that_have_one(load):
     holed = np.vstack([load, load[:2]])
     holed[-2, :-100], holed[-1, :-300] = np.nan, np.nan
-    judged, alone = capacity.judged(holed).set_index("method"), capacity.judged(load).set_index("method")
+    judged, alone = capacity.judge_forecasts(holed).set_index("method"), capacity.judge_forecasts(load).set_index("method")
     assert judged.loc["weighted_weeks", "covered"] == pytest.approx(alone.loc["weighted_weeks", "covered"], abs=0.02)
     assert judged.loc["weighted_weeks", "half_width_points"] < 2 * alone.loc["weighted_weeks", "half_width_points"]
 

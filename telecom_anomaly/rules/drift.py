@@ -1,0 +1,68 @@
+"""The steps of slow_drift: from the day's residuals of throughput to the loss that both today and the days before show.
+
+A residual is the logarithm of the throughput over what the cell reached at the same load in the reference days. A stream sees
+the beginnings of a day one after the other, and cannot take an alert back; history sees the whole day. For both to raise the
+same alerts, the rule takes the lowest of the medians of all the day's beginnings of LEAST_HOURS reports or more.
+"""
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from common.columns import let
+from telecom_anomaly.baselines import SMOOTHING, speed_residual
+
+LEAST_HOURS = 6     # reports of a day, one an hour, before its median throughput counts
+ROUNDING = 1e-9     # of a logarithm: more than what a score loses on the way to it and back
+
+
+def hourly_residuals() -> Column:
+    """Aggregate: the set of the day's reports of minute 0 that have a residual, structs of event_time, report_id and residual.
+
+    All four reports of an hour would be four times the state.
+    """
+    residual = speed_residual()
+    counts = residual.isNotNull() & (F.minute("event_time") == 0)
+    return F.collect_set(F.when(counts, F.struct("event_time", "report_id", residual.alias("residual"))))
+
+
+def lasting_loss(residuals: Column, smoothed: Column, threshold_percent: Column) -> Column:
+    """Logarithm of the throughput that is left: the lesser loss of today and of the days before, 0 for none.
+
+    residuals: from `hourly_residuals`. smoothed: the residual that batch smoothed over the days before. Null where either is not
+    known, and where the day cannot reach the threshold.
+    """
+    can_alarm = can_reach(residuals, threshold_percent) & (F.size(residuals) >= LEAST_HOURS)
+    return F.when(can_alarm, let(lowest_median(residuals), lambda today: lesser_loss(today, smoothed)))
+
+
+def can_reach(residuals: Column, threshold_percent: Column) -> Column:
+    """Whether as many reports are below the threshold as a median of LEAST_HOURS has on its lower side: else no median is."""
+    highest = F.log1p(-threshold_percent / 100) + ROUNDING
+    return F.size(F.filter(residuals, lambda report: report.residual <= highest)) > LEAST_HOURS // 2
+
+
+def lowest_median(residuals: Column) -> Column:
+    """The lowest of the medians of the day's first LEAST_HOURS reports, of its first LEAST_HOURS + 1, and so on to all."""
+    counts = F.sequence(F.lit(LEAST_HOURS), F.size(residuals))
+    return let(by_residual(residuals), lambda ordered: F.array_min(
+        F.transform(counts, lambda count: median_of_first(ordered, count))))
+
+
+def by_residual(residuals: Column) -> Column:
+    """Structs of residual and number, ordered by residual; number: the report's place in the day, from 0."""
+    return F.sort_array(F.transform(
+        F.sort_array(residuals), lambda report, number: F.struct(report.residual, number.alias("number"))))
+
+
+def median_of_first(ordered: Column, count: Column) -> Column:
+    """The median residual of the day's first `count` reports, the higher of two in the middle. ordered: from `by_residual`."""
+    return F.get(F.filter(ordered, lambda report: report.number < count), F.floor(count / 2).cast("int")).residual
+
+
+def lesser_loss(today: Column, smoothed: Column) -> Column:
+    """The higher of today's residual and of the one smoothed over days with today as its newest; null where either is.
+
+    The smoothed one grows with today's, so that the lesser loss is least where today's is.
+    """
+    with_today = (1 - SMOOTHING) * smoothed + SMOOTHING * today
+    return F.when(today > with_today, today).otherwise(with_today)
