@@ -58,7 +58,7 @@ MAX_DAYS_A_COMMIT = 366  # each is a file at least
 TOO_LARGE_ERRORS = ("RecordTooLargeException", "MESSAGE_TOO_LARGE")  # how Kafka says so
 DAY_MICROSECONDS = 86_400_000_000
 # Of two updates of one alert. Its event_time and its ingest_time are the highest of the events behind it.
-NEWEST = tables.Newest(("event_time", "ingest_time"), partition="kafka_partition", offset="kafka_offset", time="alert_time")
+NEWEST = tables.Recency(("event_time", "ingest_time"), partition="kafka_partition", offset="kafka_offset", time="alert_time")
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def keep_labels(records: DataFrame, batch: Batch, deployment: Deployment) -> Add
         if first is None:
             return AddedRows(0, _quarantine(_unreadable(parsed, vertical), deployment, batch))
         day = DAY_MICROSECONDS
-        days = tables.Between("event_time", first - first % day, last - last % day + day - 1)
+        days = tables.TimeRange("event_time", first - first % day, last - last % day + day - 1)
         identity = ["event_id", "day"]
         stored = tables.read(records.sparkSession, path, columns=["event_id", "event_time"], between=days)
         stored = stored.withColumn("day", F.to_date("event_time")).select(*identity)
@@ -200,7 +200,7 @@ def keep_alerts(records: DataFrame, batch: Batch, deployment: Deployment) -> Add
             {"first_event_time": F.col("event_time"), "alert_time": F.col("timestamp"), PARTITION: F.to_date("event_time")}
         ).select(*ALERTS_SCHEMA.names)
         path, earliest = deployment.workspace.table("alerts"), ["first_event_time"]
-        rows = tables.upsert(alerts, path, ["alert_id"], NEWEST, batch.query, batch.number, earliest)
+        rows = tables.upsert(alerts, path, tables.MergeRule(["alert_id"], NEWEST, earliest), batch.query, batch.number)
         return AddedRows(rows, _quarantine(_unreadable(parsed, deployment.vertical), deployment, batch))
 
 
@@ -276,7 +276,7 @@ def _start(records: DataFrame, name: str, deployment: Deployment, keep: KeepBatc
     batches = itertools.count()
 
     def run(batch_records: DataFrame, number: int) -> None:
-        added = keep(batch_records, Batch(tables.query_of(batch_records), number, is_first=next(batches) == 0))
+        added = keep(batch_records, Batch(tables.query_id(batch_records), number, is_first=next(batches) == 0))
         LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, added.rows, added.quarantined)
 
     return (

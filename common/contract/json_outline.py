@@ -1,7 +1,7 @@
 """Whether a record's outline is right at a glance, without asking a JSON parser for the names that it holds.
 
 That takes Spark a second parser for each record, and comparing the names as long again: together a third of what a per-event
-rule cost (docs/performance.md). Most records come from a program that writes the schema's fields in the schema's order.
+rule cost (docs/performance-notebook.md). Most records come from a program that writes the schema's fields in the schema's order.
 """
 
 import re

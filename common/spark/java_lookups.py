@@ -2,7 +2,7 @@
 
 PySpark asks Java for `functions`, `PythonSQLUtils` and the like by their short names at every operation on a column. Java then
 looks for a class of that name in each of some 300 jars, and in each again for every package that may hold it, before it finds
-it: a third of the processor time of building queries (docs/performance.md).
+it: a third of the processor time of building queries (docs/performance-notebook.md).
 """
 
 from typing import Any

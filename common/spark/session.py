@@ -41,7 +41,7 @@ COMPILE_QUICKLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 # Beyond some size (39,000 bytes of a method were seen) Java's first compiler gives up, and interprets for good: such a query is
 # not made one method, then, but several. Behind a window's state that pays earlier: over a method of 13,000 bytes Java's second
 # compiler was at work 40% of the time, for good, while what works per event is a third faster as one method of over 14,000
-# (docs/performance.md).
+# (docs/performance-notebook.md).
 METHOD_LIMIT = "spark.sql.codegen.hugeMethodLimit"
 LONGEST_METHOD, LONGEST_STATEFUL_METHOD = 20_000, 12_000  # bytes
 
@@ -185,13 +185,13 @@ def _options(
         "spark.jars": ",".join(str(jar) for jar in jars),
         "spark.driver.memory": settings.driver_memory,
         # The generated code of a query with all its rules is one large method, which Java would interpret for good instead
-        # of compiling it. What was seen with and without: docs/performance.md.
+        # of compiling it. What was seen with and without: docs/performance-notebook.md.
         "spark.driver.extraJavaOptions": " ".join([
             COMPILE_LARGE_METHODS, *([COMPILE_QUICKLY] if is_brief else []), *(f'"{option}"' for option in java_options)]),
         "spark.executor.extraJavaOptions": COMPILE_LARGE_METHODS,
         METHOD_LIMIT: str(LONGEST_METHOD),
         # Compiled queries that are kept: with Spark's 100, which the archive alone overflows, each of its batches would be
-        # compiled anew, by Spark and then by Java, which took a third of its time (docs/performance.md).
+        # compiled anew, by Spark and then by Java, which took a third of its time (docs/performance-notebook.md).
         "spark.sql.codegen.cache.maxEntries": "1000",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -209,7 +209,7 @@ def _options(
         # count the slots ourselves (streams.task_slots), and the pools see to it that streams get theirs.
         "spark.scheduler.pipelinedGroup.slotCheck.enabled": "false",
         # Otherwise every operation on a column asks the JVM five things more, to tell the line of Python in an error: most of
-        # the time that building the rules takes (docs/performance.md).
+        # the time that building the rules takes (docs/performance-notebook.md).
         "spark.python.sql.dataFrameDebugging.enabled": "false",
         # A Python worker that has read a baseline, or the like, waits for more with its 50 to 75 MB until none has been asked
         # for a minute: for good, in a stream. Of four verticals 40 to 70 did. These are for each kind of work there is.
@@ -228,7 +228,7 @@ def _options(
         "spark.sql.streaming.realTimeMode.allowlistCheck": "false",
         # Windows behind the watermark go as events come, two for each; otherwise all go at the checkpoint, while alerts wait.
         "spark.sql.streaming.statefulOperator.incrementalCleanupFactor": "2",
-        # A shuffle's network buffer waits this long for more rows: 1 ms gave p50 2.7 ms instead of 30 (docs/performance.md).
+        # A shuffle's network buffer waits this long for more rows: 1 ms: p50 2.7 ms, not 30 (docs/performance-notebook.md).
         "spark.shuffle.streaming.networkBufferMaxWaitTimeMs": "1",
         # Constraints over a model's many features, each an expression of others, take the optimizer minutes and gigabytes.
         "spark.sql.constraintPropagation.enabled": "false",

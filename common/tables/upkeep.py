@@ -1,4 +1,4 @@
-"""Upkeep: small files become larger ones, and files that no reader needs any more are removed."""
+"""Upkeep of tables: joins small files, and removes files that no reader needs any more."""
 
 import contextlib
 import logging
@@ -11,27 +11,27 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from common.errors import UserError
 from common.failures import describe_failure
-from common.tables.log import open_table, place_of, table_exists, uri
-from common.tables.rewriting import rewriting
-from common.tables.writing import FOLDER
+from common.tables.log import absolute_uri, open_table, table_exists, table_location
+from common.tables.rewrite_lock import rewrite_lock
+from common.tables.writing import BATCH_FOLDER
 
 LOG = logging.getLogger(__name__)
 
 RETENTION_HOURS = 168
 TARGET_BYTES = 64 * 1024 * 1024
-LONGEST_WRITE_HOURS = 24  # from a write's first file to its commit; until then its files look like those of a killed one
-MOST_PARTITIONS = 20  # that one run compacts
-PAUSE = 0.05  # seconds after each, in which a merge that waits for its turn gets it
+LONGEST_WRITE_HOURS = 24  # from a write's first file to its commit; until then its files look like those of a killed write
+MAX_PARTITIONS = 20  # compacted by one run
+PAUSE_SECONDS = 0.05  # after each, so that a merge that waits for the lock gets it
 
 
 class UpkeepFailed(UserError):
-    """Some tables could not be looked after; the message says which, and why. They are as they were."""
+    """The upkeep of some tables failed; the message says which, and why. They are as they were."""
 
 
 def compact(path: str | Path, partition: dict[str, str] | None = None, target_bytes: int = TARGET_BYTES) -> int:
     """Joins files smaller than `target_bytes`, of the whole table or of one partition; returns how many files it replaced."""
     filters = [(name, "=", value) for name, value in (partition or {}).items()]
-    with rewriting(path):
+    with rewrite_lock(path):
         metrics = open_table(path).optimize.compact(partition_filters=filters or None, target_size=target_bytes)
     return int(metrics["numFilesRemoved"])
 
@@ -39,20 +39,19 @@ def compact(path: str | Path, partition: dict[str, str] | None = None, target_by
 def vacuum(path: str | Path, retention_hours: int = RETENTION_HOURS, orphans: bool = False) -> list[str]:
     """Deletes files that left the table more than `retention_hours` ago; returns their paths.
 
-    orphans: also files that never were in it (of a write that was killed) when they are as old, which lists the whole
-    folder. The files of a running write look the same but are young: keep the retention above the longest write, and
-    above the longest read.
+    orphans: also files of that age that never were in the table (of a killed write); this lists the whole folder. The files of
+    a running write look the same but are young: keep the retention above the longest write, and above the longest read.
     """
-    table, is_local = open_table(path), "://" not in uri(path)
+    table, is_local = open_table(path), "://" not in absolute_uri(path)
     try:
         removed = table.vacuum(retention_hours, dry_run=False, enforce_retention_duration=False, full=orphans)
     except (DeltaError, OSError):
-        # It writes into the log what it is about to delete, which a full disk has no room for: the room is made first.
+        # delta-rs first writes into the log what it will delete; on a full disk that fails, so room is made without it.
         if not is_local:
             raise
-        removed = _deleted(table, retention_hours, orphans)
+        removed = _delete_vacuumed(table, retention_hours, orphans)
     if is_local:
-        _remove_folders(Path(uri(path)), removed)
+        _remove_folders(Path(absolute_uri(path)), removed)
     return list(removed)
 
 
@@ -62,27 +61,27 @@ def maintain(
 ) -> int:
     """Vacuums, then compacts the partitions that have `min_files` small files or more; returns how many files it replaced.
 
-    Vacuum comes first, as compaction needs room. Of many partitions those with the most small files have their turn, and the
-    others at the next run; once `ending` is set no further one begins.
+    Vacuum comes first, as compaction needs room. One run takes the MAX_PARTITIONS partitions with the most small files, later
+    runs the others; once `ending` is set, no further one is begun.
     """
     vacuum(path, retention_hours)
     replaced, ending = 0, ending or threading.Event()
-    for partition, count in _small_files(path, target_bytes).most_common(MOST_PARTITIONS):
+    for partition, count in _small_files(path, target_bytes).most_common(MAX_PARTITIONS):
         if count < min_files or ending.is_set():
             break
         try:
             replaced += compact(path, dict(partition), target_bytes)
         except CommitFailedError as conflict:
-            # Somebody rewrote the same files at this moment, which is fine: there is a next time.
+            # Another writer rewrote the same files at the same time: the next run compacts them.
             LOG.info("%s: compaction of %s left for later (%s)", path, dict(partition), conflict)
-        ending.wait(PAUSE)
+        ending.wait(PAUSE_SECONDS)
     return replaced
 
 
 def maintain_all(folder: str | Path, retention_hours: int = RETENTION_HOURS) -> int:
-    """`maintain` of every table in a folder, each also rid of what killed writes left; returns how many files it replaced.
+    """`maintain` every table in a folder, and remove files of killed writes; returns how many files it replaced.
 
-    One that fails keeps no other from its upkeep. Raises UpkeepFailed at the end.
+    A failure of one table does not end the upkeep of the others. Raises UpkeepFailed at the end.
     """
     replaced, problems = 0, []
     for path in sorted(Path(folder).iterdir()) if Path(folder).exists() else []:
@@ -113,22 +112,22 @@ def _small_files(path: str | Path, target_bytes: int) -> Counter[tuple[tuple[str
     )
 
 
-def _deleted(table: DeltaTable, retention_hours: int, orphans: bool) -> list[str]:
-    """What vacuum would delete, deleted without a word in the log."""
+def _delete_vacuumed(table: DeltaTable, retention_hours: int, orphans: bool) -> list[str]:
+    """Delete what vacuum would delete, without an entry in the log."""
     removed = table.vacuum(retention_hours, dry_run=True, enforce_retention_duration=False, full=orphans)
     for name in removed:
-        Path(place_of(table), name).unlink(missing_ok=True)
+        Path(table_location(table), name).unlink(missing_ok=True)
     return list(removed)
 
 
 def _remove_folders(table: Path, removed: list[str]) -> None:
-    """A file system keeps the folders of vacuumed batches, with Hadoop's hidden checksums in them; object stores have none."""
-    for folder in sorted({(table / name).parent for name in removed if name.startswith(f"{FOLDER}/")}):
+    """Remove empty folders of vacuumed batches, with Hadoop's hidden checksums; only file systems have them."""
+    for folder in sorted({(table / name).parent for name in removed if name.startswith(f"{BATCH_FOLDER}/")}):
         for checksum in folder.glob(".*.crc"):
             if not folder.joinpath(checksum.name[1:].removesuffix(".crc")).exists():
                 checksum.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):      # not empty: something in it is still needed
-            # The query's own folder stays: its next batch may be making its folder in it at this moment.
+        with contextlib.suppress(OSError):      # not empty: a file in it is still needed
+            # The query's own folder stays: its next batch may be creating a folder in it at this moment.
             while len(folder.relative_to(table).parts) > 2:
                 folder.rmdir()
                 folder = folder.parent

@@ -168,8 +168,8 @@ def test_a_column_of_the_field_s_own_name_needs_no_mapping(tmp_path):
 
 
 @pytest.mark.parametrize(("mapping", "told"), [
-    ({**MAPPING, "meter": "METER"}, r"energy_grid has no field 'meter' \(did you mean 'meter_id'\?\); there are: reading_id, "),
-    ({**MAPPING, "kwh": "used"}, r"has no column 'used' \(did you mean 'USED'\?\); there are: ID, METER, USED, READ_AT"),
+    ({**MAPPING, "meter": "METER"}, r"energy_grid has no field 'meter' \(did you mean meter_id\?\); there are: reading_id, "),
+    ({**MAPPING, "kwh": "used"}, r"has no column 'used' \(did you mean USED\?\); there are: ID, METER, USED, READ_AT"),
     ({"reading_id": "ID", "meter_id": "METER"},
      r"no column is mapped to kwh, event_time, required .*kwh=COLUMN event_time=COLUMN"),
     ({**MAPPING, "event_time": "METER"}, r"no row of .* has a time in column 'METER' that can be read"),

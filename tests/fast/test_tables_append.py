@@ -8,7 +8,7 @@ from deltalake.exceptions import CommitFailedError
 from pyspark.sql import types as T
 
 from common import tables
-from common.tables import small
+from common.tables import small_tables
 
 SCHEMA = T.StructType().add("number", "long")
 
@@ -27,7 +27,7 @@ def numbers(path):
 def test_a_commit_whose_answer_is_lost_is_not_made_again(path, monkeypatch, answer):
     def lost(*given, **more):
         monkeypatch.undo()
-        small.write_deltalake(*given, **more)
+        small_tables.write_deltalake(*given, **more)
         raise answer
 
     for number, append in enumerate(
@@ -36,7 +36,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_again(path, monkeypatch, answ
             lambda: tables.append_row_after(lambda table: {"number": table.version()}, SCHEMA, path),
         )
     ):
-        monkeypatch.setattr(small, "write_deltalake", lost)
+        monkeypatch.setattr(small_tables, "write_deltalake", lost)
         append()
         assert numbers(path) == [*range(number + 1)]
 
@@ -45,7 +45,7 @@ def test_what_fails_without_being_committed_is_told(path, monkeypatch):
     def fails(*given, **more):
         raise OSError("no space left")
 
-    monkeypatch.setattr(small, "write_deltalake", fails)
+    monkeypatch.setattr(small_tables, "write_deltalake", fails)
     with pytest.raises(OSError, match="no space left"):
         tables.append_rows([{"number": 0}], SCHEMA, path)
     monkeypatch.undo()

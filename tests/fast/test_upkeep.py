@@ -14,8 +14,8 @@ from pyspark.sql import types as T
 from common import tables
 from common.archive.upkeep import upkeep
 from common.tables import upkeep as table_upkeep
-from common.tables.log import once
-from common.tables.rewriting import rewriting
+from common.tables.log import commit_once
+from common.tables.rewrite_lock import rewrite_lock
 
 SCHEMA = T.StructType().add("number", "long")
 BY_DAY = T.StructType().add("number", "long").add("day", "string")
@@ -83,7 +83,7 @@ def test_a_library_that_breaks_down_ends_no_upkeep(path, tmp_path, monkeypatch):
 
 
 def test_the_end_does_not_wait_for_what_upkeep_waits_for(path):
-    with rewriting(path):
+    with rewrite_lock(path):
         started = time.monotonic()
         with upkeep([path], 168):
             time.sleep(0.1)
@@ -112,12 +112,12 @@ def test_on_a_full_disk_upkeep_frees_before_it_needs_room(tmp_path, no_room):
 
 
 def test_nobody_who_adds_rows_waits_for_a_compaction(path):
-    with rewriting(path):
+    with rewrite_lock(path):
         filled(path, 1)
 
 
 def test_one_run_compacts_so_many_partitions_and_the_next_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_upkeep, "MOST_PARTITIONS", 2)
+    monkeypatch.setattr(table_upkeep, "MAX_PARTITIONS", 2)
     for day, files in (("a", 2), ("b", 4), ("c", 3)):
         filled(tmp_path / "t", files, BY_DAY, day=day)
     assert [tables.maintain(tmp_path / "t", min_files=2) for _ in range(3)] == [7, 2, 0]
@@ -146,7 +146,7 @@ def test_a_commit_whose_beginning_the_log_has_forgotten_is_made_on_the_newest_ve
         write_deltalake(table, pa.table({"number": [9]}), mode="append")
         return 1
 
-    assert once(path, None, None, write) == 1
+    assert commit_once(path, None, None, write) == 1
     assert len(stale) == 2 and sorted(tables.read_arrow(path)["number"].to_pylist()) == [0, 1, 2, 3, 9]
 
 

@@ -22,6 +22,7 @@ SCHEMA = (
     .add("place", PLACE).add("event_day", "date")
 )
 FIRST, SECOND = date(2026, 1, 1), date(2026, 1, 2)
+BY_AMOUNT = tables.MergeRule(["id"], "amount")
 
 
 def row(name, day, amount=1.0):
@@ -214,7 +215,7 @@ def test_a_folder_may_have_any_name(spark, tmp_path, name):
     tables.ensure_table(path, SCHEMA, ["event_day"])
     for batch in range(2):
         assert tables.append(spark.createDataFrame(ROWS[:3], SCHEMA).coalesce(1), path, "q", batch) == 3
-    assert tables.upsert(spark.createDataFrame([row("a", FIRST, 9.0), row("z", FIRST)], SCHEMA), path, ["id"], "amount") == 1
+    assert tables.upsert(spark.createDataFrame([row("a", FIRST, 9.0), row("z", FIRST)], SCHEMA), path, BY_AMOUNT) == 1
     assert names(spark, path) == ["a", "a", "b", "b", "c", "c", "z"]
     assert tables.read(spark, path, days=[SECOND]).count() == 2 == tables.row_count(path, [SECOND])
     assert all(Path(file).exists() for file in tables.files(path))
@@ -280,7 +281,7 @@ def test_a_column_that_somebody_added_stays_null(spark, path, caplog):
     for batch in range(2):
         assert tables.append(spark.createDataFrame(ROWS[:2], SCHEMA), path, "q", batch) == 2
     tables.append_arrow(tables.read_arrow(path).drop_columns(["reviewed_by"]), path)
-    tables.upsert(spark.createDataFrame([row("a", FIRST, 9.0), row("z", FIRST)], SCHEMA), path, ["id"], "amount")
+    tables.upsert(spark.createDataFrame([row("a", FIRST, 9.0), row("z", FIRST)], SCHEMA), path, BY_AMOUNT)
     assert {found.reviewed_by for found in tables.read(spark, path).collect()} == {None}
     assert names(spark, path) == sorted("abab" * 2 + "z")
     assert caplog.text.count("'reviewed_by'") == 1

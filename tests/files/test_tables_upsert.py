@@ -17,6 +17,7 @@ SCHEMA = (
     .add("kafka_offset", "long").add("event_day", "date")
 )
 DAY, NEXT = date(2026, 1, 1), date(2026, 1, 2)
+BY_OFFSET = tables.MergeRule(["key"], "kafka_offset")
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def update(key, offset, day=DAY):
 
 def test_the_highest_offset_wins_within_a_batch_and_across(spark, path):
     def put(batch, *rows):
-        return tables.upsert(spark.createDataFrame(rows, SCHEMA), path, ["key"], "kafka_offset", "q", batch)
+        return tables.upsert(spark.createDataFrame(rows, SCHEMA), path, BY_OFFSET, "q", batch)
 
     assert put(0, update("a", 1), update("a", 3), update("a", 2), update("b", 4)) == 2
     assert put(1, update("a", 2), update("b", 9, NEXT), update("c", 8)) == 1
@@ -47,21 +48,21 @@ def test_batches_in_any_order_and_again_end_the_same(spark, path):
     for batch in range(10):
         rows = spark.createDataFrame(updates[batch * 20:batch * 20 + 20], SCHEMA)
         for _ in range(2):
-            tables.upsert(rows, path, ["key"], "kafka_offset", "q", batch)
-        tables.upsert(rows, path, ["key"], "kafka_offset")
+            tables.upsert(rows, path, BY_OFFSET, "q", batch)
+        tables.upsert(rows, path, BY_OFFSET)
     found = [(row.key, row.kafka_offset) for row in tables.read(spark, path).collect()]
     assert sorted(found) == sorted(expected.items())
 
 
 def test_nothing_to_do_commits_nothing(spark, path):
-    assert tables.upsert(spark.createDataFrame([], SCHEMA), path, ["key"], "kafka_offset", "q", 0) == 0
+    assert tables.upsert(spark.createDataFrame([], SCHEMA), path, BY_OFFSET, "q", 0) == 0
     assert tables.open_table(path).version() == 0
 
 
 def test_upsert_goes_on_beside_compaction(spark, path):
     for batch in range(12):
         rows = spark.createDataFrame([update("a", batch), update(f"b{batch}", batch)], SCHEMA)
-        tables.upsert(rows, path, ["key"], "kafka_offset", "q", batch)
+        tables.upsert(rows, path, BY_OFFSET, "q", batch)
         tables.maintain(path, min_files=2)
     assert {row.key: row.kafka_offset for row in tables.read(spark, path).collect()}["a"] == 11
     assert tables.row_count(path) == 13
@@ -69,7 +70,7 @@ def test_upsert_goes_on_beside_compaction(spark, path):
 
 def test_a_column_may_keep_its_earliest_value(spark, path):
     def put(batch, *rows):
-        tables.upsert(spark.createDataFrame(rows, SCHEMA), path, ["key"], "kafka_offset", "q", batch, ["score"])
+        tables.upsert(spark.createDataFrame(rows, SCHEMA), path, tables.MergeRule(["key"], "kafka_offset", ["score"]), "q", batch)
 
     put(0, ("a", 2.0, (1.0,), 2, DAY), ("a", 1.5, (1.0,), 1, DAY))
     put(1, ("a", 3.0, (3.0,), 3, DAY), ("b", 9.0, (9.0,), 9, DAY))
@@ -77,7 +78,7 @@ def test_a_column_may_keep_its_earliest_value(spark, path):
     assert found == {"a": (1.5, 3.0), "b": (9.0, 9.0)}
 
 
-NEWEST = tables.Recency(grows=("event_time", "came"), partition="partition", offset="offset", time="time")
+NEWEST = tables.Recency(growing=("event_time", "came"), partition="partition", offset="offset", time="time")
 PLACED = (
     T.StructType().add("key", "string").add("number", "integer").add("event_time", "timestamp").add("partition", "integer")
     .add("offset", "long").add("time", "timestamp").add("came", "timestamp")
@@ -111,7 +112,7 @@ def test_of_two_updates_the_newer_is_told_by_what_grows_with_them_not_by_offsets
         if chance.random() < 0.3:
             table = pa.Table.from_pylist(chance.sample(rows, len(rows)), schema=to_arrow_schema(PLACED, timezone="UTC"))
             for _ in range(chance.choice([1, 2])):
-                tables.upsert(table, tmp_path / "t", ["key"], NEWEST)
+                tables.upsert(table, tmp_path / "t", tables.MergeRule(["key"], NEWEST))
             rows, batch = rows[-1:] if chance.random() < 0.3 else [], batch + 1
             assert {row["key"]: row["number"] for row in tables.read_arrow(tmp_path / "t").to_pylist()} == expected
     assert batch > 10

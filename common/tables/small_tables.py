@@ -1,4 +1,4 @@
-"""Small tables, written from this process without Spark."""
+"""Writes small tables from this process, without Spark."""
 
 import os
 from collections import Counter, defaultdict
@@ -14,21 +14,21 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from common.tables.log import once, open_table, schema_of, transaction, uri
-from common.tables.rewriting import rewriting
+from common.tables.log import absolute_uri, commit_once, open_table, spark_schema, transaction
+from common.tables.rewrite_lock import rewrite_lock
 from common.tables.writing import check_columns
 
 _OWN_ID = uuid4().hex[:12]
-_own_turns: defaultdict[str, Lock] = defaultdict(Lock)
+_own_locks: defaultdict[str, Lock] = defaultdict(Lock)
 _own_batches: Counter[str] = Counter()
 
 
 def rewrite(path: str | Path, change: Callable[[pa.Table], pa.Table]) -> int:
-    """Puts what `change` makes of a small table's rows in their place, without Spark; returns how many these are.
+    """Replaces a small table's rows by `change(rows)`; returns how many these are.
 
     Rows that are added meanwhile stay.
     """
-    with rewriting(path):
+    with rewrite_lock(path):
         table = open_table(path)
         rows = change(table.to_pyarrow_table())
         write_deltalake(table, rows, mode="overwrite")
@@ -37,17 +37,17 @@ def rewrite(path: str | Path, change: Callable[[pa.Table], pa.Table]) -> int:
 
 def append_arrow(table: pa.Table, path: str | Path, query: str | None = None, batch: int | None = None,
                  mode: Literal["append", "overwrite"] = "append") -> int:
-    """Adds (or overwrites with) a small local table, without Spark; as often as it is tried, a batch counts once."""
+    """Adds the rows of a small local table, or replaces all rows by them; a batch counts once however often it is tried."""
     def write(target: DeltaTable) -> int:
         write_deltalake(target, _with_all_columns(table, target), mode=mode, commit_properties=transaction(query, batch))
         return int(table.num_rows)
 
-    with rewriting(path) if mode == "overwrite" else nullcontext():
-        return once(path, query, batch, write)
+    with rewrite_lock(path) if mode == "overwrite" else nullcontext():
+        return commit_once(path, query, batch, write)
 
 
 def _with_all_columns(rows: pa.Table, table: DeltaTable) -> pa.Table:
-    schema = schema_of(table)
+    schema = spark_schema(table)
     check_columns(rows.column_names, table, schema)
     for field in to_arrow_schema(schema, timezone="UTC"):
         if field.name not in rows.column_names:
@@ -56,33 +56,33 @@ def _with_all_columns(rows: pa.Table, table: DeltaTable) -> pa.Table:
 
 
 def append_rows(rows: list[dict[str, Any]], schema: T.StructType, path: str | Path) -> None:
-    """Adds a few rows of `schema` to the table, which is there; columns that a row leaves out are null.
+    """Adds a few rows of `schema` to an existing table; columns that a row leaves out are null.
 
-    They are added once, also where the answer to their commit is lost.
+    They are added once, also if the answer to their commit is lost.
     """
     with _own_batch(path) as (query, batch):
         append_arrow(pa.Table.from_pylist(rows, schema=to_arrow_schema(schema, timezone="UTC")), path, query, batch)
 
 
-def append_row_after(make: Callable[[DeltaTable], dict[str, Any]], schema: T.StructType, path: str | Path) -> None:
-    """Adds the row that `make` makes of the table as it is.
+def append_row_after(make_row: Callable[[DeltaTable], dict[str, Any]], schema: T.StructType, path: str | Path) -> None:
+    """Adds the row `make_row(table)`, made from the table's newest version.
 
-    Where somebody else commits in between it is made anew, of the table as it is then; what `make` raises ends that.
+    If another writer commits in between, the row is made again from the version after that; an error of `make_row` ends this.
     """
     with _own_batch(path) as (query, batch):
         def write(table: DeltaTable) -> int:
-            row = pa.Table.from_pylist([make(table)], schema=to_arrow_schema(schema, timezone="UTC"))
+            row = pa.Table.from_pylist([make_row(table)], schema=to_arrow_schema(schema, timezone="UTC"))
             properties = transaction(query, batch, on_any_version=False)
             write_deltalake(table, _with_all_columns(row, table), mode="append", commit_properties=properties)
             return 1
 
-        once(path, query, batch, write)
+        commit_once(path, query, batch, write)
 
 
 @contextmanager
 def _own_batch(path: str | Path) -> Iterator[tuple[str, int]]:
-    """A name of this process as a query, and the number of its next batch in that table; its threads take turns."""
-    place = uri(path)
-    with _own_turns[place]:
-        _own_batches[place] += 1
-        yield f"process-{_OWN_ID}-{os.getpid()}", _own_batches[place]  # a forked one has our id
+    """A query id for this process, and the number of its next batch in that table; one thread of it at a time."""
+    location = absolute_uri(path)
+    with _own_locks[location]:
+        _own_batches[location] += 1
+        yield f"process-{_OWN_ID}-{os.getpid()}", _own_batches[location]  # a forked process has the same _OWN_ID
