@@ -1,1 +1,1 @@
-"""Java, jars and a one-node Kafka for a machine that has none of them."""
+"""Provides Java, jars and a one-node Kafka on a machine that has none of them."""

@@ -1,7 +1,7 @@
-"""Class-data sharing: classes that Java has read, checked and linked once lie in a file, from which its next starts have them.
+"""Makes and uses Java's class-data archives: files of classes that were read, checked and linked once, for the next starts.
 
-A Spark session loads some 20,000 classes from 300 jars before its first job is done: with the file it takes half the processor
-time (docs/performance.md). Java itself checks that a file fits it and the jars, and does without where it does not.
+A Spark session loads some 20,000 classes from 300 jars before its first job is done: with the archive it takes half the
+processor time (docs/performance-notebook.md). Java checks that an archive fits it and the jars, and ignores one that does not.
 """
 
 import hashlib
@@ -19,76 +19,77 @@ from common.settings import Settings, load
 
 Use = Literal["spark", "broker"]
 
-QUIET = "-Xlog:cds*=off"  # a file that does not fit is no news for people
-OLD = 30 * 86400.0  # seconds after which a file that no start has used is removed
-SECONDS = 300.0  # that Java may take to write its own classes' file
+QUIET_OPTION = "-Xlog:cds*=off"  # that an archive does not fit needs no one's attention
+MAX_UNUSED_SECONDS = 30 * 86400.0  # after which an archive that no start has used is removed
+JAVA_TIMEOUT_SECONDS = 300.0  # for Java to write the archive of its own classes
 
 
 def sharing_options(use: Use, java: Java, class_path: str, home: Path | None = None) -> list[str]:
-    """Options for a Java that starts with `class_path`: none where no file was made for it (`make_class_data`)."""
-    path = _path(use, java, class_path, home)
+    """Options for a Java that starts with `class_path`: none where it has no archive (`make_class_data`)."""
+    path = _archive_path(use, java, class_path, home)
     if not path.exists():
         return []
-    base = _base(java, home)
-    files = [base, path] if base.exists() else [path]
-    for file in files:
-        with suppress(OSError):  # a cache that is another user's: it is read all the same
-            os.utime(file)
-    return [f"-XX:SharedArchiveFile={os.pathsep.join(map(str, files))}", QUIET]
+    base = _base_path(java, home)
+    archives = [base, path] if base.exists() else [path]
+    for archive in archives:
+        with suppress(OSError):  # in another user's cache, which can be read all the same
+            os.utime(archive)
+    return [f"-XX:SharedArchiveFile={os.pathsep.join(map(str, archives))}", QUIET_OPTION]
 
 
 def has_class_data(use: Use, java: Java, class_path: str, home: Path | None = None) -> bool:
-    """Whether a file was made for this Java and class path."""
-    return _path(use, java, class_path, home).exists()
+    """Whether there is an archive for this Java and class path."""
+    return _archive_path(use, java, class_path, home).exists()
 
 
 def make_class_data(
     use: Use, java: Java, class_path: str, run: Callable[[Sequence[str]], None], home: Path | None = None
 ) -> bool:
-    """Makes the file: `run` starts such a Java with the options that it is given, has it work, and returns when it has ended.
+    """Makes the archive. run: starts such a Java with the options that it is given, has it work, and returns when it has ended.
 
-    Returns whether there is a file now: a Java of another make may not be able to. Raises OSError if the cache cannot be written.
+    Returns whether there is an archive now: not every make of Java can write one. Raises OSError if the cache cannot be written.
     """
-    path = _path(use, java, class_path, home)
+    path = _archive_path(use, java, class_path, home)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_old(path.parent)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as folder:
         new_file = Path(folder, path.name)
         base = _ensure_base(java, home)
-        run([*([f"-XX:SharedArchiveFile={base}"] if base else []), f"-XX:ArchiveClassesAtExit={new_file}", QUIET])
+        run([*([f"-XX:SharedArchiveFile={base}"] if base else []), f"-XX:ArchiveClassesAtExit={new_file}", QUIET_OPTION])
         if new_file.exists():
             new_file.replace(path)
     return path.exists()
 
 
 def _ensure_base(java: Java, home: Path | None) -> Path | None:
-    """The file of Java's own classes, on which the others build: made here for a runtime that came without one."""
-    base = _base(java, home)
-    if not base.exists() and not _runs(java, "-Xshare:on", "-version"):
+    """The archive of Java's own classes, on which the others build: made here for a runtime that came without one."""
+    base = _base_path(java, home)
+    if not base.exists() and not _run_java(java, "-Xshare:on", "-version"):
         with tempfile.TemporaryDirectory(prefix=".new-", dir=base.parent) as folder:
             new_file = Path(folder, base.name)
-            if _runs(java, "-Xshare:dump", f"-XX:SharedArchiveFile={new_file}") and new_file.exists():
+            if _run_java(java, "-Xshare:dump", f"-XX:SharedArchiveFile={new_file}") and new_file.exists():
                 new_file.replace(base)
     return base if base.exists() else None
 
 
-def _runs(java: Java, *options: str) -> bool:
-    answer = subprocess.run([str(java.executable), *options], capture_output=True, stdin=subprocess.DEVNULL, timeout=SECONDS)
-    return answer.returncode == 0
+def _run_java(java: Java, *options: str) -> bool:
+    """Whether Java ends well with these options."""
+    command = [str(java.executable), *options]
+    return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=JAVA_TIMEOUT_SECONDS).returncode == 0
 
 
 def _remove_old(folder: Path) -> None:
     for path in folder.glob("*.jsa"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > OLD:
+            if time.time() - path.stat().st_mtime > MAX_UNUSED_SECONDS:
                 path.unlink()
 
 
-def _base(java: Java, home: Path | None) -> Path:
+def _base_path(java: Java, home: Path | None) -> Path:
     return _folder(home) / f"java-{_digest(java, '')}.jsa"
 
 
-def _path(use: Use, java: Java, class_path: str, home: Path | None) -> Path:
+def _archive_path(use: Use, java: Java, class_path: str, home: Path | None) -> Path:
     return _folder(home) / f"{use}-{_digest(java, class_path)}.jsa"
 
 
@@ -97,7 +98,7 @@ def _folder(home: Path | None) -> Path:
 
 
 def _digest(java: Java, class_path: str) -> str:
-    """Of what a file was made for. Java looks at each jar itself; jars that were installed anew need a new file."""
+    """A hash of what an archive is for. Java itself compares single jars; in a folder, jars installed anew need a new archive."""
     folders = {Path(entry.removesuffix("*")) for entry in class_path.split(os.pathsep) if entry.endswith("*")}
     installed = [str(folder.stat().st_mtime_ns) for folder in sorted(folders) if folder.exists()]
     return hashlib.sha256("\n".join([str(java.home), java.version, class_path, *installed]).encode()).hexdigest()[:12]

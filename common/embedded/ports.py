@@ -1,11 +1,11 @@
-"""Free ports on loopback."""
+"""Finds free ports on loopback."""
 
 import random
 import socket
 import time
 
 HOST = "127.0.0.1"
-PORTS = range(20_000, 32_000)  # below the ports that Linux and macOS hand to outgoing connections
+PORT_RANGE = range(20_000, 32_000)  # below the ports that Linux and macOS hand to outgoing connections
 
 
 def is_free(port: int) -> bool:
@@ -19,8 +19,8 @@ def is_free(port: int) -> bool:
     return True
 
 
-def wait_until_taken(port: int, seconds: float) -> None:
-    """Returns once somebody listens on `port`; raises TimeoutError after `seconds`."""
+def wait_until_listening(port: int, seconds: float) -> None:
+    """Returns once a server listens on `port`; raises TimeoutError after `seconds`."""
     deadline = time.monotonic() + seconds
     while is_free(port):
         if time.monotonic() > deadline:
@@ -28,6 +28,6 @@ def wait_until_taken(port: int, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def free_port(other_than: int | None = None) -> int:
-    """A port nobody listens on, chosen at random, so that two runs that start at once hardly ever meet."""
-    return next(port for port in random.sample(PORTS, len(PORTS)) if port != other_than and is_free(port))
+def find_free_port(other_than: int | None = None) -> int:
+    """A port on which nobody listens, chosen at random, so that two runs that start at once hardly ever choose the same."""
+    return next(port for port in random.sample(PORT_RANGE, len(PORT_RANGE)) if port != other_than and is_free(port))

@@ -1,4 +1,4 @@
-"""The embedded broker's settings, suited to one node on a laptop."""
+"""Holds and writes the embedded broker's settings, which suit one node on a laptop."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 SERVER_PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": "1",
-    "log.dirs": "data",  # relative to the working folder: no path has to survive the format of lists and properties
+    "log.dirs": "data",  # relative to the working folder: a path could hold what the format of lists and properties cannot
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": ",".join(
         ["CONTROLLER:PLAINTEXT"] + [f"{protocol}:{protocol}" for protocol in ("PLAINTEXT", "SASL_PLAINTEXT", "SSL", "SASL_SSL")]
@@ -22,8 +22,8 @@ SERVER_PROPERTIES = {
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
-    # A broker that was killed is let in again when its old self is given up: 5 s from start to answer with 3000, 12 with the
-    # default of 9000. With 3000, a broker on two cores that 16 queries start on was given up though it lived.
+    # A broker that was killed may join again once its old session has expired: 5 s from start to answer with 3000, 12 with the
+    # default of 9000. With 3000, the session of a broker on two cores expired while 16 queries started, though it ran.
     "broker.session.timeout.ms": "6000",
     "broker.heartbeat.interval.ms": "1000",
     # Size bounds the disk, time does not: simulated events may carry timestamps of long ago.
@@ -39,8 +39,8 @@ SERVER_PROPERTIES = {
 }
 
 
-def listeners(host: str, protocol: str, port: int, controller_port: int) -> dict[str, str]:
-    """Where the node listens: for clients with `protocol`, for itself in plain text, both on `host` only."""
+def listener_properties(host: str, protocol: str, port: int, controller_port: int) -> dict[str, str]:
+    """The settings of where the node listens: for clients with `protocol`, for itself in plain text, both on `host` only."""
     return {
         "listeners": f"{protocol}://{host}:{port},CONTROLLER://{host}:{controller_port}",
         "advertised.listeners": f"{protocol}://{host}:{port}",
@@ -50,7 +50,7 @@ def listeners(host: str, protocol: str, port: int, controller_port: int) -> dict
 
 
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:
-    """In Java's format: Latin-1, what is beyond it as \\uXXXX; readable by the owner alone, as a password may be in it."""
+    """Writes Java's format: Latin-1, other characters as \\uXXXX. Only the owner can read the file, as it may hold a password."""
     escaped = {name: value.replace("\\", "\\\\").replace("\n", "\\n") for name, value in properties.items()}
     path.touch(mode=0o600)
     path.write_bytes("".join(f"{name}={value}\n" for name, value in escaped.items()).encode("latin-1", "backslashreplace"))

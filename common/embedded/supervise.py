@@ -1,7 +1,7 @@
-"""A child process that never outlives us: a small supervisor beside it ends it when the pipe from us closes, however we end.
+"""Starts a child process that never outlives us: a small supervisor ends it when the pipe from us closes, however we end.
 
-The same on Linux and macOS, SIGKILL of the parent included. SIGKILL of the supervisor takes the command along at once on Linux,
-elsewhere when the parent looks or stops it. Run as a file, this module is the supervisor.
+This holds on Linux and macOS, also when the parent gets SIGKILL. When the supervisor gets it, the command ends at once on
+Linux, elsewhere once the parent asks for its status or stops it. Run as a file, this module is the supervisor.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from pathlib import Path
 from types import FrameType
 
 GRACE_SECONDS = 10.0  # between asking a child to end and killing it
-LOOK_EVERY = 0.2  # seconds
+CHECK_SECONDS = 0.2  # between the supervisor's checks of its command and its parent
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
-class Supervised:
+class SupervisedProcess:
     """A running child. Use as a context manager, or call `stop` in the end."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", command: Sequence[str], grace: float) -> None:
@@ -54,8 +54,8 @@ class Supervised:
         return self.exit_status() or 0
 
     def kill(self) -> None:
-        """SIGKILL to the command; returns when it is gone."""
-        import psutil  # not above: the supervisor itself gets by on the standard library
+        """Sends SIGKILL to the command, and returns when it has ended."""
+        import psutil  # not above: the supervisor itself needs only the standard library
 
         if self.exit_status() is None:
             for command in psutil.Process(self.pid).children():
@@ -64,31 +64,32 @@ class Supervised:
             self._end_group()
 
     def _end_group(self) -> None:
-        """What is left of the supervisor's group, once the supervisor has ended or will not: as the command, if it was killed.
+        """Kills what is left of the supervisor's group once that has ended or does not end, as its command if it was killed.
 
-        To be done as soon as that is noticed: later the number may be another group's.
+        Call it as soon as this is known: later the number may be another group's.
         """
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def __enter__(self) -> "Supervised":
+    def __enter__(self) -> "SupervisedProcess":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
 
-def supervised(
+def start_supervised(
     command: Sequence[str],
     log: Path,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     grace: float = GRACE_SECONDS,
     keep_open: Sequence[int] = (),
-) -> Supervised:
-    """Starts `command` in `folder`, its output appended to `log`, in a session of its own: Ctrl-C in the terminal is for us.
+) -> SupervisedProcess:
+    """Starts `command` in `folder`, its output appended to `log`, in a session of its own, so that Ctrl-C does not reach it.
 
-    `keep_open` are file descriptors that stay open as long as the command runs, for instance of a locked file.
+    grace: seconds between asking it to end and killing it. keep_open: file descriptors that stay open as long as the command
+    runs, for instance of a locked file.
     """
     supervisor = [sys.executable, "-I", __file__, str(os.getpid()), str(grace), *command]
     with log.open("ab") as output:
@@ -96,61 +97,62 @@ def supervised(
             supervisor, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output,
             start_new_session=True, pass_fds=keep_open,
         )
-    return Supervised(process, command, grace)
+    return SupervisedProcess(process, command, grace)
 
 
 def _supervise(parent: int, grace: float, command: Sequence[str]) -> int:
-    """Runs `command` until it ends, standard input closes, `parent` is gone or we are asked to end; the exit status."""
-    asked_to_end = []
+    """Runs `command` until it ends, standard input closes, `parent` has ended or a signal comes; returns the exit status."""
+    signals = []
 
-    def note(number: int, _: FrameType | None) -> None:
-        asked_to_end.append(number)
+    def note_signal(number: int, _: FrameType | None) -> None:
+        signals.append(number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, note)
+        signal.signal(number, note_signal)
     try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_ending_with(os.getpid()))
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_death_with(os.getpid()))
     except OSError as error:
         os.write(2, f"cannot start {command[0]}: {error}\n".encode())
         return 127
-    # A forked worker of the parent may hold our pipe open beyond the parent's end, so we look at who our parent is, too.
-    while child.poll() is None and not asked_to_end and os.getppid() == parent and not _closed(0):
+    # A forked worker of the parent may hold our pipe open beyond the parent's end, so we check who our parent is, too.
+    while child.poll() is None and not signals and os.getppid() == parent and not _is_closed(0):
         pass
-    status = _end(child, grace)
-    if os.getppid() != parent:  # nobody waits for our status and then ends what the command has left
+    status = _end_child(child, grace)
+    if os.getppid() != parent:  # nobody is left to read our status and then end what the command has started
         os.killpg(0, signal.SIGKILL)
     return status
 
 
-def _ending_with(supervisor: int) -> Callable[[], None] | None:
-    """What a child does before it becomes the command: asks Linux to be killed when the supervisor is, itself by SIGKILL.
+def _death_with(supervisor: int) -> Callable[[], None] | None:
+    """What a child does before it becomes the command: it asks Linux for SIGKILL when the supervisor ends, even by SIGKILL.
 
-    Elsewhere it lives on until whoever started the supervisor looks, or stops it.
+    Elsewhere it lives on until the parent asks for its status, or stops it.
     """
     if sys.platform != "linux":
         return None
-    control = ctypes.CDLL(None).prctl  # here: a forked child does as little as it can
+    control = ctypes.CDLL(None).prctl  # loaded here: a forked child should do as little as it can
 
-    def ask() -> None:
+    def request_signal() -> None:
         control(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != supervisor:  # it was killed in between
             os._exit(1)
 
-    return ask
+    return request_signal
 
 
-def _closed(pipe: int) -> bool:
-    """Whether the other end is closed; waits a moment to find out."""
-    readable, _, _ = select.select([pipe], [], [], LOOK_EVERY)
+def _is_closed(pipe: int) -> bool:
+    """Whether the other end is closed; waits up to CHECK_SECONDS to find out."""
+    readable, _, _ = select.select([pipe], [], [], CHECK_SECONDS)
     return bool(readable) and not os.read(pipe, 1024)
 
 
-def _end(child: "subprocess.Popen[bytes]", grace: float) -> int:
+def _end_child(child: "subprocess.Popen[bytes]", grace: float) -> int:
+    """Ends the child, by SIGKILL after `grace` seconds; returns its exit status, 128 and the signal's number for a signal."""
     if child.poll() is None:
         child.terminate()
     deadline = time.monotonic() + grace
     while child.poll() is None and time.monotonic() < deadline:
-        time.sleep(LOOK_EVERY / 4)
+        time.sleep(CHECK_SECONDS / 4)
     if child.poll() is None:
         child.kill()
     status = child.wait()

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from common.embedded.kafka import EmbeddedKafka
+from common.embedded.kafka import BrokerProcess, EmbeddedKafka
 from common.spark.session import start_session
 
 GRACE = 120.0  # seconds for Java to write its classes when it ends
@@ -22,7 +22,7 @@ def train_broker(options: Sequence[str]) -> None:
     """A broker with these options of Java that takes a record, and ends."""
     with (
         tempfile.TemporaryDirectory(prefix="hybrid-classes-") as folder,
-        EmbeddedKafka(Path(folder), java_options=options, grace=GRACE) as kafka,
+        EmbeddedKafka(Path(folder), process=BrokerProcess(options, GRACE)) as kafka,
     ):
         producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
         producer.produce("classes", b"value", b"key")

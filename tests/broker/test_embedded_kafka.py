@@ -1,3 +1,5 @@
+"""The embedded broker over its life: data and port kept, a folder for one at a time, and no Java left behind."""
+
 import os
 import shutil
 import signal
@@ -15,8 +17,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from common.embedded.java import find_java
-from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError
-from common.embedded.ports import free_port
+from common.embedded.kafka import EmbeddedKafka, EmbeddedKafkaError, ListenerSecurity
+from common.embedded.ports import find_free_port
 from common.kafka.connection import BrokerError, Connection
 from common.kafka.topics import LEADERLESS, read_end_offsets
 from common.runtime import existing_broker
@@ -89,7 +91,7 @@ def test_what_was_produced_is_consumed_and_after_stop_nothing_runs(tmp_path):
         make_topic(kafka)
         produce(kafka, [b"a", b"b", b"c"])
         assert consume(kafka, 3) == [b"a", b"b", b"c"]
-    assert not kafka.running
+    assert not kafka.is_running
     assert not java.is_running()
     kafka.stop()
 
@@ -171,31 +173,31 @@ def test_a_port_that_was_taken_meanwhile_is_replaced(port_of_another, tmp_path, 
     chosen = []
 
     def free_port_that_is_taken_at_once(**given):
-        chosen.append(free_port(**given) if chosen else port_of_another)
+        chosen.append(find_free_port(**given) if chosen else port_of_another)
         return chosen[-1]
 
-    monkeypatch.setattr("common.embedded.kafka.free_port", free_port_that_is_taken_at_once)
+    monkeypatch.setattr("common.embedded.kafka.find_free_port", free_port_that_is_taken_at_once)
     with EmbeddedKafka(tmp_path / "own") as kafka:
         assert chosen[0] == port_of_another != kafka.port
         make_topic(kafka)
         produce(kafka, [b"a"])
         assert consume(kafka, 1) == [b"a"]
-        assert kafka.running
+        assert kafka.is_running
 
 
 def test_a_second_broker_in_the_same_folder_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.embedded.kafka.LOCK_SECONDS", 0.5)
+    monkeypatch.setattr("common.embedded.kafka.LOCK_TIMEOUT_SECONDS", 0.5)
     with EmbeddedKafka(tmp_path) as kafka:
         with pytest.raises(EmbeddedKafkaError, match="another embedded broker is running"):
             EmbeddedKafka(tmp_path).start()
-        assert kafka.running
+        assert kafka.is_running
 
 
 def test_a_broker_that_does_not_come_up_shows_the_end_of_its_log(tmp_path):
     kafka = EmbeddedKafka(tmp_path, properties={"num.io.threads": "none"})
     with pytest.raises(EmbeddedKafkaError, match=r"(?s)broker\.log.*num\.io\.threads"):
         kafka.start()
-    assert not kafka.running
+    assert not kafka.is_running
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
@@ -213,7 +215,7 @@ def test_a_broker_can_ask_its_clients_for_a_password(tmp_path):
         "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{plain} {user} user_me="sesame";',
     }
     client = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "me", "sasl.password": "sesame"}
-    with EmbeddedKafka(tmp_path, protocol="SASL_PLAINTEXT", properties=properties, client=client) as kafka:
+    with EmbeddedKafka(tmp_path, properties=properties, security=ListenerSecurity("SASL_PLAINTEXT", client)) as kafka:
         make_topic(kafka, "t", **client)
         produce(kafka, [b"a"], "t", **client)
         assert consume(kafka, 1, "t", **client) == [b"a"]

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from common.embedded.kafka import EmbeddedKafka
-from common.embedded.ports import free_port
+from common.embedded.ports import find_free_port
 from common.gateway import protocol
 from common.gateway.address import Address
 from common.gateway.child_process import GatewayProcess
@@ -90,7 +90,7 @@ def await_more(clients, number=500):
 
 @pytest.mark.timeout(240)
 def test_all_that_was_acknowledged_is_on_the_topic_whatever_was_killed(tmp_path):
-    port, ending = free_port(), threading.Event()
+    port, ending = find_free_port(), threading.Event()
     with EmbeddedKafka(tmp_path / "kafka", partitions=2) as kafka:
         gateway = start(port, kafka, tmp_path)
         clients = [Client(port, f"client{number}", ending) for number in range(3)]
@@ -133,7 +133,7 @@ def test_it_says_that_it_is_up_once_it_is_and_a_taken_port_is_told(broker, tmp_p
         done = subprocess.run([*command, "--http", taken], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and done.stdout == ""
     assert f"cannot listen at http://{taken}: another program listens there" in done.stderr, done.stderr
-    port = free_port()
+    port = find_free_port()
     gateway = subprocess.Popen([*command, "--http", f"127.0.0.1:{port}"], stdout=subprocess.PIPE, text=True)
     try:
         line = gateway.stdout.readline()
@@ -147,7 +147,7 @@ def test_it_says_that_it_is_up_once_it_is_and_a_taken_port_is_told(broker, tmp_p
 
 def test_beside_a_run_it_ends_with_it_and_is_started_again_when_it_dies(broker, tmp_path, monkeypatch):
     monkeypatch.setattr("common.gateway.child_process.FIRST_RESTART_SECONDS", 0.1)
-    address, said = Address.parse(f"127.0.0.1:{free_port()}"), []
+    address, said = Address.parse(f"127.0.0.1:{find_free_port()}"), []
     settings = Settings(data=tmp_path, gateway_open=True)
     with GatewayProcess("finance_fraud", address, broker, settings, said.append) as beside:
         until_ready(address.port)
@@ -169,7 +169,7 @@ def test_beside_a_run_it_ends_with_it_and_is_started_again_when_it_dies(broker, 
 
 
 def test_over_tls_it_is_who_its_certificate_says_and_takes_nothing_in_plain_text(broker, make_certificate, tmp_path):
-    address = Address.parse(f"127.0.0.1:{free_port()}", *make_certificate(tmp_path, "gateway"))
+    address = Address.parse(f"127.0.0.1:{find_free_port()}", *make_certificate(tmp_path, "gateway"))
     trusting = ssl.create_default_context(cafile=address.certificate)
 
     def status(trust, method, path, body=None):

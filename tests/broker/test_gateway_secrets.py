@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from common.embedded.ports import free_port
+from common.embedded.ports import find_free_port
 from common.gateway.address import Address
 from common.gateway.child_process import GatewayProcess
 from common.gateway.tokens import TokenFile
@@ -51,7 +51,7 @@ def test_a_token_is_in_nothing_that_requests_of_any_kind_leave(broker, tmp_path,
     revoked = file.add("revoked", ["all:write"], ["finance_fraud"])
     file.revoke("revoked")
     unknown = f"{good.partition('.')[0]}.not-{good.partition('.')[2]}"
-    address = Address.parse(f"127.0.0.1:{free_port()}")
+    address = Address.parse(f"127.0.0.1:{find_free_port()}")
     with GatewayProcess("finance_fraud", address, broker, Settings(data=tmp_path)) as beside:
         port = address.port
         assert until_up(port) == 200

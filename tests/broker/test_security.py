@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 from py4j.protocol import Py4JJavaError
 from pydantic import SecretStr
 
-from common.embedded.kafka import EmbeddedKafka
+from common.embedded.kafka import EmbeddedKafka, ListenerSecurity
 from common.gateway.alert_stream import AlertStream, server_sent_events
 from common.installed import find_vertical
 from common.kafka.acls import allow, rights
@@ -56,7 +56,7 @@ def broker_with(folder, certificate, both, properties, client_options=()):
     } | properties
     client = {name: value for name, value in login(certificate).client_options().items() if isinstance(value, str)}
     client |= dict(client_options)
-    with EmbeddedKafka(folder / "kafka", protocol="SASL_SSL", properties=properties, client=client) as kafka:
+    with EmbeddedKafka(folder / "kafka", properties=properties, security=ListenerSecurity("SASL_SSL", client)) as kafka:
         yield kafka.bootstrap_servers
 
 

@@ -16,7 +16,7 @@ from functools import cache
 import pytest
 from confluent_kafka import Producer
 
-from common.embedded.ports import free_port
+from common.embedded.ports import find_free_port
 from common.gateway.address import Address
 from common.gateway.authorization import Access
 from common.gateway.server import GatewayServer
@@ -54,7 +54,7 @@ class Running:
     """The gateway of all four verticals in a thread of this process."""
 
     def __init__(self, connection, data, is_open=True, certificate=None, key=None, **settings):
-        address = Address.parse(f"127.0.0.1:{free_port()}", certificate, key)
+        address = Address.parse(f"127.0.0.1:{find_free_port()}", certificate, key)
         self.port, self._socket = address.port, address.listen()
         self.server = GatewayServer([*map(find_vertical, verticals())], Settings(data=data, **settings), connection,
                                     Access(Tokens(TokenFile(data)), is_open), address)

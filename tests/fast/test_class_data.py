@@ -7,7 +7,7 @@ import pytest
 
 from common.embedded import class_data
 from common.embedded.class_data import has_class_data, make_class_data, sharing_options
-from common.embedded.java import _wrapped, find_java
+from common.embedded.java import _write_wrapper, find_java
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_files_that_nobody_has_used_for_long_are_removed(java, tmp_path):
     assert make_class_data("broker", java, "a.jar", lambda options: _touch(options), tmp_path)
     assert has_class_data("spark", java, "a.jar", tmp_path) and not has_class_data("spark", java, "b.jar", tmp_path)
     assert sharing_options("spark", java, "a.jar", tmp_path) == used, "what it builds on was used with it"
-    assert class_data.OLD > 86400
+    assert class_data.MAX_UNUSED_SECONDS > 86400
 
 
 def test_the_bundled_runtime_is_told_of_each_jar_once(tmp_path):
@@ -76,7 +76,7 @@ def test_the_bundled_runtime_is_told_of_each_jar_once(tmp_path):
     runtime = tmp_path / "runtime"
     runtime.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     runtime.chmod(0o755)
-    java = _wrapped(runtime, tmp_path / "home")
+    java = _write_wrapper(runtime, tmp_path / "home")
     slf4j = f"{tmp_path}/conf:{jars}/slf4j-api-2.0.jar"
     asked = ["-cp", f"{slf4j}:{jars}/*", "--add-modules=jdk.incubator.vector", "--add-modules", "java.sql", "Main", "-cp", "x:y"]
     told = subprocess.run([str(java), *asked], capture_output=True, text=True, check=True).stdout.splitlines()

@@ -1,3 +1,5 @@
+"""What the doctor finds on a machine, and what it says to do about it."""
+
 import shutil
 from types import SimpleNamespace
 

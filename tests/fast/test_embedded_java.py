@@ -1,3 +1,5 @@
+"""Which Java is used of those on a machine, and the wrapper of the bundled one."""
+
 import os
 import shutil
 import subprocess
@@ -85,7 +87,7 @@ def wrapped(tmp_path, *arguments):
     runtime = tmp_path / "it's real"
     runtime.write_text("#!/bin/sh\nprintf '<%s>' \"$@\"\n")
     runtime.chmod(0o755)
-    executable = java_module._wrapped(runtime, tmp_path / "cache")
+    executable = java_module._write_wrapper(runtime, tmp_path / "cache")
     return subprocess.run([executable, *arguments], capture_output=True, text=True, check=True).stdout
 
 

@@ -1,3 +1,5 @@
+"""A supervised command ends with its parent, however that ends, and takes along what it has started."""
+
 import os
 import signal
 import subprocess
@@ -105,7 +107,9 @@ def test_a_supervisor_killed_without_warning_takes_the_command_with_it(tmp_path)
     assert child.exit_status() == -signal.SIGKILL == child.stop()
 
 
-@pytest.mark.parametrize("end", [SupervisedProcess.stop, SupervisedProcess.kill, lambda child: os.kill(child.pid, signal.SIGKILL)])
+@pytest.mark.parametrize(
+    "end", [SupervisedProcess.stop, SupervisedProcess.kill, lambda child: os.kill(child.pid, signal.SIGKILL)]
+)
 def test_what_the_command_has_started_ends_with_it(tmp_path, end):
     child = start_supervised(["sh", "-c", "sleep 600 & echo $!; exec sleep 600"], tmp_path / "log")
     assert wait_until(lambda: (tmp_path / "log").read_text().strip())
