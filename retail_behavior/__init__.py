@@ -1,9 +1,13 @@
-"""A shop: visitors' behaviour judged live, stock that adjusts with every sale, demand and customers studied in batch."""
+"""A shop: bots, carts that are left and demand that jumps are recognised while visitors shop, and stock counts every sale.
 
-from common.vertical import Baseline, ModelSpec, Scenario, Vertical
+    .venv/bin/hybrid run retail_behavior --for 75s
+
+Batch forecasts demand, sets stock policies, mines recommendations, segments customers and trains the model of purchase intent.
+"""
+
+from common.vertical import Baseline, ModelSpec, Vertical
 from retail_behavior import baselines, detector, events, features, generator, trends
 from retail_behavior.settings import Population, RetailSettings
-from retail_behavior.simulation import scenarios
 
 VERTICAL = Vertical(
     name="retail_behavior",
@@ -26,13 +30,8 @@ VERTICAL = Vertical(
     plots=trends.plots,
     model=ModelSpec(
         features.FEATURES, features.with_features, fit=features.fit_live, tolerance=features.TOLERANCE,
-        so_far=features.so_far, labelled=features.labelled),
-    scenarios=(
-        Scenario(scenarios.BOT, ("bot",), scenarios.viewed_price),
-        Scenario(scenarios.ABANDONED, ("cart_abandoned",), scenarios.line_value),
-        Scenario(scenarios.SPIKE, ("demand_spike",), scenarios.order_size),
-        Scenario(scenarios.RUNNING_OUT, ("reorder_point", "stock_out_risk"), scenarios.order_size),
-    ),
-    label_delay=generator.LABEL_DELAY,
+        so_far=features.sessions_so_far, labelled=features.purchase_labels),
+    scenarios=detector.SCENARIOS,
+    label_delay=events.LABEL_DELAY,
     small={"visitors": 1_200, "products": 40, "stores": 1},
 )

@@ -1,10 +1,10 @@
 """The rules of the shop: what each scores, and which events or window it reads.
 
-Per visitor and window (real-time mode, RocksDB state): the set of the visitor's views as they came, and the pace between them.
-Per visitor and session (micro-batch, speaks when the watermark has passed): the cart that is left when silence falls.
-Per product and window (real-time mode): orders against the product's forecast.
-Per store and product (real-time mode): stock of the morning, what came and what went, event by event.
-Beside alerts, two topics: purchase intent of running sessions, and recommendations with each view and purchase.
+Per visitor and window (real-time mode, RocksDB state): the visitor's views in their order of arrival, and the pace between them.
+Per visitor and session (micro-batches, when the watermark has passed): the cart that is left when the visitor falls silent.
+Per product and window (real-time mode, RocksDB state): orders against the product's forecast.
+Per store and product (real-time mode, RocksDB state): the stock that batch counted, less sales and plus restocks, event by event.
+Two queries raise no alerts: purchase intent of running sessions, and recommendations with each view and purchase.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -13,28 +13,28 @@ from pyspark.sql import functions as F
 from common.columns import let
 from common.rules import Rule, judge, threshold_names
 from common.thresholds import threshold, with_thresholds
-from common.vertical import Query
-from retail_behavior.events import PURCHASE, RESTOCK, VIEW, order
-from retail_behavior.features import HAPPENING, PLACE, any_of, cart_value, intents, prepare
-from retail_behavior.rules.hour_of_week import hours_from
+from common.vertical import Query, Scenario
+from retail_behavior.events import ADD, PURCHASE, RESTOCK, VIEW, order_key
+from retail_behavior.features import ARRIVAL, EVENT_FIELDS, cart_value, has_event_of, intents, running_sessions
+from retail_behavior.rules.hour_of_week import sum_of_hours
 from retail_behavior.rules.stock_position import (
-    at_risk,
-    hours_left,
-    lowest,
+    hours_left_text,
+    ids_at_risk,
+    ids_below_reorder_point,
+    lowest_position,
     reorder_point,
-    short_of_reorder_point,
     stock_out_risk,
     with_positions,
 )
-from retail_behavior.settings import JUDGED_VIEWS, RetailSettings
+from retail_behavior.settings import MAX_VIEWS_PER_WINDOW, RetailSettings
 
 
 def bot(settings: RetailSettings) -> Column:
-    """Most views in a row at an even pace: each gap at most `even_pace` times the one before it, or that times it.
+    """Most views in a row at an even pace: of two successive gaps neither is more than `even_pace` times the other.
 
-    Per visitor and window, of the first JUDGED_VIEWS that came in it; people read unevenly however fast they click. A streak
-    within the windows' overlap is seen whole. A view that comes late may break a streak that was seen before: what counts
-    is the longest there ever was.
+    Per visitor and window, of the first MAX_VIEWS_PER_WINDOW that came in it; people read unevenly however fast they click. A
+    streak within the overlap of two windows lies whole in both. A view that comes late may break a streak that was reported
+    already: what counts is the longest streak that there ever was.
     """
     return F.size("streak.ids").cast("double")
 
@@ -44,7 +44,7 @@ def cart_abandoned(settings: RetailSettings) -> Column:
 
     Per visitor and session.
     """
-    return F.when(~any_of("happened", PURCHASE), cart_value("happened"))
+    return F.when(~has_event_of("events", PURCHASE), cart_value("events"))
 
 
 def demand_spike(settings: RetailSettings) -> Column:
@@ -53,81 +53,91 @@ def demand_spike(settings: RetailSettings) -> Column:
     Per product and window of `demand_hours`. Orders, not units: a bulk order is one. Null below `min_orders` and for a
     product without forecast.
     """
-    above = 2 * (F.sqrt(_orders() + 0.375) - F.sqrt(_expected_orders(settings) + 0.375))
-    return F.when(_orders() >= settings.min_orders, above)
+    deviations = 2 * (F.sqrt(_order_count() + 0.375) - F.sqrt(_expected_orders(settings) + 0.375))
+    return F.when(_order_count() >= settings.min_orders, deviations)
 
 
 BY_VISITOR = (
     Rule("bot", bot, "bot_streak",
-         lambda s: F.format_string("%.0f views in a row, one every %.1f seconds", bot(s), F.col("streak.pace")),
-         lambda s: F.to_json("streak.ids")),
+         lambda settings: F.format_string("%.0f views in a row, one every %.1f seconds", bot(settings), F.col("streak.pace")),
+         lambda settings: F.to_json("streak.ids")),
 )
 BY_SESSION = (
     Rule("cart_abandoned", cart_abandoned, "cart_value",
-         lambda s: F.format_string("%.2f in the cart, silent for %s", cart_abandoned(s), F.lit(s.session_gap)),
-         lambda s: F.element_at("happened", -1).event_id, severity="minor"),
+         lambda settings: F.format_string(
+             "%.2f in the cart, silent for %s", cart_abandoned(settings), F.lit(settings.session_gap)),
+         lambda settings: F.element_at("events", -1).event_id, severity="minor"),
 )
 BY_PRODUCT = (
     Rule("demand_spike", demand_spike, "demand_zscore",
-         lambda s: F.format_string("%d orders in %d hours where %.1f were forecast", _orders(), F.lit(s.demand_hours),
-                                   _expected_orders(s)),
-         lambda s: F.to_json(F.transform("purchases", lambda one: one.event_id))),
+         lambda settings: F.format_string(
+             "%d orders in %d hours where %.1f were forecast", _order_count(), F.lit(settings.demand_hours),
+             _expected_orders(settings)),
+         lambda settings: F.to_json(F.transform("purchases", lambda purchase: purchase.event_id))),
 )
 BY_STOCK = (
     Rule("reorder_point", reorder_point, "reorder_ratio",
-         lambda s: F.format_string("%.0f left, reorder point %.1f: order %.0f", lowest(), F.col("known.reorder_point"),
-                                   F.col("known.order_up_to") - lowest()),
-         short_of_reorder_point, severity="minor", critical_at=4.0),
+         lambda settings: F.format_string(
+             "%.0f left, reorder point %.1f: order %.0f", lowest_position(), F.col("baseline.reorder_point"),
+             F.col("baseline.order_up_to") - lowest_position()),
+         ids_below_reorder_point, severity="minor", critical_at=4.0),
     Rule("stock_out_risk", stock_out_risk, "stock_out_risk",
-         lambda s: F.format_string("%.0f left%s", lowest(), hours_left()), at_risk, critical_at=1.8),
+         lambda settings: F.format_string("%.0f left%s", lowest_position(), hours_left_text()), ids_at_risk, critical_at=1.8),
 )
 
 
 def by_visitor(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """Alerts over the pace of a visitor's views."""
+    # A row per visitor and window: `arrivals`, an array of its views in the order in which they came in.
     windows = (
         events.where(F.col("event_type") == VIEW).withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", settings.bot_window, settings.bot_slide), "visitor_id")
-        .agg(F.sort_array(F.collect_set(F.struct(*PLACE, "event_time", "event_id"))).alias("arrived"),
+        .agg(F.sort_array(F.collect_set(F.struct(*ARRIVAL, "event_time", "event_id"))).alias("arrivals"),
              F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
     )
-    enough = with_thresholds(windows, threshold_names(BY_VISITOR), settings).where(F.size("arrived") >= threshold("bot_streak"))
-    paced = enough.withColumn("streak", _streak(settings))
-    return judge(paced, BY_VISITOR, settings, vertical="retail_behavior", entity="visitor_id", subject=_subject("visitor_id"))
+    windows = with_thresholds(windows, threshold_names(BY_VISITOR), settings)
+    long_enough = windows.where(F.size("arrivals") >= threshold("bot_streak"))
+    streaks = long_enough.withColumn("streak", _longest_streak_ever(settings))
+    subject = _entity_and_window("visitor_id")
+    return judge(streaks, BY_VISITOR, settings, vertical="retail_behavior", entity="visitor_id", subject=subject)
 
 
 def by_session(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """Alerts over what a visitor leaves behind; a session is a visitor's events less than `session_gap` apart."""
+    # A row per visitor and session: `events`, an array of them in order of time.
     sessions = (
         events.where(F.col("event_type") != RESTOCK).withWatermark("event_time", settings.watermark)
         .groupBy(F.session_window("event_time", settings.session_gap).alias("window"), "visitor_id")
-        .agg(F.sort_array(F.collect_set(F.struct(*HAPPENING))).alias("happened"), F.max("ingest_time").alias("ingest_time"))
+        .agg(F.sort_array(F.collect_set(F.struct(*EVENT_FIELDS))).alias("events"), F.max("ingest_time").alias("ingest_time"))
     )
     # The same as the window's end, which is not used: Spark pushes a filter on it below the sessions, and cuts them.
-    silent = F.element_at("happened", -1).event_time + F.expr(f"INTERVAL {settings.session_gap}")
-    sessions = sessions.withColumn("event_time", silent)
-    return judge(sessions, BY_SESSION, settings, vertical="retail_behavior", entity="visitor_id", subject=_subject("visitor_id"))
+    session_end = F.element_at("events", -1).event_time + F.expr(f"INTERVAL {settings.session_gap}")
+    sessions = sessions.withColumn("event_time", session_end)
+    subject = _entity_and_window("visitor_id")
+    return judge(sessions, BY_SESSION, settings, vertical="retail_behavior", entity="visitor_id", subject=subject)
 
 
 def by_product(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """Alerts over a product's orders within a window."""
     # A window keeps the forecast that it began with: under a newer one an alert that was raised might not have been.
     forecast = F.struct("baseline_version", "orders_by_hour")
+    # A row per product and window: `purchases`, an array of them in order of time, and the forecast.
     windows = (
         events.where(F.col("event_type") == PURCHASE).withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", f"{settings.demand_hours} hours", settings.demand_slide), "product_id")
-        .agg(F.sort_array(F.collect_set(F.struct("event_time", "event_id", order().alias("order")))).alias("purchases"),
+        .agg(F.sort_array(F.collect_set(F.struct("event_time", "event_id", order_key().alias("order")))).alias("purchases"),
              F.min(F.when(F.col("baseline_version").isNotNull(), forecast)).alias("forecast"),
              F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
         .withColumn("baseline_version", F.col("forecast.baseline_version"))
     )
-    return judge(windows, BY_PRODUCT, settings, vertical="retail_behavior", entity="product_id", subject=_subject("product_id"))
+    subject = _entity_and_window("product_id")
+    return judge(windows, BY_PRODUCT, settings, vertical="retail_behavior", entity="product_id", subject=subject)
 
 
 def by_stock(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """Alerts over the stock of a product in a store since its baseline counted it."""
-    return judge(with_positions(events, settings), BY_STOCK, settings, vertical="retail_behavior", entity="item",
-                 subject=F.concat_ws("|", "item", F.col("window.start").cast("string")))
+    positions = with_positions(events, settings)
+    return judge(positions, BY_STOCK, settings, vertical="retail_behavior", entity="item", subject=_entity_and_window("item"))
 
 
 def recommendations(events: DataFrame, settings: RetailSettings) -> DataFrame:
@@ -137,69 +147,88 @@ def recommendations(events: DataFrame, settings: RetailSettings) -> DataFrame:
         "baseline_version", "ingest_time")
 
 
-def _streak(settings: RetailSettings) -> Column:
-    """The longest even streak that there was at any arrival: struct(gaps, pace: mean seconds between its views, ids)."""
-    views = F.array_distinct(F.transform("arrived", lambda view: F.struct(view.event_time, view.event_id)))
+def _longest_streak_ever(settings: RetailSettings) -> Column:
+    """The longest even streak that there was at any arrival, as `_longest_streak` has it.
 
-    def longest(arrived: Column) -> Column:
-        # A streak shrinks by nothing but a late view: as it was before each of these, and at last, is all there is to see.
-        counts = F.concat(_before_late(arrived), F.array(F.size(arrived)))
+    Only a late view can shorten a streak. So the longest one ever is the longest of those that there were just before each
+    late view, and of the one that there is now.
+    """
+    views = F.array_distinct(F.transform("arrivals", lambda view: F.struct(view.event_time, view.event_id)))
+
+    def longest(arrivals: Column) -> Column:
+        counts = F.concat(_counts_before_late_views(arrivals), F.array(F.size(arrivals)))
         return F.array_max(F.transform(counts, lambda count: let(
-            F.array_sort(F.slice(arrived, 1, count)), lambda ordered: _longest_streak(ordered, settings))))
+            F.array_sort(F.slice(arrivals, 1, count)), lambda ordered: _longest_streak(ordered, settings))))
 
-    return let(F.slice(views, 1, JUDGED_VIEWS), longest)
+    return let(F.slice(views, 1, MAX_VIEWS_PER_WINDOW), longest)
 
 
-def _before_late(arrived: Column) -> Column:
-    """For each view that came after a later one, how many had come before it."""
-    def step(so_far: Column, view: Column) -> Column:
-        late = F.when(view.event_time < so_far["newest"], F.array(so_far["count"])).otherwise(F.array().cast("array<int>"))
-        return F.struct((so_far["count"] + 1).alias("count"), F.greatest(so_far["newest"], view.event_time).alias("newest"),
-                        F.concat(so_far["late"], late).alias("late"))
+def _counts_before_late_views(arrivals: Column) -> Column:
+    """For each view that came in after a later one, how many views had come in before it."""
+    def add(state: Column, view: Column) -> Column:
+        late = F.when(view.event_time < state["newest"], F.array(state["count"])).otherwise(F.array().cast("array<int>"))
+        return F.struct((state["count"] + 1).alias("count"), F.greatest(state["newest"], view.event_time).alias("newest"),
+                        F.concat(state["counts"], late).alias("counts"))
 
     start = F.struct(F.lit(0).alias("count"), F.lit(None).cast("timestamp").alias("newest"),
-                     F.array().cast("array<int>").alias("late"))
-    return F.aggregate(arrived, start, step)["late"]
+                     F.array().cast("array<int>").alias("counts"))
+    return F.aggregate(arrivals, start, add)["counts"]
 
 
 def _longest_streak(views: Column, settings: RetailSettings) -> Column:
-    """Of views in order of time, as `_streak`."""
-    def seconds(position: Column) -> Column:
-        view, before = F.element_at(views, position), F.element_at(views, position - 1)
-        return (F.unix_millis(view.event_time) - F.unix_millis(before.event_time)) / 1000
+    """Of views in order of time: struct(gaps: how many, pace: mean seconds of a gap, ids of its views).
 
-    def step(so_far: Column, position: Column) -> Column:
-        gap, before = seconds(position), so_far["gap"]
-        is_even = (gap <= settings.longest_gap_seconds) & (F.greatest(gap, before) <= settings.even_pace * F.least(gap, before))
-        run = F.when(is_even, so_far["run"] + 1).otherwise(1)
-        spent = F.when(is_even, so_far["spent"] + gap).otherwise(gap)
-        is_best = run > so_far["best"]
-        return F.struct(
-            gap.alias("gap"), run.alias("run"), spent.alias("spent"),
-            F.when(is_best, run).otherwise(so_far["best"]).alias("best"),
-            F.when(is_best, position).otherwise(so_far["end"]).alias("end"),
-            F.when(is_best, spent / run).otherwise(so_far["pace"]).alias("pace"))
-
+    The views are gone through once. `_next_run` keeps the run of even gaps that ends with the view, and the longest so far.
+    """
     zero = F.lit(0)
-    start = F.struct(F.lit(0.0).alias("gap"), zero.alias("run"), F.lit(0.0).alias("spent"), zero.alias("best"),
-                     zero.alias("end"), F.lit(0.0).alias("pace"))
+    no_run = F.struct(F.lit(0.0).alias("gap"), zero.alias("run"), F.lit(0.0).alias("run_seconds"), zero.alias("longest"),
+                      zero.alias("end"), F.lit(0.0).alias("pace"))
     positions = F.when(F.size(views) > 1, F.sequence(F.lit(2), F.size(views))).otherwise(F.array().cast("array<int>"))
-    return let(F.aggregate(positions, start, step), lambda found: F.struct(
-        found.best.alias("gaps"), found.pace.alias("pace"),
-        F.transform(F.slice(views, F.greatest(found.end - found.best, F.lit(1)), found.best + 1), lambda view: view.event_id)
-        .alias("ids")))
+    runs = F.aggregate(positions, no_run, lambda state, position: _next_run(
+        state, position, _gap_seconds(views, position), settings))
+
+    def ids(run: Column) -> Column:
+        members = F.slice(views, F.greatest(run.end - run.longest, F.lit(1)), run.longest + 1)
+        return F.transform(members, lambda view: view.event_id)
+
+    return let(runs, lambda run: F.struct(run.longest.alias("gaps"), run.pace.alias("pace"), ids(run).alias("ids")))
 
 
-def _orders() -> Column:
-    return F.size(F.array_distinct(F.transform("purchases", lambda one: one.order)))
+def _gap_seconds(views: Column, position: Column) -> Column:
+    """Seconds from the view before to that at `position`, which counts from 1."""
+    view, before = F.element_at(views, position), F.element_at(views, position - 1)
+    return (F.unix_millis(view.event_time) - F.unix_millis(before.event_time)) / 1000
+
+
+def _next_run(state: Column, position: Column, gap: Column, settings: RetailSettings) -> Column:
+    """The state after the gap that ends with the view at `position`.
+
+    gap: seconds of the newest gap. run, run_seconds: how many even gaps end with it, and how long they are together.
+    longest, end, pace: gaps of the longest run so far, the position of its last view, and the mean seconds of its gaps.
+    """
+    before = state["gap"]
+    is_even = (gap <= settings.longest_gap_seconds) & (F.greatest(gap, before) <= settings.even_pace * F.least(gap, before))
+    run = F.when(is_even, state["run"] + 1).otherwise(1)
+    run_seconds = F.when(is_even, state["run_seconds"] + gap).otherwise(gap)
+    is_longest = run > state["longest"]
+    return F.struct(
+        gap.alias("gap"), run.alias("run"), run_seconds.alias("run_seconds"),
+        F.when(is_longest, run).otherwise(state["longest"]).alias("longest"),
+        F.when(is_longest, position).otherwise(state["end"]).alias("end"),
+        F.when(is_longest, run_seconds / run).otherwise(state["pace"]).alias("pace"))
+
+
+def _order_count() -> Column:
+    return F.size(F.array_distinct(F.transform("purchases", lambda purchase: purchase.order)))
 
 
 def _expected_orders(settings: RetailSettings) -> Column:
     """Forecast orders of the whole window."""
-    return hours_from("forecast.orders_by_hour", F.col("window.start"), settings.demand_hours)
+    return sum_of_hours("forecast.orders_by_hour", F.col("window.start"), settings.demand_hours)
 
 
-def _subject(key: str) -> Column:
+def _entity_and_window(key: str) -> Column:
+    """What an alert over a window is about: its entity and when the window began."""
     return F.concat_ws("|", F.col(key), F.col("window.start").cast("string"))
 
 
@@ -208,6 +237,27 @@ QUERIES = (
     Query("by_session", BY_SESSION, by_session, stateful=True, output_mode="append"),
     Query("by_product", BY_PRODUCT, by_product, baselines=("product",), stateful=True),
     Query("by_stock", BY_STOCK, by_stock, baselines=("product",), stateful=True),
-    Query("intents", (), intents, baselines=("visitor",), model=True, stateful=True, topic="intents", prepare=prepare),
+    Query("intents", (), intents, baselines=("visitor",), model=True, stateful=True, topic="intents", prepare=running_sessions),
     Query("recommendations", (), recommendations, baselines=("product",), topic="recommendations"),
+)
+
+
+def _viewed_price() -> Column:
+    return F.when(F.col("event_type") == VIEW, F.col("price"))
+
+
+def _added_value() -> Column:
+    return F.when(F.col("event_type") == ADD, F.col("quantity") * F.col("price"))
+
+
+def _order_units() -> Column:
+    return F.when(F.col("event_type") == PURCHASE, F.col("quantity")).cast("double")
+
+
+# Beside each scenario what a plain threshold on a single event would look at.
+SCENARIOS = (
+    Scenario("bot", ("bot",), _viewed_price),
+    Scenario("cart_abandoned", ("cart_abandoned",), _added_value),
+    Scenario("demand_spike", ("demand_spike",), _order_units),
+    Scenario("stock_running_out", ("reorder_point", "stock_out_risk"), _order_units),
 )

@@ -1,4 +1,6 @@
-"""What happens in a shop: a visitor's view, cart and purchase, and a store's restock; and what makes one valid."""
+"""An event in a shop (a visitor's view, cart and purchase, a store's restock): its fields, and the contract of a valid one."""
+
+from datetime import timedelta
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -7,8 +9,9 @@ from pyspark.sql import types as T
 EVENT_ID = "event_id"
 ENTITY = "visitor_id"
 EVENT_TIME = "event_time"
+LABEL_DELAY = timedelta(days=1)  # from an event until it is known which anomaly it belongs to
 
-VIEW, ADD, REMOVE, PURCHASE, RESTOCK = TYPES = ("view", "add_to_cart", "remove_from_cart", "purchase", "restock")
+VIEW, ADD, REMOVE, PURCHASE, RESTOCK = EVENT_TYPES = ("view", "add_to_cart", "remove_from_cart", "purchase", "restock")
 CHANNELS = ("direct", "search", "email", "social", "ads")
 
 # visitor_id is who acts: of a restock, which no visitor makes, the store itself. session_id, store, channel and the count
@@ -40,7 +43,7 @@ CONTRACT: tuple[dict, ...] = (
     ),
     # An invoice number that begins with C cancels one (UCI Online Retail): no sale, and no session.
     {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "session_id", "regex": r"^[^C]"}},
-    {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "event_type", "value_set": list(TYPES)}},
+    {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "event_type", "value_set": list(EVENT_TYPES)}},
     {"type": "expect_column_values_to_be_between", "kwargs": {"column": "quantity", "min_value": 1, "max_value": 100_000}},
     {"type": "expect_column_values_to_be_between",
      "kwargs": {"column": "price", "min_value": 0, "max_value": 100_000, "strict_min": True}},
@@ -49,6 +52,6 @@ CONTRACT: tuple[dict, ...] = (
 )
 
 
-def order() -> Column:
-    """What a purchase belongs to: its visitor's session, or, where none is named, itself."""
+def order_key() -> Column:
+    """Names the order that a purchase belongs to: its visitor's session, or itself where no session is named."""
     return F.concat_ws("|", "visitor_id", F.coalesce("session_id", "event_id"))

@@ -1,9 +1,10 @@
-"""What happens in a simulated shop, day by day, and apart from it which of it is an anomaly.
+"""Events of a simulated shop, day by day, and apart from them labels: which of them belong to an anomaly.
 
 Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
@@ -12,92 +13,119 @@ from numpy.typing import NDArray
 from common.simulation.arrivals import delays
 from common.simulation.dirt import DirtyFields
 from common.simulation.drift import growth
-from common.simulation.generated import Generated, Identity, as_sent
-from common.simulation.messages import as_objects
-from retail_behavior.events import ADD, CHANNELS, ENTITY, EVENT_ID, EVENT_TIME, PURCHASE, REMOVE, RESTOCK, TYPES
+from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
+from common.simulation.messages import object_array
+from retail_behavior.events import (
+    ADD,
+    CHANNELS,
+    ENTITY,
+    EVENT_ID,
+    EVENT_TIME,
+    EVENT_TYPES,
+    LABEL_DELAY,
+    PURCHASE,
+    REMOVE,
+    RESTOCK,
+)
 from retail_behavior.settings import Population
 from retail_behavior.simulation.population import DISCOUNT, World, usual_units, world_of
-from retail_behavior.simulation.scenarios import ABANDONED, BOT, CART_VALUE, RUNNING_OUT, SPIKE, runs_low_at
-from retail_behavior.simulation.stock import Demand, demanded, last_due, opening_stock, pair_of, sold, units_demanded
-from retail_behavior.simulation.visits import KIND, Day, promoted
+from retail_behavior.simulation.scenarios import ABANDONED, BOT, CART_VALUE, RUNNING_OUT, SPIKE, low_stock_level
+from retail_behavior.simulation.stock import (
+    Demand,
+    demand_on,
+    demand_units_on,
+    last_delivery_day,
+    opening_stock,
+    pair_of,
+    sell,
+)
+from retail_behavior.simulation.visits import KIND_NUMBER, Day, is_promoted
 
-LABEL_DELAY = timedelta(days=1)
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="price", out_of_range=-1.5, required="product_id", time="event_time")
-COST = 0.6                  # of the price, what a restock pays
-GOODS_IN_SECONDS = 300.0    # after midnight
+RESTOCK_PRICE_SHARE = 0.6   # of a product's price, that the shop pays for it
+GOODS_IN_SECONDS = 300.0    # after midnight, within which deliveries are booked
 
 
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[Generated]:
+@dataclass(frozen=True)
+class Goods:
+    """A day's goods. prices: of each product; stock: units of each pair when the day begins; delivered: those that came then."""
+
+    prices: NDArray[np.float64]
+    stock: NDArray[np.int64]
+    delivered: NDArray[np.int64]
+
+
+def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
     """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
-    made = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return as_sent(seed, made, IDENTITY, DIRTY_FIELDS if dirt else None)
+    valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
+    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
-def generate_day(seed: int, day: date, population: Population) -> Generated:
+def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:
     """The valid events of one UTC day and the labels of its anomalies; no messages yet."""
     today = Day(world_of(seed, population), day, seed)
-    demand = demanded(seed, day, population)
-    units_demanded(seed, day, population)  # from the rows at hand, for the days that follow
-    stock, delivered = opening_stock(seed, day, population)
-    rows, left = _what_could_be_sold(today.world, demand.rows, stock)
-    prices = _prices(today)
-    scenario, case = _labels(today, rows, left, prices, demand)
-    return _described(today, rows, demand.channel, prices, (stock, delivered), scenario, case)
+    demand = demand_on(seed, day, population)
+    demand_units_on(seed, day, population)  # fills its cache from the rows at hand, for the days that follow
+    goods = Goods(_prices(today), *opening_stock(seed, day, population))
+    rows, stock_after = _rows_in_stock(today.world, demand.rows, goods.stock)
+    scenario, case = _labels(today, rows, stock_after, goods.prices, demand)
+    return _events_and_labels(today, rows, demand.channel, goods, scenario, case)
 
 
-def _what_could_be_sold(world: World, rows: NDArray, stock: NDArray[np.int64]) -> tuple[NDArray, NDArray[np.int64]]:
+def _rows_in_stock(world: World, rows: NDArray, stock: NDArray[np.int64]) -> tuple[NDArray, NDArray[np.int64]]:
     """Rows without the purchases for which nothing was left, and the units left after each purchase (-1 elsewhere)."""
     rows = rows.copy()
-    left = np.full(len(rows), -1)
-    buys = np.flatnonzero(rows["kind"] == KIND[PURCHASE])
-    rows["quantity"][buys], left[buys] = sold(world, rows[buys], stock)
-    kept = rows["quantity"] > 0
-    return rows[kept], left[kept]
+    stock_after = np.full(len(rows), -1)
+    buys = np.flatnonzero(rows["kind"] == KIND_NUMBER[PURCHASE])
+    rows["quantity"][buys], stock_after[buys] = sell(world, rows[buys], stock)
+    has_units = rows["quantity"] > 0
+    return rows[has_units], stock_after[has_units]
 
 
 def _prices(today: Day) -> NDArray[np.float64]:
-    """Of each product on the day: inflation by month, and promotions."""
+    """The price of each product on the day, with inflation by month and promotions."""
     population = today.world.population
     inflated = today.world.price * growth(today.date.replace(day=1), population.opening, population.inflation_per_year)
-    return np.maximum(np.round(inflated * np.where(promoted(today), DISCOUNT, 1.0), 2), 0.01)
+    return np.maximum(np.round(inflated * np.where(is_promoted(today), DISCOUNT, 1.0), 2), 0.01)
 
 
 def _labels(
-    today: Day, rows: NDArray, left: NDArray[np.int64], prices: NDArray[np.float64], demand: Demand
+    today: Day, rows: NDArray, stock_after: NDArray[np.int64], prices: NDArray[np.float64], demand: Demand
 ) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-    """The scenario and the case of each row, "" of ordinary ones. A visitor or a product has one case a day at most."""
+    """The scenario and the case of each row, "" for ordinary ones. A visitor or a product has one case a day at most."""
     world, day = today.world, today.date
     scenario, case = np.full(len(rows), "", object), np.full(len(rows), "", object)
 
-    def mark(hit: NDArray[np.bool_], name: str, subjects: list[str]) -> None:
-        scenario[hit] = name
-        case[hit] = as_objects([f"{name}:{subject}" for subject in subjects])
+    def mark(is_hit: NDArray[np.bool_], name: str, subjects: list[str]) -> None:
+        scenario[is_hit] = name
+        case[is_hit] = object_array([f"{name}:{subject}" for subject in subjects])
 
     pair = pair_of(world, rows)
-    is_low = (left >= 0) & (left < runs_low_at(usual_units(world, day))[pair])
-    abandoned = _ends_abandoned(rows, prices)
-    is_spike = (rows["kind"] == KIND[PURCHASE]) & (rows["session"] >= demand.spikes_from) & (rows["session"] < demand.bots_from)
+    is_low = (stock_after >= 0) & (stock_after < low_stock_level(usual_units(world, day))[pair])
+    is_abandoned = _is_abandoned_end(rows, prices)
+    is_in_spike = (rows["session"] >= demand.spikes_from) & (rows["session"] < demand.bots_from)
+    is_spike = (rows["kind"] == KIND_NUMBER[PURCHASE]) & is_in_spike
     is_bot = rows["session"] >= demand.bots_from
-    mark(is_low, RUNNING_OUT, [f"{_pair_name(world, one)}:{last_due(one, day)}" for one in pair[is_low].tolist()])
-    mark(abandoned, ABANDONED, [f"{world.visitor_id[one]}:{day}" for one in rows["visitor"][abandoned]])
-    mark(is_spike, SPIKE, [f"{world.product_id[one]}:{day}" for one in rows["product"][is_spike]])
-    mark(is_bot, BOT, [f"{world.visitor_id[one]}:{day}" for one in rows["visitor"][is_bot]])
+    mark(is_low, RUNNING_OUT, [f"{_pair_name(world, item)}:{last_delivery_day(item, day)}" for item in pair[is_low].tolist()])
+    mark(is_abandoned, ABANDONED, [f"{world.visitor_id[visitor]}:{day}" for visitor in rows["visitor"][is_abandoned]])
+    mark(is_spike, SPIKE, [f"{world.product_id[product]}:{day}" for product in rows["product"][is_spike]])
+    mark(is_bot, BOT, [f"{world.visitor_id[visitor]}:{day}" for visitor in rows["visitor"][is_bot]])
     return scenario, case
 
 
-def _ends_abandoned(rows: NDArray, prices: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which rows are the last of a session that leaves goods worth CART_VALUE or more in the cart and bought nothing."""
+def _is_abandoned_end(rows: NDArray, prices: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """For each row, whether it is the last of a session that leaves goods worth CART_VALUE or more and bought nothing."""
     sessions = int(rows["session"].max(initial=-1)) + 1
     worth = rows["quantity"] * prices[rows["product"]]
-    change = np.where(rows["kind"] == KIND[ADD], worth, np.where(rows["kind"] == KIND[REMOVE], -worth, 0.0))
+    change = np.where(rows["kind"] == KIND_NUMBER[ADD], worth, np.where(rows["kind"] == KIND_NUMBER[REMOVE], -worth, 0.0))
     cart = np.bincount(rows["session"], change, sessions)
-    buys = np.bincount(rows["session"], rows["kind"] == KIND[PURCHASE], sessions) > 0
+    has_bought = np.bincount(rows["session"], rows["kind"] == KIND_NUMBER[PURCHASE], sessions) > 0
     last = np.full(sessions, -1)
     last[rows["session"]] = np.arange(len(rows))  # rows are in order of time: the last one stays
-    hit = np.zeros(len(rows), bool)
-    hit[last[(cart >= CART_VALUE) & ~buys]] = True
-    return hit
+    is_end = np.zeros(len(rows), bool)
+    is_end[last[(cart >= CART_VALUE) & ~has_bought]] = True
+    return is_end
 
 
 def _pair_name(world: World, pair: int) -> str:
@@ -105,43 +133,45 @@ def _pair_name(world: World, pair: int) -> str:
     return f"{world.store_id[store]}/{world.product_id[product]}"
 
 
-def _described(
-    today: Day, rows: NDArray, channel: NDArray[np.int64], prices: NDArray[np.float64],
-    goods: tuple[NDArray[np.int64], NDArray[np.int64]], scenario: NDArray[np.object_], case: NDArray[np.object_],
-) -> Generated:
-    """Deliveries and then `rows`, in order of time, as events, with their labels. goods: opening stock and deliveries."""
-    world, rng = today.world, today.random("description")
-    stock, delivered = goods
-    came = np.flatnonzero(delivered)
-    count = len(came) + len(rows)
-    second = np.concatenate((np.sort(rng.random(len(came))) * GOODS_IN_SECONDS, rows["second"]))
-    store = np.concatenate((came // len(prices), world.home_store[rows["visitor"]]))
-    product = np.concatenate((came % len(prices), rows["product"]))
-    price = np.round(np.concatenate((np.full(len(came), COST), np.ones(len(rows)))) * prices[product], 2)
+def _events_and_labels(
+    today: Day, rows: NDArray, channel: NDArray[np.int64], goods: Goods,
+    scenario: NDArray[np.object_], case: NDArray[np.object_],
+) -> GeneratedEvents:
+    """Deliveries and then `rows`, in order of time, as events, and the labels of those with a scenario."""
+    world, rng, products = today.world, today.random("description"), len(goods.prices)
+    restocks = np.flatnonzero(goods.delivered)  # the pairs
+    count = len(restocks) + len(rows)
+    second = np.concatenate((np.sort(rng.random(len(restocks))) * GOODS_IN_SECONDS, rows["second"]))
+    store = np.concatenate((restocks // products, world.home_store[rows["visitor"]]))
+    product = np.concatenate((restocks % products, rows["product"]))
+    price_share = np.concatenate((np.full(len(restocks), RESTOCK_PRICE_SHARE), np.ones(len(rows))))
+    price = np.round(price_share * goods.prices[product], 2)
     time = np.datetime64(today.date, "ms") + (second * 1_000).astype("timedelta64[ms]")
+    session_id = _numbered_ids(f"s{today.date:%Y%m%d}", rows["session"].tolist(), 6)
+    kind = np.concatenate((np.full(len(restocks), KIND_NUMBER[RESTOCK]), rows["kind"]))
     columns = {
-        EVENT_ID: _numbered(f"e{today.date:%Y%m%d}", range(count), 7),
-        ENTITY: np.concatenate((world.store_id[store[: len(came)]], world.visitor_id[rows["visitor"]])),
-        "session_id": np.concatenate((_nothing(len(came)), _numbered(f"s{today.date:%Y%m%d}", rows["session"].tolist(), 6))),
-        "event_type": np.array(TYPES, object)[np.concatenate((np.full(len(came), KIND[RESTOCK]), rows["kind"]))],
+        EVENT_ID: _numbered_ids(f"e{today.date:%Y%m%d}", range(count), 7),
+        ENTITY: np.concatenate((world.store_id[store[: len(restocks)]], world.visitor_id[rows["visitor"]])),
+        "session_id": np.concatenate((_nulls(len(restocks)), session_id)),
+        "event_type": np.array(EVENT_TYPES, object)[kind],
         "product_id": world.product_id[product],
         "store_id": world.store_id[store],
-        "quantity": np.concatenate((delivered[came], rows["quantity"])),
+        "quantity": np.concatenate((goods.delivered[restocks], rows["quantity"])),
         "price": np.maximum(price, 0.01),
-        "channel": np.concatenate((_nothing(len(came)), np.array(CHANNELS, object)[channel[rows["session"]]])),
-        "stock_on_hand": np.concatenate((stock[came].astype(float), np.full(len(rows), np.nan))),
+        "channel": np.concatenate((_nulls(len(restocks)), np.array(CHANNELS, object)[channel[rows["session"]]])),
+        "stock_on_hand": np.concatenate((goods.stock[restocks].astype(float), np.full(len(rows), np.nan))),
         EVENT_TIME: time,
     }
-    ordinary = np.full(len(came), "", object)
+    no_scenario = np.full(len(restocks), "", object)
     # Goods-in is booked at the door: a delivery arrives as it happens.
-    delay = np.where(np.arange(count) < len(came), np.timedelta64(100, "ms"), delays(today.random("delays"), count))
-    return Generated.of(
-        today.date, columns, np.concatenate((ordinary, scenario)), time + delay, IDENTITY, np.concatenate((ordinary, case)))
+    delay = np.where(np.arange(count) < len(restocks), np.timedelta64(100, "ms"), delays(today.random("delays"), count))
+    return GeneratedEvents.from_columns(
+        today.date, columns, np.concatenate((no_scenario, scenario)), time + delay, IDENTITY, np.concatenate((no_scenario, case)))
 
 
-def _numbered(prefix: str, numbers: Iterable[int], digits: int) -> NDArray[np.object_]:
-    return as_objects([f"{prefix}{number:0{digits}d}" for number in numbers])
+def _numbered_ids(prefix: str, numbers: Iterable[int], digits: int) -> NDArray[np.object_]:
+    return object_array([f"{prefix}{number:0{digits}d}" for number in numbers])
 
 
-def _nothing(count: int) -> NDArray[np.object_]:
+def _nulls(count: int) -> NDArray[np.object_]:
     return np.full(count, None, object)

@@ -7,8 +7,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.settings import Span, leave_no_gap
 
-JUDGED_VIEWS = 300      # of a visitor's window: who views more is known by then
-STOCK_SLIDE = "1 day"   # stock is counted at midnight, so a window begins there
+MAX_VIEWS_PER_WINDOW = 300  # of a visitor that the rule `bot` reads: whoever views more is recognised by then
+STOCK_SLIDE = "1 day"       # batch counts stock at midnight, so that a window has to begin there
 
 
 class Population(BaseModel):
@@ -27,12 +27,12 @@ class Population(BaseModel):
 
 
 class RetailSettings(BaseSettings):
-    """Thresholds of the rules; each can be set as RETAIL_BEHAVIOR_<FIELD>."""
+    """Thresholds of the rules, and the stock policy of batch; each can be set as RETAIL_BEHAVIOR_<FIELD>."""
 
     model_config = SettingsConfigDict(env_prefix="RETAIL_BEHAVIOR_", frozen=True, extra="forbid", env_ignore_empty=True)
 
     cart_value: float = Field(60.0, gt=0, description="worth of an abandoned cart (currency units)")
-    bot_streak: float = Field(16, gt=0, le=JUDGED_VIEWS, description="views in a row at an even pace")
+    bot_streak: float = Field(16, gt=0, le=MAX_VIEWS_PER_WINDOW, description="views in a row at an even pace")
     demand_zscore: float = Field(3.75, gt=0, description="deviations of a product's orders above its forecast")
     reorder_ratio: float = Field(1.0, gt=0, description="reorder point over live stock position")
     stock_out_risk: float = Field(0.3, gt=0, le=1, description="probability that stock runs out within risk_hours")
@@ -50,8 +50,13 @@ class RetailSettings(BaseSettings):
     intent_window: Span = Field("6 hours", description="tumbling window within which a session is one")
     watermark: Span = Field("2 hours", description="how late, in event time, an event may be for a window")
 
+    lead_days: int = Field(1, ge=1, le=60, description="days from an order to its goods")
+    cycle_service: float = Field(0.95, gt=0, lt=1, description="share of replenishment cycles to be without a stock-out, nominal")
+    order_cost: float = Field(8.0, gt=0, description="cost of an order, whatever its size (currency units)")
+    holding_cost: float = Field(0.25, gt=0, description="cost of holding a unit for a year, as a share of its price")
+
     @model_validator(mode="after")
-    def _nothing_is_cut(self) -> "RetailSettings":
+    def _check_windows(self) -> "RetailSettings":
         leave_no_gap(self.bot_window, self.bot_slide)
         leave_no_gap(f"{self.demand_hours} hours", self.demand_slide)
         leave_no_gap(self.stock_window, STOCK_SLIDE)

@@ -1,1 +1,1 @@
-"""Demand forecast, stock policy and products that are bought together: what batch works out for a planner."""
+"""What batch computes for a planner: demand forecast, stock policy, products that are bought together."""

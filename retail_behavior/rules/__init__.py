@@ -1,1 +1,1 @@
-"""What the rules of the detector are made of: the live stock position, numbers by hour of the week."""
+"""What the detector's rules are made of: the live stock position, and sums over hours of the week."""

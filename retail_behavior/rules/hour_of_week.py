@@ -1,4 +1,4 @@
-"""Numbers by hour of the week, as baselines hold them: arrays that count its hours from Monday, 0:00 UTC."""
+"""Sums over numbers by hour of the week, as baselines hold them: arrays of 168 hours, from Monday 0:00 UTC on."""
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -6,17 +6,18 @@ from pyspark.sql import functions as F
 HOURS_PER_WEEK = 168
 
 
-def hours_from(by_hour: str, since: Column, hours: int) -> Column:
-    """Sum of the `hours` whole hours from that of `since` on; null without numbers."""
+def sum_of_hours(by_hour: str, since: Column, hours: int) -> Column:
+    """Sum over `hours` whole hours, of which the first has the time `since`; null without numbers."""
     first = 24 * F.weekday(since) + F.hour(since)
     ahead = F.sequence(F.lit(0), F.lit(hours - 1))
-    return total(F.transform(ahead, lambda hour: F.get(by_hour, (first + hour) % HOURS_PER_WEEK)))
+    return sum_of(F.transform(ahead, lambda hour: F.get(by_hour, (first + hour) % HOURS_PER_WEEK)))
 
 
-def busiest_hours(by_hour: str, hours: int) -> Column:
-    """What no `hours` of the week exceed: as many of its busiest hour, and no more than all of it."""
-    return F.least(hours * F.array_max(by_hour), total(by_hour))
+def most_in_hours(by_hour: str, hours: int) -> Column:
+    """An upper bound of the sum over any `hours` of the week: that many times its busiest hour, at most the whole week."""
+    return F.least(hours * F.array_max(by_hour), sum_of(by_hour))
 
 
-def total(numbers: Column | str) -> Column:
-    return F.aggregate(numbers, F.lit(0.0), lambda so_far, number: so_far + number.cast("double"))
+def sum_of(numbers: Column | str) -> Column:
+    """Sum of an array of numbers, as a double."""
+    return F.aggregate(numbers, F.lit(0.0), lambda total, number: total + number.cast("double"))

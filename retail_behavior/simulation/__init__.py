@@ -1,1 +1,1 @@
-"""The simulated shop: products, visitors, sessions and stock, and what goes wrong among them."""
+"""The simulated shop: products, visitors, sessions and stock, and the anomalies among them."""

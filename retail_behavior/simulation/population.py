@@ -9,25 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.simulation.drift import growth
-from common.simulation.randomness import ALWAYS, random_for
+from common.simulation.randomness import EVERY_DAY, random_for
 from common.simulation.seasonality import weekday_weight
 from retail_behavior.settings import Population
 
 CATEGORIES = 8
 COMPLEMENT_SHARE = 0.3      # views that follow a product with what goes with it
 UNITS_PER_VISIT = 0.58      # units bought in a visit, on average; measured, and only used to size the warehouses
-PROMOTIONS = 0.01           # promotions begun per product and day
+PROMOTIONS = 0.01           # that begin per product and day
 PROMOTION_DAYS = 3
 DISCOUNT = 0.75             # of the price, while popularity doubles
 
-# Monday first; the yearly curve by month, January first: the weeks before Christmas are the year.
-WEEK = (1.02, 0.98, 0.95, 0.97, 1.02, 1.08, 1.10)
-YEAR = (0.92, 0.92, 0.95, 0.98, 1.0, 0.97, 0.95, 0.94, 0.98, 1.04, 1.18, 1.22)
+# Weights: of weekdays, Monday first, and of months, January first, of which those before Christmas are the strongest.
+WEEKDAYS = (1.02, 0.98, 0.95, 0.97, 1.02, 1.08, 1.10)
+MONTHS = (0.92, 0.92, 0.95, 0.98, 1.0, 0.97, 0.95, 0.94, 0.98, 1.04, 1.18, 1.22)
 
 
 @dataclass(frozen=True)
 class World:
-    """Arrays over products (first block), visitors (second) and stores; all that holds on every day."""
+    """What is the same on every day, as arrays over products (first block), visitors (second) and stores (third)."""
 
     product_id: NDArray[np.object_]
     price: NDArray[np.float64]
@@ -47,22 +47,23 @@ class World:
 
     @property
     def pairs(self) -> int:
-        """Stock is kept per store and product: pair = store * products + product."""
+        """Number of pairs of a store and a product, of which stock is kept: pair = store * products + product."""
         return len(self.store_id) * len(self.product_id)
 
 
 @lru_cache(maxsize=4)
 def world_of(seed: int, population: Population) -> World:
-    products = _products(random_for(seed, ALWAYS, "products"), population.products)
+    """The shop of a seed and a population: always the same one."""
+    products = _products(random_for(seed, EVERY_DAY, "products"), population.products)
     store_share = np.linspace(1.4, 0.6, population.stores) / population.stores if population.stores > 1 else np.ones(1)
-    visitors = _visitors(random_for(seed, ALWAYS, "visitors"), population.visitors, store_share)
-    stores: dict[str, Any] = {"store_id": _names("S", population.stores, 2), "store_share": store_share}
+    visitors = _visitors(random_for(seed, EVERY_DAY, "visitors"), population.visitors, store_share)
+    stores: dict[str, Any] = {"store_id": _numbered_ids("S", population.stores, 2), "store_share": store_share}
     return World(**products, **visitors, **stores, population=population)
 
 
 def visits_on(day: date, population: Population) -> float:
     """Expected number of sessions of a day."""
-    usual = population.visitors * population.visits_per_visitor * weekday_weight(day, WEEK) * YEAR[day.month - 1]
+    usual = population.visitors * population.visits_per_visitor * weekday_weight(day, WEEKDAYS) * MONTHS[day.month - 1]
     return min(usual * growth(day, population.opening, population.growth_per_year), 0.9 * population.visitors)
 
 
@@ -81,7 +82,7 @@ def _products(rng: np.random.Generator, count: int) -> dict[str, Any]:
     size = np.bincount(category, minlength=CATEGORIES)[category]
     step = 1 + (rng.random(count) * np.maximum(size - 1, 1)).astype(np.int64)
     return {
-        "product_id": _names("P", count, 4),
+        "product_id": _numbered_ids("P", count, 4),
         "price": np.round(np.exp(rng.normal(3.0, 0.7, count)).clip(3, 300), 2),
         "popularity": popularity / popularity.sum(),
         "category": category,
@@ -91,7 +92,7 @@ def _products(rng: np.random.Generator, count: int) -> dict[str, Any]:
 
 def _visitors(rng: np.random.Generator, count: int, store_share: NDArray[np.float64]) -> dict[str, Any]:
     return {
-        "visitor_id": _names("V", count, 6),
+        "visitor_id": _numbered_ids("V", count, 6),
         "activity": rng.gamma(1.5, 1 / 1.5, count) + 0.05,
         "taste": rng.integers(CATEGORIES, size=count),
         "resolve": rng.beta(1.2, 2.4, count),
@@ -99,7 +100,7 @@ def _visitors(rng: np.random.Generator, count: int, store_share: NDArray[np.floa
     }
 
 
-def _names(letter: str, count: int, digits: int) -> NDArray[np.object_]:
-    names = np.empty(count, object)
-    names[:] = [f"{letter}{number:0{digits}d}" for number in range(count)]
-    return names
+def _numbered_ids(letter: str, count: int, digits: int) -> NDArray[np.object_]:
+    ids = np.empty(count, object)
+    ids[:] = [f"{letter}{number:0{digits}d}" for number in range(count)]
+    return ids

@@ -1,4 +1,4 @@
-"""Stock that runs out: weekly deliveries, suppliers that fail, and what of a day's demand can be sold.
+"""Stock that runs out: weekly deliveries, suppliers that fail, and how much of a day's demand can be sold.
 
 Each store and product is delivered on its own weekday, just after midnight, up to a fixed level. So the stock of any day
 follows from the demand since the last delivery that came, a few weeks at most, and no day needs all days before it.
@@ -16,10 +16,10 @@ from retail_behavior.events import CHANNELS, PURCHASE
 from retail_behavior.settings import Population
 from retail_behavior.simulation.population import World, usual_units, world_of
 from retail_behavior.simulation.scenarios import FAILED_DELIVERIES, bot_views, has_failed, spike_visits
-from retail_behavior.simulation.visits import KIND, Day, visits
+from retail_behavior.simulation.visits import KIND_NUMBER, Day, visits
 
-COVER_DAYS = 12.0
-SAFETY = 2.5          # deviations of demand over COVER_DAYS
+COVER_DAYS = 12.0         # of usual demand that a delivery fills up to
+SAFETY_DEVIATIONS = 2.5   # of the demand of COVER_DAYS, on top
 WEEK_DAYS = 7
 
 
@@ -30,8 +30,9 @@ def pair_of(world: World, rows: NDArray) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Demand:
-    """A day as if nothing ever ran out. rows: of visits.ROW in order of time; channel: of each session.
+    """What visitors do and want on a day, as if nothing ever ran out.
 
+    rows: of visits.ROW in order of time; channel: of each session.
     Sessions are numbered: ordinary ones, those of demand spikes, and from `bots_from` those of bots.
     """
 
@@ -42,7 +43,7 @@ class Demand:
 
 
 @lru_cache(maxsize=2)
-def demanded(seed: int, day: date, population: Population) -> Demand:
+def demand_on(seed: int, day: date, population: Population) -> Demand:
     """What visitors do and want on a day."""
     today = Day(world_of(seed, population), day, seed)
     ordinary, channel = visits(today)
@@ -58,60 +59,61 @@ def demanded(seed: int, day: date, population: Population) -> Demand:
 
 
 @lru_cache(maxsize=512)
-def units_demanded(seed: int, day: date, population: Population) -> NDArray[np.int64]:
+def demand_units_on(seed: int, day: date, population: Population) -> NDArray[np.int64]:
     """Units of each pair that visitors want on a day."""
-    world, rows = world_of(seed, population), demanded(seed, day, population).rows
-    wanted = rows[rows["kind"] == KIND[PURCHASE]]
-    return np.bincount(pair_of(world, wanted), wanted["quantity"], world.pairs).astype(np.int64)
+    world, rows = world_of(seed, population), demand_on(seed, day, population).rows
+    purchases = rows[rows["kind"] == KIND_NUMBER[PURCHASE]]
+    return np.bincount(pair_of(world, purchases), purchases["quantity"], world.pairs).astype(np.int64)
 
 
 def order_up_to(world: World, day: date) -> NDArray[np.int64]:
     """The level that a delivery fills each pair up to."""
     cover = COVER_DAYS * usual_units(world, day)
-    return np.ceil(cover + SAFETY * np.sqrt(2 * cover)).astype(np.int64)
+    return np.ceil(cover + SAFETY_DEVIATIONS * np.sqrt(2 * cover)).astype(np.int64)
 
 
 def opening_stock(seed: int, day: date, population: Population) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(units of each pair when the day begins, its deliveries included; units delivered just then)."""
     world = world_of(seed, population)
-    before = _left_before(seed, day, world)
-    due = _delivers(world, day) & ~has_failed(seed, day, world)
-    delivered = np.where(due, np.maximum(order_up_to(world, day) - before, 0), 0)
-    return before + delivered, delivered
+    before = _stock_before(seed, day, world)
+    has_delivery = _is_delivery_day(world, day) & ~has_failed(seed, day, world)
+    delivery = np.where(has_delivery, np.maximum(order_up_to(world, day) - before, 0), 0)
+    return before + delivery, delivery
 
 
-def sold(world: World, rows: NDArray, stock: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(units sold, units left after it) of each purchase in `rows`, which are in order of time: what there is, while it lasts."""
+def sell(world: World, rows: NDArray, stock: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(units sold, units left after it) of each purchase in `rows`, which are in order of time: at most what is in stock."""
     pair = pair_of(world, rows)
     order = np.argsort(pair, kind="stable")
     quantity = rows["quantity"][order]
     total = np.cumsum(quantity)
     first = np.searchsorted(pair[order], pair[order])
-    wanted_before = total - quantity - (total - quantity)[first]
-    left = np.maximum(stock[pair[order]] - wanted_before, 0)
-    units = np.minimum(quantity, left)
-    back = np.argsort(order, kind="stable")
-    return units[back], (left - units)[back]
+    earlier_demand = total - quantity - (total - quantity)[first]
+    available = np.maximum(stock[pair[order]] - earlier_demand, 0)
+    units = np.minimum(quantity, available)
+    original_order = np.argsort(order, kind="stable")
+    return units[original_order], (available - units)[original_order]
 
 
-def last_due(pair: int, day: date) -> date:
-    """The pair's newest delivery day up to `day`, whether anything came or not."""
+def last_delivery_day(pair: int, day: date) -> date:
+    """The pair's newest delivery day up to `day`, whether the delivery came or not."""
     return day - timedelta(days=(day.toordinal() - pair) % WEEK_DAYS)
 
 
-def _delivers(world: World, day: date) -> NDArray[np.bool_]:
+def _is_delivery_day(world: World, day: date) -> NDArray[np.bool_]:
+    """For each pair, whether it has its weekly delivery on that day."""
     return np.arange(world.pairs) % WEEK_DAYS == day.toordinal() % WEEK_DAYS
 
 
-def _left_before(seed: int, day: date, world: World) -> NDArray[np.int64]:
+def _stock_before(seed: int, day: date, world: World) -> NDArray[np.int64]:
     """Units of each pair at midnight before any delivery: the level of its last delivery less the demand since."""
-    left = np.full(world.pairs, -1, np.int64)
-    wanted = np.zeros(world.pairs, np.int64)
-    for back in range(1, WEEK_DAYS * (FAILED_DELIVERIES + 1) + 1):
-        then = day - timedelta(days=back)
-        wanted += units_demanded(seed, then, world.population)
-        came = _delivers(world, then) & ~has_failed(seed, then, world) & (left < 0)
-        left[came] = np.maximum(order_up_to(world, then)[came] - wanted[came], 0)
-        if (left >= 0).all():
+    stock = np.full(world.pairs, -1, np.int64)  # -1: not known yet
+    demand = np.zeros(world.pairs, np.int64)
+    for days_ago in range(1, WEEK_DAYS * (FAILED_DELIVERIES + 1) + 1):
+        past_day = day - timedelta(days=days_ago)
+        demand += demand_units_on(seed, past_day, world.population)
+        is_last_delivery = _is_delivery_day(world, past_day) & ~has_failed(seed, past_day, world) & (stock < 0)
+        stock[is_last_delivery] = np.maximum(order_up_to(world, past_day)[is_last_delivery] - demand[is_last_delivery], 0)
+        if (stock >= 0).all():
             break
-    return left
+    return stock

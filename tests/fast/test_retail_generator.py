@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.simulation.dirt import FLAWS
-from retail_behavior.events import CHANNELS, EVENT_SCHEMA, TYPES
+from retail_behavior.events import CHANNELS, EVENT_SCHEMA, EVENT_TYPES
 from retail_behavior.generator import generate, generate_day
 from retail_behavior.settings import Population
 from retail_behavior.simulation.population import world_of
-from retail_behavior.simulation.scenarios import CART_VALUE, NAMES
+from retail_behavior.simulation.scenarios import CART_VALUE, SCENARIO_NAMES
 from retail_behavior.simulation.stock import opening_stock
-from retail_behavior.simulation.visits import Day, promoted
+from retail_behavior.simulation.visits import Day, is_promoted
 
 START = date(2020, 2, 3)  # a Monday
 DAYS = 28
@@ -26,15 +26,15 @@ SMALL = Population(visitors=800, products=40, stores=2)
 
 
 @pytest.fixture(scope="module")
-def made():
+def days():
     return [generate_day(7, START + timedelta(days=number), Population()) for number in range(DAYS)]
 
 
 @pytest.fixture(scope="module")
-def events(made):
+def events(days):
     """Four weeks at the default size, with the scenario and case of each event ("" if ordinary)."""
-    rows = pa.concat_tables([day.events for day in made]).to_pandas()
-    labels = pa.concat_tables([day.labels for day in made]).to_pandas().set_index("event_id")
+    rows = pa.concat_tables([day.events for day in days]).to_pandas()
+    labels = pa.concat_tables([day.labels for day in days]).to_pandas().set_index("event_id")
     return rows.assign(**{name: rows["event_id"].map(labels[name]).fillna("") for name in ("scenario", "case_id")})
 
 
@@ -55,10 +55,10 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others():
     assert digest(generate(1, START, 3, SMALL)) != digest(generate(2, START, 3, SMALL))
 
 
-def test_a_day_needs_no_day_before_it(made):
+def test_a_day_needs_no_day_before_it(days):
     alone = generate_day(7, START + timedelta(days=DAYS - 1), Population())
-    assert alone.events.equals(made[-1].events)
-    assert alone.labels.equals(made[-1].labels)
+    assert alone.events.equals(days[-1].events)
+    assert alone.labels.equals(days[-1].labels)
 
 
 def test_dirt_breaks_some_messages_and_repeats_some():
@@ -88,7 +88,7 @@ def test_any_population_makes_valid_days(seed, day, visitors, products, stores, 
     rows = events.to_pandas()
     assert rows["event_id"].is_unique
     assert rows["event_time"].is_monotonic_increasing and (rows["event_time"].dt.date == day).all()
-    assert set(rows["event_type"]) <= set(TYPES) and set(rows["channel"].dropna()) <= set(CHANNELS)
+    assert set(rows["event_type"]) <= set(EVENT_TYPES) and set(rows["channel"].dropna()) <= set(CHANNELS)
     assert (rows["quantity"] >= 1).all() and (rows["price"] > 0).all()
     assert (rows["stock_on_hand"].notna() == (rows["event_type"] == "restock")).all()
 
@@ -154,7 +154,7 @@ def test_promoted_products_cost_less_and_sell_more(events):
     world, rows = world_of(7, Population()), []
     for number in range(DAYS):
         day = START + timedelta(days=number)
-        on_sale = set(world.product_id[promoted(Day(world, day, 7))])
+        on_sale = set(world.product_id[is_promoted(Day(world, day, 7))])
         of_day = events[(events["event_time"].dt.date == day) & (events["event_type"] == "view") & (events["scenario"] != "bot")]
         rows.append(of_day.assign(promoted=of_day["product_id"].isin(on_sale)))
     views = pd.concat(rows)
@@ -165,7 +165,7 @@ def test_promoted_products_cost_less_and_sell_more(events):
 
 
 def test_labels_come_in_cases_of_every_scenario(events):
-    assert set(events["scenario"]) == {"", *NAMES}
+    assert set(events["scenario"]) == {"", *SCENARIO_NAMES}
     cases = events[events["scenario"] != ""].groupby("case_id")["scenario"]
     assert (cases.nunique() == 1).all()
 

@@ -1,15 +1,11 @@
-"""Inventory models against stockpyl's published examples, and what a policy really delivers beside its nominal service."""
+"""Order quantity and safety stock against published figures, and what a policy really delivers beside its nominal service."""
 
 import numpy as np
 import pytest
 
 from retail_behavior.planning.inventory import (
     Policy,
-    continuous_review,
     economic_order_quantity,
-    exact_poisson,
-    newsvendor,
-    power_approximation,
     reorder_point,
     safety_stock,
     simulated_service,
@@ -18,47 +14,6 @@ from retail_behavior.planning.inventory import (
 
 def test_economic_order_quantity_is_the_published_one():
     assert economic_order_quantity(8, 0.225, 1300) == pytest.approx((304.0468, 68.4105), abs=5e-5)
-
-
-@pytest.mark.parametrize(
-    ("holding", "stockout", "mean", "std", "expected"),
-    [(0.18, 0.70, 50, 8, (56.6040, 1.99761)), (2, 18, 120, 10, (132.8155, 35.0997))],
-)
-def test_newsvendor_is_the_published_one(holding, stockout, mean, std, expected):
-    assert newsvendor(holding, stockout, mean, std) == pytest.approx(expected, abs=1e-4)
-
-
-def test_continuous_review_is_the_published_one():
-    policy = continuous_review(8, 0.225, 7.5, 1300, 150, 1 / 12)
-    assert (policy.reorder_point, policy.quantity, policy.cost) == pytest.approx((213.9704, 318.5902, 95.4511), abs=5e-3)
-
-
-def test_the_exact_policy_for_poisson_demand_is_the_published_one():
-    policy = exact_poisson(5, 1, 4, 6)
-    assert (policy.reorder_point, policy.order_up_to) == (4, 10)
-    assert policy.cost == pytest.approx(8.03411, abs=1e-5)
-
-
-def test_the_power_approximation_is_the_published_one():
-    policy = power_approximation(2.5, 0.18, 0.70, 50, 8)
-    assert (policy.reorder_point, policy.order_up_to) == pytest.approx((40.1946, 74.2902), abs=1e-3)
-
-
-def test_the_exact_policy_costs_no_more_than_any_other_near_it_in_a_long_simulation():
-    best = exact_poisson(5, 1, 4, 6)
-    demand = np.random.default_rng(1).poisson(6, 40_000)
-
-    def cost(low, high):
-        level, spent = high, 0.0
-        for wanted in demand:
-            if level <= low:
-                level, spent = high, spent + 5
-            level -= wanted
-            spent += max(level, 0) + 4 * max(-level, 0)
-        return spent / len(demand)
-
-    assert cost(4, 10) == pytest.approx(best.cost, rel=0.02)
-    assert cost(4, 10) < min(cost(2, 10), cost(6, 10), cost(4, 14), cost(4, 8))
 
 
 def test_safety_stock_is_the_quantile_of_normal_demand():

@@ -34,7 +34,7 @@ def sold(shared_data):
 
 
 @pytest.fixture(scope="module")
-def made():
+def units():
     """Twenty products with a weekly season, closed on day 5 of the week."""
     rng = np.random.default_rng(3)
     season = np.array([1.0, 0.8, 0.9, 1.1, 1.6, 0.0, 0.6])
@@ -55,59 +55,59 @@ def test_it_is_below_the_calendar_aware_mean_on_cuts_that_no_choice_saw_too(sold
     assert measured["model"] < measured["calendar_mean"] - 0.005
 
 
-def test_what_it_says_does_not_change_with_what_comes_after(made):
-    told = forecast(made[:, :100], WEEKDAYS)
-    changed = made.copy()
+def test_what_it_says_does_not_change_with_what_comes_after(units):
+    demand = forecast(units[:, :100], WEEKDAYS)
+    changed = units.copy()
     changed[:, 100:] = 9_999
-    assert np.array_equal(forecast(changed[:, :100], WEEKDAYS).mean, told.mean)
-    assert not np.array_equal(forecast(changed[:, :107], WEEKDAYS).mean, told.mean)
+    assert np.array_equal(forecast(changed[:, :100], WEEKDAYS).mean, demand.mean)
+    assert not np.array_equal(forecast(changed[:, :107], WEEKDAYS).mean, demand.mean)
 
 
-def test_it_learns_the_week_and_the_closed_day(made):
-    told = forecast(made, WEEKDAYS)
+def test_it_learns_the_week_and_the_closed_day(units):
+    demand = forecast(units, WEEKDAYS)
     weekday = WEEKDAYS[DAYS : DAYS + HORIZON]
-    assert (told.mean[:, weekday == 5] == 0).all() and (told.high[:, weekday == 5] == 0).all()
-    assert told.mean[:, weekday == 4].mean() > 1.5 * told.mean[:, weekday == 1].mean()
-    measured = backtest(made, made, WEEKDAYS, cuts=1)
+    assert (demand.mean[:, weekday == 5] == 0).all() and (demand.high[:, weekday == 5] == 0).all()
+    assert demand.mean[:, weekday == 4].mean() > 1.5 * demand.mean[:, weekday == 1].mean()
+    measured = backtest(units, units, WEEKDAYS, cuts=1)
     assert measured["model"] < 0.9 * measured["calendar_mean"]
 
 
-def test_its_interval_holds_the_mean_and_most_days(made):
-    told = forecast(made, WEEKDAYS)
-    assert (told.low <= told.mean).all() and (told.mean <= told.high).all() and (told.low >= 0).all()
-    assert 0.7 < backtest(made, made, WEEKDAYS, cuts=2)["coverage"] < 0.95
+def test_its_interval_holds_the_mean_and_most_days(units):
+    demand = forecast(units, WEEKDAYS)
+    assert (demand.low <= demand.mean).all() and (demand.mean <= demand.high).all() and (demand.low >= 0).all()
+    assert 0.7 < backtest(units, units, WEEKDAYS, cuts=2)["coverage"] < 0.95
 
 
-def test_a_short_history_still_gives_a_forecast(made):
-    told = forecast(made[:, :28], WEEKDAYS)
-    assert np.isfinite(told.mean).all() and (told.high > told.mean)[:, WEEKDAYS[28:56] != 5].all()
+def test_a_short_history_still_gives_a_forecast(units):
+    demand = forecast(units[:, :28], WEEKDAYS)
+    assert np.isfinite(demand.mean).all() and (demand.high > demand.mean)[:, WEEKDAYS[28:56] != 5].all()
 
 
 @pytest.mark.parametrize(("first", "end"), [(49, 56), (40, 70), (24, 84), (1, 77)])
-def test_a_shop_that_was_closed_for_a_while_still_gets_a_forecast(made, first, end):
-    closed = made[:, :84].copy()
+def test_a_shop_that_was_closed_for_a_while_still_gets_a_forecast(units, first, end):
+    closed = units[:, :84].copy()
     closed[:, first:end] = 0
-    told = forecast(closed, WEEKDAYS, 7)
-    assert np.isfinite(told.mean).all() and (told.low <= told.mean).all() and (told.mean <= told.high).all()
-    assert (told.mean.sum() == 0) == (end - first == 60)  # nothing sold in eight weeks: no weekday is open
+    demand = forecast(closed, WEEKDAYS, 7)
+    assert np.isfinite(demand.mean).all() and (demand.low <= demand.mean).all() and (demand.mean <= demand.high).all()
+    assert (demand.mean.sum() == 0) == (end - first == 60)  # nothing sold in eight weeks: no weekday is open
 
 
-def test_a_cut_without_sales_does_not_hide_the_others(made):
-    closed = made.copy()
+def test_a_cut_without_sales_does_not_hide_the_others(units):
+    closed = units.copy()
     closed[:, DAYS - 2 * HORIZON : DAYS - HORIZON] = 0
     measured = backtest(closed, closed, WEEKDAYS, cuts=2)
     assert np.isfinite(list(measured.values())).all() and 0.5 < measured["coverage"] <= 1
     # What never varies has no scale to measure an error by, before it varies.
-    flat = made.copy()
+    flat = units.copy()
     flat[:, : DAYS - HORIZON] = 5
     assert np.isfinite(backtest(flat, flat, WEEKDAYS, cuts=2, horizon=7)["model"])
     assert np.isnan(backtest(flat[:, : DAYS - HORIZON], flat, WEEKDAYS, cuts=1)["model"])
 
 
-def test_a_bulk_order_moves_the_forecast_little(made):
-    bulk = made.copy()
+def test_a_bulk_order_moves_the_forecast_little(units):
+    bulk = units.copy()
     bulk[3, DAYS - 10] = 74_215
-    assert forecast(bulk, WEEKDAYS).mean[3].sum() < 2 * forecast(made, WEEKDAYS).mean[3].sum()
+    assert forecast(bulk, WEEKDAYS).mean[3].sum() < 2 * forecast(units, WEEKDAYS).mean[3].sum()
 
 
 def test_the_yardsticks_are_what_their_names_say():

@@ -36,18 +36,18 @@ def sessions(shared_data):
 def cross_validated(features, bought, seed):
     """The probability of each session by a model that did not see it."""
     probability = np.zeros(len(bought))
-    for learnt, tested in StratifiedKFold(5, shuffle=True, random_state=seed).split(features, bought):
-        model = fit_intent(features.iloc[learnt], bought[learnt])
-        probability[tested] = model.predict_proba(features.iloc[tested])[:, 1]
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(features, bought):
+        model = fit_intent(features.iloc[train], bought[train])
+        probability[test] = model.predict_proba(features.iloc[test])[:, 1]
     return probability
 
 
 def test_it_reaches_its_bars_on_sessions_that_it_did_not_see(sessions):
     features, bought = sessions
     # Five folds three times over: one division into folds moves either figure by 0.003.
-    told = [cross_validated(features, bought, seed) for seed in range(3)]
-    auc = np.mean([roc_auc_score(bought, probability) for probability in told])
-    precision = np.mean([average_precision_score(bought, probability) for probability in told])
+    probabilities = [cross_validated(features, bought, seed) for seed in range(3)]
+    auc = np.mean([roc_auc_score(bought, probability) for probability in probabilities])
+    precision = np.mean([average_precision_score(bought, probability) for probability in probabilities])
     print(f"AUC {auc:.4f}, average precision {precision:.4f}")
     assert auc >= 0.78
     assert precision >= 0.37

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import functions as F
-from retail_behavior.planning.stock_plan.bought_together import recommended
 
 from retail_behavior.baselines import baselines
-from retail_behavior.features import FEATURES, labelled, prepare, so_far, with_features
-from retail_behavior.planning.stock_plan import BACKTEST, backtested, planned
+from retail_behavior.features import FEATURES, purchase_labels, running_sessions, sessions_so_far, with_features
+from retail_behavior.planning.bought_together import recommended_products
+from retail_behavior.planning.stock_plan import BACKTEST_SCHEMA, backtest_forecast, plan_stock
 from retail_behavior.settings import RetailSettings
 from retail_behavior.trends import CHARTS, abandonment, plots, segments, sessions_of, trends
 
@@ -41,8 +41,8 @@ def events(spark):
             "kafka_partition": 0, "baseline_version": "b1", "visitor_sessions_30d": 4, "visitor_buying_sessions_30d": 1,
             "visitor_spend_30d": 50.0,
         }  # fmt: skip
-        made = [{**usual, "event_id": f"e{number}", "kafka_offset": number, **row} for number, row in enumerate(rows)]
-        return spark.createDataFrame(made, SCHEMA)
+        table = [{**usual, "event_id": f"e{number}", "kafka_offset": number, **row} for number, row in enumerate(rows)]
+        return spark.createDataFrame(table, SCHEMA)
 
     return make
 
@@ -66,31 +66,31 @@ def one(rows):
     return row
 
 
-@pytest.mark.parametrize("arrived", [1, 2, 3, 4])
-def test_training_sees_a_session_as_it_was_served_event_by_event(events, arrived):
-    served = one(with_features(prepare(events(*SESSION[:arrived]), SETTINGS)).select(*FEATURES))
-    history = so_far(events(*SESSION)).withColumns(dict(zip(HABITS, (F.lit(4), F.lit(1), F.lit(50.0)), strict=True)))
-    learnt = one(with_features(history).where(F.col("event_id") == f"e{arrived - 1}").select(*FEATURES))
-    assert learnt == served
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_training_sees_a_session_as_it_was_served_event_by_event(events, count):
+    in_serving = one(with_features(running_sessions(events(*SESSION[:count]), SETTINGS)).select(*FEATURES))
+    history = sessions_so_far(events(*SESSION)).withColumns(dict(zip(HABITS, (F.lit(4), F.lit(1), F.lit(50.0)), strict=True)))
+    in_training = one(with_features(history).where(F.col("event_id") == f"e{count - 1}").select(*FEATURES))
+    assert in_training == in_serving
 
 
 def test_training_knows_a_channel_from_the_event_on_that_told_it(events):
-    untold = ({**SESSION[0], "channel": None}, *SESSION[1:4])
-    for arrived, by_email in ((1, 0.0), (2, 1.0)):
-        served = one(with_features(prepare(events(*untold[:arrived]), SETTINGS)))
-        history = so_far(events(*untold)).withColumns({name: F.lit(None) for name in HABITS})
-        learnt = one(with_features(history).where(F.col("event_id") == f"e{arrived - 1}"))
-        assert (served.by_email, learnt.by_email) == (by_email, by_email)
+    events_without_channel = ({**SESSION[0], "channel": None}, *SESSION[1:4])
+    for count, by_email in ((1, 0.0), (2, 1.0)):
+        in_serving = one(with_features(running_sessions(events(*events_without_channel[:count]), SETTINGS)))
+        history = sessions_so_far(events(*events_without_channel)).withColumns({name: F.lit(None) for name in HABITS})
+        in_training = one(with_features(history).where(F.col("event_id") == f"e{count - 1}"))
+        assert (in_serving.by_email, in_training.by_email) == (by_email, by_email)
 
 
 def test_a_session_that_sees_two_baselines_keeps_the_later_whole(events):
     later = {"baseline_version": "b2", "visitor_sessions_30d": 2, "visitor_buying_sessions_30d": 2, "visitor_spend_30d": 9.0}
-    row = one(prepare(events(SESSION[0], {**SESSION[1], **later}), SETTINGS))
+    row = one(running_sessions(events(SESSION[0], {**SESSION[1], **later}), SETTINGS))
     assert {name: row[name] for name in later} == later
 
 
 def test_features_say_what_one_can_count(events):
-    row = one(with_features(prepare(events(*SESSION[:4]), SETTINGS)))
+    row = one(with_features(running_sessions(events(*SESSION[:4]), SETTINGS)))
     assert (row.views, row.adds, row.removes, row.distinct_products, row.cart_value) == (3, 1, 0, 2, 20.0)
     assert (row.minutes_so_far, row.seconds_per_view, row.ends_with_add, row.hour_of_day) == (1.5, 30.0, 1.0, 9.0)
     assert (row.by_email, row.by_search, row.is_weekend) == (1.0, 0.0, 0.0)
@@ -99,28 +99,29 @@ def test_features_say_what_one_can_count(events):
 
 
 def test_a_session_that_bought_is_scored_no_more_and_knows_the_newest_place(events):
-    assert prepare(events(*SESSION), SETTINGS).collect() == []
-    row = one(prepare(events(*SESSION[:4]), SETTINGS))
+    assert running_sessions(events(*SESSION), SETTINGS).collect() == []
+    row = one(running_sessions(events(*SESSION[:4]), SETTINGS))
     assert (row.kafka_partition, row.kafka_offset, row.baseline_version) == (0, 3, "b1")
 
 
 def test_an_unknown_visitor_has_features_without_nulls(events):
     stranger = dict.fromkeys((*HABITS, "channel", "baseline_version"))
-    row = one(with_features(prepare(events({**SESSION[0], **stranger}), SETTINGS)).select(*FEATURES))
+    row = one(with_features(running_sessions(events({**SESSION[0], **stranger}), SETTINGS)).select(*FEATURES))
     assert None not in row.asDict().values() and row.earlier_spend == 0.0
 
 
 def test_an_event_sent_twice_changes_no_feature(events):
     twice = [{**step, "event_id": f"e{number}"} for number, step in enumerate(SESSION[:4])]
     sent = (twice, [*twice, twice[2]])
-    once, again = (one(with_features(prepare(events(*steps), SETTINGS)).select(*FEATURES)) for steps in sent)
+    once, again = (one(with_features(running_sessions(events(*steps), SETTINGS)).select(*FEATURES)) for steps in sent)
     assert once == again
 
 
 def test_a_label_says_whether_the_session_went_on_to_buy(events, spark):
     other = {"event_time": at(10), "session_id": "s2", "visitor_id": "v2"}
-    told = {row.event_id: row.label for row in labelled(events(*SESSION, other), spark.createDataFrame([], LABELS)).collect()}
-    assert told == {"e0": 1, "e1": 1, "e2": 1, "e3": 1, "e5": 0}
+    labels = purchase_labels(events(*SESSION, other), spark.createDataFrame([], LABELS))
+    label_by_id = {row.event_id: row.label for row in labels.collect()}
+    assert label_by_id == {"e0": 1, "e1": 1, "e2": 1, "e3": 1, "e5": 0}
 
 
 def shop(days, swing=0, seed=5):
@@ -143,13 +144,13 @@ def shop(days, swing=0, seed=5):
 
 
 @pytest.fixture
-def learnt(events, spark):
+def products(events, spark):
     rows = baselines(events(*shop(40)), spark.createDataFrame([], LABELS), [TODAY])["product"].collect()
     return {row.product_id: row for row in rows}
 
 
-def test_a_product_is_known_by_its_forecast_and_its_stock(learnt):
-    p1 = learnt["p1"]
+def test_a_product_is_known_by_its_forecast_and_its_stock(products):
+    p1 = products["p1"]
     assert p1.forecast_units_7d == pytest.approx(70, rel=0.1)
     assert p1.forecast_low_7d < p1.forecast_units_7d < p1.forecast_high_7d
     assert len(p1.units_by_hour) == len(p1.orders_by_hour) == 168
@@ -162,14 +163,14 @@ def test_a_product_is_known_by_its_forecast_and_its_stock(learnt):
     assert p1.stock_as_of == datetime(2020, 3, 2)
 
 
-def test_what_was_never_counted_has_no_position(learnt):
-    assert learnt["p2"].stock_by_store is None
-    assert learnt["p2"].forecast_units_7d == pytest.approx(14, rel=0.15)
+def test_what_was_never_counted_has_no_position(products):
+    assert products["p2"].stock_by_store is None
+    assert products["p2"].forecast_units_7d == pytest.approx(14, rel=0.15)
 
 
 def stock_of(events, spark, rows, product="p1"):
-    told = baselines(events(*rows), spark.createDataFrame([], LABELS), [TODAY])["product"].where(F.col("product_id") == product)
-    return one(told).stock_by_store["m1"]
+    products = baselines(events(*rows), spark.createDataFrame([], LABELS), [TODAY])["product"]
+    return one(products.where(F.col("product_id") == product)).stock_by_store["m1"]
 
 
 def test_a_restock_that_nobody_counted_is_in_stock_all_the_same(events, spark):
@@ -211,14 +212,14 @@ def test_a_visitors_habits_are_of_thirty_days(events, spark):
 
 
 def test_what_goes_together_is_recommended_and_bots_do_not_vote(events):
-    def seen(session, *products):
+    def views(session, *products):
         return [{"session_id": session, "product_id": product} for product in products]
 
-    pairs = [view for number in range(30) for view in seen(f"s{number}", "tea", "cup")]
-    others = [view for number in range(60) for view in seen(f"t{number}", "pen", f"x{number % 20}")]
-    bots = [view for number in range(90) for view in seen(f"b{number}", "tea", "pen", *map(str, range(12)))]
-    told = {row.product_id: row.recommended for row in recommended(events(*pairs, *others, *bots)).collect()}
-    assert (told["tea"], told["cup"]) == (["cup"], ["tea"])
+    pairs = [view for number in range(30) for view in views(f"s{number}", "tea", "cup")]
+    others = [view for number in range(60) for view in views(f"t{number}", "pen", f"x{number % 20}")]
+    bots = [view for number in range(90) for view in views(f"b{number}", "tea", "pen", *map(str, range(12)))]
+    recommended = {row.product_id: row.recommended for row in recommended_products(events(*pairs, *others, *bots)).collect()}
+    assert (recommended["tea"], recommended["cup"]) == (["cup"], ["tea"])
 
 
 def test_customers_fall_into_segments_of_which_the_first_spends_most(events):
@@ -229,18 +230,18 @@ def test_customers_fall_into_segments_of_which_the_first_spends_most(events):
         for kind, (recency, orders, price) in kinds.items() for number in range(10) for order in range(orders)
     ]  # fmt: skip
     assert segments(events(*rows).limit(2), TODAY).collect() == []
-    told = segments(events(*rows), TODAY).orderBy("segment").collect()
-    assert [row.customers for row in told] == [10, 10, 10, 10]
-    assert told[0].median_orders == 20 and told[0].median_recency_days == 1
-    assert [row.median_spent for row in told] == sorted((row.median_spent for row in told), reverse=True)
+    rows_by_segment = segments(events(*rows), TODAY).orderBy("segment").collect()
+    assert [row.customers for row in rows_by_segment] == [10, 10, 10, 10]
+    assert rows_by_segment[0].median_orders == 20 and rows_by_segment[0].median_recency_days == 1
+    assert [row.median_spent for row in rows_by_segment] == sorted((row.median_spent for row in rows_by_segment), reverse=True)
 
 
 def test_trends_are_drawn_from_history(events, spark, tmp_path):
     visits = [{"session_id": f"w{day}-{number}", "event_time": MIDNIGHT - timedelta(days=day), "visitor_id": f"w{number}"}
               for day in range(1, 40) for number in range(3)]  # fmt: skip
     alerts = spark.createDataFrame([("a1", "bot", MIDNIGHT)], ALERTS)
-    told = trends(events(*shop(100, swing=1), *visits), spark.createDataFrame([], LABELS), alerts)
-    tables = {name: rows.toPandas() for name, rows in told.items()}
+    frames = trends(events(*shop(100, swing=1), *visits), spark.createDataFrame([], LABELS), alerts)
+    tables = {name: rows.toPandas() for name, rows in frames.items()}
     yesterday = tables["funnel"][tables["funnel"]["day"] == TODAY - timedelta(days=1)].set_index("stage")["sessions"]
     assert yesterday.to_dict() == {"1 any": 17, "2 view": 3, "3 cart": 0, "4 purchase": 14}
     errors = tables["forecast_backtest"].set_index("method")["wrmsse"]
@@ -260,14 +261,14 @@ def test_a_cart_that_was_emptied_is_not_left_behind(events, spark):
         {**add, "session_id": "bought"}, {"event_type": "purchase", "session_id": "bought", "quantity": 3},
         {**add, "session_id": "left too", "product_id": "p2"}, {**remove, "session_id": "left too", "product_id": "p3"},
     ]  # fmt: skip
-    told = {row.measure: row.value for row in abandonment(sessions_of(events(*rows))).collect()}
-    assert told == {"share": 0.5, "left behind": pytest.approx((80 + 120) / 100_000)}
+    measures = {row.measure: row.value for row in abandonment(sessions_of(events(*rows))).collect()}
+    assert measures == {"share": 0.5, "left behind": pytest.approx((80 + 120) / 100_000)}
 
 
 def test_a_policy_is_of_all_days_up_to_the_newest(spark):
     sales = pd.DataFrame({"product_id": "p", "day": [date(2020, 1, 1), date(2020, 1, 2)], "units": 10.0, "revenue": 50.0})
-    assert planned(sales).iloc[0]["daily_units"] == 10
-    assert planned(sales, date(2020, 1, 20)).iloc[0]["daily_units"] == 1
+    assert plan_stock(sales, SETTINGS).iloc[0]["daily_units"] == 10
+    assert plan_stock(sales, SETTINGS, date(2020, 1, 20)).iloc[0]["daily_units"] == 1
 
 
 def test_realised_service_stands_beside_the_nominal():
@@ -275,7 +276,7 @@ def test_realised_service_stands_beside_the_nominal():
     days = pd.date_range("2020-01-01", periods=200).date
     lumpy = rng.poisson(3, 200) + 40 * (rng.random(200) < 0.04)
     sales = pd.DataFrame({"product_id": "p", "day": days, "units": lumpy.astype(float), "revenue": lumpy * 5.0})
-    row = planned(sales[sales["units"] > 0]).iloc[0]
+    row = plan_stock(sales[sales["units"] > 0], SETTINGS).iloc[0]
     assert row["realised_cycle_service"] < row["nominal_cycle_service"] == 0.95  # a normal formula does not know bulk orders
     assert 0.8 < row["realised_fill_rate"] <= 1 and row["cycles"] > 50
 
@@ -284,6 +285,6 @@ def test_a_short_history_is_backtested_by_weeks_and_a_shorter_one_not_at_all(spa
     units = np.random.default_rng(1).poisson(8, 45).astype(float)
     days = pd.date_range("2020-01-01", periods=45).date
     sales = pd.DataFrame({"product_id": "p", "day": days, "units": units, "revenue": units})
-    assert backtested(sales)["wrmsse"].notna().all() and len(backtested(sales)) == 3
-    short = spark.createDataFrame(sales[:30]).groupBy("product_id").applyInPandas(backtested, BACKTEST)
+    assert backtest_forecast(sales)["wrmsse"].notna().all() and len(backtest_forecast(sales)) == 3
+    short = spark.createDataFrame(sales[:30]).groupBy("product_id").applyInPandas(backtest_forecast, BACKTEST_SCHEMA)
     assert short.collect() == []

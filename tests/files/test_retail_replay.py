@@ -10,7 +10,7 @@ from common import contract
 from common.archive.archive_tables import RECORD
 from common.archive.duplicates import find_repetitions, without_duplicates
 from common.replay.mapping import parse_mapping
-from common.replay.replay import plan_replay, replay
+from common.replay.file_replay import plan_replay, replay_file
 from retail_behavior import VERTICAL
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
@@ -22,7 +22,7 @@ MAPPING = (
 )  # fmt: skip
 
 
-class Kept:
+class RecordingProducer:
     """What would have been sent to a broker."""
 
     def __init__(self):
@@ -40,10 +40,10 @@ def invoices(shared_data):
 
 
 @pytest.fixture(scope="module")
-def judged(spark, invoices, tmp_path_factory):
+def parsed_rows(spark, invoices, tmp_path_factory):
     """Every row of the file, replayed: its event, and its reason where it is no valid one or has been seen before."""
-    producer = Kept()
-    counts = replay(plan_replay(VERTICAL, invoices, parse_mapping(MAPPING)), producer)
+    producer = RecordingProducer()
+    counts = replay_file(plan_replay(VERTICAL, invoices, parse_mapping(MAPPING)), producer)
     [(topic, sent)] = producer.sent.items()
     assert topic == "retail_behavior.events" and counts.events == counts.rows == len(sent)
     table = pd.DataFrame({"key": [key for key, _ in sent], "value": [value for _, value in sent], "offset": range(len(sent))})
@@ -76,31 +76,31 @@ def expected(invoices):
     return reason.value_counts().to_dict()
 
 
-def test_every_row_ends_in_events_or_in_quarantine_with_its_reason(judged, expected):
-    counted = {row.reason or "": row["count"] for row in judged.groupBy("reason").count().collect()}
+def test_every_row_ends_in_events_or_in_quarantine_with_its_reason(parsed_rows, expected):
+    counted = {row.reason or "": row["count"] for row in parsed_rows.groupBy("reason").count().collect()}
     print(counted)
     assert counted == expected
     assert sum(counted.values()) == 370_931
     assert set(counted) == {"", "missing_field", "bad_format", "out_of_range", "duplicate"}
 
 
-def test_each_trap_of_the_file_is_told_from_the_others(judged):
-    told = judged.where("reason IS NOT NULL").groupBy("reason").agg(
+def test_each_trap_of_the_file_is_told_from_the_others(parsed_rows):
+    by_reason = parsed_rows.where("reason IS NOT NULL").groupBy("reason").agg(
         F.count_if(F.col("session_id").startswith("C")).alias("cancelled"), F.count("*").alias("all"),
         F.count_if(F.col("visitor_id").isNull()).alias("nameless"), F.count_if(F.col("price") <= 0).alias("free"),
         F.count_if(F.col("detail").contains("price") | F.col("detail").contains("quantity")).alias("explained"))
-    rows = {row.reason: row for row in told.collect()}
+    rows = {row.reason: row for row in by_reason.collect()}
     assert rows["bad_format"].cancelled == rows["bad_format"]["all"] > 6_000
     assert rows["missing_field"].nameless == rows["missing_field"]["all"] == 98_056
     assert rows["out_of_range"].explained == rows["out_of_range"]["all"] > 0
     assert rows["duplicate"].free == rows["duplicate"].cancelled == rows["duplicate"].nameless == 0
 
 
-def test_what_is_accepted_keeps_what_the_file_says(judged, invoices):
+def test_what_is_accepted_keeps_what_the_file_says(parsed_rows, invoices):
     rows = pd.read_parquet(invoices).drop_duplicates()
     is_sale = ~rows["InvoiceNo"].str.startswith("C") & (rows["Quantity"] > 0) & (rows["UnitPrice"] > 0)
     valid = rows[rows["CustomerID"].notna() & is_sale]
-    accepted = judged.where("reason IS NULL").agg(
+    accepted = parsed_rows.where("reason IS NULL").agg(
         F.sum("quantity"), F.sum(F.col("quantity") * F.col("price")), F.countDistinct("visitor_id"), F.max("quantity")).first()
     assert accepted[0] == valid["Quantity"].sum()
     assert accepted[1] == pytest.approx((valid["Quantity"] * valid["UnitPrice"]).sum())

@@ -108,10 +108,10 @@ def test_views_sent_twice_are_no_longer_streak(alerts_of):
 
 
 def test_a_view_that_comes_late_takes_back_no_bot(alerts_of):
-    [early, *_] = said = alerts_of(detector.by_visitor, *views([5.0] * 17))
+    [early, *_] = before = alerts_of(detector.by_visitor, *views([5.0] * 17))
     late = {"event_time": NOON + timedelta(seconds=41)}  # between two views, and neither gap is even any more
-    told = alerts_of(detector.by_visitor, *views([5.0] * 17), late)
-    assert {(alert.score, alert.event) for alert in told} == {(alert.score, alert.event) for alert in said}
+    after = alerts_of(detector.by_visitor, *views([5.0] * 17), late)
+    assert {(alert.score, alert.event) for alert in after} == {(alert.score, alert.event) for alert in before}
     assert early.score == 18.0
     # Had it come in time there would have been no streak; and one that fills a gap is counted where it belongs.
     in_time = sorted([*views([5.0] * 17), late], key=lambda view: view["event_time"])
@@ -290,18 +290,18 @@ def test_what_is_seldom_sold_and_sold_beyond_its_count_is_told_in_words(alerts_o
     seldom = {"stock_by_store": {"m1": {**STOCK, "on_hand": 1.0, "daily_units": 0.0, "reorder_point": 0.2}}}
     [alert] = alerts_of(detector.by_stock, *sales(1, quantity=2, **seldom))
     assert (alert.rule, alert.reasons) == ("stock_out_risk", "-1 left")
-    told = {alert.rule: alert.reasons for alert in alerts_of(detector.by_stock, *sales(1, quantity=43))}
-    assert told["stock_out_risk"] == "-3 left, enough for 0.0 hours"
+    reasons = {alert.rule: alert.reasons for alert in alerts_of(detector.by_stock, *sales(1, quantity=43))}
+    assert reasons["stock_out_risk"] == "-3 left, enough for 0.0 hours"
 
 
 def test_a_restock_that_comes_late_takes_back_no_alert_and_counts_from_then_on(alerts_of):
     [sale], [next_sale] = sales(1, quantity=35), sales(1, quantity=1, event_time=NOON + timedelta(hours=2))
     restock = {"event_type": "restock", "quantity": 50, "event_time": NOON - timedelta(hours=1)}
     at = [{"ingest_time": NOON + timedelta(hours=hours), "event_id": f"o{hours}"} for hours in range(3)]
-    said = {alert.rule: alert.score for alert in alerts_of(detector.by_stock, {**sale, **at[0]})}
-    assert set(said) == {"reorder_point", "stock_out_risk"}
+    scores = {alert.rule: alert.score for alert in alerts_of(detector.by_stock, {**sale, **at[0]})}
+    assert set(scores) == {"reorder_point", "stock_out_risk"}
     late = alerts_of(detector.by_stock, {**sale, **at[0]}, {**restock, **at[1]}, {**next_sale, **at[2]})
-    assert {alert.rule: alert.score for alert in late} == said and {alert.event for alert in late} == {'["o0"]'}
+    assert {alert.rule: alert.score for alert in late} == scores and {alert.event for alert in late} == {'["o0"]'}
     # In time it keeps the position up, sent twice or not.
     assert alerts_of(detector.by_stock, {**restock, **at[0]}, {**restock, **at[0], **at[1], "event_id": "o0"},
                      {**sale, **at[2]}) == []
@@ -315,17 +315,17 @@ def test_a_sale_that_is_sent_again_later_counts_once(alerts_of):
 
 def test_a_threshold_below_the_reorder_point_is_heard(spark):
     rows = [{"event_id": "e0", "kafka_offset": 0, **USUAL, **sales(1, quantity=25)[0]}]
-    told = detector.by_stock(spark.createDataFrame(rows, SCHEMA), RetailSettings(reorder_ratio=0.6)).collect()
-    assert [(alert.rule, alert.event) for alert in told] == [("reorder_point", '["e0"]')]
+    alerts = detector.by_stock(spark.createDataFrame(rows, SCHEMA), RetailSettings(reorder_ratio=0.6)).collect()
+    assert [(alert.rule, alert.event) for alert in alerts] == [("reorder_point", '["e0"]')]
 
 
 def test_stock_out_risk_looks_as_far_ahead_as_it_is_asked_to(spark):
     # 20 left, well above the reorder point for a day, where six a day go.
     rows = [{"event_id": "e0", "kafka_offset": 0, **USUAL, **sales(1, quantity=20)[0]}]
-    told = {hours: detector.by_stock(spark.createDataFrame(rows, SCHEMA), RetailSettings(risk_hours=hours)).collect()
+    alerts = {hours: detector.by_stock(spark.createDataFrame(rows, SCHEMA), RetailSettings(risk_hours=hours)).collect()
             for hours in (24, 168)}  # fmt: skip
-    assert told[24] == []
-    assert [(alert.rule, alert.event) for alert in told[168]] == [("stock_out_risk", '["e0"]')]
+    assert alerts[24] == []
+    assert [(alert.rule, alert.event) for alert in alerts[168]] == [("stock_out_risk", '["e0"]')]
 
 
 def test_a_replay_makes_the_same_alert_ids(alerts_of):
