@@ -10,11 +10,10 @@ what was sent there, but not committed before a kill, is sent again.
 An event's identity is its id within the UTC day of its event time: that keeps the look at history to a few partitions.
 """
 
-import itertools
 import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -49,7 +48,6 @@ from common.kafka.topic_settings import settings_of
 from common.kafka.topics import topic_names
 from common.privacy.pseudonyms import entity_pseudonym
 from common.vertical import Vertical
-from common.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 
@@ -63,14 +61,20 @@ NEWEST = tables.Recency(("event_time", "ingest_time"), partition="kafka_partitio
 
 @dataclass(frozen=True)
 class Batch:
-    """Which attempt at which work: `query` is the id in its checkpoint, `number` what Spark counts batches by.
+    """Which work: `query` is the id in its checkpoint, `number` what Spark counts batches by.
 
-    is_first: since the query was started. Only such a one can have been tried before, as a query ends with a batch that fails.
+    committed_until: the newest ingest_time in the tables before the query was started; None where it is not known. A record that
+    came later cannot be in them: an earlier one may be, by an attempt at this batch that was cut short, by a query whose
+    checkpoint was removed, or as the checkpoint was restored from an older copy than the tables.
     """
 
     query: str
     number: int
-    is_first: bool = True
+    committed_until: int | None = None  # epoch microseconds
+
+    def is_later_than_all(self, ingest_time: int) -> bool:
+        """Whether records from this time on cannot be in the tables yet."""
+        return self.committed_until is not None and ingest_time > self.committed_until
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,11 @@ def archive_events(records: DataFrame, deployment: Deployment) -> StreamingQuery
     """Start archiving a stream of Kafka records of events; without a connection there is no dead-letter topic."""
     vertical, connection = deployment.vertical, deployment.connection
     letters = DeadLetters.of(vertical, connection) if connection else None
+    times = [tables.newest_time(deployment.workspace.table(name), "ingest_time") for name in ("events", "quarantine")]
+    committed_until = None if None in times else max(time for time in times if time is not None)
 
     def keep(parsed: DataFrame, batch: Batch) -> AddedRows:
-        return keep_events(parsed, batch, deployment, letters)
+        return keep_events(parsed, replace(batch, committed_until=committed_until), deployment, letters)
 
     # Parsed as a stream: the contract's many expressions are planned once a batch, not once for each use of it.
     parsed = contract.parse(records, vertical, contract.TimeBounds.of(deployment.settings))
@@ -152,19 +158,25 @@ def keep_events(parsed: DataFrame, batch: Batch, deployment: Deployment, letters
     vertical, workspace = deployment.vertical, deployment.workspace
     with _persisted(parsed.withColumn(PARTITION, F.to_date(vertical.event_time))) as received:
         is_valid = F.isnull("reason")
-        counts = _observed(received, F.struct(F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
-                                              F.count_if(is_valid).alias("valid")))  # fmt: skip
+        is_held = contract.is_held(F.col(vertical.event_time))  # of another time no event is stored, and Python has no day for it
+        seen = _observed(received, F.struct(
+            F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
+            F.count_if(is_valid).alias("valid"),
+            F.collect_set(F.when(~is_valid & is_held, F.col(PARTITION))).alias("invalid_days"),
+            F.collect_set(F.when(is_valid, F.to_date("ingest_time"))).alias("ingest_days"),
+            F.min(F.unix_micros("ingest_time")).alias("oldest"),
+        ))  # fmt: skip
         path, valid, invalid = workspace.table("events"), received.where("reason is null"), received.where("reason is not null")
-        if batch.is_first and _was_tried(batch, workspace, counts["days"]):
-            # That attempt may have judged by other settings: what it put into one table is not to come into the other too.
-            valid = without_stored(valid, tables.read(received.sparkSession, workspace.table("quarantine"), columns=RECORD))
-            days = _observed(invalid, F.collect_set(PARTITION))
-            invalid = without_stored(invalid, tables.read(received.sparkSession, path, _days_to_read(days), RECORD))
-        stored = tables.read(received.sparkSession, path, _days_to_read(counts["days"]), [vertical.event_id, *RECORD])
+        if seen["oldest"] is not None and not batch.is_later_than_all(seen["oldest"]):
+            # It may have been judged by other settings then: what was put into one table is not to come into the other too.
+            quarantine, spark = workspace.table("quarantine"), received.sparkSession
+            valid = without_stored(valid, tables.read(spark, quarantine, _days_to_read(seen["ingest_days"]), RECORD))
+            invalid = without_stored(invalid, tables.read(spark, path, _days_to_read(seen["invalid_days"]), RECORD))
+        stored = tables.read(received.sparkSession, path, _days_to_read(seen["days"]), [vertical.event_id, PARTITION, *RECORD])
         with _persisted(find_repetitions(valid, stored, vertical.event_id)) as repetitions:
             split = without_duplicates(valid, repetitions, vertical.event_id)
             events = split.where("reason is null").select(*events_schema(vertical).names)
-            added = _append(events, counts["valid"], PARTITION, counts["days"], path, batch)
+            added = _append(events, seen["valid"], PARTITION, seen["days"], path, batch)
             refused = invalid.unionByName(split.where("reason is not null"))
             return AddedRows(added, _quarantine(refused, deployment, batch, letters))
 
@@ -175,33 +187,36 @@ def keep_labels(records: DataFrame, batch: Batch, deployment: Deployment) -> Add
     As an event's, its identity is its id within the UTC day of its event time, so that only labels of these days are read.
     """
     vertical, path, time = deployment.vertical, deployment.workspace.table("labels"), F.unix_micros("event_time")
-    with _persisted(parse_json(records, LABELS_SCHEMA, ("event_id", "event_time", "known_time"))) as parsed:
+    readable = parse_json(records, LABELS_SCHEMA, ("event_id", "event_time", "known_time"))
+    readable = readable.withColumn("entity_id", entity_pseudonym(vertical, F.col("entity_id")))
+    with _persisted(_hidden(readable, vertical)) as parsed:
         of_time = F.when(F.isnull("reason"), time)
         first, last = _observed(parsed, F.struct(F.min(of_time).alias("first"), F.max(of_time).alias("last")))
         if first is None:
-            return AddedRows(0, _quarantine(_unreadable(parsed, vertical), deployment, batch))
+            return AddedRows(0, _quarantine(_unreadable(parsed), deployment, batch))
         day = DAY_MICROSECONDS
         days = tables.TimeRange("event_time", first - first % day, last - last % day + day - 1)
         identity = ["event_id", "day"]
         stored = tables.read(records.sparkSession, path, columns=["event_id", "event_time"], between=days)
         stored = stored.withColumn("day", F.to_date("event_time")).select(*identity)
         labels = parsed.where("reason is null").withColumn("day", F.to_date("event_time")).dropDuplicates(identity)
-        labels = labels.withColumn("entity_id", entity_pseudonym(vertical, F.col("entity_id")))
         present = stored.join(F.broadcast(labels.select(*identity)), identity, "left_semi")
         new = labels.join(present, identity, "left_anti").select(*LABELS_SCHEMA.names)
-        added = tables.append(new.coalesce(1), path, batch.query, batch.number)
-        return AddedRows(added, _quarantine(_unreadable(parsed, vertical), deployment, batch))
+        added = _append_new(new.coalesce(1), path, batch.query, batch)
+        return AddedRows(added, _quarantine(_unreadable(parsed), deployment, batch))
 
 
 def keep_alerts(records: DataFrame, batch: Batch, deployment: Deployment) -> AddedRows:
     """Put one batch of Kafka records into `alerts`: one row per alert id, its newest update."""
-    with _persisted(parse_json(records, ALERT_SCHEMA, ("alert_id", "event_time"))) as parsed:
+    readable = parse_json(records, ALERT_SCHEMA, ("alert_id", "event_time", "ingest_time"))
+    with _persisted(_hidden(readable, deployment.vertical)) as parsed:
         alerts = parsed.where("reason is null").withColumns(
             {"first_event_time": F.col("event_time"), "alert_time": F.col("timestamp"), PARTITION: F.to_date("event_time")}
         ).select(*ALERTS_SCHEMA.names)
         path, earliest = deployment.workspace.table("alerts"), ["first_event_time"]
-        rows = tables.upsert(alerts, path, tables.MergeRule(["alert_id"], NEWEST, earliest), batch.query, batch.number)
-        return AddedRows(rows, _quarantine(_unreadable(parsed, deployment.vertical), deployment, batch))
+        # Without the batch's number: a batch that is merged again changes nothing, and one of that number may have held others.
+        rows = tables.upsert(alerts, path, tables.MergeRule(["alert_id"], NEWEST, earliest))
+        return AddedRows(rows, _quarantine(_unreadable(parsed), deployment, batch))
 
 
 def _observed(rows: DataFrame, aggregate: Column) -> Any:
@@ -209,13 +224,6 @@ def _observed(rows: DataFrame, aggregate: Column) -> Any:
     observation = Observation()
     rows.observe(observation, aggregate.alias("value")).write.format("noop").mode("overwrite").save()
     return observation.get["value"]
-
-
-def _was_tried(batch: Batch, workspace: Workspace, days: Collection[date]) -> bool:
-    """Whether an attempt at this batch committed something before it was cut short."""
-    names = [batch.query, *(f"{batch.query}-{year}" for year in sorted({day.year for day in days}))]
-    opened = [tables.open_table(workspace.table(name)) for name in ("events", "quarantine")]
-    return any(tables.is_committed(table, name, batch.number) for table in opened for name in names)
 
 
 def _days_to_read(days: Collection[date]) -> Collection[date] | None:
@@ -239,21 +247,30 @@ def _append(rows: DataFrame, count: int, partition: str, days: Collection[date],
 def _append_new(rows: DataFrame, path: str, query: str, batch: Batch) -> int:
     """Add the rows, whose records are not in the table.
 
-    A batch that is there already has none such, unless it is judged by other settings than the attempt that was cut short: what
-    that one put nowhere is committed under a further name. Names are looked for before anything is written: a commit that was
-    made and whose answer was lost is this one's own.
+    The log may have a batch of this number that held other rows: an attempt that was cut short and judged by other settings, or
+    one of before the checkpoint was restored from an older copy. What is in no table then is committed under a further name.
+    Names are looked for before anything is written: a commit that was made and whose answer was lost is this one's own.
     """
     name, attempt = query, 1
-    while batch.is_first and tables.is_committed(tables.open_table(path), name, batch.number):
+    while tables.is_committed(tables.open_table(path), name, batch.number):
         attempt += 1
         name = f"{query}-{attempt}"
     return tables.append(rows, path, name, batch.number)
 
 
-def _unreadable(parsed: DataFrame, vertical: Vertical) -> DataFrame:
-    """Labels or alerts that could not be read (`parse_json`), with identifiers hidden as events have them already."""
+def _hidden(parsed: DataFrame, vertical: Vertical) -> DataFrame:
+    """Labels or alerts (`parse_json`) with the raw bytes of those that could not be read, encrypted where events are so too.
+
+    Before they are persisted or shuffled: Spark's own files on the disk must not name a person.
+    """
+    raw = {name: F.when(F.col("reason").isNotNull(), F.col(name)) for name in ("raw", "key")}
     if vertical.pseudonymised:
-        parsed = parsed.withColumns({name: contract.hidden(F.col(name), name) for name in ("raw", "key")})
+        raw = {name: contract.hidden(value, name) for name, value in raw.items()}
+    return parsed.withColumns(raw)
+
+
+def _unreadable(parsed: DataFrame) -> DataFrame:
+    """The labels or alerts that could not be read."""
     return parsed.where("reason is not null").withColumn("ingest_time", F.col("timestamp"))
 
 
@@ -273,10 +290,8 @@ def _quarantine(refused: DataFrame, deployment: Deployment, batch: Batch, letter
 
 
 def _start(records: DataFrame, name: str, deployment: Deployment, keep: KeepBatch) -> StreamingQuery:
-    batches = itertools.count()
-
     def run(batch_records: DataFrame, number: int) -> None:
-        added = keep(batch_records, Batch(tables.query_id(batch_records), number, is_first=next(batches) == 0))
+        added = keep(batch_records, Batch(tables.query_id(batch_records), number))
         LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, added.rows, added.quarantined)
 
     return (

@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.archive.archive_tables import RECORD
+from common.archive.archive_tables import PARTITION, RECORD
 
 
 def without_stored(rows: DataFrame, stored: DataFrame) -> DataFrame:
@@ -13,17 +13,18 @@ def without_stored(rows: DataFrame, stored: DataFrame) -> DataFrame:
 
 
 def find_repetitions(events: DataFrame, stored: DataFrame, event_id: str) -> DataFrame:
-    """The ids that occur more than once in `events` (valid ones) and `stored` together, with the places where they do.
+    """Ids that occur more than once within a day, in `events` (valid ones) and `stored` together, with the places where they do.
 
-    stored: id and RECORD of the rows in the table, of the days that occur in `events`. Columns: the id, `first_new` (place of
-    its first event), `first_stored` and `stored_places`. Few rows as a rule, so that events need not be sorted to find them.
+    stored: id, day and RECORD of the rows in the table, of the days that occur in `events`. Columns: id, day, `first_new` (place
+    of its first event), `first_stored` and `stored_places`. Few rows as a rule, so that events need not be sorted to find them.
     """
-    ids = events.select(event_id, *RECORD)
-    earlier = stored.join(F.broadcast(events.select(event_id)), event_id, "left_semi").withColumn("is_stored", F.lit(True))
+    identity = [event_id, PARTITION]
+    ids = events.select(*identity, *RECORD)
+    earlier = stored.join(F.broadcast(events.select(*identity)), identity, "left_semi").withColumn("is_stored", F.lit(True))
     place, is_stored = F.struct(*RECORD), F.col("is_stored")
     return (
         ids.withColumn("is_stored", F.lit(False)).unionByName(earlier)
-        .groupBy(event_id)
+        .groupBy(*identity)
         .agg(
             F.count("*").alias("times"),
             F.min(F.when(~is_stored, place)).alias("first_new"),
@@ -46,7 +47,7 @@ def without_duplicates(events: DataFrame, repetitions: DataFrame, event_id: str)
     first = F.coalesce("first_stored", "first_new")
     detail = F.format_string("first seen at partition %d, offset %d", first["kafka_partition"], first["kafka_offset"])
     later = F.col("first_stored").isNotNull() | (F.col("first_new") != place)
-    joined = events.join(F.broadcast(repetitions), event_id, "left")
+    joined = events.join(F.broadcast(repetitions), [event_id, PARTITION], "left")
     new = joined.where(F.coalesce(~F.array_contains("stored_places", place), F.lit(True)))
     return new.withColumns({
         "reason": F.when(later, F.lit("duplicate")).otherwise(F.col("reason")),

@@ -25,7 +25,8 @@ MOST_NAMES = 1_000
 ISO = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'"
 LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 UUID = re.compile(r"\buuid\s*\(\s*\)", re.IGNORECASE)
-ROW, DERIVED = "_row", "_derived_id"  # columns of ours beside the records' own names, which Spark compares without case
+# Columns of ours beside the records' own names, which Spark compares without case.
+ROW, DERIVED, IS_READ = "_row", "_derived_id", "_is_read"
 RECORD = ("topic", "partition", "offset", "ingest_time")
 PLAIN = re.compile(r"[A-Za-z_]\w*")
 
@@ -74,10 +75,12 @@ def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> 
     matched = {name.lower() for fix in fixes for name in _fields_matched(fix, records, names)}
     row = F.struct(*records.columns).alias(ROW)
     derived = F.md5(F.concat_ws("|", *(F.col(name).cast("string") for name in RECORD), F.md5("value"))).alias(DERIVED)
-    written = parsed.select(row, derived, *[F.col("_written")[name].alias(name) for name in names])
+    is_read = F.col("_written").isNotNull().alias(IS_READ)
+    written = parsed.select(row, derived, is_read, *[F.col("_written")[name].alias(name) for name in names])
     parts = [part for fix in fixes for part in (F.lit(fix.field), _as_json(fix, written, vertical))]
     too_long = [F.coalesce(F.char_length(name), F.lit(0)) > FIELD for name in names if name.lower() in matched]
-    fixed = written.select(f"{ROW}.*", F.when(~reduce(or_, too_long, F.lit(False)), F.create_map(*parts)).alias("_fixed"))
+    can_be_fixed = F.col(IS_READ) & ~reduce(or_, too_long, F.lit(False))
+    fixed = written.select(f"{ROW}.*", F.when(can_be_fixed, F.create_map(*parts)).alias("_fixed"))
     return fixed.withColumn("value", _merged("value", "_fixed")).drop("_fixed")
 
 
@@ -99,7 +102,7 @@ def _names(parsed: DataFrame, vertical: Vertical, fixes: Sequence[Fix]) -> list[
 
 
 def _can_be_named(name: str) -> bool:
-    return PLAIN.fullmatch(name) is not None and name.lower() not in (ROW, DERIVED)
+    return PLAIN.fullmatch(name) is not None and name.lower() not in (ROW, DERIVED, IS_READ)
 
 
 def _as_json(fix: Fix, written: DataFrame, vertical: Vertical) -> Column:

@@ -96,7 +96,10 @@ def earlier_metrics(vertical: Vertical, events: DataFrame, labels: DataFrame, as
     if oldest is None or oldest[0] > protocol.train_from:
         return {}
     rows = served_rows(vertical, events, labels, [*protocol.training_dates(), *protocol.test_dates()])
-    metrics = evaluate_rows(vertical, events, rows, labels, protocol)[1]
+    try:
+        metrics = evaluate_rows(vertical, events, rows, labels, protocol)[1]
+    except TrainingRefused:  # those days hold no anomalies that were known by then
+        return {}
     return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
@@ -144,7 +147,7 @@ def report_trends(spark: SparkSession, deployment: Deployment) -> dict[str, int]
     row_counts = {}
     for name, rows in vertical.trends(until_today(events), labels, alerts, model).items():
         path = workspace.table(f"trend_{name}")
-        tables.ensure_table(path, rows.schema, is_made_anew=True)
+        tables.ensure_table(path, rows.schema, is_overwritten=True)
         row_counts[name] = tables.overwrite(rows, path)
     return row_counts
 

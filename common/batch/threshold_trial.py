@@ -44,7 +44,7 @@ def try_thresholds(spark: SparkSession, deployment: Deployment, changes: Mapping
     old, new = (alerts.persist() for alerts in backtest(vertical, events, labels, trial_days, present, changed))
     compared = _compare(old, new, labels).withColumn("changes", F.lit(" ".join(f"{n}={v}" for n, v in changes.items())))
     path = workspace.table("backtest")
-    tables.ensure_table(path, compared.schema, is_made_anew=True)
+    tables.ensure_table(path, compared.schema, is_overwritten=True)
     tables.overwrite(compared, path)
     stored = tables.read(spark, path).groupBy("rule", "status").count().collect()
     before, after = (evaluate(vertical, trial_events, labels, alerts) for alerts in (old, new))

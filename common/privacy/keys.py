@@ -21,6 +21,7 @@ KEY_FILE, FORMER_KEY_FILES = "pseudonym.key", "pseudonym-*.key"  # in the data f
 LOG = logging.getLogger(__name__)
 
 _data_folder: Path | None = None  # the folder that this process works on
+_keys_in_use: "dict[Path, Key]" = {}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def use_data_folder(folder: Path) -> None:
     """From now on keys that no setting gives are those in this folder, and not those in HYBRID_DATA."""
     global _data_folder  # a process works on one folder, and expressions that need a key are built all over it
     _data_folder = folder.absolute()
+    _keys_in_use.clear()
 
 
 def present_key(settings: Settings | None = None) -> Key:
@@ -52,7 +54,11 @@ def present_key(settings: Settings | None = None) -> Key:
     """
     settings = settings or load(Settings)
     if settings.pseudonym_key is None:
-        return _read_or_make_key(*(folder / KEY_FILE for folder in _folders(settings)))
+        path, earlier_path = (folder / KEY_FILE for folder in _folders(settings))
+        # Read once: a file that is moved for a rotation is not to change the key, or be made anew, under a running stream.
+        if path not in _keys_in_use:
+            _keys_in_use[path] = _read_or_make_key(path, earlier_path)
+        return _keys_in_use[path]
     return _parse_key("HYBRID_PSEUDONYM_KEY", settings.pseudonym_key.get_secret_value())
 
 

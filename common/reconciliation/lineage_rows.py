@@ -1,8 +1,10 @@
 """Merges rows of the lineage (table `judged`): of what batch after batch reported, it keeps what readers of the table need.
 
 A busy query ends a batch a second, and reports a row for each partition of each. Merged they are ranges of offsets: one for as
-long as the same versions judged under the same watermark. Merged rows have the table's own columns, so that they and rows that
-came since can be merged again.
+long as the same versions judged under the same watermark. A watermark that moves with every batch would leave all rows: of what
+ended a day ago, watermarks within one minute count as the same, the newest of them. So an event of then may be called late that
+came less than a minute before it was. Merged rows have the table's own columns, so that they and rows that came since can be
+merged again.
 """
 
 from pathlib import Path
@@ -16,6 +18,8 @@ from pyspark.sql import types as T
 from common import tables
 
 BEYOND = 1 << 62  # after any offset
+EXACT_MICROSECONDS = 86_400_000_000  # before the newest row, within which each watermark stands as it was
+STEP_MICROSECONDS = 60_000_000
 VERSIONS = ["baseline_version", "model_version", "settings_version"]
 
 JUDGED_SCHEMA = T.StructType(
@@ -76,7 +80,7 @@ def _ranges(ended: pa.Table) -> pa.Table:
     rows["end_offset"] = np.maximum(ends, rows["start_offset"])
     is_range = rows["end_offset"] > rows["start_offset"]
     others = rows[~is_range].drop_duplicates(["kafka_partition", *VERSIONS], keep="last")
-    merged = pd.concat([merge_neighbours(rows[is_range], [*VERSIONS, "watermark"]), others]).sort_index()
+    merged = pd.concat([merge_neighbours(rows[is_range], [*VERSIONS, "watermark_step"]), others]).sort_index()
     ranges = ended.take(pa.array(merged.index))
     for name in ("start_offset", "end_offset"):
         ranges = ranges.set_column(ranges.column_names.index(name), name, pa.array(merged[name], pa.int64()))
@@ -85,7 +89,10 @@ def _ranges(ended: pa.Table) -> pa.Table:
 
 def _numbers(ended: pa.Table) -> pd.DataFrame:
     """What ranges are made of, without Python's objects: a number in the place of each text, the same for the same."""
-    columns = {name: ended[name].to_numpy() for name in ("kafka_partition", "start_offset", "end_offset", "watermark")}
+    columns = {name: ended[name].to_numpy() for name in ("kafka_partition", "start_offset", "end_offset")}
+    watermark, ended_at = (ended[name].cast(pa.int64()).to_numpy() for name in ("watermark", "ended_at"))  # nulls are NaN
+    is_old = ended_at < np.max(ended_at, initial=0) - EXACT_MICROSECONDS
+    columns["watermark_step"] = np.where(is_old, watermark // STEP_MICROSECONDS * STEP_MICROSECONDS, watermark)
     for name in VERSIONS:
         codes = ended[name].combine_chunks().dictionary_encode("encode").indices
         columns[name] = codes.to_numpy(zero_copy_only=False)

@@ -84,7 +84,7 @@ def reconcile(spark: SparkSession, deployment: Deployment, since: datetime | Non
     compared = compare_alerts(alerts, recomputed, find_late_events(spark, deployment, events))
     compared = compared.where(F.col("event_time") >= F.lit(since)) if since else compared
     path = workspace.table("reconciled")
-    tables.ensure_table(path, compared.schema, is_made_anew=True)
+    tables.ensure_table(path, compared.schema, is_overwritten=True)
     tables.overwrite(compared, path)
     counts = _counts(tables.read(spark, path))
     if any(status == "extra" for _, status in counts):

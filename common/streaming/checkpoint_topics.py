@@ -97,7 +97,8 @@ def _record(topic: Topic, workspace: Workspace, connection: Connection) -> None:
         return
     before = datetime.now(UTC)  # what comes while it is looked is of this topic
     first = first_timestamp(connection, topic.name)
-    since = before if first is None else min(before, datetime.fromtimestamp(first / 1_000, UTC))
+    # A producer's own timestamp may be of any year, also of one that Python has no time for.
+    since = before if first is None else datetime.fromtimestamp(min(max(0.0, first / 1_000), before.timestamp()), UTC)
     tables.ensure_table(workspace.table(TABLE), TOPICS_SCHEMA)
 
     def row(table: DeltaTable) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def start_shadow(spark: SparkSession, deployment: Deployment) -> StreamingQuery 
     rows = prepare_rows(events, query, deployment.rules)
 
     def keep(batch: DataFrame, number: int) -> None:
-        tables.append(batch, path, query=tables.query_of(batch), batch=number)
+        tables.append(batch, path, query=tables.query_id(batch), batch=number)
 
     return (
         score_both(vertical.model.with_features(rows), vertical, champion, candidate)

@@ -16,6 +16,7 @@ from common.tables.log import (
     ensure_table,
     files,
     is_committed,
+    newest_time,
     open_table,
     row_count,
     table_exists,
@@ -27,6 +28,6 @@ from common.tables.writing import MergeRule, Recency, append, overwrite, query_i
 
 __all__ = [
     "ColumnTypesDiffer", "MergeRule", "Recency", "TimeRange", "UnusableFolder", "append", "append_arrow", "append_row_after",
-    "append_rows", "check_folder", "compact", "ensure_table", "files", "is_committed", "maintain", "maintain_all", "open_table",
-    "overwrite", "query_id", "read", "read_arrow", "rewrite", "row_count", "table_exists", "upsert", "vacuum",
+    "append_rows", "check_folder", "compact", "ensure_table", "files", "is_committed", "maintain", "maintain_all", "newest_time",
+    "open_table", "overwrite", "query_id", "read", "read_arrow", "rewrite", "row_count", "table_exists", "upsert", "vacuum",
 ]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, Transaction
@@ -18,6 +20,8 @@ from common.errors import UserError
 from common.tables.statistics import recorded_rows
 
 COMMIT_ATTEMPTS = 10
+BEFORE_ALL_TIMES = -(1 << 62)  # microseconds
+BOUND_MICROSECONDS = 1_000  # a log's bounds of times are cut to milliseconds
 # delta-rs decodes %20 twice, takes \\ for /, and ends at brackets, control characters and bytes that are no UTF-8 (1.6.6).
 UNUSABLE_CHARACTERS = re.compile(r"%[0-9A-Fa-f]{2}|[\\\[\]\x00-\x1f\x7f\ud800-\udfff]")
 PARTITION_TYPES = (T.DateType, T.IntegerType, T.LongType, T.StringType)
@@ -163,6 +167,20 @@ def row_count(path: str | Path, days: Iterable[date] | None = None) -> int:
     partitions = actions.column(f"partition.{day_column(table)}").to_pylist()
     counts = actions.column("num_records").to_pylist()
     return sum(count for day, count in zip(partitions, counts, strict=True) if str(day) in day_texts)
+
+
+def newest_time(path: str | Path, column: str) -> int | None:
+    """Epoch microseconds after which no row of the table has a value in `column`, from the log's statistics.
+
+    A number before all times for an empty table; None where the log has no bound of some file.
+    """
+    actions = open_table(path).get_add_actions(flatten=True)
+    if actions.num_rows == 0:
+        return BEFORE_ALL_TIMES
+    if f"max.{column}" not in actions.schema.names:
+        return None
+    bounds = pa.chunked_array([pa.array(actions.column(f"max.{column}"))]).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    return None if bounds.null_count else int(pc.max(bounds).as_py()) + BOUND_MICROSECONDS
 
 
 def is_committed(table: DeltaTable, query: str | None, batch: int | None) -> bool:

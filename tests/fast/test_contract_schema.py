@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from pyspark.sql import types as T
 
-from common import vertical as verticals
+from common import installed
 from common.contract import ContractError
 from common.contract.schema import REMEDIES, check_vertical
 from common.errors import UserError
@@ -57,6 +57,6 @@ def test_a_field_that_is_not_there_and_a_contract_that_cannot_be_compiled():
 
 def test_it_is_told_where_the_vertical_is_loaded_and_to_a_person(monkeypatch):
     broken = SimpleNamespace(name="broken", load=lambda: with_field("place", POSITION))
-    monkeypatch.setattr(verticals, "entry_points", lambda group: [broken])
+    monkeypatch.setattr(installed, "entry_points", lambda group: [broken])
     with pytest.raises(UserError, match="field place: type struct<lat:double,lon:double>"):
         find_vertical("broken")

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,6 +115,25 @@ def test_a_query_under_the_same_versions_and_watermark_leaves_a_row_for_each_par
     rows = merge_rows(pa.Table.from_pylist([*busy(10_000, watermarks=2)], schema=SCHEMA)).to_pylist()
     ranges = sorted((row["kafka_partition"], row["start_offset"], row["end_offset"], row["watermark"].hour) for row in rows)
     assert ranges == [(0, 0, 50_000, 12), (0, 50_000, 100_000, 13), (1, 0, 0, 13)]
+
+
+def test_a_watermark_that_moves_with_every_batch_leaves_a_row_a_minute_of_what_is_a_day_old():
+    seconds, day = 3 * 86_400, 86_400
+    ended_at = [NOON + timedelta(seconds=number) for number in range(seconds)]
+    numbers = pa.array(range(seconds), pa.int64())
+    columns = {
+        "batch": numbers, "start_offset": numbers, "end_offset": pa.array(range(1, seconds + 1), pa.int64()),
+        "kafka_partition": pa.array([0] * seconds, pa.int32()), "query": ["q"] * seconds, "checkpoint": ["c"] * seconds,
+        "baseline_version": ["b"] * seconds, "settings_version": [""] * seconds, "ended_at": ended_at,
+        "watermark": [moment - timedelta(hours=1) for moment in ended_at], "model_version": pa.nulls(seconds, pa.string()),
+    }  # fmt: skip
+    rows = pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
+    merged = merge_rows(rows)
+    assert merged.num_rows <= day + 1 + 2 * day / 60 + 1
+    newest = merged.filter(pc.greater_equal(merged["ended_at"], pa.scalar(ended_at[-1] - timedelta(days=1))))
+    assert newest.num_rows == day + 1, "what is not a day old stands as it was"
+    late = [start.as_py() - offset.as_py() for start, offset in zip(merged["end_offset"], merged["start_offset"], strict=True)]
+    assert max(late) == 60 and merge_rows(merged).equals(merged)
 
 
 @pytest.fixture

@@ -66,6 +66,8 @@ def test_a_key_that_an_earlier_version_kept_elsewhere_is_taken_along_and_said(ow
     assert present_key(own).secret == FIRST == (own.data / "pseudonym.key").read_bytes()
     assert "is kept with the data now" in caplog.text
     (own.data / "pseudonym.key").rename(own.data / "pseudonym-2026.key")  # as the documents say for a change
+    assert present_key(own).secret == FIRST, "under a running stream the key stays what it is"
+    use_data_folder(own.data)  # the next start
     assert present_key(own).secret != FIRST
     assert [key.secret for key in former_keys(own)] == [FIRST]
 
@@ -166,4 +168,5 @@ def test_a_row_that_somebody_changed_keeps_the_key_of_the_others(keys, tmp_path)
 def test_an_own_key_that_was_put_aside_is_a_former_one(own):
     old = present_key(own)
     (own.data / "pseudonym.key").rename(own.data / "pseudonym-2025.key")
+    use_data_folder(own.data)  # the next start
     assert all_keys(own) == [present_key(own), old]

@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +11,10 @@ import pyarrow.parquet
 import pytest
 from pyspark.sql import types as T
 
+from common.replay.file_replay import plan_replay, replay_file
 from common.replay.files import ReplayError
 from common.replay.mapping import parse_mapping
-from common.replay.replay import plan_replay, replay
+from common.replay.pacing import schedule_at_speed
 
 VERTICAL = SimpleNamespace(
     name="energy_grid",
@@ -56,7 +58,7 @@ def csv(folder: Path, *lines: str, header="ID,METER,USED,READ_AT", name="reading
 
 def sent_of(path, mapping=MAPPING, run_bytes=1 << 20, **labels):
     recorder = Recorder()
-    counts = replay(plan_replay(VERTICAL, path, mapping, **labels), recorder, run_bytes=run_bytes)
+    counts = replay_file(plan_replay(VERTICAL, path, mapping, **labels), recorder, run_bytes=run_bytes)
     return recorder, counts
 
 
@@ -158,7 +160,7 @@ def test_a_label_that_is_neither_yes_nor_no_stops_the_replay_before_anything_is_
     path = csv(tmp_path, "1,m,1,2026-01-01,1", "2,m,1,2026-01-02,perhaps", header="ID,METER,USED,READ_AT,BAD")
     recorder = Recorder()
     with pytest.raises(ReplayError, match="column 'BAD' holds 'perhaps', which is neither yes"):
-        replay(plan_replay(VERTICAL, path, MAPPING, label="BAD"), recorder)
+        replay_file(plan_replay(VERTICAL, path, MAPPING, label="BAD"), recorder)
     assert recorder.sent == []
 
 
@@ -214,7 +216,7 @@ def test_replay_keeps_the_pace_of_event_time(tmp_path):
     path = csv(tmp_path, "1,m,1,2026-01-01T00:00:00", "2,m,1,2026-01-01T00:00:10", "3,m,1,2026-01-01T00:00:20")
     seen = []
     recorder = Recorder()
-    replay(plan_replay(VERTICAL, path, MAPPING), recorder, speed=100, progress=lambda counts: seen.append(counts.events))
+    replay_file(plan_replay(VERTICAL, path, MAPPING), recorder, partial(schedule_at_speed, speed=100), progress=lambda counts: seen.append(counts.events))
     assert [step for step in seen if step] == [1, 2, 3]
 
 

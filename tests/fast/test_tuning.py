@@ -62,7 +62,7 @@ def test_a_change_that_another_process_makes_between_our_look_and_our_commit_sta
     publish_settings(VERTICAL, folder, {"velocity": "8"}, "ann")
     other = f"""
 from common.published.live_thresholds import publish_settings
-from common.vertical import find_vertical
+from common.installed import find_vertical
 publish_settings(find_vertical("finance_fraud"), {folder!r}, {{"spree": "4"}}, "ben")
 """
 

@@ -13,7 +13,7 @@ from pyspark.sql import types as T
 
 from common import contract, tables
 from common.archive import archive
-from common.archive.archive import Batch, Kept, keep_events
+from common.archive.archive import AddedRows, Batch, keep_events
 from common.archive.archive_tables import ensure_tables, to_dead_letters
 from common.workspace import Workspace
 from tests.deployments import deployed
@@ -74,7 +74,7 @@ def quarantine(spark, workspace):
 
 def test_valid_rows_are_kept_and_others_quarantined_with_their_bytes(spark, workspace):
     found = records(spark, reading("a"), b"\xff{", reading("b", watts=-1.0), None, reading("c", hours=5))
-    assert keep(found, 0, workspace) == Kept(rows=2, quarantined=3)
+    assert keep(found, 0, workspace) == AddedRows(rows=2, quarantined=3)
     assert events(spark, workspace) == [("a", 0, 0), ("c", 0, 4)]
     kept = tables.read(spark, workspace.table("events")).where("reading_id = 'c'").first()
     assert (str(kept.event_day), kept.watts, kept.topic) == ("2026-01-02", 1.0, "meters.events")
@@ -85,9 +85,11 @@ def test_valid_rows_are_kept_and_others_quarantined_with_their_bytes(spark, work
 
 
 def test_a_time_that_python_does_not_know_stops_nothing(spark, workspace):
-    ancient = reading("b").replace(b"2026-01-01", b"0000-06-01")
-    assert keep(records(spark, reading("a"), ancient), 0, workspace) == Kept(rows=1, quarantined=1)
-    assert quarantine(spark, workspace) == [(0, 1, "out_of_range")]
+    ancient, last = reading("b").replace(b"2026-01-01", b"0000-06-01"), reading("c").replace(b"2026-01-01T20", b"9999-12-31T23")
+    found = records(spark, reading("a"), ancient, last.replace(b".000Z", b".000-01:00"))
+    assert keep(found, 0, workspace) == AddedRows(rows=1, quarantined=2)
+    assert [reason for *_, reason in quarantine(spark, workspace)] == ["out_of_range", "future_event_time"]
+    assert keep(found, 0, workspace) == AddedRows(0, 0), "as after a kill between the commits"
 
 
 def test_the_first_of_several_is_the_event_within_a_batch(spark, workspace):
@@ -114,26 +116,53 @@ def test_an_invalid_record_with_a_known_id_keeps_its_own_reason(spark, workspace
 
 def test_a_batch_that_is_tried_again_changes_nothing(spark, workspace):
     found = records(spark, reading("a"), reading("a"), b"{")
-    assert [keep(found, 0, workspace), keep(found, 0, workspace)] == [Kept(1, 2), Kept(0, 0)]
+    assert [keep(found, 0, workspace), keep(found, 0, workspace)] == [AddedRows(1, 2), AddedRows(0, 0)]
     assert len(events(spark, workspace)) == 1 and len(quarantine(spark, workspace)) == 2
 
 
 def test_records_read_again_under_a_new_checkpoint_add_nothing(spark, workspace):
     found = records(spark, reading("a"), b"{", reading("b"), reading("a"), reading("c", watts=-1.0))
-    assert keep(found, 0, workspace) == Kept(2, 3)
-    assert keep(found, 0, workspace, query="another") == Kept(0, 0)
+    assert keep(found, 0, workspace) == AddedRows(2, 3)
+    assert keep(found, 0, workspace, query="another") == AddedRows(0, 0)
     # In other batches, and with a record that was not there before.
     more = found.union(records(spark, b"}", offset=5))
-    assert keep(more, 0, workspace, query="a third") == Kept(0, 1)
+    assert keep(more, 0, workspace, query="a third") == AddedRows(0, 1)
     assert quarantine(spark, workspace) == [
         (0, 1, "malformed_json"), (0, 3, "duplicate"), (0, 4, "out_of_range"), (0, 5, "malformed_json")]
+
+
+def test_a_batch_of_a_number_that_the_log_has_already_is_not_lost(spark, workspace):
+    """As where a folder was copied while the archive ran, its checkpoints before its tables, and is gone on from."""
+    for number in range(4):
+        keep(records(spark, reading(f"a{number}"), b"{", offset=2 * number), number, workspace)
+    again = records(spark, reading("a2"), b"{", reading("a3"), reading("b"), b"}", offset=4)
+    again = again.withColumn("offset", F.when(F.col("offset") >= 7, F.col("offset") + 10).otherwise(F.col("offset")))
+    assert keep(again.where("offset <> 6"), 2, workspace) == AddedRows(1, 1)
+    assert [name for name, *_ in events(spark, workspace)] == ["a0", "a1", "a2", "a3", "b"]
+
+
+def test_an_id_of_another_day_is_another_event_whatever_else_is_in_the_batch(spark, workspace):
+    keep(records(spark, reading("1")), 0, workspace)
+    late = reading("late")
+    assert keep(records(spark, reading("1", hours=5), late, offset=1), 1, workspace) == AddedRows(2, 0)
+    assert keep(records(spark, reading("2"), reading("2", hours=5), offset=5), 2, workspace) == AddedRows(2, 0)
+
+
+def test_newest_time_is_no_earlier_than_any_row_and_unknown_where_a_file_has_no_bound(spark, workspace):
+    path = workspace.table("events")
+    before = tables.newest_time(path, "ingest_time")
+    keep(records(spark, reading("a"), reading("b")), 0, workspace)
+    [newest] = tables.read(spark, path).agg(F.unix_micros(F.max("ingest_time"))).first()
+    assert before < newest <= tables.newest_time(path, "ingest_time") <= newest + 1_000
+    assert tables.newest_time(workspace.table("labels"), "no such column") is not None, "of no row everything is known"
+    assert tables.newest_time(path, "no such column") is None
 
 
 def test_another_record_at_the_same_place_as_in_a_topic_that_was_made_anew_is_kept(spark, workspace):
     found = records(spark, b"{", b"}")
     keep(found, 0, workspace)
     anew = found.withColumn("timestamp", F.col("timestamp") + F.expr("INTERVAL 5 MILLISECONDS"))
-    assert keep(anew, 0, workspace, query="another") == Kept(0, 2)
+    assert keep(anew, 0, workspace, query="another") == AddedRows(0, 2)
     assert len(quarantine(spark, workspace)) == 4
 
 
@@ -141,7 +170,7 @@ def test_very_many_days_are_committed_a_year_at_a_time(spark, workspace, monkeyp
     monkeypatch.setattr(archive, "MAX_DAYS_A_COMMIT", 2)
     values = [reading(str(number), hours=-24 * 300 * number) for number in range(5)]
     found = records(spark, *values, *values[:2], b"{")
-    assert keep(found, 0, workspace) == Kept(5, 3) and keep(found, 0, workspace) == Kept(0, 0)
+    assert keep(found, 0, workspace) == AddedRows(5, 3) and keep(found, 0, workspace) == AddedRows(0, 0)
     stored = tables.read(spark, workspace.table("events")).collect()
     assert sorted(row.reading_id for row in stored) == list("01234")
     table = tables.open_table(workspace.table("events"))
@@ -168,7 +197,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_again_under_another_name(spar
 
 
 def test_an_empty_batch_is_nothing(spark, workspace):
-    assert keep(records(spark, reading("a")).limit(0), 0, workspace) == Kept(0, 0)
+    assert keep(records(spark, reading("a")).limit(0), 0, workspace) == AddedRows(0, 0)
 
 
 def test_dead_letters_carry_key_value_and_why(spark, workspace):
@@ -191,7 +220,7 @@ def mixture(chance, size, apart=1):
 
 
 # Of the last, days three years long, too many for one commit.
-@pytest.mark.parametrize(("seed", "apart", "most_days"), [(1, 1, archive.MOST_DAYS), (2, 1, archive.MOST_DAYS), (3, -720, 2)])
+@pytest.mark.parametrize(("seed", "apart", "most_days"), [(1, 1, archive.MAX_DAYS_A_COMMIT), (2, 1, archive.MAX_DAYS_A_COMMIT), (3, -720, 2)])
 def test_kills_at_random_commits_leave_every_record_in_one_table_once(spark, workspace, monkeypatch, seed, apart, most_days):
     chance, real, killed = random.Random(seed), tables.append, []
     monkeypatch.setattr(archive, "MAX_DAYS_A_COMMIT", most_days)
@@ -225,9 +254,10 @@ def test_kills_at_random_commits_leave_every_record_in_one_table_once(spark, wor
 
 
 @pytest.mark.parametrize("is_stricter", [True, False])
+@pytest.mark.parametrize("query", ["q", "of a new checkpoint"])
 @pytest.mark.parametrize("survived", [0, 1, 2])
 def test_a_batch_that_is_tried_again_under_another_contract_leaves_every_record_in_one_table(
-    spark, workspace, monkeypatch, is_stricter, survived
+    spark, workspace, monkeypatch, is_stricter, survived, query
 ):
     """survived: commits of the first attempt, of which there are two."""
     strict, lax = VERTICAL, SimpleNamespace(**(VERTICAL.__dict__ | {"contract": NOT_NULL}))
@@ -245,7 +275,7 @@ def test_a_batch_that_is_tried_again_under_another_contract_leaves_every_record_
         patched.setattr(archive.tables, "append", dies)
         keep_events(contract.parse(found, first), Batch("q", 0), deployed(first, workspace))
     for _ in range(2):
-        keep_events(contract.parse(found, second), Batch("q", 0), deployed(second, workspace))
+        keep_events(contract.parse(found, second), Batch(query, 0), deployed(second, workspace))
     offsets = [offset for *_, offset in events(spark, workspace)] + [offset for _, offset, _ in quarantine(spark, workspace)]
     assert sorted(offsets) == list(range(5))
     # What none of the commits of the first attempt had is judged by the contract of the second.
