@@ -22,11 +22,10 @@ from common.kafka.topics import ensure_topics, topic_names
 from common.monitoring.alert_watch import AlertWatch
 from common.monitoring.stage_report import Report, archived_line
 from common.published.live_thresholds import thresholds
+from common.replay.file_replay import ReplayCounts, plan_replay, replay_file
 from common.replay.mapping import parse_mapping
-from common.replay.pacing import at_rate
-from common.replay.replay import Counts, plan_replay
-from common.replay.replay import replay as send_file
-from common.replay.send_generated import Sent, send_generated
+from common.replay.pacing import end_schedule, schedule_at_rate, schedule_at_speed
+from common.replay.send_generated_events import SendCounts, send_generated_events
 from common.runtime import deployment_of, existing_broker, population_of, read_settings, session, session_of
 from common.settings import SettingsError
 from common.streaming.archiving import Archiving, archiving
@@ -59,10 +58,11 @@ def generate(
     topics = rights(declared, "producer") | rights(declared, "labeller")
     ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
     chunks = declared.generate(seed, first_day(start), days, population_of(declared), dirt)
-    say = _ProgressLine(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated}")
+    seconds = duration(for_) or math.inf
+    say = _ProgressLine(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated_time}")
     with Producer(connection, 0.0 if rate <= 20_000 else 0.005, settings.delivery_timeout) as producer:
-        sent = send_generated(
-            declared, chunks, producer, partial(at_rate, per_second=rate), until=duration(for_) or math.inf, progress=say
+        sent = send_generated_events(
+            declared, chunks, producer, lambda chunks: end_schedule(schedule_at_rate(chunks, rate), seconds), progress=say
         )
     console.print(f"sent {sent.events:,} events and {sent.labels:,} labels")
 
@@ -88,13 +88,13 @@ def replay(
     """Send a file that nobody here generated through the very same path, in the order and at the pace of its own time."""
     declared, settings = find_vertical(vertical), read_settings(data, servers)
     plan = plan_replay(declared, file, parse_mapping(map_ or []), label, scenario, timedelta(days=label_delay))
-    pace = speed_of(speed)
+    times = speed_of(speed)
     connection = existing_broker(settings)
     topics = rights(declared, "producer") | (rights(declared, "labeller") if plan.labels else {})
     ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
     with Producer(connection, delivery_timeout=settings.delivery_timeout) as producer:
-        counts = send_file(
-            plan, producer, speed=pace,
+        counts = replay_file(
+            plan, producer, partial(schedule_at_speed, speed=times),
             progress=_ProgressLine(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent"),
         )
     console.print(replay_line(counts))
@@ -217,7 +217,7 @@ def speed_of(text: str) -> float:
     return speed
 
 
-def replay_line(counts: Counts) -> str:
+def replay_line(counts: ReplayCounts) -> str:
     """What a replay read and sent, in a line."""
     unusable = (
         f", of them {counts.unreadable:,} unreadable and {counts.untimed:,} without a readable time"
@@ -233,7 +233,7 @@ class _ProgressLine:
     def __init__(self, line: Callable[[Any], str]) -> None:
         self._line, self._last = line, 0.0
 
-    def __call__(self, counts: Counts | Sent) -> None:
+    def __call__(self, counts: ReplayCounts | SendCounts) -> None:
         if time.monotonic() - self._last > STATUS_INTERVAL_SECONDS:
             self._last = time.monotonic()
             console.print(self._line(counts))

@@ -1,6 +1,6 @@
-"""Values of other people's files as an event's fields: converted where that is exact, left as they are where not.
+"""Converts values of files from elsewhere to an event's fields where that is exact, and leaves others as they are.
 
-What cannot be converted still travels, in its own form, so that the contract sees it and says what is wrong with it.
+A value that cannot be converted is sent in its own form, so that the contract says what is wrong with it.
 """
 
 import json
@@ -23,8 +23,8 @@ BOOLEANS: dict[Any, bool] = {"true": True, "false": False, "1": True, "0": False
 INTEGERS: dict[type[T.DataType], int] = {T.ByteType: 8, T.ShortType: 16, T.IntegerType: 32, T.LongType: 64}
 
 
-def converter(field: T.DataType) -> Callable[[Any], Any]:
-    """value -> what stands in the event's JSON for a field of this type."""
+def converter_for(field: T.DataType) -> Callable[[Any], Any]:
+    """A function from a file's value to that of the event's JSON, for a field of this type."""
     if isinstance(field, T.StringType):
         return as_text
     if isinstance(field, (T.DoubleType, T.FloatType, T.DecimalType)):
@@ -63,7 +63,7 @@ def as_number(value: Any) -> Any:
 def as_whole(value: Any, bound: int) -> Any:
     """A whole number in [-bound, bound)."""
     if isinstance(value, str):
-        whole = int(found[1]) if len(value) < 40 and (found := WHOLE.fullmatch(value)) else None
+        whole = int(digits[1]) if len(value) < 40 and (digits := WHOLE.fullmatch(value)) else None
     elif isinstance(value, (float, Decimal)) and math.isfinite(value) and value == int(value):
         whole = int(value)
     else:
@@ -74,20 +74,20 @@ def as_whole(value: Any, bound: int) -> Any:
 
 
 def as_boolean(value: Any) -> Any:
-    known = value.strip().lower() if isinstance(value, str) else value
-    return BOOLEANS.get(known, value) if isinstance(known, (str, int, float)) else value
+    word = value.strip().lower() if isinstance(value, str) else value
+    return BOOLEANS.get(word, value) if isinstance(word, (str, int, float)) else value
 
 
 def as_time(value: Any) -> Any:
-    """ISO-8601 text in UTC with milliseconds; see `milliseconds` for what is understood."""
-    instant = milliseconds(value)
-    return value if instant is None else iso(instant)
+    """ISO-8601 text in UTC with milliseconds; see `epoch_milliseconds` for what is understood."""
+    instant = epoch_milliseconds(value)
+    return value if instant is None else iso_time(instant)
 
 
-def milliseconds(value: Any) -> int | None:
+def epoch_milliseconds(value: Any) -> int | None:
     """Epoch milliseconds of ISO-8601 text (UTC where it names no zone) or of an epoch number; None for anything else.
 
-    An epoch number's unit is told by its size: below 10^11 seconds, 10^14 milliseconds, 10^17 microseconds, else nanoseconds.
+    An epoch number's unit follows from its size: below 10^11 seconds, 10^14 milliseconds, 10^17 microseconds, else nanoseconds.
     """
     try:
         if isinstance(value, str):
@@ -103,34 +103,34 @@ def milliseconds(value: Any) -> int | None:
 
 
 def _from_epoch(number: Decimal) -> int:
-    size = abs(number)
-    power = 3 if size < 10**11 else 0 if size < 10**14 else -3 if size < 10**17 else -6
+    magnitude = abs(number)
+    power = 3 if magnitude < 10**11 else 0 if magnitude < 10**14 else -3 if magnitude < 10**17 else -6
     instant = math.floor(number.scaleb(power))
-    iso(instant)  # out of the calendar's range: OverflowError
+    iso_time(instant)  # raises OverflowError beyond the calendar's range
     return instant
 
 
-def iso(instant: int) -> str:
+def iso_time(instant: int) -> str:
     """`2026-04-01T12:00:00.123Z` of epoch milliseconds."""
     return (EPOCH + timedelta(milliseconds=instant)).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def to_json(event: dict[str, Any]) -> bytes:
-    """The event as JSON. What JSON has no word for goes as it is: NaN as NaN, bytes that are not UTF-8 as those bytes."""
-    plain = {name: _literal(value) for name, value in event.items()}
+    """The event as JSON. Values beyond JSON stay as they are: NaN as NaN, bytes that are not UTF-8 as those bytes."""
+    fragments = {name: _json_fragment(value) for name, value in event.items()}
     try:
-        return orjson.dumps(plain, default=str, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(fragments, default=str, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:  # half a surrogate pair, or an integer of more than 64 bits inside a nested value
         return json.dumps(event, default=str).encode()
 
 
-def _literal(value: Any) -> Any:
+def _json_fragment(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return orjson.Fragment(b"NaN" if math.isnan(value) else b"Infinity" if value > 0 else b"-Infinity")
     if isinstance(value, bytes):
-        return orjson.Fragment(b'"' + b"".join(_escaped(byte) for byte in value) + b'"')
+        return orjson.Fragment(b'"' + b"".join(_escape_byte(byte) for byte in value) + b'"')
     return value
 
 
-def _escaped(byte: int) -> bytes:
+def _escape_byte(byte: int) -> bytes:
     return b"\\u%04x" % byte if byte < 0x20 or byte in b'"\\' else bytes([byte])

@@ -1,4 +1,4 @@
-"""CSV as others write it: a row that cannot be taken apart is handed on as the bytes it is, and reading goes on after it."""
+"""Reads CSV from elsewhere: a row that cannot be split into cells is given as its bytes, and reading goes on after it."""
 
 import csv
 import re
@@ -12,17 +12,17 @@ Cells = list[str | bytes | None]
 
 
 class DelimitedRows:
-    """The rows under a header line: each its cells, or the bytes of a line that is no row. Blank lines are not rows.
+    """The rows below a header line: each a list of cells, or the bytes of a line that is no row. Blank lines are left out.
 
-    An empty cell is None; one that is not UTF-8 is bytes. Within quotes a row may span lines; if it then turns out to be
-    no row (a quote is never closed, say), only its first line counts as none, and the next line is read afresh.
+    An empty cell is None; one that is not UTF-8 is bytes. Within quotes a row may span lines; if such a row turns out to be none
+    (because a quote is never closed, say), only its first line is given as bytes, and the next line is read anew.
     """
 
     def __init__(self, lines: Iterator[bytes]) -> None:
-        first = next((line for line in lines if line.strip()), b"").removeprefix(b"\xef\xbb\xbf")
-        plain = QUOTED.sub("", first.decode("utf-8", "replace"))
-        self._lines = _Lines(first, lines)
-        self._records = csv.reader(self._lines, delimiter=max(DELIMITERS, key=plain.count), strict=True)
+        header_line = next((line for line in lines if line.strip()), b"").removeprefix(b"\xef\xbb\xbf")
+        unquoted = QUOTED.sub("", header_line.decode("utf-8", "replace"))
+        self._lines = _RereadableLines(header_line, lines)
+        self._records = csv.reader(self._lines, delimiter=max(DELIMITERS, key=unquoted.count), strict=True)
         self.header = next(self._records, [])
 
     def __iter__(self) -> Iterator[Cells | bytes]:
@@ -35,33 +35,33 @@ class DelimitedRows:
             except csv.Error:
                 cells = []
             if cells and len(cells) == len(self.header):
-                yield [as_read(cell) for cell in cells] if self._lines.undecodable else [cell or None for cell in cells]
+                yield [decode_cell(cell) for cell in cells] if self._lines.undecodable else [cell or None for cell in cells]
             elif (line := self._lines.give_back_all_but_first()).strip():
                 yield line
 
 
-class _Lines:
-    """Lines as text, remembering those of the present record so that they can be read again."""
+class _RereadableLines:
+    """Lines as text; those of the present record are kept, so that they can be read again."""
 
-    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
-        self._ahead = deque([first] if first else [])
-        self._rest = rest
+    def __init__(self, header_line: bytes, later_lines: Iterator[bytes]) -> None:
+        self._ahead = deque([header_line] if header_line else [])
+        self._later_lines = later_lines
         self.begin_record()
 
     def begin_record(self) -> None:
-        self._taken: list[bytes] = []
+        self._record_lines: list[bytes] = []
         self.undecodable = False
 
     def give_back_all_but_first(self) -> bytes:
-        self._ahead.extendleft(reversed(self._taken[1:]))
-        return self._taken[0]
+        self._ahead.extendleft(reversed(self._record_lines[1:]))
+        return self._record_lines[0]
 
-    def __iter__(self) -> "_Lines":
+    def __iter__(self) -> "_RereadableLines":
         return self
 
     def __next__(self) -> str:
-        line = self._ahead.popleft() if self._ahead else next(self._rest)
-        self._taken.append(line)
+        line = self._ahead.popleft() if self._ahead else next(self._later_lines)
+        self._record_lines.append(line)
         try:
             return line.decode() + "\n"
         except UnicodeDecodeError:
@@ -69,7 +69,7 @@ class _Lines:
             return line.decode("utf-8", "surrogateescape") + "\n"
 
 
-def as_read(cell: str) -> str | bytes | None:
+def decode_cell(cell: str) -> str | bytes | None:
     """The cell as text, or as its bytes where those are not UTF-8."""
     read = cell.encode("utf-8", "surrogateescape")
     try:

@@ -1,4 +1,4 @@
-"""Sorting records by time in bounded memory: in memory where they fit, else by sorted runs on disk that are merged."""
+"""Sorts records by time in bounded memory: in memory if they fit, else by merging sorted runs on disk."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from common.replay.files import ReplayError
 
 CHUNK_ROWS = 8_192
 RUN_BYTES = 256 << 20
-SCHEMA = pa.schema([("time", pa.int64()), ("is_label", pa.bool_()), ("key", pa.binary()), ("value", pa.binary())])
+RECORD_SCHEMA = pa.schema([("time", pa.int64()), ("is_label", pa.bool_()), ("key", pa.binary()), ("value", pa.binary())])
 
 
 @dataclass(frozen=True)
@@ -32,40 +32,41 @@ class Records:
         return len(self.values)
 
 
-def in_order(tables: Iterable[pa.Table], run_bytes: int = RUN_BYTES) -> Iterator[Records]:
-    """All rows of `tables` (of SCHEMA) by time; rows of the same time stay in the order they came in.
+def sort_by_time(tables: Iterable[pa.Table], run_bytes: int = RUN_BYTES) -> Iterator[Records]:
+    """All rows of `tables` (of RECORD_SCHEMA) by time; rows of the same time stay in their order.
 
-    More than `run_bytes` of them are sorted by way of a temporary folder that holds them once.
+    More than `run_bytes` of them are sorted in a temporary folder, which holds them once.
     """
     with TemporaryDirectory(prefix="replay-") as folder:
         runs: list[Path] = []
-        held: list[pa.Table] = []
+        unsorted: list[pa.Table] = []
         size = 0
         for table in tables:
-            held.append(table)
+            unsorted.append(table)
             size += table.nbytes
             if size > run_bytes:
-                runs.append(_write_run(_sorted(held), Path(folder) / f"run-{len(runs)}.arrow"))
-                held, size = [], 0
-        last = _rows(_sorted(held).to_batches(CHUNK_ROWS))
-        merged = merge(*(_rows(_read_run(run)) for run in runs), last, key=itemgetter(0)) if runs else last
-        while rows := list(islice(merged, CHUNK_ROWS)):
+                runs.append(_write_run(_sort(unsorted), Path(folder) / f"run-{len(runs)}.arrow"))
+                unsorted, size = [], 0
+        rows_by_time = _iterate_rows(_sort(unsorted).to_batches(CHUNK_ROWS))
+        if runs:
+            rows_by_time = merge(*(_iterate_rows(_read_run(run)) for run in runs), rows_by_time, key=itemgetter(0))
+        while rows := list(islice(rows_by_time, CHUNK_ROWS)):
             times, is_label, keys, values = zip(*rows, strict=True)
             yield Records(np.array(times, "int64").astype("datetime64[ms]"), np.array(is_label), list(keys), list(values))
 
 
-def _sorted(tables: list[pa.Table]) -> pa.Table:
-    table = pa.concat_tables([SCHEMA.empty_table(), *tables]).combine_chunks()
+def _sort(tables: list[pa.Table]) -> pa.Table:
+    table = pa.concat_tables([RECORD_SCHEMA.empty_table(), *tables]).combine_chunks()
     return table.take(np.argsort(table["time"].to_numpy(), kind="stable"))
 
 
 def _write_run(table: pa.Table, path: Path) -> Path:
     try:
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as run:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, RECORD_SCHEMA) as run:
             run.write_table(table, CHUNK_ROWS)
     except OSError as error:
-        told = error.strerror or error
-        raise ReplayError(f"cannot sort in {path.parent} ({told}): point TMPDIR to a disk with more room") from None
+        reason = error.strerror or error
+        raise ReplayError(f"cannot sort in {path.parent} ({reason}): set TMPDIR to a folder on a disk with more room") from None
     return path
 
 
@@ -76,6 +77,6 @@ def _read_run(path: Path) -> Iterator[pa.RecordBatch]:
             yield run.get_batch(index)
 
 
-def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, bool, bytes | None, bytes]]:
+def _iterate_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, bool, bytes | None, bytes]]:
     for batch in batches:
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)

@@ -1,9 +1,8 @@
-"""Sending at a pace: when each record is due is computed first, by pure functions; one loop then keeps to it.
+"""Sends records at a pace: pure functions compute when each record is due, and one loop sends them then.
 
-Due times count from the start, never from the last send, so that no delay adds up: whoever falls behind catches up.
+Due times count from the start, never from the last send, so that delays do not add up: a sender that falls behind catches up.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,11 +12,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-TICK = 0.005          # seconds; records due within one tick are sent together
-MOST_AT_ONCE = 10_000  # records between two looks at the clock and at `stop` when behind
+TICK_SECONDS = 0.005          # records due within one tick are sent together
+MAX_RECORDS_AT_ONCE = 10_000  # when behind, between two checks of the clock and of `stop`
 
 
-class Timed(Protocol):
+class TimedRecords(Protocol):
     """Records in order of `arrival_time` (datetime64[ms], in the data's own time)."""
 
     @property
@@ -26,38 +25,49 @@ class Timed(Protocol):
     def __len__(self) -> int: ...
 
 
-Chunk = TypeVar("Chunk", bound=Timed)
-Anything = TypeVar("Anything")
-Due = NDArray[np.float64]
+Chunk = TypeVar("Chunk", bound=TimedRecords)
+Item = TypeVar("Item")
+DueSeconds = NDArray[np.float64]  # of a chunk's records, or of the first of them: the others are not sent
+# Says when records are due, such as partial(schedule_at_rate, per_second=500).
+Pace = Callable[[Iterable[Chunk]], Iterator[tuple[Chunk, DueSeconds]]]
 
 
-def at_rate(chunks: Iterable[Chunk], per_second: float) -> Iterator[tuple[Chunk, Due]]:
+def schedule_at_rate(chunks: Iterable[Chunk], per_second: float) -> Iterator[tuple[Chunk, DueSeconds]]:
     """Record n is due n / `per_second` seconds after the start, whatever its own time."""
-    before = 0
+    count = 0
     for chunk in chunks:
-        yield chunk, np.arange(before, before + len(chunk)) / per_second
-        before += len(chunk)
+        yield chunk, np.arange(count, count + len(chunk)) / per_second
+        count += len(chunk)
 
 
-def at_speed(chunks: Iterable[Chunk], speed: float, longest_wait: float = 60.0) -> Iterator[tuple[Chunk, Due]]:
+def schedule_at_speed(chunks: Iterable[Chunk], speed: float, longest_wait: float = 60.0) -> Iterator[tuple[Chunk, DueSeconds]]:
     """Records are due as far apart as in their own time, divided by `speed`; the first at 0.
 
     A quiet stretch is cut to `longest_wait` seconds: one record dated 1970 must not hold the rest back for decades.
-    An infinite speed makes everything due at once.
+    With an infinite speed all records are due at once.
     """
-    due, last = 0.0, None
+    last_due, last_time = 0.0, None
     for chunk in chunks:
         if not len(chunk):
             continue
         times = chunk.arrival_time
-        gaps = np.diff(times, prepend=times[:1] if last is None else last) / np.timedelta64(1, "s") / speed
-        seconds = due + np.cumsum(np.clip(gaps, 0, longest_wait))
-        due, last = float(seconds[-1]), times[-1:]
-        yield chunk, seconds
+        gaps = np.diff(times, prepend=times[:1] if last_time is None else last_time) / np.timedelta64(1, "s") / speed
+        due = last_due + np.cumsum(np.clip(gaps, 0, longest_wait))
+        last_due, last_time = float(due[-1]), times[-1:]
+        yield chunk, due
 
 
-def prefetched(chunks: Iterable[Anything]) -> Iterator[Anything]:
-    """`chunks`, the next one made by another thread while the caller sends this one."""
+def end_schedule(schedule: Iterable[tuple[Chunk, DueSeconds]], seconds: float) -> Iterator[tuple[Chunk, DueSeconds]]:
+    """The schedule up to the last record that is due before `seconds` after the start."""
+    for chunk, due in schedule:
+        count = int(np.searchsorted(due, seconds))
+        yield chunk, due[:count]
+        if count < len(due):
+            return
+
+
+def prefetch(chunks: Iterable[Item]) -> Iterator[Item]:
+    """`chunks`; another thread makes the next one while the caller sends this one."""
     source = iter(chunks)
     with ThreadPoolExecutor(1, thread_name_prefix="next-chunk") as thread:
         upcoming = thread.submit(next, source, None)
@@ -67,27 +77,26 @@ def prefetched(chunks: Iterable[Anything]) -> Iterator[Anything]:
 
 
 def send_paced(
-    scheduled: Iterable[tuple[Chunk, Due]], send: Callable[[Chunk, int, int], None], *, stop: threading.Event | None = None,
-    until: float = math.inf, clock: Callable[[], float] = time.monotonic, wait: Callable[[float], object] | None = None,
+    schedule: Iterable[tuple[Chunk, DueSeconds]], send: Callable[[Chunk, int, int], None], *, stop: threading.Event | None = None,
+    clock: Callable[[], float] = time.monotonic, wait: Callable[[float], object] | None = None,
 ) -> int:
     """Call `send(chunk, first, last)` with the records [first, last) that are due; returns how many were sent.
 
-    Ends after the last chunk, once `stop` is set, or with the last record due before `until` seconds.
-    The clock starts when the first chunk is there.
+    Ends after the last chunk, or once `stop` is set. The clock starts with the first chunk.
     """
     stop = stop or threading.Event()
     wait, start, total = wait or stop.wait, None, 0
-    for chunk, due in scheduled:
+    for chunk, due in schedule:
         start = clock() if start is None else start
-        sent, last = 0, int(np.searchsorted(due, until))
-        while sent < last and not stop.is_set():
+        sent = 0
+        while sent < len(due) and not stop.is_set():
             elapsed = clock() - start
-            ready = min(int(np.searchsorted(due, elapsed, "right")), last, sent + MOST_AT_ONCE)
+            ready = min(int(np.searchsorted(due, elapsed, "right")), sent + MAX_RECORDS_AT_ONCE)
             if ready > sent:
                 send(chunk, sent, ready)
                 total, sent = total + ready - sent, ready
             else:
-                wait(max(TICK, due[sent] - elapsed))
+                wait(max(TICK_SECONDS, due[sent] - elapsed))
         if sent < len(due):
             break
     return total

@@ -1,33 +1,33 @@
-"""Latency: from the producer's send to the subscriber's receipt of the alert, of all that the query's first rule scores."""
+"""Latency from the producer's send to the subscriber's receipt of the alert, of all events that the query's first rule scores."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import orjson
-from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
 from common.deployment import Deployment
 from common.kafka.producers import Producer
-from common.kafka.reader import arrived, from_ends
+from common.kafka.reader import from_ends
 from common.kafka.topics import topic_names, topic_of
 from common.monitoring.alert_watch import Percentiles, percentiles
 from common.published.live_thresholds import live_settings
-from common.published.reference_data import live
-from common.replay.pacing import at_rate, send_paced
-from common.simulation.messages import Messages, split
-from common.streaming.queries import read_topic, start_query
-from common.vertical import Query
-from loadtests.bench.output_records import eager, newest_event
+from common.published.reference_data import live_reference_data
+from common.replay.pacing import end_schedule, schedule_at_rate, send_paced
+from common.simulation.messages import Messages, split_messages
+from common.streaming.queries import QueryInputs, read_topic, start_query
+from common.vertical import Query, Vertical
+from loadtests.bench.output_records import read_newest_event, with_lowest_threshold
+from loadtests.bench.round_trip import receiving, send_rows
+from loadtests.bench.steady_load import SteadyLoad
 from loadtests.process_memory import PeakMemory
 
 START_SECONDS = 30.0    # a query whose first alert takes longer has at least read its events by then
 QUIET_SECONDS = 10.0    # a window's alert names its newest event, so that some events never have one
-LONGEST_SECONDS = 60.0  # after the last event
-LOOK_EVERY = 0.1
+MAX_WAIT_SECONDS = 60.0  # after the last event
+LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,73 +39,75 @@ class Latency:
     peak_mib: float
 
 
+class EventLedger:
+    """When each event was sent, and how long its alert took. latencies: when an event was sent, and milliseconds from then."""
+
+    def __init__(self, vertical: Vertical, query: Query) -> None:
+        self.latencies: list[tuple[float, float]] = []
+        self._vertical, self._query = vertical, query
+        self._sent_at: dict[str, float] = {}
+
+    def note_sent(self, row: int, value: bytes, now: float) -> None:
+        self._sent_at[orjson.loads(value)[self._vertical.event_id]] = now
+
+    def note_received(self, value: bytes, now: float) -> None:
+        # The first alert takes an id out: a window names its newest event again when an older one comes late.
+        sent_at = self._sent_at.pop(read_newest_event(self._vertical, self._query, value), None)
+        if sent_at is not None:
+            self.latencies.append((sent_at, (now - sent_at) * 1000))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every event that was sent has its alert."""
+        return not self._sent_at
+
+    @property
+    def last_arrival(self) -> float:
+        """When the last alert came; 0 before the first."""
+        sent_at, milliseconds = self.latencies[-1] if self.latencies else (0.0, 0.0)
+        return sent_at + milliseconds / 1000
+
+
 def measure_latency(
-    spark: SparkSession, deployment: Deployment, query: Query, messages: list[Messages], rate: float, warm_up: float, seconds: float
+    spark: SparkSession, deployment: Deployment, query: Query, messages: list[Messages], load: SteadyLoad
 ) -> Latency:
-    """At `rate` messages a second, the first second's until the query has started, then `warm_up` and then `seconds` long."""
-    sent, latencies = dict[str, float](), list[tuple[float, float]]()
-    events = topic_names(deployment.vertical).events
-    opening, following = split(messages, round(rate))
-    every = live_settings(spark, deployment.vertical, deployment.tables, eager(deployment.rules, query))
-    stop = threading.Event()
-    with from_ends(deployment.kafka, topic_of(deployment.vertical, query), group="bench") as consumer, PeakMemory() as memory:
-        records = read_topic(spark, deployment.kafka, events, from_end=True)
-        learnt = live(spark, deployment.tables, deployment.vertical)
+    """Sends at the load's rate: the first second's messages, then, once the query has started, those that are measured."""
+    vertical, kafka = deployment.vertical, deployment.kafka
+    events = topic_names(vertical).events
+    opening, following = split_messages(messages, round(load.rate))
+    rules = live_settings(spark, vertical, deployment.tables, with_lowest_threshold(deployment.rules, query))
+    ledger = EventLedger(vertical, query)
+    with from_ends(kafka, topic_of(vertical, query), group="bench") as consumer, PeakMemory() as memory:
+        records = read_topic(spark, kafka, events, from_end=True)
+        data = live_reference_data(spark, deployment.tables, vertical)
         checkpoint = deployment.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")
-        running = start_query(records, deployment.vertical, query, learnt, every, deployment.kafka, checkpoint, deployment.settings)
-        speaks_of = partial(newest_event, deployment.vertical, query)
-        subscriber = threading.Thread(target=_subscribe, args=(consumer, speaks_of, sent, latencies, stop), daemon=True)
-        subscriber.start()
+        inputs = QueryInputs(data, rules, checkpoint, deployment.settings.checkpoint_interval)
+        running = start_query(records, deployment, query, inputs)
         try:
-            with Producer(deployment.kafka, linger=0) as producer:
-                send = partial(_send, deployment, producer, events, sent)
-                send_paced(at_rate(opening, rate), send)
-                _wait(lambda: bool(latencies), START_SECONDS)
-                began = time.time()
-                send_paced(at_rate(following, rate), send, until=warm_up + seconds)
-            finished = time.time()
-            _wait(lambda: not sent or time.time() - max(finished, _newest(latencies)) > QUIET_SECONDS, LONGEST_SECONDS)
+            with receiving(consumer, ledger):
+                with Producer(kafka, linger=0) as producer:
+                    send = partial(send_rows, producer, events, ledger)
+                    send_paced(schedule_at_rate(opening, load.rate), send)
+                    _wait_until(lambda: bool(ledger.latencies), START_SECONDS)
+                    began = time.monotonic()
+                    send_paced(end_schedule(schedule_at_rate(following, load.rate), load.total_seconds), send)
+                finished = time.monotonic()
+                _wait_until(
+                    lambda: ledger.is_complete or time.monotonic() - max(finished, ledger.last_arrival) > QUIET_SECONDS,
+                    MAX_WAIT_SECONDS,
+                )
         finally:
-            stop.set()
-            subscriber.join()
             running.streaming.stop()
-    border = began + warm_up
+    warm_up_end = began + load.warm_up_seconds
     return Latency(
-        percentiles([latency for at, latency in latencies if began <= at < border]),
-        percentiles([latency for at, latency in latencies if at >= border]),
+        percentiles([latency for sent_at, latency in ledger.latencies if began <= sent_at < warm_up_end]),
+        percentiles([latency for sent_at, latency in ledger.latencies if sent_at >= warm_up_end]),
         memory.mib,
     )
 
 
-def _wait(until: Callable[[], bool], seconds: float) -> None:
+def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Returns when the condition holds, or after so many seconds."""
     deadline = time.monotonic() + seconds
-    while not until() and time.monotonic() < deadline:
-        time.sleep(LOOK_EVERY)
-
-
-def _newest(latencies: list[tuple[float, float]]) -> float:
-    """When the last alert came, epoch seconds; 0 before the first."""
-    at, milliseconds = latencies[-1] if latencies else (0.0, 0.0)
-    return at + milliseconds / 1000
-
-
-def _send(deployment: Deployment, producer: Producer, topic: str, sent: dict[str, float], chunk: Messages, first: int, last: int) -> None:
-    for row in range(first, last):
-        value = chunk.values[row]
-        sent[orjson.loads(value)[deployment.vertical.event_id]] = time.time()
-        producer.send(topic, chunk.keys[row], value)
-
-
-def _subscribe(
-    consumer: Consumer, speaks_of: Callable[[bytes], str], sent: dict[str, float], latencies: list[tuple[float, float]],
-    stop: threading.Event,
-) -> None:
-    while not stop.is_set():
-        for message in arrived(consumer, timeout=0.1):
-            now = time.time()
-            if message.error() is not None:
-                continue
-            # An id is taken out with its first alert: a window names its newest event again when an older one comes late.
-            began = sent.pop(speaks_of(message.value()), None)
-            if began is not None:
-                latencies.append((began, (now - began) * 1000))
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)

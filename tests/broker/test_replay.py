@@ -12,7 +12,7 @@ import pytest
 from common.kafka.producers import Producer
 from common.kafka.reader import read_all
 from common.kafka.topics import ensure_topics, topic_names
-from common.replay.replay import plan_replay, replay
+from common.replay.file_replay import plan_replay, replay_file
 from finance_fraud.events import CONTRACT, ENTITY, EVENT_ID, EVENT_SCHEMA, EVENT_TIME
 
 pytestmark = pytest.mark.broker
@@ -38,7 +38,7 @@ def test_published_transactions_arrive_as_they_are_with_their_labels_a_week_late
     pq.write_table(days.take(list(reversed(range(len(days))))), tmp_path / "days.parquet")
     plan = plan_replay(vertical, tmp_path / "days.parquet", MAPPING, label="TX_FRAUD", scenario="TX_FRAUD_SCENARIO")
     with Producer(broker, linger=0.02) as producer:
-        counts = replay(plan, producer, run_bytes=4 << 20)
+        counts = replay_file(plan, producer, run_bytes=4 << 20)
     topics, frauds = topic_names(vertical), days.filter(pc.equal(days["TX_FRAUD"], 1))
     events, labels = read_all(broker, topics.events), read_all(broker, topics.labels)
     assert counts.rows == counts.events == len(events) == 40_000
@@ -65,7 +65,7 @@ def test_every_row_of_a_dirty_file_reaches_the_topic(broker, vertical, tmp_path)
     rows[300], rows[400] = b"301,c,t,\xff,2026-01-01", b"401,c,t,1,"
     path.write_bytes(b"\n".join([b"transaction_id,card_id,terminal_id,amount,event_time", *rows]))
     with Producer(broker) as producer:
-        counts = replay(plan_replay(vertical, path, {}), producer)
+        counts = replay_file(plan_replay(vertical, path, {}), producer)
     values = [record.value for record in read_all(broker, topic_names(vertical).events)]
     assert counts.rows == counts.events == len(values) == 1_000
     assert {b"half,a row", b'201,"c,t,1,2026-01-01'} <= set(values)

@@ -189,7 +189,7 @@ def test_a_label_column_that_does_not_exist_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("name", "content", "told"), [
     ("absent.csv", None, "No such file"),
-    ("readings.xlsx", b"PK", "the format is told by the name's ending, one of .csv"),
+    ("readings.xlsx", b"PK", "the name must end in one of .csv"),
     ("empty.csv", b"", "is empty"),
     ("twice.csv", b"ID,ID\n", "more than one column named ID"),
     ("wide.csv", b"\xff\xfeI\0D\0", "UTF-16"),
@@ -216,7 +216,8 @@ def test_replay_keeps_the_pace_of_event_time(tmp_path):
     path = csv(tmp_path, "1,m,1,2026-01-01T00:00:00", "2,m,1,2026-01-01T00:00:10", "3,m,1,2026-01-01T00:00:20")
     seen = []
     recorder = Recorder()
-    replay_file(plan_replay(VERTICAL, path, MAPPING), recorder, partial(schedule_at_speed, speed=100), progress=lambda counts: seen.append(counts.events))
+    plan, pace = plan_replay(VERTICAL, path, MAPPING), partial(schedule_at_speed, speed=100)
+    replay_file(plan, recorder, pace, progress=lambda counts: seen.append(counts.events))
     assert [step for step in seen if step] == [1, 2, 3]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import types as T
 
-from common.replay.conversion import as_number, as_text, as_time, as_whole, converter, iso, milliseconds, to_json
+from common.replay.conversion import as_number, as_text, as_time, as_whole, converter_for, epoch_milliseconds, iso_time, to_json
 from common.replay.delimited import DelimitedRows
 
 TYPES = [T.StringType(), T.DoubleType(), T.LongType(), T.IntegerType(), T.BooleanType(), T.TimestampType()]
@@ -26,7 +26,7 @@ NO_TIMES = [
 
 @given(ANYTHING, st.sampled_from(TYPES))
 def test_any_value_of_any_file_becomes_one_line_of_json_for_any_field(value, field):
-    line = to_json({"before": 1, "field": converter(field)(value)})
+    line = to_json({"before": 1, "field": converter_for(field)(value)})
     assert isinstance(line, bytes)
     assert isinstance(json.loads(line.decode("utf-8", "replace")), dict)
 
@@ -75,14 +75,14 @@ def test_an_instant_means_the_same_in_every_zone_and_to_the_millisecond(moment, 
 @given(st.integers(10**11, 10**14 - 1))
 def test_epoch_numbers_mean_the_same_in_every_unit(instant):
     for value in (instant, str(instant), Decimal(instant), instant * 1_000, instant * 10**6):
-        assert milliseconds(value) == instant
-    assert milliseconds(instant // 1_000) == instant // 1_000 * 1_000 or instant // 1_000 >= 10**11
-    assert milliseconds(iso(instant)) == instant
+        assert epoch_milliseconds(value) == instant
+    assert epoch_milliseconds(instant // 1_000) == instant // 1_000 * 1_000 or instant // 1_000 >= 10**11
+    assert epoch_milliseconds(iso_time(instant)) == instant
 
 
 @pytest.mark.parametrize("value", NO_TIMES)
 def test_what_is_no_time_stays_as_it_is(value):
-    assert milliseconds(value) is None
+    assert epoch_milliseconds(value) is None
     assert as_time(value) is value
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from common.kafka.producers import Producer
 from common.kafka.reader import read_all
-from common.replay.pacing import at_rate, at_speed
-from common.replay.send_generated import send_generated
+from common.replay.pacing import end_schedule, schedule_at_rate, schedule_at_speed
+from common.replay.send_generated_events import send_generated_events
 from common.simulation.generated_events import LABELS
 from common.simulation.messages import Messages, object_array
 
@@ -35,8 +35,9 @@ def chunk_of(first, last):
 
 def test_messages_and_labels_of_every_chunk_are_sent(mock_kafka):
     with Producer(mock_kafka) as producer:
-        sent = send_generated("v", [chunk_of(0, 95), chunk_of(95, 200)], producer, partial(at_rate, per_second=1e6))
-    assert (sent.events, sent.labels, str(sent.simulated)) == (200, 20, "2026-01-01T00:03:19.000")
+        chunks = [chunk_of(0, 95), chunk_of(95, 200)]
+        sent = send_generated_events("v", chunks, producer, partial(schedule_at_rate, per_second=1e6))
+    assert (sent.events, sent.labels, str(sent.simulated_time)) == (200, 20, "2026-01-01T00:03:19.000")
     assert sorted(int(record.value) for record in read_all(mock_kafka, "v.events")) == list(range(200))
     labels = sorted(read_all(mock_kafka, "v.labels"), key=lambda record: json.loads(record.value)["event_time"])
     assert labels[0].key == b"m-0"
@@ -48,15 +49,17 @@ def test_messages_and_labels_of_every_chunk_are_sent(mock_kafka):
 
 def test_a_run_cut_short_has_labels_only_for_what_it_has_sent(mock_kafka):
     with Producer(mock_kafka) as producer:
-        sent = send_generated("v", [chunk_of(0, 10_000)], producer, partial(at_speed, speed=100), until=0.255)
+        sent = send_generated_events(
+            "v", [chunk_of(0, 10_000)], producer, lambda chunks: end_schedule(schedule_at_speed(chunks, 100), 0.255)
+        )
     assert (sent.events, sent.labels) == (26, 3)
 
 
 def test_a_stop_ends_it_and_what_was_sent_is_delivered(mock_kafka):
     stop = threading.Event()
     with Producer(mock_kafka) as producer:
-        sent = send_generated(
-            "v", [chunk_of(0, 10_000)], producer, partial(at_rate, per_second=1_000), stop=stop,
+        sent = send_generated_events(
+            "v", [chunk_of(0, 10_000)], producer, partial(schedule_at_rate, per_second=1_000), stop=stop,
             progress=lambda sent: stop.set() if sent.events >= 20 else None,
         )
     assert 20 <= sent.events < 10_000
@@ -69,4 +72,4 @@ def test_an_error_in_the_generator_is_the_caller_s(mock_kafka):
         raise ValueError("no such day")
 
     with pytest.raises(ValueError, match="no such day"), Producer(mock_kafka) as producer:
-        send_generated("v", broken(), producer, partial(at_rate, per_second=1e6))
+        send_generated_events("v", broken(), producer, partial(schedule_at_rate, per_second=1e6))

@@ -9,8 +9,8 @@ from pyspark.sql import functions as F
 from common import contract
 from common.archive.archive_tables import RECORD
 from common.archive.duplicates import find_repetitions, without_duplicates
-from common.replay.mapping import parse_mapping
 from common.replay.file_replay import plan_replay, replay_file
+from common.replay.mapping import parse_mapping
 from retail_behavior import VERTICAL
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
