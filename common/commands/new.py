@@ -21,7 +21,7 @@ def new(
     entity: Annotated[str, typer.Option(help="what its events are about, in the singular")] = "device",
     install: Annotated[bool, typer.Option(help="install it into this environment, so that `hybrid run` finds it")] = True,
 ) -> None:
-    """Write a vertical to start from: events, settings, generator, detector, trends, tests, README, locust user.
+    """Write a vertical to start from: events, settings, rules, baselines, trends, generator, tests, README, locust user.
 
     It is a package of its own and needs no change in the core. docs/new-domain.md walks from there to your own detector.
     """
