@@ -18,8 +18,8 @@ from common.deployment import Deployment
 from common.errors import UserError
 from common.kafka.topics import topic_names
 from common.published.versions import BASELINE, MODEL, SETTINGS, newest, versions
-from common.reconciliation.lineage_rows import BEYOND, VERSIONS, merge_neighbours, read_rows
 from common.streaming.checkpoint_topics import present_since
+from common.streaming.lineage_rows import BEYOND, VERSIONS, merge_neighbours, read_rows
 from common.vertical import Query
 from common.workspace import Workspace
 

@@ -35,9 +35,9 @@ from common.published.live_thresholds import settings_as_of
 from common.published.reference_data import MODEL_SCHEMA, ReferenceData, model_of, prepare_rows, with_baselines, with_model
 from common.published.versions import MODEL, baseline_path, versions
 from common.reconciliation.lineage import Era, OffsetRange, find_late_events, read_ranges, settings_eras
-from common.reconciliation.lineage_rows import BEYOND
 from common.spark.session import use_pool
 from common.streaming.checkpoint_topics import of_present_topic
+from common.streaming.lineage_rows import BEYOND
 from common.vertical import Query, Vertical
 from common.workspace import Workspace
 

@@ -43,7 +43,7 @@ class Archiving:
 
     def raise_failure(self) -> None:
         """Raises QueryEnded when one that should be running is not, TopicChanged when a topic is not the one it was."""
-        for topic in self.topics.look():
+        for topic in self.topics.check():
             LOG.warning("topic %s has %d partitions now, new ones are archived from their start", topic.name, topic.partitions)
         for name, query in self.queries.items():
             raise_if_ended(query, f"archive of {name}")

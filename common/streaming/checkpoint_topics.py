@@ -22,8 +22,8 @@ from pyspark.sql import types as T
 from common import tables
 from common.clock import now_after
 from common.kafka.connection import Connection
-from common.kafka.reader import first_timestamp
-from common.kafka.topic_identity import Topic, TopicChanged, topic_now
+from common.kafka.reader import read_first_timestamp
+from common.kafka.topic_identity import Topic, TopicChanged, describe_topic
 from common.streaming.state import read_note, write_note
 from common.workspace import Workspace
 
@@ -50,12 +50,12 @@ def check_topics(
 
     Raises TopicChanged where a checkpoint is of another topic, which says what to do, and BrokerError.
     """
-    topics, foreign = [topic_now(admin, connection, name) for name in checkpoints], list[str]()
+    topics, foreign = [describe_topic(admin, connection, name) for name in checkpoints], list[str]()
     why = ""
     for topic in topics:
         for checkpoint in checkpoints[topic.name]:
             before = _noted(spark, checkpoint)
-            if before and (different := topic.other_than(before)):
+            if before and (different := topic.difference_from(before)):
                 why = different
                 foreign.append(checkpoint)
             elif before and topic.partitions > before.partitions:
@@ -96,7 +96,7 @@ def _record(topic: Topic, workspace: Workspace, connection: Connection) -> None:
     if not _is_other(topic, _topics(workspace, topic.name)):
         return
     before = datetime.now(UTC)  # what comes while it is looked is of this topic
-    first = first_timestamp(connection, topic.name)
+    first = read_first_timestamp(connection, topic.name)
     # A producer's own timestamp may be of any year, also of one that Python has no time for.
     since = before if first is None else datetime.fromtimestamp(min(max(0.0, first / 1_000), before.timestamp()), UTC)
     tables.ensure_table(workspace.table(TABLE), TOPICS_SCHEMA)
@@ -116,7 +116,7 @@ class _NotedMeanwhile(Exception):
 
 
 def _is_other(topic: Topic, topics: list[dict[str, Any]]) -> bool:
-    return not topics or bool(topic.other_than(Topic(**{name: topics[-1][name] for name in asdict(topic)})))
+    return not topics or bool(topic.difference_from(Topic(**{name: topics[-1][name] for name in asdict(topic)})))
 
 
 def _were_several(topics: list[dict[str, Any]]) -> bool:

@@ -25,8 +25,8 @@ from common.published.live_thresholds import live_settings
 from common.published.model_registry import find_challenger
 from common.published.reference_data import live_reference_data, model_of
 from common.published.versions import MODEL, Version, newest, versions
-from common.reconciliation.lineage_rows import JUDGED_SCHEMA
 from common.streaming.checkpoint_topics import check_topics
+from common.streaming.lineage_rows import JUDGED_SCHEMA
 from common.streaming.progress_log import ProgressLog
 from common.streaming.queries import (
     REAL_TIME,
@@ -132,7 +132,7 @@ class Detection:
         One that ended by chance (`ended_by_chance`) goes on from its checkpoint, unless it ended so a moment ago already; one
         that stands still is stopped, and goes on so too.
         """
-        for topic in self.topics.look():
+        for topic in self.topics.check():
             raise TopicChanged(
                 f"topic {topic.name} has {topic.partitions} partitions now, more than there are task slots for: start again, and "
                 "there are as many as it takes. Nothing is lost: queries go on from their checkpoints, new partitions are read "

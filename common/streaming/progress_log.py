@@ -19,9 +19,9 @@ from pyspark.sql.streaming import StreamingQuery
 
 from common import tables
 from common.clock import now_after
-from common.reconciliation.lineage_rows import JUDGED_SCHEMA, merge_rows
 from common.spark.session import java_is_gone
 from common.streaming.behind_watermark import WatermarkWatch
+from common.streaming.lineage_rows import JUDGED_SCHEMA, merge_rows
 from common.streaming.progress import QueryProgress
 from common.tables.upkeep import RETENTION_HOURS
 from common.thresholds import THRESHOLDS

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from common.kafka.connection import BrokerError, Connection
-from common.kafka.readable_end import OpenTransactions, is_there_a_record
+from common.kafka.readable_end import OpenTransactions, has_readable_record
 from common.kafka.topics import read_end_offsets
 
 LOG = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class StandstillWatch:
         self._due = now + LOOK_INTERVAL_SECONDS
         try:
             ends = read_end_offsets(self._admin, self._connection, self._topic, committed=True)
-            for line in self._transactions.news(now, ends, read_end_offsets(self._admin, self._connection, self._topic)):
+            for line in self._transactions.describe_blocked(now, ends, read_end_offsets(self._admin, self._connection, self._topic)):
                 LOG.warning("%s", line)
         except BrokerError:
             return {}
@@ -154,7 +154,7 @@ class StandstillWatch:
     def _is_there_a_record(self, since: Mapping[int, int], ends: Mapping[int, int]) -> bool | None:
         """None where that is not known; each time in a row there is twice the time for an answer."""
         within = min(MAX_ANSWER_SECONDS, ANSWER_SECONDS * 2 ** min(self._unanswered, 16))
-        is_there = is_there_a_record(self._connection, self._topic, since, ends, within)
+        is_there = has_readable_record(self._connection, self._topic, since, ends, within)
         self._unanswered = self._unanswered + 1 if is_there is None else 0
         if self._unanswered.bit_count() == 1:  # when it begins, and as it doubles
             LOG.warning("whether a query stands still is not known, and asked again: topic %s grew, but no record of it came "

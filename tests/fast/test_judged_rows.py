@@ -15,7 +15,7 @@ from common.installed import find_vertical
 from common.published.live_thresholds import publish_settings
 from common.reconciliation import lineage
 from common.reconciliation.lineage import OffsetRange, finished_ends, read_ranges, settings_eras
-from common.reconciliation.lineage_rows import BEYOND, JUDGED_SCHEMA, merge_rows
+from common.streaming.lineage_rows import BEYOND, JUDGED_SCHEMA, merge_rows
 from common.workspace import Workspace
 
 VERTICAL = find_vertical("finance_fraud")
