@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Message
 
 from common.gateway.alert_json import alert_object, to_json
 from common.kafka.connection import Connection
-from common.kafka.reader import PASSING, arrived, from_ends, read_new_partitions
+from common.kafka.reader import TRANSIENT_ERRORS, consume_from_ends, poll_batch, read_new_partitions
 
 MAX_QUEUED_ALERTS = 1_000        # that a listener may be behind
 POLL_SECONDS = 0.2               # the longest poll before the thread checks whether to stop
@@ -62,7 +62,7 @@ class AlertStream:
                 self._stop_consumer = None
 
     async def _start_consumer(self) -> None:
-        consumer = await asyncio.to_thread(from_ends, self._connection, self._topic, group="gateway", wait_ms=500)
+        consumer = await asyncio.to_thread(consume_from_ends, self._connection, self._topic, group="gateway", wait_ms=500)
         stop, loop = threading.Event(), asyncio.get_running_loop()
         thread = threading.Thread(target=self._consume, args=(consumer, stop, loop), name=f"listen-{self._topic}", daemon=True)
         thread.start()
@@ -72,7 +72,7 @@ class AlertStream:
         partitions_checked_at = time.monotonic()
         with consumer:
             while not stop.is_set():
-                messages = arrived(consumer, POLL_SECONDS)
+                messages = poll_batch(consumer, POLL_SECONDS)
                 alerts = [alert for message in messages if (alert := _alert_json(message)) is not None]
                 if alerts and not loop.is_closed():
                     loop.call_soon_threadsafe(self._fan_out, alerts)
@@ -80,9 +80,9 @@ class AlertStream:
                 if time.monotonic() - partitions_checked_at > PARTITION_CHECK_SECONDS:
                     errors.append(read_new_partitions(consumer, self._topic, POLL_SECONDS * 10))
                     partitions_checked_at = time.monotonic()
-                lasting_error = next((error for error in errors if error is not None and error.code() not in PASSING), None)
-                if lasting_error is not None and not loop.is_closed():
-                    loop.call_soon_threadsafe(self._fail, stop, lasting_error.str())
+                lasting_errors = [error for error in errors if error is not None and error.code() not in TRANSIENT_ERRORS]
+                if lasting_errors and not loop.is_closed():
+                    loop.call_soon_threadsafe(self._fail, stop, lasting_errors[0].str())
                     return
 
     def _fail(self, stop: threading.Event, reason: str) -> None:

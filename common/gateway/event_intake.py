@@ -24,7 +24,7 @@ from common.gateway.limits import REFUSAL_DELAY_SECONDS, RateLimiter
 from common.gateway.refusals import BodyRefused
 from common.gateway.request_bodies import MAX_REJECTED, RawEvent, Receive, body_too_large, read_body, read_events
 from common.gateway.whole_numbers import IntegerFields
-from common.kafka.producers import REFUSALS
+from common.kafka.producers import REFUSAL_CODES
 from common.kafka.topics import topic_names
 from common.vertical import Vertical
 
@@ -247,7 +247,7 @@ def _result_answer(events: JudgedEvents, failures: list[Failure] | None = None) 
 def _split_by_failure(events: JudgedEvents, failures: list[Failure]) -> tuple[list[str], list[str]]:
     """Ids of the events that were acknowledged, and of those that were not; what the broker will never take is rejected."""
     failed = Counter(value for value, _ in failures)
-    never_taken = {value for value, error in failures if error.code() in REFUSALS}
+    never_taken = {value for value, error in failures if error.code() in REFUSAL_CODES}
     acknowledged: list[str] = []
     lost: list[str] = []
     for event_id, message in zip(events.ids, events.messages, strict=True):

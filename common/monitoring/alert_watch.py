@@ -1,4 +1,4 @@
-"""Alerts as a subscriber sees them: read from Kafka the moment they appear, counted by rule, their latency measured."""
+"""Watches an alerts topic as a subscriber does: reads alerts when they appear, counts them by rule, measures their latency."""
 
 import json
 import logging
@@ -13,18 +13,18 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from common.kafka.connection import Connection
-from common.kafka.reader import PASSING, arrived, from_ends, read_new_partitions
+from common.kafka.reader import TRANSIENT_ERRORS, consume_from_ends, poll_batch, read_new_partitions
 from common.monitoring.cooldown import Cooldown
-from common.monitoring.printable import printable
+from common.monitoring.printable import make_printable
 
 LOG = logging.getLogger(__name__)
 
-NEWEST = 8
-TEXTS = ("alert_id", "rule", "entity_id", "severity", "event_time", "ingest_time", "reasons")  # what screens show of an alert
-UNTOLD = 1_000
-LATENCIES = 200_000
-PARTITIONS_SECONDS = 10.0  # between looks for partitions that the topic was given since
-REMEMBERED = 200_000  # alert ids; one whose window still fills after so many others counts a second time
+MAX_NEWEST = 8  # alerts on a screen
+TEXT_FIELDS = ("alert_id", "rule", "entity_id", "severity", "event_time", "ingest_time", "reasons")  # that screens show
+MAX_UNPRINTED = 1_000  # alerts that wait to be printed
+MAX_LATENCIES = 200_000
+PARTITION_CHECK_SECONDS = 10.0  # between checks for partitions that were added to the topic
+MAX_IDS = 200_000  # of alerts; one that is updated after so many others counts a second time
 
 
 @dataclass(frozen=True)
@@ -38,39 +38,40 @@ class Percentiles:
 
 
 @dataclass
-class Seen:
-    """What has come since the watch began.
+class AlertTally:
+    """What has arrived since the watch began.
 
     updates: records, several of which may be one alert as its window fills; alerts: different ones by rule; earlier: alerts
-    whose newest event had come in before, which a query that starts again makes up for or raises a second time: they are
-    neither in `alerts` nor timed; unreadable: records that are no alert of ours. newest: to be shown; untold: the same, for
-    whoever prints each once and takes it away.
+    whose newest event had come in before the watch began. A query that starts again makes up for these or raises them again,
+    so they are neither in `alerts` nor timed. unreadable: records that are no alert of ours; newest: alerts for a screen;
+    unprinted: the same, for a caller that prints each once and removes it; latencies: (time.time() of arrival, milliseconds).
     """
 
     updates: int = 0
     earlier: int = 0
     unreadable: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
-    newest: deque[dict] = field(default_factory=lambda: deque(maxlen=NEWEST))
-    untold: deque[dict] = field(default_factory=lambda: deque(maxlen=UNTOLD))
-    latencies: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=LATENCIES))
+    newest: deque[dict] = field(default_factory=lambda: deque(maxlen=MAX_NEWEST))
+    unprinted: deque[dict] = field(default_factory=lambda: deque(maxlen=MAX_UNPRINTED))
+    latencies: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_LATENCIES))
 
 
 class AlertWatch:
-    """A thread that reads what comes to an alerts topic from now on; use as a context manager, around what raises alerts.
+    """A thread that reads an alerts topic from now on; use as a context manager, around what raises alerts.
 
-    cooldown: seconds in which `newest` has an entity's alerts of one rule only as they rise; all of them are counted.
+    cooldown: seconds in which `tally.newest` gets an entity's further alerts of a rule only if they rise in severity; all of
+    them are counted.
     """
 
     def __init__(self, connection: Connection, topic: str, cooldown: float = 0.0) -> None:
-        self.seen = Seen()
+        self.tally = AlertTally()
         self.cooldown = Cooldown(cooldown)
         self._ids: OrderedDict[str, None] = OrderedDict()
         self._stop = threading.Event()
-        self._since = int(time.time() * 1000) / 1000  # in whole milliseconds, as Kafka's timestamps are
-        self._consumer = from_ends(connection, topic, group="watch")
+        self._started_at = int(time.time() * 1000) / 1000  # in whole milliseconds, as Kafka's timestamps are
+        self._consumer = consume_from_ends(connection, topic, group="watch")
         self._topic = topic
-        self._told: set[str] = set()  # of what Kafka says is wrong with the topic
+        self._logged_errors: set[str] = set()
         self._thread = threading.Thread(target=self._read, name="alert-watch", daemon=True)
 
     def __enter__(self) -> "AlertWatch":
@@ -83,65 +84,68 @@ class AlertWatch:
         self._consumer.close()
 
     def latency(self, since: float = 0.0, until: float = float("inf")) -> Percentiles:
-        """Of the updates that arrived between two `time.time()`."""
-        return percentiles([value for at, value in list(self.seen.latencies) if since <= at < until])
+        """The latency of the updates that arrived between two moments of `time.time()`."""
+        return percentiles([latency for arrival, latency in list(self.tally.latencies) if since <= arrival < until])
 
     def _read(self) -> None:
-        looked = time.monotonic()
+        partitions_checked_at = time.monotonic()
         while not self._stop.is_set():
-            messages = arrived(self._consumer, timeout=0.1)
+            messages = poll_batch(self._consumer, timeout=0.1)
             for message in messages:
                 if message.error() is None:
-                    self._take(message.value(), time.time())
+                    self._count(message.value(), time.time())
             errors = [message.error() for message in messages]
-            if time.monotonic() - looked > PARTITIONS_SECONDS:
+            if time.monotonic() - partitions_checked_at > PARTITION_CHECK_SECONDS:
                 errors.append(read_new_partitions(self._consumer, self._topic, timeout=2.0))
-                looked = time.monotonic()
-            self._tell([error for error in errors if error is not None and error.code() not in PASSING])
+                partitions_checked_at = time.monotonic()
+            self._log_errors([error for error in errors if error is not None and error.code() not in TRANSIENT_ERRORS])
 
-    def _tell(self, errors: list[KafkaError]) -> None:
-        """Each kind once: what is counted lacks the alerts that cannot be read."""
-        for why in {error.str() for error in errors} - self._told:
-            LOG.warning("alerts on topic %s are not seen here: %s", self._topic, why)
-            self._told.add(why)
+    def _log_errors(self, errors: list[KafkaError]) -> None:
+        """Logs each kind of error once: the tally lacks the alerts that cannot be read."""
+        for problem in {error.str() for error in errors} - self._logged_errors:
+            LOG.warning("alerts on topic %s are not seen here: %s", self._topic, problem)
+            self._logged_errors.add(problem)
 
-    def _take(self, value: bytes | None, now: float) -> None:
+    def _count(self, value: bytes | None, now: float) -> None:
+        """Adds a record that arrived `now` to the tally."""
         try:
-            alert, came = _read(value)
+            alert, ingested_at = _read_alert(value)
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
-            self.seen.unreadable += 1
+            self.tally.unreadable += 1
             return
-        self.seen.updates += 1
-        if self._is_new(alert["alert_id"]):
-            if came < self._since:
-                self.seen.earlier += 1
+        self.tally.updates += 1
+        if self._add_id(alert["alert_id"]):
+            if ingested_at < self._started_at:
+                self.tally.earlier += 1
             else:
-                self.seen.alerts[alert["rule"]] += 1
+                self.tally.alerts[alert["rule"]] += 1
         if self.cooldown.lets_through(alert["entity_id"], alert["rule"], alert["severity"], time.monotonic()):
-            self.seen.newest.append(alert)
-            self.seen.untold.append(alert)
-        if came >= self._since:
-            self.seen.latencies.append((now, (now - came) * 1000))
+            self.tally.newest.append(alert)
+            self.tally.unprinted.append(alert)
+        if ingested_at >= self._started_at:
+            self.tally.latencies.append((now, (now - ingested_at) * 1000))
 
-    def _is_new(self, alert_id: str) -> bool:
+    def _add_id(self, alert_id: str) -> bool:
+        """Whether the alert is new; remembers its id."""
         if alert_id in self._ids:
             return False
         self._ids[alert_id] = None
-        if len(self._ids) > REMEMBERED:
+        if len(self._ids) > MAX_IDS:
             self._ids.popitem(last=False)
         return True
 
 
-def _read(value: bytes | None) -> tuple[dict[str, Any], float]:
-    """An alert, and when its newest event came in. Raises for any other record: who may write to a topic may write anything."""
+def _read_alert(value: bytes | None) -> tuple[dict[str, Any], float]:
+    """An alert, and when its newest event came in. Raises for any other record: those who write to a topic may write anything."""
     alert = json.loads(value or b"null")
-    if not all(isinstance(alert[name], str) for name in TEXTS):
-        raise TypeError(f"not all text: {', '.join(TEXTS)}")
-    alert |= {name: printable(alert[name]) for name in TEXTS}
+    if not all(isinstance(alert[name], str) for name in TEXT_FIELDS):
+        raise TypeError(f"not all text: {', '.join(TEXT_FIELDS)}")
+    alert |= {name: make_printable(alert[name]) for name in TEXT_FIELDS}
     return alert, datetime.fromisoformat(alert["ingest_time"]).timestamp()
 
 
 def percentiles(milliseconds: list[float]) -> Percentiles:
+    """Of latencies in milliseconds."""
     if not milliseconds:
         return Percentiles(None, None, None, 0)
     ordered = sorted(milliseconds)

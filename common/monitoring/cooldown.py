@@ -1,4 +1,4 @@
-"""A cooldown per entity and rule, for what shows alerts to people: in a storm they see each thing once, not ten thousand times.
+"""Holds back repeated alerts of an entity and rule from people: in a storm they see each once, not ten thousand times.
 
 The alerts topic and table stay complete; only sinks such as the screen ask here what to leave out.
 """
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from common.alerts import SEVERITIES
 
 CLEARED = SEVERITIES[0]
-SWEEP_EVERY = 10_000  # alerts between two looks for entities whose cooldown is over
+SWEEP_INTERVAL = 10_000  # alerts after which the entities whose cooldown is over are forgotten
 
 
 @dataclass
-class Said:
-    """What was let through in a cooldown: since when, the highest severity, and the last one."""
+class CooldownState:
+    """What one cooldown has let through: since when, the rank of the highest severity, and the last severity."""
 
     since: float
     highest: int
@@ -25,30 +25,31 @@ class Said:
 class Cooldown:
     """Lets through the first alert of an entity and rule; for `seconds` after it only rises in severity, each with its all-clear.
 
-    So each severity gets through once in a cooldown at most, and what rises is never held back. held_back: alerts by rule.
+    So each severity gets through once in a cooldown at most, and a rise is never held back. held_back: alerts by rule.
     """
 
     seconds: float
     held_back: Counter[str] = field(default_factory=Counter)
-    _said: dict[tuple[str, str], Said] = field(default_factory=dict)
-    _seen: int = 0
+    _states: dict[tuple[str, str], CooldownState] = field(default_factory=dict)
+    _alert_count: int = 0
 
     def lets_through(self, entity: str, rule: str, severity: str, now: float) -> bool:
-        """now: seconds of a clock that does not go back."""
+        """Whether people are to see this alert. now: seconds of a clock that is never set back."""
         self._sweep(now)
-        # What nobody knows is told as the highest.
+        # A severity that we do not know counts as higher than all others.
         rank = SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
-        said = self._said.get((entity, rule))
-        if said is None or now - said.since >= self.seconds:
-            self._said[entity, rule] = Said(now, rank, severity)
+        state = self._states.get((entity, rule))
+        if state is None or now - state.since >= self.seconds:
+            self._states[entity, rule] = CooldownState(now, rank, severity)
             return True
-        if rank > said.highest or (severity == CLEARED and said.highest and said.last != CLEARED):
-            said.highest, said.last = max(rank, said.highest), severity
+        if rank > state.highest or (severity == CLEARED and state.highest and state.last != CLEARED):
+            state.highest, state.last = max(rank, state.highest), severity
             return True
         self.held_back[rule] += 1
         return False
 
     def _sweep(self, now: float) -> None:
-        self._seen += 1
-        if self._seen % SWEEP_EVERY == 0:
-            self._said = {key: said for key, said in self._said.items() if now - said.since < self.seconds}
+        """Forgets the states whose cooldown is over, now and then."""
+        self._alert_count += 1
+        if self._alert_count % SWEEP_INTERVAL == 0:
+            self._states = {key: state for key, state in self._states.items() if now - state.since < self.seconds}

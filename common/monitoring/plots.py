@@ -1,4 +1,4 @@
-"""Trends as PNG: lines over days, and bars. Drawn without a display (matplotlib's Agg canvas, no global state).
+"""Draws trends as PNG, lines over days and bars, without a display (matplotlib's Agg canvas, no global state).
 
 matplotlib is imported when something is drawn: most commands draw nothing, and would start half a second later.
 """
@@ -16,21 +16,21 @@ import numpy as np
 import pandas as pd
 
 from common.failures import describe_failure
-from common.monitoring.printable import printable
+from common.monitoring.printable import make_printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOG = logging.getLogger(__name__)
 
-MOST_LINES = 8
-MOST_BARS = 20
-MOST_LABEL = 40  # characters
+MAX_LINES = 8
+MAX_BARS = 20
+MAX_LABEL_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
 class DailyLines:
-    """A line over `day` for each value of `series`; the days a series lacks count as 0."""
+    """A line over `day` for each value of `series`; days that a series lacks count as 0."""
 
     title: str
     series: str
@@ -56,24 +56,24 @@ Chart = DailyLines | Bars
 
 
 def draw_all(trends: Mapping[str, pd.DataFrame], charts: Sequence[tuple[str, Chart]], folder: Path) -> list[Path]:
-    """Each chart of the trend it is for; those of absent or empty trends are left out. Returns the files.
+    """Draws each chart of the trend that it is for, but none of a missing or empty trend. Returns the files.
 
-    One that cannot be drawn is said, and keeps neither the others nor what comes after them from being done.
+    A chart that cannot be drawn is logged, and neither the others nor what follows is kept from being done.
     """
-    drawn = (_drawn(trends.get(name), chart, folder) for name, chart in charts)
-    return [path for path in drawn if path is not None]
+    paths = (_try_draw(trends.get(name), chart, folder) for name, chart in charts)
+    return [path for path in paths if path is not None]
 
 
-def _drawn(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
+def _try_draw(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
     try:
-        return draw(rows, chart, folder)
+        return draw_chart(rows, chart, folder)
     except Exception as problem:
         LOG.warning("the plot %r is not drawn: %s", chart.title, describe_failure(problem))
         return None
 
 
-def draw(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
-    """The chart of `rows` as a PNG named after its title in `folder`; None when there is nothing to draw."""
+def draw_chart(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
+    """Draws `rows` as a PNG in `folder`, named after the chart's title; None when there is nothing to draw."""
     if rows is None or rows.dropna(subset=[chart.value]).empty:
         return None
     from matplotlib import rc_context
@@ -81,10 +81,10 @@ def draw(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.5), layout="constrained")
-    drawing: Callable[[Axes, pd.DataFrame], None] = _lines(chart) if isinstance(chart, DailyLines) else _bars(chart)
-    with rc_context({"text.parse_math": False}):  # $ in what a record holds is no formula
+    fill: Callable[[Axes, pd.DataFrame], None] = _fill_lines(chart) if isinstance(chart, DailyLines) else _fill_bars(chart)
+    with rc_context({"text.parse_math": False}):  # a $ in a record's text begins no formula
         axes = FigureCanvasAgg(figure).figure.subplots()
-        drawing(axes, rows)
+        fill(axes, rows)
         axes.set_title(chart.title)
         axes.spines[["top", "right"]].set_visible(False)
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,18 +94,18 @@ def draw(rows: pd.DataFrame | None, chart: Chart, folder: Path) -> Path | None:
 
 
 def _label(value: object) -> str:
-    """What a record holds, as a plot has room for it."""
-    return printable(str(value), MOST_LABEL)
+    """A record's text, as far as a plot has room for it."""
+    return make_printable(str(value), MAX_LABEL_CHARACTERS)
 
 
-def _lines(chart: DailyLines) -> Callable[[Axes, pd.DataFrame], None]:
+def _fill_lines(chart: DailyLines) -> Callable[[Axes, pd.DataFrame], None]:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    def drawing(axes: Axes, rows: pd.DataFrame) -> None:
+    def fill(axes: Axes, rows: pd.DataFrame) -> None:
         dated = rows.assign(day=pd.to_datetime(rows["day"]))
         wide = dated.pivot_table(index="day", columns=chart.series, values=chart.value, aggfunc="sum").astype(float)
         wide = wide.reindex(pd.date_range(wide.index.min(), wide.index.max())).fillna(0.0)
-        for name in wide.sum().nlargest(MOST_LINES).index:
+        for name in wide.sum().nlargest(MAX_LINES).index:
             axes.plot(wide.index, wide[name], label=_label(name), marker="o" if len(wide) < 3 else None)
         axes.set_xlabel("day (UTC)")
         axes.set_ylabel(chart.unit)
@@ -116,14 +116,14 @@ def _lines(chart: DailyLines) -> Callable[[Axes, pd.DataFrame], None]:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(dates))
         axes.legend(title=chart.series.replace("_", " "), frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
-    return drawing
+    return fill
 
 
-def _bars(chart: Bars) -> Callable[[Axes, pd.DataFrame], None]:
-    def drawing(axes: Axes, rows: pd.DataFrame) -> None:
-        known = rows.dropna(subset=[chart.value])
-        values = known.set_index(chart.name)[chart.value].astype(float)
-        largest = values.reindex(values.abs().sort_values(kind="stable").index).tail(MOST_BARS)
+def _fill_bars(chart: Bars) -> Callable[[Axes, pd.DataFrame], None]:
+    def fill(axes: Axes, rows: pd.DataFrame) -> None:
+        complete = rows.dropna(subset=[chart.value])
+        values = complete.set_index(chart.name)[chart.value].astype(float)
+        largest = values.reindex(values.abs().sort_values(kind="stable").index).tail(MAX_BARS)
         axes.barh(np.arange(len(largest)), largest.to_numpy(), tick_label=[_label(name) for name in largest.index])
         for limit in chart.limits() if callable(chart.limits) else chart.limits:
             axes.axvline(limit, linestyle="--", color="grey")
@@ -131,4 +131,4 @@ def _bars(chart: Bars) -> Callable[[Axes, pd.DataFrame], None]:
         axes.set_ylabel(chart.name.replace("_", " "))
         axes.grid(axis="x", alpha=0.3)
 
-    return drawing
+    return fill

@@ -1,18 +1,18 @@
-"""Text of records as it may be printed: what moves a cursor, clears a screen or forges a line is shown, not done."""
+"""Makes text of records safe to print: what would move a cursor, clear a screen or forge a line is escaped."""
 
 import unicodedata
 
-MOST = 2_000  # characters of one text that a screen has room for
-# Controls, what is invisible or turns the direction of writing, line and paragraph separators, halves of characters.
-UNSHOWN = {"Cc", "Cf", "Zl", "Zp", "Cs"}
+MAX_CHARACTERS = 2_000  # of one text; a screen has room for no more
+# Unicode's categories: controls, what is invisible or turns the direction of writing, separators of lines, halves of characters.
+ESCAPED_CATEGORIES = {"Cc", "Cf", "Zl", "Zp", "Cs"}
 
 
-def printable(text: str, most: int = MOST) -> str:
-    """The text, of at most so many characters, with each such one as its escape."""
-    if text.isascii() and text.isprintable() and len(text) <= most:
+def make_printable(text: str, max_characters: int = MAX_CHARACTERS) -> str:
+    """The text, cut off after so many characters, with an escape for each one that must not be printed."""
+    if text.isascii() and text.isprintable() and len(text) <= max_characters:
         return text
-    return "".join(_escaped(character) for character in text[:most]) + ("..." if len(text) > most else "")
+    return "".join(map(_escape, text[:max_characters])) + ("..." if len(text) > max_characters else "")
 
 
-def _escaped(character: str) -> str:
-    return ascii(character)[1:-1] if unicodedata.category(character) in UNSHOWN else character
+def _escape(character: str) -> str:
+    return ascii(character)[1:-1] if unicodedata.category(character) in ESCAPED_CATEGORIES else character

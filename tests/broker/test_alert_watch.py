@@ -14,12 +14,12 @@ from common.monitoring.alert_watch import AlertWatch
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
-TEXTS = dict.fromkeys(module.TEXTS, "odd")
+TEXTS = dict.fromkeys(module.TEXT_FIELDS, "odd")
 
 
 @pytest.fixture
 def admin(broker, vertical_name, monkeypatch):
-    monkeypatch.setattr(module, "PARTITIONS_SECONDS", 0.5)
+    monkeypatch.setattr(module, "PARTITION_CHECK_SECONDS", 0.5)
     admin = AdminClient(broker.client_options())
     create_topics(admin, broker, [vertical_name], partitions=2)
     return admin
@@ -40,8 +40,8 @@ def test_partitions_that_a_topic_is_given_later_are_read(admin, broker, vertical
             alert = TEXTS | {"alert_id": f"{partition}", "rule": f"of {partition}", "ingest_time": datetime.now(UTC).isoformat()}
             producer.produce(vertical_name, json.dumps(alert).encode(), partition=partition)
         assert producer.flush(30) == 0
-        wait_until(lambda: watch.seen.updates == 3)
-        assert watch.seen.alerts == {"of 0": 1, "of 1": 1, "of 2": 1}, watch.seen
+        wait_until(lambda: watch.tally.updates == 3)
+        assert watch.tally.alerts == {"of 0": 1, "of 1": 1, "of 2": 1}, watch.tally
 
 
 def test_a_topic_that_is_taken_away_is_told_once(admin, broker, vertical_name, caplog):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.alerts import SEVERITIES
-from common.monitoring.cooldown import SWEEP_EVERY, Cooldown
+from common.monitoring.cooldown import SWEEP_INTERVAL, Cooldown
 
 SECONDS = 60.0
 ALERT = st.tuples(
@@ -74,6 +74,6 @@ def test_an_alarm_that_flaps_is_cleared_once_and_told_again_after_the_cooldown()
 
 def test_entities_whose_cooldown_is_over_are_forgotten():
     cooldown = Cooldown(SECONDS)
-    for number in range(3 * SWEEP_EVERY):
+    for number in range(3 * SWEEP_INTERVAL):
         cooldown.lets_through(f"c{number}", "velocity", "major", float(number))
-    assert len(cooldown._said) <= SWEEP_EVERY + SECONDS
+    assert len(cooldown._states) <= SWEEP_INTERVAL + SECONDS

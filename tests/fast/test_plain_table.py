@@ -10,9 +10,9 @@ from rich.console import Console
 
 from common.batch.evaluation import Evaluation, RuleQuality, ScenarioQuality
 from common.installed import find_vertical, verticals
-from common.monitoring.alert_watch import TEXTS, Percentiles, _read
+from common.monitoring.alert_watch import TEXT_FIELDS, Percentiles, _read_alert
 from common.monitoring.plain_table import plain_table
-from common.monitoring.printable import printable
+from common.monitoring.printable import make_printable
 from common.monitoring.stage_report import alert_line
 from common.monitoring.summary import evaluation_tables, latency_table, quality_tables
 
@@ -89,14 +89,14 @@ def test_what_a_record_holds_is_shown_and_neither_taken_for_markup_nor_sent_to_t
     table = plain_table("Differences", "entity", "score")
     table.add_row(cell, "1")
     shown = printed(table, 6_000)
-    assert printable(cell) in shown and "\x1b" not in shown
-    assert len(shown.splitlines()) == 3 and printable(cell).isprintable()
+    assert make_printable(cell) in shown and "\x1b" not in shown
+    assert len(shown.splitlines()) == 3 and make_printable(cell).isprintable()
 
 
 def test_an_alert_forges_no_line_and_clears_no_screen():
-    alert = dict.fromkeys(TEXTS, "2026-01-01T00:00:00Z") | {"entity_id": "c1\n12:00 critical forged", "reasons": "\x1b[2J\x07"}
-    read, _ = _read(json.dumps(alert).encode())
-    assert alert_line(read).isprintable()
+    forged = {"entity_id": "c1\n12:00 critical forged", "reasons": "\x1b[2J\x07"}
+    alert, _ = _read_alert(json.dumps(dict.fromkeys(TEXT_FIELDS, "2026-01-01T00:00:00Z") | forged).encode())
+    assert alert_line(alert).isprintable()
 
 
 def test_results_that_are_too_short_to_judge_by_say_so():

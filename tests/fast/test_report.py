@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.installed import find_vertical, verticals
-from common.monitoring.alert_watch import Seen, percentiles
-from common.monitoring.blind_rules import not_learnt
+from common.monitoring.alert_watch import AlertTally, percentiles
+from common.monitoring.blind_rules import missing_version_lines
 from common.monitoring.cooldown import Cooldown
-from common.monitoring.stage_report import Report, archived_line
+from common.monitoring.stage_report import StageReport, archived_line
 from common.published.reference_data import put_in_force
 from common.published.versions import BASELINE, MODEL, Version
 from common.streaming.progress import QueryProgress
@@ -36,14 +36,14 @@ class Lines(list):
 
 
 @pytest.fixture
-def told(tmp_path):
+def stage(tmp_path):
     """A report on a vertical for which nothing was learnt, and all that it says."""
-    watch = SimpleNamespace(seen=Seen(), cooldown=Cooldown(0.0), latency=lambda since: percentiles(milliseconds))
+    watch = SimpleNamespace(tally=AlertTally(), cooldown=Cooldown(0.0), latency=lambda since: percentiles(milliseconds))
     milliseconds: list[float] = []
-    standings, lines = {"per_event": QueryProgress(), "by_card": QueryProgress()}, Lines()
+    queries, lines = {"per_event": QueryProgress(), "by_card": QueryProgress()}, Lines()
     return SimpleNamespace(
-        report=Report(FINANCE, str(tmp_path), watch, standings, lines.append),
-        folder=str(tmp_path), seen=watch.seen, milliseconds=milliseconds, standings=standings, lines=lines,
+        report=StageReport(FINANCE, str(tmp_path), watch, queries, lines.append),
+        folder=str(tmp_path), tally=watch.tally, milliseconds=milliseconds, queries=queries, lines=lines,
     )  # fmt: skip
 
 
@@ -52,47 +52,47 @@ def alert(number):
             "reasons": "[6] in 20 minutes"}  # fmt: skip
 
 
-def test_alerts_are_told_once_each_and_of_many_at_once_the_newest_and_how_many_more(told):
-    told.seen.untold.extend(map(alert, range(3)))
-    told.report.alerts()
-    assert told.lines.new() == [f"2020-02-17T07:38:01 major velocity C{n}: [6] in 20 minutes" for n in range(3)]
-    told.report.alerts()
-    assert told.lines.new() == []
-    told.seen.untold.extend(map(alert, range(100)))
-    told.report.alerts()
-    *shown, last = told.lines.new()
+def test_alerts_are_told_once_each_and_of_many_at_once_the_newest_and_how_many_more(stage):
+    stage.tally.unprinted.extend(map(alert, range(3)))
+    stage.report.say_alerts()
+    assert stage.lines.new() == [f"2020-02-17T07:38:01 major velocity C{n}: [6] in 20 minutes" for n in range(3)]
+    stage.report.say_alerts()
+    assert stage.lines.new() == []
+    stage.tally.unprinted.extend(map(alert, range(100)))
+    stage.report.say_alerts()
+    *shown, last = stage.lines.new()
     assert [line.split()[3] for line in shown] == [f"C{n}:" for n in range(80, 100)]
     assert last.startswith("and 80 alerts")
 
 
-def test_what_it_is_blind_to_is_told_until_it_is_learnt(told):
-    told.report.all()
-    said = " ".join(told.lines.new())
+def test_what_it_is_blind_to_is_told_until_it_is_learnt(stage):
+    stage.report.say_all()
+    said = " ".join(stage.lines.new())
     assert "no baselines yet" in said and "hybrid trends finance_fraud" in said
     assert "no model yet" in said and "hybrid train finance_fraud" in said
-    told.report.all()
-    assert told.lines.new() == []
-    put_in_force(Version(BASELINE, "v1", "2020-01-01", datetime.now(UTC), {}), told.folder)
-    told.report.all()
-    assert [line for line in told.lines.new() if "in force now" in line]
-    put_in_force(Version(MODEL, "m1", "2020-01-01", datetime.now(UTC), {}), told.folder)
-    assert not_learnt(FINANCE, told.folder) == []
+    stage.report.say_all()
+    assert stage.lines.new() == []
+    put_in_force(Version(BASELINE, "v1", "2020-01-01", datetime.now(UTC), {}), stage.folder)
+    stage.report.say_all()
+    assert [line for line in stage.lines.new() if "in force now" in line]
+    put_in_force(Version(MODEL, "m1", "2020-01-01", datetime.now(UTC), {}), stage.folder)
+    assert missing_version_lines(FINANCE, stage.folder) == []
 
 
-def test_versions_that_cannot_be_read_are_told_once_and_end_nothing(told):
-    put_in_force(Version(BASELINE, "v1", "2020-01-01", datetime.now(UTC), {}), told.folder)
-    told.report.all()
-    told.lines.new()
-    [commit] = Path(told.folder, "versions", "_delta_log").glob("*1.json")
+def test_versions_that_cannot_be_read_are_told_once_and_end_nothing(stage):
+    put_in_force(Version(BASELINE, "v1", "2020-01-01", datetime.now(UTC), {}), stage.folder)
+    stage.report.say_all()
+    stage.lines.new()
+    [commit] = Path(stage.folder, "versions", "_delta_log").glob("*1.json")
     whole = commit.read_text()
     commit.write_text("{")
-    told.report.all()
-    assert [line for line in told.lines.new() if "what was learnt cannot be read" in line]
-    told.report.all()
-    assert told.lines.new() == []
+    stage.report.say_all()
+    assert [line for line in stage.lines.new() if "the published versions cannot be read" in line]
+    stage.report.say_all()
+    assert stage.lines.new() == []
     commit.write_text(whole)
-    told.report.all()
-    assert told.lines.new() == []
+    stage.report.say_all()
+    assert stage.lines.new() == []
 
 
 @pytest.mark.parametrize("problem", [DeltaError("the log is broken"), OSError("gone")])
@@ -103,57 +103,57 @@ def test_tables_that_cannot_be_counted_are_told(problem):
     assert "cannot be read" in archived_line(broken) and str(problem) in archived_line(broken)
 
 
-def test_records_that_are_no_alerts_are_told(told):
-    told.seen.unreadable = 7
-    told.report.all()
-    assert "7 records in the topic that are no alerts" in told.lines.new()[-1]
+def test_records_that_are_no_alerts_are_told(stage):
+    stage.tally.unreadable = 7
+    stage.report.say_all()
+    assert "7 records in the topic that are no alerts" in stage.lines.new()[-1]
 
 
 @pytest.mark.parametrize("name", verticals())
 def test_each_vertical_names_the_queries_that_wait_for_what_it_learns(tmp_path, name):
     vertical = find_vertical(name)
-    lines = not_learnt(vertical, str(tmp_path))
+    lines = missing_version_lines(vertical, str(tmp_path))
     assert len(lines) == bool(vertical.baselines) + bool(vertical.model)
     for query in vertical.queries:
         assert (query.name in " ".join(lines)) == bool(query.baselines or query.model)
 
 
-def test_how_much_was_judged_is_known_when_a_batch_has_ended(told):
-    told.report.all()
-    assert "per_event not known before its first checkpoint" in told.lines.new()[-1]
-    told.standings["per_event"].take(progress(12_000))
-    told.standings["per_event"].take(progress(92))
-    told.standings["by_card"].take(progress(11_900, watermark="2020-01-24T02:37:42.917Z"))
-    told.report.all()
-    [line] = told.lines.new()
+def test_how_much_was_judged_is_known_when_a_batch_has_ended(stage):
+    stage.report.say_all()
+    assert "per_event not known before its first checkpoint" in stage.lines.new()[-1]
+    stage.queries["per_event"].take(progress(12_000))
+    stage.queries["per_event"].take(progress(92))
+    stage.queries["by_card"].take(progress(11_900, watermark="2020-01-24T02:37:42.917Z"))
+    stage.report.say_all()
+    [line] = stage.lines.new()
     assert "per_event 12,092 (at 19:27:08 UTC)" in line
     assert "by_card 11,900 (at 19:27:08 UTC, watermark 2020-01-24 02:37:42)" in line
-    told.standings["by_card"].take(progress(0, watermark="2020-01-24T02:37:42.917Z", timestamp="2026-11-28T20:00:00.000Z"))
-    told.report.all()
-    assert told.lines.new() == [], "an idle query has nothing new to tell"
+    stage.queries["by_card"].take(progress(0, watermark="2020-01-24T02:37:42.917Z", timestamp="2026-11-28T20:00:00.000Z"))
+    stage.report.say_all()
+    assert stage.lines.new() == [], "an idle query has nothing new to tell"
 
 
-def test_what_came_behind_the_watermark_is_told_whenever_more_did(told):
-    told.report.all()
-    told.lines.new()
-    own = told.standings["by_card"]
+def test_what_came_behind_the_watermark_is_told_whenever_more_did(stage):
+    stage.report.say_all()
+    stage.lines.new()
+    own = stage.queries["by_card"]
     own.take(progress(5, "2026-11-27T19:26:46.000Z", dropped=(7, 3)))
     own.take(progress(5, "2026-11-27T19:26:46.000Z", dropped=(2,), timestamp="2026-11-28T20:00:00.000Z"))
-    told.report.all()
-    said = told.lines.new()[0]
-    assert "query by_card is blind to what comes behind its watermark, 2026-11-27 19:26:46: 12 times since 19:27:03 UTC" in said
+    stage.report.say_all()
+    said = stage.lines.new()[0]
+    assert "query by_card is blind to events behind its watermark, 2026-11-27 19:26:46: 12 left out since 19:27:03 UTC" in said
     assert "hybrid reconcile finance_fraud" in said
     own.take(progress(5, "2026-11-27T19:26:46.000Z"))
-    told.report.all()
-    assert not [line for line in told.lines.new() if "blind" in line]
+    stage.report.say_all()
+    assert not [line for line in stage.lines.new() if "blind" in line]
 
 
-def test_alerts_of_what_came_before_are_told_apart(told):
-    told.seen.alerts["velocity"], told.seen.earlier = 2, 40
-    told.milliseconds += [5.0, 9.0]
-    told.report.all()
-    assert "2 alerts, 0 updates held back by the cooldown; 40 alerts of events that came before this start" in told.lines[-1]
-    assert told.lines[-1].endswith("; p50 9.0 ms, p99 9.0 ms")
+def test_alerts_of_what_came_before_are_told_apart(stage):
+    stage.tally.alerts["velocity"], stage.tally.earlier = 2, 40
+    stage.milliseconds += [5.0, 9.0]
+    stage.report.say_all()
+    assert "2 alerts, 0 updates held back by the cooldown; 40 alerts of events that came before this start" in stage.lines[-1]
+    assert stage.lines[-1].endswith("; p50 9.0 ms, p99 9.0 ms")
 
 
 @given(st.lists(st.tuples(st.integers(-1, 10**6), st.lists(st.integers(-1, 100), max_size=3)), max_size=20))
@@ -167,4 +167,4 @@ def test_a_standing_is_the_sum_of_what_was_reported(reports):
 
 
 def test_untold_alerts_are_bounded():
-    assert isinstance(Seen().untold, deque) and Seen().untold.maxlen
+    assert isinstance(AlertTally().unprinted, deque) and AlertTally().unprinted.maxlen

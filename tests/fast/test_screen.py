@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from common.installed import find_vertical, verticals
-from common.monitoring.alert_watch import NEWEST, Percentiles, Seen, percentiles
+from common.monitoring.alert_watch import MAX_NEWEST, AlertTally, Percentiles, percentiles
 from common.monitoring.cooldown import Cooldown
-from common.monitoring.screen import RATE_WINDOW, Screen, State, draw
+from common.monitoring.screen import RATE_SECONDS, RunState, Screen, draw_states
 
 VERTICAL = find_vertical("finance_fraud")
 
 
 def test_without_a_terminal_what_was_said_is_printed_once_and_nothing_is_left_out(monkeypatch):
-    monkeypatch.setattr("common.monitoring.screen.PLAIN_EVERY", 0.0)
-    watch = SimpleNamespace(seen=Seen(), latency=lambda since: percentiles([]))
-    state, shown = State(VERTICAL, ["a rule: real-time"], 60, watch), io.StringIO()
+    monkeypatch.setattr("common.monitoring.screen.PRINT_SECONDS", 0.0)
+    watch = SimpleNamespace(tally=AlertTally(), latency=lambda since: percentiles([]))
+    state, shown = RunState(VERTICAL, ["a rule: real-time"], 60, watch), io.StringIO()
     with Screen(Console(file=shown, width=200), [state]) as screen:
         state.say("the first")
         state.say("the second")
@@ -36,13 +36,13 @@ looks = st.lists(st.tuples(st.floats(0.05, 120), st.integers(0, 10_000)), min_si
 
 @given(looks)
 def test_a_rate_is_what_came_over_the_time_in_which_it_came_however_far_two_looks_are_apart(gaps):
-    state, now, total, seen = State(VERTICAL, [], 60, None), 1_000.0, 0, [(1_000.0, 0)]
-    state.came(0, at=now)
+    state, now, total, seen = RunState(VERTICAL, [], 60, None), 1_000.0, 0, [(1_000.0, 0)]
+    state.record_total(0, at=now)
     for gap, came in gaps:
         now, total = now + gap, total + came
-        state.came(total, at=now)
+        state.record_total(total, at=now)
         seen.append((now, total))
-    covering = [pair for pair in seen if pair[0] <= now - RATE_WINDOW] or seen[:1]
+    covering = [pair for pair in seen if pair[0] <= now - RATE_SECONDS] or seen[:1]
     since, before = covering[-1]
     assert state.rate == pytest.approx((total - before) / (now - since))
     if gaps[-1][1]:
@@ -51,18 +51,18 @@ def test_a_rate_is_what_came_over_the_time_in_which_it_came_however_far_two_look
 
 @given(st.lists(st.floats(0.05, 60), min_size=1, max_size=60), st.integers(1, 100_000))
 def test_a_steady_stream_has_its_own_rate_whenever_one_looks(gaps, per_second):
-    state, now = State(VERTICAL, [], 60, None), 0.0
-    state.came(0, at=now)
+    state, now = RunState(VERTICAL, [], 60, None), 0.0
+    state.record_total(0, at=now)
     for gap in gaps:
         now += gap
-        state.came(round(now * per_second), at=now)
+        state.record_total(round(now * per_second), at=now)
     assert state.rate == pytest.approx(per_second, rel=0.05, abs=25)
 
 
 def test_before_the_second_look_there_is_no_rate():
-    state = State(VERTICAL, [], 60, None)
+    state = RunState(VERTICAL, [], 60, None)
     assert state.rate == 0.0
-    state.came(500, at=1.0)
+    state.record_total(500, at=1.0)
     assert state.rate == 0.0
 
 
@@ -71,17 +71,17 @@ def drawn(width, names):
     for name in names:
         vertical = find_vertical(name)
         latency = Percentiles(823.1, 9_000.2, 12_345.6, 5)
-        watch = SimpleNamespace(seen=Seen(), cooldown=Cooldown(0.0), latency=lambda since, latency=latency: latency)
-        state = State(vertical, [f"{rule.name}: real-time, query q" for rule in vertical.rules], 60, watch)
+        watch = SimpleNamespace(tally=AlertTally(), cooldown=Cooldown(0.0), latency=lambda since, latency=latency: latency)
+        state = RunState(vertical, [f"{rule.name}: real-time, query q" for rule in vertical.rules], 60, watch)
         for number, rule in enumerate(vertical.rules[-3:]):
-            watch.seen.newest.append({
+            watch.tally.newest.append({
                 "event_time": "2020-02-15T01:02:03.000Z", "severity": "critical", "rule": rule.name, "ingest_time": str(number),
                 "entity_id": f"[red]{number}", "reasons": "longer than any line of a terminal " * 9,
             })  # fmt: skip
         state.say("batch: baselines in force")
         states.append(state)
     shown = io.StringIO()
-    Console(file=shown, width=width).print(draw(states))
+    Console(file=shown, width=width).print(draw_states(states))
     return shown.getvalue()
 
 
@@ -91,7 +91,7 @@ def test_a_screen_tells_names_and_times_whole_on_a_narrow_terminal(names, width)
     shown = drawn(width, names)
     assert all(name in shown for name in names)
     alerts = [line for line in shown.splitlines() if "critical" in line]
-    assert len(alerts) == min(NEWEST, 3 * len(names))
+    assert len(alerts) == min(MAX_NEWEST, 3 * len(names))
     rules = {rule.name for name in names for rule in find_vertical(name).rules}
     for line in alerts:
         _, time, _, rule, entity, *_ = line.split()

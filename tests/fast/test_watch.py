@@ -31,8 +31,8 @@ def send(mock_kafka):
 
 def wait_for(watch, updates):
     deadline = time.monotonic() + 20
-    while watch.seen.updates < updates:
-        assert time.monotonic() < deadline, watch.seen
+    while watch.tally.updates < updates:
+        assert time.monotonic() < deadline, watch.tally
         time.sleep(0.01)
 
 
@@ -45,8 +45,8 @@ def test_alerts_from_before_it_began_are_neither_counted_nor_timed(mock_kafka, s
         send("new2", rule="spree", entity="c2")
         wait_for(watch, 3)
         latency = watch.latency()
-    assert watch.seen.alerts == {"velocity": 1, "spree": 1}
-    assert (watch.seen.updates, latency.count) == (3, 3)
+    assert watch.tally.alerts == {"velocity": 1, "spree": 1}
+    assert (watch.tally.updates, latency.count) == (3, 3)
     assert latency.p99 is not None and latency.p99 < 60_000
 
 
@@ -58,8 +58,8 @@ def test_what_is_raised_now_of_events_that_came_before_is_told_apart_and_not_tim
         send("now")
         wait_for(watch, 3)
         latency = watch.latency()
-    assert (watch.seen.alerts.total(), watch.seen.earlier, latency.count) == (1, 1, 1)
-    assert {alert["alert_id"] for alert in watch.seen.newest} == {"again", "now"}
+    assert (watch.tally.alerts.total(), watch.tally.earlier, latency.count) == (1, 1, 1)
+    assert {alert["alert_id"] for alert in watch.tally.newest} == {"again", "now"}
 
 
 ODD = [None, b"", b"\xff\xfe", b"null", b"7", b"[]", b"{}", b"[" * 20_000, b'"text"'] + [
@@ -79,4 +79,4 @@ def test_no_record_that_is_no_alert_ends_the_watch(mock_kafka, send, value):
         assert producer.flush(10) == 0
         send("after")
         wait_for(watch, 1)
-    assert watch.seen.alerts == {"velocity": 1} and watch.seen.unreadable == 1
+    assert watch.tally.alerts == {"velocity": 1} and watch.tally.unreadable == 1
