@@ -1,8 +1,13 @@
-"""Patient monitoring: vital signs judged in real time, patients and wards studied in batch. Not a medical device."""
+"""Patient monitoring: vital signs are judged in real time, by NEWS2 and against what batch learnt of each patient.
+
+    .venv/bin/hybrid run health_monitoring --for 60s
+
+Batch learns every patient's own normal, trains the risk model, and reports on wards and cohorts. Not a medical device.
+"""
 
 from common.vertical import Baseline, ModelSpec, Vertical
-from health_monitoring import detector, events, features, generator, plain, trends
-from health_monitoring.formats import fhir, fhir_plain
+from health_monitoring import baselines, detector, events, features, generator, trends
+from health_monitoring.formats.fhir import FHIR
 from health_monitoring.settings import HealthSettings, Population
 
 VERTICAL = Vertical(
@@ -17,15 +22,14 @@ VERTICAL = Vertical(
     population=Population,
     generate=generator.generate,
     generate_day=generator.generate_day,
-    baselines={"patient": Baseline("patient_id", trends.PATIENT_BASELINE)},
-    learn=trends.baselines,
+    baselines={"patient": Baseline("patient_id", baselines.PATIENT_BASELINE)},
+    learn=baselines.baselines,
     trends=trends.trends,
     plots=trends.plots,
     model=ModelSpec(features.FEATURES, features.with_features, labelled=features.outcomes),
-    scenarios=plain.SCENARIOS,
-    label_delay=trends.OUTCOME_DELAY,
+    scenarios=detector.SCENARIOS,
+    label_delay=events.LABEL_DELAY,
     small={"beds": 40},
     pseudonymised=("patient_id",),
-    also_accepts=(fhir.from_observation,),
-    also_accepts_plain=(fhir_plain.from_observation,),
+    formats={FHIR.name: FHIR},
 )

@@ -1,16 +1,20 @@
-"""What an observation set of a patient is, its codes, and what makes one valid.
+"""The event of this vertical: a patient's observation set, its codes, its schema and its contract.
 
-One event is what a bedside device or a nurse charted at one moment. Every vital sign may be missing: which are there
-differs from one observation set to the next.
+One event is what a bedside device or a nurse charted at one moment. Every vital sign may be missing: observation sets differ
+in which of them they have.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pyspark.sql import types as T
 
 EVENT_ID = "observation_id"
 ENTITY = "patient_id"
 EVENT_TIME = "event_time"
+CHARTING_DELAY = timedelta(days=2)  # until somebody has charted what an anomaly was
+# Until it is also known what came within features.HORIZON of a day's last observation: in whole days, as the core counts them.
+LABEL_DELAY = CHARTING_DELAY + timedelta(days=1)
 
 CONSCIOUSNESS = ("A", "C", "V", "P", "U")   # alert, new confusion, responds to voice, to pain, unresponsive
 MONITORING = ("active", "ended")            # ended: taken off on purpose, at discharge or on an order
@@ -61,11 +65,11 @@ EVENT_SCHEMA = T.StructType([
 ])
 
 
-def _within(column: str, low: float, high: float) -> dict:
+def _between(column: str, low: float, high: float) -> dict:
     return {"type": "expect_column_values_to_be_between", "kwargs": {"column": column, "min_value": low, "max_value": high}}
 
 
-def _one_of(column: str, values: tuple) -> dict:
+def _in_set(column: str, values: tuple) -> dict:
     return {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": column, "value_set": list(values)}}
 
 
@@ -79,10 +83,10 @@ CONTRACT: tuple[dict, ...] = (
         {"type": "expect_column_value_lengths_to_be_between", "kwargs": {"column": column, "min_value": 1, "max_value": 128}}
         for column in ("observation_id", "patient_id", "ward", "device_id")
     ),
-    *(_within(vital.field, vital.low, vital.high) for vital in VITALS),
-    _within("sampling_minutes", 0.01, 1_440),
-    _within("battery_percent", 0, 100),
-    _one_of("consciousness", CONSCIOUSNESS),
-    _one_of("spo2_scale", (1, 2)),
-    _one_of("monitoring", MONITORING),
+    *(_between(vital.field, vital.low, vital.high) for vital in VITALS),
+    _between("sampling_minutes", 0.01, 1_440),
+    _between("battery_percent", 0, 100),
+    _in_set("consciousness", CONSCIOUSNESS),
+    _in_set("spo2_scale", (1, 2)),
+    _in_set("monitoring", MONITORING),
 )

@@ -1,4 +1,4 @@
-"""Observation sets of a simulated hospital, day by day, and apart from them which belong to an anomaly.
+"""Observation sets of a simulated hospital, day by day, and apart from them labels: which of them belong to an anomaly.
 
 Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
 """
@@ -10,37 +10,36 @@ import numpy as np
 
 from common.simulation.arrivals import delays
 from common.simulation.dirt import DirtyFields
-from common.simulation.generated import Generated, Identity, as_sent
-from common.simulation.messages import as_objects
+from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
+from common.simulation.messages import object_array
 from common.simulation.randomness import random_for
-from health_monitoring.events import ENTITY, EVENT_ID, EVENT_TIME, VITALS
+from health_monitoring.events import CHARTING_DELAY, ENTITY, EVENT_ID, EVENT_TIME, VITALS
 from health_monitoring.settings import Population
 from health_monitoring.simulation.population import COPD, WARDS, Stays, stays_on
 from health_monitoring.simulation.scenarios import Day, apply_all
-from health_monitoring.simulation.vitals import Readings, as_reported, ordinary_readings
+from health_monitoring.simulation.vitals import Readings, ordinary_readings, reported_readings
 
-LABEL_DELAY = timedelta(days=2)     # until somebody has charted what it was
-IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
+IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=CHARTING_DELAY)
 DIRTY_FIELDS = DirtyFields(number="heart_rate_bpm", out_of_range=-12.5, required="patient_id", time="event_time")
 
-FLOW = (1, 2, 3, 4)     # L/min
+OXYGEN_FLOWS = (1, 2, 3, 4)     # L/min
 
 
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[Generated]:
+def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
     """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
-    made = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return as_sent(seed, made, IDENTITY, DIRTY_FIELDS if dirt else None)
+    valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
+    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
-def generate_day(seed: int, day: date, population: Population) -> Generated:
+def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:
     """The valid observation sets of one UTC day and the labels of the anomalous ones; no messages yet."""
     stays = stays_on(seed, day, population)
     today = Day(day, seed, stays, population.cases)
     readings = apply_all(today, population.beds, ordinary_readings(seed, day, stays))
-    return _described(today, as_reported(seed, day, readings))
+    return _events_and_labels(today, reported_readings(seed, day, readings))
 
 
-def _described(today: Day, readings: Readings) -> Generated:
+def _events_and_labels(today: Day, readings: Readings) -> GeneratedEvents:
     """Readings as events in order of time, and labels of those with a scenario."""
     is_last = _is_last_of_stay(today.stays, readings)
     order = np.argsort(readings.second, kind="stable")
@@ -48,17 +47,17 @@ def _described(today: Day, readings: Readings) -> Generated:
     stays, stay = today.stays, readings.stay
     time = np.datetime64(today.date, "ms") + (readings.second * 1_000).astype("timedelta64[ms]")
     on_oxygen = stays.on_oxygen[stay]
-    described = readings.values | {
-        "oxygen_flow_l_per_min": np.where(on_oxygen, np.array(FLOW, float)[stays.number[stay] % len(FLOW)], 0.0),
+    fields = readings.values | {
+        "oxygen_flow_l_per_min": np.where(on_oxygen, np.array(OXYGEN_FLOWS, float)[stays.number[stay] % len(OXYGEN_FLOWS)], 0.0),
         "fio2": np.full(len(readings), np.nan),     # not known with nasal prongs
     }
     prefix = f"o{today.date:%Y%m%d}"
     columns = {
-        EVENT_ID: as_objects([f"{prefix}{number:07d}" for number in range(len(readings))]),
-        ENTITY: as_objects(stays.patient_id)[stay],
+        EVENT_ID: object_array([f"{prefix}{number:07d}" for number in range(len(readings))]),
+        ENTITY: object_array(stays.patient_id)[stay],
         "ward": np.array([name for name, *_ in WARDS], object)[stays.ward[stay]],
-        "device_id": as_objects([f"M{bed:05d}" for bed in stays.bed])[stay],
-        **{vital.field: described[vital.field] for vital in VITALS},
+        "device_id": object_array([f"M{bed:05d}" for bed in stays.bed])[stay],
+        **{vital.field: fields[vital.field] for vital in VITALS},
         "consciousness": readings.consciousness,
         "on_oxygen": on_oxygen,
         "spo2_scale": np.where(stays.kind[stay] == COPD, 2, 1).astype(np.int32),
@@ -68,10 +67,13 @@ def _described(today: Day, readings: Readings) -> Generated:
         EVENT_TIME: time,
     }
     arrival_time = time + delays(random_for(today.seed, today.date, "delays"), len(readings))
-    return Generated.of(today.date, columns, readings.scenario, arrival_time, IDENTITY, case=readings.case)
+    return GeneratedEvents.from_columns(today.date, columns, readings.scenario, arrival_time, IDENTITY, case=readings.case)
 
 
 def _is_last_of_stay(stays: Stays, readings: Readings) -> np.ndarray:
-    """Readings are by stay and time; on the day of discharge the last of them says that monitoring has ended."""
+    """Whether a reading is the one with which monitoring ends: the last of a stay on its day of discharge.
+
+    readings: by stay and time.
+    """
     ends = np.append(readings.stay[1:] != readings.stay[:-1], True) if len(readings) else np.empty(0, bool)
     return ends & stays.last_day[readings.stay]

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.settings import Span
+from health_monitoring.rules.news2 import EMERGENCY, RED, URGENT
 
 
 class Population(BaseModel):
@@ -26,9 +27,9 @@ class HealthSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEALTH_MONITORING_", frozen=True, extra="forbid", env_ignore_empty=True)
 
-    red_points: float = Field(3, gt=0, le=3, description="NEWS2 points of a single parameter, below an urgent total")
-    urgent_total: float = Field(5, gt=0, le=20, description="NEWS2 total for an urgent response (clinical risk medium)")
-    emergency_total: float = Field(7, gt=0, le=20, description="NEWS2 total for an emergency response (clinical risk high)")
+    red_points: float = Field(RED, gt=0, le=RED, description="NEWS2 points of a single parameter, below an urgent total")
+    urgent_total: float = Field(URGENT, gt=0, le=20, description="NEWS2 total for an urgent response (risk medium)")
+    emergency_total: float = Field(EMERGENCY, gt=0, le=20, description="NEWS2 total for an emergency response (risk high)")
     deterioration_rise: float = Field(4, gt=0, le=20, description="points by which an hour's NEWS2 lies above an earlier hour's")
     hypoxia_minutes: float = Field(25, gt=0, description="minutes of unbroken red saturation on the patient's own scale")
     tachycardia_minutes: float = Field(38, gt=0, description="minutes of unbroken tachycardia against the patient's own baseline")
@@ -37,7 +38,7 @@ class HealthSettings(BaseSettings):
     silence_minutes: float = Field(60, gt=0, description="minutes without an observation of a patient who is monitored")
 
     cooldown_hours: int = Field(6, ge=2, le=12, description="a rule alarms a patient once in a block of this long")
-    hourly_readings: int = Field(3, ge=1, description="which highest and lowest NEWS2 stands for an hour; fewer say nothing")
+    hourly_readings: int = Field(3, ge=1, description="readings of an hour that reach the level that counts for it")
     tachycardia_bpm: float = Field(18, gt=0, description="beats per minute above the patient's mean, at least")
     tachycardia_deviations: float = Field(2.5, gt=0, description="standard deviations above the patient's mean, at least")
     min_baseline: int = Field(24, ge=1, description="observations in three days before a patient's own baseline counts")

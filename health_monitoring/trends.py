@@ -1,7 +1,4 @@
-"""What batch learns of patients (baselines), and what it reports to people (trends).
-
-A baseline of a day is what was known when that day began: the patient's own values of the three whole days (UTC) before.
-"""
+"""What batch reports to people: NEWS2 by ward, cohort and risk band, slopes of patients, alarms, calibration, drift."""
 
 from datetime import date, timedelta
 from pathlib import Path
@@ -9,30 +6,21 @@ from pathlib import Path
 import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
+from common.models.calibration import reliability
 from common.models.drift import stability
 from common.models.scoring import with_score
 from common.models.training import TrainedModel
 from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
-from health_monitoring.calibration import reliability
-from health_monitoring.features import FEATURES, MEASURED, with_features
-from health_monitoring.generator import LABEL_DELAY
+from health_monitoring.baselines import baselines, events_between
+from health_monitoring.events import LABEL_DELAY
+from health_monitoring.features import FEATURES, outcomes, with_features
 from health_monitoring.rules.news2 import news2
 
-# Until it is known what came within HORIZON of a day's last observation: in whole days, as the core counts them.
-OUTCOME_DELAY = LABEL_DELAY + timedelta(days=1)
-BASELINE_DAYS = 3
 WEEK = timedelta(days=7)
-SLOPE_DAYS = 14         # a slope is of so many last days
-LEAST_SLOPE_DAYS = 3.0  # of a patient observed for at least so many
-SHOWN = 50
-
-# Columns of a baseline beside its key and `as_of`.
-PATIENT_BASELINE = T.StructType([
-    T.StructField("patient_observations", T.LongType()),
-    *(T.StructField(f"patient_{name}_{what}", T.DoubleType()) for _, name, _ in MEASURED for what in ("mean", "std")),
-])
+SLOPE_DAYS = 14         # the last days of which a slope is
+LEAST_SLOPE_DAYS = 3.0  # for which a patient must have been observed to have a slope
+TOP_SLOPES = 50         # that are reported
 
 CHARTS: tuple[tuple[str, Chart], ...] = (
     ("wards", DailyLines("Mean NEWS2, by ward", "ward", "mean_news2", "NEWS2")),
@@ -43,30 +31,6 @@ CHARTS: tuple[tuple[str, Chart], ...] = (
     ("calibration", Bars("Calibration of the risk model", "expected", "observed", "share that deteriorated")),
     ("drift", Bars("Drift, last week against the week before", "feature", "psi", "population stability index", (0.1, 0.25))),
 )
-
-
-def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
-    """{"patient"}: a row for each patient observed within BASELINE_DAYS before `as_of` day of `days`."""
-    recent = _between(history, min(days) - timedelta(days=BASELINE_DAYS), max(days))
-    sums = [
-        column.alias(f"{name}_{what}") for field, name, _ in MEASURED
-        for what, column in (("count", F.count(field)), ("sum", F.sum(field)), ("squares", F.sum(F.col(field) ** 2)))
-    ]
-    event_day = F.to_date("event_time").alias("event_day")
-    daily = recent.groupBy("patient_id", event_day).agg(F.count("*").alias("observations"), *sums)
-    asked = daily.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
-    inside = asked.where(F.datediff("as_of", "event_day").between(1, BASELINE_DAYS))
-    totals = inside.groupBy("patient_id", "as_of").agg(F.sum("observations").alias("patient_observations"), *[
-        F.sum(f"{name}_{what}").alias(f"{name}_{what}") for _, name, _ in MEASURED for what in ("count", "sum", "squares")])
-    columns = [column for _, name, _ in MEASURED for column in _mean_and_std(name)]
-    return {"patient": totals.select("patient_id", "as_of", "patient_observations", *columns)}
-
-
-def _mean_and_std(name: str) -> tuple[Column, Column]:
-    mean = F.try_divide(F.col(f"{name}_sum"), F.col(f"{name}_count"))
-    variance = F.try_divide(F.col(f"{name}_squares"), F.col(f"{name}_count")) - mean**2
-    std = F.when(variance.isNotNull(), F.sqrt(F.greatest(variance, F.lit(0.0))))
-    return mean.alias(f"patient_{name}_mean"), std.alias(f"patient_{name}_std")
 
 
 def trends(
@@ -81,21 +45,22 @@ def trends(
         return {}
     last_day: date = newest[0]
     scored = history.withColumns({"day": F.to_date("event_time"), "score": news2()})
-    found = {
-        "wards": _load(scored.fillna("unknown", ["ward"]), "ward"),
-        "cohorts": _load(scored.withColumn("cohort", _cohort()), "cohort"),
+    tables = {
+        "wards": _news2_by(scored.fillna("unknown", ["ward"]), "ward"),
+        "cohorts": _news2_by(scored.withColumn("cohort", _cohort()), "cohort"),
         "risk_bands": _risk_bands(scored),
         "slopes": _slopes(scored, last_day),
-        "alarms": _alarms(scored, alerts),
+        "alarms": _alarms_per_patient_day(scored, alerts),
         "drift": _drift(history, labels, last_day),
     }
     if model is None:
-        return found
-    return found | {"calibration": reliability(_judged_week(history, labels, last_day, model), labels)}
+        return tables
+    return tables | {"calibration": _calibration(_scored_week(history, labels, last_day, model), labels)}
 
 
-def _load(scored: DataFrame, by: str) -> DataFrame:
-    return scored.groupBy("day", by).agg(
+def _news2_by(scored: DataFrame, column: str) -> DataFrame:
+    """Patients, observations, mean NEWS2 and share of medium or high risk, by day and `column`."""
+    return scored.groupBy("day", column).agg(
         F.countDistinct("patient_id").alias("patients"), F.count("*").alias("observations"),
         F.round(F.avg("score.total"), 3).alias("mean_news2"),
         F.round(F.avg(F.col("score.risk").isin("medium", "high").cast("double")), 4).alias("share_medium_or_high"))
@@ -110,15 +75,15 @@ def _cohort() -> Column:
 
 def _risk_bands(scored: DataFrame) -> DataFrame:
     risk = F.coalesce("score.risk", F.lit("incomplete")).alias("risk")
-    counted = scored.groupBy("day", risk).agg(F.count("*").alias("observations"))
-    return counted.join(scored.groupBy("day").agg(F.count("*").alias("of")), "day").select(
+    counts = scored.groupBy("day", risk).agg(F.count("*").alias("observations"))
+    return counts.join(scored.groupBy("day").agg(F.count("*").alias("of")), "day").select(
         "day", "risk", "observations", F.round(F.col("observations") / F.col("of"), 4).alias("share"))
 
 
 def _slopes(scored: DataFrame, last_day: date) -> DataFrame:
     """Change a day over a patient's last two weeks (least squares): blood pressure, NEWS2 and the share of red observations."""
     end = last_day + timedelta(days=1)
-    recent = _between(scored, end - timedelta(days=SLOPE_DAYS), end)
+    recent = events_between(scored, end - timedelta(days=SLOPE_DAYS), end)
     elapsed = F.unix_seconds("event_time") / 86_400
     is_risky = F.col("score.risk").isin("medium", "high").cast("double")
     slopes = recent.groupBy("patient_id").agg(
@@ -126,39 +91,41 @@ def _slopes(scored: DataFrame, last_day: date) -> DataFrame:
         *(F.round(F.regr_slope(value, elapsed), 4).alias(name) for name, value in (
             ("systolic_per_day", F.col("systolic_mmhg")), ("diastolic_per_day", F.col("diastolic_mmhg")),
             ("news2_per_day", F.col("score.total").cast("double")), ("medium_or_high_per_day", is_risky))))
-    return slopes.where(F.col("days") >= LEAST_SLOPE_DAYS).orderBy(F.abs("systolic_per_day").desc(), "patient_id").limit(SHOWN)
+    steepest = F.abs("systolic_per_day").desc()
+    return slopes.where(F.col("days") >= LEAST_SLOPE_DAYS).orderBy(steepest, "patient_id").limit(TOP_SLOPES)
 
 
-def _alarms(scored: DataFrame, alerts: DataFrame) -> DataFrame:
-    """Alerts by day and rule, over the patients observed on that day: what a ward has to bear."""
+def _alarms_per_patient_day(scored: DataFrame, alerts: DataFrame) -> DataFrame:
+    """Alerts by day and rule, and per patient observed on that day: the load that alarms are to a ward."""
     patient_days = scored.groupBy("day").agg(F.countDistinct("patient_id").alias("patients"))
-    counted = alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.countDistinct("alert_id").alias("alarms"))
-    return counted.join(patient_days, "day").withColumn("per_patient_day", F.round(F.col("alarms") / F.col("patients"), 4))
+    counts = alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.countDistinct("alert_id").alias("alarms"))
+    return counts.join(patient_days, "day").withColumn("per_patient_day", F.round(F.col("alarms") / F.col("patients"), 4))
 
 
-def _judged_week(history: DataFrame, labels: DataFrame, last_day: date, model: TrainedModel) -> DataFrame:
-    """A week of observations, scored as served, whose outcome is known by the end of the newest day.
+def _calibration(scored: DataFrame, labels: DataFrame) -> DataFrame:
+    """Reliability of `model_score`, by the observations' outcomes."""
+    return reliability(scored.join(outcomes(scored, labels).withColumnRenamed("event_id", "observation_id"), "observation_id"))
 
-    The model may have learnt from it: this says whether it still fits, not how it would do on others.
+
+def _scored_week(history: DataFrame, labels: DataFrame, last_day: date, model: TrainedModel) -> DataFrame:
+    """A week of observations, scored as serving does, whose outcome is known by the end of the newest day.
+
+    The model may have learnt from it: this shows whether it still fits, not how it would do on others.
     """
-    days = [last_day - OUTCOME_DELAY - timedelta(days=age) for age in range(WEEK.days)]
-    return with_score(_served(history, labels, days), model)
+    days = [last_day - LABEL_DELAY - timedelta(days=age) for age in range(WEEK.days)]
+    return with_score(_rows_as_served(history, labels, days), model)
 
 
 def _drift(history: DataFrame, labels: DataFrame, last_day: date) -> DataFrame:
     """PSI of the model's features, as serving has them: the last 7 days against the 7 days before."""
-    rows = _served(history, labels, [last_day - timedelta(days=age) for age in range(2 * WEEK.days)])
+    rows = _rows_as_served(history, labels, [last_day - timedelta(days=age) for age in range(2 * WEEK.days)])
     return stability(rows.withColumn("is_current", F.col("as_of") > F.lit(last_day - WEEK)), list(FEATURES))
 
 
-def _served(history: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
+def _rows_as_served(history: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
+    """Observations of `days` with the model's features, from the baselines of each day's start."""
     rows = history.withColumn("as_of", F.to_date("event_time")).where(F.col("as_of").isin(days))
     return with_features(rows.join(baselines(history, labels, days)["patient"], ["patient_id", "as_of"], "left"))
-
-
-def _between(history: DataFrame, first: date, end: date) -> DataFrame:
-    start, stop = F.lit(first).cast("timestamp"), F.lit(end).cast("timestamp")
-    return history.where((F.col("event_time") >= start) & (F.col("event_time") < stop))
 
 
 def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:

@@ -1,8 +1,8 @@
 """The National Early Warning Score 2 (Royal College of Physicians, 2017) as native Spark columns.
 
-One definition for a stream's event, a table's row and an element of an array: every function takes columns. Values are
-rounded first, half up: to whole units, temperature to 0.1. Adults only, not in pregnancy; SpO2 scale 2 only where a
-clinician prescribed it (hypercapnic respiratory failure).
+Every function takes columns, so that an event of a stream, a row of a table and an element of an array have one definition.
+Values are rounded first, half up: to whole units, temperature to 0.1. Adults only, not in pregnancy; SpO2 scale 2 only where
+a clinician prescribed it (hypercapnic respiratory failure).
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from operator import add
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-RED = 3
+RED = 3                   # points of a single parameter that ask for a review whatever the total
 SCALE_2_HIGHEST = 92      # %; a saturation above it scores on scale 2, where it is oxygen that made it so
-URGENT, EMERGENCY = 5, 7    # aggregate scores at which the college asks for an urgent and for an emergency response
+URGENT, EMERGENCY = 5, 7  # totals from which the college asks for an urgent and for an emergency response
 PARAMETERS = ("respiratory_rate", "spo2", "oxygen", "systolic", "pulse", "consciousness", "temperature")
 
 
@@ -73,12 +73,12 @@ def respiratory_rate_points(per_minute: Column) -> Column:
 
 def spo2_points(percent: Column, scale: Column, on_oxygen: Column) -> Column:
     """Scale 1 unless `scale` is 2. On scale 2 a saturation of 93 and more counts only on oxygen: null while that is unknown."""
-    whole = F.round(percent)
-    first = _points(whole, [(91, 3), (93, 2), (95, 1)], 0)
-    too_high = _points(whole, [(94, 1), (96, 2)], 3)
-    second = F.when(whole > SCALE_2_HIGHEST, F.when(on_oxygen, too_high).when(~on_oxygen, 0)).otherwise(
-        _points(whole, [(83, 3), (85, 2), (87, 1)], 0))
-    return F.when(F.coalesce(scale == 2, F.lit(False)), second).otherwise(first)
+    rounded = F.round(percent)
+    on_scale_1 = _points(rounded, [(91, 3), (93, 2), (95, 1)], 0)
+    too_much_oxygen = _points(rounded, [(94, 1), (96, 2)], 3)
+    on_scale_2 = F.when(rounded > SCALE_2_HIGHEST, F.when(on_oxygen, too_much_oxygen).when(~on_oxygen, 0)).otherwise(
+        _points(rounded, [(83, 3), (85, 2), (87, 1)], 0))
+    return F.when(F.coalesce(scale == 2, F.lit(False)), on_scale_2).otherwise(on_scale_1)
 
 
 def systolic_points(mmhg: Column) -> Column:
@@ -93,9 +93,9 @@ def temperature_points(celsius: Column) -> Column:
     return _points(F.round(celsius, 1), [(35.0, 3), (36.0, 1), (38.0, 0), (39.0, 1)], 2)
 
 
-def _points(value: Column, up_to: list[tuple[float, int]], above: int) -> Column:
+def _points(value: Column, bounds: list[tuple[float, int]], above: int) -> Column:
     """The points of the first bound that `value` does not pass, `above` beyond the last; null for a null."""
     points = F.when(value.isNull(), F.lit(None).cast("int"))
-    for bound, score in up_to:
-        points = points.when(value <= bound, score)
+    for bound, bound_points in bounds:
+        points = points.when(value <= bound, bound_points)
     return points.otherwise(above)

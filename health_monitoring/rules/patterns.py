@@ -1,9 +1,11 @@
-"""What is looked for in the observations of one patient's window: runs, rises, artefacts, highest scores.
+"""Patterns that the rules look for in one patient's window: highest scores, unbroken runs, artefacts. `rise` has its own module.
 
-All functions take a Column of observations (`observations.with_observation`) in order of time, `since`, the instant (ms)
-from which on a finding counts (what ended before was the window before's), and a threshold. They give a struct with at least
-`score`, `reached` (when it first reached the threshold, null if it did not) and `found` (ids of the observations behind it).
-An observation that arrives late can add a finding but hardly take one away: a stream then ends with what history says.
+All functions take a Column of observations (`observations.with_observation`) in order of time, and a threshold `least`.
+`since` is the instant (ms) from which on a pattern counts: what ended before it was judged with the window before.
+They return a struct with at least `score`, `reached_time` (when the score first reached the threshold, null if it did not) and
+`evidence` (ids of the observations behind it).
+An observation that arrives late may add a pattern. Only `artefact` may lose one (a known limit in README): so a stream ends
+with the alerts that history computes.
 """
 
 from collections.abc import Callable
@@ -12,152 +14,128 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from common.columns import let
-from common.thresholds import threshold
-from health_monitoring.rules.observations import CREDIBLE
+from health_monitoring.rules.observations import CREDIBLE, CredibleRange
 from health_monitoring.settings import HealthSettings
 
-RUN = "struct<first:bigint,until:bigint,ids:array<string>,score:double,reached:bigint,found:array<string>>"
+RUN = "struct<first:bigint,until:bigint,ids:array<string>,score:double,reached_time:bigint,evidence:array<string>>"
 
 
 def millis(observation: Column) -> Column:
+    """When the observation was made, in ms since the epoch."""
     return F.unix_millis(observation.event_time)
 
 
-def confirmed(observations: Column, since: Column, settings: HealthSettings) -> Column:
-    """Those since `since` whose values are to be believed: none is extreme, others speak for it, or a second reading does."""
-    def is_repeated(one: Column) -> Column:
-        # The next of a device that reports once an hour comes later than `confirm_minutes`.
-        within = F.greatest(F.lit(int(settings.confirm_minutes * 60_000)), one.gap_ms)
-        return F.exists(observations, lambda other: (other.id != one.id)
-                        & (F.abs(millis(other) - millis(one)) <= within) & (other.extreme.bitwiseAND(one.extreme) != 0))
+def believable_observations(observations: Column, since: Column, settings: HealthSettings) -> Column:
+    """Those since `since` whose values are believable: none is extreme, other signs speak for it, or a second reading does."""
+    def is_confirmed(observation: Column) -> Column:
+        # The next reading of a device that reports once an hour comes later than `confirm_minutes`.
+        within = F.greatest(F.lit(int(settings.confirm_minutes * 60_000)), observation.gap_ms)
+        return F.exists(observations, lambda other: (other.id != observation.id)
+                        & (F.abs(millis(other) - millis(observation)) <= within)
+                        & (other.extreme.bitwiseAND(observation.extreme) != 0))
 
-    return F.filter(observations, lambda one: (millis(one) >= since) & (one.is_believable | is_repeated(one)))
+    return F.filter(observations, lambda observation: (millis(observation) >= since)
+                    & (observation.is_believable | is_confirmed(observation)))
 
 
-def highest(observations: Column, score: Callable[[Column], Column], least: Column) -> Column:
-    """Of the observation that scores highest, the latest of equals: also `missing`. Null where all scores are."""
-    scored = F.filter(F.transform(observations, lambda one: F.struct(
-        score(one).cast("double").alias("score"), one.event_time.alias("event_time"), one.id.alias("id"),
-        one.missing.alias("missing"))), lambda one: one.score.isNotNull())
+def highest_score(observations: Column, score: Callable[[Column], Column], least: Column) -> Column:
+    """The highest of the observations' scores, the latest of equals; also `missing` of that one. Null where all scores are.
 
-    def reached(scored: Column) -> Column:
-        return F.array_min(F.transform(F.filter(scored, lambda one: one.score >= least), lambda one: one.event_time))
+    score(observation) -> Column: null for an observation that does not count.
+    """
+    scores = F.filter(F.transform(observations, lambda observation: F.struct(
+        score(observation).cast("double").alias("score"), observation.event_time.alias("event_time"), observation.id.alias("id"),
+        observation.missing.alias("missing"))), lambda candidate: candidate.score.isNotNull())
 
-    def outcome(scored: Column, top: Column) -> Column:
+    def first_reached(scores: Column) -> Column:
+        high_enough = F.filter(scores, lambda candidate: candidate.score >= least)
+        return F.array_min(F.transform(high_enough, lambda candidate: candidate.event_time))
+
+    def outcome(scores: Column, top: Column) -> Column:
         return F.struct(
-            top.score.alias("score"), reached(scored).alias("reached"), F.array(top.id).alias("found"),
+            top.score.alias("score"), first_reached(scores).alias("reached_time"), F.array(top.id).alias("evidence"),
             top.missing.alias("missing"))
 
-    return let(scored, lambda scored: let(
-        F.array_max(scored), lambda top: F.when(top.isNotNull(), outcome(scored, top))))
+    return let(scores, lambda scores: let(
+        F.array_max(scores), lambda top: F.when(top.isNotNull(), outcome(scores, top))))
 
 
 def longest_run(observations: Column, since: Column, flag: str, least: Column) -> Column:
-    """Of the longest unbroken run of readings with `flag` that lasts beyond `since`; score: minutes from first to last.
+    """The longest unbroken run of observations with `flag` that lasts beyond `since`; score: minutes from first to last.
 
-    Unbroken: each stands for its own `gap_ms`, and the next with the flag comes before all of them are over. So a reading
-    that comes late, from whatever device, can only join runs. Null without two.
+    A run is unbroken while the next observation with the flag comes within `gap_ms` of one before it. So an observation that
+    comes late, from whatever device, can only join runs. Null where fewer than two have the flag.
     """
-    def step(run: Column, one: Column) -> Column:
-        goes_on = run.until.isNotNull() & (millis(one) <= run.until)
-        first = F.when(goes_on, run.first).otherwise(millis(one))
-        ids = F.concat(F.when(goes_on, run.ids).otherwise(F.array().cast("array<string>")), F.array(one.id))
-        minutes = (millis(one) - first) / 60_000
-        longer = (millis(one) >= since) & (minutes > F.coalesce(run.score, F.lit(-1.0)))
-        reached = F.when((millis(one) >= since) & (minutes >= least), millis(one))
+    def extend_run(run: Column, observation: Column) -> Column:
+        goes_on = run.until.isNotNull() & (millis(observation) <= run.until)
+        first = F.when(goes_on, run.first).otherwise(millis(observation))
+        ids = F.concat(F.when(goes_on, run.ids).otherwise(F.array().cast("array<string>")), F.array(observation.id))
+        minutes = (millis(observation) - first) / 60_000
+        is_longest = (millis(observation) >= since) & (minutes > F.coalesce(run.score, F.lit(-1.0)))
+        reached_time = F.when((millis(observation) >= since) & (minutes >= least), millis(observation))
+        until = F.greatest(run.until, millis(observation) + observation.gap_ms)
         return F.struct(
-            first.alias("first"), F.greatest(run.until, millis(one) + one.gap_ms).alias("until"), ids.alias("ids"),
-            F.when(longer, minutes).otherwise(run.score).alias("score"),
-            F.coalesce(run.reached, reached).alias("reached"),
-            F.when(longer, ids).otherwise(run.found).alias("found"),
+            first.alias("first"), until.alias("until"), ids.alias("ids"),
+            F.when(is_longest, minutes).otherwise(run.score).alias("score"),
+            F.coalesce(run.reached_time, reached_time).alias("reached_time"),
+            F.when(is_longest, ids).otherwise(run.evidence).alias("evidence"),
         ).cast(RUN)  # fmt: skip
 
     def outcome(run: Column) -> Column:
-        return F.struct(run.score.alias("score"), F.timestamp_millis(run.reached).alias("reached"), run.found.alias("found"))
+        return F.struct(
+            run.score.alias("score"), F.timestamp_millis(run.reached_time).alias("reached_time"), run.evidence.alias("evidence"))
 
-    return let(F.filter(observations, lambda one: one[flag]), lambda flagged: F.when(
-        F.size(flagged) > 1, F.aggregate(flagged, F.lit(None).cast(RUN), step, outcome)))
-
-
-def rise(observations: Column, window_start: Column, settings: HealthSettings) -> Column:
-    """Of the hour whose NEWS2 lies highest above the lowest of the hours before it; also `level` it rose to and its `missing`.
-
-    An hour stands with its n-th highest total against the n-th lowest of complete totals of the `cooldown_hours` before: with
-    n of `hourly_readings`, a few false readings change neither. Null without enough of them.
-    """
-    hours, nth, least = settings.cooldown_hours, settings.hourly_readings - 1, threshold("deterioration_rise")
-    first_hour = F.floor(window_start / 3_600_000)
-    # Each once, though it came again and another version of the model scored it then.
-    believed = F.array_distinct(F.transform(F.filter(observations, lambda one: one.is_believable), lambda one: F.struct(
-        one.event_time.alias("event_time"), one.id.alias("id"), one.hour.alias("hour"), one.total.alias("total"),
-        one.missing.alias("missing"))))
-    by_hour = let(believed, lambda believed: F.transform(F.sequence(F.lit(0), F.lit(2 * hours - 1)), lambda hour: F.filter(
-        believed, lambda one: one.hour - first_hour == hour)))
-    levels = F.transform(by_hour, lambda readings: F.struct(
-        F.get(F.sort_array(_totals(readings), asc=False), nth).alias("high"),
-        F.get(F.sort_array(_totals(F.filter(readings, lambda one: one.missing == 0))), nth).alias("low"),
-        readings.alias("readings")))
-
-    def risen(levels: Column) -> Column:
-        later = F.transform(F.slice(levels, hours + 1, hours), lambda level, number: F.struct(
-            level.high.alias("level"), level.readings.alias("readings"),
-            F.array_min(F.transform(F.slice(levels, number + 1, hours), lambda earlier: earlier.low)).alias("low")))
-        return F.filter(F.transform(later, lambda one: F.struct(
-            (one.level - one.low).cast("double").alias("rise"), one.level, one.low, one.readings)),
-            lambda one: one.rise.isNotNull())
-
-    def outcome(rises: Column, top: Column) -> Column:
-        first = F.get(F.filter(rises, lambda one: one.rise >= least), 0)
-        # When the n-th reading of the first such hour stood so high.
-        reached = let(first, lambda first: F.get(F.transform(
-            F.filter(first.readings, lambda one: one.total - first.low >= least), lambda one: one.event_time), nth))
-        return let(F.filter(top.readings, lambda one: one.total >= top.level), lambda high: F.struct(
-            top.rise.alias("score"), reached.alias("reached"), F.transform(high, lambda one: one.id).alias("found"),
-            top.level.alias("level"), F.array_max(F.transform(high, lambda one: one.missing)).alias("missing")))
-
-    found = let(levels, lambda levels: let(risen(levels), lambda rises: let(
-        F.array_max(rises), lambda top: F.when(top.isNotNull(), outcome(rises, top)))))
-    return F.when(F.exists(observations, lambda one: one.total >= least), found)
+    return let(F.filter(observations, lambda observation: observation[flag]), lambda candidates: F.when(
+        F.size(candidates) > 1, F.aggregate(candidates, F.lit(None).cast(RUN), extend_run, outcome)))
 
 
-def artefact(observations: Column, since: Column, settings: HealthSettings) -> Column:
-    """Of the lone reading that jumps furthest there and back while all else is still; also `parameter`. Null without any.
+def artefact(observations: Column, since: Column, settings: HealthSettings, least: Column) -> Column:
+    """The lone reading that jumps furthest there and back while all else is still; also its `parameter`. Null without any.
 
     score: the smaller of its two jumps as a multiple of what is credible for the parameter.
     """
-    rest = F.greatest(F.size(observations) - 2, F.lit(0))
-    triples = F.arrays_zip(F.slice(observations, 1, rest).alias("before"), F.slice(observations, 2, rest).alias("one"),
-                           F.slice(observations, 3, rest).alias("after"))
-    near = F.filter(triples, lambda triple: (triple.one.extreme != 0) & (millis(triple.after) >= since)
-                    & (millis(triple.after) - millis(triple.before) <= settings.artefact_minutes * 60_000))
-    jumps = F.transform(near, lambda triple: F.array_max(F.array(*[_jump(triple, name) for name, *_ in CREDIBLE])))
+    suspects = F.filter(_with_neighbours(observations), lambda triple: (triple.suspect.extreme != 0)
+                        & (millis(triple.after) >= since)
+                        & (millis(triple.after) - millis(triple.before) <= settings.artefact_minutes * 60_000))
+    jumps = F.transform(suspects, lambda triple: F.array_max(F.array(*[_jump(triple, credible) for credible in CREDIBLE])))
 
-    def outcome(scored: Column, top: Column) -> Column:
-        wide = F.filter(scored, lambda jump: jump.score >= threshold("artefact_jump"))
-        reached = F.array_min(F.transform(wide, lambda jump: jump.known))
+    def outcome(jumps: Column, top: Column) -> Column:
+        wide = F.filter(jumps, lambda jump: jump.score >= least)
+        reached_time = F.array_min(F.transform(wide, lambda jump: jump.after_time))
         return F.struct(
-            top.score.alias("score"), reached.alias("reached"), F.array(top.id).alias("found"), top.parameter.alias("parameter"))
+            top.score.alias("score"), reached_time.alias("reached_time"), F.array(top.id).alias("evidence"),
+            top.parameter.alias("parameter"))
 
-    found = let(F.filter(jumps, lambda jump: jump.score.isNotNull()), lambda scored: let(
-        F.array_max(scored), lambda top: F.when(top.isNotNull(), outcome(scored, top))))
-    return F.when(F.exists(observations, lambda one: one.extreme != 0), found)
-
-
-def _totals(readings: Column) -> Column:
-    return F.transform(readings, lambda one: one.total)
+    furthest = let(F.filter(jumps, lambda jump: jump.score.isNotNull()), lambda jumps: let(
+        F.array_max(jumps), lambda top: F.when(top.isNotNull(), outcome(jumps, top))))
+    return F.when(F.exists(observations, lambda observation: observation.extreme != 0), furthest)
 
 
-def _jump(triple: Column, parameter: str) -> Column:
-    """The jump of one parameter there and back; score is null where it is not absurd, or another moved with it."""
-    limits = {name: float(limit) for name, *_, limit in CREDIBLE}
-    before, one, after = triple.before[parameter], triple.one[parameter], triple.after[parameter]
-    there, back = one - before, one - after
-    is_absurd = triple.one.extreme.bitwiseAND(1 << list(limits).index(parameter)) != 0
-    moved = [F.coalesce(F.abs(triple.one[name] - (triple.before[name] + triple.after[name]) / 2) > limit / 3, F.lit(False))
-             for name, limit in limits.items() if name != parameter]
-    still = ~F.array_contains(F.array(*moved), True)
-    jump = F.least(F.abs(there), F.abs(back)) / limits[parameter]
-    is_lone = is_absurd & (there * back > 0) & (F.abs(before - after) <= limits[parameter] / 2) & still
+def _with_neighbours(observations: Column) -> Column:
+    """Structs of three successive observations: before, suspect, after."""
+    count = F.greatest(F.size(observations) - 2, F.lit(0))
+    return F.arrays_zip(
+        F.slice(observations, 1, count).alias("before"), F.slice(observations, 2, count).alias("suspect"),
+        F.slice(observations, 3, count).alias("after"))
+
+
+def _jump(triple: Column, credible: CredibleRange) -> Column:
+    """The suspect's jump of one parameter, there and back; score is null where it is not absurd, or another sign moved with it.
+
+    after_time: of the reading after it, with which the jump back is known.
+    """
+    before, suspect, after = (
+        triple.before[credible.parameter], triple.suspect[credible.parameter], triple.after[credible.parameter])
+    jump_there, jump_back = suspect - before, suspect - after
+    is_absurd = triple.suspect.extreme.bitwiseAND(1 << CREDIBLE.index(credible)) != 0
+    has_moved = [
+        F.coalesce(F.abs(triple.suspect[other.parameter] - (triple.before[other.parameter] + triple.after[other.parameter]) / 2)
+                   > float(other.jump) / 3, F.lit(False))
+        for other in CREDIBLE if other != credible]
+    all_else_is_still = ~F.array_contains(F.array(*has_moved), True)
+    jump = float(credible.jump)
+    multiple = F.least(F.abs(jump_there), F.abs(jump_back)) / jump
+    is_lone = is_absurd & (jump_there * jump_back > 0) & (F.abs(before - after) <= jump / 2) & all_else_is_still
     return F.struct(
-        F.when(is_lone, jump).alias("score"), triple.after.event_time.alias("known"), triple.one.id.alias("id"),
-        F.lit(parameter).alias("parameter"))
+        F.when(is_lone, multiple).alias("score"), triple.after.event_time.alias("after_time"), triple.suspect.id.alias("id"),
+        F.lit(credible.parameter).alias("parameter"))

@@ -24,7 +24,7 @@ SHORTEST_STAY, LONGEST_STAY = 8, 18     # days
 
 ORDINARY, ATHLETIC, FIBRILLATING, COPD, FRAIL = range(5)
 SHARES = {ATHLETIC: 0.12, FIBRILLATING: 0.10, COPD: 0.12}
-FRAIL_SHARE = 0.10
+FRAIL_SHARE = 0.10          # on the opening day
 
 # What is normal by kind: mean and spread over patients; frail and COPD patients score on NEWS2 every day.
 NORMAL = {
@@ -35,13 +35,13 @@ NORMAL = {
     "diastolic_mmhg": ((75, 6), (72, 5), (77, 6), (77, 6), (62, 5)),
     "temperature_c": ((36.8, 0.15), (36.6, 0.15), (36.8, 0.15), (36.8, 0.15), (36.9, 0.25)),
 }
-OXYGEN_SHARE = (0.03, 0.0, 0.05, 0.6, 0.5)
+OXYGEN_SHARE = (0.03, 0.0, 0.05, 0.6, 0.5)     # of patients who breathe it, by kind
 APNOEA_SHARE = 0.12
 
 
 @dataclass(frozen=True)
 class Stays:
-    """Those in a bed on some part of one day, as arrays of one length; seconds are of that day (UTC)."""
+    """The stays of patients in a bed on some part of one day, as arrays of one length; seconds are of that day (UTC)."""
 
     bed: NDArray[np.int64]
     number: NDArray[np.int64]           # of the stay in its bed
@@ -68,48 +68,48 @@ class Stays:
 
 
 def stays_on(seed: int, day: date, population: Population) -> Stays:
-    """Who is monitored on `day`. Beds fill as the hospital grows; a stay that began goes on."""
+    """The patients who are monitored on `day`. Beds fill as the hospital grows; a stay that began goes on."""
     bed = np.arange(population.beds)
-    length = SHORTEST_STAY + (drawn(seed, "length", bed) * (LONGEST_STAY - SHORTEST_STAY + 1)).astype(np.int64)
-    elapsed = day.toordinal() + (drawn(seed, "phase", bed) * length).astype(np.int64)
+    length = SHORTEST_STAY + (hashed_uniform(seed, "length", bed) * (LONGEST_STAY - SHORTEST_STAY + 1)).astype(np.int64)
+    elapsed = day.toordinal() + (hashed_uniform(seed, "phase", bed) * length).astype(np.int64)
     number, age = elapsed // length, elapsed % length
-    filled = _shares_at_admission(day, age, population)
-    used = drawn(seed, "used", bed, number) < filled["occupancy"]
-    bed, number, age, length = bed[used], number[used], age[used], length[used]
-    last = age == length - 1
-    kind = _kind(drawn(seed, "kind", bed, number), filled["frail"][used])
+    shares = _shares_at_admission(day, age, population)
+    is_used = hashed_uniform(seed, "used", bed, number) < shares["occupancy"]
+    bed, number, age, length = bed[is_used], number[is_used], age[is_used], length[is_used]
+    is_last_day = age == length - 1
+    kind = _kind(hashed_uniform(seed, "kind", bed, number), shares["frail"][is_used])
     return Stays(
-        bed, number, age, last,
-        start=np.where(age == 0, 3_600 * (13 + 7 * drawn(seed, "admission", bed, number)), 0.0),
-        end=np.where(last, 3_600 * (9 + 3 * drawn(seed, "discharge", bed, number)), DAY_SECONDS),
-        ward=np.searchsorted(np.cumsum([share for _, share, _ in WARDS])[:-1], drawn(seed, "ward", bed), side="right"),
+        bed, number, age, is_last_day,
+        start=np.where(age == 0, 3_600 * (13 + 7 * hashed_uniform(seed, "admission", bed, number)), 0.0),
+        end=np.where(is_last_day, 3_600 * (9 + 3 * hashed_uniform(seed, "discharge", bed, number)), DAY_SECONDS),
+        ward=np.searchsorted(np.cumsum([share for _, share, _ in WARDS])[:-1], hashed_uniform(seed, "ward", bed), side="right"),
         kind=kind,
-        on_oxygen=drawn(seed, "oxygen", bed, number) < np.array(OXYGEN_SHARE)[kind],
-        has_apnoea=(drawn(seed, "apnoea", bed, number) < APNOEA_SHARE) & (kind != COPD),
+        on_oxygen=hashed_uniform(seed, "oxygen", bed, number) < np.array(OXYGEN_SHARE)[kind],
+        has_apnoea=(hashed_uniform(seed, "apnoea", bed, number) < APNOEA_SHARE) & (kind != COPD),
     )  # fmt: skip
 
 
 def normal_of(seed: int, stays: Stays, field: str) -> NDArray[np.float64]:
-    """What each patient's `field` is around, at rest."""
+    """The value around which each patient's `field` lies at rest."""
     mean, spread = np.array(NORMAL[field], float)[stays.kind].T
-    return mean + spread * drawn_normal(seed, f"normal {field}", stays.bed, stays.number)
+    return mean + spread * hashed_normal(seed, f"normal {field}", stays.bed, stays.number)
 
 
-def drawn(seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
+def hashed_uniform(seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
     """A number in [0, 1) for each row of `keys` that depends on nothing else (the splitmix64 hash)."""
     state = np.full(np.broadcast_shapes(*(key.shape for key in keys)), (seed << 32) ^ crc32(purpose.encode()), np.uint64)
     for key in keys:
-        state = _mixed(state ^ _mixed(key.astype(np.uint64)))
+        state = _splitmix64(state ^ _splitmix64(key.astype(np.uint64)))
     return (state >> np.uint64(11)) / float(1 << 53)
 
 
-def drawn_normal(seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The same, standard normal (Box and Muller)."""
-    radius = np.sqrt(-2 * np.log(1 - drawn(seed, f"{purpose} radius", *keys)))
-    return radius * np.cos(2 * np.pi * drawn(seed, f"{purpose} angle", *keys))
+def hashed_normal(seed: int, purpose: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A standard normal number for each row of `keys` (Box and Muller), by the same hash."""
+    radius = np.sqrt(-2 * np.log(1 - hashed_uniform(seed, f"{purpose} radius", *keys)))
+    return radius * np.cos(2 * np.pi * hashed_uniform(seed, f"{purpose} angle", *keys))
 
 
-def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     state = state + np.uint64(0x9E3779B97F4A7C15)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -117,17 +117,20 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _shares_at_admission(day: date, age: NDArray[np.int64], population: Population) -> dict[str, NDArray[np.float64]]:
-    days = [day - timedelta(days=back) for back in range(LONGEST_STAY)]
-    occupancy = [population.occupancy * growth(then, population.opening, population.growth_per_year) for then in days]
-    frail = [shifted_share(FRAIL_SHARE, then, population.opening, population.frailty_shift_per_year) for then in days]
+    """{"occupancy", "frail"}: the shares on the day on which each stay began, `age` days before `day`."""
+    admissions = [day - timedelta(days=back) for back in range(LONGEST_STAY)]
+    opening, growth_rate, shift = population.opening, population.growth_per_year, population.frailty_shift_per_year
+    occupancy = [population.occupancy * growth(admission, opening, growth_rate) for admission in admissions]
+    frail = [shifted_share(FRAIL_SHARE, admission, opening, shift) for admission in admissions]
     return {"occupancy": np.array(occupancy)[age], "frail": np.array(frail)[age]}
 
 
 def _kind(quantile: NDArray[np.float64], frail: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The kind of each patient, from a number in [0, 1); frail: the share of frail patients at admission."""
     kind = np.full(len(quantile), ORDINARY)
     edge = frail.copy()
     kind[quantile < edge] = FRAIL
-    for name, share in SHARES.items():
-        kind[(quantile >= edge) & (quantile < edge + share)] = name
+    for other_kind, share in SHARES.items():
+        kind[(quantile >= edge) & (quantile < edge + share)] = other_kind
         edge = edge + share
     return kind

@@ -1,4 +1,4 @@
-"""Vital signs of a day without anything wrong: each patient around their own normal, by time of day and hour by hour."""
+"""Simulates the vital signs of a day without anomalies: each patient's around their own normal, by time of day and over hours."""
 
 from dataclasses import dataclass, replace
 from datetime import date
@@ -6,13 +6,13 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.messages import as_objects
+from common.simulation.messages import object_array
 from common.simulation.randomness import random_for
 from common.simulation.seasonality import DAY_SECONDS
-from health_monitoring.simulation.population import Stays, drawn, drawn_normal, normal_of
+from health_monitoring.simulation.population import Stays, hashed_normal, hashed_uniform, normal_of
 
-LOST = 0.005                # observation sets that never leave the device
-JITTER_SECONDS = 20.0
+LOST_SHARE = 0.005          # of observation sets that never leave the device
+JITTER_SECONDS = 20.0       # by which a device reports early or late
 HOUR = 3_600.0
 
 # Per field: standard deviation of a reading, of the slow wander over hours; swing over the day and the hour of its peak;
@@ -26,8 +26,8 @@ SHAPES = {
     "temperature_c": (0.08, 0.1, 0.25, 18, 0.0, 1),
 }
 FIELDS = tuple(SHAPES)
-MISSING = {"temperature_c": 0.03, "systolic_mmhg": 0.02, "consciousness": 0.02}
-BATTERY_HOURS = (30.0, 48.0)
+MISSING_SHARES = {"temperature_c": 0.03, "systolic_mmhg": 0.02, "consciousness": 0.02}
+BATTERY_HOURS = (30.0, 48.0)    # shortest and longest that a battery lasts
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Readings:
         return len(self.stay)
 
     def take(self, rows: NDArray) -> "Readings":
+        """Those of `rows`: indices, or a mask."""
         values = {field: value[rows] for field, value in self.values.items()}
         others = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "values"}
         return replace(self, values=values, **others)
@@ -60,17 +61,17 @@ def ordinary_readings(seed: int, day: date, stays: Stays) -> Readings:
     values = {field: _signal(seed, day, stays, field, stay, second) for field in FIELDS}
     size = len(stay)
     return Readings(
-        stay, second, values, consciousness=as_objects(["A"] * size), battery=_battery(seed, day, stays, stay, second),
-        scenario=as_objects([""] * size), case=as_objects([""] * size),
+        stay, second, values, consciousness=object_array(["A"] * size), battery=_battery(seed, day, stays, stay, second),
+        scenario=object_array([""] * size), case=object_array([""] * size),
     )  # fmt: skip
 
 
-def as_reported(seed: int, day: date, readings: Readings) -> Readings:
-    """Rounded as devices report, within what they can show, and with gaps: NaN, or None for consciousness."""
+def reported_readings(seed: int, day: date, readings: Readings) -> Readings:
+    """The readings rounded as devices report them, within what they can show, and with gaps: NaN, or None for consciousness."""
     rng = random_for(seed, day, "gaps")
     values = {field: np.maximum(np.round(value, SHAPES[field][-1]), 0.0) for field, value in readings.values.items()}
     values["spo2_percent"] = np.minimum(values["spo2_percent"], 100.0)
-    gaps = {field: rng.random(len(readings)) < share for field, share in MISSING.items()}
+    gaps = {field: rng.random(len(readings)) < share for field, share in MISSING_SHARES.items()}
     values["temperature_c"][gaps["temperature_c"]] = np.nan
     for field in ("systolic_mmhg", "diastolic_mmhg"):  # one cuff
         values[field][gaps["systolic_mmhg"]] = np.nan
@@ -80,30 +81,32 @@ def as_reported(seed: int, day: date, readings: Readings) -> Readings:
 
 
 def _times(seed: int, day: date, stays: Stays) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(stay, second) of each reading of the day."""
     rng = random_for(seed, day, "times")
     counts = (DAY_SECONDS / stays.interval).astype(np.int64)
     stay = np.repeat(np.arange(len(stays)), counts)
     number = np.arange(len(stay)) - np.repeat(np.cumsum(counts) - counts, counts)
     interval = stays.interval[stay]
-    second = (number + 0.05 + 0.9 * drawn(seed, "offset", stays.bed)[stay]) * interval
+    second = (number + 0.05 + 0.9 * hashed_uniform(seed, "offset", stays.bed)[stay]) * interval
     second = np.clip(second + rng.uniform(-JITTER_SECONDS, JITTER_SECONDS, len(stay)), 0, DAY_SECONDS - 0.001)
-    there = (second >= stays.start[stay]) & (second < stays.end[stay]) & (rng.random(len(stay)) >= LOST)
-    return stay[there], second[there]
+    is_sent = (second >= stays.start[stay]) & (second < stays.end[stay]) & (rng.random(len(stay)) >= LOST_SHARE)
+    return stay[is_sent], second[is_sent]
 
 
 def _signal(
     seed: int, day: date, stays: Stays, field: str, stay: NDArray[np.int64], second: NDArray[np.float64]
 ) -> NDArray[np.float64]:
+    """The values of one field at each reading: normal, slope over the stay, swing of the day, slow waves and noise."""
     noise, wander, swing, peak_hour, per_day, _ = SHAPES[field]
     rng = random_for(seed, day, f"noise {field}")
     elapsed = stays.day[stay] + second / DAY_SECONDS
-    slope = per_day * drawn_normal(seed, f"slope {field}", stays.bed, stays.number)
+    slope = per_day * hashed_normal(seed, f"slope {field}", stays.bed, stays.number)
     value = normal_of(seed, stays, field)[stay] + slope[stay] * elapsed
     value += swing * np.cos(2 * np.pi * (second / HOUR - peak_hour) / 24)
     for wave, (shortest, longest) in enumerate(((5.0, 9.0), (9.0, 20.0))):
         keys = stays.bed, stays.number
-        period = shortest + (longest - shortest) * drawn(seed, f"period {wave} {field}", *keys)
-        phase = drawn(seed, f"phase {wave} {field}", *keys)
+        period = shortest + (longest - shortest) * hashed_uniform(seed, f"period {wave} {field}", *keys)
+        phase = hashed_uniform(seed, f"phase {wave} {field}", *keys)
         value += wander * np.sin(2 * np.pi * (24 * elapsed / period[stay] + phase[stay]))
     return value + noise * rng.standard_normal(len(stay))
 
@@ -111,8 +114,8 @@ def _signal(
 def _battery(
     seed: int, day: date, stays: Stays, stay: NDArray[np.int64], second: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Percent: runs down to about 5 and is then changed, on each bed's own rhythm."""
+    """Percent at each reading: a battery runs down to about 5 and is then changed, on each bed's own rhythm."""
     shortest, longest = BATTERY_HOURS
-    hours = shortest + (longest - shortest) * drawn(seed, "battery", stays.bed)
-    elapsed = (24 * day.toordinal() + second / HOUR) / hours[stay] + drawn(seed, "battery phase", stays.bed)[stay]
+    hours = shortest + (longest - shortest) * hashed_uniform(seed, "battery", stays.bed)
+    elapsed = (24 * day.toordinal() + second / HOUR) / hours[stay] + hashed_uniform(seed, "battery phase", stays.bed)[stay]
     return 100 - 95 * (elapsed % 1)

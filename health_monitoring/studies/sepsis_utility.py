@@ -1,4 +1,4 @@
-"""What an alarm is worth: the utility of the PhysioNet / Computing in Cardiology Challenge 2019, as arrays.
+"""The utility of alarms by the PhysioNet / Computing in Cardiology Challenge 2019, over arrays.
 
 An alarm up to 12 hours before sepsis and until 3 hours after it earns up to 1 (most 6 hours before), silence after that
 costs up to 2, an alarm on a patient without sepsis 0.05 an hour. `SepsisLabel` turns 1 six hours before sepsis. 1 is the
@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 EARLY, OPTIMAL, LATE = -12, -6, 3       # hours from sepsis
-TRUE_ALARM, MISSED, FALSE_ALARM = 1.0, -2.0, -0.05
-CANDIDATES = 200
+TRUE_ALARM, MISSED, FALSE_ALARM = 1.0, -2.0, -0.05      # most that an hour can earn, and least
+CANDIDATES = 200                        # thresholds that are tried
 
 
 def gains(patient: NDArray, label: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What an alarm earns over silence in each hour; rows by patient and time, without gaps."""
+    """What an alarm earns over silence in each hour; rows are ordered by patient and time, without gaps."""
     hours = _hours_from_sepsis(patient, label)
     ramp = np.maximum((hours - EARLY) * TRUE_ALARM / (OPTIMAL - EARLY), FALSE_ALARM)
     alarmed = np.where(hours <= OPTIMAL, ramp, (LATE - hours) * TRUE_ALARM / (LATE - OPTIMAL))
@@ -24,7 +24,7 @@ def gains(patient: NDArray, label: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.where(np.isnan(hours), FALSE_ALARM, earned)
 
 
-def best(patient: NDArray, label: NDArray[np.int64]) -> float:
+def best_gain(patient: NDArray, label: NDArray[np.int64]) -> float:
     """The most that can be earned: every hour of a patient with sepsis from EARLY to LATE alarmed, and no other."""
     hours = _hours_from_sepsis(patient, label)
     return float(gains(patient, label)[(hours >= EARLY) & (hours <= LATE)].sum())
@@ -32,15 +32,15 @@ def best(patient: NDArray, label: NDArray[np.int64]) -> float:
 
 def utility(patient: NDArray, label: NDArray[np.int64], alarmed: NDArray[np.bool_]) -> float:
     """Normalised utility of alarming in the hours `alarmed`."""
-    return float(gains(patient, label)[alarmed].sum()) / best(patient, label)
+    return float(gains(patient, label)[alarmed].sum()) / best_gain(patient, label)
 
 
 def best_threshold(patient: NDArray, label: NDArray[np.int64], score: NDArray[np.float64]) -> float:
-    """The score from which on to alarm that has the highest utility over these rows."""
+    """The threshold of the score with the highest utility over these rows, of CANDIDATES."""
     order = np.argsort(-score, kind="stable")
     earned = np.cumsum(gains(patient, label)[order])
-    tried = np.unique(np.linspace(0, len(score) - 1, CANDIDATES).astype(int))
-    return float(score[order][tried[np.argmax(earned[tried])]])
+    candidates = np.unique(np.linspace(0, len(score) - 1, CANDIDATES).astype(int))
+    return float(score[order][candidates[np.argmax(earned[candidates])]])
 
 
 def _hours_from_sepsis(patient: NDArray, label: NDArray[np.int64]) -> NDArray[np.float64]:

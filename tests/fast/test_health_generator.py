@@ -7,13 +7,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from health_monitoring import plain
+from health_monitoring import detector
 from health_monitoring.events import EVENT_SCHEMA
 from health_monitoring.generator import DIRTY_FIELDS, generate, generate_day
 from health_monitoring.settings import Population
-from health_monitoring.simulation.population import COPD, FRAIL, LONGEST_STAY, SHORTEST_STAY, drawn, drawn_normal, stays_on
+from health_monitoring.simulation.population import (
+    COPD,
+    FRAIL,
+    LONGEST_STAY,
+    SHORTEST_STAY,
+    hashed_normal,
+    hashed_uniform,
+    stays_on,
+)
 from health_monitoring.simulation.scenarios import ANOMALIES, LOOK_ALIKES, SETTLED_DAYS, Day
-from health_monitoring.simulation.vitals import as_reported, ordinary_readings
+from health_monitoring.simulation.vitals import ordinary_readings, reported_readings
 
 START = date(2026, 2, 2)
 DAYS = 21
@@ -86,7 +94,7 @@ def test_a_patient_stays_for_days_and_is_taken_off_at_the_end(observed):
 def test_every_scenario_has_its_number_of_cases(observed):
     cases = observed[observed["case"] != ""].groupby("scenario")["case"].nunique()
     expected = {scenario.__name__: rate * Population().beds * DAYS for scenario, rate in ANOMALIES.items()}
-    assert set(cases.index) == set(expected) == {scenario.name for scenario in plain.SCENARIOS}
+    assert set(cases.index) == set(expected) == {scenario.name for scenario in detector.SCENARIOS}
     assert all(abs(cases[name] - number) <= 2 for name, number in expected.items())
 
 
@@ -170,7 +178,7 @@ def test_the_hospital_fills_and_its_patients_grow_frailer():
 
 def test_values_are_what_devices_report():
     stays = stays_on(7, START, Population())
-    reported = as_reported(7, START, ordinary_readings(7, START, stays))
+    reported = reported_readings(7, START, ordinary_readings(7, START, stays))
     assert (reported.values["spo2_percent"] <= 100).all()
     assert np.array_equal(reported.values["heart_rate_bpm"] % 1, np.zeros(len(reported)))
     assert 0.02 < np.isnan(reported.values["temperature_c"]).mean() < 0.04
@@ -180,16 +188,16 @@ def test_values_are_what_devices_report():
 
 def test_hashed_numbers_are_spread_evenly_and_depend_on_every_key():
     bed, number = np.repeat(np.arange(200), 100), np.tile(np.arange(100), 200)
-    uniform, normal = drawn(7, "a", bed, number), drawn_normal(7, "a", bed, number)
+    uniform, normal = hashed_uniform(7, "a", bed, number), hashed_normal(7, "a", bed, number)
     assert np.histogram(uniform, bins=20, range=(0, 1))[0] == pytest.approx(1_000, rel=0.15)
     assert abs(normal.mean()) < 0.03 and normal.std() == pytest.approx(1, abs=0.03)
     assert len(np.unique(uniform)) == len(uniform)
-    assert abs(np.corrcoef(uniform, drawn(7, "b", bed, number))[0, 1]) < 0.03
-    assert abs(np.corrcoef(uniform, drawn(8, "a", bed, number))[0, 1]) < 0.03
+    assert abs(np.corrcoef(uniform, hashed_uniform(7, "b", bed, number))[0, 1]) < 0.03
+    assert abs(np.corrcoef(uniform, hashed_uniform(8, "a", bed, number))[0, 1]) < 0.03
 
 
 def oddness(observed):
-    parts = [(observed[field] - normal).abs() / jump for field, normal, jump in plain.NORMAL_AND_JUMP]
+    parts = [(observed[field] - normal).abs() / jump for field, normal, jump in detector.NORMAL_AND_JUMP]
     return pd.concat(parts, axis=1).max(axis=1)
 
 

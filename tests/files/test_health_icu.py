@@ -32,12 +32,12 @@ def published(shared_data):
 @pytest.fixture(scope="module")
 def hours(spark, published):
     """All published hours with their features, by patient and time."""
-    return sepsis_risk.hours_of(spark, str(published))
+    return sepsis_risk.read_hours(spark, str(published))
 
 
 @pytest.fixture(scope="module")
-def judged(hours):
-    return {name: sepsis_risk.judge(hours, features) for name, features in sepsis_risk.FEATURE_SETS.items()}
+def results(hours):
+    return {name: sepsis_risk.cross_validate(hours, features) for name, features in sepsis_risk.FEATURE_SETS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -88,23 +88,23 @@ def test_an_hour_knows_nothing_of_later_ones(spark, published, hours):
 
 
 @pytest.mark.parametrize("name", BARS)
-def test_the_risk_model_reaches_its_bar(judged, name):
-    assert judged[name].utility >= BARS[name]
-    assert judged[name].alarmed.mean() < 0.2
+def test_the_risk_model_reaches_its_bar(results, name):
+    assert results[name].utility >= BARS[name]
+    assert results[name].alarmed.mean() < 0.2
 
 
 @pytest.mark.parametrize("name", BARS)
-def test_a_probability_is_about_the_share_that_is_observed(hours, judged, name):
-    table = judged[name].reliability
+def test_a_probability_is_about_the_share_that_is_observed(hours, results, name):
+    table = results[name].reliability
     often = table[table["rows"] >= 1_000]
     assert len(often) >= 5
     assert (often["predicted"] / often["observed"]).between(0.6, 1.67).all()
     share = hours["SepsisLabel"].mean()
-    assert judged[name].brier < share * (1 - share)     # what always saying the overall share would have
+    assert results[name].brier < share * (1 - share)     # what always saying the overall share would have
 
 
-def test_utility_is_the_official_scorers(hours, judged, official, tmp_path):
-    result = judged["with laboratory values, age and hours in the ICU"]
+def test_utility_is_the_official_scorers(hours, results, official, tmp_path):
+    result = results["with laboratory values, age and hours in the ICU"]
     chosen = sepsis_risk.folds(hours["pid"].to_numpy(object)) == 0
     patients, labels = hours["pid"].to_numpy(object)[chosen], hours["SepsisLabel"].to_numpy()[chosen]
     for folder in ("labels", "predictions"):
@@ -124,7 +124,7 @@ def test_the_exported_model_gives_the_same_probabilities_in_sql(spark, hours):
     features = list(icu.VITAL_FEATURES)
     some = hours[sepsis_risk.folds(hours["pid"].to_numpy(object)) == 1]
     model = sepsis_risk.fit_boosting(some[features], some["SepsisLabel"].to_numpy())
-    model = sepsis_risk.recalibrated(model, some[features].iloc[::2], some["SepsisLabel"].to_numpy()[::2])
+    model = sepsis_risk.recalibrate(model, some[features].iloc[::2], some["SepsisLabel"].to_numpy()[::2])
     structure, parameters = export_sql(model, features)
     assert prove_parity(spark, model, structure, parameters, some[features].head(200), tolerance=1e-5) <= 1e-5
 

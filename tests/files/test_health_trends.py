@@ -5,8 +5,8 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from health_monitoring import VERTICAL, features, trends
-from health_monitoring.calibration import reliability
-from health_monitoring.generator import LABEL_DELAY
+from health_monitoring.baselines import baselines
+from health_monitoring.events import CHARTING_DELAY
 
 pytestmark = pytest.mark.files
 
@@ -48,7 +48,7 @@ def test_a_baseline_is_of_the_three_days_before(frame, labels):
     rows = frame(
         at(-73, heart_rate_bpm=200.0), at(-71, heart_rate_bpm=60.0), at(-1, heart_rate_bpm=80.0), at(0, heart_rate_bpm=200.0),
         at(-2, patient_id="p2", heart_rate_bpm=None, temperature_c=36.0))
-    found = {row.patient_id: row for row in trends.baselines(rows, labels(), [MIDNIGHT.date()])["patient"].collect()}
+    found = {row.patient_id: row for row in baselines(rows, labels(), [MIDNIGHT.date()])["patient"].collect()}
     first, second = found["p1"], found["p2"]
     assert (first.patient_observations, first.patient_heart_rate_mean, first.patient_heart_rate_std) == (2, 70.0, 10.0)
     assert (second.patient_observations, second.patient_heart_rate_mean, second.patient_temperature_mean) == (1, None, 36.0)
@@ -76,8 +76,8 @@ def test_features_are_never_null_and_measure_from_the_patients_own_normal(spark,
 def test_reliability_compares_what_was_said_with_what_came(spark, frame, labels):
     rows = frame(*(at(9, patient_id=f"p{number}") for number in range(4)))
     scores = [("o0", 0.3), ("o1", 0.25), ("o2", 0.005), ("o3", None)]
-    said = spark.createDataFrame(scores, "observation_id string, model_score double")
-    table = reliability(rows.join(said, "observation_id"), labels(("o0", "p0", 9))).collect()
+    predictions = spark.createDataFrame(scores, "observation_id string, model_score double")
+    table = trends._calibration(rows.join(predictions, "observation_id"), labels(("o0", "p0", 9))).collect()
     assert [(row.expected, row.predicted, row.observed, row.rows) for row in table] == [
         ("from 0.00", 0.005, 0.0, 1), ("from 0.20", 0.275, 0.5, 2)]
 
@@ -107,12 +107,12 @@ def test_trends_of_wards_bands_slopes_and_alarms(spark, frame, labels):
 def test_a_model_is_judged_by_outcomes_that_are_all_known(frame, labels, monkeypatch):
     """The last observation of a day may be followed by a deterioration six hours later, charted two days after that."""
     days = []
-    monkeypatch.setattr(trends, "_served", lambda history, labels, of: days.append(of) or history)
+    monkeypatch.setattr(trends, "_rows_as_served", lambda history, labels, of: days.append(of) or history)
     monkeypatch.setattr(trends, "with_score", lambda rows, model: rows)
-    trends._judged_week(frame(at(0)), labels(), MIDNIGHT.date(), None)
-    charted = datetime.combine(max(days[0]) + timedelta(days=1), datetime.min.time()) + features.HORIZON + LABEL_DELAY
+    trends._scored_week(frame(at(0)), labels(), MIDNIGHT.date(), None)
+    charted = datetime.combine(max(days[0]) + timedelta(days=1), datetime.min.time()) + features.HORIZON + CHARTING_DELAY
     assert charted <= MIDNIGHT + timedelta(days=1) and len(days[0]) == 7
-    assert timedelta(days=VERTICAL.label_delay.days) >= LABEL_DELAY + features.HORIZON
+    assert timedelta(days=VERTICAL.label_delay.days) >= CHARTING_DELAY + features.HORIZON
 
 
 def test_without_history_there_are_no_trends(spark, frame, labels):
