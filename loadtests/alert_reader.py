@@ -13,7 +13,7 @@ import orjson
 from gevent import get_hub
 
 from common.kafka.connection import Connection
-from common.kafka.reader import arrived, from_ends
+from common.kafka.reader import consume_from_ends, poll_batch
 from common.kafka.topics import TopicNames
 
 MAX_BUFFERED_RECORDS = 500_000  # that may wait to be counted; beyond that the oldest are dropped, and counted as dropped
@@ -58,7 +58,7 @@ class AlertReader:
         self._topics = topics
         self._buffer: deque[Alert | Label] = deque()
         self._is_stopping = False
-        self._consumer = from_ends(connection, topics.alerts, topics.labels, group="load-watch")
+        self._consumer = consume_from_ends(connection, topics.alerts, topics.labels, group="load-watch")
         self._thread = get_hub().threadpool.spawn(self._read)
 
     def take(self) -> list[Alert | Label]:
@@ -72,7 +72,7 @@ class AlertReader:
 
     def _read(self) -> None:
         while not self._is_stopping:
-            for message in arrived(self._consumer, timeout=0.1):
+            for message in poll_batch(self._consumer, timeout=0.1):
                 if message.error() is None:
                     try:
                         self._append(message.topic(), orjson.loads(message.value()))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.kafka.lag import records_behind, slowest
+from common.kafka.lag import least_offsets, records_behind
 
 EXACT_LAG_SECONDS = 60.0  # for which the exact lag at the end of a real-time query's batch is used
 
@@ -42,7 +42,7 @@ def read_position(checkpoint: Path, topic: str) -> QueryPosition | None:
         commit_time = (commits / last).stat().st_mtime
     except FileNotFoundError:  # Spark removes old batches meanwhile
         return None
-    offsets = slowest((source for source in sources if source.startswith("{")), topic)
+    offsets = least_offsets((source for source in sources if source.startswith("{")), topic)
     return QueryPosition(offsets, commit_time) if offsets else None
 
 

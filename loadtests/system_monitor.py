@@ -18,7 +18,7 @@ from locust.env import Environment
 from common import tables
 from common.kafka.connection import BrokerError
 from common.kafka.topics import end_offsets, topic_names
-from common.monitoring.alert_watch import LATENCIES, percentiles
+from common.monitoring.alert_watch import MAX_LATENCIES, percentiles
 from common.runtime import existing_broker, read_settings
 from common.vertical import Vertical
 from common.workspace import Workspace
@@ -46,7 +46,7 @@ class SystemMonitor:
         self.scores = Scores(vertical.scenarios)
         self.rows: dict[str, int] = {}
         self.history: deque[dict[str, float]] = deque(maxlen=HISTORY_SECONDS)
-        self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCIES)
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=MAX_LATENCIES)
         self._lags = LagTracker(time.time())
         self._rows_before = self._count_rows()
         self._reader = AlertReader(self._connection, self._topics)

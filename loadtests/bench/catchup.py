@@ -1,95 +1,72 @@
-"""Catch-up: how fast a query works off a backlog, timed until every alert that batch finds in it has come."""
+"""Catch-up of a query: how fast it works off a backlog, timed until every alert that batch finds in the backlog has come."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from confluent_kafka import Consumer
 from pyspark.sql import SparkSession
 
 from common import contract
 from common.deployment import Deployment
-from common.kafka.reader import from_ends
+from common.kafka.reader import consume_from_ends
 from common.kafka.topics import topic_names, topic_of
 from common.published.live_thresholds import live_settings
-from common.published.reference_data import live, with_learnt
-from common.streaming.queries import read_topic, start_query
+from common.published.reference_data import join_reference_data, live_reference_data
+from common.streaming.queries import QueryInputs, read_topic, start_query
 from common.vertical import Query
-from loadtests.bench.output_records import id_column, id_of
-from loadtests.bench.results import steady_rate
+from loadtests.bench.alert_arrivals import LIMIT_SECONDS, CatchUp, Patience, catch_up_of, time_arrivals
+from loadtests.bench.output_records import id_column, read_id
 from loadtests.process_memory import PeakMemory
 
-QUIET_SECONDS = 20.0
-LIMIT_SECONDS = 1800.0
+PATIENCE = Patience(before_first=LIMIT_SECONDS, while_missing=20.0, after_last=0.0)
 
 
 @dataclass(frozen=True)
-class CaughtUp:
-    """events in `seconds` from the start of the query, its planning and JIT warm-up included; steady: `steady_rate`, None where
-    an alert is missing. alerts of expected: 0 missing, or the figure does not count. held_mib: the most of all processes, by
-    kind; files: that the query's checkpoint then has.
+class QueryCatchUp:
+    """The query's planning and JIT warm-up count into its speed. alerts, of `expected`: where one is missing the speed is no
+    measure. memory_mib: the most of all processes, by kind. files: that the query's checkpoint then has.
     """
 
-    events: int
-    seconds: float
-    steady: float | None
+    speed: CatchUp
     alerts: int
     expected: int
-    held_mib: dict[str, float]
+    memory_mib: dict[str, float]
     files: int
 
-    @property
-    def per_second(self) -> float:
-        return self.events / self.seconds
 
-
-def catch_up(spark: SparkSession, deployment: Deployment, query: Query, events: int, expected: set[str]) -> CaughtUp:
-    """Start `query` at the beginning of the events topic and time it to the last expected alert, or what else it finds."""
-    with from_ends(deployment.kafka, topic_of(deployment.vertical, query), group="bench") as consumer, PeakMemory() as memory:
-        records = read_topic(spark, deployment.kafka, topic_names(deployment.vertical).events)
-        learnt = live(spark, deployment.tables, deployment.vertical)
+def measure_catch_up(
+    spark: SparkSession, deployment: Deployment, query: Query, events: int, expected: set[str]
+) -> QueryCatchUp:
+    """Start `query` at the beginning of the events topic and time it to the last expected alert, or other record it sends."""
+    vertical = deployment.vertical
+    with consume_from_ends(deployment.kafka, topic_of(vertical, query), group="bench") as consumer, PeakMemory() as memory:
+        records = read_topic(spark, deployment.kafka, topic_names(vertical).events)
+        data = live_reference_data(spark, deployment.tables, vertical)
         checkpoint = deployment.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
-        started = time.monotonic()
-        rules = live_settings(spark, deployment.vertical, deployment.tables, deployment.rules)
-        running = start_query(records, deployment.vertical, query, learnt, rules, deployment.kafka, checkpoint, deployment.settings)
+        began = time.monotonic()
+        rules = live_settings(spark, vertical, deployment.tables, deployment.rules)
+        inputs = QueryInputs(data, rules, checkpoint, deployment.settings.checkpoint_interval)
+        running = start_query(records, deployment, query, inputs)
         try:
-            arrivals = _arrivals(consumer, partial(id_of, deployment.vertical, query), expected, started)
+            arrivals: dict[str, float] = {}
+            if expected:
+                arrivals, _ = time_arrivals(consumer, partial(read_id, vertical, query), expected, PATIENCE, began)
         finally:
             running.streaming.stop()
-    seconds = arrivals[-1] if arrivals else float("nan")
     files = sum(path.is_file() for path in Path(checkpoint).rglob("*"))
-    steady = steady_rate(events, arrivals) if len(arrivals) == len(expected) else None
-    return CaughtUp(events, seconds, steady, len(arrivals), len(expected), memory.by_kind, files)
+    speed = catch_up_of(events, arrivals, expected)
+    return QueryCatchUp(speed, len(expected & arrivals.keys()), len(expected), memory.by_kind, files)
 
 
 def expected_alerts(spark: SparkSession, deployment: Deployment, query: Query) -> set[str]:
-    """Ids of the alerts, or what else the query finds, in the topic as a table."""
+    """Ids of the alerts, or of the other records that the query sends, for the topic read as a table."""
+    vertical = deployment.vertical
     source = deployment.kafka.spark_source_options()
-    options = {"subscribe": topic_names(deployment.vertical).events, "startingOffsets": "earliest", **source}
+    options = {"subscribe": topic_names(vertical).events, "startingOffsets": "earliest", **source}
     records = spark.read.format("kafka").options(**options).load()
-    learnt = live(spark, deployment.tables, deployment.vertical)
-    events = with_learnt(
-        contract.accepted(records, deployment.vertical).dropDuplicates([deployment.vertical.event_id]),
-        learnt,
-        deployment.vertical,
-        query,
-        deployment.rules,
-    )
-    found = query.build(events, deployment.rules).select(id_column(deployment.vertical, query)).toArrow()
-    return set(found.column(0).to_pylist())
-
-
-def _arrivals(consumer: Consumer, id_in: Callable[[bytes], str], expected: set[str], started: float) -> list[float]:
-    """Seconds from `started` at which each expected alert came first, until all have or none comes any more."""
-    waiting, arrivals = set(expected), list[float]()
-    last = time.monotonic()
-    while waiting and time.monotonic() - started < LIMIT_SECONDS and (not arrivals or time.monotonic() - last < QUIET_SECONDS):
-        for message in consumer.consume(10_000, timeout=0.05):
-            name = id_in(message.value()) if message.error() is None else ""
-            if name in waiting:
-                waiting.discard(name)
-                last = time.monotonic()
-                arrivals.append(last - started)
-    return arrivals
+    events = contract.accepted(records, vertical).dropDuplicates([vertical.event_id])
+    data = live_reference_data(spark, deployment.tables, vertical)
+    rows = join_reference_data(events, data, vertical, query, deployment.rules)
+    ids = query.build(rows, deployment.rules).select(id_column(vertical, query)).toArrow()
+    return set(ids.column(0).to_pylist())

@@ -1,4 +1,4 @@
-"""The least an HTTP server does: it reads a request's body and answers 202. What the gateway's speed is compared with."""
+"""A server that only reads a request's body and answers 202: the least that HTTP costs, to compare the gateway's speed with."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""HTTP load from one process: connections that are kept, each sending its next request once it is due and the last answered."""
+"""HTTP load from one process: over each persistent connection the next request goes out once it is due and the last answered."""
 
 import asyncio
 import math
@@ -14,42 +14,51 @@ HEAD = b"POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\n%sContent-Length: %
 
 
 class NotAccepted(UserError):
-    """An answer other than 202; the message holds it."""
+    """The server gave another answer than 202; the message holds it."""
 
 
 @dataclass(frozen=True)
-class Answered:
+class Endpoint:
+    """Where requests go, and as what. token: a bearer token; None for a server that asks for none."""
+
+    host: str
+    port: int
+    path: str
+    content_type: str = "application/json"
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class LoadTimes:
     """seconds: until the last answer; latencies: of each request, in ms, from when it was due."""
 
     seconds: float
     latencies: list[float]
 
 
-def post_all(
-    host: str, port: int, path: str, bodies: Sequence[bytes], connections: int, content_type: str, per_second: float = math.inf,
-    token: str | None = None,
-) -> Answered:
-    """Send each body once over so many connections, `per_second` in all. Raises NotAccepted at the first that is not taken."""
-    bearer = f"Authorization: Bearer {token}\r\n" if token else ""
-    head = (path.encode(), host.encode(), content_type.encode(), bearer.encode())
+def post_all(endpoint: Endpoint, bodies: Sequence[bytes], connections: int, per_second: float = math.inf) -> LoadTimes:
+    """Send each body once over so many connections, `per_second` in all. Raises NotAccepted at another answer than 202."""
+    bearer = f"Authorization: Bearer {endpoint.token}\r\n" if endpoint.token else ""
+    head = tuple(text.encode() for text in (endpoint.path, endpoint.host, endpoint.content_type, bearer))
     requests = [HEAD % (*head, len(body)) + body for body in bodies]
     latencies: list[float] = []
 
-    async def all_of_them() -> float:
-        started = time.perf_counter()
-        paced = per_second < math.inf
-        due = iter([(request, started + number / per_second if paced else None) for number, request in enumerate(requests)])
+    async def send_all() -> float:
+        began = time.perf_counter()
+        is_paced = per_second < math.inf
+        due = iter([(request, began + number / per_second if is_paced else None) for number, request in enumerate(requests)])
         async with asyncio.TaskGroup() as group:
             for _ in range(connections):
-                group.create_task(_send(host, port, due, latencies))
-        return time.perf_counter() - started
+                group.create_task(_send(endpoint, due, latencies))
+        return time.perf_counter() - began
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return Answered(runner.run(all_of_them()), latencies)
+        return LoadTimes(runner.run(send_all()), latencies)
 
 
-async def _send(host: str, port: int, requests: Iterator[tuple[bytes, float | None]], latencies: list[float]) -> None:
-    reader, writer = await asyncio.open_connection(host, port)
+async def _send(endpoint: Endpoint, requests: Iterator[tuple[bytes, float | None]], latencies: list[float]) -> None:
+    """Send requests over one connection until there are none. requests: with when they are due, None for at once."""
+    reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
     try:
         for request, due in requests:
             began = time.perf_counter() if due is None else due
@@ -57,7 +66,7 @@ async def _send(host: str, port: int, requests: Iterator[tuple[bytes, float | No
                 await asyncio.sleep(early)
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
-            body = await reader.readexactly(_length(head))
+            body = await reader.readexactly(_content_length(head))
             if not head.startswith(b"HTTP/1.1 202"):
                 raise NotAccepted(f"{head.splitlines()[0].decode()}: {body[:300].decode(errors='replace')}")
             latencies.append((time.perf_counter() - began) * 1000)
@@ -65,6 +74,6 @@ async def _send(host: str, port: int, requests: Iterator[tuple[bytes, float | No
         writer.close()
 
 
-def _length(head: bytes) -> int:
+def _content_length(head: bytes) -> int:
     [value] = [line[15:] for line in head.lower().splitlines() if line.startswith(b"content-length:")]
     return int(value)

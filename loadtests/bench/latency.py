@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from common.deployment import Deployment
 from common.kafka.producers import Producer
-from common.kafka.reader import from_ends
+from common.kafka.reader import consume_from_ends
 from common.kafka.topics import topic_names, topic_of
 from common.monitoring.alert_watch import Percentiles, percentiles
 from common.published.live_thresholds import live_settings
@@ -77,7 +77,7 @@ def measure_latency(
     opening, following = split_messages(messages, round(load.rate))
     rules = live_settings(spark, vertical, deployment.tables, with_lowest_threshold(deployment.rules, query))
     ledger = EventLedger(vertical, query)
-    with from_ends(kafka, topic_of(vertical, query), group="bench") as consumer, PeakMemory() as memory:
+    with consume_from_ends(kafka, topic_of(vertical, query), group="bench") as consumer, PeakMemory() as memory:
         records = read_topic(spark, kafka, events, from_end=True)
         data = live_reference_data(spark, deployment.tables, vertical)
         checkpoint = deployment.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")

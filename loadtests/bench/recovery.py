@@ -13,79 +13,82 @@ from common.deployment import Deployment
 from common.kafka.producers import Producer
 from common.kafka.topics import topic_names
 from common.monitoring.alert_watch import AlertWatch
-from common.replay.pacing import at_rate
-from common.replay.send_generated import send_generated
+from common.replay.pacing import schedule_at_rate
+from common.replay.send_generated_events import send_generated_events
 from common.streaming.queries import QueryEnded
-from loadtests.bench.backlog import World
 from loadtests.chaos.drivers import Driver
 from loadtests.chaos.kill_plan import HALVES
+from loadtests.simulated_world import World
 
-BETWEEN_SECONDS = 20.0  # of work between a recovery and the next kill
-CURRENT_MS = 1000.0     # an alert that comes so soon after its event is of a stream that has caught up
-LONGEST_SECONDS = 300.0
-LOOK_EVERY = 0.1
+WORK_SECONDS = 20.0  # between a recovery and the next kill
+CURRENT_MS = 1000.0  # a stream whose alerts come so soon after their events has caught up
+MAX_WAIT_SECONDS = 300.0
+LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Recovered:
+class Recovery:
     """Seconds from when a killed detector was gone to the first alert of an event sent after that, and to the first within
-    `CURRENT_MS` of its event; None where there was none within `LONGEST_SECONDS`, as where it does not hold the rate. Its JVM
-    outlives its Python by moments, in which alerts still come.
+    `CURRENT_MS` of its event; None where there was none within `MAX_WAIT_SECONDS`, as where the detector does not hold the rate.
+    The JVM outlives its Python by moments, in which alerts still come.
     """
 
     first: float | None
     current: float | None
 
 
-def recoveries(deployment: Deployment, world: World, rate: float, kills: int) -> list[Recovered]:
-    """Of each kill, of the detector's Python and of its JVM in turns; none where no alert comes at all. Raises QueryEnded."""
-    log = deployment.workspace.folder / "recovery.log"
-    where = ["--data", str(deployment.workspace.data), "--bootstrap-servers", deployment.kafka.bootstrap_servers]
-    command = [sys.executable, "-m", "common.cli", "detect", deployment.vertical.name, *where]
-    with AlertWatch(deployment.kafka, topic_names(deployment.vertical).alerts) as watch:
-        driver = Driver("detect", command, "judging", log, os.environ, lambda: watch.seen.updates)
+def measure_recoveries(deployment: Deployment, world: World, rate: float, kills: int) -> list[Recovery]:
+    """Of each kill, of the detector's Python and of its JVM in turns; empty where no alert comes at all. Raises QueryEnded."""
+    vertical, workspace = deployment.vertical, deployment.workspace
+    log = workspace.folder / "recovery.log"
+    folder_and_broker = ["--data", str(workspace.data), "--bootstrap-servers", deployment.kafka.bootstrap_servers]
+    command = [sys.executable, "-m", "common.cli", "detect", vertical.name, *folder_and_broker]
+    with AlertWatch(deployment.kafka, topic_names(vertical).alerts) as watch:
+        driver = Driver("detect", command, "judging", log, os.environ, lambda: watch.tally.updates)
         driver.start()
         try:
             if not driver.wait_until_ready():
                 raise QueryEnded(f"detect did not start; see {log}")
-            with _steady_load(deployment, world, rate):
-                if _first(watch, lambda sent, came: True) is None:
+            with _steady_events(deployment, world, rate):
+                if _wait_for_alert(watch, lambda sent_at, arrival: True) is None:
                     return []
-                return [_recovery(driver, watch, HALVES[number % len(HALVES)]) for number in range(kills)]
+                return [_measure_recovery(driver, watch, HALVES[number % len(HALVES)]) for number in range(kills)]
         finally:
             driver.stop()
 
 
-def _recovery(driver: Driver, watch: AlertWatch, half: str) -> Recovered:
-    time.sleep(BETWEEN_SECONDS)
+def _measure_recovery(driver: Driver, watch: AlertWatch, half: str) -> Recovery:
+    time.sleep(WORK_SECONDS)
     driver.kill(half)
-    gone = time.time()
+    kill_time = time.time()
     driver.start()
-    first = _first(watch, lambda sent, came: sent > gone)
-    current = _first(watch, lambda sent, came: sent > gone and (came - sent) * 1000 < CURRENT_MS)
-    return Recovered(*(None if came is None else came - gone for came in (first, current)))
+    first = _wait_for_alert(watch, lambda sent_at, arrival: sent_at > kill_time)
+    current = _wait_for_alert(
+        watch, lambda sent_at, arrival: sent_at > kill_time and (arrival - sent_at) * 1000 < CURRENT_MS
+    )
+    return Recovery(*(None if arrival is None else arrival - kill_time for arrival in (first, current)))
 
 
-def _first(watch: AlertWatch, is_it: Callable[[float, float], bool]) -> float | None:
-    """When the first alert came of which `is_it` is true: when its newest event was sent, and when it came; epoch seconds."""
-    deadline = time.monotonic() + LONGEST_SECONDS
+def _wait_for_alert(watch: AlertWatch, is_sought: Callable[[float, float], bool]) -> float | None:
+    """When the first alert came of which `is_sought(its newest event's time, its arrival)` is true; all in epoch seconds."""
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
     while time.monotonic() < deadline:
-        for came, milliseconds in list(watch.seen.latencies):
-            if is_it(came - milliseconds / 1000, came):
-                return came
-        time.sleep(LOOK_EVERY)
+        for arrival, milliseconds in list(watch.tally.latencies):
+            if is_sought(arrival - milliseconds / 1000, arrival):
+                return arrival
+        time.sleep(LOOK_SECONDS)
     return None
 
 
 @contextmanager
-def _steady_load(deployment: Deployment, world: World, rate: float) -> Iterator[None]:
+def _steady_events(deployment: Deployment, world: World, rate: float) -> Iterator[None]:
     """Events come in at `rate` a second while the block runs."""
     stop = threading.Event()
 
     def send() -> None:
-        chunks = world.generate(deployment, False)
+        chunks = world.generate(deployment.vertical, with_dirt=False)
         with Producer(deployment.kafka, linger=0) as producer:
-            send_generated(deployment.vertical, chunks, producer, partial(at_rate, per_second=rate), stop=stop)
+            send_generated_events(deployment.vertical, chunks, producer, partial(schedule_at_rate, per_second=rate), stop=stop)
 
     sender = threading.Thread(target=send, name="steady-load", daemon=True)
     sender.start()

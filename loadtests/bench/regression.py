@@ -1,4 +1,7 @@
-"""A run's ratios beside those of an earlier one: absolute times of two runs say little, their ratios to a yardstick do."""
+"""Compares a benchmark's ratios with a stored run's.
+
+Absolute times of different machines or days are not comparable; ratios to a yardstick measured in the same run are.
+"""
 
 import json
 from collections.abc import Mapping
@@ -8,11 +11,11 @@ from typing import Any
 
 from common.errors import UserError
 
-FALL = 0.2  # of a ratio, from which it counts as worse
+WORSE_SHARE = 0.2  # a ratio that falls by more than this counts as worse
 
 
 class NotComparable(UserError):
-    """What is stored is not the result of the same benchmark."""
+    """The stored file is not the result of the same benchmark."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +33,23 @@ class Change:
 
     @property
     def is_worse(self) -> bool:
-        """Also where there is no figure now: a path that found nothing has a ratio of NaN."""
-        return self.share is not None and not self.share >= -FALL
+        """Also where the ratio now is NaN: that of a path none of whose alerts came."""
+        return self.share is not None and not self.share >= -WORSE_SHARE
 
 
-def stored_ratios(path: Path, **asked: Any) -> dict[str, float]:
-    """The ratios in the JSON of an earlier run; raises NotComparable where that run was not `asked` for the same."""
+def read_ratios(path: Path, **options: Any) -> dict[str, float]:
+    """The ratios in the JSON of an earlier run; raises NotComparable where that run did not have the same `options`."""
     try:
-        stored = json.loads(path.read_text())
-        ratios = {str(name): float(ratio) for name, ratio in stored["ratios"].items()}
+        results = json.loads(path.read_text())
+        ratios = {str(name): float(ratio) for name, ratio in results["ratios"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise NotComparable(f"{path}: not the JSON of a benchmark ({problem!r}); give one that `hybrid bench` wrote") from None
-    other = [f"{name} was {stored.get(name)}, is {value}" for name, value in asked.items() if stored.get(name) != value]
-    if other:
-        raise NotComparable(f"{path} is of another run: {', '.join(other)}; ratios of two sizes do not compare")
+    differences = [f"{name} was {results.get(name)}, is {value}" for name, value in options.items() if results.get(name) != value]
+    if differences:
+        raise NotComparable(f"{path} is of another run: {', '.join(differences)}; ratios of two sizes do not compare")
     return ratios
 
 
-def changes(before: Mapping[str, float], now: Mapping[str, float]) -> list[Change]:
-    """Of every ratio that either run has."""
+def compare_ratios(before: Mapping[str, float], now: Mapping[str, float]) -> list[Change]:
+    """A change for every ratio that either run has."""
     return [Change(name, before.get(name), now.get(name)) for name in dict.fromkeys((*before, *now))]

@@ -1,4 +1,4 @@
-"""What a benchmark found, and on which machine: medians, ratios, and the same as JSON, Markdown and bars."""
+"""Results of a benchmark, and the machine they were measured on: medians, ratios, and the same as JSON, Markdown and bars."""
 
 import json
 import math
@@ -14,38 +14,42 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from common.monitoring.plots import Bars, draw
+from common.monitoring.plots import Bars, draw_chart
 
-Figures = dict[str, float | None]
+EngineFigures = dict[str, float | None]
 """A figure for each engine; None where it was not measured."""
 
 
-def middle(rounds: Sequence[float | None]) -> float | None:
+def median_of(rounds: Sequence[float | None]) -> float | None:
     """The median of the rounds that gave a figure."""
-    measured = [value for value in rounds if value is not None and not math.isnan(value)]
-    return median(measured) if measured else None
+    figures = [value for value in rounds if value is not None and not math.isnan(value)]
+    return median(figures) if figures else None
 
 
-def ratios(figures: Mapping[str, float | None], base: str) -> Figures:
+def ratios(figures: Mapping[str, float | None], base: str) -> EngineFigures:
     """Each engine's figure in multiples of that of `base`."""
-    own = figures.get(base)
-    return {name: round(value / own, 3) if value is not None and own else None for name, value in figures.items()}
+    base_figure = figures.get(base)
+    return {
+        name: round(value / base_figure, 3) if value is not None and base_figure else None for name, value in figures.items()
+    }
 
 
-def medians(rounds: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> Figures:
+def medians(rounds: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> EngineFigures:
     """The median of `field` over every engine's rounds."""
-    return {name: middle([each.get(field) for each in found]) for name, found in rounds.items()}
+    return {name: median_of([figures.get(field) for figures in engine_rounds]) for name, engine_rounds in rounds.items()}
 
 
-def compared(rounds: Mapping[str, Sequence[Mapping[str, Any]]], fields: Sequence[str], base: str) -> dict[str, Any]:
+def compare_engines(
+    rounds: Mapping[str, Sequence[Mapping[str, Any]]], fields: Sequence[str], base: str
+) -> dict[str, Any]:
     """For each of `fields`: medians, and their ratios to those of `base`."""
-    found = {field: medians(rounds, field) for field in fields}
-    return {field: {"median": figures, "ratio": ratios(figures, base)} for field, figures in found.items()}
+    medians_by_field = {field: medians(rounds, field) for field in fields}
+    return {field: {"median": figures, "ratio": ratios(figures, base)} for field, figures in medians_by_field.items()}
 
 
-def others(figures: Mapping[str, Figures], base: str) -> list[tuple[str, float]]:
-    """Of what `compared` found for a field, the other engines' figures in multiples of `base`'s, where they were measured."""
-    return [(name, of) for name, of in figures["ratio"].items() if of and name != base]
+def ratios_of_others(comparison: Mapping[str, EngineFigures], base: str) -> list[tuple[str, float]]:
+    """Of a field's comparison by `compare_engines`, the other engines' ratios to `base`, where they were measured."""
+    return [(name, ratio) for name, ratio in comparison["ratio"].items() if ratio and name != base]
 
 
 def steady_rate(events: int, arrivals: Sequence[float]) -> float | None:
@@ -56,7 +60,7 @@ def steady_rate(events: int, arrivals: Sequence[float]) -> float | None:
 
 
 def hardware() -> dict[str, Any]:
-    """Cores, the processor's clock where the system knows it, memory, system, and the load average that others put on it."""
+    """Cores, the processor's clock where the system knows it, memory, system, and the load average that other work causes."""
     clock = psutil.cpu_freq()
     return {
         "cores": os.cpu_count(),
@@ -74,10 +78,10 @@ def load_average() -> list[float]:
 
 def commit() -> str | None:
     """Of the checkout that this code is in, with a + where files differ from it; None outside of one."""
-    here = Path(__file__).parent
+    folder = Path(__file__).parent
     try:
-        asked = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
-        return subprocess.run(asked, cwd=here, capture_output=True, text=True, check=True).stdout.strip() or None
+        command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip() or None
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -91,13 +95,13 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
     return {name: version(name) for name in packages}
 
 
-def text(value: float | None, digits: int = 0) -> str:
+def format_figure(value: float | None, digits: int = 0) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 
-def cells(figures: Mapping[str, Figures], name: str, digits: int) -> list[str]:
-    """Of what `compared` found for a field, an engine's median and its ratio to ours, as text."""
-    return [text(figures["median"].get(name), digits), text(figures["ratio"].get(name), 2)]
+def comparison_cells(comparison: Mapping[str, EngineFigures], name: str, digits: int) -> list[str]:
+    """Of a field's comparison by `compare_engines`, an engine's median and its ratio to ours, as text."""
+    return [format_figure(comparison["median"].get(name), digits), format_figure(comparison["ratio"].get(name), 2)]
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -115,18 +119,18 @@ def machine_line(results: Mapping[str, Any]) -> str:
     )
 
 
-def write(results: Mapping[str, Any], markdown: str, json_path: Path) -> Path:
+def write_json_and_markdown(results: Mapping[str, Any], markdown: str, json_path: Path) -> Path:
     """JSON at `json_path` and Markdown beside it; returns the Markdown's path."""
     json_path.parent.mkdir(parents=True, exist_ok=True)
     json_path.write_text(json.dumps(results, indent=2) + "\n")
-    beside = json_path.with_suffix(".md")
-    beside.write_text(markdown)
-    return beside
+    markdown_path = json_path.with_suffix(".md")
+    markdown_path.write_text(markdown)
+    return markdown_path
 
 
-def bars(title: str, unit: str, titles: Mapping[str, str], figures: Figures, folder: Path) -> Path | None:
+def draw_bars(title: str, unit: str, titles: Mapping[str, str], figures: EngineFigures, folder: Path) -> Path | None:
     """A bar for each engine that has a figure."""
     rows = pd.DataFrame(
         [(titles[name], value) for name, value in figures.items() if value is not None], columns=["engine", unit]
     )
-    return draw(rows, Bars(title, "engine", unit, unit), folder)
+    return draw_chart(rows, Bars(title, "engine", unit, unit), folder)

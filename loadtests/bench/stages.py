@@ -1,11 +1,11 @@
-"""How many events each stage of a vertical handles a second, with the memory that it takes and the files that it leaves."""
+"""Measures how many events each stage of a vertical handles a second, what memory it takes and how many files it makes."""
 
 import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pyspark.sql import SparkSession
@@ -14,21 +14,24 @@ from common import tables
 from common.batch.backfill import backfill
 from common.batch.batch import run_batch
 from common.deployment import Deployment
-from common.embedded.ports import HOST, free_port, wait_until_taken
-from common.embedded.supervise import supervised
+from common.embedded.ports import HOST, find_free_port, wait_until_listening
+from common.embedded.supervise import start_supervised
 from common.monitoring.alert_watch import percentiles
 from common.streaming.archiving import archiving
 from common.workspace import Workspace
-from loadtests.bench.backlog import World, at_least, clean_messages, fill_topic, on_topic
-from loadtests.bench.http_load import Answered, post_all
+from loadtests.bench.backlog import clean_messages, count_events, fill_topic, take_at_least
+from loadtests.bench.http_load import Endpoint, post_all
 from loadtests.bench.yardsticks import bare_spark, consume, python_loop
 from loadtests.process_memory import PeakMemory
+from loadtests.simulated_world import World
 
-BATCH = 500            # events in a request, where they come in batches
-SINGLE_SHARE = 10      # one in so many events is sent by itself: such requests are that much slower
-CONNECTIONS = {"one by one": 64, f"{BATCH} at once": 16}
-STEADY = {"one by one": 2_500, f"{BATCH} at once": 60}  # requests a second: half of what the gateway is to take
-WARM_UP = 0.25          # of the requests at a steady rate: the broker's Java compiles what they need, the gateway connects
+BATCH_EVENTS = 500     # events in a request, where they come in batches
+HTTP_SHARE = 5         # one in so many events is sent by HTTP, which is not what a backlog is worked off by
+SINGLE_SHARE = 10      # one in so many of these is sent by itself: such requests are that much slower
+SINGLE, BATCHED = "one by one", f"{BATCH_EVENTS} at once"
+CONNECTIONS = {SINGLE: 64, BATCHED: 16}
+STEADY_REQUESTS = {SINGLE: 2_500, BATCHED: 60}  # a second: half of what the gateway is to take
+WARM_UP_SHARE = 0.25   # of the requests at a steady rate: the broker's Java compiles what they need, the gateway connects
 START_SECONDS = 60.0
 NDJSON = "application/x-ndjson"
 
@@ -53,7 +56,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Asked:
+class StageInput:
     """A world, so many days of history in it, and so many events after them."""
 
     world: World
@@ -61,99 +64,133 @@ class Asked:
     events: int
 
     @property
-    def after(self) -> World:
+    def world_after(self) -> World:
+        """The world after its history."""
         return self.world.after(self.history_days)
 
 
-def stages(spark: SparkSession, deployment: Deployment, asked: Asked) -> Iterator[tuple[str, Callable[[], Stage]]]:
-    """Names of the stages, and what measures each; in this order, as each stands on what the ones before have left."""
-    archived = Workspace(deployment.workspace.data / "archived", deployment.vertical.name)
-    yield "generator", partial(_generator, deployment, asked)
-    yield "backfill", partial(_backfill, spark, deployment, asked)
-    yield "batch", partial(_batch, spark, deployment, asked)
-    yield "producer", lambda: _timed(lambda: fill_topic(deployment, asked.after, asked.events))
-    yield "consume alone", lambda: _rate(deployment, partial(consume, deployment))
-    yield "python loop", lambda: _rate(deployment, partial(python_loop, deployment))
-    yield "bare Spark", lambda: _rate(deployment, partial(bare_spark, spark, deployment))
-    yield "archive", partial(_archive, spark, deployment, archived)
-    yield from gateway_stages(deployment, asked)
+@dataclass(frozen=True)
+class HttpLoad:
+    """Bodies to post, which hold so many events, over so many connections."""
+
+    bodies: list[bytes]
+    events: int
+    content_type: str
+    connections: int
 
 
-def gateway_stages(deployment: Deployment, asked: Asked) -> Iterator[tuple[str, Callable[[], Stage]]]:
+@dataclass(frozen=True)
+class HttpServer:
+    """A Python module with its arguments that serves HTTP at `port`."""
+
+    command: list[str]
+    port: int
+
+
+def stages(spark: SparkSession, deployment: Deployment, data: StageInput) -> Iterator[tuple[str, Callable[[], Stage]]]:
+    """Names of the stages, and the function that measures each; in this order, as a stage needs the data of the ones before."""
+    world, archive = data.world_after, Workspace(deployment.workspace.data / "archived", deployment.vertical.name)
+    yield "generator", partial(_measure_generator, deployment, data)
+    yield "backfill", partial(_measure_backfill, spark, deployment, data)
+    yield "batch", partial(_measure_batch, spark, deployment, data)
+    yield "producer", lambda: _measure(lambda: fill_topic(deployment, world, data.events))
+    yield "consume alone", lambda: _measure_rate(deployment, partial(consume, deployment))
+    yield "python loop", lambda: _measure_rate(deployment, partial(python_loop, deployment))
+    yield "bare Spark", lambda: _measure_rate(deployment, partial(bare_spark, spark, deployment))
+    yield "archive", partial(_measure_archive, spark, deployment, archive)
+    yield from gateway_stages(deployment, data)
+
+
+def gateway_stages(deployment: Deployment, data: StageInput) -> Iterator[tuple[str, Callable[[], Stage]]]:
     """Requests of one event and of many, to the gateway and to a server that does nothing with them."""
-    echo = ["uvicorn", "loadtests.bench.echo_server:app", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
-    gateway = ["common.cli", "gateway", deployment.vertical.name, "--bootstrap-servers", deployment.kafka.bootstrap_servers]
-    gateway += ["--open", "--data", str(deployment.settings.data.absolute())]
-    # A fifth of the events: HTTP is not what a backlog is worked off by.
-    chunks = clean_messages(deployment, asked.after, asked.events // 5)
+    loads = _http_loads(deployment, data)
+    for name, server in (("echo", _echo_server()), ("gateway", _gateway(deployment))):
+        for batching, load in loads.items():
+            post = partial(_measure_http, deployment, server, load)
+            yield f"{name}, {batching}", post
+            if name == "gateway":
+                yield f"{name}, {batching}, steady", partial(post, STEADY_REQUESTS[batching])
+
+
+def _http_loads(deployment: Deployment, data: StageInput) -> dict[str, HttpLoad]:
+    chunks = clean_messages(deployment, data.world_after, data.events // HTTP_SHARE)
     events = [value for chunk in chunks for value in chunk.values]
     single = events[: len(events) // SINGLE_SHARE]
-    batches = [b"\n".join(events[first : first + BATCH]) for first in range(0, len(events), BATCH)]
-    requests = {"one by one": (single, len(single), "application/json"), f"{BATCH} at once": (batches, len(events), NDJSON)}
-    for name, command, port in (("echo", echo, free_port()), ("gateway", gateway, free_port())):
-        listen = ["--http", f"{HOST}:{port}"] if name == "gateway" else ["--port", str(port), "--log-level", "warning"]
-        for how, sent in requests.items():
-            post = partial(_http, deployment, [*command, *listen], port, *sent, CONNECTIONS[how])
-            yield f"{name}, {how}", post
-            if name == "gateway":
-                yield f"{name}, {how}, steady", partial(post, STEADY[how])
+    batches = [b"\n".join(events[first : first + BATCH_EVENTS]) for first in range(0, len(events), BATCH_EVENTS)]
+    return {
+        SINGLE: HttpLoad(single, len(single), "application/json", CONNECTIONS[SINGLE]),
+        BATCHED: HttpLoad(batches, len(events), NDJSON, CONNECTIONS[BATCHED]),
+    }
 
 
-def _generator(deployment: Deployment, asked: Asked) -> Stage:
-    made = asked.after.generate(deployment, True)
-    return _timed(lambda: sum(len(chunk.messages or ()) for chunk in at_least(made, asked.events)))
+def _echo_server() -> HttpServer:
+    port = find_free_port()
+    app = ["uvicorn", "loadtests.bench.echo_server:app", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
+    return HttpServer([*app, "--port", str(port), "--log-level", "warning"], port)
 
 
-def _backfill(spark: SparkSession, deployment: Deployment, asked: Asked) -> Stage:
-    days = (asked.world.seed, asked.world.start, asked.history_days, asked.world.population)
-    return _timed(lambda: backfill(spark, deployment.vertical, deployment.workspace, *days), deployment.workspace)
+def _gateway(deployment: Deployment) -> HttpServer:
+    port = find_free_port()
+    gateway = ["common.cli", "gateway", deployment.vertical.name, "--bootstrap-servers", deployment.kafka.bootstrap_servers]
+    return HttpServer([*gateway, "--open", "--data", str(deployment.settings.data.absolute()), "--http", f"{HOST}:{port}"], port)
 
 
-def _batch(spark: SparkSession, deployment: Deployment, asked: Asked) -> Stage:
+def _measure_generator(deployment: Deployment, data: StageInput) -> Stage:
+    chunks = data.world_after.generate(deployment.vertical)
+    return _measure(lambda: sum(len(chunk.messages or ()) for chunk in take_at_least(chunks, data.events)))
+
+
+def _measure_backfill(spark: SparkSession, deployment: Deployment, data: StageInput) -> Stage:
+    world = data.world
+    return _measure(
+        lambda: backfill(spark, deployment, world.seed, world.start, data.history_days, world.population), deployment.workspace
+    )
+
+
+def _measure_batch(spark: SparkSession, deployment: Deployment, data: StageInput) -> Stage:
     """Contract suite, baselines, trends and plots of all the history."""
-    return _timed(lambda: run_batch(spark, deployment.vertical, deployment.workspace, asked.after.start).events)
+    return _measure(lambda: run_batch(spark, deployment, data.world_after.start).events)
 
 
-def _archive(spark: SparkSession, deployment: Deployment, archived: Workspace) -> Stage:
+def _measure_archive(spark: SparkSession, deployment: Deployment, workspace: Workspace) -> Stage:
+    """Archive all of the topic, into another workspace."""
+    settings = deployment.settings.model_copy(update={"archive_interval": 1})
+
     def drain() -> int:
-        settings = deployment.settings.model_copy(update={"archive_interval": 1})
-        with archiving(spark, deployment.vertical, archived, deployment.kafka, settings) as queries:
+        with archiving(spark, replace(deployment, workspace=workspace, settings=settings)) as queries:
             queries.drain()
             return queries.counts()["events"] + queries.counts()["quarantine"]
 
-    measured = _timed(drain, archived)
-    if measured.events != (events := on_topic(deployment)):
-        raise RuntimeError(f"the topic holds {events:,} events, the archive kept {measured.events:,}")
-    return measured
+    stage = _measure(drain, workspace)
+    if stage.events != (events := count_events(deployment)):
+        raise RuntimeError(f"the topic holds {events:,} events, the archive kept {stage.events:,}")
+    return stage
 
 
-def _http(
-    deployment: Deployment, module: list[str], port: int, bodies: list[bytes], events: int, kind: str, connections: int,
-    per_second: float = math.inf,
-) -> Stage:
-    def post() -> Answered:
-        return post_all(HOST, port, f"/v1/{deployment.vertical.name}/events", bodies, connections, kind, per_second)
-
+def _measure_http(deployment: Deployment, server: HttpServer, load: HttpLoad, per_second: float = math.inf) -> Stage:
+    endpoint = Endpoint(HOST, server.port, f"/v1/{deployment.vertical.name}/events", load.content_type)
     environment = {**os.environ, "HYBRID_GATEWAY_RATE": "0"}  # from one address comes more than one client may send
     log = deployment.settings.data.absolute() / "bench-http.log"
-    with supervised([sys.executable, "-m", *module], log, environment=environment), PeakMemory() as memory:
-        wait_until_taken(port, START_SECONDS)
-        answered = post()
-    left_out = round(WARM_UP * len(bodies)) if per_second < math.inf else 0
-    found = percentiles(answered.latencies[left_out:])
-    return Stage(events, answered.seconds, memory.mib, p50=found.p50, p99=found.p99)
+    with start_supervised([sys.executable, "-m", *server.command], log, environment=environment), PeakMemory() as memory:
+        wait_until_listening(server.port, START_SECONDS)
+        times = post_all(endpoint, load.bodies, load.connections, per_second)
+    warm_up = round(WARM_UP_SHARE * len(load.bodies)) if per_second < math.inf else 0
+    latency = percentiles(times.latencies[warm_up:])
+    return Stage(load.events, times.seconds, memory.mib, p50=latency.p50, p99=latency.p99)
 
 
-def _timed(work: Callable[[], int], workspace: Workspace | None = None) -> Stage:
+def _measure(work: Callable[[], int], workspace: Workspace | None = None) -> Stage:
+    """work: returns how many events it handled. workspace: whose files are counted afterwards."""
     with PeakMemory() as memory:
-        started = time.monotonic()
+        began = time.monotonic()
         events = work()
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - began
     return Stage(events, seconds, memory.mib, len(tables.files(workspace.table("events"))) if workspace else None)
 
 
-def _rate(deployment: Deployment, rate_over: Callable[[int], float]) -> Stage:
-    events = on_topic(deployment)
+def _measure_rate(deployment: Deployment, rate_of: Callable[[int], float]) -> Stage:
+    """rate_of: events per second for the number of events on the topic."""
+    events = count_events(deployment)
     with PeakMemory() as memory:
-        per_second = rate_over(events)
+        per_second = rate_of(events)
     return Stage(events, events / per_second, memory.mib)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from common.embedded.supervise import Supervised, supervised
+from common.embedded.supervise import SupervisedProcess, start_supervised
 from loadtests.process_memory import measure_memory
 
 START_SECONDS = 180.0
@@ -34,10 +34,10 @@ class Driver:
     survivors: int = 0
     memory_mib: list[float] = field(default_factory=list)
     _next_memory_sample: float = 0.0
-    _process: Supervised | None = None
+    _process: SupervisedProcess | None = None
 
     def start(self) -> None:
-        self._process = supervised(self.command, self.log, environment=self.environment)
+        self._process = start_supervised(self.command, self.log, environment=self.environment)
 
     def wait_until_ready(self) -> bool:
         """False when it ended or is not ready in time; its log says why."""

@@ -11,8 +11,8 @@ from itertools import islice
 from common import tables
 from common.deployment import Deployment
 from common.embedded.kafka import EmbeddedKafka
-from common.embedded.supervise import Supervised, supervised
-from common.kafka.producers import Producer, Undelivered
+from common.embedded.supervise import SupervisedProcess, start_supervised
+from common.kafka.producers import DeliveryFailed, Producer
 from common.kafka.topics import end_offsets, topic_names
 from common.monitoring.alert_watch import AlertWatch
 from common.reconciliation.lineage import finished_ends
@@ -90,7 +90,7 @@ def run_with_faults(run: ChaosRun, broker: EmbeddedKafka, kills: list[Kill]) -> 
             raise PipelineUnsettled(f"the generator ended with {generator.exit_status()}; see {folder / 'generator.log'}")
         _wait_until_settled(run, drivers, watch, recoveries)
         # By a clock that is set back, some alerts come before the watch's start: these count as earlier.
-        report.alerts = watch.seen.alerts.total() + watch.seen.earlier
+        report.alerts = watch.tally.alerts.total() + watch.tally.earlier
         report.own_exits = {driver.name: driver.own_exits for driver in drivers.values()}
         report.memory_mib = {driver.name: driver.memory_mib for driver in drivers.values()}
         report.survivors = sum(driver.survivors for driver in drivers.values())
@@ -106,7 +106,7 @@ def _make_drivers(run: ChaosRun, watch: AlertWatch) -> list[Driver]:
     archive, detect = _command(run, "archive"), _command(run, "detect")
     return [
         Driver("archive", archive, "archiving to", folder / "archive.log", environment, lambda: _count_archived(run)),
-        Driver("detect", detect, "judging", folder / "detect.log", environment, lambda: watch.seen.updates),
+        Driver("detect", detect, "judging", folder / "detect.log", environment, lambda: watch.tally.updates),
     ]
 
 
@@ -120,13 +120,13 @@ def _running(driver: Driver) -> Iterator[Driver]:
 
 
 @contextmanager
-def _generator(run: ChaosRun) -> Iterator[Supervised]:
+def _generator(run: ChaosRun) -> Iterator[SupervisedProcess]:
     # Record n is due n / rate seconds after the start: half a record less than `events` sends exactly that many.
     pace = ["--rate", str(run.rate), "--for", f"{(run.events - 0.5) / run.rate:.6f}s"]
     world = ["--seed", str(run.world.seed), "--start", run.world.start.isoformat()]
     environment = {**os.environ, "HYBRID_DELIVERY_TIMEOUT": f"{END_SECONDS + run.broker_away_seconds}"}
     command = [*_command(run, "generate"), *pace, *world]
-    with supervised(command, run.deployment.workspace.folder / "generator.log", environment=environment) as generator:
+    with start_supervised(command, run.deployment.workspace.folder / "generator.log", environment=environment) as generator:
         yield generator
 
 
@@ -138,13 +138,13 @@ def _command(run: ChaosRun, name: str, *options: str) -> list[str]:
 
 
 def _inject_kills(
-    run: ChaosRun, broker: EmbeddedKafka, drivers: dict[str, Driver], report: FaultReport, generator: Supervised
+    run: ChaosRun, broker: EmbeddedKafka, drivers: dict[str, Driver], report: FaultReport, generator: SupervisedProcess
 ) -> "list[_Recovery]":
     """Carry out each kill when it is due, until the generator has ended. Returns the recoveries that are not over."""
     due, recoveries, fuzz = list(report.kills), list[_Recovery](), run.fuzz.records()
     began, sent = time.monotonic(), 0
     producer = Producer(run.deployment.kafka, delivery_timeout=END_SECONDS + run.broker_away_seconds)
-    with suppress(Undelivered), producer:  # what is too large for the topic is counted below
+    with suppress(DeliveryFailed), producer:  # what is too large for the topic is counted below
         while generator.exit_status() is None or due:
             elapsed = time.monotonic() - began
             while due and due[0].at_seconds <= elapsed:
@@ -154,7 +154,7 @@ def _inject_kills(
             sent = target
             recoveries = _keep_running(drivers, recoveries)
         _send_fuzz(producer, run, fuzz)
-    report.fuzz_sent, report.fuzz_refused = producer.delivered, producer.failed
+    report.fuzz_sent, report.fuzz_refused = producer.delivered_count, producer.failed_count
     return recoveries
 
 
@@ -225,15 +225,15 @@ def _wait_until_settled(run: ChaosRun, drivers: dict[str, Driver], watch: AlertW
             raise PipelineUnsettled(
                 f"{END_SECONDS:.0f} s after the last kill, records of query and partition are not judged: {behind}"
             )
-        if behind or watch.seen.updates != updates:
-            quiet_since, updates = time.monotonic(), watch.seen.updates
+        if behind or watch.tally.updates != updates:
+            quiet_since, updates = time.monotonic(), watch.tally.updates
 
 
 def archive_all(run: ChaosRun) -> tuple[int | None, str]:
     """Archive all that is in the topics: the exit status, None where it did not end in time, and the output."""
     log = run.deployment.workspace.folder / "archive.log"
     log_size = log.stat().st_size if log.exists() else 0
-    with supervised(_command(run, "archive", "--until-idle"), log) as archive:
+    with start_supervised(_command(run, "archive", "--until-idle"), log) as archive:
         deadline = time.monotonic() + END_SECONDS
         while archive.exit_status() is None and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)

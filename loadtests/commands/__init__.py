@@ -1,1 +1,1 @@
-"""Commands of `hybrid` that measure and disturb: bench and chaos. Found by the entry-point group `hybrid.commands`."""
+"""Commands of `hybrid` that measure and disturb: bench and chaos. Entry points of the group `hybrid.commands`."""

@@ -8,12 +8,20 @@ import typer
 
 from common.command_options import Data, Seed
 from common.monitoring.summary import plain_table
-from common.runtime import apart, read_settings
+from common.runtime import read_settings, separate_settings
 from common.terminal import console, error_console
-from loadtests.bench.peers.batch import BATCH_PEERS, FIELDS, markdown, measure, ratios, told, write_transactions
-from loadtests.bench.peers.engine_process import prepare
-from loadtests.bench.results import cells, measured_on
-from loadtests.commands.bench_results import Against, keep, report, stored
+from loadtests.bench.peers.batch import (
+    BATCH_PEERS,
+    FIELDS,
+    markdown,
+    measure_rounds,
+    ratios,
+    round_results,
+    write_transactions,
+)
+from loadtests.bench.peers.engine_process import install_engines
+from loadtests.bench.results import comparison_cells, measured_on
+from loadtests.commands.bench_results import Against, read_earlier_ratios, report_changes, write_results
 
 
 def batch(
@@ -25,48 +33,54 @@ def batch(
     data: Data = None,
 ) -> None:
     """Each terminal's daily count, sum, mean and deviation over the same Parquet in this project's Spark, DuckDB and Polars."""
-    sizes = sizes_in(rows)
-    before, settings = stored(against), read_settings(data)
-    folder = apart(settings, "batch").data
+    sizes = parse_sizes(rows)
+    before, settings = read_earlier_ratios(against), read_settings(data)
+    folder = separate_settings(settings, "batch").data
     results: dict[str, Any] = measured_on({peer.package: peer.version for peer in BATCH_PEERS})
     results |= {"repeats": repeats, "seed": seed, "not_measured": {}, "rows": {}, "differences": {}}
+    not_measured = results["not_measured"]
     with console.status("") as status:
-        engines = prepare(BATCH_PEERS, settings.home, results["not_measured"], status.update)
+        engines = install_engines(BATCH_PEERS, settings.home, not_measured, status.update)
         for size in sizes:
             status.update(f"{size:,} rows of Parquet")
             transactions = folder / f"transactions-{size}"
             write_transactions(transactions, size, seed)
-            rounds, differ = measure(engines, transactions, folder / str(size), repeats, results["not_measured"], status.update)
-            results["rows"][str(size)] = told(rounds)
-            results["differences"] |= {f"{name}, {size:,} rows": problem for name, problem in differ.items() if problem}
+            rounds, differences = measure_rounds(
+                engines, transactions, folder / str(size), repeats, not_measured, status.update
+            )
+            results["rows"][str(size)] = round_results(rounds)
+            results["differences"] |= {
+                f"{name}, {size:,} rows": difference for name, difference in differences.items() if difference
+            }
             shutil.rmtree(transactions)
     results["ratios"] = ratios(results["rows"])
-    where = keep(results, markdown, output or folder / "batch.json")
-    show(results)
-    console.print(where, soft_wrap=True)
+    paths = write_results(results, markdown, output or folder / "batch.json")
+    print_results(results)
+    console.print(paths, soft_wrap=True)
     if results["differences"]:
         raise typer.Exit(1)
-    report(before, results["ratios"])
+    report_changes(before, results["ratios"])
 
 
-def sizes_in(rows: str) -> list[int]:
-    """Numbers of rows in a comma-separated list such as 1e6,2500000."""
+def parse_sizes(rows: str) -> list[int]:
+    """Numbers of rows in a comma-separated list such as 1e6,2500000; raises typer.BadParameter."""
     try:
         sizes = [int(float(size)) for size in rows.split(",") if size.strip()]
     except ValueError:
-        raise typer.BadParameter(f"--rows {rows}: numbers such as 1e6, separated by commas") from None
+        raise typer.BadParameter(f"--rows {rows}: give numbers such as 1e6, separated by commas") from None
     if not sizes or min(sizes) < 1:
-        raise typer.BadParameter(f"--rows {rows}: at least one number of rows, each 1 or more")
+        raise typer.BadParameter(f"--rows {rows}: give at least one number of rows, each 1 or more")
     return sizes
 
 
-def show(results: dict[str, Any]) -> None:
-    for rows, measured in results["rows"].items():
+def print_results(results: dict[str, Any]) -> None:
+    for rows, figures in results["rows"].items():
         title = f"Daily totals of each terminal, {int(rows):,} rows, seconds"
         table = plain_table(title, "engine", *(column for field in FIELDS for column in (field, "of ours")))
         for peer in BATCH_PEERS:
-            if peer.name in measured["rounds"]:
-                table.add_row(peer.title, *(cell for field in FIELDS for cell in cells(measured[field], peer.name, 2)))
+            if peer.name in figures["rounds"]:
+                cells = (cell for field in FIELDS for cell in comparison_cells(figures[field], peer.name, 2))
+                table.add_row(peer.title, *cells)
         console.print(table)
     for kind in ("not_measured", "differences"):
         for name, problem in results[kind].items():

@@ -8,16 +8,17 @@ import typer
 
 from common.command_options import Data, Seed
 from common.monitoring.summary import plain_table
-from common.runtime import apart, own_broker, read_settings
+from common.runtime import own_broker, read_settings, separate_settings
 from common.terminal import console, error_console
 from loadtests.bench.peers import comparison
-from loadtests.bench.peers.engine_process import prepare
+from loadtests.bench.peers.engine_process import install_engines
 from loadtests.bench.peers.measurements import START_SECONDS, Site
-from loadtests.bench.peers.peer import PEERS, UnknownPeer, chosen
+from loadtests.bench.peers.peer import PEERS, UnknownPeer, parse_peers
 from loadtests.bench.peers.reference import CardJob
-from loadtests.bench.peers.transactions import transactions
-from loadtests.bench.results import cells, measured_on
-from loadtests.commands.bench_results import Against, keep, report, stored
+from loadtests.bench.peers.transactions import generate_transactions
+from loadtests.bench.results import comparison_cells, measured_on
+from loadtests.bench.steady_load import SteadyLoad
+from loadtests.commands.bench_results import Against, read_earlier_ratios, report_changes, write_results
 
 ALL = ",".join(peer.name for peer in PEERS)
 
@@ -36,48 +37,51 @@ def peers(
 ) -> None:
     """The same card job in Flink SQL, Bytewax, Quix Streams and a plain loop: same alerts, catch-up, latency, ratios to ours."""
     try:
-        wanted = chosen(engines)
+        requested = parse_peers(engines)
     except UnknownPeer as problem:
         raise typer.BadParameter(str(problem)) from None
     options = {"events": events, "rate": rate, "seconds": seconds, "repeats": repeats, "seed": seed}
-    before, settings = stored(against, events=events, rate=rate), read_settings(data)
-    settings = apart(settings, "peers")
+    before, settings = read_earlier_ratios(against, events=events, rate=rate), read_settings(data)
+    settings = separate_settings(settings, "peers")
     settings.data.mkdir(parents=True)
-    found, job = comparison.Found(), CardJob()
-    machine = measured_on({peer.package: peer.version for peer in wanted})
+    rounds, job, load = comparison.EngineRounds(), CardJob(), SteadyLoad(rate, warm_up, seconds)
+    machine = measured_on({peer.package: peer.version for peer in requested})
     with console.status("") as status:
-        ready = prepare(wanted, settings.home, found.not_measured, status.update)
+        installed = install_engines(requested, settings.home, rounds.not_measured, status.update)
     with own_broker(settings) as connection, console.status("") as status:
         site = Site(connection, settings.data, settings.partitions, settings.checkpoint_interval)
+        run = comparison.ComparisonRun(site, installed, job, repeats, rounds, status.update)
         status.update("transactions")
-        comparison.catch_ups(site, ready, job, transactions(seed, events), repeats, found, status.update)
-        paced = transactions(seed + 1, int(rate * (warm_up + seconds)) + round(START_SECONDS))
-        comparison.latencies(site, ready, job, paced, rate, warm_up, seconds, repeats, found, status.update)
-    results = comparison.results_of(found, job, **machine, **options)
+        comparison.measure_catch_ups(run, generate_transactions(seed, events))
+        # Until an engine's first alert an event a second is sent.
+        count = int(rate * load.total_seconds) + round(START_SECONDS)
+        comparison.measure_latencies(run, generate_transactions(seed + 1, count), load)
+    results = comparison.results_of(rounds, job, **machine, **options)
     path = output or settings.data / "peers.json"
-    where = keep(results, partial(comparison.markdown, peers=wanted, found=found), path)
-    show(results, found)
-    console.print(", ".join([where, *map(str, comparison.plots(results, wanted, path.parent))]), soft_wrap=True)
-    for line in comparison.differing(found):
+    paths = write_results(results, partial(comparison.markdown, peers=requested, rounds=rounds), path)
+    print_results(results, rounds)
+    console.print(", ".join([paths, *map(str, comparison.draw_plots(results, requested, path.parent))]), soft_wrap=True)
+    for line in comparison.difference_lines(rounds):
         error_console.print(line, soft_wrap=True)
-    if found.ours_differ:
+    if rounds.ours_differ:
         raise typer.Exit(1)
-    report(before, results["ratios"])
+    report_changes(before, results["ratios"])
 
 
-def show(results: dict[str, Any], found: comparison.Found) -> None:
+def print_results(results: dict[str, Any], rounds: comparison.EngineRounds) -> None:
     """The medians and their ratios to ours, for the terminal."""
-    parts = {
-        "catch_up": (f"Catch-up over {results['events']:,} events, events per second", comparison.CATCH_UP, 0),
-        "latency_ms": (f"Send to alert, milliseconds, at {results['rate']:,.0f} events/s", comparison.LATENCY, 1),
-    }
-    for part, (title, fields, digits) in parts.items():
-        columns = [column for field in fields for column in (field.replace("_", " "), "of ours")]
-        table = plain_table(title, "engine", *columns)
-        for peer in PEERS:
-            if peer.name in getattr(found, part.removesuffix("_ms")):
-                figures = (cell for field in fields for cell in cells(results[part][field], peer.name, digits))
-                table.add_row(peer.title, *figures)
-        console.print(table)
-    for name, reason in found.not_measured.items():
+    catch_up = f"Catch-up over {results['events']:,} events, events per second"
+    latency = f"Send to alert, milliseconds, at {results['rate']:,.0f} events/s"
+    _print_comparison(catch_up, results["catch_up"], comparison.CATCH_UP, 0, set(rounds.catch_up))
+    _print_comparison(latency, results["latency_ms"], comparison.LATENCY, 1, set(rounds.latency))
+    for name, reason in rounds.not_measured.items():
         console.print(f"{name}: not measured: {reason}", markup=False, soft_wrap=True)
+
+
+def _print_comparison(title: str, figures: dict[str, Any], fields: tuple[str, ...], digits: int, measured: set[str]) -> None:
+    table = plain_table(title, "engine", *(column for field in fields for column in (field.replace("_", " "), "of ours")))
+    for peer in PEERS:
+        if peer.name in measured:
+            cells = (cell for field in fields for cell in comparison_cells(figures[field], peer.name, digits))
+            table.add_row(peer.title, *cells)
+    console.print(table)

@@ -1,4 +1,4 @@
-"""What benchmarks have in common: the option `--against`, and where their results are written."""
+"""What the benchmarks' commands share: the options `--against` and `--population`, and where results are written."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,14 +11,16 @@ from common.monitoring.summary import plain_table
 from common.runtime import population_of
 from common.terminal import console
 from common.vertical import Vertical
-from loadtests.bench.regression import FALL, changes, stored_ratios
-from loadtests.bench.results import load_average, text, write
+from loadtests.bench.regression import WORSE_SHARE, compare_ratios, read_ratios
+from loadtests.bench.results import format_figure, load_average, write_json_and_markdown
 
 Against = Annotated[
     Path | None,
-    typer.Option(help=f"JSON of an earlier run: shows each ratio's change, and exits with 1 if one fell by over {FALL:.0%}",
-                 show_default=False),
-]  # fmt: skip
+    typer.Option(
+        help=f"JSON of an earlier run: shows each ratio's change, and exits with 1 if one fell by over {WORSE_SHARE:.0%}",
+        show_default=False,
+    ),
+]
 
 Sizes = Annotated[
     list[str] | None,
@@ -26,31 +28,31 @@ Sizes = Annotated[
 ]
 
 
-def sized(vertical: Vertical, sizes: list[str] | None) -> Any:
-    """The vertical's simulated world, with the sizes that were given; raises SettingsError."""
+def sized_population(vertical: Vertical, sizes: list[str] | None) -> Any:
+    """The vertical's population, with the sizes of the option; raises SettingsError."""
     return population_of(vertical, **named_values("--population", sizes or [], "field=number, for instance cards=100000"))
 
 
-def stored(against: Path | None, **asked: Any) -> dict[str, float]:
-    """The ratios of the earlier run, read before anything is measured; none without one. Raises NotComparable."""
-    return stored_ratios(against, **asked) if against else {}
+def read_earlier_ratios(against: Path | None, **options: Any) -> dict[str, float]:
+    """The ratios of the earlier run, empty without one; call it before anything is measured. Raises NotComparable."""
+    return read_ratios(against, **options) if against else {}
 
 
-def keep(results: dict[str, Any], markdown: Callable[[dict[str, Any]], str], path: Path) -> str:
+def write_results(results: dict[str, Any], markdown: Callable[[dict[str, Any]], str], path: Path) -> str:
     """Write the results, with the load average as it is now, as JSON and Markdown; returns the sentence that says where."""
     results["load_after"] = load_average()
-    return f"results: {path}, {write(results, markdown(results), path)}"
+    return f"results: {path}, {write_json_and_markdown(results, markdown(results), path)}"
 
 
-def report(before: Mapping[str, float], now: Mapping[str, float]) -> None:
+def report_changes(before: Mapping[str, float], now: Mapping[str, float]) -> None:
     """Print what changed since the earlier run, if there is one; raises typer.Exit where a ratio is worse."""
     if not before:
         return
-    found = changes(before, now)
+    changes = compare_ratios(before, now)
     table = plain_table("Ratios against the stored run, higher is better", "ratio", "then", "now", "change")
-    for each in found:
-        share = "-" if each.share is None else f"{each.share:+.0%}" + (" worse" if each.is_worse else "")
-        table.add_row(each.name, text(each.before, 2), text(each.now, 2), share)
+    for change in changes:
+        share = "-" if change.share is None else f"{change.share:+.0%}" + (" worse" if change.is_worse else "")
+        table.add_row(change.name, format_figure(change.before, 2), format_figure(change.now, 2), share)
     console.print(table)
-    if any(each.is_worse for each in found):
+    if any(change.is_worse for change in changes):
         raise typer.Exit(1)

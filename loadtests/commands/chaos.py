@@ -20,7 +20,7 @@ from common.batch.batch import learn
 from common.command_options import FIRST_DAY, Data, Seed, VerticalName
 from common.deployment import Deployment
 from common.embedded.kafka import EmbeddedKafka
-from common.embedded.ports import free_port
+from common.embedded.ports import find_free_port
 from common.installed import find_vertical
 from common.kafka.connection import Connection
 from common.kafka.topics import ensure_topics, records_sent, topic_names
@@ -71,7 +71,7 @@ def chaos(
     # Records that are counted afterwards must still be on the topic, however far behind the drivers fall.
     properties = {"log.retention.bytes": "-1"}
     # A port that is chosen here, so that a broker that comes back does so where its clients look for it.
-    broker = EmbeddedKafka(settings.data / "kafka", free_port(), partitions=settings.partitions, properties=properties)
+    broker = EmbeddedKafka(settings.data / "kafka", find_free_port(), partitions=settings.partitions, properties=properties)
     with broker:
         deployment = replace(deployment, connection=Connection(broker.bootstrap_servers))
         ensure_topics(deployment.kafka, subject, settings.partitions)

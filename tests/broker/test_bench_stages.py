@@ -8,8 +8,8 @@ pytestmark = [pytest.mark.broker, pytest.mark.long]
 
 
 def test_every_stage_is_measured_and_compared(stages, tmp_path):
-    asked = ["--events", "10000", "--history-days", "12", "--population", "cards=300", "--population", "terminals=100"]
-    code, printed = stages.finish(tmp_path, "bench", "stages", "finance_fraud", *asked, timeout=400)
+    options = ["--events", "10000", "--history-days", "12", "--population", "cards=300", "--population", "terminals=100"]
+    code, printed = stages.finish(tmp_path, "bench", "stages", "finance_fraud", *options, timeout=400)
     assert code == 0, printed
     [path] = tmp_path.glob("stages-*/stages.json")
     results = json.loads(path.read_text())
@@ -18,6 +18,6 @@ def test_every_stage_is_measured_and_compared(stages, tmp_path):
     assert measured["archive"]["files"] >= 1 and measured["backfill"]["files"] >= 12
     assert measured["batch"]["events"] == measured["backfill"]["events"]
     assert measured["gateway, one by one"]["events"] < measured["gateway, 500 at once"]["events"]
-    assert all(each["per_second"] > 0 and each["peak_mib"] > 50 for each in measured.values())
+    assert all(stage["per_second"] > 0 and stage["peak_mib"] > 50 for stage in measured.values())
     assert len(results["ratios"]) == 5
     assert path.with_suffix(".md").exists()

@@ -15,20 +15,20 @@ def test_latency_catch_up_and_recovery_are_measured(stages, tmp_path):
     assert code == 0, printed
     [path] = tmp_path.glob("bench-*/bench.json")
     results = json.loads(path.read_text())
-    assert [(each["path"], each["rate"]) for each in results["latency"]] == [("per event", 200), ("windowed", 200)]
-    per_event, windowed = (each["after"]["count"] for each in results["latency"])
+    assert [(path["path"], path["rate"]) for path in results["latency"]] == [("per event", 200), ("windowed", 200)]
+    per_event, windowed = (path["after"]["count"] for path in results["latency"])
     assert per_event >= 0.99 * 5 * 200  # every event has its alert, once
     # Events of one card within a moment have one together, and on a busy machine a moment is long.
     assert windowed >= 100
-    assert all(0 < each["after"]["p50"] <= each["after"]["p99"] for each in results["latency"])
-    [archived] = results["archive_latency"]
-    assert archived["rate"] == 200 and archived["after"]["count"] >= 0.9 * 5 * 200
-    assert 0 < archived["after"]["p50"] <= archived["after"]["p99"]
-    caught = results["catch_up"]
-    assert caught["events"] >= 10_000 and all(speed > 0 for speed in caught["per_second"].values())
-    assert all(caught["files"][path] > 0 and caught["steady"][path] > 0 for path in ("per event", "windowed"))
-    for held in caught["held_mib"].values():
-        assert held["Spark"] > held["own"] > 50 and held["broker"] > 50
+    assert all(0 < path["after"]["p50"] <= path["after"]["p99"] for path in results["latency"])
+    [archive] = results["archive_latency"]
+    assert archive["rate"] == 200 and archive["after"]["count"] >= 0.9 * 5 * 200
+    assert 0 < archive["after"]["p50"] <= archive["after"]["p99"]
+    catch_up = results["catch_up"]
+    assert catch_up["events"] >= 10_000 and all(speed > 0 for speed in catch_up["per_second"].values())
+    assert all(catch_up["files"][path] > 0 and catch_up["steady"][path] > 0 for path in ("per event", "windowed"))
+    for mib_by_kind in catch_up["held_mib"].values():
+        assert mib_by_kind["Spark"] > mib_by_kind["own"] > 50 and mib_by_kind["broker"] > 50
     [kill] = results["recovery"]["kills"]
     assert 0 < kill["first"] <= kill["current"]
     assert len(results["ratios"]) == 6

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from common.embedded.kafka import EmbeddedKafka
-from common.embedded.ports import HOST, free_port, wait_until_taken
+from common.embedded.ports import HOST, find_free_port, wait_until_listening
 from common.embedded.supervise import start_supervised
 from common.installed import find_vertical
 from common.kafka.connection import Connection
@@ -31,8 +31,8 @@ async def app(scope, receive, send):
     while more:
         part = await receive()
         body, more = body + part.get("body", b""), part.get("more_body", False)
-    with open("events", "a") as noted:
-        print(len(body.splitlines()), file=noted)
+    with open("events", "a") as file:
+        print(len(body.splitlines()), file=file)
     await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"{}"})
 """
@@ -47,14 +47,14 @@ def own_broker(tmp_path_factory):
 
 def load(connection, folder, objectives, *words):
     (folder / "objectives.toml").write_text(objectives)
-    given = {"--objectives": folder / "objectives.toml", "--data": folder, "--bootstrap-servers": connection.bootstrap_servers,
+    options = {"--objectives": folder / "objectives.toml", "--data": folder, "--bootstrap-servers": connection.bootstrap_servers,
              "--csv": folder / "load", "--vertical": VERTICAL.name, "--rate": 200, "--settle": "1s"}
-    options = [str(word) for pair in given.items() for word in pair]
-    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", *options, *words]
+    option_words = [str(word) for pair in options.items() for word in pair]
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", *option_words, *words]
     environment = {**os.environ, "PYTHONPATH": str(LOCUSTFILE.parents[1]), "COLUMNS": "200"}
-    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     rows = list(csv.DictReader((folder / "load_stats.csv").open()))
-    return done.returncode, done.stdout, {(row["Type"], row["Name"]): row for row in rows}
+    return run.returncode, run.stdout, {(row["Type"], row["Name"]): row for row in rows}
 
 
 def test_every_acknowledged_record_is_on_the_topic_once_and_a_second_load_goes_on_behind_the_first(own_broker, tmp_path):
@@ -83,22 +83,22 @@ def test_every_acknowledged_record_is_on_the_topic_once_and_a_second_load_goes_o
 @pytest.mark.parametrize("batch", [1, 3])
 def test_over_http_a_request_has_as_many_events_as_are_asked_for_whatever_is_a_process_s_own(tmp_path, batch):
     (tmp_path / "noting.py").write_text(NOTING)
-    port = free_port()
+    port = find_free_port()
     server = [sys.executable, "-m", "uvicorn", "noting:app", "--port", str(port), "--lifespan", "off"]
     slash = "/" * (batch > 1)  # as an address is often copied
     http = ["--via", "http", "--host", f"http://{HOST}:{port}{slash}", "--no-watch", "--batch", str(batch), "--processes", "2"]
     with start_supervised(server, tmp_path / "server.log", tmp_path):
-        wait_until_taken(port, 60)
-        no_broker = Connection(f"{HOST}:{free_port()}")
+        wait_until_listening(port, 60)
+        no_broker = Connection(f"{HOST}:{find_free_port()}")
         code, printed, rows = load(no_broker, tmp_path, "[default]\nerror_share = 0\n", *http, "--duration", "4s")
     assert code == 0, printed
-    noted = (tmp_path / "events").read_text().split()
+    event_counts = (tmp_path / "events").read_text().split()
     requests = sum(int(row["Request Count"]) for (kind, _), row in rows.items() if kind == "POST")
-    assert requests > 20 and set(noted) == {str(batch)}  # the pace counts requests
+    assert requests > 20 and set(event_counts) == {str(batch)}  # the pace counts requests
 
 
 def test_locust_s_page_is_for_who_has_its_password_and_for_no_other_site_s_page(tmp_path):
-    port = free_port()
+    port = find_free_port()
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--via", "null", "--no-watch", "--web-port", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(LOCUSTFILE.parents[1]), "LOAD_PASSWORD": "open sesame"}
 
@@ -113,7 +113,7 @@ def test_locust_s_page_is_for_who_has_its_password_and_for_no_other_site_s_page(
             connection.close()
 
     with start_supervised(command, tmp_path / "locust.log", tmp_path, environment):
-        wait_until_taken(port, 60)
+        wait_until_listening(port, 60)
         start = ("POST", "/swarm", "user_count=1&spawn_rate=1")
         for method, path, body in (start, ("GET", "/stats/requests", None), ("GET", "/", None), ("GET", "/system", None)):
             status, headers, _ = ask(method, path, body)
@@ -130,16 +130,16 @@ def test_locust_s_page_is_for_who_has_its_password_and_for_no_other_site_s_page(
                         {"origin": f"http://{HOST}:{port + 1}", "sec_fetch_site": "same-site"}, {"host": f"evil.example:{port}"}):
             assert ask(*start, **own, **foreign)[0] == 403, foreign
         assert json.loads(ask("GET", "/stats/requests", **own)[2])["state"] == "ready", "nobody started a load"
-        status, _, told = ask(*start, **own, origin=f"http://{HOST}:{port}", sec_fetch_site="same-origin")
-        assert status == 200 and json.loads(told)["success"]
+        status, _, answer = ask(*start, **own, origin=f"http://{HOST}:{port}", sec_fetch_site="same-origin")
+        assert status == 200 and json.loads(answer)["success"]
 
 
 def ids(values):
     """Event ids of what can be read; the generator breaks one in two hundred."""
-    found = set()
+    event_ids = set()
     for value in values:
         try:
-            found.add(orjson.loads(value)[VERTICAL.event_id])
+            event_ids.add(orjson.loads(value)[VERTICAL.event_id])
         except (orjson.JSONDecodeError, KeyError, TypeError):
             continue
-    return found
+    return event_ids

@@ -1,4 +1,4 @@
-"""The trends job in other engines: each terminal's daily count, sum, mean and deviation over the same Parquet files."""
+"""The batch job in other engines: each terminal's daily count, sum, mean and deviation over the same Parquet files."""
 
 import json
 import shutil
@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loadtests.bench.peers.engine_process import PeerFailed, Ready, running
+from loadtests.bench.peers.engine_process import Engine, PeerFailed, running_engine
 from loadtests.bench.peers.peer import Peer
-from loadtests.bench.results import cells, compared, machine_line, markdown_table, others
+from loadtests.bench.results import compare_engines, comparison_cells, machine_line, markdown_table, ratios_of_others
 
 BATCH_OURS = "batch_ours"
 BATCH_PEERS = (
@@ -26,21 +26,23 @@ FILE_ROWS = 1_000_000
 TERMINALS, DAYS = 1_000, 90
 EXECUTIONS = 2  # in one process: the first as it comes, the second warm
 LIMIT_SECONDS = 1_800.0
-KEYS, EXACT, CLOSE = ["day", "terminal_id"], "count", ["total", "mean", "deviation"]
+KEYS = ["day", "terminal_id"]
+EXACT_COLUMN, CLOSE_COLUMNS = "count", ["total", "mean", "deviation"]  # how the engines' totals are compared
 FIELDS = ("process", "first", "second")
 Rounds = dict[str, list[dict[str, Any]]]
+"""By engine, for each round seconds by field."""
 
 
 def write_transactions(folder: Path, rows: int, seed: int) -> None:
     """`rows` transactions (transaction_id, card_id, terminal_id, amount, event_time) as Parquet, a file for each million."""
     folder.mkdir(parents=True)
     for number, first in enumerate(range(0, rows, FILE_ROWS)):
-        some = _some(np.random.default_rng([seed, number]), first, min(FILE_ROWS, rows - first))
-        pq.write_table(some, folder / f"{number:04}.parquet")
+        transactions = _draw_transactions(np.random.default_rng([seed, number]), first, min(FILE_ROWS, rows - first))
+        pq.write_table(transactions, folder / f"{number:04}.parquet")
 
 
-def _some(rng: np.random.Generator, first: int, count: int) -> pa.Table:
-    """In the order of event time within a file, as an archive writes them."""
+def _draw_transactions(rng: np.random.Generator, first: int, count: int) -> pa.Table:
+    """In the order of event time within a file, as an archive writes them. first: the number of the first transaction."""
     milliseconds = np.sort(rng.integers(0, DAYS * 86_400_000, count))
     times = np.datetime64("2026-01-01", "us") + milliseconds * np.timedelta64(1_000, "us")
     terminals = pa.DictionaryArray.from_arrays(
@@ -55,44 +57,48 @@ def _some(rng: np.random.Generator, first: int, count: int) -> pa.Table:
     })
 
 
-def measure(
-    engines: list[Ready], transactions: Path, folder: Path, repeats: int, not_measured: dict[str, str],
-    say: Callable[[str], object],
+def measure_rounds(
+    engines: list[Engine], transactions: Path, folder: Path, repeats: int, not_measured: dict[str, str],
+    show_status: Callable[[str], object],
 ) -> tuple[Rounds, dict[str, str]]:
-    """Rounds of seconds by engine, and by engine how its totals differ from ours (empty: the same)."""
+    """Rounds of seconds by engine, and by engine how its totals differ from ours ("": not at all).
+
+    Notes in `not_measured` why an engine failed; its further rounds are left out.
+    """
     rounds: Rounds = defaultdict(list)
-    differ: dict[str, str] = {}
+    differences: dict[str, str] = {}
     for number in range(1, repeats + 1):
-        for ready in engines:
-            name = ready.peer.name
+        for engine in engines:
+            name = engine.peer.name
             if name in not_measured:
                 continue
-            say(f"round {number} of {repeats}: {ready.peer.title}")
+            show_status(f"round {number} of {repeats}: {engine.peer.title}")
             try:
-                rounds[name].append(_once(ready, transactions, folder / f"{name}-{number}"))
+                rounds[name].append(_measure_round(engine, transactions, folder / f"{name}-{number}"))
             except PeerFailed as problem:
                 not_measured[name] = str(problem)
                 continue
             if number == 1:
-                ours, own = (read_totals(folder / f"{each}-1" / "totals.parquet") for each in (BATCH_OURS, name))
-                differ[name] = difference(ours, own)
-    return dict(rounds), differ
+                ours, others = (read_totals(folder / f"{peer}-1" / "totals.parquet") for peer in (BATCH_OURS, name))
+                differences[name] = describe_difference(ours, others)
+    return dict(rounds), differences
 
 
-def _once(ready: Ready, transactions: Path, folder: Path) -> dict[str, float]:
+def _measure_round(engine: Engine, transactions: Path, folder: Path) -> dict[str, float]:
+    """Seconds by field."""
     if folder.exists():
         shutil.rmtree(folder)
-    seconds = folder / "seconds.json"
+    seconds_file = folder / "seconds.json"
     job = {
         "transactions": str(transactions),
         "totals": str(folder / "totals.parquet"),
-        "seconds": str(seconds),
+        "seconds": str(seconds_file),
         "executions": EXECUTIONS,
     }
-    with running(ready, job, folder) as work:
-        process = work.wait(LIMIT_SECONDS)
-    first, second = json.loads(seconds.read_text())
-    return {"process": process - second, "first": first, "second": second}
+    with running_engine(engine, job, folder) as process:
+        process_seconds = process.wait(LIMIT_SECONDS)
+    first, second = json.loads(seconds_file.read_text())
+    return {"process": process_seconds - second, "first": first, "second": second}
 
 
 def read_totals(path: Path) -> pd.DataFrame:
@@ -101,30 +107,31 @@ def read_totals(path: Path) -> pd.DataFrame:
     return totals.assign(day=pd.to_datetime(totals["day"])).sort_values(KEYS).reset_index(drop=True)
 
 
-def difference(ours: pd.DataFrame, other: pd.DataFrame) -> str:
-    """In words, what differs: counts exactly, sums to 1e-9 of their size, as engines add in different orders. Empty: nothing."""
-    if not ours[KEYS].equals(other[KEYS]):
-        return f"other days or terminals: {len(other)} rows, ours {len(ours)}"
-    if unequal := int((ours[EXACT] != other[EXACT]).sum()):
+def describe_difference(ours: pd.DataFrame, others: pd.DataFrame) -> str:
+    """In words, what differs: counts exactly, sums to 1e-9 of their size, as engines add in different orders. "": nothing."""
+    if not ours[KEYS].equals(others[KEYS]):
+        return f"other days or terminals: {len(others)} rows, ours {len(ours)}"
+    if unequal := int((ours[EXACT_COLUMN] != others[EXACT_COLUMN]).sum()):
         return f"{unequal} counts differ"
-    for column in CLOSE:
-        far = ~np.isclose(ours[column], other[column], rtol=1e-9, atol=1e-9, equal_nan=True)
-        if far.any():
-            return f"{int(far.sum())} of {column} differ"
+    for column in CLOSE_COLUMNS:
+        is_far = ~np.isclose(ours[column], others[column], rtol=1e-9, atol=1e-9, equal_nan=True)
+        if is_far.any():
+            return f"{int(is_far.sum())} of {column} differ"
     return ""
 
 
-def told(rounds: Rounds) -> dict[str, Any]:
-    return {**compared(rounds, FIELDS, BATCH_OURS), "rounds": rounds}
+def round_results(rounds: Rounds) -> dict[str, Any]:
+    """The rounds, with medians and ratios to ours by field."""
+    return {**compare_engines(rounds, FIELDS, BATCH_OURS), "rounds": rounds}
 
 
-def ratios(rows: dict[str, dict[str, Any]]) -> dict[str, float]:
+def ratios(results_by_rows: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Every other engine's seconds in multiples of ours: higher is better for us."""
     return {
-        f"{int(number):,} rows: {field} of {name} / ours": of
-        for number, measured in rows.items()
+        f"{int(rows):,} rows: {field} of {name} / ours": ratio
+        for rows, results in results_by_rows.items()
         for field in FIELDS
-        for name, of in others(measured[field], BATCH_OURS)
+        for name, ratio in ratios_of_others(results[field], BATCH_OURS)
     }
 
 
@@ -134,13 +141,17 @@ def markdown(results: dict[str, Any]) -> str:
         "Seconds, medians of {repeats}: process, from its start to its end with one execution; first and second execution in one "
         "process.".format(**results),
     ]
-    for rows, measured in results["rows"].items():
+    columns = ["engine", *(column for field in FIELDS for column in (field, "of ours"))]
+    for rows, figures in results["rows"].items():
         lines = [
-            [f"{peer.title} {peer.version}", *(cell for field in FIELDS for cell in cells(measured[field], peer.name, 2))]
+            [
+                f"{peer.title} {peer.version}",
+                *(cell for field in FIELDS for cell in comparison_cells(figures[field], peer.name, 2)),
+            ]
             for peer in BATCH_PEERS
-            if peer.name in measured["rounds"]
+            if peer.name in figures["rounds"]
         ]
-        parts += [f"## {int(rows):,} rows", markdown_table(["engine", *(c for f in FIELDS for c in (f, "of ours"))], lines)]
+        parts += [f"## {int(rows):,} rows", markdown_table(columns, lines)]
     parts += [f"{name}: not measured: {reason.splitlines()[0]}" for name, reason in results["not_measured"].items()]
     parts += [f"{name}: {problem}" for name, problem in results["differences"].items()]
     return "\n\n".join([*parts, machine_line(results)]) + "\n"

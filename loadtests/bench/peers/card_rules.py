@@ -5,17 +5,17 @@ from hashlib import sha256
 from math import sqrt
 from typing import Any
 
-NAME = "card_job"
+JOB_NAME = "card_job"
 VELOCITY, AMOUNT, ZSCORE = "velocity", "amount", "zscore"
 
 Totals = tuple[int, int, int, int]
 """Of a card's window so far: number of events, sum and sum of squares of their amounts, the largest amount; in cents."""
 
-NOTHING: Totals = (0, 0, 0, 0)
+EMPTY_TOTALS: Totals = (0, 0, 0, 0)
 
 
-def cents(amount: float) -> int:
-    """Whole cents, in which sums are exact in every engine, whatever order they are made in."""
+def to_cents(amount: float) -> int:
+    """Whole cents, in which sums are exact in every engine, in whatever order they are added."""
     return int(amount * 100 + 0.5)
 
 
@@ -26,16 +26,16 @@ def window_start(event_time: str, window_seconds: int) -> int:
 
 
 def alert_id(rule: str, card: str, start: int) -> str:
-    """What an alert is about: a rule, a card and a window, not the update that raised it."""
-    return sha256(f"{NAME}|{rule}|{card}|{start}".encode()).hexdigest()[:32]
+    """The id of what an alert is about: a rule, a card and a window, not the update that raised it."""
+    return sha256(f"{JOB_NAME}|{rule}|{card}|{start}".encode()).hexdigest()[:32]
 
 
-def added(totals: Totals, amount: int) -> Totals:
+def add_amount(totals: Totals, cents: int) -> Totals:
     count, total, squares, largest = totals
-    return count + 1, total + amount, squares + amount * amount, max(largest, amount)
+    return count + 1, total + cents, squares + cents * cents, max(largest, cents)
 
 
-def alerts(job: dict[str, Any], card: str, start: int, totals: Totals) -> list[dict[str, Any]]:
+def raise_alerts(job: dict[str, Any], card: str, start: int, totals: Totals) -> list[dict[str, Any]]:
     """The alerts of a window that just took an event in."""
     count, total, squares, largest = totals
     spread = count * squares - total * total  # count squared times the variance: an integer, so without rounding

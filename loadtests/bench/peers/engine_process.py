@@ -13,23 +13,23 @@ from typing import Any
 
 from common.embedded.jars import JarsError, ensure_jars
 from common.embedded.java import find_java
-from common.embedded.ports import HOST, free_port
-from common.embedded.supervise import Supervised, supervised
+from common.embedded.ports import HOST, find_free_port
+from common.embedded.supervise import SupervisedProcess, start_supervised
 from common.errors import UserError
 from common.kafka.connection import GROUP_PREFIX
 from loadtests.bench.peers.environments import NotInstalled, ensure_environment
 from loadtests.bench.peers.peer import Peer
 
-LOG_LINES = 8
-GRACE = 5.0  # seconds between asking an engine to end and killing it
+LOG_LINES = 8  # of its log's end that a failure shows
+GRACE_SECONDS = 5.0  # between asking an engine to end and killing it
 
 
 class PeerFailed(UserError):
-    """An engine ended although it should be running; the message holds the end of its log."""
+    """An engine ended although it should be running, or did not end in time; the message holds the end of its log."""
 
 
 @dataclass(frozen=True)
-class Ready:
+class Engine:
     """An engine that can be started: the Python it runs in, and the jars it needs."""
 
     peer: Peer
@@ -37,46 +37,50 @@ class Ready:
     jars: tuple[str, ...] = ()
 
 
-def prepare(peers: Sequence[Peer], home: Path, not_measured: dict[str, str], say: Callable[[str], object]) -> list[Ready]:
-    """The engines that can be had here, fetched and installed; of the others, why not, in `not_measured`."""
-    ready = []
+def install_engines(
+    peers: Sequence[Peer], home: Path, not_measured: dict[str, str], show_status: Callable[[str], object]
+) -> list[Engine]:
+    """The engines that can be installed here; notes in `not_measured` why the others cannot."""
+    engines = []
     for peer in peers:
-        say(f"{peer.title} {peer.version}: its environment")
+        show_status(f"{peer.title} {peer.version}: its environment")
         try:
-            ready.append(_prepared(peer, home))
+            engines.append(_install(peer, home))
         except (NotInstalled, JarsError) as problem:
             not_measured[peer.name] = str(problem)
-    return ready
+    return engines
 
 
-def _prepared(peer: Peer, home: Path) -> Ready:
+def _install(peer: Peer, home: Path) -> Engine:
     jars = tuple(map(str, ensure_jars("flink", home=home))) if peer.name == "flink" else ()
     python = ensure_environment(peer.requirements, home) if peer.requirements else Path(sys.executable)
-    return Ready(peer, python, jars)
+    return Engine(peer, python, jars)
 
 
 @contextmanager
-def running(ready: Ready, job: Mapping[str, Any], folder: Path) -> Iterator["Work"]:
+def running_engine(engine: Engine, job: Mapping[str, Any], folder: Path) -> Iterator["RunningEngine"]:
     """The engine doing `job` in `folder`, until the block ends."""
     folder.mkdir(parents=True)
-    peer = ready.peer
-    addresses = [f"{HOST}:{free_port()}" for _ in range(peer.processes)] if peer.processes > 1 else []
-    shared = {**job, "folder": str(folder), "jars": ready.jars, "processes": peer.processes, "addresses": addresses}
+    peer = engine.peer
+    addresses = [f"{HOST}:{find_free_port()}" for _ in range(peer.processes)] if peer.processes > 1 else []
+    shared = {**job, "folder": str(folder), "jars": engine.jars, "processes": peer.processes, "addresses": addresses}
     with ExitStack() as stack:
         children = []
         for index in range(peer.processes):
-            given = shared | {"index": index, "group": f"{GROUP_PREFIX}{folder.name}"}
-            command = [str(ready.python), *_script(peer), json.dumps(given)]
-            child = supervised(command, folder / "log", folder, environment=_environment(peer), grace=GRACE)
+            process_job = shared | {"index": index, "group": f"{GROUP_PREFIX}{folder.name}"}
+            command = [str(engine.python), *_script(peer), json.dumps(process_job)]
+            child = start_supervised(command, folder / "log", folder, environment=_environment(peer), grace=GRACE_SECONDS)
             stack.callback(_end, child)
             children.append(child)
-        yield Work(peer, children, folder / "log")
+        yield RunningEngine(peer, children, folder / "log")
 
 
 @dataclass(frozen=True)
-class Work:
+class RunningEngine:
+    """An engine's processes, which share a log."""
+
     peer: Peer
-    children: list[Supervised]
+    children: list[SupervisedProcess]
     log: Path
 
     def check(self) -> None:
@@ -84,8 +88,8 @@ class Work:
         for child in self.children:
             if child.exit_status() is not None:
                 lines = [line for line in self.log.read_text(errors="replace").splitlines() if not line.startswith("\tat ")]
-                said = "\n  ".join(line[:300] for line in lines[-LOG_LINES:])
-                raise PeerFailed(f"{self.peer.name} ended with status {child.exit_status()}. The end of {self.log}:\n  {said}")
+                log_end = "\n  ".join(line[:300] for line in lines[-LOG_LINES:])
+                raise PeerFailed(f"{self.peer.name} ended with status {child.exit_status()}. The end of {self.log}:\n  {log_end}")
 
     def wait(self, limit: float) -> float:
         """Seconds until the engine has ended by itself; raises PeerFailed when it fails or takes longer than `limit`."""
@@ -93,12 +97,12 @@ class Work:
         child, = self.children
         while child.exit_status() is None and time.monotonic() - began < limit:
             time.sleep(0.01)
-        passed = time.monotonic() - began
+        seconds = time.monotonic() - began
         if child.exit_status() is None:
-            raise PeerFailed(f"{self.peer.name} was not through after {limit:g} s")
+            raise PeerFailed(f"{self.peer.name} had not ended after {limit:g} s")
         if child.exit_status():
             self.check()
-        return passed
+        return seconds
 
 
 def _script(peer: Peer) -> list[str]:
@@ -106,18 +110,18 @@ def _script(peer: Peer) -> list[str]:
 
 
 def _environment(peer: Peer) -> dict[str, str]:
-    given = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if peer.requirements:
-        given.pop("PYTHONPATH", None)  # the project's own packages are none of a peer's
-        given["JAVA_HOME"] = str(find_java().home)
-    return given
+        environment.pop("PYTHONPATH", None)  # a peer's environment has none of the project's own packages
+        environment["JAVA_HOME"] = str(find_java().home)
+    return environment
 
 
-def _end(child: Supervised) -> None:
-    """Ends the engine and whatever it started: a Java of its own, for one, may outlive the Python that is ended."""
+def _end(child: SupervisedProcess) -> None:
+    """Ends the engine and whatever it started: a Java of its own, for example, may outlive the Python that is ended."""
     child.stop()
-    deadline = time.monotonic() + GRACE
-    with suppress(ProcessLookupError):  # nobody is left in the group, which is the supervisor's own
+    deadline = time.monotonic() + GRACE_SECONDS
+    with suppress(ProcessLookupError):  # no process is left in the group, which is the supervisor's own
         while time.monotonic() < deadline:
             os.killpg(child.pid, 0)
             time.sleep(0.1)

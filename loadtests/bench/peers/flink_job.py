@@ -1,4 +1,4 @@
-"""The card job in Flink SQL: an OVER window of processing order, which speaks at every event; checkpoints, state on the heap."""
+"""The card job in Flink SQL: an OVER window of processing order, with a row at every event; checkpoints, state on the heap."""
 
 import json
 import sys
@@ -55,15 +55,15 @@ RULES = (
     ("zscore", "zscore", "zscore >= {zscore}"),
 )
 
-FOUND = """
+RULE_ALERTS = """
 SELECT SUBSTRING(SHA256('card_job|{rule}|' || card_id || '|' || CAST(window_start AS STRING)), 1, 32),
   '{rule}', card_id, window_start, {score}, n, CAST(total AS DOUBLE) / n / 100, SQRT(CAST(spread AS DOUBLE)) / n / 100
 FROM scores WHERE {condition}
 """
 
 
-def configuration(job: dict) -> Configuration:
-    wanted = Configuration()
+def make_configuration(job: dict) -> Configuration:
+    settings = Configuration()
     for name, value in {
         "pipeline.jars": ";".join(f"file://{jar}" for jar in job["jars"]),
         "parallelism.default": job["partitions"],
@@ -76,20 +76,20 @@ def configuration(job: dict) -> Configuration:
         "table.exec.mini-batch.enabled": "false",
         "table.local-time-zone": "UTC",
     }.items():
-        wanted.set_string(name, str(value))
-    return wanted
+        settings.set_string(name, str(value))
+    return settings
 
 
 def main(job: dict) -> None:
-    settings = EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration(job)).build()
+    settings = EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(make_configuration(job)).build()
     tables = TableEnvironment.create(settings)
     values = job | {"linger": 0 if job["low_latency"] else 5}
     for statement in (EVENTS, ALERTS, WINDOWS, SCORES):
         tables.execute_sql(statement.format(**values))
-    found = [
-        FOUND.format(rule=rule, score=score, condition=condition.format(**values)) for rule, score, condition in RULES
+    statements = [
+        RULE_ALERTS.format(rule=rule, score=score, condition=condition.format(**values)) for rule, score, condition in RULES
     ]
-    tables.execute_sql("INSERT INTO alerts " + " UNION ALL ".join(found)).wait()
+    tables.execute_sql("INSERT INTO alerts " + " UNION ALL ".join(statements)).wait()
 
 
 if __name__ == "__main__":

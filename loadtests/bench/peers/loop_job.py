@@ -4,7 +4,7 @@ import json
 import sys
 
 import orjson
-from card_rules import NOTHING, Totals, added, alerts, cents, window_start
+from card_rules import EMPTY_TOTALS, Totals, add_amount, raise_alerts, to_cents, window_start
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 
@@ -28,12 +28,13 @@ def main(job: dict) -> None:
                 continue
             event = orjson.loads(message.value())
             card, start = event["card_id"], window_start(event["event_time"], job["window_seconds"])
-            windows[card, start] = totals = added(windows.get((card, start), NOTHING), cents(event["amount"]))
-            for alert in alerts(job, card, start, totals):
+            totals = windows.get((card, start), EMPTY_TOTALS)
+            windows[card, start] = totals = add_amount(totals, to_cents(event["amount"]))
+            for alert in raise_alerts(job, card, start, totals):
                 producer.produce(job["alerts"], orjson.dumps(alert), card)
             if start > newest:
-                newest = start
-                windows = {key: kept for key, kept in windows.items() if key[1] >= newest - job["watermark_seconds"]}
+                newest, oldest = start, start - job["watermark_seconds"]
+                windows = {window: totals for window, totals in windows.items() if window[1] >= oldest}
         producer.poll(0)
 
 

@@ -15,10 +15,10 @@ from confluent_kafka.admin import AdminClient
 
 from common.kafka.connection import Connection
 from common.kafka.producers import Producer
-from common.kafka.reader import from_ends
+from common.kafka.reader import consume_from_ends
 from common.kafka.topics import create_topics
 from common.monitoring.alert_watch import Percentiles, percentiles
-from common.replay.pacing import at_rate, send_paced
+from common.replay.pacing import end_schedule, schedule_at_rate, send_paced
 from loadtests.bench.alert_arrivals import CatchUp, Patience, catch_up_of, time_arrivals
 from loadtests.bench.peers.card_rules import VELOCITY, alert_id
 from loadtests.bench.peers.engine_process import Engine, RunningEngine, running_engine
@@ -86,7 +86,7 @@ def measure_catch_up(site: Site, engine: Engine, job: CardJob, backlog: Backlog,
     """Start the engine at the beginning of the backlog's topic, and time it to the last expected alert."""
     alerts = site.new_topic(f"peers.{name}")
     script_job = site.script_job(job, backlog.topic, alerts, low_latency=False)
-    with from_ends(site.connection, alerts, group="bench") as consumer:
+    with consume_from_ends(site.connection, alerts, group="bench") as consumer:
         began = time.monotonic()
         with running_engine(engine, script_job, site.folder / name) as process:
             arrivals, updates = time_arrivals(consumer, _read_id, backlog.expected, PATIENCE, began, process.check)
@@ -120,7 +120,7 @@ def measure_latency(
     ledger, messages = CardLedger(transactions, job), transactions.messages
     script_job = site.script_job(job, events, alerts, low_latency=True)
     with (
-        from_ends(site.connection, alerts, group="bench") as consumer,
+        consume_from_ends(site.connection, alerts, group="bench") as consumer,
         running_engine(engine, script_job, site.folder / name) as process,
         receiving(consumer, ledger),
     ):
@@ -130,9 +130,8 @@ def measure_latency(
             began = time.monotonic()
             following = messages.take(np.arange(probes, len(transactions)))
             send_paced(
-                at_rate([following], load.rate),
+                end_schedule(schedule_at_rate([following], load.rate), load.total_seconds),
                 lambda _, first, last: send(first + probes, last + probes),
-                until=load.total_seconds,
             )
         time.sleep(AFTER_SECONDS)
         process.check()

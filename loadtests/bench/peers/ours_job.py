@@ -11,20 +11,22 @@ from pydantic_settings import BaseSettings
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from common.deployment import Deployment
 from common.kafka.connection import Connection
 from common.kafka.topics import topic_names
-from common.published.reference_data import Learnt
+from common.published.reference_data import ReferenceData
 from common.rules import Rule, judge
 from common.settings import Settings, load
 from common.spark.session import start_session
-from common.streaming.queries import REAL_TIME, read_topic, start_query, task_slots
+from common.streaming.queries import REAL_TIME, QueryInputs, read_topic, start_query, task_slots
 from common.vertical import Query, Vertical
+from common.workspace import Workspace
 from finance_fraud import VERTICAL
-from loadtests.bench.peers.card_rules import AMOUNT, NAME, VELOCITY, ZSCORE
+from loadtests.bench.peers.card_rules import AMOUNT, JOB_NAME, VELOCITY, ZSCORE
 
 
-class CardJob(BaseSettings):
-    """The job's numbers; what the names mean is told in README.md."""
+class CardJobSettings(BaseSettings):
+    """The job's numbers; README.md says what the names mean."""
 
     velocity: float
     amount_cents: float
@@ -34,10 +36,10 @@ class CardJob(BaseSettings):
     watermark_seconds: int = Field(gt=0)
 
 
-def windows(transactions: DataFrame, settings: CardJob) -> DataFrame:
+def card_windows(transactions: DataFrame, settings: CardJobSettings) -> DataFrame:
     """Alerts on a card's tumbling window, which is judged anew at every event."""
     cents = (F.col("amount") * 100 + 0.5).cast("long")
-    found = (
+    windows = (
         transactions.withWatermark("event_time", f"{settings.watermark_seconds} seconds")
         .groupBy(F.window("event_time", f"{settings.window_seconds} seconds"), "card_id")
         .agg(
@@ -51,44 +53,46 @@ def windows(transactions: DataFrame, settings: CardJob) -> DataFrame:
         .withColumn("spread", F.col("count") * F.col("squares") - F.col("total") * F.col("total"))
     )
     subject = F.concat_ws("|", "card_id", F.unix_timestamp(F.col("window.start")).cast("string"))
-    return judge(found, RULES, settings, vertical=NAME, entity="card_id", subject=subject)
+    return judge(windows, RULES, settings, vertical=JOB_NAME, entity="card_id", subject=subject)
 
 
-def _velocity(settings: CardJob) -> Column:
+def _velocity(settings: CardJobSettings) -> Column:
     return F.col("count")
 
 
-def _amount(settings: CardJob) -> Column:
+def _amount(settings: CardJobSettings) -> Column:
     return F.col("largest")
 
 
-def _zscore(settings: CardJob) -> Column:
-    known = (F.col("count") >= settings.least_events) & (F.col("spread") > 0)
-    above = (F.col("count") * F.col("largest") - F.col("total")).cast("double")
-    return F.when(known, above / F.sqrt(F.col("spread").cast("double")))
+def _zscore(settings: CardJobSettings) -> Column:
+    is_defined = (F.col("count") >= settings.least_events) & (F.col("spread") > 0)
+    above_mean = (F.col("count") * F.col("largest") - F.col("total")).cast("double")
+    return F.when(is_defined, above_mean / F.sqrt(F.col("spread").cast("double")))
 
 
-def _said(settings: CardJob) -> Column:
+def _reason(settings: CardJobSettings) -> Column:
     mean = F.col("total") / F.col("count") / 100
     deviation = F.sqrt(F.col("spread").cast("double")) / F.col("count") / 100
     return F.to_json(F.struct("count", mean.alias("mean"), deviation.alias("deviation")))
 
 
-def _no_event(settings: CardJob) -> Column:
+def _no_evidence(settings: CardJobSettings) -> Column:
     return F.lit(None).cast("string")
 
 
 RULES = (
-    Rule(VELOCITY, _velocity, "velocity", _said, _no_event),
-    Rule(AMOUNT, _amount, "amount_cents", _said, _no_event),
-    Rule(ZSCORE, _zscore, "zscore", _said, _no_event),
+    Rule(VELOCITY, _velocity, "velocity", _reason, _no_evidence),
+    Rule(AMOUNT, _amount, "amount_cents", _reason, _no_evidence),
+    Rule(ZSCORE, _zscore, "zscore", _reason, _no_evidence),
 )
-QUERY = Query("windows", RULES, windows, stateful=True)
+QUERY = Query("windows", RULES, card_windows, stateful=True)
 
 
 def card_vertical() -> Vertical:
-    """The events and contract of finance_fraud, with the one query of this job."""
-    return replace(VERTICAL, name=NAME, settings=CardJob, queries=(QUERY,), baselines={}, model=None, scenarios=())
+    """The events and contract of finance_fraud, with the single query of this job."""
+    return replace(
+        VERTICAL, name=JOB_NAME, settings=CardJobSettings, queries=(QUERY,), baselines={}, model=None, scenarios=()
+    )
 
 
 def main(job: dict[str, Any]) -> None:
@@ -102,12 +106,13 @@ def main(job: dict[str, Any]) -> None:
     query = replace(QUERY, topic=topic)
     vertical = replace(card_vertical(), name=prefix, queries=(query,))
     slots = task_slots([vertical], {topic_names(vertical).events: job["partitions"]}, settings)
-    spark = start_session(NAME, slots, folder, settings)
-    connection = Connection.from_settings(settings)
-    rules = CardJob(**{name: job[name] for name in CardJob.model_fields})
-    records = read_topic(spark, connection, job["events"])
-    learnt = Learnt({}, spark.createDataFrame([], "none int"))
-    running = start_query(records, vertical, query, learnt, rules, connection, str(folder / "checkpoint"), settings)
+    spark = start_session(JOB_NAME, slots, folder, settings)
+    rules = CardJobSettings(**{name: job[name] for name in CardJobSettings.model_fields})
+    deployment = Deployment(vertical, Workspace(folder, vertical.name), settings, rules, Connection.from_settings(settings))
+    records = read_topic(spark, deployment.kafka, job["events"])
+    no_data = ReferenceData({}, spark.createDataFrame([], "none int"))
+    inputs = QueryInputs(no_data, rules, str(folder / "checkpoint"), settings.checkpoint_interval)
+    running = start_query(records, deployment, query, inputs)
     if running.mode != REAL_TIME:
         raise SystemExit(f"not in real-time mode: {running.reason}")
     running.streaming.awaitTermination()

@@ -1,4 +1,4 @@
-"""The engines, and what is said of each."""
+"""The engines that are compared, with their titles and versions."""
 
 import re
 from dataclasses import dataclass
@@ -7,14 +7,15 @@ from pathlib import Path
 
 from common.errors import UserError
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
+OURS = "ours"
 
 
 @dataclass(frozen=True)
 class Peer:
     """An engine with its own script for the job.
 
-    package: whose version is told, and whose environment `<name>.requirements.txt` pins; ours and the loop run in the project's.
+    package: whose version is shown, and whose environment `<name>.requirements.txt` pins; ours and the loop run in the project's.
     processes: how many a user would start on one machine, by the engine's own documentation.
     """
 
@@ -29,24 +30,19 @@ class Peer:
 
     @property
     def script(self) -> Path:
-        return HERE / f"{self.name}_job.py"
+        return FOLDER / f"{self.name}_job.py"
 
     @property
     def requirements(self) -> Path | None:
-        """Pinned and hashed; None for what runs in the project's own environment."""
-        return requirements_of(self.name)
+        """Pinned and hashed; None for an engine that runs in the project's own environment."""
+        path = FOLDER / f"{self.name}.requirements.txt"
+        return path if path.exists() else None
 
     @property
     def version(self) -> str:
         return pinned_version(self.requirements.read_text(), self.package) if self.requirements else version(self.package)
 
 
-def requirements_of(name: str) -> Path | None:
-    path = HERE / f"{name}.requirements.txt"
-    return path if path.exists() else None
-
-
-OURS = "ours"
 PEERS = (
     Peer(OURS, "hybrid", "pyspark"),
     Peer("flink", "Flink SQL", "apache-flink"),
@@ -58,20 +54,20 @@ PEERS = (
 
 def pinned_version(requirements: str, package: str) -> str:
     """The version that a requirements file pins for `package`."""
-    found = re.search(rf"^{re.escape(package)}==([^\s;]+)", requirements, re.MULTILINE)
-    if not found:
+    pin = re.search(rf"^{re.escape(package)}==([^\s;]+)", requirements, re.MULTILINE)
+    if not pin:
         raise ValueError(f"{package} is not pinned in the requirements")
-    return found[1]
+    return pin[1]
 
 
 class UnknownPeer(UserError, ValueError):
-    """No engine of that name; the message lists those there are."""
+    """No engine has that name; the message lists the engines."""
 
 
-def chosen(names: str) -> list[Peer]:
-    """The peers of a comma-separated list; ours is always among them, as ratios are to ours."""
-    wanted = {name.strip() for name in names.split(",")} - {""} | {OURS}
-    known = {peer.name for peer in PEERS}
-    if unknown := sorted(wanted - known):
+def parse_peers(names: str) -> list[Peer]:
+    """The peers of a comma-separated list; ours is always among them, as ratios are to ours. Raises UnknownPeer."""
+    requested = {name.strip() for name in names.split(",")} - {""} | {OURS}
+    available = {peer.name for peer in PEERS}
+    if unknown := sorted(requested - available):
         raise UnknownPeer(f"unknown engine {', '.join(unknown)}: known are {', '.join(peer.name for peer in PEERS)}")
-    return [peer for peer in PEERS if peer.name in wanted]
+    return [peer for peer in PEERS if peer.name in requested]

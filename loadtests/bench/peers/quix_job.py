@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from card_rules import alerts, cents
+from card_rules import raise_alerts, to_cents
 from quixstreams import Application
 from quixstreams.dataframe.windows import Count, Max, Sum
 
@@ -23,33 +23,34 @@ def main(job: dict) -> None:
         loglevel="INFO",
     )
     events = application.topic(
-        job["events"], key_deserializer="str", value_deserializer="bytes", timestamp_extractor=milliseconds
+        job["events"], key_deserializer="str", value_deserializer="bytes", timestamp_extractor=read_milliseconds
     )
-    found = application.topic(job["alerts"], key_serializer="str", value_serializer="bytes")
+    alerts = application.topic(job["alerts"], key_serializer="str", value_serializer="bytes")
     (
         application.dataframe(events)
-        .apply(amounts)
+        .apply(read_amounts)
         .tumbling_window(job["window_seconds"] * 1000, grace_ms=job["watermark_seconds"] * 1000)
         .agg(count=Count(), total=Sum("cents"), squares=Sum("squares"), largest=Max("cents"))
         .current()
-        .apply(lambda window, card, *_: judged(job, card, window), expand=True, metadata=True)
-        .to_topic(found)
+        .apply(lambda window, card, *_: judge_window(job, card, window), expand=True, metadata=True)
+        .to_topic(alerts)
     )
     application.run()
 
 
-def milliseconds(value: bytes, *_: Any) -> int:
+def read_milliseconds(value: bytes, *_: Any) -> int:
     return int(datetime.fromisoformat(orjson.loads(value)["event_time"]).timestamp() * 1000)
 
 
-def amounts(value: bytes) -> dict[str, int]:
-    amount = cents(orjson.loads(value)["amount"])
-    return {"cents": amount, "squares": amount * amount}
+def read_amounts(value: bytes) -> dict[str, int]:
+    cents = to_cents(orjson.loads(value)["amount"])
+    return {"cents": cents, "squares": cents * cents}
 
 
-def judged(job: dict, card: str, window: dict) -> list[bytes]:
+def judge_window(job: dict, card: str, window: dict) -> list[bytes]:
+    """The window's alerts as JSON."""
     totals = (window["count"], window["total"], window["squares"], window["largest"])
-    return [orjson.dumps(alert) for alert in alerts(job, card, window["start"] // 1000, totals)]
+    return [orjson.dumps(alert) for alert in raise_alerts(job, card, window["start"] // 1000, totals)]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the card job must find, computed apart from every engine: all prefixes of all windows at once, with pandas."""
+"""The alerts that the card job must raise, computed apart from every engine: all prefixes of all windows at once, with pandas."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -38,33 +38,33 @@ EVERY_EVENT = Thresholds(velocity=1, amount_cents=10**12, zscore=1e9)
 
 def expected_alerts(rows: pd.DataFrame, job: CardJob) -> set[str]:
     """Ids of the alerts on `rows` (card_id, amount, event_time), which are in the order in which their cards' events come."""
-    seen = so_far(rows, job)
-    limits = job.thresholds
-    hits = {
-        VELOCITY: seen["count"] >= limits.velocity,
-        AMOUNT: seen["largest"] >= limits.amount_cents,
-        ZSCORE: (seen["count"] >= limits.least_events) & (seen["zscore"] >= limits.zscore),
+    totals = running_totals(rows, job)
+    thresholds = job.thresholds
+    hits_by_rule = {
+        VELOCITY: totals["count"] >= thresholds.velocity,
+        AMOUNT: totals["largest"] >= thresholds.amount_cents,
+        ZSCORE: (totals["count"] >= thresholds.least_events) & (totals["zscore"] >= thresholds.zscore),
     }
     return {
         alert_id(rule, card, start)
-        for rule, hit in hits.items()
-        for card, start in seen.loc[hit, ["card_id", "start"]].drop_duplicates().itertuples(index=False)
+        for rule, is_hit in hits_by_rule.items()
+        for card, start in totals.loc[is_hit, ["card_id", "start"]].drop_duplicates().itertuples(index=False)
     }
 
 
-def so_far(rows: pd.DataFrame, job: CardJob) -> pd.DataFrame:
+def running_totals(rows: pd.DataFrame, job: CardJob) -> pd.DataFrame:
     """card_id, start, and after each event its window's count, total, squares, largest and zscore (NaN where undefined)."""
     seconds = rows["event_time"].astype("datetime64[ns, UTC]").astype("int64") // 10**9
     cents = (rows["amount"] * 100 + 0.5).astype("int64")
-    seen = pd.DataFrame({"card_id": rows["card_id"], "start": seconds - seconds % job.window_seconds, "cents": cents})
-    seen["squares"] = cents**2
-    windows = seen.groupby(["card_id", "start"], sort=False)
-    seen["count"] = windows.cumcount() + 1
-    seen["total"], seen["largest"] = windows["cents"].cumsum(), windows["cents"].cummax()
-    seen["squares"] = windows["squares"].cumsum()
-    spread = seen["count"] * seen["squares"] - seen["total"] ** 2
-    above = (seen["count"] * seen["largest"] - seen["total"]).astype("float64")
-    return seen.assign(zscore=above / np.sqrt(spread.where(spread > 0).astype("float64")))
+    totals = pd.DataFrame({"card_id": rows["card_id"], "start": seconds - seconds % job.window_seconds, "cents": cents})
+    totals["squares"] = cents**2
+    windows = totals.groupby(["card_id", "start"], sort=False)
+    totals["count"] = windows.cumcount() + 1
+    totals["total"], totals["largest"] = windows["cents"].cumsum(), windows["cents"].cummax()
+    totals["squares"] = windows["squares"].cumsum()
+    spread = totals["count"] * totals["squares"] - totals["total"] ** 2
+    above_mean = (totals["count"] * totals["largest"] - totals["total"]).astype("float64")
+    return totals.assign(zscore=above_mean / np.sqrt(spread.where(spread > 0).astype("float64")))
 
 
 @dataclass(frozen=True)
@@ -78,5 +78,5 @@ class Differences:
         return bool(self.missing or self.unexpected)
 
 
-def differences(expected: set[str], found: set[str]) -> Differences:
-    return Differences(sorted(expected - found), sorted(found - expected))
+def compare_ids(expected: set[str], ids: set[str]) -> Differences:
+    return Differences(sorted(expected - ids), sorted(ids - expected))

@@ -1,4 +1,4 @@
-"""The transactions that every engine gets: finance_fraud's own generator, dense enough for windows to fill."""
+"""The transactions that every engine gets: finance_fraud's own generator, with so many per card that windows fill."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ import orjson
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.simulation.messages import Messages, joined
+from common.simulation.messages import Messages, concatenate
 from finance_fraud import VERTICAL
 from finance_fraud.settings import Population
+from loadtests.simulated_world import World
 
 FIRST_DAY = date(2020, 1, 1)
 # Half of the windows that have a transaction have more than one. 490,000 transactions a day.
 POPULATION = Population.model_validate({"cards": 5_000, "terminals": 1_000, "transactions_per_card": 100})
-MOST_DAYS = 3_650
-LATEST = np.timedelta64(30, "m")  # what comes later than this after its event time is left out
+MAX_DELAY = np.timedelta64(30, "m")  # transactions that arrive later than this after their event time are left out
 
 
 @dataclass(frozen=True)
@@ -33,29 +33,29 @@ class Transactions:
     @cached_property
     def columns(self) -> pd.DataFrame:
         """card_id, amount and event_time of each."""
-        read = map(orjson.loads, self.messages.values)
+        events = map(orjson.loads, self.messages.values)
         rows = pd.DataFrame(
-            [(event["card_id"], event["amount"], event["event_time"]) for event in read],
+            [(event["card_id"], event["amount"], event["event_time"]) for event in events],
             columns=["card_id", "amount", "event_time"],
         )
         return rows.assign(event_time=pd.to_datetime(rows["event_time"]))
 
 
-def transactions(seed: int, count: int, population: Population = POPULATION) -> Transactions:
+def generate_transactions(seed: int, count: int, population: Population = POPULATION) -> Transactions:
     """The first `count` of the world that `seed` and `population` make."""
-    taken, found = list[Messages](), 0
-    for messages in _in_time(seed, population):
-        taken.append(messages)
-        found += len(messages)
-        if found >= count:
+    chunks, total = list[Messages](), 0
+    for messages in _punctual_messages(World(population, seed, FIRST_DAY)):
+        chunks.append(messages)
+        total += len(messages)
+        if total >= count:
             break
-    return Transactions(joined(taken).take(np.arange(count)))
+    return Transactions(concatenate(chunks).take(np.arange(count)))
 
 
-def _in_time(seed: int, population: Population) -> Iterator[Messages]:
-    for chunk in VERTICAL.generate(seed, FIRST_DAY, MOST_DAYS, population, False):
+def _punctual_messages(world: World) -> Iterator[Messages]:
+    for chunk in world.generate(VERTICAL, with_dirt=False):
         if chunk.messages is not None:
-            yield chunk.messages.take(_delays(chunk.messages) <= LATEST)
+            yield chunk.messages.take(_delays(chunk.messages) <= MAX_DELAY)
 
 
 def _delays(messages: Messages) -> NDArray[np.timedelta64]:
