@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     future_tolerance: int = Field(300, ge=0, le=31_622_400, description="seconds an event may be ahead of when it came in")
     event_age_days: int = Field(0, ge=0, le=36_500, description="days an event may be older than when it came in; 0: any number")
     delivery_timeout: float = Field(
-        60, gt=0, le=2_000_000, description="seconds that generate and replay keep trying while the broker is away"
+        60, gt=0, le=2_000_000, description="seconds that generate, replay and intake of files try again while the broker is away"
     )
     alert_cooldown: float = Field(300, ge=0, description="seconds in which screens tell an alert again only as it rises")
     retrain_drift: float = Field(0.25, gt=0, description="PSI of a model's feature above which a batch run trains a challenger")

@@ -1,4 +1,4 @@
-"""Where Kafka is and whether it answers."""
+"""Connects to Kafka: its address and security as options for clients, and why it does not answer."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.kafka.security import Security
 from common.settings import SettingsError
 
-# librdkafka writes its own lines to stderr unless it is given a logger; errors reach people through BrokerError.
+# Without a logger librdkafka writes its own lines to stderr; users get BrokerError instead.
 CLIENT_LOG = logging.getLogger("kafka.client")
 CLIENT_LOG.addHandler(logging.NullHandler())
 CLIENT_LOG.propagate = False
@@ -27,9 +27,9 @@ REASONS = {
     KafkaError._TIMED_OUT: "no answer in time: check the address, and that the broker speaks {protocol}",
 }
 
-LONGEST_SILENCE = 30.0  # seconds that a broker may be away before a command gives up; Spark itself would wait without a word
+MAX_SILENCE_SECONDS = 30.0  # a command gives up on a broker that is away for longer; Spark itself would wait in silence
 
-# Every consumer group of ours begins so, for access rights to name.
+# All our consumer groups begin with this, so that one ACL covers them.
 GROUP_PREFIX = "hybrid-"
 
 
@@ -76,16 +76,16 @@ class Connection:
         return {"kafka.bootstrap.servers": self.bootstrap_servers, **self.security.spark_options()}
 
     def spark_source_options(self) -> dict[str, str]:
-        """For Spark's Kafka source: what a producer has rolled back was never sent (librdkafka's default, not Java's)."""
+        """For Spark's Kafka source: without records that a producer rolled back (librdkafka's default, but not Java's)."""
         return {"kafka.isolation.level": "read_committed", **self.spark_options()}
 
 
-def check(connection: Connection, timeout: float = 5.0) -> int:
+def check_connection(connection: Connection, timeout: float = 5.0) -> int:
     """The number of brokers that the cluster has; raises BrokerError within about `timeout` seconds otherwise."""
-    return len(cluster_of(connection, timeout).brokers)
+    return len(read_cluster(connection, timeout).brokers)
 
 
-def cluster_of(connection: Connection, timeout: float = 5.0) -> ClusterMetadata:
+def read_cluster(connection: Connection, timeout: float = 5.0) -> ClusterMetadata:
     """Id, brokers and topics of the cluster; raises BrokerError within about `timeout` seconds otherwise."""
     errors: list[KafkaError] = []
     admin = AdminClient({**connection.client_options(), "error_cb": errors.append})
@@ -98,15 +98,15 @@ def cluster_of(connection: Connection, timeout: float = 5.0) -> ClusterMetadata:
         admin.poll(0)
         if any(error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE) for error in errors):
             break  # waiting longer does not cure these
-    raise BrokerError(explain(connection, errors))
+    raise BrokerError(explain_failure(connection, errors))
 
 
-def explain(connection: Connection, errors: list[KafkaError]) -> str:
+def explain_failure(connection: Connection, errors: list[KafkaError]) -> str:
     """One sentence on why the cluster does not answer, from what the client library reported."""
-    seen = {error.code(): error for error in reversed(errors)}
+    by_code = {error.code(): error for error in reversed(errors)}
     for code, reason in REASONS.items():
-        if code in seen:
-            said = reason.format(protocol=connection.security.protocol)
-            return f"no Kafka at {connection.bootstrap_servers}: {said} ({seen[code].str()})"
-    told = "; ".join(dict.fromkeys(error.str() for error in errors)) or "no answer"
-    return f"no Kafka at {connection.bootstrap_servers}: {told}"
+        if code in by_code:
+            sentence = reason.format(protocol=connection.security.protocol)
+            return f"no Kafka at {connection.bootstrap_servers}: {sentence} ({by_code[code].str()})"
+    texts = "; ".join(dict.fromkeys(error.str() for error in errors)) or "no answer"
+    return f"no Kafka at {connection.bootstrap_servers}: {texts}"

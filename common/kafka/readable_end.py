@@ -1,5 +1,5 @@
-"""What of a topic can be read: an open transaction keeps from everybody what comes after its first record, a rolled back one
-leaves offsets without records.
+"""Tells whether a topic has records to read: behind an open transaction's first record nothing can be read, and a rolled back
+transaction leaves offsets without records.
 """
 
 import time
@@ -10,17 +10,17 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from common.kafka.connection import GROUP_PREFIX, Connection
 
-SLICE = 0.5  # seconds after which a signal is heard
-HELD = 60.0  # seconds that a transaction may be open without a word
+POLL_SECONDS = 0.5  # after which a signal such as Ctrl-C is handled
+MAX_OPEN_SECONDS = 60.0  # a transaction that is open longer is reported
 
 
-def is_there_a_record(
+def has_readable_record(
     connection: Connection, topic: str, since: Mapping[int, int], ends: Mapping[int, int], within: float
 ) -> bool | None:
-    """Whether there is one from the offsets `since` on, below `ends`, by partition: None if no answer came within that many s.
+    """Whether there is a record from the offsets `since` on, below `ends`; None without an answer `within` so many seconds.
 
-    ends: offsets up to which the topic can be read (`read_end_offsets` with `committed`). A partition that is not in `since` is
-    read from its beginning.
+    since, ends: by partition; ends: up to where the topic can be read (`read_end_offsets` with `committed`). A partition that is
+    not in `since` is read from its beginning.
     """
     options = {"group.id": f"{GROUP_PREFIX}standstill", "enable.auto.commit": False, "auto.offset.reset": "earliest",
                "isolation.level": "read_committed", "enable.partition.eof": True}
@@ -29,8 +29,8 @@ def is_there_a_record(
     consumer = Consumer(connection.client_options() | options)
     try:
         consumer.assign([TopicPartition(topic, partition, since.get(partition, 0)) for partition in unread])
-        while unread and (left := deadline - time.monotonic()) > 0:
-            message = consumer.poll(min(left, SLICE))
+        while unread and (remaining := deadline - time.monotonic()) > 0:
+            message = consumer.poll(min(remaining, POLL_SECONDS))
             if message is not None and message.error() is None:
                 return True
             if message is not None and message.error().code() == KafkaError._PARTITION_EOF:
@@ -42,30 +42,32 @@ def is_there_a_record(
 
 @dataclass
 class OpenTransactions:
-    """Which of a topic's partitions an open transaction holds up, and for how long it was said already."""
+    """Notices partitions of a topic that an open transaction blocks, and remembers for how long it has been reported."""
 
     topic: str
-    _held: dict[int, tuple[int, float]] = field(default_factory=dict)  # from which offset, since when
-    _said: dict[int, float] = field(default_factory=dict)
+    _blocked: dict[int, tuple[int, float]] = field(default_factory=dict)  # by partition: from which offset, since when
+    _reported: dict[int, float] = field(default_factory=dict)  # by partition: seconds, at the last report
 
-    def news(self, now: float, readable: Mapping[int, int], ends: Mapping[int, int]) -> list[str]:
-        """A sentence for each that is held up for HELD seconds, and again whenever it is for twice as long."""
+    def describe_blocked(self, now: float, readable: Mapping[int, int], ends: Mapping[int, int]) -> list[str]:
+        """A sentence for each partition that is blocked for MAX_OPEN_SECONDS, and again whenever that time has doubled."""
         for partition, offset in readable.items():
             if offset >= ends.get(partition, 0):
-                self._held.pop(partition, None)
-            elif self._held.get(partition, (None, 0.0))[0] != offset:
-                self._held[partition] = (offset, now)
-        self._said = {partition: said for partition, said in self._said.items() if self._seconds(partition, now) >= said}
-        new = [each for each in self._held if self._seconds(each, now) >= max(HELD, 2 * self._said.get(each, 0.0))]
-        self._said |= {partition: self._seconds(partition, now) for partition in new}
-        return [self._line(partition, now) for partition in new]
+                self._blocked.pop(partition, None)
+            elif self._blocked.get(partition, (None, 0.0))[0] != offset:
+                self._blocked[partition] = (offset, now)
+        lengths = {partition: now - since for partition, (_, since) in self._blocked.items()}
+        # What is blocked for a shorter time than at its last report is blocked by another transaction.
+        self._reported = {place: seconds for place, seconds in self._reported.items() if lengths.get(place, -1.0) >= seconds}
+        due = [
+            partition for partition, seconds in lengths.items()
+            if seconds >= max(MAX_OPEN_SECONDS, 2 * self._reported.get(partition, 0.0))
+        ]
+        self._reported |= {partition: lengths[partition] for partition in due}
+        return [self._describe(partition, lengths[partition]) for partition in due]
 
-    def _seconds(self, partition: int, now: float) -> float:
-        return now - self._held[partition][1] if partition in self._held else -1.0
-
-    def _line(self, partition: int, now: float) -> str:
+    def _describe(self, partition: int, seconds: float) -> str:
         return (
-            f"a transaction of a producer on topic {self.topic} is open for {self._seconds(partition, now):.0f} s: what came to "
-            f"partition {partition} since offset {self._held[partition][0]} is read by nobody until it ends, which Kafka sees to "
-            "after that producer's transaction.timeout.ms"
+            f"a transaction of a producer on topic {self.topic} is open for {seconds:.0f} s: records of partition {partition} "
+            f"from offset {self._blocked[partition][0]} on cannot be read until it ends, which Kafka enforces after that "
+            "producer's transaction.timeout.ms"
         )

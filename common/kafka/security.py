@@ -1,4 +1,4 @@
-"""How Kafka lets us in (SASL, TLS): one definition, said in the words of confluent-kafka and in those of Spark."""
+"""Kafka's security (SASL, TLS): one definition, as options of confluent-kafka and as options of Spark."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,8 @@ LOGIN_MODULES = {
     "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",
     "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule",
 }
-# Spark shows options in plans and event logs unless their names match its redaction patterns; these names must.
-# A session that reads a secured Kafka sets spark.redaction.regex and spark.sql.redaction.options.regex to this.
+# Spark shows options in plans and event logs unless their names match its redaction patterns: this pattern, to which a session
+# sets spark.redaction.regex and spark.sql.redaction.options.regex.
 SECRET_OPTIONS = r"(?i)secret|password|token|access[.]?key|jaas|keystore\.key"
 
 
@@ -23,7 +23,7 @@ SECRET_OPTIONS = r"(?i)secret|password|token|access[.]?key|jaas|keystore\.key"
 class Security:
     """Protocol, login and TLS files (PEM; a private key in PKCS#8, the form that both client libraries read).
 
-    Raises SettingsError for what cannot work: unknown, missing or contradictory values, files that cannot be read.
+    Raises SettingsError for unknown, missing or contradictory values, and for files that cannot be read.
     """
 
     protocol: str = "PLAINTEXT"
@@ -55,11 +55,11 @@ class Security:
             "security.protocol": self.protocol,
             "sasl.mechanism": self.mechanism if self.sasl else None,
             "sasl.username": self.username,
-            "sasl.password": _secret(self.password),
-            "ssl.ca.location": _text(self.ca),
-            "ssl.certificate.location": _text(self.certificate),
-            "ssl.key.location": _text(self.key or self.certificate),
-            "ssl.key.password": _secret(self.key_password),
+            "sasl.password": _secret_text(self.password),
+            "ssl.ca.location": _path_text(self.ca),
+            "ssl.certificate.location": _path_text(self.certificate),
+            "ssl.key.location": _path_text(self.key or self.certificate),
+            "ssl.key.password": _secret_text(self.key_password),
         }
         return {name: value for name, value in options.items() if value is not None}
 
@@ -74,21 +74,22 @@ class Security:
             "sasl.mechanism": self.mechanism if self.sasl else None,
             "sasl.jaas.config": self._jaas() if self.sasl else None,
             "ssl.truststore.type": "PEM" if self.ca else None,
-            "ssl.truststore.location": _text(self.ca),
+            "ssl.truststore.location": _path_text(self.ca),
             "ssl.keystore.type": "PEM" if self.certificate else None,
-            "ssl.key.password": _secret(self.key_password),
+            "ssl.key.password": _secret_text(self.key_password),
             **self._keystore(),
         }
         return {f"kafka.{name}": value for name, value in options.items() if value is not None}
 
     def _jaas(self) -> str:
         module = LOGIN_MODULES[self.mechanism or ""]
-        return f"{module} required username={_quoted(self.username or '')} password={_quoted(_secret(self.password) or '')};"
+        username, password = _quote_jaas(self.username or ""), _quote_jaas(_secret_text(self.password) or "")
+        return f"{module} required username={username} password={password};"
 
     def _keystore(self) -> dict[str, str | None]:
         if self.certificate and self.key and self.key != self.certificate:
             return {"ssl.keystore.certificate.chain": self.certificate.read_text(), "ssl.keystore.key": self.key.read_text()}
-        return {"ssl.keystore.location": _text(self.certificate)}
+        return {"ssl.keystore.location": _path_text(self.certificate)}
 
     def _check_login(self) -> None:
         if not self.sasl:
@@ -107,14 +108,14 @@ class Security:
         if self.key and not self.certificate:
             raise SettingsError("kafka_ssl_key_location is set without kafka_ssl_certificate_location")
         if self.ca:
-            _require(self.ca, "kafka_ssl_ca_location", "-----BEGIN CERTIFICATE-----")
+            _require_file(self.ca, "kafka_ssl_ca_location", "-----BEGIN CERTIFICATE-----")
         if self.certificate:
-            _require(self.certificate, "kafka_ssl_certificate_location", "-----BEGIN CERTIFICATE-----")
-            _require(self.key or self.certificate, "kafka_ssl_key_location", "-----BEGIN PRIVATE KEY-----",
+            _require_file(self.certificate, "kafka_ssl_certificate_location", "-----BEGIN CERTIFICATE-----")
+            _require_file(self.key or self.certificate, "kafka_ssl_key_location", "-----BEGIN PRIVATE KEY-----",
                      "-----BEGIN ENCRYPTED PRIVATE KEY-----", hint=" (convert it: openssl pkcs8 -topk8 -in KEY -out KEY.pk8)")
 
 
-def _require(path: Path, setting: str, *markers: str, hint: str = "") -> None:
+def _require_file(path: Path, setting: str, *markers: str, hint: str = "") -> None:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -124,16 +125,16 @@ def _require(path: Path, setting: str, *markers: str, hint: str = "") -> None:
         raise SettingsError(f"{setting}: {path} has no {' or '.join(markers)}{hint}")
 
 
-def _secret(value: SecretStr | None) -> str | None:
+def _secret_text(value: SecretStr | None) -> str | None:
     return value.get_secret_value() if value else None
 
 
-def _text(path: Path | None) -> str | None:
+def _path_text(path: Path | None) -> str | None:
     return str(path) if path else None
 
 
-def _quoted(text: str) -> str:
+def _quote_jaas(text: str) -> str:
     """`text` as a quoted string of the JAAS grammar, which Java reads with C's escapes and ends at a bare line break."""
-    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
-        text = text.replace(plain, escaped)
+    for character, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(character, escaped)
     return f'"{text}"'

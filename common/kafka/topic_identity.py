@@ -1,4 +1,7 @@
-"""Whether a topic is the one it was: made anew, of another cluster or with more partitions, its offsets say something else."""
+"""Notices that a topic is not the same as before: created again, on another cluster or with more partitions.
+
+Offsets of the earlier topic name other records in such a topic.
+"""
 
 import json
 import time
@@ -9,20 +12,20 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from common.errors import UserError
-from common.kafka.connection import BrokerError, Connection, explain
+from common.kafka.connection import BrokerError, Connection, explain_failure
 
-LOOK_EVERY = 30.0  # seconds
+CHECK_INTERVAL_SECONDS = 30.0
 URL_SAFE = str.maketrans("+/", "-_")
-NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # what a broker from before Kafka 2.8 says, whose topics have none
+NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # from brokers before Kafka 2.8, whose topics have no ids
 
 
 class TopicChanged(UserError):
-    """A topic is not what it was when a query read it; the message says what is different, and what to do."""
+    """A topic is not the one that a query has read; the message says how it differs, and what to do."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic as its cluster has it. Of two with the same name, `cluster` and `id` say whether they are one."""
+    """A topic of a cluster. Two topics of the same name are the same one if `cluster` and `id` are equal."""
 
     name: str
     cluster: str
@@ -36,8 +39,8 @@ class Topic:
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
-    def other_than(self, before: "Topic") -> str:
-        """How it is another topic than `before` was, in words; empty where it is the same, with or without more partitions."""
+    def difference_from(self, before: "Topic") -> str:
+        """How this is another topic than `before`, as text; empty where it is the same one, perhaps with more partitions."""
         if self.cluster != before.cluster:
             return f"topic {self.name} is of another cluster ({self.cluster}, and not {before.cluster})"
         if self.id != before.id and NO_ID not in (self.id, before.id):
@@ -47,45 +50,46 @@ class Topic:
         return ""
 
 
-def topic_now(admin: AdminClient, connection: Connection, name: str) -> Topic:
-    """The topic as it is now. Raises BrokerError."""
+def describe_topic(admin: AdminClient, connection: Connection, name: str) -> Topic:
+    """The topic as the cluster has it now. Raises BrokerError."""
     try:
-        found = admin.describe_topics(TopicCollection([name]), request_timeout=10)[name].result()
+        description = admin.describe_topics(TopicCollection([name]), request_timeout=10)[name].result()
         cluster = admin.list_topics(name, timeout=10).cluster_id
     except KafkaException as failure:
         error = failure.args[0]
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise BrokerError(f"topic {name} is not at {connection.bootstrap_servers} any more") from None
-        raise BrokerError(explain(connection, [error])) from None
-    written = str(found.topic_id).translate(URL_SAFE)  # as Kafka's own tools write it
-    return Topic(name, cluster or "", written, len(found.partitions))
+        raise BrokerError(explain_failure(connection, [error])) from None
+    topic_id = str(description.topic_id).translate(URL_SAFE)  # as Kafka's own tools write it
+    return Topic(name, cluster or "", topic_id, len(description.partitions))
 
 
 class TopicWatch:
-    """Looks now and then whether topics are still what they were."""
+    """Checks now and then that topics are still the same."""
 
     def __init__(self, admin: AdminClient, connection: Connection, topics: Iterable[Topic]) -> None:
         self._admin, self._connection = admin, connection
-        self._topics = {each.name: each for each in topics}
-        self._due = time.monotonic() + LOOK_EVERY
+        self._topics = {topic.name: topic for topic in topics}
+        self._due = time.monotonic() + CHECK_INTERVAL_SECONDS
 
-    def look(self) -> list[Topic]:
-        """Those that have more partitions than at the last look. Raises TopicChanged where one is another topic.
+    def check(self) -> list[Topic]:
+        """The topics that have more partitions than at the last check. Raises TopicChanged where one is another topic.
 
-        Looks each LOOK_EVERY seconds, however often it is called; a broker that does not answer is for others to tell.
+        Checks every CHECK_INTERVAL_SECONDS, however often it is called. A broker that does not answer is no error here, as others
+        report it.
         """
         if time.monotonic() < self._due:
             return []
-        self._due = time.monotonic() + LOOK_EVERY
+        self._due = time.monotonic() + CHECK_INTERVAL_SECONDS
         grown = []
         for before in list(self._topics.values()):
             try:
-                now = topic_now(self._admin, self._connection, before.name)
+                topic = describe_topic(self._admin, self._connection, before.name)
             except BrokerError:
                 continue
-            if why := now.other_than(before):
-                raise TopicChanged(f"{why} while it was read: start again, to be told what to do")
-            if now.partitions > before.partitions:
-                grown.append(now)
-            self._topics[now.name] = now
+            if difference := topic.difference_from(before):
+                raise TopicChanged(f"{difference} while it was read: start again, which says what to do")
+            if topic.partitions > before.partitions:
+                grown.append(topic)
+            self._topics[topic.name] = topic
         return grown

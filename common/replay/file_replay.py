@@ -99,7 +99,7 @@ def replay_file(
 
     pace: when records are due, as `partial(schedule_at_speed, speed=60)`; as fast as possible if not given. The whole file is
     read and sorted before the first record is sent: a file that is broken further down raises ReplayError with nothing sent.
-    progress is called now and then. Raises Undelivered.
+    progress is called now and then. Raises DeliveryFailed.
     """
     counts = ReplayCounts()
     topics = topic_names(plan.vertical)

@@ -30,7 +30,7 @@ def send_generated_events(
     """Send chunks at a pace (`partial(schedule_at_rate, per_second=500)`); returns when all are delivered.
 
     Ends with the schedule, or when `stop` is set. A label is sent when the simulation reaches its event's time, so that a run
-    that is cut short has labels only for the events that it has sent, late events apart. Raises Undelivered.
+    that is cut short has labels only for the events that it has sent, late events apart. Raises DeliveryFailed.
     """
     topics, counts, pending_labels = topic_names(vertical), SendCounts(), label_messages(LABELS.empty_table())
 

@@ -103,7 +103,7 @@ def test_what_came_compressed_and_is_too_large_for_a_dead_letter_leaves_one_with
 def test_a_dead_letter_topic_that_takes_less_gets_letters_that_it_takes(spark, broker, meters, tmp_path, monkeypatch, is_known):
     """Where the archive may not ask for the limit, it learns that there is one."""
     if not is_known:
-        monkeypatch.setattr(archive, "settings_of", lambda *_: {})
+        monkeypatch.setattr(archive, "read_topic_settings", lambda *_: {})
     ensure_topics(broker, meters, 1)
     workspace, letter_topic = Workspace(tmp_path, meters.name), f"{meters.name}.dead-letter"
     ensure_tables(meters, workspace)

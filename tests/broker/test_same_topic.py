@@ -114,16 +114,16 @@ def test_records_that_went_before_they_were_read_are_told(cards):
 
 
 def test_a_topic_that_is_made_anew_under_a_running_archive_ends_it_in_words(cards, monkeypatch):
-    monkeypatch.setattr(topic_identity, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(topic_identity, "CHECK_INTERVAL_SECONDS", 0.0)
     with cards.archiving() as archived:
         archived.raise_failure()
         cards.make_anew()
         with pytest.raises(TopicChanged, match=r"was made anew .* start again"):
-            archived.topics.look()
+            archived.topics.check()
 
 
 def test_partitions_that_are_added_are_told_and_read_and_a_checkpoint_of_before_gets_its_note(cards, monkeypatch, caplog):
-    monkeypatch.setattr(topic_identity, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(topic_identity, "CHECK_INTERVAL_SECONDS", 0.0)
     cards.send("a")
     cards.archive()
     Path(cards.workspace.checkpoint("archive-events"), FILE).unlink()  # as an older version leaves it

@@ -21,9 +21,9 @@ from pydantic import SecretStr
 from common.embedded.kafka import EmbeddedKafka, ListenerSecurity
 from common.gateway.alert_stream import AlertStream, server_sent_events
 from common.installed import find_vertical
-from common.kafka.acls import allow, rights
-from common.kafka.connection import BrokerError, Connection, check
-from common.kafka.producers import Producer, Undelivered
+from common.kafka.acls import grant_role, role_rights
+from common.kafka.connection import BrokerError, Connection, check_connection
+from common.kafka.producers import DeliveryFailed, Producer
 from common.kafka.reader import read_all
 from common.kafka.security import Security
 from common.kafka.topics import ensure_topics, topic_names
@@ -87,7 +87,7 @@ def detector(secured):
     admin = AdminClient(owner.client_options())
     for answer in admin.alter_user_scram_credentials([credentials]).values():
         answer.result()
-    assert allow(owner, vertical, "detector", "dora") == [
+    assert grant_role(owner, vertical, "detector", "dora") == [
         "dora may read finance_fraud.events", "dora may read and write finance_fraud.alerts"]
     return Connection(address, login(certificate, username="dora", mechanism="SCRAM-SHA-512"))
 
@@ -95,7 +95,7 @@ def detector(secured):
 def test_the_one_definition_lets_in_both_clients(secured, spark):
     address, certificate = secured
     connection = Connection(address, login(certificate))
-    assert check(connection) == 1
+    assert check_connection(connection) == 1
     ensure_topics(connection, "t", partitions=1)
     with Producer(connection) as producer:
         producer.send("t.events", b"k", b"v")
@@ -107,27 +107,27 @@ def test_the_one_definition_lets_in_both_clients(secured, spark):
 def test_a_wrong_password_is_told(secured):
     address, certificate = secured
     with pytest.raises(BrokerError, match="refused the login: check kafka_sasl_mechanism") as caught:
-        check(Connection(address, login(certificate, "wr0ng")))
+        check_connection(Connection(address, login(certificate, "wr0ng")))
     assert "wr0ng" not in str(caught.value)
 
 
 def test_a_certificate_of_a_foreign_authority_is_told(secured, make_certificate, tmp_path):
     foreign, _ = make_certificate(tmp_path, "foreign")
     with pytest.raises(BrokerError, match="TLS failed: check that kafka_ssl_ca_location"):
-        check(Connection(secured[0], login(foreign)))
+        check_connection(Connection(secured[0], login(foreign)))
 
 
 def test_plain_text_to_a_broker_with_tls_is_told(secured):
     with pytest.raises(BrokerError, match="speaks PLAINTEXT"):
-        check(Connection(secured[0]), timeout=3)
+        check_connection(Connection(secured[0]), timeout=3)
 
 
 def test_a_producer_with_a_wrong_password_delivers_nothing_and_says_so(secured):
     address, certificate = secured
     producer = Producer(Connection(address, login(certificate, "wr0ng")), delivery_timeout=2)
-    with pytest.raises(Undelivered) as caught, producer:
+    with pytest.raises(DeliveryFailed) as caught, producer:
         producer.send("t.events", b"k", b"v")
-    assert (caught.value.delivered, caught.value.failed) == (0, 1)
+    assert (caught.value.delivered_count, caught.value.failed_count) == (0, 1)
 
 
 def test_an_expired_certificate_is_told(make_certificate, tmp_path):
@@ -137,12 +137,12 @@ def test_an_expired_certificate_is_told(make_certificate, tmp_path):
         broker_with(tmp_path, expired, both, {}, unseen) as address,
         pytest.raises(BrokerError, match="and that neither has expired"),
     ):
-        check(Connection(address, login(expired)))
+        check_connection(Connection(address, login(expired)))
 
 
 def test_a_detector_reads_events_and_writes_alerts(detector, spark):
     vertical = find_vertical("finance_fraud")
-    needed = rights(vertical, "detector")
+    needed = role_rights(vertical, "detector")
     assert set(ensure_topics(detector, vertical, only=needed)) == set(needed)
     with Producer(detector) as producer:
         producer.send("finance_fraud.alerts", b"k", b"an alert")
@@ -161,7 +161,7 @@ def test_a_detector_cannot_read_labels(detector, spark):
 
 @pytest.mark.parametrize("topic", ["finance_fraud.labels", "finance_fraud.events", "finance_fraud.dead-letter"])
 def test_a_detector_writes_nothing_but_alerts(detector, topic):
-    with pytest.raises(Undelivered), Producer(detector, delivery_timeout=3) as producer:
+    with pytest.raises(DeliveryFailed), Producer(detector, delivery_timeout=3) as producer:
         producer.send(topic, b"k", b"v")
 
 
@@ -169,7 +169,7 @@ def test_who_may_not_create_topics_or_grant_is_told(detector):
     with pytest.raises(BrokerError, match="may not create topics"):
         ensure_topics(detector, find_vertical("finance_fraud"))
     with pytest.raises(BrokerError, match="archive=dora"):
-        allow(detector, find_vertical("finance_fraud"), "archive", "dora")
+        grant_role(detector, find_vertical("finance_fraud"), "archive", "dora")
 
 
 def test_a_listener_is_told_when_the_right_to_read_is_withdrawn(secured, detector):
@@ -187,5 +187,5 @@ def test_a_listener_is_told_when_the_right_to_read_is_withdrawn(secured, detecto
     try:
         events = asyncio.run(asyncio.wait_for(hear(), 60))
     finally:
-        allow(Connection(address, login(certificate)), find_vertical("finance_fraud"), "detector", "dora")
+        grant_role(Connection(address, login(certificate)), find_vertical("finance_fraud"), "detector", "dora")
     assert events[-1].startswith(b"event: failed\n") and b"authorization" in events[-1].lower()

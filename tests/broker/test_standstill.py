@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient
 
 from common.kafka import readable_end
 from common.kafka.connection import Connection
-from common.kafka.readable_end import is_there_a_record
+from common.kafka.readable_end import has_readable_record
 from common.kafka.topics import create_topics, read_end_offsets
 from common.streaming import stalled_queries
 from common.streaming.stalled_queries import Activity, StandstillWatch
@@ -32,7 +32,7 @@ def producer(broker, topic):
 @pytest.fixture
 def watch(broker, topic, monkeypatch):
     """Looks at a query that does nothing; half a second is long."""
-    waits = ((stalled_queries, "PATIENCE_SECONDS", 0.5), (stalled_queries, "LOOK_INTERVAL_SECONDS", 0.1), (readable_end, "HELD", 0.5))
+    waits = ((stalled_queries, "PATIENCE_SECONDS", 0.5), (stalled_queries, "LOOK_INTERVAL_SECONDS", 0.1), (readable_end, "MAX_OPEN_SECONDS", 0.5))
     for module, name, seconds in waits:
         monkeypatch.setattr(module, name, seconds)
     monkeypatch.setattr(stalled_queries, "read_activity", lambda *_: Activity((7, "noon"), (3, 100)))
@@ -57,7 +57,7 @@ def test_what_an_open_transaction_holds_is_said_and_counts_once_it_can_be_read(w
     send(producer, topic, 1)
     assert looks(watch, 2.5) == {}
     told = [line for line in caplog.messages if f"on topic {topic} is open for" in line]
-    assert 1 <= len(told) <= 3 and "partition 1 since offset 0 is read by nobody" in told[0]
+    assert 1 <= len(told) <= 3 and "partition 1 from offset 0 on cannot be read" in told[0]
     producer.commit_transaction(30)
     began = time.monotonic()
     assert looks(watch, 20) == {"q": 1}
@@ -69,7 +69,7 @@ def test_what_was_rolled_back_is_no_reason(watch, producer, broker, topic, caplo
     producer.abort_transaction(30)
     assert looks(watch, 3) == {} and not caplog.messages
     ends = read_end_offsets(AdminClient(broker.client_options()), broker, topic, committed=True)
-    assert ends == {0: 0, 1: 2} and is_there_a_record(broker, topic, {0: 0}, ends, 20) is False
+    assert ends == {0: 0, 1: 2} and has_readable_record(broker, topic, {0: 0}, ends, 20) is False
     send(producer, topic, 1)
     producer.commit_transaction(30)
     assert looks(watch, 20) == {"q": 1}
@@ -78,7 +78,7 @@ def test_what_was_rolled_back_is_no_reason(watch, producer, broker, topic, caplo
 def test_a_record_of_a_new_partition_is_one(producer, broker, topic):
     send(producer, topic, 1)
     producer.commit_transaction(30)
-    assert is_there_a_record(broker, topic, {0: 0}, {0: 0, 1: 2}, 20) is True
+    assert has_readable_record(broker, topic, {0: 0}, {0: 0, 1: 2}, 20) is True
 
 
 def test_a_broker_that_is_slow_to_answer_is_said_and_asked_again_with_more_time(watch, producer, topic, caplog, monkeypatch):
@@ -92,4 +92,4 @@ def test_a_broker_that_is_slow_to_answer_is_said_and_asked_again_with_more_time(
 
 
 def test_nobody_at_the_address_is_no_answer():
-    assert is_there_a_record(Connection("127.0.0.1:9"), "t", {0: 0}, {0: 5}, 0.2) is None
+    assert has_readable_record(Connection("127.0.0.1:9"), "t", {0: 0}, {0: 5}, 0.2) is None

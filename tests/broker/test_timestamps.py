@@ -12,7 +12,7 @@ from pyspark.sql import types as T
 from common import doctor, tables
 from common.archive.archive import archive_events, archive_labels
 from common.archive.archive_tables import ensure_tables
-from common.kafka.topic_settings import by_producers, settings_of
+from common.kafka.topic_settings import producer_stamped, read_topic_settings
 from common.kafka.topics import ensure_topics
 from common.settings import Settings
 from common.simulation.fuzz import TIMESTAMPS
@@ -60,7 +60,7 @@ def archived(spark, broker, vertical, workspace, start=archive_events, topic="ev
 
 def test_topics_made_here_have_the_brokers_time_whatever_was_written(spark, broker, meters, tmp_path):
     names = ensure_topics(broker, meters.name, 1)
-    assert by_producers(settings_of(AdminClient(broker.client_options()), names)) == []
+    assert producer_stamped(read_topic_settings(AdminClient(broker.client_options()), names)) == []
     began = datetime.now(UTC)
     send(broker, f"{meters.name}.events", TIMESTAMPS)
     events, quarantine = archived(spark, broker, meters, Workspace(tmp_path, meters.name))
@@ -122,4 +122,4 @@ def test_doctor_names_topics_with_the_producers_time(broker, monkeypatch, meters
     monkeypatch.setattr(doctor, "verticals", lambda: [meters.name])
     settings = Settings(home=tmp_path, data=tmp_path, bootstrap_servers=broker.bootstrap_servers)
     found = {finding.name: finding for finding in doctor.diagnose(settings)}["timestamps"]
-    assert not found.ok and of_producers in found.found and "LogAppendTime" in found.remedy
+    assert not found.ok and of_producers in found.state and "LogAppendTime" in found.remedy

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from common.kafka.connection import BrokerError, Connection, check, explain
+from common.kafka.connection import BrokerError, Connection, check_connection, explain_failure
 from common.kafka.security import SECRET_OPTIONS, Security
 from common.settings import Settings, SettingsError
 
@@ -115,11 +115,11 @@ def test_no_broker_at_the_address_is_told_within_seconds():
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
     with pytest.raises(BrokerError, match=rf"no Kafka at {address}: nothing answers there"):
-        check(Connection(address), timeout=1)
+        check_connection(Connection(address), timeout=1)
 
 
 def test_a_broker_that_answers_passes_the_check(mock_kafka):
-    assert check(mock_kafka) == 1
+    assert check_connection(mock_kafka) == 1
 
 
 @pytest.mark.parametrize(("code", "told"), [
@@ -129,4 +129,4 @@ def test_a_broker_that_answers_passes_the_check(mock_kafka):
 ])
 def test_the_cause_is_told_even_when_its_consequences_were_reported_too(code, told):
     errors = [KafkaError(KafkaError._TRANSPORT), KafkaError(code), KafkaError(KafkaError._ALL_BROKERS_DOWN)]
-    assert told in explain(Connection("kafka:9092"), errors)
+    assert told in explain_failure(Connection("kafka:9092"), errors)

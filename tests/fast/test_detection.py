@@ -42,7 +42,7 @@ def detecting(monkeypatch):
         ]
 
     monkeypatch.setattr(Detection, "_start", start)
-    topics, standstills = SimpleNamespace(look=list), SimpleNamespace(look=lambda *_: {})
+    topics, standstills = SimpleNamespace(check=list), SimpleNamespace(look=lambda *_: {})
     detecting = Detection(None, None, None, topics, standstills)
     detecting._start(["per_event", "online"])
     return detecting
@@ -78,7 +78,7 @@ def test_another_query_that_ends_so_goes_on_too(detecting):
 
 
 def test_more_partitions_than_there_are_slots_for_end_it_in_words(detecting):
-    detecting.topics.look = lambda: [Topic("cards.events", "cluster", "id", 12)]
+    detecting.topics.check = lambda: [Topic("cards.events", "cluster", "id", 12)]
     with pytest.raises(TopicChanged, match=r"cards.events has 12 partitions now, .* start again"):
         detecting.keep_running()
 

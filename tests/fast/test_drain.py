@@ -14,10 +14,10 @@ from common.streaming.archiving import Archiving
 def archived(monkeypatch):
     """An archive whose one query is through once `done` is set."""
     monkeypatch.setattr(stages, "STATUS_INTERVAL_SECONDS", 0.1)
-    monkeypatch.setattr(stages, "LONGEST_SILENCE", 0.3)
+    monkeypatch.setattr(stages, "MAX_SILENCE_SECONDS", 0.3)
     done = Event()
     query = SimpleNamespace(isActive=True, processAllAvailable=lambda: done.wait(20))
-    quiet = SimpleNamespace(look=lambda *_: {})
+    quiet = SimpleNamespace(look=lambda *_: {}, check=list)
     yield SimpleNamespace(archiving=Archiving(None, {"events": query}, quiet, {"events": quiet}), done=done)
     done.set()
 

@@ -15,7 +15,7 @@ BEFORE = Topic("cards.events", "cluster-1", "id-1", 2)
 
 @pytest.mark.parametrize("changes", [{}, {"partitions": 3}, {"id": NO_ID}])
 def test_the_same_topic_goes_on(changes):
-    assert replace(BEFORE, **changes).other_than(BEFORE) == ""
+    assert replace(BEFORE, **changes).difference_from(BEFORE) == ""
 
 
 @pytest.mark.parametrize(("changes", "why"), [
@@ -24,7 +24,7 @@ def test_the_same_topic_goes_on(changes):
     ({"id": NO_ID, "partitions": 1}, "made anew .it has 1 partitions, and had 2"),
 ])
 def test_another_topic_is_told_from_it(changes, why):
-    assert re.search(why, replace(BEFORE, **changes).other_than(BEFORE))
+    assert re.search(why, replace(BEFORE, **changes).difference_from(BEFORE))
 
 
 def test_a_topic_is_noted_and_read_again():

@@ -3,8 +3,8 @@
 import pytest
 
 from common.kafka.connection import BrokerError
-from common.kafka.lag import Lag, read_offsets, records_behind
-from common.kafka.producers import Producer, Refused, Undelivered
+from common.kafka.lag import LagMeter, read_offsets, records_behind
+from common.kafka.producers import DeliveryFailed, Producer, RecordsRefused
 from common.kafka.reader import read_all
 from common.kafka.topics import end_offsets, topic_names
 
@@ -12,7 +12,7 @@ from common.kafka.topics import end_offsets, topic_names
 def test_every_record_arrives_in_the_order_of_its_key(mock_kafka):
     with Producer(mock_kafka) as producer:
         producer.send_many("t", [b"%d" % (n % 5) for n in range(1_000)], [b"%d" % n for n in range(1_000)])
-    assert producer.delivered == 1_000
+    assert producer.delivered_count == 1_000
     records = read_all(mock_kafka, "t")
     assert sorted(int(record.value) for record in records) == list(range(1_000))
     for key in {record.key for record in records}:
@@ -36,8 +36,8 @@ def test_one_record_and_many_of_a_key_share_its_partition(mock_kafka):
 def test_a_full_buffer_makes_the_caller_wait_and_loses_nothing(mock_kafka):
     with Producer(mock_kafka, max_records=100) as producer:
         producer.send_many("t", [b"k"] * 5_000, [b"v"] * 5_000)
-        assert producer.buffered <= 100
-    assert producer.delivered == 5_000
+        assert producer.buffered_count <= 100
+    assert producer.delivered_count == 5_000
 
 
 def test_a_given_timestamp_is_the_record_s(mock_kafka):
@@ -49,22 +49,22 @@ def test_a_given_timestamp_is_the_record_s(mock_kafka):
 
 def test_a_record_that_is_too_large_is_counted_and_the_others_are_delivered(mock_kafka):
     told = r"1 records were not delivered .*\(2 were\).* too large"
-    with pytest.raises(Refused, match=told) as caught, Producer(mock_kafka) as producer:
+    with pytest.raises(RecordsRefused, match=told) as caught, Producer(mock_kafka) as producer:
         producer.send_many("t", [b"k"] * 3, [b"first", b"x" * 2_000_000, b"last"])
-    assert (caught.value.delivered, caught.value.failed) == (2, 1)
+    assert (caught.value.delivered_count, caught.value.failed_count) == (2, 1)
     assert [record.value for record in read_all(mock_kafka, "t")] == [b"first", b"last"]
 
 
 def test_a_broker_that_goes_away_ends_in_an_error_that_accounts_for_every_record(mortal_kafka):
     producer = Producer(mortal_kafka.connection, delivery_timeout=4, max_records=50)
-    with pytest.raises(Undelivered, match="not delivered") as caught, producer:
+    with pytest.raises(DeliveryFailed, match="not delivered") as caught, producer:
         producer.send_many("t", [b"k"] * 30, [b"v"] * 30)
         producer.flush()
         mortal_kafka.stop()
         producer.send_many("t", [b"k"] * 1_000, [b"v"] * 1_000)
-    assert not isinstance(caught.value, Refused)
-    assert caught.value.delivered == 30
-    assert caught.value.failed == 50  # the 51st found no room, and was never taken
+    assert not isinstance(caught.value, RecordsRefused)
+    assert caught.value.delivered_count == 30
+    assert caught.value.failed_count == 50  # the 51st found no room, and was never taken
 
 
 def test_an_error_of_the_caller_is_not_hidden_by_what_could_not_be_delivered(mock_kafka):
@@ -96,10 +96,10 @@ def test_lag_is_what_lies_between_a_query_s_progress_and_the_ends_of_the_topic(m
     with Producer(mock_kafka) as producer:
         producer.send_many("t", [b"%d" % n for n in range(100)], [b"v"] * 100)
     ends = end_offsets(mock_kafka, "t")
-    lag = Lag(mock_kafka, "t")
-    assert sum(ends.values()) == lag.of(None) == 100
+    lag = LagMeter(mock_kafka, "t")
+    assert sum(ends.values()) == lag.measure(None) == 100
     taken = ", ".join(f'"{partition}": {max(0, end - 2)}' for partition, end in ends.items())
-    assert lag.of({"sources": [{"endOffset": f'{{"t": {{{taken}}}}}'}]}) == sum(min(end, 2) for end in ends.values())
+    assert lag.measure({"sources": [{"endOffset": f'{{"t": {{{taken}}}}}'}]}) == sum(min(end, 2) for end in ends.values())
 
 
 def test_the_slowest_of_several_sources_counts_and_other_topics_do_not():

@@ -63,7 +63,7 @@ def test_a_stop_ends_it_and_what_was_sent_is_delivered(mock_kafka):
             progress=lambda sent: stop.set() if sent.events >= 20 else None,
         )
     assert 20 <= sent.events < 10_000
-    assert producer.delivered == sent.events + sent.labels
+    assert producer.delivered_count == sent.events + sent.labels
 
 
 def test_an_error_in_the_generator_is_the_caller_s(mock_kafka):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.command_options import duration
-from common.installed import find_vertical, verticals
+from common.installed import find_vertical, vertical_names
 from common.settings import Settings, SettingsError, load, parse_span
 
 SPANS = {
@@ -57,7 +57,7 @@ def test_a_setting_of_a_fraction_of_a_second_is_refused(monkeypatch):
         load(find_vertical("finance_fraud").settings)
 
 
-@pytest.mark.parametrize("name", verticals())
+@pytest.mark.parametrize("name", vertical_names())
 def test_no_vertical_takes_a_word_for_a_span(name, monkeypatch):
     settings = find_vertical(name).settings
     spans = [field for field, about in settings.model_fields.items() if _is_span(about.default)]

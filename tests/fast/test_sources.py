@@ -25,7 +25,7 @@ def note(workspace, monkeypatch):
     """(cluster, id, when its first record came, or None) -> the topic is noted."""
     def note(cluster, topic_id, first):
         milliseconds = None if first is None else int(first.timestamp() * 1_000)
-        monkeypatch.setattr(checkpoint_topics, "first_timestamp", lambda *_: milliseconds)
+        monkeypatch.setattr(checkpoint_topics, "read_first_timestamp", lambda *_: milliseconds)
         _record(Topic(NAME, cluster, topic_id, 2), workspace, None)
 
     return note
@@ -57,6 +57,6 @@ def test_what_comes_while_an_empty_topic_is_looked_at_is_of_it(workspace, monkey
     def is_empty(*_):
         looked.append(datetime.now(UTC))
 
-    monkeypatch.setattr(checkpoint_topics, "first_timestamp", is_empty)
+    monkeypatch.setattr(checkpoint_topics, "read_first_timestamp", is_empty)
     _record(Topic(NAME, "a", "1", 1), workspace, None)
     assert tables.read_arrow(workspace.table("topics"))["since"][0].as_py() <= looked[0]

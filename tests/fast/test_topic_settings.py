@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from common.kafka.topic_settings import TopicSettings, in_sync_of, settings_of
+from common.kafka.topic_settings import TopicSettings, min_in_sync_replicas, read_topic_settings
 
 
 @pytest.mark.parametrize(("replicas", "in_sync", "brokers", "risk"), [
@@ -21,8 +21,8 @@ def test_a_record_that_one_broker_alone_may_have_is_a_risk_where_there_are_more(
 
 
 def test_one_broker_may_be_away():
-    assert [in_sync_of(replicas) for replicas in (1, 2, 3, 5)] == [1, 1, 2, 4]
+    assert [min_in_sync_replicas(replicas) for replicas in (1, 2, 3, 5)] == [1, 1, 2, 4]
 
 
 def test_of_topics_that_are_not_there_nothing_is_asked(mock_kafka):
-    assert settings_of(AdminClient(mock_kafka.client_options()), ["not.there"]) == {}
+    assert read_topic_settings(AdminClient(mock_kafka.client_options()), ["not.there"]) == {}
