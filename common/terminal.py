@@ -1,4 +1,4 @@
-"""Where commands print: results and progress to one console, errors to the other."""
+"""The consoles to which commands print: results and progress to one, errors to the other."""
 
 from rich.console import Console
 

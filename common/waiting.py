@@ -1,4 +1,4 @@
-"""Waiting beside something that runs: until it is stopped, and doing a thing only now and then."""
+"""Waits beside something that runs, until it is stopped, and paces what is to be done only now and then."""
 
 import math
 import threading
@@ -9,7 +9,7 @@ from common.clock import ClockWatch
 
 
 def until_stopped(seconds: float | None, stop: threading.Event | None = None) -> Iterator[float]:
-    """Yields about once a second until Ctrl-C, `stop`, or `seconds` have passed; gives the seconds so far."""
+    """Yields the seconds so far, about once a second, until Ctrl-C, `stop`, or `seconds` have passed."""
     stop, start = stop or threading.Event(), time.monotonic()
     while seconds is None or time.monotonic() - start < seconds:
         yield time.monotonic() - start
@@ -18,22 +18,22 @@ def until_stopped(seconds: float | None, stop: threading.Event | None = None) ->
 
 
 def while_streaming(seconds: float | None, stop: threading.Event | None = None) -> Iterator[float]:
-    """`until_stopped` beside a stream; raises ClockSetBack when the machine's clock was."""
+    """`until_stopped` beside a stream; raises ClockSetBack when the machine's clock was set back."""
     watch = ClockWatch()
-    for passed in until_stopped(seconds, stop):
+    for elapsed in until_stopped(seconds, stop):
         watch.check()
-        yield passed
+        yield elapsed
 
 
-def every(seconds: float) -> Callable[[], bool]:
-    """A question that is answered with True at most once in `seconds`, and at once when that is overdue."""
-    last = -math.inf
+def due_every(seconds: float) -> Callable[[], bool]:
+    """A function that says whether it is time again: True at the first call, and then once `seconds` after the last True."""
+    last_due_at = -math.inf
 
     def is_due() -> bool:
-        nonlocal last
-        if (now := time.monotonic()) - last < seconds:
+        nonlocal last_due_at
+        if (now := time.monotonic()) - last_due_at < seconds:
             return False
-        last = now
+        last_due_at = now
         return True
 
     return is_due

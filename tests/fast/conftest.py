@@ -21,7 +21,7 @@ from common.gateway.address import Address
 from common.gateway.authorization import Access
 from common.gateway.server import GatewayServer
 from common.gateway.tokens import TokenFile, Tokens
-from common.installed import find_vertical, verticals
+from common.installed import find_vertical, vertical_names
 from common.kafka.connection import Connection
 from common.settings import Settings
 
@@ -56,7 +56,7 @@ class Running:
     def __init__(self, connection, data, is_open=True, certificate=None, key=None, **settings):
         address = Address.parse(f"127.0.0.1:{find_free_port()}", certificate, key)
         self.port, self._socket = address.port, address.listen()
-        self.server = GatewayServer([*map(find_vertical, verticals())], Settings(data=data, **settings), connection,
+        self.server = GatewayServer([*map(find_vertical, vertical_names())], Settings(data=data, **settings), connection,
                                     Access(Tokens(TokenFile(data)), is_open), address)
         self.gateway = self.server.gateway
         self._thread = threading.Thread(target=self.server.run, args=[[self._socket]])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.commands.examples import first_sentences
-from common.installed import example_verticals
+from common.installed import example_names
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/__main__.py"))
@@ -22,4 +22,4 @@ def test_each_has_a_page_with_its_command(name):
     assert f".venv/bin/hybrid examples {name}" in [line.partition("#")[0].strip() for line in lines]
     assert f"[{name}]({name}/README.md)" in (EXAMPLES / "README.md").read_text()
     tests = (Path(__file__).parents[1] / "broker" / "test_examples.py").read_text()
-    assert name in example_verticals() or f"def test_{name}(" in tests
+    assert name in example_names() or f"def test_{name}(" in tests

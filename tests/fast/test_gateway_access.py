@@ -18,7 +18,7 @@ from common.gateway.address import Address
 from common.gateway.app import MAX_QUERY_BYTES
 from common.gateway.limits import REFUSAL_DELAY_SECONDS, RateLimiter
 from common.gateway.tokens import TokenFile, Tokens, parse_end
-from common.installed import verticals
+from common.installed import vertical_names
 from common.kafka.producers import Producer
 from common.settings import SettingsError
 
@@ -140,14 +140,15 @@ def test_tokens_that_cannot_be_read_let_nobody_in(gateway, tmp_path, generated_e
 
 
 def test_openapi_tells_a_token_of_its_own_verticals_and_others_of_none(gateway, tmp_path, at_once):
-    assert len([path for path in gateway.ask("GET", "/openapi.json")[1]["paths"] if path.endswith("/events")]) == len(verticals())
+    paths = gateway.ask("GET", "/openapi.json")[1]["paths"]
+    assert len([path for path in paths if path.endswith("/events")]) == len(vertical_names())
     assert gateway.ask("GET", "/openapi.json", host="evil.example")[0] == 403
     file = TokenFile(tmp_path)
     one, every = file.add("one", ["finance_fraud:write"], KNOWN), file.add("every", ["all:read"], KNOWN)
     assert gateway.ask("GET", "/openapi.json")[0] == 401
     told = json.dumps(gateway.ask("GET", "/openapi.json", **bearer(one))[1])
-    assert "finance_fraud" in told and not any(name in told for name in verticals() if name != "finance_fraud")
-    assert all(name in json.dumps(gateway.ask("GET", "/openapi.json", **bearer(every))[1]) for name in verticals())
+    assert "finance_fraud" in told and not any(name in told for name in vertical_names() if name != "finance_fraud")
+    assert all(name in json.dumps(gateway.ask("GET", "/openapi.json", **bearer(every))[1]) for name in vertical_names())
 
 
 def test_a_token_ends_when_it_was_said_to(gateway, tmp_path, generated_events, at_once):

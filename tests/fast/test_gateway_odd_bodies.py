@@ -17,7 +17,7 @@ from common.gateway import app
 from common.gateway.openapi import INTAKE_RESPONSES, event_schema
 from common.gateway.request_bodies import MAX_EVENTS
 from common.gateway.tokens import TokenFile
-from common.installed import find_vertical, verticals
+from common.installed import find_vertical, vertical_names
 from common.kafka.reader import read_all
 
 POST = b"POST /v1/finance_fraud/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -35,7 +35,7 @@ def one_gateway(tmp_path_factory):
 
 SCALARS = (st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
            | st.sampled_from(["2024-04-01T10:00:00Z", "\ud800", "final", "Observation", 10**400, 1e308, -0.0, 3.0]))
-FIELDS = {field for name in verticals() for field in find_vertical(name).event_schema.names}
+FIELDS = {field for name in vertical_names() for field in find_vertical(name).event_schema.names}
 OTHERS = {"resourceType", "status", "code", "coding", "valueQuantity", "subject", "component", "event", "commonEventHeader",
           "perf3gppFields", "measDataCollection"}  # fmt: skip
 NAMES = st.text(max_size=5) | st.sampled_from(sorted(FIELDS | OTHERS))
@@ -54,7 +54,7 @@ BODIES = SEVERAL.map(b"\n".join) | SEVERAL.map(lambda each: b"[" + b",".join(eac
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(body=BODIES, kind=st.sampled_from(["application/json", "application/x-ndjson", "application/fhir+json"]),
-       encoding=st.sampled_from(["", "gzip", "packed", "br"]), name=st.sampled_from(verticals()),
+       encoding=st.sampled_from(["", "gzip", "packed", "br"]), name=st.sampled_from(vertical_names()),
        key=st.sampled_from([None, "k", "k" * 300]))
 def test_no_body_makes_a_500(one_gateway, body, kind, encoding, name, key):
     headers = {"idempotency_key": key} if key else {}
@@ -120,7 +120,7 @@ def test_openapi_says_which_times_are_taken(gateway, time):
 def test_bodies_under_way_have_one_budget(monkeypatch, start_gateway, generated_events, tmp_path):
     monkeypatch.setattr(app, "MAX_BODIES_BYTES", 1_000_000)
     file = TokenFile(tmp_path)
-    ann, bob, eve = (file.add(name, ["all:write"], verticals()) for name in ("ann", "bob", "eve"))
+    ann, bob, eve = (file.add(name, ["all:write"], vertical_names()) for name in ("ann", "bob", "eve"))
     gateway, body = start_gateway(gateway_body_megabytes=1), b"[" + b" " * 990_000 + b"]"
 
     def told(text, status):
@@ -136,7 +136,8 @@ def test_bodies_under_way_have_one_budget(monkeypatch, start_gateway, generated_
             bearer = b"Authorization: Bearer " + text.encode() + b"\r\n"
             client.sendall(POST + bearer + b"Content-Length: 1040000\r\n\r\n" + b"[" * 1_030_000)
         # Until all of it has come: of two requests that ask for the last bytes the one that asks later is refused.
-        held, deadline = gateway.gateway._intakes["/v1/finance_fraud/events"]._resources.budget._bytes_by_client, time.monotonic() + 25
+        intake, deadline = gateway.gateway._intakes["/v1/finance_fraud/events"], time.monotonic() + 25
+        held = intake._resources.budget._bytes_by_client
         while held.total() < 6 * 1_030_000:
             assert time.monotonic() < deadline, held
             time.sleep(0.01)

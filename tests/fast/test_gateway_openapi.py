@@ -12,10 +12,10 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 
 from common.contract.python_parser import Accepted, PlainContract
 from common.gateway.openapi import example_events
-from common.installed import find_vertical, verticals
+from common.installed import find_vertical, vertical_names
 
 
-@pytest.mark.parametrize("name", verticals())
+@pytest.mark.parametrize("name", vertical_names())
 def test_the_examples_of_every_vertical_meet_its_contract(name):
     vertical = find_vertical(name)
     contract = PlainContract(vertical)
@@ -27,7 +27,7 @@ def test_the_examples_of_every_vertical_meet_its_contract(name):
 def test_no_request_that_openapi_allows_or_forbids_ends_in_a_500(gateway):
     status, document, _ = gateway.ask("GET", "/openapi.json")
     assert status == 200
-    for name in verticals():
+    for name in vertical_names():
         assert document["paths"][f"/v1/{name}/events"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     # Its own times are of all kinds that RFC 3339 knows, and so seldom of the pattern that goes with them.
     schemathesis.openapi.format("date-time", st.datetimes().map(lambda time: f"{time:%Y-%m-%dT%H:%M:%S}Z".zfill(20)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.installed import find_vertical, verticals
+from common.installed import find_vertical, vertical_names
 from loadtests.http_verdict import classify_answer
 from loadtests.objectives import (
     LOAD_ONLY,
@@ -29,7 +29,7 @@ def test_a_verticals_own_objectives_go_before_the_default(tmp_path):
     assert read_objectives(path, "energy_grid") == LoadFigures(recall=0.5, pace=0.9)
 
 
-@pytest.mark.parametrize("name", verticals())
+@pytest.mark.parametrize("name", vertical_names())
 def test_every_installed_vertical_has_objectives(name):
     objectives = read_objectives(OBJECTIVES, find_vertical(name).name)
     assert None not in (objectives.alert_p99_ms, objectives.lag_records, objectives.error_share, objectives.recall)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from common.batch.evaluation import Evaluation, RuleQuality, ScenarioQuality
-from common.installed import find_vertical, verticals
+from common.installed import find_vertical, vertical_names
 from common.monitoring.alert_watch import TEXT_FIELDS, Percentiles, _read_alert
 from common.monitoring.plain_table import plain_table
 from common.monitoring.printable import make_printable
@@ -61,7 +61,7 @@ def measured(vertical):
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-@pytest.mark.parametrize("name", verticals())
+@pytest.mark.parametrize("name", vertical_names())
 def test_the_tables_of_a_run_name_scenarios_and_rules_whole(name, width):
     vertical = find_vertical(name)
     found = measured(vertical)

@@ -10,7 +10,7 @@ from deltalake.exceptions import DeltaError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.installed import find_vertical, verticals
+from common.installed import find_vertical, vertical_names
 from common.monitoring.alert_watch import AlertTally, percentiles
 from common.monitoring.blind_rules import missing_version_lines
 from common.monitoring.cooldown import Cooldown
@@ -109,7 +109,7 @@ def test_records_that_are_no_alerts_are_told(stage):
     assert "7 records in the topic that are no alerts" in stage.lines.new()[-1]
 
 
-@pytest.mark.parametrize("name", verticals())
+@pytest.mark.parametrize("name", vertical_names())
 def test_each_vertical_names_the_queries_that_wait_for_what_it_learns(tmp_path, name):
     vertical = find_vertical(name)
     lines = missing_version_lines(vertical, str(tmp_path))

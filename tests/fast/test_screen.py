@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from common.installed import find_vertical, verticals
+from common.installed import find_vertical, vertical_names
 from common.monitoring.alert_watch import MAX_NEWEST, AlertTally, Percentiles, percentiles
 from common.monitoring.cooldown import Cooldown
 from common.monitoring.screen import RATE_SECONDS, RunState, Screen, draw_states
@@ -86,7 +86,7 @@ def drawn(width, names):
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])
-@pytest.mark.parametrize("names", [["finance_fraud"], ["telecom_anomaly"], verticals()], ids=len)
+@pytest.mark.parametrize("names", [["finance_fraud"], ["telecom_anomaly"], vertical_names()], ids=len)
 def test_a_screen_tells_names_and_times_whole_on_a_narrow_terminal(names, width):
     shown = drawn(width, names)
     assert all(name in shown for name in names)
@@ -100,7 +100,7 @@ def test_a_screen_tells_names_and_times_whole_on_a_narrow_terminal(names, width)
 
 
 def test_of_several_verticals_a_note_says_whose_it_is():
-    shown = drawn(120, verticals())
-    for name in verticals():
+    shown = drawn(120, vertical_names())
+    for name in vertical_names():
         assert f"{name}: batch: baselines in force" in shown
     assert "finance_fraud: batch" not in drawn(120, ["finance_fraud"])
