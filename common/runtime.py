@@ -18,11 +18,11 @@ from common.deployment import Deployment
 from common.embedded.jars import ensure_jars
 from common.embedded.kafka import EmbeddedKafka, cluster_in
 from common.embedded.ports import HOST, is_free
-from common.kafka.connection import LONGEST_SILENCE, BrokerError, Connection, check, cluster_of
+from common.kafka.connection import MAX_SILENCE_SECONDS, BrokerError, Connection, check_connection, read_cluster
 from common.privacy.key_ids import check_key
 from common.privacy.keys import use_data_folder
 from common.settings import Settings, SettingsError, load
-from common.spark.session import java_is_gone, start_session
+from common.spark.session import SessionMode, java_is_gone, start_session
 from common.streaming.archiving import Archiving, archiving
 from common.streaming.detection import Detection, detection
 from common.streaming.queries import QueryEnded, known_reason, task_slots
@@ -101,7 +101,7 @@ def existing_broker(settings: Settings) -> Connection:
     """The given cluster, or the embedded broker that runs in the data folder; raises BrokerError when there is none."""
     if settings.bootstrap_servers:
         connection = Connection.from_settings(settings)
-        check(connection)
+        check_connection(connection)
         return connection
     folder = settings.data / "kafka"
     port = folder / "port"
@@ -112,7 +112,7 @@ def existing_broker(settings: Settings) -> Connection:
     connection = Connection(f"{HOST}:{number}")
     if is_free(number):
         raise BrokerError(f"no broker: none was given, and the one in {settings.data} does not run; {hint}")
-    if cluster_of(connection, LONGEST_SILENCE).cluster_id != cluster_in(folder):  # one that is busy answers late
+    if read_cluster(connection, MAX_SILENCE_SECONDS).cluster_id != cluster_in(folder):  # one that is busy answers late
         raise BrokerError(f"no broker: at port {number}, where the one in {settings.data} was, another run's answers; {hint}")
     return connection
 
@@ -144,7 +144,7 @@ def session(
     ensure_jars("spark", progress=_FetchNotice())
     with console.status("starting Spark"):
         at_ctrl_c = signal.getsignal(signal.SIGINT)
-        spark = start_session("hybrid", slots, settings.data / "spark", settings, is_brief=is_brief, encrypts=encrypts)
+        spark = start_session("hybrid", slots, settings.data / "spark", settings, SessionMode(is_brief, encrypts))
         # PySpark's own would call the JVM from within a signal, in the midst of whatever is said to it just then.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, at_ctrl_c)

@@ -31,7 +31,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 @pytest.fixture(scope="session", autouse=True)
 def short_lived_java() -> None:
     """Java that a test starts is at work for a minute or so: it would pay for its second compiler and not live to gain by it."""
-    from common.spark.session import COMPILE_QUICKLY
+    from common.spark.options import COMPILE_QUICKLY
 
     os.environ.setdefault("JDK_JAVA_OPTIONS", COMPILE_QUICKLY)
     # Spark's alone: the default collector marks beside the work, for a tenth of a session's processor time, to keep pauses short.

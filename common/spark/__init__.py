@@ -1,1 +1,1 @@
-"""The Spark session that streams and batch share, and how it starts sooner."""
+"""The Spark session that streams and batch share, its settings, and what makes it start sooner."""

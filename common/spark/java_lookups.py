@@ -1,8 +1,8 @@
-"""Java's classes and their static methods, looked up once a session.
+"""Looks up Java's classes and their static methods once a session, instead of at every use.
 
 PySpark asks Java for `functions`, `PythonSQLUtils` and the like by their short names at every operation on a column. Java then
-looks for a class of that name in each of some 300 jars, and in each again for every package that may hold it, before it finds
-it: a third of the processor time of building queries (docs/performance-notebook.md).
+searches some 300 jars for a class of that name, each again for every package that may hold it: a third of the processor time of
+building queries (docs/performance-notebook.md).
 """
 
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 from py4j.java_gateway import JavaClass, JavaMember, JVMView
 
 
-class _KnownClass(JavaClass):
-    """A class whose static methods are asked for once."""
+class _CachingClass(JavaClass):
+    """A class that looks up each of its static methods once."""
 
     def __getattr__(self, name: str) -> Any:
         member = super().__getattr__(name)
@@ -20,17 +20,17 @@ class _KnownClass(JavaClass):
         return member
 
 
-class _KnownClasses(JVMView):
-    """A view of the JVM in which a class is looked up once."""
+class _CachingView(JVMView):
+    """A view of the JVM that looks up each class once."""
 
     def __getattr__(self, name: str) -> Any:
         answer = super().__getattr__(name)
         if isinstance(answer, JavaClass):
-            answer.__class__ = _KnownClass
+            answer.__class__ = _CachingClass
             self.__dict__[name] = answer
         return answer
 
 
 def keep_lookups(jvm: JVMView) -> None:
-    """From now on `jvm` remembers the classes that it is asked for, and these their static methods."""
-    jvm.__class__ = _KnownClasses
+    """From now on `jvm` keeps the classes that it looks up, and these their static methods."""
+    jvm.__class__ = _CachingView

@@ -6,9 +6,9 @@ from datetime import date
 import pytest
 from typer.testing import CliRunner
 
+from common import runtime
 from common.batch.backfill import backfill
 from common.cli import app
-from common.commands import context
 from common.errors import UserError
 from common.installed import find_vertical
 from common.workspace import Workspace
@@ -23,7 +23,7 @@ START, DAYS = date(2020, 1, 1), 32
 @pytest.fixture
 def hybrid(spark, tmp_path, monkeypatch):
     """Runs a command over a history, in the Spark session of all tests."""
-    monkeypatch.setattr(context, "start_session", lambda *_, **__: spark)
+    monkeypatch.setattr(runtime, "start_session", lambda *_, **__: spark)
     monkeypatch.setattr(spark, "stop", lambda: None)
     backfill(spark, deployed(VERTICAL, Workspace(tmp_path, VERTICAL.name)), 7, START, DAYS, VERTICAL.population(**VERTICAL.small, fraud=5))
 

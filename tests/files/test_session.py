@@ -9,9 +9,10 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from common.commands import context
+from common import runtime
 from common.settings import Settings
-from common.spark.session import LONGEST_METHOD, LONGEST_STATEFUL_METHOD, METHOD_LIMIT, methods_for
+from common.spark.options import LONGEST_METHOD, LONGEST_STATEFUL_METHOD, METHOD_LIMIT
+from common.spark.session import methods_for
 from common.streaming.queries import DISK_FULL, QueryEnded
 
 pytestmark = pytest.mark.files
@@ -51,8 +52,8 @@ def test_an_expression_is_read_as_it_is_written(spark):
 @pytest.fixture
 def commands_session(monkeypatch, tmp_path):
     """The session that a command works in, without a Java of its own that ends with it."""
-    monkeypatch.setattr(context, "start_session", lambda *_, **__: SimpleNamespace(stop=lambda: None))
-    return lambda: context.session([], Settings(data=tmp_path))
+    monkeypatch.setattr(runtime, "start_session", lambda *_, **__: SimpleNamespace(stop=lambda: None))
+    return lambda: runtime.session([], Settings(data=tmp_path))
 
 
 def failing(spark, words):
@@ -82,6 +83,6 @@ def test_a_java_that_cannot_start_is_told_with_what_it_was_given_and_another_spa
     environment = {**os.environ, "HYBRID_DRIVER_MEMORY": "0g", "SPARK_HOME": str(tmp_path / "another")}
     ended = subprocess.run([sys.executable, "-c", command, tmp_path], env=environment, capture_output=True, text=True)
     told = ended.stderr.splitlines()[-1]
-    assert told.startswith("common.embedded.java.JavaError: Spark's Java ended before it had started"), ended.stderr
+    assert told.startswith("common.embedded.java.JavaError: Spark's Java ended while it started"), ended.stderr
     assert "0g of memory (HYBRID_DRIVER_MEMORY)" in told
     assert "Invalid maximum heap size" in (tmp_path / "spark.log").read_text()
