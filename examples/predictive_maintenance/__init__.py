@@ -1,7 +1,12 @@
-"""Machines that wear: a work order before the failure, and remaining life judged by the PHM score: a domain of its own."""
+"""Machines that wear: a work order before the failure, and remaining life by the score of the PHM challenge.
+
+    .venv/bin/hybrid examples predictive_maintenance
+
+A domain made with `hybrid new`: batch learns each machine's healthy values, rules and a model compare readings with them.
+"""
 
 from common.vertical import Baseline, ModelSpec, Vertical
-from examples.predictive_maintenance import detector, events, features, generator, settings, trends
+from examples.predictive_maintenance import baselines, detector, events, features, generator, settings, trends
 
 VERTICAL = Vertical(
     name="predictive_maintenance",
@@ -15,12 +20,12 @@ VERTICAL = Vertical(
     population=settings.Population,
     generate=generator.generate,
     generate_day=generator.generate_day,
-    baselines={"machine": Baseline("machine_id", trends.BASELINE)},
-    learn=trends.baselines,
+    baselines={"machine": Baseline("machine_id", baselines.BASELINE)},
+    learn=baselines.baselines,
     trends=trends.trends,
     plots=trends.plots,
     model=ModelSpec(features.FEATURES, features.with_features),
     scenarios=detector.SCENARIOS,
-    label_delay=generator.LABEL_DELAY,
+    label_delay=events.LABEL_DELAY,
     small={"machines": 60},
 )

@@ -1,4 +1,4 @@
-"""`hybrid examples predictive_maintenance`: a minute of it, end to end."""
+"""`hybrid examples predictive_maintenance` runs the domain for a minute, end to end."""
 
 from examples.running import run_vertical
 

@@ -29,35 +29,40 @@ def vibration(settings: PredictiveMaintenanceSettings) -> Column:
 
 
 def _wear(settings: PredictiveMaintenanceSettings) -> dict[str, Column]:
+    """How far each value is from healthy, in units of how far it is when such a machine is worn out."""
     ratio = F.try_divide(vibration_at_usual_load(), F.col("vibration_healthy"))
     excess = temperature_at_usual_load() - F.col("temperature_healthy")
-    lost = 1 - F.try_divide(F.col("pressure_bar"), F.col("pressure_healthy"))
+    loss = 1 - F.try_divide(F.col("pressure_bar"), F.col("pressure_healthy"))
     return {
         "vibration": (ratio - 1) / (settings.worn_vibration - 1),
         "temperature": excess / settings.worn_temperature,
-        "pressure": lost / settings.worn_pressure,
+        "pressure": loss / settings.worn_pressure,
     }
 
 
-def _most_worn(settings: PredictiveMaintenanceSettings) -> Column:
-    """By which of them."""
+def _most_worn_part(settings: PredictiveMaintenanceSettings) -> Column:
+    """The name of the value whose wear is the highest."""
     ranked = [F.struct(F.coalesce(wear, F.lit(-1.0)).alias("wear"), F.lit(name).alias("name"))
               for name, wear in _wear(settings).items()]  # fmt: skip
     return F.greatest(*ranked)["name"]
 
 
-def _its_id(settings: PredictiveMaintenanceSettings) -> Column:
+def _reading_id(settings: PredictiveMaintenanceSettings) -> Column:
+    """The evidence of a rule: the reading."""
     return F.col("reading_id")
 
 
 PER_EVENT = (
     Rule("work_order", work_order, "work_order",
-         lambda s: F.format_string("%.0f%% to fail within five days, %.0f hours after its overhaul", 100 * F.col("model_score"),
-                                   "run_hours"), _its_id),
+         lambda settings: F.format_string(
+             "%.0f%% to fail within five days, %.0f hours after its overhaul", 100 * F.col("model_score"), "run_hours"),
+         _reading_id),
     Rule("worn", worn, "worn",
-         lambda s: F.format_string("worn by %.0f%%, as its %s says", 100 * worn(s), _most_worn(s)), _its_id),
+         lambda settings: F.format_string(
+             "worn by %.0f%%, as its %s says", 100 * worn(settings), _most_worn_part(settings)),
+         _reading_id),
     Rule("vibration", vibration, "vibration_mm_s",
-         lambda s: F.format_string("%.1f mm/s damage it", "vibration_mm_s"), _its_id, critical_at=1.3),
+         lambda settings: F.format_string("%.1f mm/s damage it", "vibration_mm_s"), _reading_id, critical_at=1.3),
 )
 
 
@@ -68,6 +73,7 @@ def per_event(readings: DataFrame, settings: PredictiveMaintenanceSettings) -> D
 
 
 QUERIES = (Query("per_event", PER_EVENT, per_event, baselines=("machine",), model=True),)
+# Beside each scenario what a plain threshold on a single event would look at.
 SCENARIOS = (
     Scenario("bearing", ("work_order", "worn", "vibration"), lambda: F.col("vibration_mm_s")),
     Scenario("seal", ("work_order", "worn"), lambda: -F.col("pressure_bar")),

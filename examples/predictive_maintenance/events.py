@@ -1,10 +1,13 @@
-"""What a reading is, and what makes one valid."""
+"""A reading of a machine: its fields, and the contract that a valid one meets."""
+
+from datetime import timedelta
 
 from pyspark.sql import types as T
 
 EVENT_ID = "reading_id"
 ENTITY = "machine_id"
 EVENT_TIME = "event_time"
+LABEL_DELAY = timedelta(days=6)  # from a reading until it is known whether it was one of the last days before a failure
 
 EVENT_SCHEMA = T.StructType(
     [

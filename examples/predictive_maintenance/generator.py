@@ -1,4 +1,4 @@
-"""Readings of machines that wear, day by day, and apart from them which were of the last five days before a failure.
+"""Readings of machines that wear, day by day, and apart from them labels: which were of the last five days before a failure.
 
 Every day depends on (seed, day, population) alone: a machine's lives follow each other from the world's opening on, and are drawn
 all at once.
@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 
 from common.simulation.arrivals import delays
 from common.simulation.dirt import DirtyFields
-from common.simulation.generated import Generated, Identity, as_sent
-from common.simulation.messages import as_objects
-from common.simulation.randomness import ALWAYS, random_for
-from examples.predictive_maintenance.events import ENTITY, EVENT_ID, EVENT_TIME
+from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
+from common.simulation.messages import object_array
+from common.simulation.randomness import EVERY_DAY, random_for
+from examples.predictive_maintenance.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DELAY
 from examples.predictive_maintenance.settings import Population
 
-HORIZON = timedelta(days=5)  # before a failure: what a work order is to say
-LABEL_DELAY = timedelta(days=6)  # whether a reading was of the last days is known when they are over
+HORIZON = timedelta(days=5)  # before a failure, within which a work order is to be raised
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="vibration_mm_s", out_of_range=-1.0, required="machine_id", time="event_time")
 
 BEARING, SEAL = "bearing", "seal"
 REPAIR_DAYS = 0.5  # in which a machine sends nothing
-LIVES = 400  # of a machine, at most: 40 years of those of the usual length
+LIVES = 400  # of a machine that are drawn: 40 years if each has the usual length
 
 
 @dataclass(frozen=True)
 class World:
-    """By machine: what is healthy for it, and its lives. ends: days since the opening at which each life ends, lengths: its days;
-    is_bearing: whether it ends by its bearing, else by its seal.
+    """The healthy values of each machine, and its lives.
+
+    ends: days from the opening to the end of each life; lengths: its days; is_bearing: whether its bearing fails, else its seal.
     """
 
     vibration: NDArray[np.float64]
@@ -44,19 +44,33 @@ class World:
     is_bearing: NDArray[np.bool_]
 
 
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[Generated]:
+@dataclass(frozen=True)
+class Readings:
+    """A day's readings, each an array (machines, readings).
+
+    hours: of the day; life: the number of the machine's life; is_sent: false while the machine is repaired.
+    """
+
+    hours: NDArray[np.float64]
+    life: NDArray[np.int64]
+    columns: dict[str, NDArray]
+    scenario: NDArray[np.object_]
+    is_sent: NDArray[np.bool_]
+
+
+def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
     """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
-    made = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return as_sent(seed, made, IDENTITY, DIRTY_FIELDS if dirt else None)
+    valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
+    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
-def generate_day(seed: int, day: date, population: Population) -> Generated:
+def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:
     """The valid readings of one UTC day and the labels of those before a failure; no messages yet."""
     world, rng = world_of(seed, population), random_for(seed, day, "readings")
     shape = (population.machines, population.readings_per_day)
     hours = (np.arange(shape[1]) + world.phase[:, None]) * 24 / shape[1]
     since_opening = (day - population.opening).days + hours / 24
-    # A life lasts days, so that at most one ends on a day.
+    # A life lasts for days, so that at most one ends on a day.
     machine = np.arange(shape[0])
     life = (world.ends <= since_opening[:, :1]).sum(axis=1)[:, None]
     life = life + (world.ends[machine[:, None], life] <= since_opening)
@@ -77,38 +91,36 @@ def generate_day(seed: int, day: date, population: Population) -> Generated:
     }  # fmt: skip
     is_last = (end - since_opening) * 86_400 <= HORIZON.total_seconds()
     scenario = np.where(is_last, np.where(is_bearing, BEARING, SEAL), "").astype(object)
-    return _described(seed, day, hours, life, columns, scenario, run >= 0)
+    return _events_and_labels(day, Readings(hours, life, columns, scenario, run >= 0), random_for(seed, day, "delays"))
 
 
 def world_of(seed: int, population: Population) -> World:
-    """The machines, and all their lives: of Weibull's lengths, as wear has them; the first had begun before the opening."""
-    rng, number = random_for(seed, ALWAYS, "world"), population.machines
+    """The machines and all their lives, with Weibull's lengths, as of parts that wear. The first began before the opening."""
+    rng, number = random_for(seed, EVERY_DAY, "world"), population.machines
     lengths = population.life_days / 0.893 * rng.weibull(3.0, (number, LIVES))  # 0.893: the mean of Weibull's with shape 3
     lengths = np.maximum(lengths, 0.3 * population.life_days)
-    begun = rng.random(number) * lengths[:, 0]
-    ends = np.cumsum(lengths + REPAIR_DAYS, axis=1) - REPAIR_DAYS - begun[:, None]
+    age_at_opening = rng.random(number) * lengths[:, 0]
+    ends = np.cumsum(lengths + REPAIR_DAYS, axis=1) - REPAIR_DAYS - age_at_opening[:, None]
     return World(
         vibration=rng.uniform(1.2, 2.8, number), temperature=rng.uniform(48, 66, number), pressure=rng.uniform(6, 8, number),
         phase=rng.random(number), ends=ends, lengths=lengths, is_bearing=rng.random((number, LIVES)) < 0.5)  # fmt: skip
 
 
-def _described(
-    seed: int, day: date, hours: NDArray[np.float64], life: NDArray[np.int64], measured: dict[str, NDArray],
-    scenario: NDArray[np.object_], is_there: NDArray[np.bool_],
-) -> Generated:
-    """Rows in order of time as events, and labels of those with a scenario; the end of a machine's life is one case."""
+def _events_and_labels(day: date, readings: Readings, rng: np.random.Generator) -> GeneratedEvents:
+    """Readings in order of time as events, and labels of those with a scenario; the end of a machine's life is one case."""
+    hours = readings.hours
     order = np.argsort(hours, axis=None, kind="stable")
-    order = order[is_there.ravel()[order]]
+    order = order[readings.is_sent.ravel()[order]]
     row = order // hours.shape[1]
     time = np.datetime64(day, "ms") + (hours.ravel()[order] * 3_600_000).astype("timedelta64[ms]")
-    names = as_objects([f"M{number:05d}" for number in range(len(hours))])[row]
+    machines = object_array([f"M{number:05d}" for number in range(len(hours))])[row]
     columns = {
-        EVENT_ID: as_objects([f"r{day:%Y%m%d}{number:07d}" for number in range(len(order))]),
-        ENTITY: names,
-        **{name: values.ravel()[order] for name, values in measured.items()},
+        EVENT_ID: object_array([f"r{day:%Y%m%d}{number:07d}" for number in range(len(order))]),
+        ENTITY: machines,
+        **{name: values.ravel()[order] for name, values in readings.columns.items()},
         EVENT_TIME: time,
     }
-    kind, lives = scenario.ravel()[order], life.ravel()[order]
-    case = as_objects([f"{what}:{who}:{which}" if what else "" for what, who, which in zip(kind, names, lives, strict=True)])
-    arrival_time = time + delays(random_for(seed, day, "delays"), len(time))
-    return Generated.of(day, columns, kind, arrival_time, IDENTITY, case)
+    scenario, lives = readings.scenario.ravel()[order], readings.life.ravel()[order]
+    case = object_array([
+        f"{name}:{machine}:{life}" if name else "" for name, machine, life in zip(scenario, machines, lives, strict=True)])
+    return GeneratedEvents.from_columns(day, columns, scenario, time + delays(rng, len(time)), IDENTITY, case)

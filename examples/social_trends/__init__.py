@@ -1,7 +1,12 @@
-"""Terms that burst against their own season, terms that turn people angry, and campaigns of copied text: a domain of its own."""
+"""Posts about terms: terms that burst against their own season, terms that turn people angry, and campaigns of copied text.
+
+    .venv/bin/hybrid examples social_trends
+
+A domain made with `hybrid new`: batch learns each term's season, and rules compare every window's posts with it.
+"""
 
 from common.vertical import Baseline, Vertical
-from examples.social_trends import detector, events, generator, settings, trends
+from examples.social_trends import baselines, detector, events, generator, settings, trends
 
 VERTICAL = Vertical(
     name="social_trends",
@@ -15,11 +20,11 @@ VERTICAL = Vertical(
     population=settings.Population,
     generate=generator.generate,
     generate_day=generator.generate_day,
-    baselines={"term": Baseline("term", trends.BASELINE)},
-    learn=trends.baselines,
+    baselines={"term": Baseline("term", baselines.BASELINE)},
+    learn=baselines.baselines,
     trends=trends.trends,
     plots=trends.plots,
     scenarios=detector.SCENARIOS,
-    label_delay=generator.LABEL_DELAY,
+    label_delay=events.LABEL_DELAY,
     small={"terms": 30},
 )

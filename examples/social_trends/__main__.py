@@ -1,4 +1,4 @@
-"""`hybrid examples social_trends`: a minute of it, end to end."""
+"""`hybrid examples social_trends` runs the domain for a minute, end to end."""
 
 from examples.running import run_vertical
 

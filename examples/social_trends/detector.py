@@ -1,7 +1,8 @@
 """The rules of social_trends: what each scores, and which window it reads.
 
 Per term and window (real-time mode, RocksDB state): the set of the term's posts, so that one that was sent twice counts once.
-What is counted only grows while a window fills. Per term, text and window: who posts one and the same text.
+Per term, text and window (real-time mode, RocksDB state): the authors who post one and the same text.
+What is counted never decreases while a window fills.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -19,8 +20,8 @@ VERTICAL = "social_trends"
 def burst(settings: SocialTrendsSettings) -> Column:
     """Standard deviations of the window's posts above what is usual for the term at that hour and weekday. Per term and window.
 
-    Posts come as a Poisson process does: the deviation of an expected number is its root, of less than one post one. Null for a
-    term that was not seen on `min_days` days: a new one has no season.
+    Posts come as a Poisson process does: the deviation of an expected number is its square root, and at least one post. Null
+    for a term that has been posted about for less than `min_days` days: a new term has no season.
     """
     return _deviations(F.size("posts").cast("double"), F.col("expected"), settings)
 
@@ -28,9 +29,9 @@ def burst(settings: SocialTrendsSettings) -> Column:
 def outrage(settings: SocialTrendsSettings) -> Column:
     """The same of its negative posts (`negative`), by the share that is usual for the term. Per term and window.
 
-    The number of negative posts and not their share: a share falls again, and a window's score may only grow.
+    The number of negative posts and not their share: a share decreases again, which a window's score must never do.
     """
-    return _deviations(F.size(_negative(settings)).cast("double"), F.col("expected") * F.col("negative_share"), settings)
+    return _deviations(F.size(_negative_posts(settings)).cast("double"), F.col("expected") * F.col("negative_share"), settings)
 
 
 def copied_text(settings: SocialTrendsSettings) -> Column:
@@ -38,54 +39,57 @@ def copied_text(settings: SocialTrendsSettings) -> Column:
     return F.size(F.array_distinct(F.transform("posts", lambda post: post.author_id))).cast("double")
 
 
-def _deviations(found: Column, expected: Column, settings: SocialTrendsSettings) -> Column:
-    return F.when(F.col("days") >= settings.min_days, (found - expected) / F.sqrt(F.greatest(expected, F.lit(1.0))))
+def _deviations(count: Column, expected: Column, settings: SocialTrendsSettings) -> Column:
+    return F.when(F.col("days") >= settings.min_days, (count - expected) / F.sqrt(F.greatest(expected, F.lit(1.0))))
 
 
-def _negative(settings: SocialTrendsSettings) -> Column:
+def _negative_posts(settings: SocialTrendsSettings) -> Column:
     return F.filter("posts", lambda post: post.sentiment <= settings.negative)
 
 
-def _ids(posts: Column) -> Column:
+def _ids_of(posts: Column) -> Column:
+    """The ids of an array of posts, as JSON."""
     return F.to_json(F.transform(posts, lambda post: post.post_id))
 
 
 BY_TERM = (
     Rule("burst", burst, "burst",
-         lambda s: F.format_string("%d posts where %.1f are usual", F.size("posts"), "expected"), lambda s: _ids(F.col("posts"))),
+         lambda settings: F.format_string("%d posts where %.1f are usual", F.size("posts"), "expected"),
+         lambda settings: _ids_of(F.col("posts"))),
     Rule("outrage", outrage, "outrage",
-         lambda s: F.format_string("%d negative posts where %.1f are usual", F.size(_negative(s)),
-                                   F.col("expected") * F.col("negative_share")),
-         lambda s: _ids(_negative(s))),
+         lambda settings: F.format_string(
+             "%d negative posts where %.1f are usual", F.size(_negative_posts(settings)),
+             F.col("expected") * F.col("negative_share")),
+         lambda settings: _ids_of(_negative_posts(settings))),
 )
 BY_TEXT = (
     Rule("copied_text", copied_text, "copied_text",
-         lambda s: F.format_string("%.0f authors post the same %d characters", copied_text(s), "characters"),
-         lambda s: _ids(F.col("posts"))),
+         lambda settings: F.format_string("%.0f authors post the same %d characters", copied_text(settings), "characters"),
+         lambda settings: _ids_of(F.col("posts"))),
 )
 
 
 def by_term(posts: DataFrame, settings: SocialTrendsSettings) -> DataFrame:
-    """Alerts over a term's posts within a window, against its season as it was learnt last."""
-    known = F.struct("ingest_time", "baseline_version", "days", "by_hour", "by_weekday", "negative_share")
+    """Alerts over a term's posts within a window, against its newest season."""
+    season = F.struct("ingest_time", "baseline_version", "days", "by_hour", "by_weekday", "negative_share")
     post = F.struct("event_time", "post_id", sentiment(F.col("text")).alias("sentiment"))
     windows = (
         posts.withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", settings.window, settings.slide), "term")
-        .agg(F.collect_set(post).alias("posts"), F.max("event_time").alias("event_time"), F.max(known).alias("newest"))
+        .agg(F.collect_set(post).alias("posts"), F.max("event_time").alias("event_time"), F.max(season).alias("newest"))
         .select("window", "term", F.sort_array("posts").alias("posts"), "event_time", "newest.*")
     )
     start, hours = F.col("window.start"), parse_span(settings.window).total_seconds() / 3_600
     usual = F.get("by_hour", F.hour(start)) * F.get("by_weekday", F.weekday(start)) * hours
     rows = windows.withColumn("expected", usual)
-    return judge(rows, BY_TERM, settings, vertical=VERTICAL, entity="term", subject=_subject("term"))
+    return judge(rows, BY_TERM, settings, vertical=VERTICAL, entity="term", subject=_key_and_window("term"))
 
 
 def by_text(posts: DataFrame, settings: SocialTrendsSettings) -> DataFrame:
     """Alerts over the posts of one text within a window."""
-    long_enough = posts.where(F.char_length("text") >= settings.least_text)
+    long_posts = posts.where(F.char_length("text") >= settings.least_text)
     windows = (
-        long_enough.withWatermark("event_time", settings.watermark)
+        long_posts.withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", settings.window, settings.slide), "term", F.sha2("text", 256).alias("text_hash"))
         .agg(
             F.sort_array(F.collect_set(F.struct("event_time", "post_id", "author_id"))).alias("posts"),
@@ -94,10 +98,11 @@ def by_text(posts: DataFrame, settings: SocialTrendsSettings) -> DataFrame:
             F.max(F.char_length("text")).alias("characters"),
         )
     )
-    return judge(windows, BY_TEXT, settings, vertical=VERTICAL, entity="term", subject=_subject("term", "text_hash"))
+    return judge(windows, BY_TEXT, settings, vertical=VERTICAL, entity="term", subject=_key_and_window("term", "text_hash"))
 
 
-def _subject(*columns: str) -> Column:
+def _key_and_window(*columns: str) -> Column:
+    """What an alert over a window is about: its key and when the window began."""
     return F.concat_ws("|", *columns, F.col("window.start").cast("string"))
 
 
@@ -105,6 +110,7 @@ QUERIES = (
     Query("by_term", BY_TERM, by_term, baselines=("term",), stateful=True),
     Query("by_text", BY_TEXT, by_text, stateful=True),
 )
+# Beside each scenario what a plain threshold on a single event would look at.
 SCENARIOS = (
     Scenario("viral", ("burst",), lambda: F.char_length("text")),
     Scenario("outrage", ("outrage", "burst"), lambda: -sentiment(F.col("text"))),

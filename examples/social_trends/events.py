@@ -1,10 +1,16 @@
-"""What a post is, and what makes one valid. One that names several terms is several events: whoever collects posts cuts them."""
+"""A post about a term: its fields, and the contract that a valid one meets.
+
+A post that names several terms is several events: whoever collects posts sends one event for each term.
+"""
+
+from datetime import timedelta
 
 from pyspark.sql import types as T
 
 EVENT_ID = "post_id"
 ENTITY = "term"
 EVENT_TIME = "event_time"
+LABEL_DELAY = timedelta(days=1)  # from a post until it is known whether it was anomalous
 
 EVENT_SCHEMA = T.StructType(
     [

@@ -1,4 +1,4 @@
-"""Posts of a simulated world, day by day, and apart from them which are anomalous.
+"""Posts of a simulated world, day by day, and apart from them labels: which of them are anomalous.
 
 Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
 """
@@ -10,17 +10,16 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import cases_on, distinct
+from common.simulation.anomalies import case_count, draw_distinct
 from common.simulation.arrivals import delays
 from common.simulation.dirt import DirtyFields
-from common.simulation.generated import Generated, Identity, as_sent
-from common.simulation.messages import as_objects
-from common.simulation.randomness import ALWAYS, random_for
-from examples.social_trends.events import ENTITY, EVENT_ID, EVENT_TIME
+from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
+from common.simulation.messages import object_array
+from common.simulation.randomness import EVERY_DAY, random_for
+from examples.social_trends.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DELAY
 from examples.social_trends.sentiment import lexicon
 from examples.social_trends.settings import Population
 
-LABEL_DELAY = timedelta(days=1)
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="followers", out_of_range=-1.0, required="author_id", time="event_time")
 
@@ -37,7 +36,7 @@ SLOGANS = ("vote for {} now, you will thank us", "only {} tells you what they hi
 
 @dataclass
 class Posts:
-    """Rows of posts in no order: term (index), second of the day, mood (-1, 0, 1), scenario, and the text of a campaign or ""."""
+    """Posts in no order, as arrays: term (index), second of the day, mood (-1, 0, 1); scenario and text of a campaign, or ""."""
 
     term: NDArray[np.int64]
     second: NDArray[np.float64]
@@ -46,13 +45,13 @@ class Posts:
     slogan: str = ""
 
 
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[Generated]:
+def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
     """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
-    made = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return as_sent(seed, made, IDENTITY, DIRTY_FIELDS if dirt else None)
+    valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
+    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
-def generate_day(seed: int, day: date, population: Population) -> Generated:
+def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:
     """The valid posts of one UTC day and the labels of the anomalous ones; no messages yet."""
     usual, negativity = _season(seed, day, population)
     rng = random_for(seed, day, "posts")
@@ -62,12 +61,12 @@ def generate_day(seed: int, day: date, population: Population) -> Generated:
     posts = [Posts(term, (hour + rng.random(len(hour))) * 3_600, mood)]
     posts += [*_viral(seed, day, population, usual, negativity), *_outrage(seed, day, population, usual),
               *_campaign(seed, day, population)]  # fmt: skip
-    return _described(seed, day, population, posts)
+    return _events_and_labels(seed, day, population, posts)
 
 
 def _season(seed: int, day: date, population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Posts that are usual for each term in each hour of this day, and the share of its posts that is negative."""
-    rng = random_for(seed, ALWAYS, "world")
+    rng = random_for(seed, EVERY_DAY, "world")
     rate = population.posts_per_term * rng.lognormal(-0.32, 0.8, population.terms)
     peak, depth = rng.uniform(8, 22, population.terms), rng.uniform(0.3, 0.8, population.terms)
     weekend, negativity = rng.lognormal(0, 0.4, population.terms), rng.uniform(0.05, 0.25, population.terms)
@@ -77,8 +76,9 @@ def _season(seed: int, day: date, population: Population) -> tuple[NDArray[np.fl
 
 
 def _moods(rng: np.random.Generator, negativity: NDArray[np.float64]) -> NDArray[np.int64]:
-    drawn = rng.random(len(negativity))
-    return np.where(drawn < negativity, -1, np.where(drawn < negativity + 0.35, 1, 0))
+    """The mood of each post, by the share of its term's posts that is negative."""
+    quantile = rng.random(len(negativity))
+    return np.where(quantile < negativity, -1, np.where(quantile < negativity + 0.35, 1, 0))
 
 
 def _viral(
@@ -86,7 +86,7 @@ def _viral(
 ) -> Iterator[Posts]:
     """For one to three hours a term is talked about five to nine times as much as usual, and by 25 people an hour at least."""
     rng = random_for(seed, day, VIRAL)
-    for term in distinct(rng, len(usual), _cases(seed, day, VIRAL, population)):
+    for term in draw_distinct(rng, len(usual), _cases(seed, day, VIRAL, population)):
         begin, hours = rng.uniform(0, 20), rng.uniform(1, 3)
         number = rng.poisson(hours * (25 + usual[term, int(begin)] * rng.uniform(4, 8)))
         of_term = np.full(number, term)
@@ -96,7 +96,7 @@ def _viral(
 def _outrage(seed: int, day: date, population: Population, usual: NDArray[np.float64]) -> Iterator[Posts]:
     """For one to three hours people are angry about a term: as many negative posts as it usually has posts, and 15 an hour."""
     rng = random_for(seed, day, OUTRAGE)
-    for term in distinct(rng, len(usual), _cases(seed, day, OUTRAGE, population)):
+    for term in draw_distinct(rng, len(usual), _cases(seed, day, OUTRAGE, population)):
         begin, hours = rng.uniform(0, 20), rng.uniform(1, 3)
         number = rng.poisson(hours * (15 + usual[term, int(begin)]))
         yield Posts(np.full(number, term), _within(rng, begin, hours, number), np.full(number, -1), OUTRAGE)
@@ -105,51 +105,56 @@ def _outrage(seed: int, day: date, population: Population, usual: NDArray[np.flo
 def _campaign(seed: int, day: date, population: Population) -> Iterator[Posts]:
     """Within half an hour 15 to 40 accounts post one and the same text."""
     rng = random_for(seed, day, CAMPAIGN)
-    for term in distinct(rng, population.terms, _cases(seed, day, CAMPAIGN, population)):
+    for term in draw_distinct(rng, population.terms, _cases(seed, day, CAMPAIGN, population)):
         number = int(rng.integers(15, 41))
         slogan = SLOGANS[rng.integers(len(SLOGANS))]
         yield Posts(np.full(number, term), _within(rng, rng.uniform(0, 23), 0.5, number), np.zeros(number, int), CAMPAIGN, slogan)
 
 
 def _within(rng: np.random.Generator, begin: float, hours: float, number: int) -> NDArray[np.float64]:
+    """Seconds of the day, within so many hours from the hour `begin` on."""
     return (begin + rng.random(number) * hours) * 3_600
 
 
 def _cases(seed: int, day: date, purpose: str, population: Population) -> int:
-    return cases_on(seed, day, purpose, CASES_PER_DAY * population.terms * population.anomalies)
+    """How many cases of a scenario begin on a day."""
+    return case_count(seed, day, purpose, CASES_PER_DAY * population.terms * population.anomalies)
 
 
-def _described(seed: int, day: date, population: Population, parts: list[Posts]) -> Generated:
+def _events_and_labels(seed: int, day: date, population: Population, parts: list[Posts]) -> GeneratedEvents:
     """Rows in order of time as events, and labels of those with a scenario; what happens to a term on a day is one case."""
     term, second, mood = (np.concatenate([getattr(part, name) for part in parts]) for name in ("term", "second", "mood"))
-    scenario = as_objects([part.scenario for part in parts]).repeat([len(part.term) for part in parts])
-    slogan = as_objects([part.slogan for part in parts]).repeat([len(part.term) for part in parts])
+    scenario = object_array([part.scenario for part in parts]).repeat([len(part.term) for part in parts])
+    slogan = object_array([part.slogan for part in parts]).repeat([len(part.term) for part in parts])
     order = np.argsort(second, kind="stable")
-    term, second, mood, scenario, slogan = (each[order] for each in (term, second, mood, scenario, slogan))
+    term, second, mood, scenario, slogan = (values[order] for values in (term, second, mood, scenario, slogan))
     rng = random_for(seed, day, "texts")
-    names = as_objects([f"tag{number:05d}" for number in range(population.terms)])[term]
+    names = object_array([f"tag{number:05d}" for number in range(population.terms)])[term]
     # Few people post much, and many hardly ever; a campaign's accounts are all different.
     authors = np.minimum(population.authors - 1, (population.authors * rng.random(len(term)) ** 3).astype(int))
     authors = np.where(slogan != "", np.arange(len(term)) % population.authors, authors)
     time = np.datetime64(day, "ms") + (second * 1_000).astype("timedelta64[ms]")
     columns = {
-        EVENT_ID: as_objects([f"p{day:%Y%m%d}{number:08d}" for number in range(len(term))]),
+        EVENT_ID: object_array([f"p{day:%Y%m%d}{number:08d}" for number in range(len(term))]),
         ENTITY: names,
-        "author_id": as_objects([f"a{number:07d}" for number in authors]),
+        "author_id": object_array([f"a{number:07d}" for number in authors]),
         "followers": np.floor(50 * random_for(seed, day, "followers").pareto(1.1, len(term))).clip(0, 10**8).astype(np.int64),
-        "text": as_objects(_texts(rng, names, mood, slogan)),
+        "text": object_array(_texts(rng, names, mood, slogan)),
         EVENT_TIME: time,
     }
-    case = as_objects([f"{kind}:{name}:{day}" if kind else "" for kind, name in zip(scenario, names, strict=True)])
+    case = object_array([f"{kind}:{name}:{day}" if kind else "" for kind, name in zip(scenario, names, strict=True)])
     arrival_time = time + delays(random_for(seed, day, "delays"), len(time))
-    return Generated.of(day, columns, scenario, arrival_time, IDENTITY, case)
+    return GeneratedEvents.from_columns(day, columns, scenario, arrival_time, IDENTITY, case)
 
 
 def _texts(rng: np.random.Generator, names: NDArray, mood: NDArray, slogan: NDArray) -> list[str]:
-    """A sentence each, in the mood that it is to have, and none of them twice but a campaign's."""
+    """A sentence for each post, in its mood; only those of a campaign are alike."""
     opening, word = rng.integers(len(OPENINGS), size=len(names)), rng.integers(1 << 30, size=len(names))
     words = {-1: BAD, 0: PLAIN, 1: GOOD}
-    return [
-        said.format(name) if said else f"{OPENINGS[start].format(name)} {words[feels][at % len(words[feels])]} ({number})"
-        for number, (name, said, start, feels, at) in enumerate(zip(names, slogan, opening, mood.tolist(), word, strict=True))
-    ]
+
+    def text(number: int, name: str, slogan: str, opening: int, mood: int, word: int) -> str:
+        if slogan:
+            return slogan.format(name)
+        return f"{OPENINGS[opening].format(name)} {words[mood][word % len(words[mood])]} ({number})"
+
+    return [text(number, *parts) for number, parts in enumerate(zip(names, slogan, opening, mood.tolist(), word, strict=True))]

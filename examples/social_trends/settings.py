@@ -28,12 +28,12 @@ class SocialTrendsSettings(BaseSettings):
 
     negative: float = Field(-0.4, ge=-1, lt=0, description="sentiment, -1 to 1, at or below which a post is negative")
     least_text: int = Field(20, ge=1, description="characters of a text below which copies are chance")
-    min_days: int = Field(7, ge=1, description="days on which a term was seen before its season counts")
+    min_days: int = Field(7, ge=1, description="days that a term has been posted about before its season counts")
     window: Span = Field("1 hour", description="event-time window of a term's posts")
     slide: Span = Field("30 minutes", description="a new window begins this often")
     watermark: Span = Field("2 hours", description="how late, in event time, a post may be for a window")
 
     @model_validator(mode="after")
-    def _nothing_is_cut(self) -> "SocialTrendsSettings":
+    def _check_windows(self) -> "SocialTrendsSettings":
         leave_no_gap(self.window, self.slide)
         return self

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from common.settings import load
 from examples.predictive_maintenance import VERTICAL as MACHINES
 from examples.predictive_maintenance.detector import per_event
-from examples.predictive_maintenance.remaining_life import MOST_MADE_CYCLES, judge, made_lives, phm_score
+from examples.predictive_maintenance.remaining_life import MAX_SIMULATED_CYCLES, evaluate, phm_score, simulated_lives
 from examples.social_trends import VERTICAL as TRENDS
 from examples.social_trends.detector import by_term, by_text
 from examples.social_trends.sentiment import lexicon, sentiment, sentiment_of
@@ -29,12 +29,12 @@ READING = {
 }  # fmt: skip
 
 
-def posts(spark, number, text="so it is, number {}", **given):
+def posts(spark, number, text="so it is, number {}", **fields):
     """So many posts within ten minutes of one window's last half, and no other's."""
     rows = [
         {"post_id": f"p{n:03d}", "term": "t", "author_id": f"a{n}", "followers": 1, "text": text.format(n),
          "event_time": NOON + timedelta(minutes=1, seconds=n), "ingest_time": NOON + timedelta(minutes=1, seconds=n)}
-        | SEASON | given
+        | SEASON | fields
         for n in range(number)
     ]  # fmt: skip
     return spark.createDataFrame(rows, POST)
@@ -90,7 +90,7 @@ def test_the_lexicon_is_on_its_scale():
     assert len(lexicon()) == 154 and all(1 <= abs(valence) <= 4 for valence in lexicon().values())
 
 
-@pytest.mark.parametrize(("given", "rules"), [
+@pytest.mark.parametrize(("fields", "rules"), [
     ({}, set()),
     ({"model_score": 0.5}, {"work_order"}),
     ({"vibration_mm_s": 3.81}, {"worn"}),
@@ -103,11 +103,11 @@ def test_the_lexicon_is_on_its_scale():
     ({"vibration_mm_s": 7.2, "vibration_healthy": 7.0}, {"vibration"}),
     ({"vibration_mm_s": 6.9, "readings": 10}, set()),  # nobody knows yet what is healthy for it
 ])
-def test_a_machine_is_worn_by_its_own_healthy_values(spark, given, rules):
+def test_a_machine_is_worn_by_its_own_healthy_values(spark, fields, rules):
     kinds = {"reading_id": "string", "machine_id": "string", "event_time": "timestamp", "ingest_time": "timestamp",
              "readings": "long", "model_version": "string", "baseline_version": "string"}  # fmt: skip
     schema = ", ".join(f"{name} {kinds.get(name, 'double')}" for name in READING)
-    rows = spark.createDataFrame([tuple((READING | given).values())], schema)
+    rows = spark.createDataFrame([tuple((READING | fields).values())], schema)
     assert {alert.rule for alert in per_event(rows, load(MACHINES.settings)).collect()} == rules
 
 
@@ -118,6 +118,6 @@ def test_the_score_of_the_challenge_is_harder_on_what_comes_too_late():
 
 
 def test_remaining_life_is_known_better_than_by_the_mean_alone():
-    judged = judge(*made_lives(seed=3, machines=40), MOST_MADE_CYCLES)
-    assert judged.units > 30 and judged.rmse < 0.7 * judged.plain_rmse
-    assert judged.score < phm_score(np.full(judged.units, 60.0), np.zeros(judged.units))
+    evaluation = evaluate(*simulated_lives(seed=3, machines=40), MAX_SIMULATED_CYCLES)
+    assert evaluation.units > 30 and evaluation.rmse < 0.7 * evaluation.plain_rmse
+    assert evaluation.score < phm_score(np.full(evaluation.units, 60.0), np.zeros(evaluation.units))
