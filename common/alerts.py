@@ -27,8 +27,8 @@ ALERT_SCHEMA = T.StructType([
 ])
 
 # Of one alert, so that Kafka takes it (1 MB by default) with every character escaped; a contract bounds ids.
-MOST_EVIDENCE = 100_000  # bytes
-MOST_WORDS = 1_000  # characters
+MAX_EVIDENCE_BYTES = 100_000
+MAX_REASON_CHARACTERS = 1_000
 
 # Perceived severities of ITU-T X.733, as TM Forum's TMF642 has them; an alarm that is over is updated to "cleared".
 Severity = Literal["cleared", "warning", "minor", "major", "critical"]
@@ -42,10 +42,10 @@ def shaped(
     """Rows that are alerts already, in the shape of ALERT_SCHEMA: for what `judge` cannot say, such as an alarm that clears.
 
     evidence: the id, or a JSON array of the ids, of the events behind an alert, in an order that is the same however they came.
-    What is beyond MOST_EVIDENCE and MOST_WORDS is left out, and `reasons` says how many of the events are named. The rest as for
+    What is beyond MAX_EVIDENCE_BYTES and MAX_REASON_CHARACTERS is left out, and `reasons` says how many of the events are named. The rest as for
     `judge`.
     """
-    said = _bounded(evidence, reason)
+    bounded = _bounded(evidence, reason)
     versions = {
         kind: F.col(f"{kind}_version") if f"{kind}_version" in rows.columns else F.lit(None).cast("string")
         for kind in VERSIONS.names
@@ -59,44 +59,44 @@ def shaped(
         severity.alias("severity"),
         score.cast("double").alias("score"),
         threshold.cast("double").alias("threshold"),
-        said.reasons.alias("reasons"),
+        bounded.reasons.alias("reasons"),
         F.struct(*[version.alias(kind) for kind, version in versions.items()]).alias("versions"),
-        said.event.alias("event"),
+        bounded.event.alias("event"),
         F.col("ingest_time"),
     )
 
 
 def _bounded(evidence: Column, reason: Column) -> Column:
     """struct(event, reasons): of too many ids the first that there is room for."""
-    words = F.left(reason, F.lit(MOST_WORDS))
+    words = F.left(reason, F.lit(MAX_REASON_CHARACTERS))
 
-    def said(event: Column, reasons: Column) -> Column:
+    def both(event: Column, reasons: Column) -> Column:
         return F.struct(event.alias("event"), reasons.alias("reasons"))
 
     def first(ids: Column) -> Column:
         named = F.slice(ids, 1, _with_room(ids))
-        told = F.format_string("; %d of %d events are named", F.size(named), F.size(ids))
-        return F.when(ids.isNotNull(), said(F.to_json(named), F.concat(words, told)))
+        remark = F.format_string("; %d of %d events are named", F.size(named), F.size(ids))
+        return F.when(ids.isNotNull(), both(F.to_json(named), F.concat(words, remark)))
 
-    some = F.when(evidence.startswith("["), let(F.from_json(evidence, "array<string>"), first))
-    one = said(F.left(evidence, F.lit(MOST_EVIDENCE // 4)), words)  # a character of UTF-8 is four bytes at most
-    return F.when(F.octet_length(evidence) > MOST_EVIDENCE, F.coalesce(some, one)).otherwise(said(evidence, words))
+    of_many = F.when(evidence.startswith("["), let(F.from_json(evidence, "array<string>"), first))
+    of_one = both(F.left(evidence, F.lit(MAX_EVIDENCE_BYTES // 4)), words)  # a character of UTF-8 is four bytes at most
+    return F.when(F.octet_length(evidence) > MAX_EVIDENCE_BYTES, F.coalesce(of_many, of_one)).otherwise(both(evidence, words))
 
 
 def _with_room(ids: Column) -> Column:
-    """How many of the first ids a JSON array of MOST_EVIDENCE bytes has room for."""
-    def step(so_far: Column, one: Column) -> Column:
+    """How many of the first ids a JSON array of MAX_EVIDENCE_BYTES bytes has room for."""
+    def step(so_far: Column, event_id: Column) -> Column:
         # The array of one has two brackets, one of which stands for the comma or bracket that follows.
-        size = so_far["size"] + F.octet_length(F.to_json(F.array(one))) - 1
-        fits = F.when(size <= MOST_EVIDENCE, 1).otherwise(0)
+        size = so_far["size"] + F.octet_length(F.to_json(F.array(event_id))) - 1
+        fits = F.when(size <= MAX_EVIDENCE_BYTES, 1).otherwise(0)
         return F.struct(size.alias("size"), (so_far["count"] + fits).alias("count"))
 
     return F.aggregate(ids, F.struct(F.lit(1).alias("size"), F.lit(0).alias("count")), step)["count"]
 
 
-def to_kafka(found: DataFrame) -> DataFrame:
-    """Alerts, or what else a query finds, as Kafka records: JSON keyed by entity, so that updates of one alert stay in order."""
-    return found.select(F.col("entity_id").alias("key"), F.to_json(F.struct(*found.columns)).alias("value"))
+def to_kafka(alerts: DataFrame) -> DataFrame:
+    """Alerts, or other rows of a query, as Kafka records: JSON keyed by entity, so that updates of one alert stay in order."""
+    return alerts.select(F.col("entity_id").alias("key"), F.to_json(F.struct(*alerts.columns)).alias("value"))
 
 
 def event_ids(event: str) -> Column:

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from common.commands import examples, gateway, history, intake, machine, models, new, redrive, run, serve, stages, tuning
-from common.commands.ending import asked, end_at_signals
+from common.commands.ending import end_at_signals, ending_signal
 from common.errors import UserError, first_line, is_machine_error
 from common.failures import failure_trace
 from common.terminal import console, error_console
@@ -117,9 +117,9 @@ def main() -> None:
             for note in getattr(problem, "__notes__", []):
                 error_console.print(note, markup=False, highlight=False)
             sys.exit(1)
-        if asked():  # the signal's exception, raised within a library, became another one, as of a lock that is released twice
+        if ending_signal():  # the signal's exception, raised within a library, became another one, as of a lock that is released twice
             error_console.print("stopped")
-            sys.exit(128 + asked())
+            sys.exit(128 + ending_signal())
         trace = Path(tempfile.mkstemp(prefix="hybrid-error-", suffix=".log")[1])
         trace.write_text(failure_trace(problem) + "\n")
         error_console.print(

@@ -59,8 +59,8 @@ def judge(
         rows.where(any_hit)
         .withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
     )
-    said = {name: F.col(f"verdict.{name}") for name in ("rule", "severity", "score", "threshold", "reason", "evidence")}
-    return shaped(hits, vertical=vertical, entity=entity, subject=subject, **said)
+    columns = {name: F.col(f"verdict.{name}") for name in ("rule", "severity", "score", "threshold", "reason", "evidence")}
+    return shaped(hits, vertical=vertical, entity=entity, subject=subject, **columns)
 
 
 def _verdict(rule: Rule, settings: Any) -> Column:

@@ -12,20 +12,20 @@ THRESHOLDS, RULES_VERSION, SETTINGS_VERSION = "thresholds", "rules_version", "se
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """Settings as a running query reads them: thresholds come from `changes`, with `given` behind them, the rest from `given`.
+    """Settings as a running query reads them: thresholds come from `changes`, with `fixed` behind them, the rest from `fixed`.
 
     changes: at most one row, settings_version and a column for each threshold that can change, null where none was
     published; a stream reads it again at every checkpoint interval. rules_version: what the rules were when the query started.
     """
 
-    given: Any
+    fixed: Any
     changes: DataFrame
     rules_version: str
 
     def __getattr__(self, name: str) -> Any:
         if name in self.changes.columns:
             raise AttributeError(f"{name} can change while the query runs: read it with common.thresholds.threshold({name!r})")
-        return getattr(self.given, name)
+        return getattr(self.fixed, name)
 
 
 def with_thresholds(rows: DataFrame, thresholds: Iterable[str], settings: Any) -> DataFrame:
@@ -39,7 +39,7 @@ def with_thresholds(rows: DataFrame, thresholds: Iterable[str], settings: Any) -
     if not isinstance(settings, LiveSettings):
         return rows.withColumn(THRESHOLDS, F.struct(*[F.lit(float(getattr(settings, name))).alias(name) for name in names]))
     live = [name for name in names if name in settings.changes.columns]
-    fixed = {name: F.lit(float(getattr(settings.given, name))) for name in names}
+    fixed = {name: F.lit(float(getattr(settings.fixed, name))) for name in names}
     if not live:
         return rows.withColumns({THRESHOLDS: _struct(fixed), RULES_VERSION: F.lit(settings.rules_version)})
     rows = rows.join(F.broadcast(settings.changes.select(SETTINGS_VERSION, F.struct(*live).alias("changed"))), how="left")

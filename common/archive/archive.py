@@ -44,7 +44,7 @@ from common.archive.duplicates import find_repetitions, without_duplicates, with
 from common.deployment import Deployment
 from common.failures import cause_texts
 from common.kafka.connection import Connection
-from common.kafka.topic_settings import settings_of
+from common.kafka.topic_settings import read_topic_settings
 from common.kafka.topics import topic_names
 from common.privacy.pseudonyms import entity_pseudonym
 from common.vertical import Vertical
@@ -98,8 +98,8 @@ class DeadLetters:
         """As the topic is now; where it is not there, or may not be asked for, as Kafka makes topics."""
         topic, most = topic_names(vertical).dead_letter, MOST_BYTES
         with suppress(KafkaException):
-            topics = settings_of(AdminClient(connection.client_options()), [topic])
-            most = min([MOST_BYTES, *(max(0, settings.most_bytes - HEADER_BYTES) for settings in topics.values())])
+            topics = read_topic_settings(AdminClient(connection.client_options()), [topic])
+            most = min([MOST_BYTES, *(max(0, settings.max_bytes - HEADER_BYTES) for settings in topics.values())])
         return cls(topic, connection, most)
 
     def send(self, quarantined: DataFrame) -> None:

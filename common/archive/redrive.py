@@ -26,7 +26,7 @@ from common.archive.archive_tables import PLACE, RECORD, ensure_tables
 from common.archive.repairs import Fix, FixError, with_fixes
 from common.deployment import Deployment
 from common.kafka.connection import Connection
-from common.kafka.producers import Producer, Refused
+from common.kafka.producers import Producer, RecordsRefused
 from common.kafka.topics import topic_names
 from common.privacy.pseudonyms import decrypt, key_id
 from common.vertical import Vertical
@@ -166,8 +166,8 @@ def _send(rows: Sequence[Row], attempts: list[dict[str, Any]], vertical: Vertica
         with Producer(connection) as producer:
             for row, attempt in valid:
                 key, value = (None if row[name] is None else bytes(row[name]) for name in ("key", "value"))
-                producer.send(topic_names(vertical).events, key, value, delivered=_PlaceRecorder(attempt))
-    except Refused as refused:
+                producer.send(topic_names(vertical).events, key, value, on_delivery=_PlaceRecorder(attempt))
+    except RecordsRefused as refused:
         LOG.warning("%s. They stay in quarantine", refused)
         for _, attempt in valid:
             if "sent_offset" not in attempt:

@@ -1,4 +1,4 @@
-"""How many ways a regular expression may try on a text before it gives up: what its cost is bounded by.
+"""Counts the ways in which a regular expression may be tried on a text before it gives up: a bound of its cost.
 
 Java's regular expressions go back and try again, so that `(a+)+b` takes longer than anyone waits on thirty characters. A pattern
 is taken apart here into characters, groups, alternatives and repeats, and its ways are counted: those of a sequence multiply,
@@ -21,16 +21,16 @@ class UnreadablePattern(ValueError):
     """A pattern of more than characters, sets, groups, alternatives and repeats; the message says from where on."""
 
 
-def ways(pattern: str, length: int) -> int:
+def count_ways(pattern: str, length: int) -> int:
     """The most ways in which `pattern` can be tried on a text of `length` characters, ENDLESS at most.
 
     Raises UnreadablePattern.
     """
     tokens = list(_tokens(pattern))
-    found, rest = _alternatives(tokens, length)
+    ways_of_all, rest = _alternatives(tokens, length)
     if rest:
         raise UnreadablePattern("a ) closes nothing")
-    return min(found * (1 if _is_anchored(tokens) else length + 1), ENDLESS)
+    return min(ways_of_all * (1 if _is_anchored(tokens) else length + 1), ENDLESS)
 
 
 def _is_anchored(tokens: list[tuple[str, str]]) -> bool:
@@ -44,17 +44,17 @@ def _is_anchored(tokens: list[tuple[str, str]]) -> bool:
 
 
 def _tokens(pattern: str) -> Iterator[tuple[str, str]]:
-    place = 0
-    while place < len(pattern):
-        token = TOKENS.match(pattern, place)
+    position = 0
+    while position < len(pattern):
+        token = TOKENS.match(pattern, position)
         if not token:
-            raise UnreadablePattern(f"{pattern[place : place + 20]} is more than a plain pattern may hold")
+            raise UnreadablePattern(f"{pattern[position : position + 20]} is more than a plain pattern may hold")
         yield str(token.lastgroup), token[0]
-        place = token.end()
+        position = token.end()
 
 
 def _alternatives(tokens: list[tuple[str, str]], length: int) -> tuple[int, list[tuple[str, str]]]:
-    """The ways of what stands before the next ) that closes nothing, and what is left from there on."""
+    """The ways of what stands before the next ) that closes nothing, and the tokens from there on."""
     total, ways_here = 0, 1
     while tokens and tokens[0][0] != "close":
         (kind, _), tokens = tokens[0], tokens[1:]
@@ -65,23 +65,23 @@ def _alternatives(tokens: list[tuple[str, str]], length: int) -> tuple[int, list
             raise UnreadablePattern("a repeat has nothing to repeat")
         if kind == "edge":  # not to be repeated: a ^ that may be left out holds nothing
             continue
-        each = 1
+        part_ways = 1
         if kind == "open":
-            each, tokens = _alternatives(tokens, length)
+            part_ways, tokens = _alternatives(tokens, length)
             if not tokens:
                 raise UnreadablePattern("a ( is not closed")
             tokens = tokens[1:]
         if tokens and tokens[0][0] == "repeat":
-            each, tokens = _repeated(each, tokens[0][1], length), tokens[1:]
-        ways_here = min(ways_here * each, ENDLESS)
+            part_ways, tokens = _repeated_ways(part_ways, tokens[0][1], length), tokens[1:]
+        ways_here = min(ways_here * part_ways, ENDLESS)
     return min(total + ways_here, ENDLESS), tokens
 
 
-def _repeated(each: int, repeat: str, length: int) -> int:
+def _repeated_ways(part_ways: int, repeat: str, length: int) -> int:
     least, most = _times(repeat, length)
-    if each == 1:
+    if part_ways == 1:
         return most - least + 1
-    return ENDLESS if most > 40 else min(sum(each**times for times in range(least, most + 1)), ENDLESS)
+    return ENDLESS if most > 40 else min(sum(part_ways**times for times in range(least, most + 1)), ENDLESS)
 
 
 def _times(repeat: str, length: int) -> tuple[int, int]:

@@ -16,12 +16,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from common.archive.safe_expressions import FIELD, Refused, check_expression, unknown
+from common.archive.safe_expressions import MAX_FIELD_CHARACTERS, UnsafeExpression, check_expression, unknown
 from common.columns import null_on_error
 from common.errors import UserError, first_line
 from common.vertical import Vertical
 
-MOST_NAMES = 1_000
+MAX_NAMES = 1_000
 ISO = "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'"
 LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 UUID = re.compile(r"\buuid\s*\(\s*\)", re.IGNORECASE)
@@ -63,7 +63,7 @@ def parse_fixes(texts: Sequence[str], vertical: Vertical) -> tuple[Fix, ...]:
 
 def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> DataFrame:
     """Kafka records, and ingest_time, with the fixes applied to `value`; one that is no JSON object stays as it is, and so does
-    one whose text is too long (`safe_expressions.FIELD`) for a pattern, or on which a fix fails, such as a cast.
+    one whose text is too long (`safe_expressions.MAX_FIELD_CHARACTERS`) for a pattern, or on which a fix fails, such as a cast.
 
     An expression sees the vertical's fields and those that occur in the records, all as text as they were written, null
     where there is none. Raises FixError naming what an expression asks for and no record has.
@@ -78,7 +78,7 @@ def with_fixes(records: DataFrame, fixes: Sequence[Fix], vertical: Vertical) -> 
     is_read = F.col("_written").isNotNull().alias(IS_READ)
     written = parsed.select(row, derived, is_read, *[F.col("_written")[name].alias(name) for name in names])
     parts = [part for fix in fixes for part in (F.lit(fix.field), _as_json(fix, written, vertical))]
-    too_long = [F.coalesce(F.char_length(name), F.lit(0)) > FIELD for name in names if name.lower() in matched]
+    too_long = [F.coalesce(F.char_length(name), F.lit(0)) > MAX_FIELD_CHARACTERS for name in names if name.lower() in matched]
     can_be_fixed = F.col(IS_READ) & ~reduce(or_, too_long, F.lit(False))
     fixed = written.select(f"{ROW}.*", F.when(can_be_fixed, F.create_map(*parts)).alias("_fixed"))
     return fixed.withColumn("value", _merged("value", "_fixed")).drop("_fixed")
@@ -88,7 +88,7 @@ def _fields_matched(fix: Fix, records: DataFrame, names: Sequence[str]) -> set[s
     """Fields on which the fix tries patterns. Raises FixError."""
     try:
         return check_expression(records.sparkSession, _with_derived_ids(fix.expression), [*names, DERIVED])
-    except Refused as problem:
+    except UnsafeExpression as problem:
         raise FixError(f"--fix {fix}: {problem}") from None
 
 
@@ -96,7 +96,7 @@ def _names(parsed: DataFrame, vertical: Vertical, fixes: Sequence[Fix]) -> list[
     """The vertical's fields, and the others that occur in the records and that SQL can name; of very many those of the fixes."""
     words = {word.lower() for fix in fixes for word in PLAIN.findall(fix.expression)}
     occurring = parsed.select(F.explode(F.map_keys("_written")).alias("name")).distinct()
-    rows = occurring.orderBy(F.lower("name").isin(*words).desc(), "name").limit(MOST_NAMES).collect()
+    rows = occurring.orderBy(F.lower("name").isin(*words).desc(), "name").limit(MAX_NAMES).collect()
     names = {name.lower(): name for name in sorted(row[0] for row in rows) if _can_be_named(name)}
     return sorted((names | {name.lower(): name for name in vertical.event_schema.names}).values())
 

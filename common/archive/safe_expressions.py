@@ -1,4 +1,4 @@
-"""What may stand in a fix, told from the tree that Spark's own parser makes of it: what was looked at is what runs.
+"""Checks what may stand in a repair, on the tree that Spark's own parser makes of it: what is checked is what runs.
 
 Names of fields, literals, operators, casts and some sixty functions of text, numbers and times; nothing that reads a file, a
 table or the environment. Names that come in with the data are names of fields and nothing else. What a text can grow to, and
@@ -12,7 +12,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from common.archive.regex_cost import UnreadablePattern, ways
+from common.archive.regex_cost import UnreadablePattern, count_ways
 from common.errors import did_you_mean, first_line
 
 
@@ -41,55 +41,55 @@ OPERATORS = _words(
 )
 TYPES = _words("bigint boolean byte date double float int integer long short smallint string timestamp tinyint void")
 TYPE_FAMILIES = ("decimal(", "interval ")
-SCALED = _words("bround ceil ceiling floor round")  # their second argument is a number of digits
-PATTERNS = _words("Like RLike regexp_extract regexp_replace")  # their second argument is one
-LONGEST, MOST_NODES = 2_000, 200  # characters of an expression, and its parts
-FIELD = 200  # characters of a field's text, to which a fix with a pattern is applied
-MOST_WAYS, MOST_GROWTH = 10_000_000, 100
-DIGITS = 38
+FUNCTIONS_WITH_DIGITS = _words("bround ceil ceiling floor round")  # their second argument is a number of digits
+PATTERN_FUNCTIONS = _words("Like RLike regexp_extract regexp_replace")  # their second argument is one
+MAX_CHARACTERS, MAX_NODES = 2_000, 200  # characters of an expression, and its parts
+MAX_FIELD_CHARACTERS = 200  # characters of a field's text, to which a fix with a pattern is applied
+MAX_WAYS, MAX_GROWTH = 10_000_000, 100
+MAX_DIGITS = 38
 
 
-class Refused(ValueError):
+class UnsafeExpression(ValueError):
     """An expression that a fix may not hold; the message says what of it."""
 
 
 def check_expression(spark: SparkSession, text: str, names: Collection[str]) -> set[str]:
-    """Those of the columns `names` whose text must be no longer than FIELD, as patterns are tried on them; raises Refused."""
-    if len(text) > LONGEST:
-        raise Refused(f"it is longer than {LONGEST:,} characters")
+    """Those of the columns `names` whose text must be no longer than MAX_FIELD_CHARACTERS, as patterns are tried on them; raises UnsafeExpression."""
+    if len(text) > MAX_CHARACTERS:
+        raise UnsafeExpression(f"it is longer than {MAX_CHARACTERS:,} characters")
     if "${" in text:  # in a session that replaces them they would be gone before the tree is made
-        raise Refused("${ is not allowed")
+        raise UnsafeExpression("${ is not allowed")
     try:
         tree: Any = spark._jsparkSession.sessionState().sqlParser().parseExpression(text)
     except PySparkException as problem:
-        raise Refused(f"Spark does not take it: {first_line(problem)}") from None
+        raise UnsafeExpression(f"Spark does not take it: {first_line(problem)}") from None
     except Py4JJavaError:
-        raise Refused("Spark does not take it: it is nested too deeply to be read") from None
+        raise UnsafeExpression("Spark does not take it: it is nested too deeply to be read") from None
     nodes = list(_nodes(tree))
-    known = {name.lower(): name for name in names}
+    names_by_lower_case = {name.lower(): name for name in names}
     for node in nodes:
-        _check_node(node, known)
-    if _longest(tree) > FIELD * MOST_GROWTH:
-        raise Refused(f"it can make a text more than {MOST_GROWTH} times as long as a field")
-    if not any(_named(node) in PATTERNS for node in nodes):
+        _check_node(node, names_by_lower_case)
+    if _longest(tree) > MAX_FIELD_CHARACTERS * MAX_GROWTH:
+        raise UnsafeExpression(f"it can make a text more than {MAX_GROWTH} times as long as a field")
+    if not any(_named(node) in PATTERN_FUNCTIONS for node in nodes):
         return set()
     return {_listed(node.nameParts())[0] for node in nodes if _kind(node) == "UnresolvedAttribute"}
 
 
-def unknown(name: str, known: Sequence[str]) -> str:
+def unknown(name: str, names: Sequence[str]) -> str:
     """That a name is unknown, the nearest that is known, and all that are."""
-    return f"{name} is unknown{did_you_mean(name, known)}; known are {', '.join(known)}"
+    return f"{name} is unknown{did_you_mean(name, names)}; known are {', '.join(names)}"
 
 
 def _nodes(tree: Any) -> Iterator[Any]:
-    waiting, seen = [tree], 0
-    while waiting:
-        node = waiting.pop()
-        seen += 1
-        if seen > MOST_NODES:
-            raise Refused(f"it has more than {MOST_NODES} parts")
+    to_visit, count = [tree], 0
+    while to_visit:
+        node = to_visit.pop()
+        count += 1
+        if count > MAX_NODES:
+            raise UnsafeExpression(f"it has more than {MAX_NODES} parts")
         yield node
-        waiting.extend(_parts(node))
+        to_visit.extend(_parts(node))
 
 
 def _parts(node: Any) -> list[Any]:
@@ -97,11 +97,11 @@ def _parts(node: Any) -> list[Any]:
 
 
 def _listed(sequence: Any) -> list[Any]:
-    each = sequence.iterator()
-    found = []
-    while each.hasNext():
-        found.append(each.next())
-    return found
+    iterator = sequence.iterator()
+    items = []
+    while iterator.hasNext():
+        items.append(iterator.next())
+    return items
 
 
 def _kind(node: Any) -> str:
@@ -114,54 +114,54 @@ def _named(node: Any) -> str:
     return ".".join(_listed(node.nameParts())).lower() if kind == "UnresolvedFunction" else kind
 
 
-def _check_node(node: Any, known: dict[str, str]) -> None:
+def _check_node(node: Any, names: dict[str, str]) -> None:
     kind = _kind(node)
     if kind == "UnresolvedAttribute":
-        _check_name(_listed(node.nameParts()), known)
+        _check_name(_listed(node.nameParts()), names)
     elif kind == "UnresolvedFunction":
         _check_function(node)
     elif kind in ("Literal", "Cast"):
         _check_type(str(node.dataType().catalogString()))
     elif kind not in OPERATORS:
-        raise Refused(f"{kind} is not allowed; use names of fields, literals, operators and functions")
-    if _named(node) in PATTERNS:
+        raise UnsafeExpression(f"{kind} is not allowed; use names of fields, literals, operators and functions")
+    if _named(node) in PATTERN_FUNCTIONS:
         _check_pattern(node)
 
 
-def _check_name(parts: list[str], known: dict[str, str]) -> None:
+def _check_name(parts: list[str], names: dict[str, str]) -> None:
     if len(parts) != 1:
-        raise Refused(f"{'.'.join(parts)} is not allowed: a field has one name, without dots")
-    if parts[0].lower() not in known:
-        raise Refused(unknown(parts[0], sorted(name for name in known.values() if not name.startswith("_"))))
+        raise UnsafeExpression(f"{'.'.join(parts)} is not allowed: a field has one name, without dots")
+    if parts[0].lower() not in names:
+        raise UnsafeExpression(unknown(parts[0], sorted(name for name in names.values() if not name.startswith("_"))))
 
 
 def _check_function(node: Any) -> None:
     parts = _listed(node.nameParts())
     if len(parts) != 1 or parts[0].lower() not in FUNCTIONS:
-        raise Refused(f"function {unknown('.'.join(parts), sorted(FUNCTIONS))}")
+        raise UnsafeExpression(f"function {unknown('.'.join(parts), sorted(FUNCTIONS))}")
     if node.isDistinct() or node.filter().isDefined() or node.ignoreNulls().isDefined() or node.orderingWithinGroup().size():
-        raise Refused(f"{parts[0]} takes values only: no DISTINCT, FILTER or ORDER BY")
-    scale = _parts(node)[1:2] if parts[0].lower() in SCALED else []
-    if scale and not (isinstance(_value(scale[0]), int) and abs(int(_value(scale[0]))) <= DIGITS):
-        raise Refused(f"{parts[0]} takes a number of digits from -{DIGITS} to {DIGITS}")
+        raise UnsafeExpression(f"{parts[0]} takes values only: no DISTINCT, FILTER or ORDER BY")
+    scale = _parts(node)[1:2] if parts[0].lower() in FUNCTIONS_WITH_DIGITS else []
+    if scale and not (isinstance(_value(scale[0]), int) and abs(int(_value(scale[0]))) <= MAX_DIGITS):
+        raise UnsafeExpression(f"{parts[0]} takes a number of digits from -{MAX_DIGITS} to {MAX_DIGITS}")
 
 
 def _check_type(name: str) -> None:
     if name not in TYPES and not name.startswith(TYPE_FAMILIES):
-        raise Refused(f"type {unknown(name, sorted(TYPES))}")
+        raise UnsafeExpression(f"type {unknown(name, sorted(TYPES))}")
 
 
 def _check_pattern(node: Any) -> None:
     parts = _parts(node)
     pattern = _text(parts[1]) if len(parts) > 1 else None
     if pattern is None:
-        raise Refused(f"{_named(node)} takes a pattern in quotes")
+        raise UnsafeExpression(f"{_named(node)} takes a pattern in quotes")
     try:
-        tried = _like_ways(pattern, _longest(parts[0])) if _kind(node) == "Like" else ways(pattern, _longest(parts[0]))
+        count = _like_ways(pattern, _longest(parts[0])) if _kind(node) == "Like" else count_ways(pattern, _longest(parts[0]))
     except UnreadablePattern as problem:
-        raise Refused(f"pattern {pattern}: {problem}") from None
-    if tried > MOST_WAYS:
-        raise Refused(
+        raise UnsafeExpression(f"pattern {pattern}: {problem}") from None
+    if count > MAX_WAYS:
+        raise UnsafeExpression(
             f"pattern {pattern} can be tried in too many ways: begin it with ^, say how often at most, as in \\d{{1,9}}, and "
             "repeat nothing that holds a repeat"
         )
@@ -182,23 +182,23 @@ def _text(node: Any) -> str | None:
 
 
 def _longest(node: Any) -> int:
-    """Characters that a node's text has at most, where no field has more than FIELD."""
+    """Characters that a node's text has at most, where no field has more than MAX_FIELD_CHARACTERS."""
     kind, parts = _named(node), _parts(node)
     if kind == "UnresolvedAttribute":
-        return FIELD
+        return MAX_FIELD_CHARACTERS
     if kind == "Literal":
-        return DIGITS if (text := _text(node)) is None else len(text)
+        return MAX_DIGITS if (text := _text(node)) is None else len(text)
     if kind in ("replace", "regexp_replace"):
         return _longest_replaced(kind, parts)
     lengths = [_longest(part) for part in parts]
     between = lengths[0] * max(0, len(parts) - 2) if kind == "concat_ws" and parts else 0  # what it puts between any two
-    return max(DIGITS, sum(lengths) + between)
+    return max(MAX_DIGITS, sum(lengths) + between)
 
 
 def _longest_replaced(kind: str, parts: list[Any]) -> int:
     searched, new = ([_text(part) for part in parts[1:3]] + ["", ""])[:2]
     if not parts or new is None or searched is None:
-        raise Refused(f"{kind} takes what it looks for, and what it puts there, in quotes")
+        raise UnsafeExpression(f"{kind} takes what it looks for, and what it puts there, in quotes")
     length = _longest(parts[0])
     if kind == "replace":
         return length * max(1, -(-len(new) // max(1, len(searched))))

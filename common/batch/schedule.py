@@ -1,4 +1,4 @@
-"""Batch on schedule beside the streams: one run of a vertical at a time, put off while something speaks against it."""
+"""Runs batch on schedule beside the streams: one run of a vertical at a time, put off while something speaks against it."""
 
 import logging
 import re
@@ -85,17 +85,17 @@ class Scheduled:
             self.say(f"batch ended: {describe_failure(problem)}")
 
     def _run(self) -> None:
-        asked, said = datetime.now(UTC), False
+        due_since, has_told = datetime.now(UTC), False
         while not self.ending.is_set():
-            why = self._attempt(asked)
+            why = self._attempt(due_since)
             if why is None:
                 if not self.missed(datetime.now(UTC)):
                     return
-                asked, said = datetime.now(UTC), False
+                due_since, has_told = datetime.now(UTC), False
                 continue
-            if not said:
+            if not has_told:
                 self.say(f"batch put off: {why}")
-            said = True
+            has_told = True
             self.ending.wait(self.wait_seconds)
 
     def end(self, deadline: float) -> None:
@@ -106,15 +106,15 @@ class Scheduled:
         with self._turn:
             if self._began is None:
                 return
-            threading.Thread(target=self._cancelled, name="cancel", daemon=True).start()
+            threading.Thread(target=self._cancel, name="cancel", daemon=True).start()
             self._turn.wait_for(lambda: self._began is None, deadline - time.monotonic())
         try:
             self._record(CUT_SHORT)
         except Exception as problem:  # such as a full disk: then it is as if we had been killed
             LOG.warning("a batch run that was cut short could not be recorded: %s", problem)
 
-    def _attempt(self, asked: datetime) -> str | None:
-        """A run, unless another process did it since `asked`; or why not yet."""
+    def _attempt(self, due_since: datetime) -> str | None:
+        """A run, unless another process did it since then; or why not yet."""
         try:
             why = self.put_off()
         except Exception as problem:  # a broker that is away, say, which the streams wait for as well
@@ -124,15 +124,15 @@ class Scheduled:
         try:
             with self.workspace.lock("batch"):
                 last = _newest_run(self.workspace)
-                if last and last["ended_at"] >= asked and last["outcome"] != CUT_SHORT:
+                if last and last["ended_at"] >= due_since and last["outcome"] != CUT_SHORT:
                     self.say("batch done by another process meanwhile")
                 else:
-                    self._recorded()
+                    self._run_and_record()
                 return None
         except FolderInUse:
             return "another batch command is at work"
 
-    def _recorded(self) -> None:
+    def _run_and_record(self) -> None:
         with self._turn:
             if self.ending.is_set():
                 return
@@ -160,7 +160,7 @@ class Scheduled:
             tables.append_rows([row | {"outcome": outcome}], RUNS_SCHEMA, path)
         self.say(f"batch: {outcome}")
 
-    def _cancelled(self) -> None:
+    def _cancel(self) -> None:
         with suppress(Exception):  # the JVM may be in trouble or gone, which ends the run as well
             while self._began:
                 self.cancel()

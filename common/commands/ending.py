@@ -1,30 +1,30 @@
-"""Signals that end the command: as exceptions, so that every `with` on the way out stops what it started."""
+"""Turns signals that end a command into exceptions, so that every `with` on the way out stops what it started."""
 
 import signal
 import time
 from types import FrameType
 
-AT_ONCE = 1.0  # seconds within which a signal that comes again is the same one: a key held down, a process told twice
+REPEAT_SECONDS = 1.0  # within which a second signal counts as the first: a key held down, a process told twice
 
-_last = {"number": 0, "at": -AT_ONCE}
+_last = {"number": 0, "at": -REPEAT_SECONDS}
 
 
 def end_at_signals() -> None:
-    """From now on Ctrl-C raises KeyboardInterrupt, SIGTERM SystemExit; said twice at once they are raised once."""
+    """From now on Ctrl-C raises KeyboardInterrupt, SIGTERM SystemExit; two within a second are raised once."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _ended)
+        signal.signal(number, _end)
 
 
-def asked() -> int:
+def ending_signal() -> int:
     """The number of the signal that asked for the end; 0 if none did."""
     return int(_last["number"])
 
 
-def _ended(number: int, frame: FrameType | None) -> None:
+def _end(number: int, frame: FrameType | None) -> None:
     # A second exception in the midst of the first one's way out would cut short what is being stopped there.
-    again = time.monotonic() - _last["at"] < AT_ONCE
+    is_repeated = time.monotonic() - _last["at"] < REPEAT_SECONDS
     _last.update(number=number, at=time.monotonic())
-    if again:
+    if is_repeated:
         return
     if number == signal.SIGINT:
         raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from rich.text import Text
 from common.command_options import Data, Servers, VerticalOrAll
 from common.gateway.address import Address
 from common.gateway.tokens import TokenFile, Tokens, parse_end
-from common.installed import find_verticals, verticals
+from common.installed import find_verticals, vertical_names
 from common.kafka.topics import ensure_topics
 from common.runtime import existing_broker, read_settings
 from common.settings import Settings
@@ -50,24 +50,24 @@ def gateway(
     # The server's libraries take a second to import, which no other command has to wait for.
     from common.gateway.server import run_gateway
 
-    address, subjects = Address.parse(http, certificate, key), find_verticals(vertical)
+    address, verticals = Address.parse(http, certificate, key), find_verticals(vertical)
     settings = read_settings(data, servers, gateway_open=open_)
     tokens = Tokens(TokenFile(settings.data))
     address.check(tokens)
     connection = existing_broker(settings)
-    for each in subjects:
-        ensure_topics(connection, each, settings.partitions, settings.replication)
+    for declared in verticals:
+        ensure_topics(connection, declared, settings.partitions, settings.replication)
 
     def announce() -> None:
         console.print(f"gateway at {address.url}, for {_who(tokens, settings, address)}; Ctrl-C ends it", soft_wrap=True)
 
-    run_gateway(subjects, settings, connection, address, announce)
+    run_gateway(verticals, settings, connection, address, announce)
 
 
 def _who(tokens: Tokens, settings: Settings, address: Address) -> str:
     if tokens.is_in_use:
-        told = f", as there was one: --open changes nothing ({settings.data / 'gateway'} tells)"
-        return "whoever has a token" + told * settings.gateway_open
+        remark = f", as there was one: --open changes nothing ({settings.data / 'gateway'} tells)"
+        return "whoever has a token" + remark * settings.gateway_open
     if settings.gateway_open and address.is_loopback:
         return "this machine only, without a token"
     return "nobody yet: make a token (hybrid token add), or start it with --open for this machine without one"
@@ -84,7 +84,7 @@ def add(
     data: Data = None,
 ) -> None:
     """Make a token and print it, this once: only its hash is kept."""
-    text = TokenFile(read_settings(data).data).add(name, scope, verticals(), parse_end(until) if until else None)
+    text = TokenFile(read_settings(data).data).add(name, scope, vertical_names(), parse_end(until) if until else None)
     console.print(text, soft_wrap=True, markup=False)
 
 
@@ -92,9 +92,9 @@ def add(
 def listed(data: Data = None) -> None:
     """List tokens: name, scopes, when each was made, and until when it is good."""
     table = Table("name", "scopes", "made", "until", box=None, pad_edge=False)
-    for each in TokenFile(read_settings(data).data).read():
-        until = (each.until or "") + (" (over)" if each.has_ended() else "")
-        table.add_row(Text(each.name), " ".join(each.scopes), each.made, until)
+    for entry in TokenFile(read_settings(data).data).read():
+        until = (entry.until or "") + (" (over)" if entry.has_ended() else "")
+        table.add_row(Text(entry.name), " ".join(entry.scopes), entry.made, until)
     console.print(table)
 
 

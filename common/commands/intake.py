@@ -15,15 +15,15 @@ from common.installed import find_vertical
 from common.intake.file import IntakeError, translate_file
 from common.intake.topic import TopicIntake
 from common.intake.translation import IntakeCounts, Translator
-from common.kafka.acls import rights
-from common.kafka.connection import LONGEST_SILENCE, BrokerError, Connection, check, cluster_of
+from common.kafka.acls import role_rights
+from common.kafka.connection import MAX_SILENCE_SECONDS, BrokerError, Connection, check_connection, read_cluster
 from common.kafka.producers import Producer
 from common.kafka.topics import create_topics, ensure_topics, own_topics, topic_names
 from common.runtime import existing_broker, read_settings
 from common.settings import Settings, SettingsError
 from common.terminal import console
 from common.vertical import Vertical
-from common.waiting import every
+from common.waiting import due_every
 
 LINE_SECONDS = 10.0  # between two lines of progress
 
@@ -57,14 +57,14 @@ def intake(
     if file is not None and not file.exists():
         raise IntakeError(f"--file {file}: there is no such file")
     connection = existing_broker(settings)
-    ensure_topics(connection, subject, settings.partitions, settings.replication, only=rights(subject, "producer"))
+    ensure_topics(connection, subject, settings.partitions, settings.replication, only=role_rights(subject, "producer"))
     if topic is not None:
         ensure_source(connection, topic, settings)
         console.print(f"translating what comes to topic {topic}; Ctrl-C ends it", markup=False)
     counts = IntakeCounts()
     try:
         if topic is not None:
-            report = progress_lines(counts, then=partial(check, connection, LONGEST_SILENCE))
+            report = progress_lines(counts, then=partial(check_connection, connection, MAX_SILENCE_SECONDS))
             TopicIntake(connection, topic, translator).run(counts, until_idle, report)
         elif file is not None:
             with Producer(connection, delivery_timeout=settings.delivery_timeout) as producer:
@@ -91,7 +91,7 @@ def check_source(vertical: Vertical, topic: str) -> None:
 
 def ensure_source(connection: Connection, topic: str, settings: Settings) -> None:
     """Create the topic where it is missing from an embedded broker; raises BrokerError where it is missing from a given Kafka."""
-    topics = cluster_of(connection).topics
+    topics = read_cluster(connection).topics
     if topic in topics:
         return
     if settings.bootstrap_servers:
@@ -102,7 +102,7 @@ def ensure_source(connection: Connection, topic: str, settings: Settings) -> Non
 
 def progress_lines(counts: IntakeCounts, then: Callable[[], object] = lambda: None) -> Callable[[], None]:
     """A function that, now and then as it is called, prints the counts if they have changed, and calls `then`."""
-    is_due, line = every(LINE_SECONDS), str(counts)
+    is_due, line = due_every(LINE_SECONDS), str(counts)
 
     def report() -> None:
         nonlocal line

@@ -18,10 +18,10 @@ from common.concurrency import run_concurrently
 from common.deployment import Deployment
 from common.embedded.supervise import SupervisedProcess, start_supervised
 from common.errors import first_line
-from common.kafka.lag import Lag, read_offsets, records_behind
+from common.kafka.lag import LagMeter, read_offsets, records_behind
 from common.kafka.topics import topic_names
 from common.monitoring.alert_watch import AlertWatch
-from common.monitoring.screen import Screen, State
+from common.monitoring.screen import RunState, Screen
 from common.published.model_registry import challenger
 from common.runtime import streams
 from common.streaming.archiving import Archiving
@@ -50,25 +50,25 @@ class RunningVertical:
     """A vertical while it runs, and what the screen shows of it."""
 
     plan: RunPlan
-    state: State
+    state: RunState
     archived: Archiving
     detecting: Detection
     source: SupervisedProcess
-    lag: Lag
+    lag: LagMeter
 
     def follow(self) -> None:
         """Bring the state up to date; raises when a stream has ended."""
         self.archived.raise_failure()
         self.detecting.keep_running()
         self.detecting.follow_model()
-        looked, ends = time.monotonic(), self.lag.ends()
-        self.state.came(sum(ends.values()), looked)
+        looked, ends = time.monotonic(), self.lag.read_ends()
+        self.state.record_total(sum(ends.values()), looked)
         # By the same ends, or more records would be behind than ever came.
         self.state.lag = records_behind(ends, read_offsets(self.archived.progress(), self.lag.topic))
         self.state.tables = self.archived.counts()
 
 
-def stream(spark: SparkSession, plans: list[RunPlan]) -> list[State]:
+def stream(spark: SparkSession, plans: list[RunPlan]) -> list[RunState]:
     """Run all verticals at once until the time is over, Ctrl-C, or something ends that should run."""
     seconds = plans[0].seconds
     with ExitStack() as stack:
@@ -125,8 +125,8 @@ def _start_source(opened: OpenStreams) -> Iterator[RunningVertical]:
     plan, detecting = opened.plan, opened.detecting
     vertical, connection = plan.deployment.vertical, plan.deployment.kafka
     with _generator(plan) as source:
-        state = State(vertical, detecting.modes(), plan.seconds, opened.watch)
-        lag = Lag(connection, topic_names(vertical).events)
+        state = RunState(vertical, detecting.modes(), plan.seconds, opened.watch)
+        lag = LagMeter(connection, topic_names(vertical).events)
         yield RunningVertical(plan, state, opened.archived, detecting, source, lag)
 
 
@@ -134,7 +134,6 @@ def _drain(verticals: list[RunningVertical], screen: Screen, batch: "BatchRuns")
     """After the last event: wait for its alerts, and until everything is in the tables. Raises ClockSetBack."""
     for running in verticals:
         running.state.say("the last alerts and the archive are awaited")
-        running.state.ended = time.time()
     clock = ClockWatch()
 
     def follow() -> None:
@@ -144,7 +143,7 @@ def _drain(verticals: list[RunningVertical], screen: Screen, batch: "BatchRuns")
         screen.refresh()
 
     last = -1
-    while last != (updates := sum(running.state.watch.seen.updates for running in verticals)):
+    while last != (updates := sum(running.state.watch.tally.updates for running in verticals)):
         last = updates
         time.sleep(SETTLE_SECONDS)
         follow()

@@ -13,12 +13,11 @@ from rich.table import Table
 from common.command_options import Data, Servers, VerticalName
 from common.doctor import diagnose
 from common.embedded.class_data import Use, has_class_data, make_class_data
-from common.embedded.jars import KINDS, ensure_jars
+from common.embedded.jars import SETUP_KINDS, ensure_jars
 from common.embedded.java import find_java
 from common.embedded.kafka import EmbeddedKafkaError, broker_class_path
-from common.installed import find_vertical
-from common.installed import verticals as installed
-from common.kafka.acls import ROLES, allow
+from common.installed import find_vertical, vertical_names
+from common.kafka.acls import ROLES, grant_role
 from common.kafka.connection import Connection
 from common.kafka.topics import ensure_topics
 from common.runtime import existing_broker, own_broker, read_settings
@@ -41,7 +40,7 @@ def doctor(data: Data = None, servers: Servers = None) -> None:
     findings = diagnose(settings, client)
     table = Table("", "", "found", "what to do", box=None, pad_edge=False)
     for finding in findings:
-        table.add_row("[green]ok[/]" if finding.ok else "[red]no[/]", finding.name, finding.found, finding.remedy)
+        table.add_row("[green]ok[/]" if finding.ok else "[red]no[/]", finding.name, finding.state, finding.remedy)
     console.print(table)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
@@ -53,7 +52,7 @@ def setup(
     """Fetch what no Python package brings (jars, with checksums) into the cache; quick when all is there."""
     os.umask(0o022)  # unlike data, what is fetched is nobody's secret: one user of an image or a machine may do it for others
     with Progress(console=console, transient=True) as progress:
-        for kind in KINDS:
+        for kind in SETUP_KINDS:
             task = progress.add_task(f"jars: {kind}", total=None)
             ensure_jars(kind, progress=partial(_show, progress, task))
     if classes:
@@ -77,8 +76,8 @@ def keep_classes() -> None:
         console.print(f"Java's classes for {use} could not be kept: it starts some seconds later")
 
 
-def _show(progress: Progress, task: TaskID, name: str, there: int, wanted: int) -> None:
-    progress.update(task, completed=there, total=wanted)
+def _show(progress: Progress, task: TaskID, name: str, fetched: int, total: int) -> None:
+    progress.update(task, completed=fetched, total=total)
 
 
 def broker(data: Data = None) -> None:
@@ -106,7 +105,7 @@ def topics(
     for name, partitions in ensure_topics(connection, subject, settings.partitions, settings.replication).items():
         console.print(f"{name}: {partitions} partitions")
     for role, user in granted:
-        for line in allow(connection, subject, role, user):
+        for line in grant_role(connection, subject, role, user):
             console.print(line)
 
 
@@ -119,5 +118,5 @@ def _granted(text: str) -> tuple[str, str]:
 
 def verticals() -> None:
     """List the installed verticals."""
-    for name in installed():
+    for name in vertical_names():
         console.print(f"{name}: {find_vertical(name).title}")

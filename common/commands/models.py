@@ -8,7 +8,7 @@ import typer
 from common.batch.model_comparison import compare_models
 from common.command_options import Data, VerticalName
 from common.installed import find_vertical
-from common.monitoring.summary import compared_table
+from common.monitoring.summary import model_comparison_table
 from common.published.model_registry import NoSuchModel, challenger
 from common.published.model_registry import promote as put_challenger_in_force
 from common.published.model_registry import rollback as put_previous_in_force
@@ -37,7 +37,7 @@ def promote(
         raise NoSuchModel(f"{name} has no challenger: train one with hybrid train {name}")
     with session_of(deployment) as spark, console.status("comparing champion and challenger"):
         comparison = compare_models(spark, deployment)
-    console.print(compared_table(comparison) if comparison else "no event that both scored on the stream has a known label yet")
+    console.print(model_comparison_table(comparison) if comparison else "no event that both scored on the stream has a known label yet")
     if auto and not (comparison and comparison.is_better(margin)):
         console.print(f"the champion stays: the challenger is not better by {margin:g} average precision")
         return

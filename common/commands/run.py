@@ -18,7 +18,7 @@ from common.errors import first_line
 from common.installed import find_verticals
 from common.kafka.topics import ensure_topics
 from common.monitoring.alert_watch import Percentiles
-from common.monitoring.screen import State
+from common.monitoring.screen import RunState
 from common.monitoring.summary import (
     evaluation_tables,
     latency_table,
@@ -105,11 +105,11 @@ def prepare(spark: SparkSession, plan: RunPlan, population: Any, days: int) -> N
             console.print(model_summary(train_model(spark, plan.deployment, plan.live_from)))
 
 
-def latencies(plan: RunPlan, state: State) -> dict[str, Percentiles]:
+def latencies(plan: RunPlan, state: RunState) -> dict[str, Percentiles]:
     """Latency of the warm-up, and of what came after it."""
-    warm = state.started + min(WARM_UP_SECONDS, plan.seconds / 3)
+    warm = state.started_at + min(WARM_UP_SECONDS, plan.seconds / 3)
     watch = state.watch
-    return {f"warm-up, first {warm - state.started:.0f} s": watch.latency(0, warm), "after it": watch.latency(warm)}
+    return {f"warm-up, first {warm - state.started_at:.0f} s": watch.latency(0, warm), "after it": watch.latency(warm)}
 
 
 def machine_line() -> str:
@@ -118,7 +118,7 @@ def machine_line() -> str:
     return f"load average {load:.0f} on {cores} cores: these latencies are the machine's" if load > 2 * cores else ""
 
 
-def summarise(spark: SparkSession, plan: RunPlan, state: State) -> None:
+def summarise(spark: SparkSession, plan: RunPlan, state: RunState) -> None:
     """Print what came in, what was caught, how fast, what batch says of it all, and where everything lies."""
     vertical, workspace = plan.deployment.vertical, plan.deployment.workspace
     console.rule(f"{vertical.name}: what came of it")
@@ -140,7 +140,7 @@ def summarise(spark: SparkSession, plan: RunPlan, state: State) -> None:
     )
 
 
-def summarise_all(spark: SparkSession, plans: list[RunPlan], states: list[State]) -> None:
+def summarise_all(spark: SparkSession, plans: list[RunPlan], states: list[RunState]) -> None:
     """Print the live quality of all verticals in one table, their latencies, and whether stream and history agree."""
     console.rule("what came of it")
     for plan, state in zip(plans, states, strict=True):

@@ -22,11 +22,11 @@ from common.gateway.address import Address
 from common.gateway.child_process import GatewayProcess
 from common.gateway.tokens import TokenFile, Tokens
 from common.installed import find_verticals
-from common.kafka.connection import LONGEST_SILENCE, check
-from common.kafka.lag import Lag
+from common.kafka.connection import MAX_SILENCE_SECONDS, check_connection
+from common.kafka.lag import LagMeter
 from common.kafka.topics import ensure_topics, topic_names
 from common.models.training import TrainingRefused
-from common.monitoring.blind_rules import Blindness
+from common.monitoring.blind_rules import BlindRuleReport
 from common.monitoring.stage_report import archived_line
 from common.published.model_registry import challenger
 from common.published.versions import MODEL, in_force
@@ -39,7 +39,7 @@ from common.streaming.detection import Detection
 from common.tables.upkeep import UpkeepFailed
 from common.terminal import console
 from common.vertical import Vertical
-from common.waiting import every, while_streaming
+from common.waiting import due_every, while_streaming
 
 LOG = logging.getLogger(__name__)
 
@@ -53,15 +53,15 @@ class ServedVertical:
     deployment: Deployment
     archived: Archiving
     detecting: Detection
-    lag: Lag
-    blindness: Blindness
+    lag: LagMeter
+    blind_rules: BlindRuleReport
 
     @property
     def vertical(self) -> Vertical:
         return self.deployment.vertical
 
     def behind(self) -> int:
-        return self.lag.of(self.archived.progress())
+        return self.lag.measure(self.archived.progress())
 
     def put_off_batch(self, lag_limit: int) -> str | None:
         """Why batch should not begin yet."""
@@ -113,7 +113,7 @@ def serve(
             _say(f"a gateway starts at {address.url}; its log is {settings.data / 'gateway.log'}")
         stack.enter_context(scheduled([_job(spark, running, ending) for running in served]))
         console.print(f"serving; batch runs at {settings.batch_schedule} UTC; Ctrl-C ends it")
-        is_due = every(STATUS_INTERVAL_SECONDS)
+        is_due = due_every(STATUS_INTERVAL_SECONDS)
         for _ in while_streaming(duration(for_)):
             for running in served:
                 running.archived.raise_failure()
@@ -122,10 +122,10 @@ def serve(
             if gateway:
                 gateway.keep_running()
             if is_due():
-                check(connection, LONGEST_SILENCE)
+                check_connection(connection, MAX_SILENCE_SECONDS)
                 for running in served:
                     _say(_status_line(running))
-                    running.blindness.tell()
+                    running.blind_rules.say_changes()
                     for line in running.detecting.log.watermarks.new_lines(spark, running.deployment):
                         _say_of(running.vertical, line)
 
@@ -139,8 +139,8 @@ def _start(stack: ExitStack, spark: SparkSession, deployment: Deployment) -> Ser
     archived, detecting = stack.enter_context(streams(spark, deployment))
     for line in detecting.modes():
         console.print(f"{vertical.name}: {line}")
-    blindness = Blindness(vertical, deployment.tables, detecting.log.progress, partial(_say_of, vertical))
-    return ServedVertical(deployment, archived, detecting, Lag(deployment.kafka, topic_names(vertical).events), blindness)
+    blind_rules = BlindRuleReport(vertical, deployment.tables, detecting.log.progress, partial(_say_of, vertical))
+    return ServedVertical(deployment, archived, detecting, LagMeter(deployment.kafka, topic_names(vertical).events), blind_rules)
 
 
 def _say_of(vertical: Vertical, line: str) -> None:

@@ -14,13 +14,13 @@ import typer
 from common.clock import ClockWatch
 from common.command_options import Data, Seed, Servers, Start, VerticalName, duration, first_day
 from common.installed import find_vertical
-from common.kafka.acls import rights
-from common.kafka.connection import LONGEST_SILENCE, Connection, check
-from common.kafka.lag import Lag
+from common.kafka.acls import role_rights
+from common.kafka.connection import MAX_SILENCE_SECONDS, Connection, check_connection
+from common.kafka.lag import LagMeter
 from common.kafka.producers import Producer
 from common.kafka.topics import ensure_topics, topic_names
 from common.monitoring.alert_watch import AlertWatch
-from common.monitoring.stage_report import Report, archived_line
+from common.monitoring.stage_report import StageReport, archived_line
 from common.published.live_thresholds import thresholds
 from common.replay.file_replay import ReplayCounts, plan_replay, replay_file
 from common.replay.mapping import parse_mapping
@@ -31,7 +31,7 @@ from common.settings import SettingsError
 from common.streaming.archiving import Archiving, archiving
 from common.streaming.detection import detection
 from common.terminal import console  # fmt: skip
-from common.waiting import every, while_streaming
+from common.waiting import due_every, while_streaming
 
 STATUS_INTERVAL_SECONDS = 10.0
 
@@ -55,7 +55,7 @@ def generate(
     """Send synthetic events, and apart from them their labels, to the vertical's topics."""
     declared, settings = find_vertical(vertical), read_settings(data, servers)
     connection = existing_broker(settings)
-    topics = rights(declared, "producer") | rights(declared, "labeller")
+    topics = role_rights(declared, "producer") | role_rights(declared, "labeller")
     ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
     chunks = declared.generate(seed, first_day(start), days, population_of(declared), dirt)
     seconds = duration(for_) or math.inf
@@ -90,7 +90,7 @@ def replay(
     plan = plan_replay(declared, file, parse_mapping(map_ or []), label, scenario, timedelta(days=label_delay))
     times = speed_of(speed)
     connection = existing_broker(settings)
-    topics = rights(declared, "producer") | (rights(declared, "labeller") if plan.labels else {})
+    topics = role_rights(declared, "producer") | (role_rights(declared, "labeller") if plan.labels else {})
     ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
     with Producer(connection, delivery_timeout=settings.delivery_timeout) as producer:
         counts = replay_file(
@@ -113,7 +113,7 @@ def archive(
         settings = settings.model_copy(update={"archive_interval": 1})
     connection = existing_broker(settings)
     deployment = deployment_of(declared, settings, connection)
-    ensure_topics(connection, declared, settings.partitions, settings.replication, only=rights(declared, "archive"))
+    ensure_topics(connection, declared, settings.partitions, settings.replication, only=role_rights(declared, "archive"))
     archived: Archiving | None = None
     try:
         with (
@@ -133,12 +133,12 @@ def archive(
 
 def _report_archive(archived: Archiving, connection: Connection, topic: str, seconds: float | None) -> None:
     """A line whenever more has come, every few seconds, until the time is over."""
-    lag, last_line, is_due = Lag(connection, topic), "", every(STATUS_INTERVAL_SECONDS)
+    lag, last_line, is_due = LagMeter(connection, topic), "", due_every(STATUS_INTERVAL_SECONDS)
     for _ in while_streaming(seconds):
         archived.raise_failure()
         if is_due():
-            check(connection, LONGEST_SILENCE)
-            line = f"archived: {archived_line(archived.counts)}; {lag.of(archived.progress()):,} records wait in the topic"
+            check_connection(connection, MAX_SILENCE_SECONDS)
+            line = f"archived: {archived_line(archived.counts)}; {lag.measure(archived.progress()):,} records wait in the topic"
             if line != last_line:
                 last_line = line
                 console.print(line, soft_wrap=True)
@@ -149,14 +149,14 @@ def drain(archived: Archiving, connection: Connection) -> None:
 
     Raises BrokerError when the broker is gone, and ClockSetBack: Spark would wait for good, or until the clock is where it was.
     """
-    is_due, clock = every(STATUS_INTERVAL_SECONDS), ClockWatch()
+    is_due, clock = due_every(STATUS_INTERVAL_SECONDS), ClockWatch()
     is_due()  # the broker has just answered
 
     def check_surroundings() -> None:
         archived.raise_failure()
         clock.check()
         if is_due():
-            check(connection, LONGEST_SILENCE)
+            check_connection(connection, MAX_SILENCE_SECONDS)
 
     archived.drain(check_surroundings)
 
@@ -171,7 +171,7 @@ def detect(
     declared, settings = find_vertical(vertical), read_settings(data, servers)
     connection = existing_broker(settings)
     deployment = deployment_of(declared, settings, connection)
-    partitions = ensure_topics(connection, declared, settings.partitions, settings.replication, only=rights(declared, "detector"))
+    partitions = ensure_topics(connection, declared, settings.partitions, settings.replication, only=role_rights(declared, "detector"))
     with (
         deployment.workspace.lock("detect"),
         session([declared], settings, partitions) as spark,
@@ -184,17 +184,17 @@ def detect(
         for threshold in thresholds(declared, deployment.tables):
             if threshold.changed:
                 console.print(f"{threshold.name}: {threshold.value:g}, published by {threshold.changed.details['who']}")
-        report = Report(declared, deployment.tables, watch, detecting.log.progress, _say)
-        ending.callback(report.all)  # once the queries have ended, and what they judged last is on record
+        report = StageReport(declared, deployment.tables, watch, detecting.log.progress, _say)
+        ending.callback(report.say_all)  # once the queries have ended, and what they judged last is on record
         console.print("judging; Ctrl-C ends it")
-        is_due = every(STATUS_INTERVAL_SECONDS)
+        is_due = due_every(STATUS_INTERVAL_SECONDS)
         for _ in while_streaming(duration(for_)):
             detecting.keep_running()
             detecting.follow_model()
-            report.alerts()
+            report.say_alerts()
             if is_due():
-                check(connection, LONGEST_SILENCE)
-                report.all()
+                check_connection(connection, MAX_SILENCE_SECONDS)
+                report.say_all()
                 for line in detecting.log.watermarks.new_lines(spark, deployment):
                     _say(line)
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from common.batch.threshold_trial import try_thresholds
 from common.command_options import Data, VerticalName, named_values
 from common.installed import find_vertical
-from common.monitoring.summary import rehearsal_tables
+from common.monitoring.summary import threshold_trial_tables
 from common.published.live_thresholds import Threshold, changed_settings, publish_settings, thresholds
 from common.runtime import deployment_of, read_settings, session_of, workspace_of
 from common.terminal import console
@@ -53,7 +53,7 @@ def backtest(
     changed_settings(deployment.vertical, deployment.tables, changes)  # a mistake is told before Spark is started
     with workspace.lock("backtest"), session_of(deployment) as spark, console.status(f"judging {days} days by both"):
         result = try_thresholds(spark, deployment, changes, days)
-    for table in rehearsal_tables(result):
+    for table in threshold_trial_tables(result):
         console.print(table)
     in_force = f"in force with: hybrid settings {deployment.vertical.name} --set ..."
     console.print(f"every alert of both: {workspace.table('backtest')}; {in_force}")

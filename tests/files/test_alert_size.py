@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from pyspark.sql import functions as F
 
-from common.alerts import MOST_EVIDENCE, event_ids, shaped, to_kafka
+from common.alerts import MAX_EVIDENCE_BYTES, event_ids, shaped, to_kafka
 
 pytestmark = pytest.mark.files
 
@@ -37,7 +37,7 @@ def test_an_alert_names_the_first_events_behind_it_as_far_as_they_have_room(spar
     rows = found.withColumn("ids", event_ids("event")).collect()
     for ids, row in zip(many, rows, strict=False):
         assert row.ids == ids[: len(row.ids)] and len(row.ids) < len(ids)
-        room = MOST_EVIDENCE - len(row.event.encode())
+        room = MAX_EVIDENCE_BYTES - len(row.event.encode())
         assert 0 <= room <= len(json.dumps(ids[len(row.ids)])) + 1, "no more than the next has no room"
         assert row.reasons == f"why; {len(row.ids)} of {len(ids)} events are named"
     for text, row in zip(texts[len(many):], rows[len(many):], strict=True):
