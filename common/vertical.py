@@ -12,8 +12,9 @@ from pydantic_settings import BaseSettings
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import types as T
 
+from common.formats import Format
 from common.rules import Rule
-from common.simulation.generated import Generated
+from common.simulation.generated_events import GeneratedEvents
 
 ALERTS = "alerts"
 
@@ -113,8 +114,7 @@ class Vertical:
     generate_day(seed, day, population) -> a day's valid events and labels, without messages
     pseudonymised: fields whose text is replaced by a keyed hash wherever it would be kept or shown.
     small: fields of the population that make a world small enough to test with.
-    also_accepts: functions from an event's JSON text in another format to its JSON text in ours, null for what is not theirs;
-    also_accepts_plain: the same in the same order for the gateway, (JSON object, its text) -> event as an object, or None.
+    formats: other formats by name in which events may come, at the gateway and through `hybrid intake`; never on the topic.
     """
 
     name: str
@@ -126,8 +126,8 @@ class Vertical:
     settings: type[BaseSettings]
     queries: tuple[Query, ...]
     population: type[BaseModel]
-    generate: Callable[..., Iterator[Generated]]
-    generate_day: Callable[..., Generated]
+    generate: Callable[..., Iterator[GeneratedEvents]]
+    generate_day: Callable[..., GeneratedEvents]
     baselines: Mapping[str, Baseline]
     learn: Callable[[DataFrame, DataFrame, list[date]], dict[str, DataFrame]]
     trends: Callable[..., dict[str, DataFrame]]
@@ -137,8 +137,7 @@ class Vertical:
     event_time: str = "event_time"
     label_delay: timedelta = timedelta(days=7)
     pseudonymised: tuple[str, ...] = ()
-    also_accepts: tuple[Callable[[Column], Column], ...] = ()
-    also_accepts_plain: tuple[Callable[[Mapping[str, Any], bytes], dict[str, Any] | None], ...] = ()
+    formats: Mapping[str, Format] = field(default_factory=dict)
     small: Mapping[str, Any] = field(default_factory=dict)
 
     @property

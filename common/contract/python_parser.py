@@ -26,7 +26,7 @@ UNTRANSLATABLE = "untranslatable"  # the reason of a document in another format 
 Event = Mapping[str, Any]
 
 
-class Accepted(NamedTuple):
+class ValidEvent(NamedTuple):
     """A valid event's id and entity, and the bytes that carry it."""
 
     event_id: str
@@ -34,7 +34,7 @@ class Accepted(NamedTuple):
     value: bytes
 
 
-class Rejected(NamedTuple):
+class InvalidEvent(NamedTuple):
     """Why an event is not valid, in the stream's words; its id where it could be read."""
 
     event_id: str | None
@@ -42,7 +42,7 @@ class Rejected(NamedTuple):
     detail: str
 
 
-class PlainContract:
+class PythonContract:
     """A vertical's contract, compiled. `accepts(event, latest)` takes a JSON object as orjson reads it."""
 
     def __init__(self, vertical: Vertical, bounds: TimeBounds | None = None) -> None:
@@ -60,55 +60,55 @@ class PlainContract:
         # A record's Kafka timestamp, by which the stream judges, is in whole milliseconds.
         return now.replace(microsecond=now.microsecond // 1000 * 1000) + self._bounds.ahead
 
-    def judge(self, raw: bytes, latest: datetime) -> Accepted | Rejected:
+    def judge(self, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
         """What the stream will say of this event that comes in now, or of the one made of a document in another format."""
         try:
             event = orjson.loads(raw)
         except orjson.JSONDecodeError:
             return self._explained(raw, latest)
         if type(event) is dict:
-            if self.accepts(event, latest) and names_are_apart(raw, len(event)):
+            if self.accepts(event, latest) and has_distinct_names(raw, len(event)):
                 return self._accepted(event, raw)
             for other in self._vertical.formats.values():
                 try:
                     translation = other.translate(event)
                 except Untranslatable as problem:
                     document_id = None if self._vertical.event_id in self._vertical.pseudonymised else problem.document_id
-                    return Rejected(document_id, UNTRANSLATABLE, f"no event can be made of this {other.title}: {problem}")
+                    return InvalidEvent(document_id, UNTRANSLATABLE, f"no event can be made of this {other.title}: {problem}")
                 if translation is not None:
                     return self._judge_translated(translation, latest)
         return self._explained(raw, latest)
 
-    def _judge_translated(self, event: dict[str, Any], latest: datetime) -> Accepted | Rejected:
+    def _judge_translated(self, event: dict[str, Any], latest: datetime) -> ValidEvent | InvalidEvent:
         """The verdict on an event that was made of a document in another format; what carries it is the event."""
         value = orjson.dumps(event)
         return self._accepted(event, value) if self.accepts(event, latest) else self._verdict(Pairs(event.items()), value, latest)
 
-    def judge_object(self, event: dict[str, Any], latest: datetime) -> Accepted | Rejected:
+    def judge_object(self, event: dict[str, Any], latest: datetime) -> ValidEvent | InvalidEvent:
         """The same for an object as orjson reads it; what carries it is then its text as orjson writes it."""
         raw = orjson.dumps(event)
         return self._accepted(event, raw) if self.accepts(event, latest) else self.judge(raw, latest)
 
-    def _accepted(self, event: Event, raw: bytes) -> Accepted:
-        return Accepted(event[self._vertical.event_id], event[self._vertical.entity], raw)
+    def _accepted(self, event: Event, raw: bytes) -> ValidEvent:
+        return ValidEvent(event[self._vertical.event_id], event[self._vertical.entity], raw)
 
-    def _explained(self, raw: bytes, latest: datetime) -> Accepted | Rejected:
+    def _explained(self, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
         """A closer look, which may find nothing wrong: what orjson does not read may yet be JSON."""
         try:
             return self._verdict(read_object(raw), raw, latest)
         except UnicodeDecodeError:
-            return Rejected(None, "undecodable", "the value is not UTF-8")
+            return InvalidEvent(None, "undecodable", "the value is not UTF-8")
         except MalformedJson as problem:
-            return Rejected(None, "malformed_json", self._discreetly(f"not one JSON object: {problem}"))
+            return InvalidEvent(None, "malformed_json", self._discreetly(f"not one JSON object: {problem}"))
 
-    def _verdict(self, pairs: Pairs, raw: bytes, latest: datetime) -> Accepted | Rejected:
+    def _verdict(self, pairs: Pairs, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
         event = dict(pairs)
         failed = self._first_failed(pairs, event, latest)
         if failed is None:
-            return Accepted(_utf8(event[self._vertical.event_id]), _utf8(event[self._vertical.entity]), raw)
+            return ValidEvent(_utf8(event[self._vertical.event_id]), _utf8(event[self._vertical.entity]), raw)
         event_id, names_someone = event.get(self._vertical.event_id), self._vertical.event_id in self._vertical.pseudonymised
         reason, detail = failed
-        return Rejected(_utf8(event_id) if isinstance(event_id, str) and not names_someone else None, reason, _utf8(detail))
+        return InvalidEvent(_utf8(event_id) if isinstance(event_id, str) and not names_someone else None, reason, _utf8(detail))
 
     def _first_failed(self, pairs: Pairs, event: dict[str, Any], latest: datetime) -> tuple[str, str] | None:
         schema = self._vertical.event_schema
@@ -143,7 +143,7 @@ class PlainContract:
         return discreet if self._vertical.pseudonymised else detail
 
 
-def names_are_apart(raw: bytes, names: int) -> bool:
+def has_distinct_names(raw: bytes, names: int) -> bool:
     """Whether flat JSON certainly holds exactly `names` names, none twice: orjson keeps the last of two in silence.
 
     Quick, and not certain where there are escapes or white space before a colon.

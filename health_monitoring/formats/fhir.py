@@ -1,20 +1,20 @@
-"""FHIR R4 at the edges: an Observation as an event, and an alert as an Observation.
+"""FHIR R4: an Observation as an event, and an alert as an Observation.
 
-`from_observation` is native Spark over an explicit schema, for the stream. It takes a single vital sign, a blood pressure or
-vital-signs panel with components, and a panel whose members are contained; LOINC codes and UCUM units as in `events.VITALS`,
-level of consciousness as SNOMED CT findings of the ACVPU scale or as the letters themselves. Of several measurements of one vital
-sign it takes the first that has a value. What it cannot take over it
-does not guess: the event then carries a field `refused` with the reason, which no contract knows, and ends in quarantine.
+`translate` takes a single vital sign, a blood pressure or vital-signs panel with components, and a panel whose members are
+contained; LOINC codes and UCUM units as in `events.VITALS`, level of consciousness as SNOMED CT findings of the ACVPU scale or
+as the letters themselves. Of several measurements of one vital sign it takes the first that has a value. What it cannot take
+over it does not guess: it raises Untranslatable with the reason.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pyspark.sql import Column
-from pyspark.sql import functions as F
+import orjson
 
-from common.columns import let
+from common.formats import Format, Json, Untranslatable, as_text, object_of, without_nulls
 from health_monitoring.events import CONSCIOUSNESS, CONSCIOUSNESS_LOINC, VITALS, Vital
 
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
@@ -24,127 +24,136 @@ NEWS2_SNOMED = "1104051000000101"   # total score
 NEWS2_RULES = ("urgent_response", "emergency_response")
 REPORTED = ("preliminary", "final", "amended", "corrected")
 
-# An id in a reference such as `https://host/fhir/Patient/12/_history/2`, for the kind of resource that is put in.
-ID_IN_REFERENCE = r"(?:^|/){}/([A-Za-z0-9\-.]{{1,64}})(?:/_history/.*)?$"
-
-CONCEPT = "struct<coding:array<struct<system:string,code:string>>,text:string>"
-MEASURED = (
-    f"code:{CONCEPT},valueQuantity:struct<value:double,comparator:string,unit:string,system:string,code:string>,"
-    f"valueCodeableConcept:{CONCEPT},valueString:string"
-)
-MEASUREMENT = f"struct<{MEASURED}>"
-RESOURCE = (
-    f"resourceType:string,{MEASURED},component:array<{MEASUREMENT}>,status:string,"
-    "subject:struct<reference:string,identifier:struct<value:string>>"
-)
-OBSERVATION = (
-    f"struct<{RESOURCE},id:string,"
-    "device:struct<reference:string,display:string>,effectiveDateTime:string,effectiveInstant:string,"
-    f"effectivePeriod:struct<`start`:string,`end`:string>,contained:array<struct<{RESOURCE}>>>"
-)
+# The id in a reference such as `https://host/fhir/Patient/12/_history/2`, by the kind of resource.
+IDS_IN_REFERENCES = {
+    kind: re.compile(rf"(?:^|/){kind}/([A-Za-z0-9\-.]{{1,64}})(?:/_history/.*)?\Z") for kind in ("Patient", "Device")
+}
 
 
-def from_observation(text: Column) -> Column:
-    """The JSON text of an event from that of a FHIR R4 Observation; null for any other text."""
-    # Looked for first: to parse every event of our own a second time would cost as much as judging it.
-    is_likely = text.contains("resourceType") & text.contains("Observation")
-    event = let(F.from_json(text, OBSERVATION), lambda resource: F.when(
-        resource.resourceType == "Observation", let(_measurements(resource), lambda measurements: let(
-            _found(measurements), lambda found: _event(resource, found, text)))))
-    return F.when(is_likely, event)
+def translate(resource: Json) -> dict[str, Any] | None:
+    """The event in a FHIR R4 Observation; None for any other object. Raises Untranslatable."""
+    if resource.get("resourceType") != "Observation":
+        return None
+    measurements = list(_measurements(resource))
+    with_value = [measurement for measurement in measurements if _value_of(measurement) is not None]
+    by_field = {vital.field: _first_coded(with_value, LOINC, vital.loinc) for vital in VITALS}
+    level = _first_coded(measurements, LOINC, (CONSCIOUSNESS_LOINC,)) or _first_coded(measurements, SNOMED, (ACVPU_SNOMED,))
+    if refusal := _resource_refusal(resource) or _measurement_refusal(by_field, level):
+        raise Untranslatable(refusal, as_text(resource.get("id")))
+    resource_id, device = as_text(resource.get("id")), object_of(resource, "device")
+    return without_nulls({
+        "observation_id": _hash_of(resource) if resource_id is None else resource_id,
+        "patient_id": _patient_of(resource),
+        "device_id": _first_text(_referenced_id("Device", device), device.get("display")),
+        **{vital.field: _quantity_of(by_field[vital.field], vital) for vital in VITALS},
+        "consciousness": _letter_of(level),
+        "event_time": _first_text(resource.get("effectiveDateTime"), resource.get("effectiveInstant"),
+                                  object_of(resource, "effectivePeriod").get("end")),
+    })  # fmt: skip
 
 
-def _measurements(resource: Column) -> Column:
-    """The resource itself, its components, its contained Observations and their components, as an array of MEASUREMENT."""
-    def own(part: Column) -> Column:
-        return F.struct(part.code, part.valueQuantity, part.valueCodeableConcept, part.valueString).cast(MEASUREMENT)
-
-    none = F.array().cast(f"array<{MEASUREMENT}>")
-
-    def with_components(part: Column) -> Column:
-        return F.concat(F.array(own(part)), F.coalesce(part.component, none))
-
-    return F.concat(with_components(resource), F.flatten(F.transform(_members(resource), with_components)))
+FHIR = Format("fhir", "FHIR R4 Observation", translate)
 
 
-def _members(resource: Column) -> Column:
-    contained = F.coalesce(resource.contained, F.array().cast(f"array<struct<{RESOURCE}>>"))
-    return F.filter(contained, lambda part: part.resourceType == "Observation")
+def _measurements(resource: Json) -> Iterator[Json]:
+    """The resource itself, its components, its contained Observations and their components."""
+    for part in (resource, *_members(resource)):
+        yield part
+        yield from _objects(part, "component")
 
 
-def _found(measurements: Column) -> Column:
-    """A struct of each vital's measurement, in its field's name, and that of the level of consciousness; null if absent."""
-    by_codes = {vital.field: (LOINC, vital.loinc) for vital in VITALS}
-    levels = F.coalesce(_first(measurements, LOINC, (CONSCIOUSNESS_LOINC,)), _first(measurements, SNOMED, (ACVPU_SNOMED,)))
-    with_value = F.filter(measurements, lambda measurement: measurement.valueQuantity.value.isNotNull())
-    vitals = [_first(with_value, *codes).alias(field) for field, codes in by_codes.items()]
-    return F.struct(*vitals, levels.alias("level"))
+def _members(resource: Json) -> list[Json]:
+    return [part for part in _objects(resource, "contained") if part.get("resourceType") == "Observation"]
 
 
-def _first(measurements: Column, system: str, codes: tuple[str, ...]) -> Column:
-    def is_it(measurement: Column) -> Column:
-        return F.exists(measurement.code.coding, lambda coding: (coding.system == system) & coding.code.isin(*codes))
+def _first_coded(measurements: list[Json], system: str, codes: tuple[str, ...]) -> Json | None:
+    """The first measurement that has one of these codes."""
+    def has_code(measurement: Json) -> bool:
+        codings = _objects(object_of(measurement, "code"), "coding")
+        return any(coding.get("system") == system and coding.get("code") in codes for coding in codings)
 
-    return F.get(F.filter(measurements, is_it), 0)
-
-
-def _event(resource: Column, found: Column, text: Column) -> Column:
-    return F.to_json(F.struct(
-        F.coalesce(resource.id, F.sha2(text, 256)).alias("observation_id"),
-        _patient(resource).alias("patient_id"),
-        F.coalesce(_id_in(resource.device.reference, "Device"), resource.device.display).alias("device_id"),
-        *(_quantity(found, vital).alias(vital.field) for vital in VITALS),
-        _consciousness(found.level).alias("consciousness"),
-        F.coalesce(resource.effectiveDateTime, resource.effectiveInstant, resource.effectivePeriod.end).alias("event_time"),
-        _refusal(resource, found).alias("refused"),
-    ))  # fmt: skip
+    return next(filter(has_code, measurements), None)
 
 
-def _quantity(found: Column, vital: Vital) -> Column:
-    return F.when(_unit(found[vital.field]) == vital.ucum, found[vital.field].valueQuantity.value / vital.per_unit)
+def _value_of(measurement: Json) -> Any:
+    return object_of(measurement, "valueQuantity").get("value")
 
 
-def _unit(measurement: Column) -> Column:
-    return F.coalesce(measurement.valueQuantity.code, measurement.valueQuantity.unit)
+def _number_of(measurement: Json) -> float | None:
+    """Its value; None where that is no JSON number, of which none is infinite."""
+    value = _value_of(measurement)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _consciousness(level: Column) -> Column:
-    """One of CONSCIOUSNESS, null where the value is none of those understood."""
-    codes = F.transform(level.valueCodeableConcept.coding, lambda coding: coding.code)
-    findings = F.create_map(*[F.lit(part) for pair in ACVPU_FINDINGS.items() for part in pair])
-    letters = F.concat(
-        F.transform(F.coalesce(codes, F.array().cast("array<string>")), lambda code: F.coalesce(findings[code], code)),
-        F.array(level.valueString, level.valueCodeableConcept.text))
-    return F.get(F.filter(letters, lambda letter: letter.isin(*CONSCIOUSNESS)), 0)
+def _quantity_of(measurement: Json | None, vital: Vital) -> float | None:
+    """The measured value in the field's own unit; None where there is none, or one that is not in the unit of `vital`."""
+    quantity = object_of(measurement or {}, "valueQuantity")
+    number = _number_of(measurement or {})
+    unit = _first_text(quantity.get("code"), quantity.get("unit"))
+    return number / vital.per_unit if number is not None and unit == vital.ucum else None
 
 
-def _refusal(resource: Column, found: Column) -> Column:
-    """Why the resource is not taken over, null if it is."""
-    inexact = [
-        F.when(found[vital.field].valueQuantity.comparator.isNotNull(), F.lit(f"{vital.field} is a bound"))
-        .when(found[vital.field].isNotNull() & _quantity(found, vital).isNull(), F.lit(f"{vital.field} is not in {vital.ucum}"))
-        for vital in VITALS]
-    is_withdrawn = F.exists(_members(resource), lambda part: ~part.status.isin(*REPORTED))
-    is_mixed = F.exists(_members(resource), lambda part: _patient(part) != _patient(resource))
-    anything = F.coalesce(*[_quantity(found, vital).cast("string") for vital in VITALS], _consciousness(found.level))
-    return F.coalesce(
-        F.when(~F.coalesce(resource.status.isin(*REPORTED), F.lit(False)), F.lit("its status is not one of a reported value")),
-        F.when(is_withdrawn, F.lit("a member's status is not one of a reported value")),
-        F.when(is_mixed, F.lit("a member is of another subject")),
-        *inexact,
-        F.when(found.level.isNotNull() & _consciousness(found.level).isNull(), F.lit("level of consciousness not understood")),
-        F.when(anything.isNull(), F.lit("no vital sign among its codes")),
-    )
+def _letter_of(level: Json | None) -> str | None:
+    """One of CONSCIOUSNESS; None where the level is none of those understood."""
+    concept = object_of(level or {}, "valueCodeableConcept")
+    codes = [coding.get("code") for coding in _objects(concept, "coding")]
+    letters = [ACVPU_FINDINGS.get(code, code) for code in codes if isinstance(code, str)]
+    candidates = [*letters, (level or {}).get("valueString"), concept.get("text")]
+    return next((letter for letter in candidates if letter in CONSCIOUSNESS), None)
 
 
-def _patient(resource: Column) -> Column:
-    return F.coalesce(_id_in(resource.subject.reference, "Patient"), resource.subject.identifier.value)
+def _resource_refusal(resource: Json) -> str | None:
+    """Why the resource as a whole is not taken over; None where it may be."""
+    if resource.get("status") not in REPORTED:
+        return "its status is not one of a reported value"
+    members, patient = _members(resource), _patient_of(resource)
+    if any(member.get("status") is not None and member["status"] not in REPORTED for member in members):
+        return "a member's status is not one of a reported value"
+    if patient is not None and not {_patient_of(member) for member in members} <= {None, patient}:
+        return "a member is of another subject"
+    return None
 
 
-def _id_in(reference: Column, kind: str) -> Column:
-    """The id in a FHIR reference; null for another kind."""
-    found = F.regexp_extract(reference, ID_IN_REFERENCE.format(kind), 1)
-    return F.when(found != "", found)
+def _measurement_refusal(by_field: Mapping[str, Json | None], level: Json | None) -> str | None:
+    """Why the measurements are not taken over; None where they are."""
+    for vital in VITALS:
+        measurement = by_field[vital.field]
+        if measurement is None:
+            continue
+        if object_of(measurement, "valueQuantity").get("comparator") is not None:
+            return f"{vital.field} is a bound"
+        if _number_of(measurement) is None:
+            return f"{vital.field} is no number"
+        if _quantity_of(measurement, vital) is None:
+            return f"{vital.field} is not in {vital.ucum}"
+    if level is not None and _letter_of(level) is None:
+        return "level of consciousness not understood"
+    return None if level is not None or any(by_field.values()) else "no vital sign among its codes"
+
+
+def _patient_of(resource: Json) -> str | None:
+    subject = object_of(resource, "subject")
+    return _first_text(_referenced_id("Patient", subject), object_of(subject, "identifier").get("value"))
+
+
+def _referenced_id(kind: str, reference: Json) -> str | None:
+    match = IDS_IN_REFERENCES[kind].search(as_text(reference.get("reference")) or "")
+    return match[1] if match else None
+
+
+def _first_text(*values: Any) -> str | None:
+    """The first that is not null, be it empty, as text."""
+    return as_text(next((value for value in values if value is not None), None))
+
+
+def _hash_of(resource: Json) -> str:
+    """An id for a resource without one: the same for the same resource, however it is written."""
+    return hashlib.sha256(orjson.dumps(resource, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _objects(part: Json, name: str) -> list[Json]:
+    value = part.get(name)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def as_observation(alert: Mapping[str, Any]) -> dict[str, Any]:

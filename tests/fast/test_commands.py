@@ -18,9 +18,9 @@ import common
 from common import cli
 from common.commands import redrive
 from common.contract.expectations import ContractError
-from common.embedded.ports import free_port
+from common.embedded.ports import find_free_port
 from common.errors import UserError
-from common.installed import find_vertical, verticals
+from common.installed import find_vertical, vertical_names
 from common.kafka.connection import BrokerError
 from common.runtime import workspace_of
 from common.settings import Settings
@@ -30,7 +30,7 @@ from common.workspace import Workspace
 COMMANDS = (
     "run", "generate", "replay", "archive", "detect", "backfill", "train", "trends", "reconcile", "evaluate", "bench", "doctor",
     "setup", "broker", "topics", "verticals", "chaos", "redrive", "settings", "backtest", "promote", "rollback", "serve",
-    "gateway", "token",
+    "gateway", "token", "intake",
 )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def hybrid(monkeypatch, capsys, tmp_path):
 
 def test_a_broker_that_has_ended_is_known_at_once(hybrid, tmp_path):
     (tmp_path / "data" / "kafka").mkdir(parents=True)
-    (tmp_path / "data" / "kafka" / "port").write_text(f"{free_port()}\n")
+    (tmp_path / "data" / "kafka" / "port").write_text(f"{find_free_port()}\n")
     code, printed = hybrid("generate", "finance_fraud")
     assert code == 1
     assert "does not run" in printed and "hybrid broker" in printed
@@ -235,7 +235,7 @@ def test_the_end_waits_for_no_thread_and_all_that_was_printed_is_there():
     script = """
 import sys, threading, time
 from common import cli
-from common.embedded.ports import free_port
+from common.embedded.ports import find_free_port
 from common.workspace import Workspace
 def main():
     threading.Thread(target=time.sleep, args=(600,)).start()
@@ -261,7 +261,7 @@ def test_help_cuts_no_sentence_however_narrow_the_terminal(hybrid):
 
 # Caught where they are raised for, and never on the way to a command's end.
 CAUGHT_WITHIN = {
-    "MalformedJson", "NotTaken",  # a record's, which goes to quarantine
+    "MalformedJson", "Untranslatable",  # a record's, which goes to quarantine
     "UnreadablePattern", "Refused",  # a fix's, a lock's: told as FixError, and with who holds it
     "AccessRefused", "InvalidCursor", "CursorExpired", "BodyRefused", "BufferFull", "BatchTooLarge", "LimitReached",
     "BrokerUnavailable", "KeyReused", "RequestInProgress", "NoAlertsTable",  # a request's: the gateway answers
@@ -274,7 +274,7 @@ BESIDE_THE_CORE = ("loadtests.bench", "loadtests.bench.peers", "loadtests.chaos"
 
 def test_no_error_that_we_have_a_word_for_is_called_unexpected():
     ours = set()
-    for package in (common, *map(import_module, (*BESIDE_THE_CORE, *verticals()))):
+    for package in (common, *map(import_module, (*BESIDE_THE_CORE, *vertical_names()))):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.endswith("_job"):
                 continue  # runs in another engine's environment

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from common.contract.python_parser import Accepted, PlainContract, Rejected
+from common.contract.python_parser import ValidEvent, PythonContract, InvalidEvent
 from common.formats import Untranslatable
 from health_monitoring import VERTICAL
 from health_monitoring.formats import fhir
@@ -50,7 +50,7 @@ def refusal(resource):
 @pytest.fixture(scope="module")
 def verdict():
     """What the contract says of a resource that comes in at NOW."""
-    contract = PlainContract(VERTICAL)
+    contract = PythonContract(VERTICAL)
     return lambda resource: contract.judge(json.dumps(resource).encode(), NOW)
 
 
@@ -164,7 +164,7 @@ def test_what_is_no_observation_is_left_alone():
 
 def test_through_the_contract_an_observation_is_an_event_or_refused(verdict):
     good = verdict(observation("59408-5", 97, "%"))
-    assert isinstance(good, Accepted) and (good.event_id, good.entity) == ("obs-1", "p1")
+    assert isinstance(good, ValidEvent) and (good.event_id, good.entity) == ("obs-1", "p1")
     assert json.loads(good.value) == {
         "observation_id": "obs-1", "patient_id": "p1", "spo2_percent": 97.0, "event_time": "2020-03-02T11:00:00Z"}
     refused = [verdict(resource) for resource in (
@@ -178,8 +178,8 @@ def test_through_the_contract_an_observation_is_an_event_or_refused(verdict):
 def test_names_that_are_written_in_escapes_are_the_same_names(verdict):
     escaped = json.dumps(observation()).replace('"Observation"', '"Observ\\u0061tion"').encode()
     assert json.loads(escaped) == observation()
-    assert isinstance(PlainContract(VERTICAL).judge(escaped, NOW), Accepted)
-    assert not isinstance(verdict(observation()), Rejected)
+    assert isinstance(PythonContract(VERTICAL).judge(escaped, NOW), ValidEvent)
+    assert not isinstance(verdict(observation()), InvalidEvent)
 
 
 def test_an_alert_is_rendered_as_an_observation():

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from common.contract.python_parser import Accepted, PlainContract
+from common.contract.python_parser import ValidEvent, PythonContract
 from common.formats import Untranslatable
 from common.installed import find_vertical
 from telecom_anomaly.formats.ves import translate
@@ -37,7 +37,7 @@ def changed(path, value):
 
 
 def verdict(event):
-    return PlainContract(find_vertical("telecom_anomaly")).judge(json.dumps(event).encode(), NOW)
+    return PythonContract(find_vertical("telecom_anomaly")).judge(json.dumps(event).encode(), NOW)
 
 
 def test_a_ves_event_becomes_a_report_with_a_stable_id():
@@ -55,7 +55,8 @@ def test_a_suspect_group_makes_the_report_suspect():
 
 NUMBERS = {
     "41": 41.0, " 41 ": 41.0, "\t41\n": 41.0, "+4.5e1": 45.0, "41.": 41.0, ".5": 0.5, "-1": -1.0, 41: 41.0, 20.5: 20.5,
-    **dict.fromkeys(("", " ", "n/a", "1_000", "\uff14\uff11", "\u00a041", "41L", "41d", "0x41", "0x1p3", "1e", "--1", "nano", None))}
+    **dict.fromkeys((
+        "", " ", "n/a", "1_000", "\uff14\uff11", "\u00a041", "41L", "41d", "0x41", "0x1p3", "1e", "--1", "nano", None))}
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["required", "optional"])
@@ -114,9 +115,9 @@ def test_a_cell_a_site_or_a_time_that_is_missing_is_left_to_the_contract():
 
 def test_through_the_contract_an_event_is_a_report_or_refused():
     accepted = verdict(VES)
-    assert isinstance(accepted, Accepted) and (accepted.event_id, accepted.entity) == ("C77-202003021015", "C77")
+    assert isinstance(accepted, ValidEvent) and (accepted.event_id, accepted.entity) == ("C77-202003021015", "C77")
     assert json.loads(accepted.value) == translate(VES)
     no_load = changed([*INFOS, 0, "measTypes", "sMeasTypesList"], ["a", "b", "c"])
     assert verdict(no_load).reason == "missing_field"
     escaped = json.dumps(VES).replace('"domain": "perf', '"domain": "\\u0070erf').encode()
-    assert isinstance(PlainContract(find_vertical("telecom_anomaly")).judge(escaped, NOW), Accepted)
+    assert isinstance(PythonContract(find_vertical("telecom_anomaly")).judge(escaped, NOW), ValidEvent)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import types as T
 
-from common.contract import TimeBounds, accepted, parse
+from common.contract import TimeBounds, valid_events, parse
 from finance_fraud import events as finance
 
 pytestmark = pytest.mark.files
@@ -166,7 +166,7 @@ def test_every_invalid_record_has_its_reason(spark):
 
 def test_accepted_are_exactly_those_without_a_reason(spark):
     records = records_of(spark, [*VALID.values(), *(value for _, value in INVALID)])
-    events = accepted(records, FINANCE)
+    events = valid_events(records, FINANCE)
     parsed = parse(records, FINANCE).where("reason is null").select(events.columns)
     assert events.orderBy("kafka_offset").collect() == parsed.orderBy("kafka_offset").collect()
     assert [row.kafka_offset for row in events.orderBy("kafka_offset").collect()] == list(range(len(VALID)))
@@ -212,19 +212,19 @@ def test_whole_numbers_and_booleans_are_taken_literally(spark, field, value, rea
 
 def test_the_tolerance_for_future_events_is_a_parameter(spark):
     records = records_of(spark, [but(event_time="2026-04-01T12:30:00Z")])
-    assert accepted(records, FINANCE, TimeBounds(timedelta(hours=1).seconds)).count() == 1
-    assert accepted(records, FINANCE).count() == 0
+    assert valid_events(records, FINANCE, TimeBounds(timedelta(hours=1).seconds)).count() == 1
+    assert valid_events(records, FINANCE).count() == 0
 
 
 def test_the_hot_path_reads_each_record_once(spark):
-    plan = accepted(records_of(spark, [TEXT]), FINANCE).where("amount > 1")._jdf.queryExecution().optimizedPlan().toString()
+    plan = valid_events(records_of(spark, [TEXT]), FINANCE).where("amount > 1")._jdf.queryExecution().optimizedPlan().toString()
     assert plan.count("from_json") == 1
 
 
 def test_the_clock_in_the_place_of_a_producers_leaves_the_hot_path_compiled(spark, compiling, tmp_path):
     records_of(spark, [TEXT]).selectExpr("*", "1 AS timestampType").write.parquet(str(tmp_path / "records"))
     with compiling():
-        found = accepted(spark.read.parquet(str(tmp_path / "records")), FINANCE)
+        found = valid_events(spark.read.parquet(str(tmp_path / "records")), FINANCE)
         plan = found._jdf.queryExecution().executedPlan().toString()
     [generate] = [line for line in plan.splitlines() if "Generate inline" in line]
     assert "*(" in generate.partition("Generate")[0], plan  # Spark's mark of what is compiled as a whole
@@ -248,7 +248,7 @@ VALUES = st.one_of(st.binary(max_size=40), JSON_VALUES.map(json.dumps), MUTATED,
 def test_any_bytes_are_either_accepted_or_have_a_reason(spark, values):
     records = records_of(spark, values)
     parsed = parse(records, FINANCE).select("kafka_offset", "reason", "detail", "raw").collect()
-    taken = {row.kafka_offset for row in accepted(records, FINANCE).select("kafka_offset").collect()}
+    taken = {row.kafka_offset for row in valid_events(records, FINANCE).select("kafka_offset").collect()}
     assert sorted(row.kafka_offset for row in parsed) == list(range(len(values)))
     assert {row.kafka_offset for row in parsed if row.reason is None} == taken
     assert all(row.detail is not None for row in parsed if row.reason is not None)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pyspark.sql import types as T
 
 from common.contract import parse
-from common.contract.python_parser import PlainContract, Rejected
-from common.installed import find_vertical, verticals
+from common.contract.python_parser import PythonContract, InvalidEvent
+from common.installed import find_vertical, vertical_names
 from common.intake.translation import Translator
 from common.simulation.fuzz import FUZZERS, fuzz_value
 
@@ -31,9 +31,9 @@ def by_stream(spark, vertical, values):
 
 
 def by_door(vertical, values):
-    contract = PlainContract(vertical)
+    contract = PythonContract(vertical)
     verdicts = [contract.judge(value, LATEST) for value in values]
-    return [(each.reason, None) if isinstance(each, Rejected) else (None, each.event_id) for each in verdicts]
+    return [(each.reason, None) if isinstance(each, InvalidEvent) else (None, each.event_id) for each in verdicts]
 
 
 def check(spark, vertical, values, alike=()):
@@ -53,7 +53,7 @@ def generated(vertical):
     return [value for value, flaw in zip(values, chunk.messages.flaw, strict=True) if flaw] + values[:50]
 
 
-@pytest.mark.parametrize("name", verticals())
+@pytest.mark.parametrize("name", vertical_names())
 def test_generated_dirt_and_fuzz(spark, name):
     vertical, rng = find_vertical(name), np.random.default_rng(5)
     sent = generated(vertical)
