@@ -49,12 +49,12 @@ class Label:
 class AlertReader:
     """Reads the topics of alerts and labels from their present ends until `stop`.
 
-    dropped: records for which there was no room. unreadable: records that are neither an alert nor a label. Neither is counted
-    in precision and recall.
+    dropped_records: those for which there was no room. unreadable_records: those that are neither an alert nor a label. Neither
+    are counted in precision and recall.
     """
 
     def __init__(self, connection: Connection, topics: TopicNames) -> None:
-        self.dropped = self.unreadable = 0
+        self.dropped_records = self.unreadable_records = 0
         self._topics = topics
         self._buffer: deque[Alert | Label] = deque()
         self._is_stopping = False
@@ -77,12 +77,12 @@ class AlertReader:
                     try:
                         self._append(message.topic(), orjson.loads(message.value()))
                     except (ValueError, TypeError, KeyError, OverflowError):
-                        self.unreadable += 1
+                        self.unreadable_records += 1
 
     def _append(self, topic: str, row: dict[str, Any]) -> None:
         if len(self._buffer) >= MAX_BUFFERED_RECORDS:
             self._buffer.popleft()
-            self.dropped += 1
+            self.dropped_records += 1
         if topic == self._topics.labels:
             self._buffer.append(Label(row["event_id"], row["scenario"], row["case_id"]))
         else:

@@ -56,8 +56,8 @@ def select_share(chunk: GeneratedEvents, owner: Slice) -> Share:
     rows = zip(messages.keys.tolist(), messages.values.tolist(), is_flawed.tolist(), strict=True)
     records = [(position, OutgoingRecord(*row)) for position, row in enumerate(rows) if owner.owns(row[0])]
     all_labels = label_messages(chunk.labels)
-    due = np.minimum(np.searchsorted(messages.arrival_time, all_labels.arrival_time), len(messages) - 1)
-    label_rows = zip(due.tolist(), all_labels.keys.tolist(), all_labels.values.tolist(), strict=True)
+    due_positions = np.minimum(np.searchsorted(messages.arrival_time, all_labels.arrival_time), len(messages) - 1)
+    label_rows = zip(due_positions.tolist(), all_labels.keys.tolist(), all_labels.values.tolist(), strict=True)
     labels = [(position, OutgoingRecord(key, value)) for position, key, value in label_rows if owner.owns(key)]
     return Share(
         len(messages), [position for position, _ in records], [record for _, record in records],

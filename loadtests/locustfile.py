@@ -103,7 +103,7 @@ def _on_quitting(environment: Environment, **_: Any) -> None:
     runner = environment.runner
     if isinstance(runner, WorkerRunner) or environment.process_exit_code is not None:
         return
-    if not load_test or not load_test.pace.planned:
+    if not load_test or not load_test.pace.planned_rates:
         return
     code, lines = load_test.verdict()
     if runner and runner.exceptions:

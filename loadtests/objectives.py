@@ -62,10 +62,10 @@ class ObjectiveResult:
 
 
 def check_objectives(
-    objectives: LoadFigures, measured: LoadFigures, only: tuple[str, ...] | None = None
+    objectives: LoadFigures, figures: LoadFigures, only: tuple[str, ...] | None = None
 ) -> list[ObjectiveResult]:
     """A result for each objective in the file; `only`: for these. What was not measured is not met."""
-    values = asdict(measured)
+    values = asdict(figures)
     return [
         _check_objective(name, objective, values[name])
         for name, objective in asdict(objectives).items()
@@ -86,18 +86,18 @@ def _check_objective(name: str, objective: float, value: float | None) -> Object
     return ObjectiveResult(name, is_met, f"{name}: {_format_figure(value)}, {requirement}")
 
 
-def missed_objectives(objectives: LoadFigures, measured: LoadFigures, only: tuple[str, ...] | None = None) -> list[str]:
+def missed_objectives(objectives: LoadFigures, figures: LoadFigures, only: tuple[str, ...] | None = None) -> list[str]:
     """A line for each objective that was not met, or not measured, beginning with its name; `only`: look at these."""
-    return [result.text for result in check_objectives(objectives, measured, only) if not result.is_met]
+    return [result.text for result in check_objectives(objectives, figures, only) if not result.is_met]
 
 
 def verdict_line(results: list[ObjectiveResult]) -> str:
     """One line: PASS, or FAIL and what was missed, with each objective."""
-    missed = "; ".join(result.text for result in results if not result.is_met)
-    held = "; ".join(result.text for result in results if result.is_met)
-    if not missed:
-        return f"PASS: all objectives held: {held or 'none was asked for'}"
-    return f"FAIL: {missed}" + (f". Held: {held}" if held else "")
+    misses = "; ".join(result.text for result in results if not result.is_met)
+    hits = "; ".join(result.text for result in results if result.is_met)
+    if not misses:
+        return f"PASS: all objectives held: {hits or 'none was asked for'}"
+    return f"FAIL: {misses}" + (f". Held: {hits}" if hits else "")
 
 
 def _format_figure(value: float) -> str:

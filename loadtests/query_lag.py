@@ -53,9 +53,9 @@ def compute_lag(ends: dict[int, int], position: QueryPosition | None, last_look:
     """
     if position is None:
         return AtMost(records_behind(ends, {}))
-    behind = records_behind(ends, position.offsets)
-    is_exact = not is_real_time or not behind or (position.offsets and position.time >= last_look)
-    return behind if is_exact else AtMost(behind)
+    lag = records_behind(ends, position.offsets)
+    is_exact = not is_real_time or not lag or (position.offsets and position.time >= last_look)
+    return lag if is_exact else AtMost(lag)
 
 
 class LagTracker:

@@ -20,13 +20,12 @@ class RecentEntries(OrderedDict):
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
-        self.capacity, self.dropped = capacity, 0
+        self.capacity = capacity
 
     def __setitem__(self, key: object, value: object) -> None:
         super().__setitem__(key, value)
         if len(self) > self.capacity:
             self.popitem(last=False)
-            self.dropped += 1
 
 
 class Scores:

@@ -63,14 +63,14 @@ class SystemMonitor:
         return percentiles([latency for arrival_time, latency in list(self._latencies) if arrival_time >= since]).p99
 
     @property
-    def uncounted(self) -> int:
+    def dropped_records(self) -> int:
         """Alerts and labels for which there was no room: what is counted of them is too little."""
-        return self._reader.dropped
+        return self._reader.dropped_records
 
     @property
-    def unreadable(self) -> int:
+    def unreadable_records(self) -> int:
         """Records in the topics of alerts and labels that are neither."""
-        return self._reader.unreadable
+        return self._reader.unreadable_records
 
     @property
     def lag(self) -> int | None:
@@ -98,7 +98,7 @@ class SystemMonitor:
                 try:
                     self.scores.alert(record.alert_id, record.rule, record.event)
                 except (ValueError, TypeError, AttributeError):  # who may write to the topic may write anything
-                    self._reader.unreadable += 1
+                    self._reader.unreadable_records += 1
                     continue
                 self._latencies.append((record.arrival_time, record.latency_ms))
                 self._log_of("ALERT", record.rule)(record.latency_ms, len(record.event))
@@ -115,8 +115,8 @@ class SystemMonitor:
         ends = end_offsets(self._connection, topic)
         # A query that Spark refused to run in real time counts as one of which only a bound is known.
         real_time = {"archive-events": False} | {query.name: not query.micro_batch_reason for query in self._vertical.queries}
-        started = {name: is_real_time for name, is_real_time in real_time.items() if (folder / name).exists()}
-        positions = {name: (read_position(folder / name, topic), is_real_time) for name, is_real_time in started.items()}
+        started_queries = {name: is_real_time for name, is_real_time in real_time.items() if (folder / name).exists()}
+        positions = {name: (read_position(folder / name, topic), is_real_time) for name, is_real_time in started_queries.items()}
         self._lags.update(now, ends, positions)
 
     def _count_rows(self) -> dict[str, int]:

@@ -100,10 +100,10 @@ class LoadTest:
             self.pace.plan(0.0)
             self.lags_at_end = self.monitor.newest_lags() if self.monitor else None
 
-    def measured(self) -> LoadFigures:
+    def measure(self) -> LoadFigures:
         """The figures of the whole load test, with the lag as it was when the load ended."""
         monitor = self.monitor
-        scores = monitor.scores if monitor and not monitor.uncounted else None
+        scores = monitor.scores if monitor and not monitor.dropped_records else None
         return LoadFigures(
             alert_p99_ms=monitor.alert_p99(monitor.began + self.plan.warm_up_seconds) if monitor else None,
             lag_records=greatest_lag((self.lags_at_end or {}).values()),
@@ -118,26 +118,26 @@ class LoadTest:
         if self.search:
             summary = self.search.summary()
             return (0, [f"PASS: {summary}"]) if self.search.sustained_rate else (1, [f"FAIL: {summary}"])
-        results = check_objectives(self.objectives, self.measured(), self.objective_names)
+        results = check_objectives(self.objectives, self.measure(), self.objective_names)
         lines = [f"objective missed: {result.text}" for result in results if not result.is_met]
         return (1 if lines else 0), [*lines, verdict_line(results)]
 
     def summary(self) -> list[str]:
         """What was sent, and what the system made of it."""
-        total, monitor, figures = self.environment.stats.total, self.monitor, self.measured()
+        total, monitor, figures = self.environment.stats.total, self.monitor, self.measure()
         pace = "unknown" if figures.pace is None else f"{figures.pace:.1%} of the plan"
         requests = f"{total.num_requests:,} requests, {total.num_failures:,} failed; {pace}"
         lines = [f"{self.plan.vertical} via {self.plan.via}: {requests}"]
         if monitor:
             lags = monitor.newest_lags() if self.lags_at_end is None else self.lags_at_end
-            behind = ", ".join(f"{name} {format_lag(lag)}" for name, lag in lags.items()) or UNKNOWN_LAG
+            lag_text = ", ".join(f"{name} {format_lag(lag)}" for name, lag in lags.items()) or UNKNOWN_LAG
             lines.append(f"alerts: {monitor.scores.summary()}")
-            if monitor.uncounted:
-                lines.append(f"{monitor.uncounted:,} alerts and labels came faster than they could be counted: "
+            if monitor.dropped_records:
+                lines.append(f"{monitor.dropped_records:,} alerts and labels came faster than they could be counted: "
                              "recall and precision are not known")
-            if monitor.unreadable:
-                lines.append(f"{monitor.unreadable:,} records in the topics of alerts and labels are neither alerts nor labels")
-            lines.append(f"event to alert: p99 {_format_ms(figures.alert_p99_ms)} ms; lag: {behind}; new rows: {monitor.rows}")
+            if monitor.unreadable_records:
+                lines.append(f"{monitor.unreadable_records:,} records in the topics of alerts and labels are neither of these")
+            lines.append(f"event to alert: p99 {_format_ms(figures.alert_p99_ms)} ms; lag: {lag_text}; new rows: {monitor.rows}")
         return lines
 
     @property
@@ -160,7 +160,7 @@ class LoadTest:
         if not self._step.time:
             self._step = self._start_step()
         elif time.time() - self._step.time >= plan.step_seconds:
-            misses = missed_objectives(self.objectives, self._measured_in_step(), self._step_objectives())
+            misses = missed_objectives(self.objectives, self._measure_step(), self._step_objectives())
             has_next_step = self.search.finish_step(misses)
             self._step = self._start_step()
             if not has_next_step:
@@ -170,7 +170,7 @@ class LoadTest:
     def _step_objectives(self) -> tuple[str, ...]:
         return tuple(name for name in STEP_OBJECTIVES if self.objective_names is None or name in self.objective_names)
 
-    def _measured_in_step(self) -> LoadFigures:
+    def _measure_step(self) -> LoadFigures:
         total, step = self.environment.stats.total, self._step
         requests = total.num_requests - step.requests
         return LoadFigures(

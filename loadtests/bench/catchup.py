@@ -65,7 +65,7 @@ def expected_alerts(spark: SparkSession, deployment: Deployment, query: Query) -
     source = deployment.kafka.spark_source_options()
     options = {"subscribe": topic_names(vertical).events, "startingOffsets": "earliest", **source}
     records = spark.read.format("kafka").options(**options).load()
-    events = contract.accepted(records, vertical).dropDuplicates([vertical.event_id])
+    events = contract.valid_events(records, vertical).dropDuplicates([vertical.event_id])
     data = live_reference_data(spark, deployment.tables, vertical)
     rows = join_reference_data(events, data, vertical, query, deployment.rules)
     ids = query.build(rows, deployment.rules).select(id_column(vertical, query)).toArrow()

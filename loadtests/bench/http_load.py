@@ -46,10 +46,11 @@ def post_all(endpoint: Endpoint, bodies: Sequence[bytes], connections: int, per_
     async def send_all() -> float:
         began = time.perf_counter()
         is_paced = per_second < math.inf
-        due = iter([(request, began + number / per_second if is_paced else None) for number, request in enumerate(requests)])
+        due_times = [began + number / per_second if is_paced else None for number in range(len(requests))]
+        timed_requests = zip(requests, due_times, strict=True)
         async with asyncio.TaskGroup() as group:
             for _ in range(connections):
-                group.create_task(_send(endpoint, due, latencies))
+                group.create_task(_send(endpoint, timed_requests, latencies))
         return time.perf_counter() - began
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -91,9 +91,9 @@ def measure_latency(
                     _wait_until(lambda: bool(ledger.latencies), START_SECONDS)
                     began = time.monotonic()
                     send_paced(end_schedule(schedule_at_rate(following, load.rate), load.total_seconds), send)
-                finished = time.monotonic()
+                last_sent = time.monotonic()
                 _wait_until(
-                    lambda: ledger.is_complete or time.monotonic() - max(finished, ledger.last_arrival) > QUIET_SECONDS,
+                    lambda: ledger.is_complete or time.monotonic() - max(last_sent, ledger.last_arrival) > QUIET_SECONDS,
                     MAX_WAIT_SECONDS,
                 )
         finally:

@@ -21,13 +21,13 @@ VELOCITY_WINDOW_SECONDS = 20 * 60
 VELOCITY_EVENTS = 6
 
 
-def bare_spark(spark: SparkSession, deployment: Deployment, events: int, parsed: bool = False) -> float:
+def bare_spark(spark: SparkSession, deployment: Deployment, events: int, is_parsed: bool = False) -> float:
     """Events per second of a Spark stream that reads the topic and drops it: no contract, no rule, no output.
 
-    parsed: with `from_json` by the event's schema, which is the least that anything with a rule has to do.
+    is_parsed: with `from_json` by the event's schema, which is the least that anything with a rule has to do.
     """
     records = read_topic(spark, deployment.kafka, topic_names(deployment.vertical).events)
-    if parsed:
+    if is_parsed:
         records = records.select(F.from_json(F.col("value").cast("string"), deployment.vertical.event_schema).alias("event"))
     began = time.monotonic()
     query = (

@@ -141,17 +141,17 @@ def _inject_kills(
     run: ChaosRun, broker: EmbeddedKafka, drivers: dict[str, Driver], report: FaultReport, generator: SupervisedProcess
 ) -> "list[_Recovery]":
     """Carry out each kill when it is due, until the generator has ended. Returns the recoveries that are not over."""
-    due, recoveries, fuzz = list(report.kills), list[_Recovery](), run.fuzz.records()
-    began, sent = time.monotonic(), 0
+    due_kills, recoveries, fuzz = list(report.kills), list[_Recovery](), run.fuzz.records()
+    began, fuzz_sent = time.monotonic(), 0
     producer = Producer(run.deployment.kafka, delivery_timeout=END_SECONDS + run.broker_away_seconds)
     with suppress(DeliveryFailed), producer:  # what is too large for the topic is counted below
-        while generator.exit_status() is None or due:
+        while generator.exit_status() is None or due_kills:
             elapsed = time.monotonic() - began
-            while due and due[0].at_seconds <= elapsed:
-                recoveries.append(_kill_and_restart(due.pop(0), run, broker, drivers))
+            while due_kills and due_kills[0].at_seconds <= elapsed:
+                recoveries.append(_kill_and_restart(due_kills.pop(0), run, broker, drivers))
             target = int(len(run.fuzz) * min(1.0, elapsed / run.seconds))
-            _send_fuzz(producer, run, islice(fuzz, target - sent))
-            sent = target
+            _send_fuzz(producer, run, islice(fuzz, target - fuzz_sent))
+            fuzz_sent = target
             recoveries = _keep_running(drivers, recoveries)
         _send_fuzz(producer, run, fuzz)
     report.fuzz_sent, report.fuzz_refused = producer.delivered_count, producer.failed_count

@@ -45,12 +45,12 @@ def count_records(
     vertical, workspace = deployment.vertical, deployment.workspace
     events, _, _ = read_live_history(spark, workspace)
     quarantine = tables.read(spark, workspace.table("quarantine"))
-    rejected = quarantine.where(F.col("topic") == topic_names(vertical).events)
-    archived_offsets = events.select(*OFFSET_COLUMNS).unionByName(rejected.select(*OFFSET_COLUMNS))
+    rejected_records = quarantine.where(F.col("topic") == topic_names(vertical).events)
+    archived_offsets = events.select(*OFFSET_COLUMNS).unionByName(rejected_records.select(*OFFSET_COLUMNS))
     rows, distinct_offsets = archived_offsets.count(), archived_offsets.distinct().count()
     rows_by_id = Counter({row[0]: row[1] for row in events.groupBy(vertical.event_id).count().collect()})
     other_events = rows_by_id.total() - sum(rows_by_id[name] for name in expected.ids)
-    in_quarantine = _count_by_digest(rejected, bool(vertical.pseudonymised))
+    in_quarantine = _count_by_digest(rejected_records, bool(vertical.pseudonymised))
     other_rejected = in_quarantine - expected.rejected
     counts = [
         Count("records on the topic", offsets - report.rolled_back, expected.count + report.fuzz_sent),
@@ -63,13 +63,13 @@ def count_records(
             (in_quarantine & expected.rejected).total(),
             expected.rejected.total(),
         ),
-        Count("records in `quarantine` without a reason", rejected.where("reason is null").count(), 0),
+        Count("records in `quarantine` without a reason", rejected_records.where("reason is null").count(), 0),
         Count("labels", tables.row_count(workspace.table("labels")), expected.labels),
-        Count("labels or alerts in `quarantine`", quarantine.count() - rejected.count(), 0),
+        Count("labels or alerts in `quarantine`", quarantine.count() - rejected_records.count(), 0),
     ]
     if not expected.fuzz:
         return [*counts, Count("records that nobody sent", other_events + other_rejected.total(), 0)]
-    unsent = other_rejected - Counter(map(digest, expected.fuzz))
+    unsent_records = other_rejected - Counter(map(digest, expected.fuzz))
     taken_or_refused = report.fuzz_sent + report.fuzz_refused
     return [
         *counts,
@@ -77,13 +77,13 @@ def count_records(
         Count("fuzzed records: refused by Kafka as too large", report.fuzz_refused),
         Count("fuzzed records: valid all the same", other_events),
         Count("fuzzed records: in `events` or in `quarantine`", other_events + other_rejected.total(), report.fuzz_sent),
-        Count("records that nobody sent", unsent.total(), 0),
+        Count("records that nobody sent", unsent_records.total(), 0),
     ]
 
 
-def _count_by_digest(rejected: DataFrame, is_encrypted: bool) -> Counter[str]:
+def _count_by_digest(rejected_records: DataFrame, is_encrypted: bool) -> Counter[str]:
     raw = decrypt(F.col("raw")) if is_encrypted else F.col("raw")
-    counts = rejected.groupBy(F.sha2(F.coalesce(raw, F.lit(b"")), 256).alias("digest")).count().toArrow()
+    counts = rejected_records.groupBy(F.sha2(F.coalesce(raw, F.lit(b"")), 256).alias("digest")).count().toArrow()
     return Counter(dict(zip(counts["digest"].to_pylist(), counts["count"].to_pylist(), strict=True)))
 
 
@@ -105,11 +105,11 @@ def count_baselines(spark: SparkSession, deployment: Deployment, expected: Expec
     """The baselines learnt from the tables, row by row, beside those learnt from the same events without any stream."""
     vertical = deployment.vertical
     events, labels, _ = read_history(spark, deployment.workspace)
-    backfilled, streamed = events.where(is_backfilled()), events.where(came_through_kafka())
-    unstreamed = _parse_expected(spark, vertical, expected)
-    streamed = streamed.join(unstreamed.select(vertical.event_id), vertical.event_id, "left_semi")  # without valid fuzz
+    backfilled_events, streamed_events = events.where(is_backfilled()), events.where(came_through_kafka())
+    expected_events = _parse_expected(spark, vertical, expected)
+    streamed_events = streamed_events.join(expected_events.select(vertical.event_id), vertical.event_id, "left_semi")  # no fuzz
     of_tables, of_expected = (
-        vertical.learn(backfilled.unionByName(rows), labels, [as_of]) for rows in (streamed, unstreamed)
+        vertical.learn(backfilled_events.unionByName(rows), labels, [as_of]) for rows in (streamed_events, expected_events)
     )
     return [
         Count(
@@ -132,7 +132,7 @@ def _parse_expected(spark: SparkSession, vertical: Vertical, expected: ExpectedR
         "offset": pa.array(range(count), pa.int64()),
         "timestamp": pa.array([datetime.now(UTC)] * count, pa.timestamp("us", tz="UTC")),
     })
-    events = contract.accepted(spark.createDataFrame(records), vertical)
+    events = contract.valid_events(spark.createDataFrame(records), vertical)
     return events.withColumn(PARTITION, F.to_date(vertical.event_time)).select(*events_schema(vertical).names)
 
 

@@ -168,7 +168,7 @@ def measure_catch_ups(
     for number in range(repeats):
         with console.status(f"catch-up, round {number + 1} of {repeats}"):
             rounds["bare Spark"].append(bare_spark(spark, deployment, total))
-            rounds["Spark parsing"].append(bare_spark(spark, deployment, total, parsed=True))
+            rounds["Spark parsing"].append(bare_spark(spark, deployment, total, is_parsed=True))
             rounds["python loop"].append(python_loop(deployment, total))
             for name, query in queries.items():
                 catch_ups[name].append(measure_catch_up(spark, deployment, query, total, expected[name]))
@@ -239,7 +239,7 @@ def result_tables(results: dict[str, Any]) -> list[tuple[str, list[str], list[li
     archive_latency = [_latency_cells(load) for load in results["archive_latency"]]
     interval = results["archive_interval"]
     catch_up = [
-        [name, format_figure(speed), *(format_figure(path_ratios.get(f"{name} / {of}"), 2) for of in YARDSTICKS),
+        [name, format_figure(speed), *(format_figure(path_ratios.get(f"{name} / {yardstick}"), 2) for yardstick in YARDSTICKS),
          *(format_figure(figures[field].get(name)) for field in ("steady", "files"))]
         for name, speed in figures["per_second"].items()
     ]  # fmt: skip

@@ -37,7 +37,7 @@ def peers(
 ) -> None:
     """The same card job in Flink SQL, Bytewax, Quix Streams and a plain loop: same alerts, catch-up, latency, ratios to ours."""
     try:
-        requested = parse_peers(engines)
+        requested_peers = parse_peers(engines)
     except UnknownPeer as problem:
         raise typer.BadParameter(str(problem)) from None
     options = {"events": events, "rate": rate, "seconds": seconds, "repeats": repeats, "seed": seed}
@@ -45,12 +45,12 @@ def peers(
     settings = separate_settings(settings, "peers")
     settings.data.mkdir(parents=True)
     rounds, job, load = comparison.EngineRounds(), CardJob(), SteadyLoad(rate, warm_up, seconds)
-    machine = measured_on({peer.package: peer.version for peer in requested})
+    machine = measured_on({peer.package: peer.version for peer in requested_peers})
     with console.status("") as status:
-        installed = install_engines(requested, settings.home, rounds.not_measured, status.update)
+        installed_engines = install_engines(requested_peers, settings.home, rounds.not_measured, status.update)
     with own_broker(settings) as connection, console.status("") as status:
         site = Site(connection, settings.data, settings.partitions, settings.checkpoint_interval)
-        run = comparison.ComparisonRun(site, installed, job, repeats, rounds, status.update)
+        run = comparison.ComparisonRun(site, installed_engines, job, repeats, rounds, status.update)
         status.update("transactions")
         comparison.measure_catch_ups(run, generate_transactions(seed, events))
         # Until an engine's first alert an event a second is sent.
@@ -58,9 +58,9 @@ def peers(
         comparison.measure_latencies(run, generate_transactions(seed + 1, count), load)
     results = comparison.results_of(rounds, job, **machine, **options)
     path = output or settings.data / "peers.json"
-    paths = write_results(results, partial(comparison.markdown, peers=requested, rounds=rounds), path)
+    paths = write_results(results, partial(comparison.markdown, peers=requested_peers, rounds=rounds), path)
     print_results(results, rounds)
-    console.print(", ".join([paths, *map(str, comparison.draw_plots(results, requested, path.parent))]), soft_wrap=True)
+    console.print(", ".join([paths, *map(str, comparison.draw_plots(results, requested_peers, path.parent))]), soft_wrap=True)
     for line in comparison.difference_lines(rounds):
         error_console.print(line, soft_wrap=True)
     if rounds.ours_differ:
@@ -78,10 +78,10 @@ def print_results(results: dict[str, Any], rounds: comparison.EngineRounds) -> N
         console.print(f"{name}: not measured: {reason}", markup=False, soft_wrap=True)
 
 
-def _print_comparison(title: str, figures: dict[str, Any], fields: tuple[str, ...], digits: int, measured: set[str]) -> None:
+def _print_comparison(title: str, figures: dict[str, Any], fields: tuple[str, ...], digits: int, names: set[str]) -> None:
     table = plain_table(title, "engine", *(column for field in fields for column in (field.replace("_", " "), "of ours")))
     for peer in PEERS:
-        if peer.name in measured:
+        if peer.name in names:
             cells = (cell for field in fields for cell in comparison_cells(figures[field], peer.name, digits))
             table.add_row(peer.title, *cells)
     console.print(table)

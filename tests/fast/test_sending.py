@@ -30,7 +30,7 @@ def test_one_record_and_many_of_a_key_share_its_partition(mock_kafka):
     partitions = {}
     for record in read_all(mock_kafka, "t"):
         partitions.setdefault(record.key, set()).add(record.partition)
-    assert len(partitions) == 20 and all(len(found) == 1 for found in partitions.values())
+    assert len(partitions) == 20 and all(len(of_key) == 1 for of_key in partitions.values())
 
 
 def test_a_full_buffer_makes_the_caller_wait_and_loses_nothing(mock_kafka):
@@ -48,8 +48,8 @@ def test_a_given_timestamp_is_the_record_s(mock_kafka):
 
 
 def test_a_record_that_is_too_large_is_counted_and_the_others_are_delivered(mock_kafka):
-    told = r"1 records were not delivered .*\(2 were\).* too large"
-    with pytest.raises(RecordsRefused, match=told) as caught, Producer(mock_kafka) as producer:
+    message = r"1 records were not delivered .*\(2 were\).* too large"
+    with pytest.raises(RecordsRefused, match=message) as caught, Producer(mock_kafka) as producer:
         producer.send_many("t", [b"k"] * 3, [b"first", b"x" * 2_000_000, b"last"])
     assert (caught.value.delivered_count, caught.value.failed_count) == (2, 1)
     assert [record.value for record in read_all(mock_kafka, "t")] == [b"first", b"last"]
@@ -98,8 +98,8 @@ def test_lag_is_what_lies_between_a_query_s_progress_and_the_ends_of_the_topic(m
     ends = end_offsets(mock_kafka, "t")
     lag = LagMeter(mock_kafka, "t")
     assert sum(ends.values()) == lag.measure(None) == 100
-    taken = ", ".join(f'"{partition}": {max(0, end - 2)}' for partition, end in ends.items())
-    assert lag.measure({"sources": [{"endOffset": f'{{"t": {{{taken}}}}}'}]}) == sum(min(end, 2) for end in ends.values())
+    offsets = ", ".join(f'"{partition}": {max(0, end - 2)}' for partition, end in ends.items())
+    assert lag.measure({"sources": [{"endOffset": f'{{"t": {{{offsets}}}}}'}]}) == sum(min(end, 2) for end in ends.values())
 
 
 def test_the_slowest_of_several_sources_counts_and_other_topics_do_not():

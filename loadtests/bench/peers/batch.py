@@ -79,8 +79,8 @@ def measure_rounds(
                 not_measured[name] = str(problem)
                 continue
             if number == 1:
-                ours, others = (read_totals(folder / f"{peer}-1" / "totals.parquet") for peer in (BATCH_OURS, name))
-                differences[name] = describe_difference(ours, others)
+                our_totals, other_totals = (read_totals(folder / f"{peer}-1" / "totals.parquet") for peer in (BATCH_OURS, name))
+                differences[name] = describe_difference(our_totals, other_totals)
     return dict(rounds), differences
 
 
@@ -107,14 +107,14 @@ def read_totals(path: Path) -> pd.DataFrame:
     return totals.assign(day=pd.to_datetime(totals["day"])).sort_values(KEYS).reset_index(drop=True)
 
 
-def describe_difference(ours: pd.DataFrame, others: pd.DataFrame) -> str:
+def describe_difference(our_totals: pd.DataFrame, other_totals: pd.DataFrame) -> str:
     """In words, what differs: counts exactly, sums to 1e-9 of their size, as engines add in different orders. "": nothing."""
-    if not ours[KEYS].equals(others[KEYS]):
-        return f"other days or terminals: {len(others)} rows, ours {len(ours)}"
-    if unequal := int((ours[EXACT_COLUMN] != others[EXACT_COLUMN]).sum()):
+    if not our_totals[KEYS].equals(other_totals[KEYS]):
+        return f"other days or terminals: {len(other_totals)} rows, ours {len(our_totals)}"
+    if unequal := int((our_totals[EXACT_COLUMN] != other_totals[EXACT_COLUMN]).sum()):
         return f"{unequal} counts differ"
     for column in CLOSE_COLUMNS:
-        is_far = ~np.isclose(ours[column], others[column], rtol=1e-9, atol=1e-9, equal_nan=True)
+        is_far = ~np.isclose(our_totals[column], other_totals[column], rtol=1e-9, atol=1e-9, equal_nan=True)
         if is_far.any():
             return f"{int(is_far.sum())} of {column} differ"
     return ""

@@ -63,11 +63,11 @@ def running_engine(engine: Engine, job: Mapping[str, Any], folder: Path) -> Iter
     folder.mkdir(parents=True)
     peer = engine.peer
     addresses = [f"{HOST}:{find_free_port()}" for _ in range(peer.processes)] if peer.processes > 1 else []
-    shared = {**job, "folder": str(folder), "jars": engine.jars, "processes": peer.processes, "addresses": addresses}
+    shared_job = {**job, "folder": str(folder), "jars": engine.jars, "processes": peer.processes, "addresses": addresses}
     with ExitStack() as stack:
         children = []
         for index in range(peer.processes):
-            process_job = shared | {"index": index, "group": f"{GROUP_PREFIX}{folder.name}"}
+            process_job = shared_job | {"index": index, "group": f"{GROUP_PREFIX}{folder.name}"}
             command = [str(engine.python), *_script(peer), json.dumps(process_job)]
             child = start_supervised(command, folder / "log", folder, environment=_environment(peer), grace=GRACE_SECONDS)
             stack.callback(_end, child)

@@ -66,8 +66,8 @@ class UnknownPeer(UserError, ValueError):
 
 def parse_peers(names: str) -> list[Peer]:
     """The peers of a comma-separated list; ours is always among them, as ratios are to ours. Raises UnknownPeer."""
-    requested = {name.strip() for name in names.split(",")} - {""} | {OURS}
-    available = {peer.name for peer in PEERS}
-    if unknown := sorted(requested - available):
+    requested_names = {name.strip() for name in names.split(",")} - {""} | {OURS}
+    known_names = {peer.name for peer in PEERS}
+    if unknown := sorted(requested_names - known_names):
         raise UnknownPeer(f"unknown engine {', '.join(unknown)}: known are {', '.join(peer.name for peer in PEERS)}")
-    return [peer for peer in PEERS if peer.name in requested]
+    return [peer for peer in PEERS if peer.name in requested_names]
