@@ -88,7 +88,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def make_plan(options: Any) -> LoadPlan:
     """From locust's parsed options. Raises OptionError that names the option."""
     if options.rate <= 0 or options.per_user <= 0 or options.low_rate < 0 or options.batch < 1:
-        raise OptionError("--rate and --per-user have to be more than 0, --batch 1 or more")
+        raise OptionError("give --rate and --per-user above 0, --low-rate not below 0, --batch 1 or more")
     return LoadPlan(
         vertical=options.vertical,
         via=options.via,

@@ -25,7 +25,7 @@ def build_dataflow(job: dict) -> Dataflow:
     # (card, (card, window start, amount in cents))
     amounts = op.flat_map_batch("amounts", messages, lambda batch: [read_amount(job, message.value) for message in batch])
     # (card, alert as JSON)
-    alerts = op.stateful_flat_map("windows", amounts, lambda windows, amount: update_windows(job, windows, *amount))
+    alerts = op.stateful_flat_map("windows", amounts, lambda windows, event: update_windows(job, windows, *event))
     records = op.map("records", alerts, lambda alert: KafkaSinkMessage(alert[0].encode(), alert[1]))
     op.output("alerts", records, KafkaSink(servers, job["alerts"], {"linger.ms": "0" if job["low_latency"] else "5"}))
     return flow
