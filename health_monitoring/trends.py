@@ -44,13 +44,13 @@ def trends(
     if newest is None or newest[0] is None:
         return {}
     last_day: date = newest[0]
-    scored = history.withColumns({"day": F.to_date("event_time"), "score": news2()})
+    scored_observations = history.withColumns({"day": F.to_date("event_time"), "score": news2()})
     tables = {
-        "wards": _news2_by(scored.fillna("unknown", ["ward"]), "ward"),
-        "cohorts": _news2_by(scored.withColumn("cohort", _cohort()), "cohort"),
-        "risk_bands": _risk_bands(scored),
-        "slopes": _slopes(scored, last_day),
-        "alarms": _alarms_per_patient_day(scored, alerts),
+        "wards": _news2_by(scored_observations.fillna("unknown", ["ward"]), "ward"),
+        "cohorts": _news2_by(scored_observations.withColumn("cohort", _cohort()), "cohort"),
+        "risk_bands": _risk_bands(scored_observations),
+        "slopes": _slopes(scored_observations, last_day),
+        "alarms": _alarms_per_patient_day(scored_observations, alerts),
         "drift": _drift(history, labels, last_day),
     }
     if model is None:
@@ -58,9 +58,9 @@ def trends(
     return tables | {"calibration": _calibration(_scored_week(history, labels, last_day, model), labels)}
 
 
-def _news2_by(scored: DataFrame, column: str) -> DataFrame:
+def _news2_by(scored_observations: DataFrame, column: str) -> DataFrame:
     """Patients, observations, mean NEWS2 and share of medium or high risk, by day and `column`."""
-    return scored.groupBy("day", column).agg(
+    return scored_observations.groupBy("day", column).agg(
         F.countDistinct("patient_id").alias("patients"), F.count("*").alias("observations"),
         F.round(F.avg("score.total"), 3).alias("mean_news2"),
         F.round(F.avg(F.col("score.risk").isin("medium", "high").cast("double")), 4).alias("share_medium_or_high"))
@@ -73,17 +73,17 @@ def _cohort() -> Column:
     return F.when(scale_2, "SpO2 scale 2").otherwise(scale_1)
 
 
-def _risk_bands(scored: DataFrame) -> DataFrame:
+def _risk_bands(scored_observations: DataFrame) -> DataFrame:
     risk = F.coalesce("score.risk", F.lit("incomplete")).alias("risk")
-    counts = scored.groupBy("day", risk).agg(F.count("*").alias("observations"))
-    return counts.join(scored.groupBy("day").agg(F.count("*").alias("of")), "day").select(
+    counts = scored_observations.groupBy("day", risk).agg(F.count("*").alias("observations"))
+    return counts.join(scored_observations.groupBy("day").agg(F.count("*").alias("of")), "day").select(
         "day", "risk", "observations", F.round(F.col("observations") / F.col("of"), 4).alias("share"))
 
 
-def _slopes(scored: DataFrame, last_day: date) -> DataFrame:
+def _slopes(scored_observations: DataFrame, last_day: date) -> DataFrame:
     """Change a day over a patient's last two weeks (least squares): blood pressure, NEWS2 and the share of red observations."""
     end = last_day + timedelta(days=1)
-    recent = events_between(scored, end - timedelta(days=SLOPE_DAYS), end)
+    recent = events_between(scored_observations, end - timedelta(days=SLOPE_DAYS), end)
     elapsed = F.unix_seconds("event_time") / 86_400
     is_risky = F.col("score.risk").isin("medium", "high").cast("double")
     slopes = recent.groupBy("patient_id").agg(
@@ -95,16 +95,17 @@ def _slopes(scored: DataFrame, last_day: date) -> DataFrame:
     return slopes.where(F.col("days") >= LEAST_SLOPE_DAYS).orderBy(steepest, "patient_id").limit(TOP_SLOPES)
 
 
-def _alarms_per_patient_day(scored: DataFrame, alerts: DataFrame) -> DataFrame:
+def _alarms_per_patient_day(scored_observations: DataFrame, alerts: DataFrame) -> DataFrame:
     """Alerts by day and rule, and per patient observed on that day: the load that alarms are to a ward."""
-    patient_days = scored.groupBy("day").agg(F.countDistinct("patient_id").alias("patients"))
+    patient_days = scored_observations.groupBy("day").agg(F.countDistinct("patient_id").alias("patients"))
     counts = alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.countDistinct("alert_id").alias("alarms"))
     return counts.join(patient_days, "day").withColumn("per_patient_day", F.round(F.col("alarms") / F.col("patients"), 4))
 
 
-def _calibration(scored: DataFrame, labels: DataFrame) -> DataFrame:
+def _calibration(scored_observations: DataFrame, labels: DataFrame) -> DataFrame:
     """Reliability of `model_score`, by the observations' outcomes."""
-    return reliability(scored.join(outcomes(scored, labels).withColumnRenamed("event_id", "observation_id"), "observation_id"))
+    labelled = outcomes(scored_observations, labels).withColumnRenamed("event_id", "observation_id")
+    return reliability(scored_observations.join(labelled, "observation_id"))
 
 
 def _scored_week(history: DataFrame, labels: DataFrame, last_day: date, model: TrainedModel) -> DataFrame:

@@ -12,15 +12,15 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-HOURS = 168
+HOURS = 168                  # of a week
 WINDOW_DAYS = 42
 SITE_DAYS = 7                # within which a cell must have sent a normal report to count as one of its site
 REFERENCE_DAYS = 21          # the older half of the window: what a slow drift is measured against
 MAD_TO_STD = 1.4826
 LEAST_SPREAD = 0.03          # of a logarithm: 3%
-POOLED = 0.7                 # no hour is taken as steadier than this share of the cell's mean spread
+POOLED_SHARE = 0.7           # no hour is taken as steadier than this share of the cell's mean spread
 SMOOTHING = 0.3              # weight of a day in the smoothed residual
-LEAST_REFERENCE = 96 * 5     # reports
+LEAST_REFERENCE_REPORTS = 96 * 5
 
 # The name of a metric in columns of ours (`delay_median`, `delay_dev`), and the measurement that it is.
 METRICS = {
@@ -103,7 +103,7 @@ def _hours_of_week(reports: DataFrame) -> DataFrame:
 
 
 def _medians_and_spreads(metric: str) -> tuple[Column, Column]:
-    least = F.greatest(POOLED * F.col(f"{metric}_pooled"), F.lit(LEAST_SPREAD))
+    least = F.greatest(POOLED_SHARE * F.col(f"{metric}_pooled"), F.lit(LEAST_SPREAD))
     median = _by_hour_of_week(lambda hour: hour[metric][f"{metric}_m"])
     spread = _by_hour_of_week(lambda hour: F.greatest(hour[metric][f"{metric}_s"], least))
     return median.alias(f"{metric}_median"), spread.alias(f"{metric}_spread")
@@ -114,9 +114,9 @@ def _by_hour_of_week(value: Callable[[Column], Column]) -> Column:
     return F.transform(F.sequence(F.lit(0), F.lit(HOURS - 1)), lambda number: value(F.col("hours")[number]))
 
 
-def _median(ordered: Column) -> Column:
+def _median(values: Column) -> Column:
     """The value in the middle of an array in order, the lower of two; null when it is empty."""
-    return F.get(ordered, F.floor((F.size(ordered) - 1) / 2).cast("int"))
+    return F.get(values, F.floor((F.size(values) - 1) / 2).cast("int"))
 
 
 def _spread(values: Column, median: Column) -> Column:
@@ -146,7 +146,7 @@ def _drifts(reports: DataFrame) -> DataFrame:
         F.count_if(is_reference).alias("reference"),
         F.regr_intercept(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_empty"),
         F.regr_slope(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_slope"))
-    has_enough = F.col("reference") >= LEAST_REFERENCE
+    has_enough = F.col("reference") >= LEAST_REFERENCE_REPORTS
     lines = lines.withColumns({name: F.when(has_enough, F.col(name)) for name in ("speed_empty", "speed_slope")})
     daily = reports.where(~is_reference).join(lines, ["cell_id", "as_of"]).groupBy("cell_id", "as_of", "event_day").agg(
         F.median(speed_residual()).alias("residual"))

@@ -34,12 +34,12 @@ from telecom_anomaly.rules.alarms import (
 from telecom_anomaly.rules.drift import hourly_residuals, lasting_loss
 from telecom_anomaly.settings import TelecomSettings
 
-LOADED = 3.0             # deviations of use of resource blocks beyond which load explains much
-DELAYED = 3.5            # deviations of delay from which a cell counts as slow, for its site
-DROPPING = 3.5           # deviations of drops from which a cell counts as dropping packets, for its site
-DOWN_S = 300.0           # seconds of a period without service from which a cell counts as down, for its site
-UNSURE = 0.3             # part of a cell's usual share of refused connections that comes and goes
-NEXT_S = 1.5 * GRANULARITY_S   # within which a report is the next one: reports do not come on the second
+LOADED_DEVIATIONS = 3.0     # of use of resource blocks, beyond which load explains much
+SLOW_DEVIATIONS = 3.5       # of delay, from which a cell counts as slow, for its site
+DROPPING_DEVIATIONS = 3.5   # of drops, from which a cell counts as dropping packets, for its site
+DOWN_S = 300.0              # seconds of a period without service from which a cell counts as down, for its site
+UNSURE_SHARE = 0.3          # part of a cell's usual share of refused connections that comes and goes
+MAX_NEXT_S = 1.5 * GRANULARITY_S    # within which a report is the next one: reports do not come on the second
 
 KPI_OUTLIER = Alarm(
     "kpi_outlier",
@@ -82,7 +82,7 @@ FLAPPING = Alarm(
     weight=lambda: F.when(lacks_service(), 1.0), counts_from=1.0,
     stretch_minutes=180, divisor=1 / 2,
     reason=lambda score: F.format_string("%.0f changes of availability within three hours", score),
-    columns=AlarmColumns("down", "falls_stretches", "falls_worst", counting="falls"),
+    columns=AlarmColumns("down", "falls_stretches", "falls_worst", counting_reports="falls"),
 )
 SITE_ALARM = Alarm(
     "site_alarm",
@@ -174,20 +174,20 @@ def lacks_service() -> Column:
 
 def unless_loaded(score: Column) -> Column:
     """Null where more load than usual may explain the score."""
-    return F.when(F.col("prb_dev") < LOADED, score)
+    return F.when(F.col("prb_dev") < LOADED_DEVIATIONS, score)
 
 
 def refused_deviations() -> Column:
     """Refused connections above the usual share, in deviations: binomial, and the share itself is not sure."""
     usual = F.col("refused_share") * F.col("RRC_ConnEstabAtt")
     refused = F.col("RRC_ConnEstabAtt") - F.col("RRC_ConnEstabSucc")
-    return (refused - usual) / F.sqrt(usual + (UNSURE * usual) ** 2 + 1)
+    return (refused - usual) / F.sqrt(usual + (UNSURE_SHARE * usual) ** 2 + 1)
 
 
 def falls() -> Column:
     """The reports without full service whose report before is there and had it: more reports never make fewer falls."""
     return F.filter("down", lambda report: F.exists(
-        "served", lambda before: (F.unix_seconds(report.event_time) - before).between(1, NEXT_S)))
+        "served", lambda served_second: (F.unix_seconds(report.event_time) - served_second).between(1, MAX_NEXT_S)))
 
 
 def is_down() -> Column:
@@ -197,12 +197,12 @@ def is_down() -> Column:
 
 def is_slow() -> Column:
     """Whether the cell's delay is far above its hour of the week, and load does not explain it."""
-    return F.coalesce(unless_loaded(F.col("delay_dev")) >= DELAYED, F.lit(False))
+    return F.coalesce(unless_loaded(F.col("delay_dev")) >= SLOW_DEVIATIONS, F.lit(False))
 
 
 def drops_packets() -> Column:
     """Whether the cell drops far more packets than in its hour of the week."""
-    return F.coalesce(F.col("drops_dev") >= DROPPING, F.lit(False))
+    return F.coalesce(F.col("drops_dev") >= DROPPING_DEVIATIONS, F.lit(False))
 
 
 def cells_in_trouble() -> Column:

@@ -38,7 +38,7 @@ FAULTS = (
           'isin("C", "V", "P", "U"), RED)', 'isin("C", "V", "P", "U"), 2)',
           "tests/files/test_health_news2.py::test_every_border_of_the_published_table"),
     Fault("a rule of telecom_anomaly: load does not excuse an outlier", "telecom_anomaly/detector.py",
-          "LOADED = 3.0 ", "LOADED = 300.0 ",
+          "LOADED_DEVIATIONS = 3.0 ", "LOADED_DEVIATIONS = 300.0 ",
           "tests/files/test_telecom_rules.py::test_kpi_outlier_leaves_one_bad_report_and_what_load_explains_alone"),
     Fault("a lost row: a file of one row is taken for empty", "common/tables/writing.py",
           "if recorded_rows(action) > 0]", "if rows(action) > 1]",

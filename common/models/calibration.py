@@ -14,9 +14,9 @@ def reliability(scored: DataFrame) -> DataFrame:
 
     scored: rows with `model_score` and `label` (0 or 1); those without a score are left out, and so are empty bins.
     """
-    binned = scored.where("model_score IS NOT NULL").withColumn("lower", _lower_edge(F.col("model_score")))
+    with_bins = scored.where("model_score IS NOT NULL").withColumn("lower", _lower_edge(F.col("model_score")))
     squared_error = (F.col("model_score") - F.col("label")) ** 2
-    bins = binned.groupBy("lower").agg(
+    bins = with_bins.groupBy("lower").agg(
         F.round(F.avg("model_score"), 4).alias("predicted"), F.round(F.avg("label"), 4).alias("observed"),
         F.count("*").alias("rows"), F.round(F.avg(squared_error), 5).alias("brier"))
     expected = F.format_string("from %.2f", "lower").alias("expected")

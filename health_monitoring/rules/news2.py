@@ -73,11 +73,11 @@ def respiratory_rate_points(per_minute: Column) -> Column:
 
 def spo2_points(percent: Column, scale: Column, on_oxygen: Column) -> Column:
     """Scale 1 unless `scale` is 2. On scale 2 a saturation of 93 and more counts only on oxygen: null while that is unknown."""
-    rounded = F.round(percent)
-    on_scale_1 = _points(rounded, [(91, 3), (93, 2), (95, 1)], 0)
-    too_much_oxygen = _points(rounded, [(94, 1), (96, 2)], 3)
-    on_scale_2 = F.when(rounded > SCALE_2_HIGHEST, F.when(on_oxygen, too_much_oxygen).when(~on_oxygen, 0)).otherwise(
-        _points(rounded, [(83, 3), (85, 2), (87, 1)], 0))
+    whole_percent = F.round(percent)
+    on_scale_1 = _points(whole_percent, [(91, 3), (93, 2), (95, 1)], 0)
+    too_much_oxygen = _points(whole_percent, [(94, 1), (96, 2)], 3)
+    on_scale_2 = F.when(whole_percent > SCALE_2_HIGHEST, F.when(on_oxygen, too_much_oxygen).when(~on_oxygen, 0)).otherwise(
+        _points(whole_percent, [(83, 3), (85, 2), (87, 1)], 0))
     return F.when(F.coalesce(scale == 2, F.lit(False)), on_scale_2).otherwise(on_scale_1)
 
 
@@ -93,9 +93,9 @@ def temperature_points(celsius: Column) -> Column:
     return _points(F.round(celsius, 1), [(35.0, 3), (36.0, 1), (38.0, 0), (39.0, 1)], 2)
 
 
-def _points(value: Column, bounds: list[tuple[float, int]], above: int) -> Column:
-    """The points of the first bound that `value` does not pass, `above` beyond the last; null for a null."""
+def _points(value: Column, bounds: list[tuple[float, int]], points_above: int) -> Column:
+    """The points of the first bound that `value` does not pass, `points_above` beyond the last; null for a null."""
     points = F.when(value.isNull(), F.lit(None).cast("int"))
     for bound, bound_points in bounds:
         points = points.when(value <= bound, bound_points)
-    return points.otherwise(above)
+    return points.otherwise(points_above)

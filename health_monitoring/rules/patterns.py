@@ -100,8 +100,8 @@ def artefact(observations: Column, since: Column, settings: HealthSettings, leas
     jumps = F.transform(suspects, lambda triple: F.array_max(F.array(*[_jump(triple, credible) for credible in CREDIBLE])))
 
     def outcome(jumps: Column, top: Column) -> Column:
-        wide = F.filter(jumps, lambda jump: jump.score >= least)
-        reached_time = F.array_min(F.transform(wide, lambda jump: jump.after_time))
+        wide_jumps = F.filter(jumps, lambda jump: jump.score >= least)
+        reached_time = F.array_min(F.transform(wide_jumps, lambda jump: jump.after_time))
         return F.struct(
             top.score.alias("score"), reached_time.alias("reached_time"), F.array(top.id).alias("evidence"),
             top.parameter.alias("parameter"))
@@ -124,9 +124,9 @@ def _jump(triple: Column, credible: CredibleRange) -> Column:
 
     after_time: of the reading after it, with which the jump back is known.
     """
-    before, suspect, after = (
+    value_before, value, value_after = (
         triple.before[credible.parameter], triple.suspect[credible.parameter], triple.after[credible.parameter])
-    jump_there, jump_back = suspect - before, suspect - after
+    jump_there, jump_back = value - value_before, value - value_after
     is_absurd = triple.suspect.extreme.bitwiseAND(1 << CREDIBLE.index(credible)) != 0
     has_moved = [
         F.coalesce(F.abs(triple.suspect[other.parameter] - (triple.before[other.parameter] + triple.after[other.parameter]) / 2)
@@ -135,7 +135,7 @@ def _jump(triple: Column, credible: CredibleRange) -> Column:
     all_else_is_still = ~F.array_contains(F.array(*has_moved), True)
     jump = float(credible.jump)
     multiple = F.least(F.abs(jump_there), F.abs(jump_back)) / jump
-    is_lone = is_absurd & (jump_there * jump_back > 0) & (F.abs(before - after) <= jump / 2) & all_else_is_still
+    is_lone = is_absurd & (jump_there * jump_back > 0) & (F.abs(value_before - value_after) <= jump / 2) & all_else_is_still
     return F.struct(
         F.when(is_lone, multiple).alias("score"), triple.after.event_time.alias("after_time"), triple.suspect.id.alias("id"),
         F.lit(credible.parameter).alias("parameter"))

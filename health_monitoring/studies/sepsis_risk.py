@@ -37,7 +37,7 @@ class CrossValidation:
     """Every hour's probability by a model that never saw its patient, whether it alarms, and how good both are."""
 
     probability: NDArray[np.float64]
-    alarmed: NDArray[np.bool_]          # at the threshold that was chosen with the model
+    is_alarmed: NDArray[np.bool_]       # at the threshold that was chosen with the model
     utility: float
     utilities: tuple[float, ...]        # by fold
     precision: float                    # positive predictive value: alarmed hours with the label
@@ -82,7 +82,7 @@ def cross_validate(hours: pd.DataFrame, features: Sequence[str]) -> CrossValidat
     """Cross-validation by patient over hours with pid, SepsisLabel and `features`, sorted by pid and time."""
     patient, label = hours["pid"].to_numpy(object), hours["SepsisLabel"].to_numpy(np.int64)
     fold = folds(patient)
-    probability, alarmed = np.zeros(len(hours)), np.zeros(len(hours), bool)
+    probability, is_alarmed = np.zeros(len(hours)), np.zeros(len(hours), bool)
     for number in range(FOLDS):
         in_test, in_validation = fold == number, fold == (number + 1) % FOLDS
         in_training = ~in_test & ~in_validation
@@ -91,10 +91,10 @@ def cross_validate(hours: pd.DataFrame, features: Sequence[str]) -> CrossValidat
         validation_probability = model.predict_proba(hours.loc[in_validation, list(features)])[:, 1]
         threshold = best_threshold(patient[in_validation], label[in_validation], validation_probability)
         probability[in_test] = model.predict_proba(hours.loc[in_test, list(features)])[:, 1]
-        alarmed[in_test] = probability[in_test] >= threshold
-    by_fold = tuple(utility(patient[fold == n], label[fold == n], alarmed[fold == n]) for n in range(FOLDS))
+        is_alarmed[in_test] = probability[in_test] >= threshold
+    by_fold = tuple(utility(patient[fold == n], label[fold == n], is_alarmed[fold == n]) for n in range(FOLDS))
     return CrossValidation(
-        probability, alarmed, utility(patient, label, alarmed), by_fold, float(label[alarmed].mean()),
+        probability, is_alarmed, utility(patient, label, is_alarmed), by_fold, float(label[is_alarmed].mean()),
         float(((probability - label) ** 2).mean()), reliability_table(probability, label),
     )  # fmt: skip
 
@@ -120,7 +120,7 @@ def report(name: str, result: CrossValidation) -> str:
     by_fold = " ".join(f"{value:.3f}" for value in result.utilities)
     table = result.reliability.round(4).to_string()
     return (
-        f"{name}: utility {result.utility:.3f} (by fold {by_fold}), {result.alarmed.mean():.1%} of the hours alarmed, "
+        f"{name}: utility {result.utility:.3f} (by fold {by_fold}), {result.is_alarmed.mean():.1%} of the hours alarmed, "
         f"{result.precision:.1%} of them with the label, Brier score {result.brier:.4f}\n{table}"
     )
 

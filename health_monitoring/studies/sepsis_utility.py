@@ -18,10 +18,10 @@ def gains(patient: NDArray, label: NDArray[np.int64]) -> NDArray[np.float64]:
     """What an alarm earns over silence in each hour; rows are ordered by patient and time, without gaps."""
     hours = _hours_from_sepsis(patient, label)
     ramp = np.maximum((hours - EARLY) * TRUE_ALARM / (OPTIMAL - EARLY), FALSE_ALARM)
-    alarmed = np.where(hours <= OPTIMAL, ramp, (LATE - hours) * TRUE_ALARM / (LATE - OPTIMAL))
-    silent = np.where(hours <= OPTIMAL, 0.0, (hours - OPTIMAL) * MISSED / (LATE - OPTIMAL))
-    earned = np.where(hours <= LATE, alarmed - silent, 0.0)
-    return np.where(np.isnan(hours), FALSE_ALARM, earned)
+    alarm_utility = np.where(hours <= OPTIMAL, ramp, (LATE - hours) * TRUE_ALARM / (LATE - OPTIMAL))
+    silence_utility = np.where(hours <= OPTIMAL, 0.0, (hours - OPTIMAL) * MISSED / (LATE - OPTIMAL))
+    gain = np.where(hours <= LATE, alarm_utility - silence_utility, 0.0)
+    return np.where(np.isnan(hours), FALSE_ALARM, gain)
 
 
 def best_gain(patient: NDArray, label: NDArray[np.int64]) -> float:
@@ -30,17 +30,17 @@ def best_gain(patient: NDArray, label: NDArray[np.int64]) -> float:
     return float(gains(patient, label)[(hours >= EARLY) & (hours <= LATE)].sum())
 
 
-def utility(patient: NDArray, label: NDArray[np.int64], alarmed: NDArray[np.bool_]) -> float:
-    """Normalised utility of alarming in the hours `alarmed`."""
-    return float(gains(patient, label)[alarmed].sum()) / best_gain(patient, label)
+def utility(patient: NDArray, label: NDArray[np.int64], is_alarmed: NDArray[np.bool_]) -> float:
+    """Normalised utility of alarming in the hours `is_alarmed`."""
+    return float(gains(patient, label)[is_alarmed].sum()) / best_gain(patient, label)
 
 
 def best_threshold(patient: NDArray, label: NDArray[np.int64], score: NDArray[np.float64]) -> float:
     """The threshold of the score with the highest utility over these rows, of CANDIDATES."""
     order = np.argsort(-score, kind="stable")
-    earned = np.cumsum(gains(patient, label)[order])
+    total_gain = np.cumsum(gains(patient, label)[order])
     candidates = np.unique(np.linspace(0, len(score) - 1, CANDIDATES).astype(int))
-    return float(score[order][candidates[np.argmax(earned[candidates])]])
+    return float(score[order][candidates[np.argmax(total_gain[candidates])]])
 
 
 def _hours_from_sepsis(patient: NDArray, label: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -48,6 +48,6 @@ def _hours_from_sepsis(patient: NDArray, label: NDArray[np.int64]) -> NDArray[np
     starts = np.flatnonzero(np.append(True, patient[1:] != patient[:-1]))
     sizes = np.diff(np.append(starts, len(patient)))
     hour = np.arange(len(patient)) - np.repeat(starts, sizes)
-    septic = np.where(label == 1, hour, np.inf)
-    onset = np.minimum.reduceat(septic, starts) - OPTIMAL
+    labelled_hour = np.where(label == 1, hour, np.inf)
+    onset = np.minimum.reduceat(labelled_hour, starts) - OPTIMAL
     return np.repeat(np.where(np.isinf(onset), np.nan, onset), sizes) * -1 + hour

@@ -21,8 +21,8 @@ Method = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
 
 WEEK_HOURS = 168
 HORIZON_HOURS = WEEK_HOURS
-COVERED = 0.9            # share of hours that an interval is to hold
-RECENT = 0.75            # weight of a week against the one after it
+COVERED_SHARE = 0.9      # share of hours that an interval is to hold
+WEEK_WEIGHT = 0.75       # weight of a week against the one after it
 TREND_WEEKS = 4          # fewest to speak of growth
 LONGEST_DAYS = 5 * 365   # later dates are not given
 BLOCKED_SHARE = 0.02     # of calls that are lost or wait, for the number of channels
@@ -32,9 +32,9 @@ LEAST_SPREAD = 1 / 3     # of the mean growth: no network is so even that its ce
 
 def hour_matrix(hourly: pd.DataFrame) -> tuple[NDArray[np.object_], pd.Timestamp, NDArray[np.float64]]:
     """(cells, first hour, load[cell, hour]) from rows of cell_id, hour (timestamp) and load; NaN where nothing was reported."""
-    wide = hourly.pivot(index="cell_id", columns="hour", values="load")
-    hours = pd.date_range(wide.columns.min(), wide.columns.max(), freq="h")
-    return wide.index.to_numpy(object), hours[0], wide.reindex(columns=hours).to_numpy(float)
+    matrix = hourly.pivot(index="cell_id", columns="hour", values="load")
+    hours = pd.date_range(matrix.columns.min(), matrix.columns.max(), freq="h")
+    return matrix.index.to_numpy(object), hours[0], matrix.reindex(columns=hours).to_numpy(float)
 
 
 def forecast(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> NDArray[np.float64]:
@@ -46,7 +46,7 @@ def forecast(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> NDArray
     if weeks < 2:
         return slot_mean(load, horizon)
     recent = load[:, -weeks * WEEK_HOURS:].reshape(len(load), weeks, WEEK_HOURS)
-    weight = np.broadcast_to(RECENT ** np.arange(weeks - 1, -1, -1)[None, :, None], recent.shape)
+    weight = np.broadcast_to(WEEK_WEIGHT ** np.arange(weeks - 1, -1, -1)[None, :, None], recent.shape)
     weight = np.where(np.isnan(recent), 0.0, weight)
     usual = (np.nan_to_num(recent) * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-12)
     usual = np.where(weight.sum(axis=1) > 0, usual, np.nan)
@@ -91,9 +91,9 @@ def judge_forecasts(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> 
 
 
 def interval(load: NDArray[np.float64], method: Method = forecast, horizon: int = HORIZON_HOURS) -> NDArray[np.float64]:
-    """Half width per cell that held COVERED of the last `horizon` hours around what `method` had forecast for them."""
+    """Half width per cell that held COVERED_SHARE of the last `horizon` hours around what `method` had forecast for them."""
     error = np.abs(method(load[:, :-horizon], horizon) - load[:, -horizon:])
-    return _ignoring_nan(np.nanquantile, error, q=COVERED)
+    return _ignoring_nan(np.nanquantile, error, q=COVERED_SHARE)
 
 
 def _ignoring_nan(
@@ -114,16 +114,17 @@ class Growth:
     error: NDArray[np.float64]
 
 
-def growth_of(busy: NDArray[np.float64]) -> Growth:
-    """From busy[cell, day], the busy-hour load of each day: a line through the logarithms of weekly medians.
+def growth_of(busy_load: NDArray[np.float64]) -> Growth:
+    """From busy_load[cell, day], the busy-hour load of each day: a line through the logarithms of weekly medians.
 
     Six weeks say little of one cell, so its growth is drawn towards the network's, and the more so the less certain it is
     (empirical Bayes). Without TREND_WEEKS weeks of load, a cell's growth is unknown (NaN), and its load that of the last week.
     """
-    weeks = busy.shape[1] // 7
-    weekly = np.log(_ignoring_nan(np.nanmedian, busy[:, busy.shape[1] % 7:].reshape(len(busy), weeks, 7)).clip(min=0.1))
-    per_day, error = np.full(len(busy), np.nan), np.full(len(busy), np.nan)
-    load = _ignoring_nan(np.nanmedian, busy[:, -7:])
+    weeks = busy_load.shape[1] // 7
+    by_week = busy_load[:, busy_load.shape[1] % 7:].reshape(len(busy_load), weeks, 7)
+    weekly = np.log(_ignoring_nan(np.nanmedian, by_week).clip(min=0.1))
+    per_day, error = np.full(len(busy_load), np.nan), np.full(len(busy_load), np.nan)
+    load = _ignoring_nan(np.nanmedian, busy_load[:, -7:])
     has_trend = np.isfinite(weekly).sum(axis=1) >= TREND_WEEKS
     if has_trend.any():
         load[has_trend], per_day[has_trend], error[has_trend] = _fit_lines(weekly[has_trend])

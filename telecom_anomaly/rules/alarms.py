@@ -27,19 +27,20 @@ CLEAR_MINUTES = 60
 class AlarmColumns:
     """Names of the columns that an alarm has in its query's rows, one row per entity and window.
 
-    gathered: the set of reports in trouble (`gather_reports`). stretches: structs of score, ids and `end`. worst: the stretch
-    with the highest score. counting: those of the gathered reports that count, where not all do; the query adds it.
+    gathered_reports: the set of reports in trouble (`gather_reports`). stretches: structs of score, ids and `end`.
+    worst: the stretch with the highest score.
+    counting_reports: those of the gathered reports that count, where not all do; the query adds it.
     """
 
-    gathered: str
+    gathered_reports: str
     stretches: str
     worst: str
-    counting: str = ""
+    counting_reports: str = ""
 
     @property
     def reports(self) -> str:
         """The column of the reports whose weights are summed."""
-        return self.counting or self.gathered
+        return self.counting_reports or self.gathered_reports
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def gather_reports(alarm: Alarm) -> Column:
     """Aggregate: the set of reports that count for the alarm, structs of event_time, report_id, weight and its details."""
     weight = alarm.weight()
     report = F.struct("event_time", "report_id", weight.cast("double").alias("weight"), *alarm.details())
-    return F.collect_set(F.when(weight >= alarm.counts_from, report)).alias(alarm.columns.gathered)
+    return F.collect_set(F.when(weight >= alarm.counts_from, report)).alias(alarm.columns.gathered_reports)
 
 
 def with_stretches(rows: DataFrame, alarms: Sequence[Alarm]) -> DataFrame:
@@ -90,8 +91,8 @@ def with_stretches(rows: DataFrame, alarms: Sequence[Alarm]) -> DataFrame:
 
     Columns of their own, so that Spark computes each stretch once and not once for every use.
     """
-    with_all = rows.withColumns({alarm.columns.stretches: _stretches(alarm) for alarm in alarms})
-    return with_all.withColumns({alarm.columns.worst: F.array_max(alarm.columns.stretches) for alarm in alarms})
+    rows = rows.withColumns({alarm.columns.stretches: _stretches(alarm) for alarm in alarms})
+    return rows.withColumns({alarm.columns.worst: F.array_max(alarm.columns.stretches) for alarm in alarms})
 
 
 def reports_of_worst(alarm: Alarm) -> Column:

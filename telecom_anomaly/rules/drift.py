@@ -25,14 +25,14 @@ def hourly_residuals() -> Column:
     return F.collect_set(F.when(counts, F.struct("event_time", "report_id", residual.alias("residual"))))
 
 
-def lasting_loss(residuals: Column, smoothed: Column, threshold_percent: Column) -> Column:
+def lasting_loss(residuals: Column, smoothed_residual: Column, threshold_percent: Column) -> Column:
     """Logarithm of the throughput that is left: the lesser loss of today and of the days before, 0 for none.
 
-    residuals: from `hourly_residuals`. smoothed: the residual that batch smoothed over the days before. Null where either is not
-    known, and where the day cannot reach the threshold.
+    residuals: from `hourly_residuals`. smoothed_residual: the one that batch smoothed over the days before.
+    Null where either is not known, and where the day cannot reach the threshold.
     """
     can_alarm = can_reach(residuals, threshold_percent) & (F.size(residuals) >= LEAST_HOURS)
-    return F.when(can_alarm, let(lowest_median(residuals), lambda today: lesser_loss(today, smoothed)))
+    return F.when(can_alarm, let(lowest_median(residuals), lambda today: lesser_loss(today, smoothed_residual)))
 
 
 def can_reach(residuals: Column, threshold_percent: Column) -> Column:
@@ -44,8 +44,8 @@ def can_reach(residuals: Column, threshold_percent: Column) -> Column:
 def lowest_median(residuals: Column) -> Column:
     """The lowest of the medians of the day's first LEAST_HOURS reports, of its first LEAST_HOURS + 1, and so on to all."""
     counts = F.sequence(F.lit(LEAST_HOURS), F.size(residuals))
-    return let(by_residual(residuals), lambda ordered: F.array_min(
-        F.transform(counts, lambda count: median_of_first(ordered, count))))
+    return let(by_residual(residuals), lambda by_value: F.array_min(
+        F.transform(counts, lambda count: median_of_first(by_value, count))))
 
 
 def by_residual(residuals: Column) -> Column:
@@ -54,15 +54,15 @@ def by_residual(residuals: Column) -> Column:
         F.sort_array(residuals), lambda report, number: F.struct(report.residual, number.alias("number"))))
 
 
-def median_of_first(ordered: Column, count: Column) -> Column:
-    """The median residual of the day's first `count` reports, the higher of two in the middle. ordered: from `by_residual`."""
-    return F.get(F.filter(ordered, lambda report: report.number < count), F.floor(count / 2).cast("int")).residual
+def median_of_first(by_value: Column, count: Column) -> Column:
+    """The median residual of the day's first `count` reports, the higher of two in the middle. by_value: from `by_residual`."""
+    return F.get(F.filter(by_value, lambda report: report.number < count), F.floor(count / 2).cast("int")).residual
 
 
-def lesser_loss(today: Column, smoothed: Column) -> Column:
+def lesser_loss(today: Column, smoothed_residual: Column) -> Column:
     """The higher of today's residual and of the one smoothed over days with today as its newest; null where either is.
 
     The smoothed one grows with today's, so that the lesser loss is least where today's is.
     """
-    with_today = (1 - SMOOTHING) * smoothed + SMOOTHING * today
+    with_today = (1 - SMOOTHING) * smoothed_residual + SMOOTHING * today
     return F.when(today > with_today, today).otherwise(with_today)

@@ -88,10 +88,10 @@ class SeriesDetector(StatefulProcessor):
 
     def _read_state(self) -> tuple[int, OnlineDetector]:
         """When the newest measurement was (microseconds; -1 before the first), and the detector."""
-        stored = self.state.get()
-        if stored is None:
+        stored_state = self.state.get()
+        if stored_state is None:
             return -1, OnlineDetector(self.threshold)
-        newest, packed = stored
-        detector = OnlineDetector.restored([number for number, in struct.iter_unpack("<d", packed)])
+        newest, packed_numbers = stored_state
+        detector = OnlineDetector.restored([number for number, in struct.iter_unpack("<d", packed_numbers)])
         detector.threshold = self.threshold  # the stored one is that of the last start's settings
         return newest, detector

@@ -78,11 +78,12 @@ def silence(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     Over a table each silence comes once, as over only if the watermark has passed its end: a stream clears it only then.
     """
     times = {"event_micros": F.unix_micros("event_time"), "ingest_micros": F.unix_micros("ingest_time")}
-    timed = reports.withWatermark("event_time", settings.watermark).select("cell_id", "report_id", "event_time", "ingest_time")
+    timed_reports = reports.withWatermark("event_time", settings.watermark)
+    timed_reports = timed_reports.select("cell_id", "report_id", "event_time", "ingest_time")
     if not reports.isStreaming:
         watermark = F.max("event_time") - F.expr(f"interval {settings.watermark}")
-        timed = timed.crossJoin(F.broadcast(reports.agg(F.unix_micros(watermark).alias("passed_micros"))))
-    silences = timed.withColumns(times).groupBy("cell_id").transformWithState(
+        timed_reports = timed_reports.crossJoin(F.broadcast(reports.agg(F.unix_micros(watermark).alias("passed_micros"))))
+    silences = timed_reports.withColumns(times).groupBy("cell_id").transformWithState(
         statefulProcessor=CellSilence(gap_seconds(settings), is_stream=reports.isStreaming),
         outputStructType=SILENCE, outputMode="append", timeMode="eventTime")
     silences = silences.withColumns({
@@ -136,10 +137,10 @@ class CellSilence(StatefulProcessor):
                 yield self._end(cell, report, following) if is_over else self._beginning(cell, report)
 
     def _read_state(self) -> CellState:
-        stored = self.state.get()
-        if stored is None:
+        stored_state = self.state.get()
+        if stored_state is None:
             return CellState(None, False, [], None)
-        last, is_silent, later, timer_ms = stored
+        last, is_silent, later, timer_ms = stored_state
         return CellState(last and Report(*last), is_silent, [Report(*report) for report in later], timer_ms)
 
     def _decide(self, cell: str, state: CellState, watermark: int) -> Iterator[Row]:

@@ -70,7 +70,7 @@ class Case:
     is_first_day: bool
 
     @property
-    def at(self) -> tuple[NDArray, slice]:
+    def index(self) -> tuple[NDArray, slice]:
         """Its place in arrays of (cells, PERIODS)."""
         return self.cells, slice(self.begin, self.end)
 
@@ -93,20 +93,20 @@ class Fault:
 
 def sleeping_cell(effects: Effects, case: Case) -> None:
     """On the air, no alarm, and hardly a user gets in."""
-    effects.traffic[case.at] *= case.rng.uniform(0.03, 0.15)
+    effects.traffic[case.index] *= case.rng.uniform(0.03, 0.15)
 
 
 def site_backhaul(effects: Effects, case: Case) -> None:
     """The link of the site is degraded: all its cells are slow and late, whatever their load."""
-    effects.delay[case.at] *= case.rng.uniform(2.5, 5)
-    effects.drops[case.at] *= case.rng.uniform(2, 5)
-    effects.speed_down[case.at] *= case.rng.uniform(0.35, 0.6)
+    effects.delay[case.index] *= case.rng.uniform(2.5, 5)
+    effects.drops[case.index] *= case.rng.uniform(2, 5)
+    effects.speed_down[case.index] *= case.rng.uniform(0.35, 0.6)
 
 
 def interference(effects: Effects, case: Case) -> None:
     """A foreign transmitter in the uplink: packets of the cell are lost, its load is as ever."""
-    effects.loss_up[case.at] *= case.rng.uniform(4, 9)
-    effects.speed_up[case.at] *= case.rng.uniform(0.3, 0.6)
+    effects.loss_up[case.index] *= case.rng.uniform(4, 9)
+    effects.speed_up[case.index] *= case.rng.uniform(0.3, 0.6)
 
 
 def flapping(effects: Effects, case: Case) -> None:
@@ -117,20 +117,20 @@ def flapping(effects: Effects, case: Case) -> None:
 
 def congestion(effects: Effects, case: Case) -> None:
     """More users than the cell can take: connections are refused."""
-    effects.traffic[case.at] *= case.rng.uniform(1.6, 2.6)
-    effects.refused[case.at] += case.rng.uniform(0.07, 0.16)
+    effects.traffic[case.index] *= case.rng.uniform(1.6, 2.6)
+    effects.refused[case.index] += case.rng.uniform(0.07, 0.16)
 
 
 def degraded_cell(effects: Effects, case: Case) -> None:
     """One cell's delay, drops or throughput is off, nothing else of it: drops by twice the factor of the other two."""
     measurement, factor = case.rng.integers(3), case.rng.uniform(2.5, 4.5)
     effect = (effects.delay, effects.drops, effects.speed_down)[measurement]
-    effect[case.at] *= (factor, factor * 2, 1 / factor)[measurement]
+    effect[case.index] *= (factor, factor * 2, 1 / factor)[measurement]
 
 
 def silent_cell(effects: Effects, case: Case) -> None:
     """No report at all; the label names the last one before."""
-    effects.missing[case.at] = True
+    effects.missing[case.index] = True
 
 
 FAULTS = (
@@ -184,7 +184,7 @@ def _label(effects: Effects, world: World, fault: Fault, case: Case, start: date
     """Labels the reports of a fault; of a silent cell, the last report before."""
     entity = (world.site_id if fault.whole_site else world.cell_id)[case.cells[0]]
     if fault.name != "silent_cell":
-        effects.scenario[case.at], effects.case[case.at] = fault.name, f"{fault.name}:{entity}:{start}"
+        effects.scenario[case.index], effects.case[case.index] = fault.name, f"{fault.name}:{entity}:{start}"
     elif case.is_first_day:
         cell, last_period = case.cells[0], case.begin - 1
         effects.missing[cell, last_period] = False

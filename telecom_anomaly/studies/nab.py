@@ -20,11 +20,11 @@ def scores(series: Path) -> list[tuple[str, str, float]]:
     detector = OnlineDetector(ONLINE_THRESHOLD)
     with series.open(newline="") as lines:
         rows = [(row["timestamp"], row["value"]) for row in csv.DictReader(lines)]
-    scored = []
+    with_scores = []
     for time, value in rows:
-        scored.append((time, value, detector.score_one(seconds(time), float(value))))
+        with_scores.append((time, value, detector.score_one(seconds(time), float(value))))
         detector.learn_one(seconds(time), float(value))
-    return scored
+    return with_scores
 
 
 def seconds(timestamp: str) -> float:

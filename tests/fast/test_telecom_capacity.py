@@ -38,9 +38,9 @@ def plan(busy, users=20.0, limit=70.0):
 
 
 def test_the_forecast_beats_persistence_and_the_seven_day_slot_mean(load):
-    judged = capacity.judge_forecasts(load).set_index("method")
-    assert judged.loc["weighted_weeks", "mae_points"] < 0.8 * judged.loc[["persistence", "slot_mean_7d"], "mae_points"].min()
-    assert judged["hours"].min() > 0.9 * load.shape[0] * 168
+    errors = capacity.judge_forecasts(load).set_index("method")
+    assert errors.loc["weighted_weeks", "mae_points"] < 0.8 * errors.loc[["persistence", "slot_mean_7d"], "mae_points"].min()
+    assert errors["hours"].min() > 0.9 * load.shape[0] * 168
 
 
 def test_intervals_hold_nearly_the_share_of_hours_that_they_promise(load):
@@ -86,10 +86,11 @@ def test_a_cell_that_is_full_is_full_today_and_one_that_shrinks_never():
 
 def test_dates_come_with_an_interval_that_holds_the_estimate():
     rows = plan(busy_days(0.6, noise=0.02, cells=30))
-    known = rows.dropna(subset=["full_on", "full_earliest", "full_latest"])
-    assert len(known) > 10
-    assert (known["full_earliest"] <= known["full_on"]).all() and (known["full_on"] <= known["full_latest"]).all()
-    assert (known["full_earliest"] < known["full_latest"]).all()
+    with_dates = rows.dropna(subset=["full_on", "full_earliest", "full_latest"])
+    assert len(with_dates) > 10
+    earliest, full_on, latest = (with_dates[name] for name in ("full_earliest", "full_on", "full_latest"))
+    assert (earliest <= full_on).all() and (full_on <= latest).all()
+    assert (earliest < latest).all()
 
 
 def test_noise_of_one_cell_is_drawn_towards_the_network():
@@ -106,11 +107,11 @@ def test_too_little_history_says_nothing_of_growth():
 
 
 def test_cells_without_enough_whole_weeks_have_no_growth_and_leave_that_of_the_others_alone():
-    known = busy_days(0.4, noise=0.02, cells=30)
+    steady = busy_days(0.4, noise=0.02, cells=30)
     new, gap, gone = (busy_days(3.0, cells=1) for _ in range(3))
     new[:, :-9], gap[:, 14:21], gone[:, 7:] = np.nan, np.nan, np.nan
-    alone = capacity.growth_of(np.vstack([known, gap]))
-    growth = capacity.growth_of(np.vstack([known, gap, new, gone]))
+    alone = capacity.growth_of(np.vstack([steady, gap]))
+    growth = capacity.growth_of(np.vstack([steady, gap, new, gone]))
     assert growth.per_day[:31] == pytest.approx(alone.per_day) and growth.error[:31] == pytest.approx(alone.error)
     assert np.isnan(growth.per_day[31:]).all() and np.isnan(growth.error[31:]).all()
     assert growth.load[31] == pytest.approx(np.median(new[0, -7:])) and np.isnan(growth.load[32])
@@ -123,8 +124,8 @@ def test_what_is_not_known_of_a_cell_is_null():
     growth = capacity.growth_of(busy)
     rows = capacity.plans(np.array(list("abcdef"), object), growth, np.array([20.0, np.nan, 0, 20, 20, 20]), LAST, 70.0)
     assert rows["carriers"].dtype == "Int64" and rows["channels_lost"].dtype == "Int64"
-    known, without_users, _, new, full, gone = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    assert known["carriers"] == 1 and known["channels_lost"] > 20
+    steady, without_users, _, new, full, gone = rows.astype(object).where(rows.notna(), None).to_dict("records")
+    assert steady["carriers"] == 1 and steady["channels_lost"] > 20
     assert [without_users[name] for name in ("erlang", "channels_lost", "channels_waiting")] == [None] * 3
     assert without_users["carriers"] == 1 and without_users["growth_per_year"] is not None
     assert new["busy_hour_load"] > 30 and new["channels_lost"] > 20
@@ -143,9 +144,9 @@ def test_a_network_of_new_cells_has_no_growth():
 def test_a_forecast_is_judged_by_the_cells_that_have_one(load):
     holed = np.vstack([load, load[:2]])
     holed[-2, :-100], holed[-1, :-300] = np.nan, np.nan
-    judged, alone = capacity.judge_forecasts(holed).set_index("method"), capacity.judge_forecasts(load).set_index("method")
-    assert judged.loc["weighted_weeks", "covered"] == pytest.approx(alone.loc["weighted_weeks", "covered"], abs=0.02)
-    assert judged.loc["weighted_weeks", "half_width_points"] < 2 * alone.loc["weighted_weeks", "half_width_points"]
+    errors, alone = capacity.judge_forecasts(holed).set_index("method"), capacity.judge_forecasts(load).set_index("method")
+    assert errors.loc["weighted_weeks", "covered"] == pytest.approx(alone.loc["weighted_weeks", "covered"], abs=0.02)
+    assert errors.loc["weighted_weeks", "half_width_points"] < 2 * alone.loc["weighted_weeks", "half_width_points"]
 
 
 def test_channels_are_those_of_erlangs_tables():

@@ -79,8 +79,8 @@ def test_every_hour_is_an_event_or_in_quarantine_with_its_reason(spark, publishe
 
 
 def test_an_hour_knows_nothing_of_later_ones(spark, published, hours):
-    known = spark.read.parquet(str(published)).where("ICULOS <= 20")
-    until_then = icu.with_features(known).select("pid", *icu.ALL_FEATURES).toPandas()
+    first_hours = spark.read.parquet(str(published)).where("ICULOS <= 20")
+    until_then = icu.with_features(first_hours).select("pid", *icu.ALL_FEATURES).toPandas()
     until_then = until_then.sort_values(["pid", "ICULOS"], ignore_index=True)
     whole = hours[hours["ICULOS"] <= 20].reset_index(drop=True)
     assert len(whole) > 100_000
@@ -90,7 +90,7 @@ def test_an_hour_knows_nothing_of_later_ones(spark, published, hours):
 @pytest.mark.parametrize("name", BARS)
 def test_the_risk_model_reaches_its_bar(results, name):
     assert results[name].utility >= BARS[name]
-    assert results[name].alarmed.mean() < 0.2
+    assert results[name].is_alarmed.mean() < 0.2
 
 
 @pytest.mark.parametrize("name", BARS)
@@ -111,12 +111,12 @@ def test_utility_is_the_official_scorers(hours, results, official, tmp_path):
         (tmp_path / folder).mkdir()
     rows = pd.DataFrame({
         "pid": patients, "SepsisLabel": labels, "PredictedProbability": result.probability[chosen],
-        "PredictedLabel": result.alarmed[chosen].astype(int)})
+        "PredictedLabel": result.is_alarmed[chosen].astype(int)})
     for patient, own in rows.groupby("pid"):
         own[["SepsisLabel"]].to_csv(tmp_path / "labels" / f"{patient}.psv", sep="|", index=False)
         own[["PredictedProbability", "PredictedLabel"]].to_csv(tmp_path / "predictions" / f"{patient}.psv", sep="|", index=False)
     *_, expected = official(str(tmp_path / "labels"), str(tmp_path / "predictions"))
-    assert utility(patients, labels, result.alarmed[chosen]) == pytest.approx(expected, abs=1e-9)
+    assert utility(patients, labels, result.is_alarmed[chosen]) == pytest.approx(expected, abs=1e-9)
     assert utility(patients, labels, np.zeros(len(labels), bool)) == 0
 
 

@@ -63,20 +63,20 @@ def test_every_vector_agrees(spark, shared_data):
         "acvpu": "consciousness", "temp_c": "temperature_c", "on_o2": "on_oxygen",
     }).astype({"on_oxygen": bool}).assign(fio2=float("nan"), oxygen_flow_l_per_min=float("nan"))
     rows = spark.createDataFrame(observations).replace(float("nan"), None)
-    found = pd.json_normalize([row.score.asDict() for row in rows.select(news2.news2().alias("score")).collect()])
+    scores = pd.json_normalize([row.score.asDict() for row in rows.select(news2.news2().alias("score")).collect()])
     expected = {
         "p_rr": "respiratory_rate", "p_spo2": "spo2", "p_o2": "oxygen", "p_sbp": "systolic", "p_hr": "pulse",
         "p_acvpu": "consciousness", "p_temp": "temperature", "total": "total", "risk": "risk", "any_param_3": "any_red",
     }  # fmt: skip
-    assert len(found) == len(vectors) > 1_000
-    differing = {column: int((vectors[column] != found[name]).sum()) for column, name in expected.items()}
+    assert len(scores) == len(vectors) > 1_000
+    differing = {column: int((vectors[column] != scores[name]).sum()) for column, name in expected.items()}
     assert differing == dict.fromkeys(expected, 0)
 
 
 def test_every_border_of_the_published_table(scored):
-    found = scored(*({field: float(value) if field != "consciousness" else value} | where for field, value, where, _ in BORDERS))
+    scores = scored(*({field: float(value) if field != "consciousness" else value} | where for field, value, where, _ in BORDERS))
     oxygen = [2 if where.get("on_oxygen") else 0 for _, _, where, _ in BORDERS]
-    assert [score.total for score in found] == [points + extra for (*_, points), extra in zip(BORDERS, oxygen, strict=True)]
+    assert [score.total for score in scores] == [points + extra for (*_, points), extra in zip(BORDERS, oxygen, strict=True)]
 
 
 BANDS = [
@@ -87,8 +87,8 @@ BANDS = [
 
 def test_bands(spark):
     rows = spark.createDataFrame(BANDS, "total int, any_red boolean, band string")
-    found = rows.select("total", "any_red", news2.risk(F.col("total"), F.col("any_red")).alias("band")).collect()
-    assert [tuple(row) for row in found] == BANDS
+    bands = rows.select("total", "any_red", news2.risk(F.col("total"), F.col("any_red")).alias("band")).collect()
+    assert [tuple(row) for row in bands] == BANDS
 
 
 MISSING = (
@@ -97,10 +97,10 @@ MISSING = (
 
 
 def test_a_missing_parameter_gives_no_total_and_is_counted(scored):
-    found = scored(*({"heart_rate_bpm": 140.0, "systolic_mmhg": 85.0, field: None} for field in MISSING))
-    assert {(score.total, score.risk, score.missing) for score in found} == {(None, None, 1)}
-    known = {field: score.known_total for field, score in zip(MISSING, found, strict=True)}
-    assert known == {field: 3 if field in ("heart_rate_bpm", "systolic_mmhg") else 6 for field in MISSING}
+    scores = scored(*({"heart_rate_bpm": 140.0, "systolic_mmhg": 85.0, field: None} for field in MISSING))
+    assert {(score.total, score.risk, score.missing) for score in scores} == {(None, None, 1)}
+    known_totals = {field: score.known_total for field, score in zip(MISSING, scores, strict=True)}
+    assert known_totals == {field: 3 if field in ("heart_rate_bpm", "systolic_mmhg") else 6 for field in MISSING}
 
 
 def test_nothing_known_gives_no_score_and_no_red_parameter(scored):
@@ -122,5 +122,5 @@ OXYGEN = [
 
 
 def test_oxygen_is_as_charted_or_else_by_fraction_or_flow(scored):
-    found = scored(*({"on_oxygen": None} | known for known, _ in OXYGEN))
-    assert [score.oxygen for score in found] == [points for _, points in OXYGEN]
+    scores = scored(*({"on_oxygen": None} | fields for fields, _ in OXYGEN))
+    assert [score.oxygen for score in scores] == [points for _, points in OXYGEN]

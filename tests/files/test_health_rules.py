@@ -102,20 +102,20 @@ PATIENTS = {
 def rows_of(patients):
     for patient, readings in patients.items():
         for number, reading in enumerate(readings):
-            known = {"patient_id": patient, "observation_id": f"{patient} {number}", "ingest_time": reading["event_time"]}
-            yield CALM | known | reading
+            identity = {"patient_id": patient, "observation_id": f"{patient} {number}", "ingest_time": reading["event_time"]}
+            yield CALM | identity | reading
 
 
 @pytest.fixture(scope="module")
 def alerts(spark):
     """{patient: {rule: [alerts by time]}} of all PATIENTS in one run."""
     rows = spark.createDataFrame(list(rows_of(PATIENTS)), SCHEMA)
-    found = {patient: {} for patient in PATIENTS}
+    by_patient = {patient: {} for patient in PATIENTS}
     raised = detector.by_patient(rows, SETTINGS)
     assert raised.columns == ALERT_SCHEMA.names
     for alert in sorted(raised.collect(), key=lambda alert: alert.event_time):
-        found[alert.entity_id].setdefault(alert.rule, []).append(alert)
-    return found
+        by_patient[alert.entity_id].setdefault(alert.rule, []).append(alert)
+    return by_patient
 
 
 @pytest.mark.parametrize(("patient", "rules"), [
@@ -166,8 +166,8 @@ def test_who_is_alarmed_of_what(alerts, patient, rules):
 
 
 def test_a_rise_in_severity_is_an_alert_of_its_own(alerts):
-    found = alerts["worse within a block"]
-    [urgent], [emergency] = found["urgent_response"], found["emergency_response"]
+    by_rule = alerts["worse within a block"]
+    [urgent], [emergency] = by_rule["urgent_response"], by_rule["emergency_response"]
     assert (urgent.severity, urgent.score, urgent.event) == ("major", 5.0, '["worse within a block 0"]')
     assert (emergency.severity, emergency.score, emergency.event) == ("critical", 8.0, '["worse within a block 1"]')
     assert urgent.alert_id != emergency.alert_id
@@ -197,8 +197,8 @@ def test_an_alert_says_what_it_rests_on(alerts):
 
 
 def test_an_alert_stands_at_the_instant_it_was_first_true(alerts):
-    minutes = {patient: {rule: (found[0].event_time - NOON).total_seconds() / 60 for rule, found in raised.items()}
-               for patient, raised in alerts.items()}
+    minutes = {patient: {rule: (first.event_time - NOON).total_seconds() / 60 for rule, (first, *_) in by_rule.items()}
+               for patient, by_rule in alerts.items()}
     assert minutes["worse for an hour"] == {"deterioration": 30, "emergency_response": 0}
     assert minutes["copd at eighty-two"] == {"sustained_hypoxia": 30, "red_parameter": 0}
     assert minutes["fast for this patient"] == {"tachycardia": 45}
@@ -211,7 +211,7 @@ def test_events_sent_twice_or_in_another_order_change_nothing(spark, alerts):
     rows = list(rows_of({patient: PATIENTS[patient] for patient in chosen}))
     again = [row | {"ingest_time": row["ingest_time"] + timedelta(seconds=20)} for row in rows]
     raised = detector.by_patient(spark.createDataFrame([*reversed(rows), *again], SCHEMA), SETTINGS).collect()
-    expected = [alert for patient in chosen for each in alerts[patient].values() for alert in each]
+    expected = [alert for patient in chosen for alerts_of_rule in alerts[patient].values() for alert in alerts_of_rule]
     assert {(alert.alert_id, alert.score, alert.event) for alert in raised} == {
         (alert.alert_id, alert.score, alert.event) for alert in expected}
 
@@ -273,11 +273,11 @@ def test_a_patient_who_falls_silent_is_missed_and_one_who_went_home_is_not(spark
     }  # fmt: skip
     alerts = detector.by_silence(spark.createDataFrame(list(rows_of(patients)), SCHEMA), SETTINGS)
     raised = alerts.collect()
-    found = {alert.entity_id: alert for alert in raised}
-    assert sorted(found) == ["back after an hour", "says nothing of monitoring", "silent"] and len(raised) == 3
-    assert found["silent"].event == "silent 2"
-    assert found["silent"].event_time == NOON + timedelta(minutes=90)
-    assert found["silent"].reasons == "m7 has sent nothing for 60 minutes"
-    assert found["back after an hour"].event == "back after an hour 1"
+    by_patient = {alert.entity_id: alert for alert in raised}
+    assert sorted(by_patient) == ["back after an hour", "says nothing of monitoring", "silent"] and len(raised) == 3
+    assert by_patient["silent"].event == "silent 2"
+    assert by_patient["silent"].event_time == NOON + timedelta(minutes=90)
+    assert by_patient["silent"].reasons == "m7 has sent nothing for 60 minutes"
+    assert by_patient["back after an hour"].event == "back after an hour 1"
     known_by = alerts.where(F.col("event_time") <= F.lit(NOON + timedelta(minutes=75))).collect()
     assert {alert.entity_id for alert in known_by} == {"back after an hour", "says nothing of monitoring"}

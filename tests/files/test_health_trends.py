@@ -29,7 +29,7 @@ def at(hours, **values):
 @pytest.fixture(scope="module")
 def frame(spark):
     def make(*observations):
-        rows = [CALM | {"observation_id": f"o{number}"} | each for number, each in enumerate(observations)]
+        rows = [CALM | {"observation_id": f"o{number}"} | observation for number, observation in enumerate(observations)]
         return spark.createDataFrame(rows, SCHEMA)
 
     return make
@@ -48,26 +48,26 @@ def test_a_baseline_is_of_the_three_days_before(frame, labels):
     rows = frame(
         at(-73, heart_rate_bpm=200.0), at(-71, heart_rate_bpm=60.0), at(-1, heart_rate_bpm=80.0), at(0, heart_rate_bpm=200.0),
         at(-2, patient_id="p2", heart_rate_bpm=None, temperature_c=36.0))
-    found = {row.patient_id: row for row in baselines(rows, labels(), [MIDNIGHT.date()])["patient"].collect()}
-    first, second = found["p1"], found["p2"]
+    by_patient = {row.patient_id: row for row in baselines(rows, labels(), [MIDNIGHT.date()])["patient"].collect()}
+    first, second = by_patient["p1"], by_patient["p2"]
     assert (first.patient_observations, first.patient_heart_rate_mean, first.patient_heart_rate_std) == (2, 70.0, 10.0)
     assert (second.patient_observations, second.patient_heart_rate_mean, second.patient_temperature_mean) == (1, None, 36.0)
-    assert first.as_of == date(2020, 3, 2) and len(found) == 2
+    assert first.as_of == date(2020, 3, 2) and len(by_patient) == 2
 
 
 def test_an_outcome_is_a_deterioration_now_or_within_six_hours(frame, labels):
     rows = frame(*(at(hours) for hours in (3, 4, 9, 10, 12, 13)), at(9, patient_id="p2"))
-    found = features.outcomes(rows, labels(("o3", "p1", 10), ("o4", "p1", 12))).collect()
-    assert {row.event_id: row.label for row in found} == {"o0": 0, "o1": 1, "o2": 1, "o3": 1, "o4": 1, "o5": 0, "o6": 0}
+    outcomes = features.outcomes(rows, labels(("o3", "p1", 10), ("o4", "p1", 12))).collect()
+    assert {row.event_id: row.label for row in outcomes} == {"o0": 0, "o1": 1, "o2": 1, "o3": 1, "o4": 1, "o5": 0, "o6": 0}
 
 
 def test_features_are_never_null_and_measure_from_the_patients_own_normal(spark, frame):
     means = {"heart_rate": 60.0, "respiratory_rate": 16.0, "spo2": 97.0, "systolic": 120.0, "temperature": 37.0}
     names = [f"patient_{name}_{what}" for name in means for what in ("mean", "std")]
     values = [value for mean in means.values() for value in (mean, 5.0)]
-    known = spark.createDataFrame([("p1", *values)], "patient_id string, " + ", ".join(f"{name} double" for name in names))
+    baseline = spark.createDataFrame([("p1", *values)], "patient_id string, " + ", ".join(f"{name} double" for name in names))
     rows = frame(at(0, heart_rate_bpm=95.0), at(1, **dict.fromkeys(CALM) | {"patient_id": "p1"}), at(2, patient_id="p2"))
-    odd, empty, new = features.with_features(rows.join(known, "patient_id", "left")).orderBy("event_time").collect()
+    odd, empty, new = features.with_features(rows.join(baseline, "patient_id", "left")).orderBy("event_time").collect()
     assert (odd.heart_rate_deviations, odd.deviations_total, odd.pulse_points, odd.news2_known) == (7.0, 7.0, 1.0, 1.0)
     assert all(row[name] is not None for row in (odd, empty, new) for name in features.FEATURES)
     assert (empty.deviations_total, new.deviations_total, empty.news2_known) == (0.0, 0.0, 0.0)
@@ -90,17 +90,17 @@ def test_trends_of_wards_bands_slopes_and_alarms(spark, frame, labels):
     rows = frame(at(1), at(2, **risky), at(3, ward=None, consciousness=None), *falling, *other)
     alerts = spark.createDataFrame(
         [("a1", "tachycardia", MIDNIGHT), ("a1", "tachycardia", MIDNIGHT), ("a2", "red_parameter", MIDNIGHT)], ALERTS)
-    found = {name: table.collect() for name, table in trends.trends(rows, labels(), alerts).items()}
-    today = {row.ward: row for row in found["wards"] if row.day == MIDNIGHT.date()}
+    tables = {name: table.collect() for name, table in trends.trends(rows, labels(), alerts).items()}
+    today = {row.ward: row for row in tables["wards"] if row.day == MIDNIGHT.date()}
     assert (today["surgery"].patients, today["surgery"].observations, today["unknown"].mean_news2) == (2, 3, None)
     assert today["surgery"].share_medium_or_high == pytest.approx(1 / 3, abs=1e-4)
-    bands = {row.risk: row.share for row in found["risk_bands"] if row.day == MIDNIGHT.date()}
+    bands = {row.risk: row.share for row in tables["risk_bands"] if row.day == MIDNIGHT.date()}
     assert bands == {"low": 0.5, "high": 0.25, "incomplete": 0.25}
-    [slope] = found["slopes"]
+    [slope] = tables["slopes"]
     assert (slope.patient_id, slope.days, slope.systolic_per_day) == ("p2", 4.0, -10.0)
-    assert {row.rule: (row.alarms, row.per_patient_day) for row in found["alarms"]} == {
+    assert {row.rule: (row.alarms, row.per_patient_day) for row in tables["alarms"]} == {
         "tachycardia": (1, 0.5), "red_parameter": (1, 0.5)}
-    assert {row.cohort for row in found["cohorts"]} == {
+    assert {row.cohort for row in tables["cohorts"]} == {
         "scale 1, on air", "scale 1, on oxygen", "scale 1, oxygen unknown", "SpO2 scale 2"}
 
 

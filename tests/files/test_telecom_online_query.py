@@ -28,19 +28,19 @@ def series(cell, reports=800):
 
 def rows(cell):
     """A cell's reports in the order in which they arrive; a duplicate, a late one, a suspect one and a gap among them."""
-    made = []
+    reports = []
     for number, value in enumerate(series(cell)):
         time = START + timedelta(minutes=15 * number)
-        made.append([f"{cell}-{number}", cell, time, time, False, float(value), 40.0])
-    made.insert(450, list(made[400]))
-    made.insert(500, [f"{cell}-late", cell, START + timedelta(minutes=15 * 300 + 7), START, False, 9_999.0, 40.0])
-    made[600][4:6] = [True, 9_999.0]
-    made[650][5] = None
-    return [(*row, 0 if cell == "C1" else 1, offset) for offset, row in enumerate(made)]
+        reports.append([f"{cell}-{number}", cell, time, time, False, float(value), 40.0])
+    reports.insert(450, list(reports[400]))
+    reports.insert(500, [f"{cell}-late", cell, START + timedelta(minutes=15 * 300 + 7), START, False, 9_999.0, 40.0])
+    reports[600][4:6] = [True, 9_999.0]
+    reports[650][5] = None
+    return [(*row, 0 if cell == "C1" else 1, offset) for offset, row in enumerate(reports)]
 
 
 def expected(cell):
-    detector, found = OnlineDetector(), {}
+    detector, scores = OnlineDetector(), {}
     newest = datetime.min
     for report_id, _, time, _, is_suspect, value, *_ in rows(cell):
         if is_suspect or value is None or time <= newest:
@@ -50,8 +50,8 @@ def expected(cell):
         score = detector.score_one(seconds, value)
         detector.learn_one(seconds, value)
         if score >= THRESHOLD and detector.count > SETTINGS.online_grace:
-            found[report_id] = score
-    return found
+            scores[report_id] = score
+    return scores
 
 
 @pytest.fixture(scope="module")
@@ -69,28 +69,28 @@ def arrived(spark, tmp_path_factory):
 
 def test_a_table_gives_the_alerts_of_the_plain_detector(spark, arrived):
     alerts = online(spark.read.parquet(arrived), SETTINGS).collect()
-    wanted = expected("C1") | expected("C2")
-    assert {alert.event: alert.score for alert in alerts} == pytest.approx(wanted)
-    assert {"C1-400", "C1-700", "C2-550"} <= set(wanted) and not {"C1-late", "C1-600"} & set(wanted)
+    scores = expected("C1") | expected("C2")
+    assert {alert.event: alert.score for alert in alerts} == pytest.approx(scores)
+    assert {"C1-400", "C1-700", "C2-550"} <= set(scores) and not {"C1-late", "C1-600"} & set(scores)
     [alert] = [alert for alert in alerts if alert.event == "C1-400"]
     assert (alert.entity_id, alert.rule, alert.threshold) == ("C1", "online_anomaly", THRESHOLD)
-    assert {alert.severity for alert in alerts} == {"warning"} and max(wanted.values()) > 2 * THRESHOLD
+    assert {alert.severity for alert in alerts} == {"warning"} and max(scores.values()) > 2 * THRESHOLD
     assert alert.event_time == START + timedelta(minutes=6_000) and "DRB_RlcSduDelayDl" in alert.reasons
 
 
 def test_a_stream_in_pieces_gives_the_same(spark, arrived, tmp_path):
     stream = spark.readStream.schema(SCHEMA).option("maxFilesPerTrigger", 1).option("latestFirst", False).parquet(arrived)
-    found, batches = {}, []
+    scores, batches = {}, []
 
     def keep(alerts, number):
         batches.append(number)
-        found.update({alert.event: alert.score for alert in alerts.collect()})
+        scores.update({alert.event: alert.score for alert in alerts.collect()})
 
     query = (online(stream, SETTINGS).writeStream.outputMode("update").foreachBatch(keep)
              .option("checkpointLocation", str(tmp_path / "checkpoint")).trigger(availableNow=True).start())
     query.awaitTermination()
     assert len(batches) >= 5
-    assert found == pytest.approx(expected("C1") | expected("C2"))
+    assert scores == pytest.approx(expected("C1") | expected("C2"))
 
 
 def test_a_cell_that_is_hardly_known_raises_nothing(spark, arrived):

@@ -54,7 +54,7 @@ def alerts_of(spark):
 @pytest.fixture
 def alarms_of(alerts_of):
     """The same, by rule."""
-    return lambda *given: {alarm.rule: alarm for alarm in alerts_of(*given)}
+    return lambda *arguments: {alarm.rule: alarm for alarm in alerts_of(*arguments)}
 
 
 def off(name, deviations):
@@ -83,11 +83,11 @@ def test_nulls_everywhere_raise_nothing(alarms_of):
     ("DRB_RlcSduDelayDl", 6.5, True), ("DRB_RlcSduDelayDl", 5.5, False), ("DRB_RlcPacketDropRateDl", 6.5, True),
     ("DRB_UEThpDl", -6.5, True), ("DRB_UEThpDl", 6.5, False), ("DRB_RlcSduDelayDl", -6.5, False)])
 def test_kpi_outlier_counts_deviations_towards_the_bad_side(alarms_of, name, deviations, caught):
-    found = alarms_of(detector.by_cell, [{}, off(name, deviations), off(name, deviations), {}])
-    assert set(found) == ({"kpi_outlier"} if caught else set())
+    alarms = alarms_of(detector.by_cell, [{}, off(name, deviations), off(name, deviations), {}])
+    assert set(alarms) == ({"kpi_outlier"} if caught else set())
     if caught:
-        assert found["kpi_outlier"].score == pytest.approx(6.5, abs=0.01)
-        assert found["kpi_outlier"].event == '["C1-020815","C1-020830"]'
+        assert alarms["kpi_outlier"].score == pytest.approx(6.5, abs=0.01)
+        assert alarms["kpi_outlier"].event == '["C1-020815","C1-020830"]'
 
 
 def test_kpi_outlier_leaves_one_bad_report_and_what_load_explains_alone(alarms_of):
@@ -104,8 +104,8 @@ def test_an_hour_that_is_hardly_known_says_nothing(alarms_of):
 def test_sleeping_cell_needs_two_hours_without_users(alarms_of):
     asleep = off("RRC_ConnEstabAtt", -8) | {"RRC_ConnEstabSucc": 178.0}
     assert alarms_of(detector.by_cell, [*hours(2), *hours(1, **asleep), *hours(2)]) == {}
-    found = alarms_of(detector.by_cell, [*hours(2), *hours(3, **asleep)])
-    assert set(found) == {"sleeping_cell"} and found["sleeping_cell"].score == pytest.approx(8, abs=0.01)
+    alarms = alarms_of(detector.by_cell, [*hours(2), *hours(3, **asleep)])
+    assert set(alarms) == {"sleeping_cell"} and alarms["sleeping_cell"].score == pytest.approx(8, abs=0.01)
 
 
 def test_a_quiet_holiday_is_no_sleeping_cell(alarms_of):
@@ -121,8 +121,8 @@ def test_a_cell_that_is_not_on_the_air_is_no_sleeping_cell(alarms_of):
 
 
 def test_interference_is_uplink_loss_that_load_does_not_explain(alarms_of):
-    found = alarms_of(detector.by_cell, hours(2, **off("DRB_PacketLossRateUl", 5)))
-    assert set(found) == {"interference"}
+    alarms = alarms_of(detector.by_cell, hours(2, **off("DRB_PacketLossRateUl", 5)))
+    assert set(alarms) == {"interference"}
     assert alarms_of(detector.by_cell, hours(2, **off("DRB_PacketLossRateUl", 4))) == {}
     assert alarms_of(detector.by_cell, hours(2, **off("DRB_PacketLossRateUl", 9), **off("RRU_PrbTotDl", 4))) == {}
 
@@ -140,8 +140,8 @@ def test_devices_that_all_call_at_once_are_no_congestion(alarms_of):
 
 def test_flapping_counts_changes_and_not_time_down(alarms_of):
     down = {"RRU_CellUnavailableTime": 300.0}
-    found = alarms_of(detector.by_cell, [{}, down, {}, down, {}, down, {}])
-    assert set(found) == {"flapping"} and found["flapping"].score == 6
+    alarms = alarms_of(detector.by_cell, [{}, down, {}, down, {}, down, {}])
+    assert set(alarms) == {"flapping"} and alarms["flapping"].score == 6
     assert alarms_of(detector.by_cell, [{}, down, {}, down, {}, {}, {}]) == {}
     assert alarms_of(detector.by_cell, [{}, *hours(3, **down), {}]) == {}
     slow = [report for _ in range(4) for report in ({}, down, *hours(2))]
@@ -156,9 +156,9 @@ def test_a_change_is_one_that_two_reports_in_a_row_have_seen(alarms_of):
     down = {"RRU_CellUnavailableTime": 300.0}
     alone = [at(period, **down) for period in (0, 2, 4, 6, 8)]
     assert alarms_of(detector.by_cell, alone) == {}
-    known = [at(period, RRU_CellUnavailableTime=None) for period in (1, 3)]
-    assert alarms_of(detector.by_cell, [*alone, *known]) == {}
-    assert alarms_of(detector.by_cell, [*alone, *known, at(7)])["flapping"].score == 6
+    on_the_air = [at(period, RRU_CellUnavailableTime=None) for period in (1, 3)]
+    assert alarms_of(detector.by_cell, [*alone, *on_the_air]) == {}
+    assert alarms_of(detector.by_cell, [*alone, *on_the_air, at(7)])["flapping"].score == 6
     late = [{**at(period, **more), "event_time": START + timedelta(minutes=15 * period, seconds=17 * period % 60)}
             for period, more in enumerate([{}, down] * 3)]
     assert alarms_of(detector.by_cell, late)["flapping"].score == 6
@@ -166,8 +166,8 @@ def test_a_change_is_one_that_two_reports_in_a_row_have_seen(alarms_of):
 
 def test_slow_drift_needs_a_loss_that_lasts_and_is_there_today(alarms_of):
     lost = {"DRB_UEThpDl": 20_000.0 * 0.85, "speed_residual": -0.15, "speed_median": [log1p(17_000.0)] * HOURS}
-    found = alarms_of(detector.by_cell, hours(7, **lost))
-    assert set(found) == {"slow_drift"} and found["slow_drift"].score == pytest.approx(14, abs=1)
+    alarms = alarms_of(detector.by_cell, hours(7, **lost))
+    assert set(alarms) == {"slow_drift"} and alarms["slow_drift"].score == pytest.approx(14, abs=1)
     assert alarms_of(detector.by_cell, hours(7, **{**lost, "speed_residual": 0.0})) == {}
     assert alarms_of(detector.by_cell, hours(7, speed_residual=-0.3)) == {}
     assert alarms_of(detector.by_cell, hours(5, **lost)) == {}
@@ -202,9 +202,9 @@ def of_site(cells, **report):
 
 def test_cells_in_trouble_together_are_one_alarm_of_their_site_with_its_likely_cause(alarms_of):
     late = {**off("DRB_RlcSduDelayDl", 6), **off("DRB_RlcPacketDropRateDl", 5)}
-    found = alarms_of(detector.by_site, of_site(3, **late))
-    assert set(found) == {"site_alarm"}
-    alarm = found["site_alarm"]
+    alarms = alarms_of(detector.by_site, of_site(3, **late))
+    assert set(alarms) == {"site_alarm"}
+    alarm = alarms["site_alarm"]
     assert (alarm.entity_id, alarm.score, alarm.severity) == ("S1", 4.0, "critical")
     assert alarm.reasons.startswith("3 cells of the site") and "backhaul" in alarm.reasons
     assert "power" in alarms_of(detector.by_site, of_site(3, RRU_CellUnavailableTime=900.0))["site_alarm"].reasons
@@ -242,12 +242,12 @@ def test_planned_work_is_left_alone(alarms_of):
 
 def test_an_alarm_is_raised_changed_and_cleared_under_one_id(alarms_of):
     bad, worse = hours(1, **off("DRB_PacketLossRateUl", 5)), hours(1, **off("DRB_PacketLossRateUl", 12))
-    said = [alarms_of(detector.by_cell, reports)["interference"] for reports in (
+    alarms = [alarms_of(detector.by_cell, reports)["interference"] for reports in (
         bad, [*bad, *worse], [*bad, *worse, *hours(1)[:3]], [*bad, *worse, *hours(1)])]
-    assert [alarm.severity for alarm in said] == ["major", "critical", "critical", "cleared"]
-    assert len({alarm.alert_id for alarm in said}) == 1
-    assert said[-1].score == said[1].score == pytest.approx(12, abs=0.01)
-    assert said[-1].versions.baseline == "b1"
+    assert [alarm.severity for alarm in alarms] == ["major", "critical", "critical", "cleared"]
+    assert len({alarm.alert_id for alarm in alarms}) == 1
+    assert alarms[-1].score == alarms[1].score == pytest.approx(12, abs=0.01)
+    assert alarms[-1].versions.baseline == "b1"
 
 
 def test_a_lone_report_in_trouble_does_not_bring_an_alarm_back(alarms_of):
@@ -296,7 +296,7 @@ ANY_REPORT = st.fixed_dictionaries({
 })
 
 
-def made(name, report):
+def report_of(name, report):
     """A report of the cell, and the site, of that name."""
     attempts = off("RRC_ConnEstabAtt", report["attempts"])
     return at(report["period"], **attempts, **off("RRU_PrbTotDl", report["load"]), **off("DRB_RlcSduDelayDl", report["delay"]),
@@ -308,22 +308,22 @@ def made(name, report):
 def test_no_score_falls_as_reports_are_added_in_whatever_order(alerts_of):
     """Each beginning of each day's reports, in the order drawn, is a cell, and a site, of its own."""
     rules = ("kpi_outlier", "sleeping_cell", "interference", "congestion", "flapping", "site_alarm")
-    told = set()
+    raised_rules = set()
 
     @given(st.lists(st.lists(ANY_REPORT, min_size=10, max_size=40), min_size=6, max_size=6))
     @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None,
               phases=[Phase.generate])
     def scores_only_grow(days):
-        reports = [made(f"{day:02}-{count:02}", report) for day, drawn in enumerate(days)
+        reports = [report_of(f"{day:02}-{count:02}", report) for day, drawn in enumerate(days)
                    for count in range(1, len(drawn) + 1) for report in drawn[:count]]
         every = TelecomSettings(**dict.fromkeys(rules, 1e-6))
         for query in (detector.by_cell, detector.by_site):
             scores = {(alert.rule, alert.entity_id): alert.score for alert in alerts_of(query, reports, every)}
-            told.update(rule for rule, _ in scores)
+            raised_rules.update(rule for rule, _ in scores)
             for rule in rules:
                 for day, drawn in enumerate(days):
                     grown = [scores.get((rule, f"{day:02}-{count:02}"), 0.0) for count in range(1, len(drawn) + 1)]
                     assert grown == sorted(grown), rule
 
     scores_only_grow()
-    assert told == set(rules)
+    assert raised_rules == set(rules)

@@ -24,7 +24,7 @@ def at(minute, cell="C1"):
 
 
 @pytest.fixture
-def said(spark):
+def alarms_of(spark):
     """(report id, severity, score, event_time's minute) of each alarm over reports given as rows, in the order of time."""
     def run(rows):
         alarms = silence(spark.createDataFrame(rows, SCHEMA), SETTINGS).orderBy("event_time").collect()
@@ -33,13 +33,14 @@ def said(spark):
     return run
 
 
-def test_a_silence_is_known_when_time_has_passed_it_and_is_over_with_the_next_report(said):
-    assert said([at(0), at(15), at(30)]) == [("C1-30", "major", 3.0, 82.5)]
-    assert said([at(0), at(15), at(150), at(165), at(180)]) == [("C1-15", "cleared", 9.0, 150.0), ("C1-180", "major", 3.0, 232.5)]
+def test_a_silence_is_known_when_time_has_passed_it_and_is_over_with_the_next_report(alarms_of):
+    assert alarms_of([at(0), at(15), at(30)]) == [("C1-30", "major", 3.0, 82.5)]
+    assert alarms_of([at(0), at(15), at(150), at(165), at(180)]) == [
+        ("C1-15", "cleared", 9.0, 150.0), ("C1-180", "major", 3.0, 232.5)]
 
 
-def test_it_is_not_over_before_the_watermark_has_passed_the_next_report(said):
-    assert said([at(0), at(15), at(150), at(165)]) == [("C1-15", "major", 3.0, 67.5), ("C1-165", "major", 3.0, 217.5)]
+def test_it_is_not_over_before_the_watermark_has_passed_the_next_report(alarms_of):
+    assert alarms_of([at(0), at(15), at(150), at(165)]) == [("C1-15", "major", 3.0, 67.5), ("C1-165", "major", 3.0, 217.5)]
 
 
 def test_silences_can_be_filtered_by_the_time_at_which_they_were_known(spark):
@@ -51,9 +52,9 @@ def test_silences_can_be_filtered_by_the_time_at_which_they_were_known(spark):
     assert early([at(240), at(255)]) == []
 
 
-def test_two_reports_lost_are_no_silence_and_three_are(said):
-    assert [report for report, *_ in said([at(0), at(45)])] == ["C1-45"]  # only the end of the data
-    assert [report for report, *_ in said([at(0), at(60)])] == ["C1-0", "C1-60"]
+def test_two_reports_lost_are_no_silence_and_three_are(alarms_of):
+    assert [report for report, *_ in alarms_of([at(0), at(45)])] == ["C1-45"]  # only the end of the data
+    assert [report for report, *_ in alarms_of([at(0), at(60)])] == ["C1-0", "C1-60"]
 
 
 def test_each_silence_has_an_id_of_its_own(spark):
@@ -82,10 +83,10 @@ def test_a_stream_in_pieces_says_what_its_table_says(spark, tmp_path):
              .foreachBatch(lambda alarms, number: came.extend(alarms.collect()))
              .option("checkpointLocation", str(tmp_path / "checkpoint")).trigger(availableNow=True).start())
     query.awaitTermination()
-    told = {alarm.alert_id: (alarm.event, alarm.severity, alarm.score) for alarm in came}
+    from_stream = {alarm.alert_id: (alarm.event, alarm.severity, alarm.score) for alarm in came}
     in_time = spark.read.parquet(str(tmp_path / "reports")).where(~F.col("report_id").isin("C2-60", "C3-0"))
     batch = only_closed(QUERY, silence(in_time, SETTINGS), in_time, SETTINGS).collect()
-    assert told == {alarm.alert_id: (alarm.event, alarm.severity, alarm.score) for alarm in batch}
-    assert set(told.values()) == {
+    assert from_stream == {alarm.alert_id: (alarm.event, alarm.severity, alarm.score) for alarm in batch}
+    assert set(from_stream.values()) == {
         ("C1-15", "cleared", 4.0), ("C1-90", "cleared", 14.0), ("C2-0", "cleared", 4.0), ("C2-70", "cleared", 17.0),
         ("C1-315", "major", 3.0), ("C2-330", "major", 3.0)}
