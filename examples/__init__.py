@@ -1,1 +1,1 @@
-"""Small programs, one idea each: every one runs on a bare machine with one command, and is tested against a known answer."""
+"""Small programs, one idea each: `hybrid examples NAME` runs one on a bare machine; each is tested against a known answer."""

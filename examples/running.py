@@ -1,4 +1,4 @@
-"""What the examples' commands share: where their broker is, and how a line is said."""
+"""What the examples' commands share: their arguments, a broker, a Spark session, and lines on the terminal."""
 
 import argparse
 import subprocess
@@ -15,18 +15,18 @@ from common.embedded.kafka import EmbeddedKafka
 from common.spark.session import start_session
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """--bootstrap-servers, which every example that needs Kafka takes."""
+def parse_arguments(description: str | None) -> argparse.Namespace:
+    """Parse --bootstrap-servers, which every example takes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--bootstrap-servers", help="your Kafka, host:port [default: one is started here, and ended]")
     return parser.parse_args()
 
 
 @contextmanager
-def with_broker(given: str | None = None) -> Iterator[str]:
-    """The bootstrap servers of the given cluster, or of a broker that runs as long as the block."""
-    if given:
-        yield given
+def broker_for(bootstrap_servers: str | None) -> Iterator[str]:
+    """The bootstrap servers of your cluster, or without one of a broker that runs as long as the block."""
+    if bootstrap_servers:
+        yield bootstrap_servers
         return
     with tempfile.TemporaryDirectory(prefix="hybrid-example-") as folder, EmbeddedKafka(Path(folder)) as kafka:
         yield kafka.bootstrap_servers
@@ -34,7 +34,7 @@ def with_broker(given: str | None = None) -> Iterator[str]:
 
 @contextmanager
 def spark_for(name: str, task_slots: int) -> Iterator[tuple[SparkSession, Path]]:
-    """A Spark session, and a folder for what an example leaves; both are gone after the block."""
+    """A Spark session, and a folder for what an example writes; both are removed after the block."""
     with tempfile.TemporaryDirectory(prefix=f"hybrid-{name}-") as folder:
         spark = start_session(name, task_slots, Path(folder) / "spark")
         try:
@@ -43,18 +43,18 @@ def spark_for(name: str, task_slots: int) -> Iterator[tuple[SparkSession, Path]]
             spark.stop()
 
 
-def topic_of_this_run(name: str) -> str:
-    """A topic that nobody else has, so that an example can run again on the same cluster."""
+def unique_topic(name: str) -> str:
+    """A topic's name that no other run uses, so that an example can run again on the same cluster."""
     return f"{name}-{time.time_ns() // 1_000_000:x}"
 
 
 def say(line: str) -> None:
-    """Print it at once, also where the output is not a terminal."""
+    """Print a line at once, also where the output is not a terminal."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def run_vertical(name: str) -> None:
-    """A minute of a domain, as `hybrid run NAME --for 60s` runs it; --bootstrap-servers is handed on. Ends this process."""
+    """Run a domain for a minute, as `hybrid run NAME --for 60s` does, and exit with its status. Passes --bootstrap-servers on."""
     command = [sys.executable, "-m", "common.cli", "run", name, "--for", "60s", *sys.argv[1:]]
     sys.exit(subprocess.run(command, check=False).returncode)

@@ -7,10 +7,10 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from common.charts import Bars, Chart, DailyLines, draw_all
 from common.models.drift import stability
 from common.models.scoring import with_score
 from common.models.training import TrainedModel
-from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from finance_fraud.baselines import baselines, events_between
 from finance_fraud.events import LABEL_DELAY
 from finance_fraud.features import FEATURES, with_features

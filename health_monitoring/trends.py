@@ -7,11 +7,11 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from common.charts import Bars, Chart, DailyLines, draw_all
 from common.models.calibration import reliability
 from common.models.drift import stability
 from common.models.scoring import with_score
 from common.models.training import TrainedModel
-from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from health_monitoring.baselines import baselines, events_between
 from health_monitoring.events import LABEL_DELAY
 from health_monitoring.features import FEATURES, outcomes, with_features

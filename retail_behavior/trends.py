@@ -9,8 +9,8 @@ from pyspark.ml.feature import StandardScaler, VectorAssembler
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from common.charts import Bars, Chart, DailyLines, draw_all
 from common.models.training import TrainedModel
-from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
 from common.settings import load
 from retail_behavior.baselines import HABIT_DAYS, baselines, events_between
 from retail_behavior.events import ADD, PURCHASE, REMOVE, RESTOCK, VIEW, order_key

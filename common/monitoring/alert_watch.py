@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError
 from common.kafka.connection import Connection
 from common.kafka.reader import TRANSIENT_ERRORS, consume_from_ends, poll_batch, read_new_partitions
 from common.monitoring.cooldown import Cooldown
-from common.monitoring.printable import make_printable
+from common.printable import make_printable
 
 LOG = logging.getLogger(__name__)
 

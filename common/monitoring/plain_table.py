@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from common.monitoring.printable import make_printable
+from common.printable import make_printable
 
 GAPS = (2, 1)  # characters between two columns; the narrower where there is no room for the other
 FIGURE_PATTERN = re.compile(r"|-|[+-]?\d[\d,]*(\.\d+)?(e[+-]\d+)?( ?[%\w/]+)?")

@@ -41,10 +41,10 @@ class RunState:
     failures: list[Exception] = field(default_factory=list)
     _totals: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=200))
 
-    def record_total(self, total: int, at: float) -> None:
-        """Notes that `total` records were in the events topic `at` a moment of time.monotonic()."""
+    def record_total(self, total: int, measured_at: float) -> None:
+        """Notes how many records are in the events topic. measured_at: a moment of time.monotonic()."""
         self.total = total
-        self._totals.append((at, total))
+        self._totals.append((measured_at, total))
 
     @property
     def rate(self) -> float:
@@ -90,6 +90,7 @@ class Screen:
             self._print()
 
     def refresh(self) -> None:
+        """Draws the screen anew; without a terminal, prints lines if it is time to."""
         if self._live:
             self._live.update(draw_states(self._states), refresh=True)
         elif time.monotonic() - self._printed_at >= PRINT_SECONDS:
@@ -105,6 +106,7 @@ class Screen:
 
 
 def figures_line(state: RunState) -> str:
+    """Events, lag, alerts and latency, for where there is no terminal."""
     latency = _latency(state)
     speed = "-" if latency.p50 is None else f"p50 {latency.p50:.1f} p99 {latency.p99:.1f} ms"
     return (

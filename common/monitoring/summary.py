@@ -25,6 +25,7 @@ MAX_ROWS = 8  # of a table
 
 
 def format_share(value: float | None) -> str:
+    """A share of 1 in percent."""
     return "-" if value is None else f"{value:.1%}"
 
 
@@ -108,9 +109,10 @@ def quality_tables(evaluations: dict[str, Evaluation]) -> Iterator[Table]:
             *("scenario", "rules", "cases", "recall", "precision", "time to detect"),
         )
         for case in evaluation.scenarios:
-            own = case.of_its_rules
-            recall, delay = format_share(case.recall), format_duration(case.median_seconds)
-            table.add_row(case.scenario, own.rule, f"{case.cases:,}", recall, format_share(own.precision), delay)
+            rule_quality = case.of_its_rules
+            recall, precision = format_share(case.recall), format_share(rule_quality.precision)
+            delay = format_duration(case.median_seconds)
+            table.add_row(case.scenario, rule_quality.rule, f"{case.cases:,}", recall, precision, delay)
         table.add_row("all", "all rules", "", "", format_share(evaluation.overall.precision), "")
         table.caption = f"false alerts a 1,000 entity-days: {1_000 * evaluation.false_alerts_per_entity_day:.3g}"
         yield table
@@ -141,6 +143,7 @@ def latency_table(latencies: dict[str, Percentiles], remark: str = "") -> Table:
 
 
 def reconcile_table(result: Reconciliation, vertical: Vertical) -> Table:
+    """How many alerts of each rule have each status."""
     table = plain_table("Stream against history, alerts", "rule", *(status.replace("_", " ") for status in STATUSES))
     for rule in vertical.rules:
         table.add_row(rule.name, *(f"{result.counts.get((rule.name, status), 0):,}" for status in STATUSES))
@@ -148,6 +151,7 @@ def reconcile_table(result: Reconciliation, vertical: Vertical) -> Table:
 
 
 def differences_table(result: Reconciliation) -> Table:
+    """The first alerts in which stream and history differ."""
     table = plain_table(
         "Where they differ (all rows are in table `reconciled`)",
         "status",

@@ -1,1 +1,1 @@
-"""A vertical's query as a notebook, top to bottom: it runs here as plain Python, and is imported into Databricks as it is."""
+"""A vertical's query as a notebook, top to bottom: it runs here as plain Python and can be imported into Databricks unchanged."""

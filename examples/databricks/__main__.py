@@ -2,8 +2,8 @@
 
 import runpy
 
-from examples.running import arguments
+from examples.running import parse_arguments
 
 if __name__ == "__main__":
-    arguments(__doc__)
+    parse_arguments(__doc__)
     runpy.run_module("examples.databricks.card_fraud")

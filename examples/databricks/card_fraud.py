@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.published.reference_data import MODEL_SCHEMA, Learnt, with_learnt
+from common.published.reference_data import MODEL_SCHEMA, ReferenceData, join_reference_data
 from common.settings import load
 from finance_fraud import VERTICAL
 
@@ -38,10 +38,10 @@ except NameError:
 
 FIRST_DAY, DAYS = date(2026, 1, 1), 40
 world = VERTICAL.population(cards=300, terminals=100, fraud=3.0)
-made = [VERTICAL.generate_day(1, FIRST_DAY + timedelta(days=number), world) for number in range(DAYS)]
-in_kafka = {"ingest_time": F.col("event_time"), "kafka_partition": F.lit(-1), "kafka_offset": F.lit(-1).cast("long")}
-events = spark.createDataFrame(pa.concat_tables(day.events for day in made)).withColumns(in_kafka).persist()
-labels = spark.createDataFrame(pa.concat_tables(day.labels for day in made)).persist()
+days = [VERTICAL.generate_day(1, FIRST_DAY + timedelta(days=number), world) for number in range(DAYS)]
+kafka_columns = {"ingest_time": F.col("event_time"), "kafka_partition": F.lit(-1), "kafka_offset": F.lit(-1).cast("long")}
+events = spark.createDataFrame(pa.concat_tables(day.events for day in days)).withColumns(kafka_columns).persist()
+labels = spark.createDataFrame(pa.concat_tables(day.labels for day in days)).persist()
 display(events.select("event_time", "card_id", "terminal_id", "amount", "channel"))
 display(labels.groupBy("scenario").count().orderBy("scenario"))
 
@@ -66,19 +66,19 @@ display(baselines["card"].select("card_id", "card_count_30d", "card_amount_mean_
 # MAGIC %md
 # MAGIC ## The query
 # MAGIC `per_event`: a transaction, joined with what was learnt of its card and terminal; each rule gives a score and a
-# MAGIC threshold, and what reaches it is an alert with its reason. It is a function of a DataFrame, and neither knows nor
-# MAGIC cares whether that is a stream.
+# MAGIC threshold, and what reaches it is an alert with its reason. It is a function of a DataFrame, the same for a table and
+# MAGIC for a stream.
 
 # COMMAND ----------
 
-[query] = [each for each in VERTICAL.queries if each.name == "per_event"]
+[per_event] = [query for query in VERTICAL.queries if query.name == "per_event"]
 rules = load(VERTICAL.settings)
-no_model = Learnt(baselines, spark.createDataFrame([], MODEL_SCHEMA))
+no_model = ReferenceData(baselines, spark.createDataFrame([], MODEL_SCHEMA))
 
 
 def alerts_of(transactions: DataFrame) -> DataFrame:
-    """Alerts of the query's rules, less that of the model, which needs one."""
-    return query.build(with_learnt(transactions, no_model, VERTICAL, query, rules), rules)
+    """Alerts of the query's rules, without that of the model: there is none yet."""
+    return per_event.build(join_reference_data(transactions, no_model, VERTICAL, per_event, rules), rules)
 
 
 newest = events.where(F.col("event_time") >= F.lit(AS_OF))
@@ -114,27 +114,29 @@ stream_alerts = spark.table("stream_alerts")
 # COMMAND ----------
 
 ids = ["alert_id", "score"]
-only_one = batch_alerts.select(*ids).exceptAll(stream_alerts.select(*ids)).count()
-only_other = stream_alerts.select(*ids).exceptAll(batch_alerts.select(*ids)).count()
-print(f"{batch_alerts.count()} alerts in batch, {stream_alerts.count()} in the stream; {only_one} and {only_other} only in one")
+only_in_batch = batch_alerts.select(*ids).exceptAll(stream_alerts.select(*ids)).count()
+only_in_stream = stream_alerts.select(*ids).exceptAll(batch_alerts.select(*ids)).count()
+print(f"{batch_alerts.count()} alerts in batch, {stream_alerts.count()} in the stream; "
+      f"{only_in_batch} only in batch, {only_in_stream} only in the stream")
 
 # COMMAND ----------
 
 # MAGIC %md
 # MAGIC ## What the rules were worth
-# MAGIC Against the labels, which they have not seen: how many of each rule's alerts were right, and what share of each
+# MAGIC Against the labels, which no rule reads: how many of each rule's alerts were right, and what share of each
 # MAGIC scheme's transactions raised one. Single transactions only: bursts, sprees and journeys are for the queries with
 # MAGIC windows (`by_card`, `by_terminal`).
 
 # COMMAND ----------
 
 frauds = labels.select("event_id", "scenario")
-judged = batch_alerts.withColumn("event_id", F.col("event")).join(frauds, "event_id", "left")
-precision = judged.groupBy("rule").agg(
+labelled_alerts = batch_alerts.withColumn("event_id", F.col("event")).join(frauds, "event_id", "left")
+precision = labelled_alerts.groupBy("rule").agg(
     F.count("*").alias("alerts"), F.count("scenario").alias("right"), (F.count("scenario") / F.count("*")).alias("precision"))
-found = judged.where("scenario is not null").select("event_id").distinct().withColumn("is_found", F.lit(1))
-theirs = frauds.join(newest.select(F.col("transaction_id").alias("event_id")), "event_id").join(found, "event_id", "left")
-recall = theirs.groupBy("scenario").agg(F.count("*").alias("transactions"), F.count("is_found").alias("found"))
+true_alerts = labelled_alerts.where("scenario is not null").select("event_id").distinct().withColumn("is_found", F.lit(1))
+newest_ids = newest.select(F.col("transaction_id").alias("event_id"))
+newest_frauds = frauds.join(newest_ids, "event_id").join(true_alerts, "event_id", "left")
+recall = newest_frauds.groupBy("scenario").agg(F.count("*").alias("transactions"), F.count("is_found").alias("found"))
 display(precision.orderBy("rule"))
 display(recall.orderBy("scenario"))
 

@@ -1,4 +1,4 @@
-"""What a Databricks notebook finds when it starts, for one that runs here: `spark`, and `display`."""
+"""What a Databricks notebook has when it starts, for one that runs here: `spark` and `display`."""
 
 import atexit
 import tempfile
@@ -10,14 +10,14 @@ from common.spark.session import start_session
 
 
 def display(frame: DataFrame) -> None:
-    """The first rows as text."""
+    """Print the first rows as text."""
     frame.show(8, truncate=60)
 
 
 def notebook_session() -> SparkSession:
-    """The session that there is, or one that ends with this process."""
-    if active := SparkSession.getActiveSession():
-        return active
+    """The active Spark session, or a new one that ends with this process."""
+    if session := SparkSession.getActiveSession():
+        return session
     folder = tempfile.TemporaryDirectory(prefix="hybrid-notebook-")
     session = start_session("notebook", task_slots=4, folder=Path(folder.name))
     atexit.register(folder.cleanup)

@@ -1,4 +1,4 @@
-"""With DStreams: each batch is an RDD, of whose rows Spark knows nothing, and functions of Python say what is done with them.
+"""The count with DStreams: each batch is an RDD of rows that Spark knows nothing of, on which Python functions are run.
 
 Deprecated since Spark 3.4; still there in 4.3, from sockets, files and queues alone: Python has no Kafka and no Flume for them.
 """
@@ -14,7 +14,7 @@ from pyspark.streaming import DStream, StreamingContext
 
 from examples.dstreams.lines import UNREADABLE
 
-INTERVAL = 1  # seconds of a batch: the clock of everything here
+INTERVAL = 1  # seconds of a batch, which windows and states are counted in
 PATIENCE = 90.0  # seconds
 
 Counts = dict[str, int]
@@ -29,20 +29,22 @@ def level_of(line: str) -> str:
 
 
 def count_in_batch(lines: DStream[str]) -> DStream[tuple[str, int]]:
-    """Of each batch by itself."""
+    """Counts by level of each batch alone."""
     return lines.map(lambda line: (level_of(line), 1)).reduceByKey(operator.add)
 
 
 def count_in_window(lines: DStream[str], seconds: int) -> DStream[tuple[str, int]]:
-    """Of the batches of the last so many seconds. With the inverse Spark adds the newest batch and takes the oldest away,
-    instead of adding all of them up anew; it needs a checkpoint, and the filter, or levels stay for ever with a count of 0.
+    """Counts by level of the batches of the last so many seconds.
+
+    With the inverse function (sub) Spark adds the newest batch and subtracts the oldest, instead of adding up all of them. That
+    needs a checkpoint, and the filter, or levels stay for ever with a count of 0.
     """
-    ones = lines.map(lambda line: (level_of(line), 1))
-    return ones.reduceByKeyAndWindow(operator.add, operator.sub, seconds, INTERVAL, filterFunc=lambda counted: counted[1] > 0)
+    pairs = lines.map(lambda line: (level_of(line), 1))
+    return pairs.reduceByKeyAndWindow(operator.add, operator.sub, seconds, INTERVAL, filterFunc=lambda pair: pair[1] > 0)
 
 
 def count_so_far(lines: DStream[str]) -> DStream[tuple[str, int]]:
-    """Of all batches: the state of a key is what a function of Python makes of its values and the state before."""
+    """Counts by level of all batches so far: a Python function makes a key's new state of its values and the state before."""
     def update(values: Iterable[int], before: int | None) -> int:
         return sum(values) + (before or 0)
 
@@ -54,7 +56,7 @@ def run_on_queue(spark: SparkContext, batches: list[list[str]], window: int, che
     context = StreamingContext(spark, INTERVAL)
     context.checkpoint(str(checkpoint))
     lines = context.queueStream([spark.parallelize(batch, 2) for batch in batches])
-    windows, totals = _kept(count_in_window(lines, window)), _kept(count_so_far(lines))
+    windows, totals = _collect_batches(count_in_window(lines, window)), _collect_batches(count_so_far(lines))
     _run(context, lambda: min(len(windows), len(totals)) >= len(batches))
     return windows[: len(batches)], totals[len(batches) - 1]
 
@@ -62,24 +64,25 @@ def run_on_queue(spark: SparkContext, batches: list[list[str]], window: int, che
 def run_on_socket(spark: SparkContext, host: str, port: int, number: int) -> Counts:
     """Counts of so many lines that a server at host and port sends."""
     context = StreamingContext(spark, INTERVAL)
-    counted = _kept(count_in_batch(context.socketTextStream(host, port)))
-    _run(context, lambda: sum(sum(each.values()) for each in counted) >= number)
-    levels = {level for batch in counted for level in batch}
-    return {level: sum(batch.get(level, 0) for batch in counted) for level in levels}
+    batches = _collect_batches(count_in_batch(context.socketTextStream(host, port)))
+    _run(context, lambda: sum(sum(batch.values()) for batch in batches) >= number)
+    levels = {level for batch in batches for level in batch}
+    return {level: sum(batch.get(level, 0) for batch in batches) for level in levels}
 
 
-def _kept(counts: DStream[tuple[str, int]]) -> list[Counts]:
-    """What comes of the stream, batch by batch, as it comes: foreachRDD runs here, in the driver."""
-    found: list[Counts] = []
+def _collect_batches(counts: DStream[tuple[str, int]]) -> list[Counts]:
+    """A list that grows by each batch's counts while the stream runs: foreachRDD runs here, in the driver."""
+    batches: list[Counts] = []
 
-    def keep(rdd: RDD[tuple[str, int]]) -> None:
-        found.append(dict(rdd.collect()))
+    def append(rdd: RDD[tuple[str, int]]) -> None:
+        batches.append(dict(rdd.collect()))
 
-    counts.foreachRDD(keep)
-    return found
+    counts.foreachRDD(append)
+    return batches
 
 
 def _run(context: StreamingContext, is_done: Callable[[], bool]) -> None:
+    """Run the stream until `is_done`."""
     context.start()
     deadline = time.monotonic() + PATIENCE
     try:

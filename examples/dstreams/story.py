@@ -1,4 +1,4 @@
-"""Eight seconds of log lines, counted with DStreams and with Structured Streaming."""
+"""The story: eight seconds of log lines are counted with DStreams and with Structured Streaming."""
 
 import json
 import socket
@@ -21,8 +21,8 @@ Counts = dict[str, int]
 
 
 @dataclass
-class Told:
-    """Counts by level: of the windows that end with each second, of all seconds, and of all as a socket gave them."""
+class Outcome:
+    """Counts by level: of the windows that end with each second, of all seconds, and of all as they came from a socket."""
 
     legacy_windows: list[Counts] = field(default_factory=list)
     legacy_total: Counts = field(default_factory=dict)
@@ -31,16 +31,16 @@ class Told:
     structured_total: Counts = field(default_factory=dict)
 
 
-def tell(spark: SparkSession, folder: Path, say: Say) -> Told:
+def run_story(spark: SparkSession, folder: Path, say: Say) -> Outcome:
     """Run both on the same lines. folder: for files and checkpoints."""
-    told = Told()
+    outcome = Outcome()
     batches = [lines_of(second) for second in range(SECONDS)]
     say(f"{SECONDS} batches of log lines, {sum(map(len, batches))} in all; with DStreams, from a queue:")
     context = spark.sparkContext
-    told.legacy_windows, told.legacy_total = legacy.run_on_queue(context, batches, WINDOW, folder / "dstreams")
+    outcome.legacy_windows, outcome.legacy_total = legacy.run_on_queue(context, batches, WINDOW, folder / "dstreams")
     say("with DStreams, the same lines from a socket:")
-    with _served([line for batch in batches for line in batch]) as (host, port):
-        told.legacy_socket = legacy.run_on_socket(context, host, port, sum(map(len, batches)))
+    with _line_server([line for batch in batches for line in batch]) as (host, port):
+        outcome.legacy_socket = legacy.run_on_socket(context, host, port, sum(map(len, batches)))
 
     say("with Structured Streaming, from files, each line with its second:")
     files = folder / "lines"
@@ -49,24 +49,24 @@ def tell(spark: SparkSession, folder: Path, say: Say) -> Told:
         time = f"{BEGIN + timedelta(seconds=second):%Y-%m-%dT%H:%M:%SZ}"
         (files / f"{second}.json").write_text("".join(json.dumps({"time": time, "line": line}) + "\n" for line in batch))
     lines = structured.read_files(spark, files)
-    windows = structured.collected(structured.count_in_window(lines, WINDOW), "windows", folder / "windows").collect()
-    told.structured_windows = [
+    windows = structured.run_to_table(structured.count_in_window(lines, WINDOW), "windows", folder / "windows").collect()
+    outcome.structured_windows = [
         {row.level: row["count"] for row in windows if row.window.end == _end_of(second)} for second in range(SECONDS)]
-    total = structured.collected(structured.count_so_far(lines), "total", folder / "total")
-    told.structured_total = {row.level: row["count"] for row in total.collect()}
+    total = structured.run_to_table(structured.count_so_far(lines), "total", folder / "total")
+    outcome.structured_total = {row.level: row["count"] for row in total.collect()}
 
     for second in range(SECONDS):
-        before, now = told.legacy_windows[second], told.structured_windows[second]
-        differs = "" if before == now else f", but DStreams: {_line(before)}"
-        say(f"the {WINDOW} seconds up to second {second}: {_line(now)}{differs}")
-    say(f"all, DStreams:             {_line(told.legacy_total)}")
-    say(f"all, DStreams by a socket: {_line(told.legacy_socket)}")
-    say(f"all, Structured Streaming: {_line(told.structured_total)}")
-    return told
+        of_dstreams, counts = outcome.legacy_windows[second], outcome.structured_windows[second]
+        difference = "" if of_dstreams == counts else f", but DStreams: {_line(of_dstreams)}"
+        say(f"the {WINDOW} seconds up to second {second}: {_line(counts)}{difference}")
+    say(f"all, DStreams:             {_line(outcome.legacy_total)}")
+    say(f"all, DStreams by a socket: {_line(outcome.legacy_socket)}")
+    say(f"all, Structured Streaming: {_line(outcome.structured_total)}")
+    return outcome
 
 
 def _end_of(second: int) -> datetime:
-    """Of the window whose last second this is, as Spark gives a UTC time to Python: without a zone."""
+    """The end of the window whose last second this is, without a zone, as Spark gives a UTC time to Python."""
     return (BEGIN + timedelta(seconds=second + 1)).replace(tzinfo=None)
 
 
@@ -75,21 +75,20 @@ def _line(counts: Counts) -> str:
 
 
 @contextmanager
-def _served(lines: list[str]) -> Iterator[tuple[str, int]]:
-    """A server that sends the lines to whoever connects, and keeps the connection until the end."""
-    ending = threading.Event()
+def _line_server(lines: list[str]) -> Iterator[tuple[str, int]]:
+    """The address of a server that sends the lines to its first client, and keeps the connection until the block ends."""
+    has_ended = threading.Event()
 
     def send(server: socket.socket) -> None:
         client, _ = server.accept()
         with client:
             client.sendall("".join(f"{line}\n" for line in lines).encode())
-            ending.wait(legacy.PATIENCE)
+            has_ended.wait(legacy.PATIENCE)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(legacy.PATIENCE)
-        sending = threading.Thread(target=send, args=(server,), daemon=True)
-        sending.start()
+        threading.Thread(target=send, args=(server,), daemon=True).start()
         try:
             yield server.getsockname()
         finally:
-            ending.set()
+            has_ended.set()

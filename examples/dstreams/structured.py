@@ -1,4 +1,4 @@
-"""With Structured Streaming: rows with columns, of which Spark plans everything, and time that stands in the rows."""
+"""The count with Structured Streaming: rows with columns, all of it planned by Spark, and time that stands in the rows."""
 
 from pathlib import Path
 
@@ -17,15 +17,16 @@ def with_level(lines: DataFrame) -> DataFrame:
 
 
 def count_in_window(lines: DataFrame, seconds: int) -> DataFrame:
-    """Was: reduceByKeyAndWindow, by the clock of whoever reads. Now a row's own time says which windows it is in; one that
-    comes late is in them all the same, until the watermark has passed them.
+    """Counts by level and window. Was: reduceByKeyAndWindow, by the reader's clock.
+
+    A row's own time decides which windows it is in; a late row is in them too, until the watermark has passed them.
     """
-    time = F.window("time", f"{seconds} seconds", "1 second")
-    return with_level(lines).withWatermark("time", "10 seconds").groupBy(time, "level").count()
+    window = F.window("time", f"{seconds} seconds", "1 second")
+    return with_level(lines).withWatermark("time", "10 seconds").groupBy(window, "level").count()
 
 
 def count_so_far(lines: DataFrame) -> DataFrame:
-    """Was: updateStateByKey, which went through every key in every batch. The count is kept for us, in RocksDB."""
+    """Counts by level. Was: updateStateByKey, which went through every key in every batch. Spark keeps the counts, in RocksDB."""
     return with_level(lines).groupBy("level").count()
 
 
@@ -34,8 +35,8 @@ def read_files(spark: SparkSession, folder: Path) -> DataFrame:
     return spark.readStream.schema(LINE).option("maxFilesPerTrigger", 1).json(str(folder))
 
 
-def collected(counts: DataFrame, name: str, checkpoint: Path) -> DataFrame:
-    """What a streaming count comes to in the end, as a table in memory.
+def run_to_table(counts: DataFrame, name: str, checkpoint: Path) -> DataFrame:
+    """Run a streaming count to the end of its input; returns its result, a table in memory.
 
     Was: foreachRDD with a collect. A sink takes its place: the console, Kafka, files; or foreachBatch, with a DataFrame.
     """

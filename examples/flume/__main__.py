@@ -1,11 +1,11 @@
 """`hybrid examples flume`: log files through a Flume agent to Kafka, on a broker that comes along, or on your cluster."""
 
-from examples.flume.story import tell
-from examples.running import arguments, say, spark_for, topic_of_this_run, with_broker
+from examples.flume.story import run_story
+from examples.running import broker_for, parse_arguments, say, spark_for, unique_topic
 
 TASK_SLOTS = 2
 
 if __name__ == "__main__":
-    options = arguments(__doc__)
-    with with_broker(options.bootstrap_servers) as servers, spark_for("flume", TASK_SLOTS) as (spark, folder):
-        tell(spark, servers, topic_of_this_run("logs"), folder, say)
+    options = parse_arguments(__doc__)
+    with broker_for(options.bootstrap_servers) as servers, spark_for("flume", TASK_SLOTS) as (spark, folder):
+        run_story(spark, servers, unique_topic("logs"), folder, say)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from common.embedded.jars import ensure_jars
 from common.embedded.java import find_java
-from common.embedded.supervise import Supervised, supervised
+from common.embedded.supervise import SupervisedProcess, start_supervised
 
-# No sink: what the source reads is acknowledged by Kafka before its position is noted. With a channel in memory and a sink, what
-# is in memory is lost when the agent is killed.
+# No sink: Kafka acknowledges what the source has read before the source notes its position. With a channel in memory and a sink,
+# what is in memory is lost when the agent is killed.
 PROPERTIES = """\
 agent.sources = files
 agent.channels = topic
@@ -27,14 +27,14 @@ agent.channels.topic.parseAsFlumeEvent = false
 """
 
 
-def start_agent(folder: Path, logs: Path, servers: str, topic: str) -> Supervised:
-    """Start an agent that sends each line of the files `logs`/*.log to the topic, and notes in `folder` how far it is.
+def start_agent(folder: Path, logs: Path, servers: str, topic: str) -> SupervisedProcess:
+    """Start an agent that sends each line of the files `logs`/*.log to the topic, and notes in `folder` how far it has read.
 
-    Started again with the same folder it goes on from there. It ends with this process at the latest.
+    When started again with the same folder it goes on from there. It ends with this process at the latest.
     """
     folder.mkdir(exist_ok=True)
     (folder / "agent.properties").write_text(PROPERTIES.format(folder=folder, logs=logs, servers=servers, topic=topic))
     class_path = os.pathsep.join(map(str, ensure_jars("flume")))
     command = [str(find_java().executable), "-Xmx128m", "-cp", class_path, "org.apache.flume.node.Application",
                "-f", str(folder / "agent.properties"), "-n", "agent"]
-    return supervised(command, folder / "agent.log")
+    return start_supervised(command, folder / "agent.log")

@@ -1,27 +1,27 @@
-"""A line's id, and what a vertical makes of a line.
+"""A line's id, and a till's line as an event of a vertical.
 
-Flume hands on a line and nothing else: neither its file nor its place there. So its id is made of its text: the same line, sent
-again, has the same id. Two lines with the same text would be one: what writes the log puts a number or a time into each.
+Flume passes on a line's text and nothing else: neither its file nor its place in it. So the id is made of the text: the same
+line, sent again, has the same id. Two lines of one text would count as one: the log's writer puts a number or a time into each.
 """
 
 import hashlib
 import json
 from typing import Any
 
-# finance_fraud's field, and that of a till's log line.
+# A field of finance_fraud, and the field of a till's log line that it comes from.
 MAPPING = {"card_id": "card", "terminal_id": "till", "amount": "amount", "currency": "currency", "event_time": "at"}
 
 
 def id_of(line: bytes) -> str:
-    """Of a line of a log, 32 hexadecimal digits."""
+    """The id of a line: 32 hexadecimal digits of a hash of its text."""
     return hashlib.sha256(line).hexdigest()[:32]
 
 
 def event_of(line: bytes) -> bytes:
-    """A till's line as an event of finance_fraud; what is no JSON object goes on as it is, and the archive quarantines it."""
+    """A till's line as an event of finance_fraud. Another line stays as it is, and the archive puts it into quarantine."""
     try:
-        told = json.loads(line)
-        event: dict[str, Any] = {field: told[name] for field, name in MAPPING.items()}
+        payment = json.loads(line)
+        event: dict[str, Any] = {field: payment[name] for field, name in MAPPING.items()}
     except (ValueError, TypeError, KeyError):
         return line
     return json.dumps({"transaction_id": id_of(line)} | event).encode()

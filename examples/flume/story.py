@@ -1,4 +1,4 @@
-"""A shop writes log files; an agent brings their lines to Kafka, and is killed while it does."""
+"""The story: a shop writes log files, and an agent that sends their lines to Kafka is killed while it does."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from examples.flume.agent import start_agent
 from examples.flume.lines import event_of, id_of
 from examples.log_levels.levels import count_levels
 
-LINES, KILLED_AT = 3_000, 1_400
+LINES, KILL_AT_LINE = 3_000, 1_400
 LEVELS = ("INFO", "INFO", "DEBUG", "WARN", "INFO", "ERROR")
 PATIENCE = 120.0  # seconds
 
@@ -27,26 +27,27 @@ Say = Callable[[str], None]
 
 
 @dataclass
-class Told:
-    """Lines as they were written, and as they came to the topic; the shop's levels without repeats; how many different payments
-    the tills wrote, and how many of them are valid events of finance_fraud.
+class Outcome:
+    """What happened: the lines as they were written, and as they came to the topic; the shop's levels, each line counted once.
+
+    payments: different ones that the tills wrote; valid_payments: those of them that are valid events of finance_fraud.
     """
 
-    written: list[bytes] = field(default_factory=list)
-    came: list[bytes] = field(default_factory=list)
+    written_lines: list[bytes] = field(default_factory=list)
+    received_lines: list[bytes] = field(default_factory=list)
     levels: dict[str, int] = field(default_factory=dict)
     payments: int = 0
-    accepted: int = 0
+    valid_payments: int = 0
 
     @property
     def repeats(self) -> int:
-        """Lines that came again, known as such by their ids."""
-        return len(self.came) - len({id_of(line) for line in self.came})
+        """How many lines came again, recognised by their ids."""
+        return len(self.received_lines) - len({id_of(line) for line in self.received_lines})
 
 
-def tell(spark: SparkSession, servers: str, topic: str, folder: Path, say: Say) -> Told:
-    """Run the story on topics that are not there yet. folder: for the logs, and for what the agent notes."""
-    told = Told()
+def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: Say) -> Outcome:
+    """Run the story on topics that do not exist yet. folder: for the logs, and for the agent's files."""
+    outcome = Outcome()
     logs, connection = folder / "logs", Connection(servers)
     logs.mkdir()
     create_topics(AdminClient(connection.client_options()), connection, [topic], 1)
@@ -59,8 +60,8 @@ def tell(spark: SparkSession, servers: str, topic: str, folder: Path, say: Say) 
                 file = tills if b"till" in line else shop
                 file.write(line + b"\n")
                 file.flush()
-                told.written.append(line)
-                if number == KILLED_AT:
+                outcome.written_lines.append(line)
+                if number == KILL_AT_LINE:
                     _wait_for(connection, topic, 1)
                     say(f"after {number + 1:,} lines the agent is killed, and started again; the shop goes on writing")
                     agent.kill()
@@ -69,34 +70,36 @@ def tell(spark: SparkSession, servers: str, topic: str, folder: Path, say: Say) 
                 if number % 10 == 0:
                     time.sleep(0.005)
         deadline = time.monotonic() + PATIENCE
-        while len(set(told.came)) < len(told.written):
+        while (received := len(set(outcome.received_lines))) < LINES:
             if time.monotonic() > deadline or agent.exit_status() is not None:
-                raise TimeoutError(f"{len(set(told.came)):,} of {len(told.written):,} lines came: see {folder}/agent/agent.log")
+                raise TimeoutError(f"{received:,} of {LINES:,} lines came: see {folder}/agent/agent.log")
             time.sleep(0.5)
-            told.came = [record.value or b"" for record in read_all(connection, topic)]
+            outcome.received_lines = [record.value or b"" for record in read_all(connection, topic)]
     finally:
         agent.stop()
-    say(f"{len(told.written):,} lines were written, {len(told.came):,} came: none is missing, {told.repeats:,} came twice, "
-        "which their ids say")
+    say(f"{len(outcome.written_lines):,} lines were written, {len(outcome.received_lines):,} came: none is missing, "
+        f"{outcome.repeats:,} came twice, which their ids say")
 
-    once = list({id_of(line): line for line in told.came}.values())
-    of_shop = spark.createDataFrame([(line.decode(),) for line in once if b"level" in line], "value string")
-    told.levels = {row.level: row["count"] for row in count_levels(of_shop).collect()}
-    say("the shop's lines by level, as log_levels counts them: " + ", ".join(f"{k} {v}" for k, v in sorted(told.levels.items())))
+    line_by_id = {id_of(line): line for line in outcome.received_lines}
+    shop_lines = spark.createDataFrame([(line.decode(),) for line in line_by_id.values() if b"level" in line], "value string")
+    outcome.levels = {row.level: row["count"] for row in count_levels(shop_lines).collect()}
+    counts = ", ".join(f"{level} {count}" for level, count in sorted(outcome.levels.items()))
+    say(f"the shop's lines by level, as log_levels counts them: {counts}")
 
     finance = find_vertical("finance_fraud")
-    events = [event_of(line) for line in told.came if b"till" in line]
-    told.payments = len(set(events))
+    events = [event_of(line) for line in outcome.received_lines if b"till" in line]
+    outcome.payments = len(set(events))
     rows = [(b"k", event, "tills", 0, number) for number, event in enumerate(events)]
     records = spark.createDataFrame(rows, "key binary, value binary, topic string, partition int, offset long")
-    valid = contract.accepted(records.selectExpr("*", "current_timestamp() AS timestamp"), finance, bounds=None)
-    told.accepted = valid.select("transaction_id").distinct().count()
-    say(f"the tills' lines, mapped to events of finance_fraud: {told.accepted:,} of {told.payments:,} are valid, each once")
-    return told
+    valid = contract.valid_events(records.selectExpr("*", "current_timestamp() AS timestamp"), finance, bounds=None)
+    outcome.valid_payments = valid.select("transaction_id").distinct().count()
+    say(f"the tills' lines, mapped to events of finance_fraud: {outcome.valid_payments:,} of {outcome.payments:,} are valid, "
+        "each once")
+    return outcome
 
 
 def _line(number: int) -> bytes:
-    """Four of five lines are the shop's own log, the fifth is a till's."""
+    """The line of that number: four of five are the shop's own log, the fifth is a till's."""
     if number % 5 == 4:
         at = f"2026-03-02T{9 + number // 600:02}:{number // 10 % 60:02}:{number % 60:02}.000Z"
         payment = {"at": at, "till": f"t{number % 7}", "card": f"c{number % 90}", "amount": 5.0 + number % 40, "currency": "EUR"}
@@ -104,8 +107,8 @@ def _line(number: int) -> bytes:
     return json.dumps({"level": LEVELS[number % 6], "message": f"line {number}"}).encode()
 
 
-def levels_written(lines: list[bytes]) -> Counter[str]:
-    """By hand, for comparison."""
+def count_levels_by_hand(lines: list[bytes]) -> Counter[str]:
+    """The shop's levels by hand, for comparison."""
     return Counter(json.loads(line)["level"] for line in lines if b"level" in line)
 
 

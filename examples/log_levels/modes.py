@@ -9,7 +9,7 @@ from pyspark.sql.streaming import StreamingQuery
 from examples.log_levels.levels import count_levels
 
 MICRO_BATCHES = {"processingTime": "0 seconds"}  # the next batch as soon as one is done
-REAL_TIME = {"realTime": "1 minute"}  # one long batch, in which rows go through one by one; a checkpoint a minute
+REAL_TIME = {"realTime": "1 minute"}  # a batch of a minute, which its rows pass one by one; a checkpoint after each
 
 
 def count_to_topic(

@@ -1,4 +1,4 @@
-"""The same lines counted three ways, and how long after a line its count is there in each."""
+"""The story: the same lines are counted in three ways, and the time from a line to its count is measured for each."""
 
 import json
 import statistics
@@ -20,14 +20,14 @@ from examples.producers_consumers.producer import make_topic
 LEVELS = ("INFO", "INFO", "DEBUG", "info", "WARN", "INFO", "ERROR", "DEBUG")
 LINES = [json.dumps({"level": level, "message": f"line {number}"}) for number, level in enumerate(islice(cycle(LEVELS), 198))]
 LINES += ["not JSON at all", '{"message": "of no level"}']
-TIMED = 30  # lines sent one by one, to be timed
+TIMED_LINES = 30  # lines sent one by one, to be timed
 PATIENCE = 120.0  # seconds
 
 Say = Callable[[str], None]
 
 
 @dataclass
-class Told:
+class Outcome:
     """Counts by level as each way has them, and seconds from a line to its count."""
 
     stream: dict[str, int] = field(default_factory=dict)
@@ -36,32 +36,32 @@ class Told:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def tell(spark: SparkSession, servers: str, topic: str, folder: Path, say: Say) -> Told:
-    """Run the story on a topic that is not there yet. folder: for the file, and for checkpoints."""
-    told = Told()
+def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: Say) -> Outcome:
+    """Run the story on a topic that does not exist yet. folder: for the file, and for checkpoints."""
+    outcome = Outcome()
     for name in (topic, f"{topic}-micro-batches", f"{topic}-real-time"):
         make_topic(servers, name, partitions=2)
     _send(servers, topic, LINES)
     say(f"{len(LINES)} log lines lie on topic {topic}; a stream counts them, and shows it:")
-    shown = count_on_terminal(spark, servers, topic, str(folder / "shown"))
-    shown.processAllAvailable()
-    shown.stop()
+    query = count_on_terminal(spark, servers, topic, str(folder / "shown"))
+    query.processAllAvailable()
+    query.stop()
 
     file = folder / "lines.json"
     file.write_text("".join(f"{line}\n" for line in LINES))
-    began = time.monotonic()
-    told.batch = count_in_file(spark, str(file))
-    told.seconds["batch, whenever it is run"] = time.monotonic() - began
+    start = time.monotonic()
+    outcome.batch = count_in_file(spark, str(file))
+    outcome.seconds["batch, whenever it is run"] = time.monotonic() - start
 
     say("the same lines from a file, in a batch job, and from the topic in both of Spark's streaming modes:")
-    told.stream, told.seconds["micro-batches"] = _in_mode(spark, servers, topic, "micro-batches", folder, MICRO_BATCHES)
-    told.real_time, told.seconds["real-time mode"] = _in_mode(spark, servers, topic, "real-time", folder, REAL_TIME)
-    for level in sorted(told.batch):
-        counts = f"batch {told.batch[level]:4}   micro-batches {told.stream[level]:4}   real time {told.real_time[level]:4}"
-        say(f"{level:12} {counts}")
-    for name, seconds in told.seconds.items():
+    outcome.stream, outcome.seconds["micro-batches"] = _in_mode(spark, servers, topic, "micro-batches", folder, MICRO_BATCHES)
+    outcome.real_time, outcome.seconds["real-time mode"] = _in_mode(spark, servers, topic, "real-time", folder, REAL_TIME)
+    for level in sorted(outcome.batch):
+        batch, stream, real_time = outcome.batch[level], outcome.stream[level], outcome.real_time[level]
+        say(f"{level:12} batch {batch:4}   micro-batches {stream:4}   real time {real_time:4}")
+    for name, seconds in outcome.seconds.items():
         say(f"from a line to its count: {name:26} {seconds * 1_000:8,.1f} ms")
-    return told
+    return outcome
 
 
 def _in_mode(
@@ -72,10 +72,10 @@ def _in_mode(
     query = count_to_topic(spark, servers, topic, target, str(folder / name), trigger)
     try:
         with Counts(servers, target, query) as counts:
-            found = counts.wait_for_sum(len(LINES))
+            by_level = counts.wait_for_sum(len(LINES))
             producer = Producer({"bootstrap.servers": servers, "linger.ms": 0})
-            timed = [_time_one(producer, topic, counts, f"TIMED IN {name}".upper()) for _ in range(TIMED)]
-            return found, statistics.median(timed)
+            seconds = [_time_line(producer, topic, counts, f"TIMED IN {name}".upper()) for _ in range(TIMED_LINES)]
+            return by_level, statistics.median(seconds)
     finally:
         query.stop()
 
@@ -97,15 +97,15 @@ class Counts:
         self._consumer.close()
 
     def wait_for_sum(self, lines: int) -> dict[str, int]:
-        """The counts, once they are of so many lines; less what was sent to be timed."""
-        def counted() -> dict[str, int]:
+        """The counts when they are of so many lines, without the lines that are sent to be timed."""
+        def counts() -> dict[str, int]:
             return {level: count for level, count in self.by_level.items() if not level.startswith("TIMED")}
 
-        self._wait(lambda: sum(counted().values()) >= lines)
-        return counted()
+        self._wait(lambda: sum(counts().values()) >= lines)
+        return counts()
 
     def wait_for_one_more(self, level: str) -> None:
-        """Until one more line of that level is counted than now."""
+        """Wait until one more line of that level is counted than now."""
         before = self.by_level.get(level, 0)
         self._wait(lambda: self.by_level.get(level, 0) > before)
 
@@ -115,18 +115,19 @@ class Counts:
             if not self._query.isActive:
                 raise RuntimeError(f"the query ended: {self._query.exception()}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"no such count within {PATIENCE:g} s")
+                raise TimeoutError(f"the count did not come within {PATIENCE:g} s")
             message = self._consumer.poll(0.1)
             if message is not None and not message.error():
                 self.by_level[message.key().decode()] = int(message.value())
 
 
-def _time_one(producer: Producer, topic: str, counts: Counts, level: str) -> float:
-    began = time.monotonic()
+def _time_line(producer: Producer, topic: str, counts: Counts, level: str) -> float:
+    """Seconds from sending a line to its count."""
+    start = time.monotonic()
     producer.produce(topic, json.dumps({"level": level, "message": "timed"}).encode())
     producer.flush(30)
     counts.wait_for_one_more(level)
-    return time.monotonic() - began
+    return time.monotonic() - start
 
 
 def _send(servers: str, topic: str, lines: list[str]) -> None:

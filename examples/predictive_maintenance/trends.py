@@ -7,7 +7,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
+from common.charts import Bars, Chart, DailyLines, draw_all
 
 CHARTS: tuple[tuple[str, Chart], ...] = (
     ("failures", DailyLines("Readings of the five days before a failure, by part", "scenario", "readings", "readings a day")),

@@ -1,4 +1,4 @@
-"""A consumer of a group: it reads the partitions that the group gives it, and says up to where it has read."""
+"""A consumer of a group: it reads the partitions that the group assigns to it, and commits how far it has read."""
 
 import json
 from collections.abc import Callable
@@ -13,28 +13,28 @@ Say = Callable[[str], None]
 class OrderReader:
     """Reads orders as one member of a group; use as a context manager.
 
-    The group shares the topic: each partition is read by one member at a time, and by another one once that leaves. Which
-    member has which partition is decided anew when one comes or goes, a rebalance.
+    The members share the topic: each partition is read by one member at a time, and by another one when that leaves. When a
+    member joins or leaves, the partitions are assigned anew: a rebalance.
     """
 
     def __init__(self, servers: str, topic: str, group: str, name: str, say: Say) -> None:
         self.name = name
         self.partitions: set[int] = set()
-        self.read: list[tuple[Order, Place]] = []
+        self.orders: list[tuple[Order, Place]] = []
         self._say = say
         self._consumer = Consumer({
             "bootstrap.servers": servers,
             "group.id": group,
             # Where the group has no offset yet, it begins with the oldest record, and not with what comes from now on.
             "auto.offset.reset": "earliest",
-            # Offsets are committed after the work, below: a crash before that has an order read twice, and none missed.
+            # Offsets are committed after the work, below: after a crash in between an order is read twice, and none is missed.
             "enable.auto.commit": False,
-            # Only what has to move moves; with the older strategies everybody stops, and gives all back.
+            # Only the partitions that change hands are given back; with the older strategies every member gives all of them back.
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": 6_000,
             "fetch.wait.max.ms": 100,
         })
-        self._consumer.subscribe([topic], on_assign=self._given, on_revoke=self._taken)
+        self._consumer.subscribe([topic], on_assign=self._add_partitions, on_revoke=self._remove_partitions)
 
     def __enter__(self) -> "OrderReader":
         return self
@@ -44,24 +44,26 @@ class OrderReader:
         self._consumer.close()
 
     def poll(self, timeout: float = 0.1) -> bool:
-        """Read one order, if there is one, and commit its offset: the group goes on after it, whoever reads then."""
+        """Read one order, if there is one, and commit its offset, after which the group goes on, whichever member reads then."""
         message = self._consumer.poll(timeout)
         if message is None:
             return False
         if message.error():
             raise KafkaException(message.error())
         order, place = Order(**json.loads(message.value())), Place(message.partition(), message.offset())
-        self.read.append((order, place))
+        self.orders.append((order, place))
         self._say(f"{self.name} reads partition {place.partition}, offset {place.offset}: {order.customer} {order.item}")
         self._consumer.commit(message, asynchronous=False)
         return True
 
-    def _given(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self.partitions |= {each.partition for each in partitions}
-        if partitions:
-            self._say(f"{self.name} is given partitions {sorted(each.partition for each in partitions)}")
+    def _add_partitions(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = sorted(partition.partition for partition in partitions)
+        self.partitions |= set(numbers)
+        if numbers:
+            self._say(f"{self.name} is given partitions {numbers}")
 
-    def _taken(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        self.partitions -= {each.partition for each in partitions}
-        if partitions:
-            self._say(f"{self.name} gives back partitions {sorted(each.partition for each in partitions)}")
+    def _remove_partitions(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = sorted(partition.partition for partition in partitions)
+        self.partitions -= set(numbers)
+        if numbers:
+            self._say(f"{self.name} gives back partitions {numbers}")

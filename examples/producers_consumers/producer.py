@@ -1,4 +1,4 @@
-"""A producer: it makes the topic, sends orders keyed by customer, and hears of each where it lies."""
+"""A producer: it makes the topic, sends orders keyed by customer, and is told by the broker where each order lies."""
 
 import json
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class Order(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a record lies: for good, and in order within its partition."""
+    """Where a record lies on the topic; it stays there, and offsets order the records of a partition."""
 
     partition: int
     offset: int
@@ -27,28 +27,28 @@ class Place(NamedTuple):
 def make_topic(servers: str, topic: str, partitions: int) -> None:
     """Make the topic. More partitions let more consumers of one group work side by side."""
     client = AdminClient({"bootstrap.servers": servers})
-    for made in client.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)]).values():
-        made.result()  # raises what the broker says against it
+    for creation in client.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)]).values():
+        creation.result()  # raises the broker's error
 
 
 def send_orders(servers: str, topic: str, orders: Iterable[Order]) -> list[tuple[Order, Place]]:
     """Send the orders; returns them with their places, as the broker acknowledged them.
 
-    acks=all: a record is acknowledged once every replica in sync has it. enable.idempotence: a send that is tried again, as
-    its acknowledgement was lost, is not written twice. Records of one key go to one partition, and so keep their order.
+    acks=all: a record is acknowledged when every replica in sync has it. enable.idempotence: a record that is sent again
+    because its acknowledgement was lost is not written twice. Records of one key go to one partition, and so keep their order.
     """
     producer = Producer({"bootstrap.servers": servers, "acks": "all", "enable.idempotence": True})
     sent: list[tuple[Order, Place]] = []
 
     def acknowledge(order: Order, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            raise RuntimeError(f"{order} was not taken: {error.str()}")
+            raise RuntimeError(f"the broker did not take {order}: {error.str()}")
         sent.append((order, Place(message.partition(), message.offset())))
 
     for order in orders:
         value = json.dumps(order._asdict()).encode()
         producer.produce(topic, value, key=order.customer.encode(), on_delivery=partial(acknowledge, order))
-    # `produce` only fills a queue; `flush` waits until all of it is acknowledged, and calls `acknowledge` for each.
+    # `produce` only fills a queue; `flush` waits until all of it is acknowledged, and calls `acknowledge` for each order.
     unsent = producer.flush(30)
     if unsent:
         raise RuntimeError(f"{unsent} orders were not acknowledged within 30 s")

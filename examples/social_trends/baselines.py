@@ -1,4 +1,4 @@
-"""What batch learns of terms for the running rules: the season of each, that is, when and how often it is usually posted about."""
+"""What batch learns of terms for the running rules: the season of each, that is, when and how often it is usually posted on."""
 
 from collections.abc import Callable
 from datetime import date, timedelta

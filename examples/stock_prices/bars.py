@@ -4,7 +4,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 TICK = "tick_id string, symbol string, price double, size long, time timestamp"
-UNUSUAL = 6.0  # standard deviations; of normally distributed returns one in 500 million lies beyond
+UNUSUAL_DEVIATIONS = 6.0  # of normally distributed returns one in 500 million lies beyond
 
 
 def parse_ticks(records: DataFrame) -> DataFrame:
@@ -13,9 +13,9 @@ def parse_ticks(records: DataFrame) -> DataFrame:
 
 
 def minute_bars(ticks: DataFrame) -> DataFrame:
-    """One row a share and minute: symbol, minute, open, high, low, close, volume, ticks.
+    """One row per share and minute: symbol, minute, open, high, low, close, volume, ticks.
 
-    The first and the last tick are told by their time, not by when they came: so late ones change nothing but what they should.
+    The first and the last tick are those of the tick's own time, not of arrival: a late tick changes its own bar only.
     """
     order = F.struct("time", "tick_id")
     return (
@@ -34,16 +34,16 @@ def minute_bars(ticks: DataFrame) -> DataFrame:
 
 
 def usual_ranges(bars: DataFrame) -> DataFrame:
-    """Learnt in batch: mean and standard deviation of each share's returns within a minute, from bars of days before."""
+    """Mean and standard deviation of each share's returns within a minute, which batch learns from bars of days before."""
     return bars.groupBy("symbol").agg(F.avg(_return()).alias("usual"), F.stddev(_return()).alias("spread"))
 
 
 def unusual_bars(bars: DataFrame, ranges: DataFrame) -> DataFrame:
-    """Bars whose return lies more than UNUSUAL standard deviations from what is usual for the share, with how many."""
+    """Bars whose return lies more than UNUSUAL_DEVIATIONS from what is usual for the share; adds `deviations`."""
     deviations = (_return() - F.col("usual")) / F.col("spread")
     return (
         bars.join(F.broadcast(ranges), "symbol").withColumn("deviations", deviations)
-        .where(F.abs("deviations") > UNUSUAL).drop("usual", "spread")
+        .where(F.abs("deviations") > UNUSUAL_DEVIATIONS).drop("usual", "spread")
     )
 
 

@@ -1,4 +1,4 @@
-"""Ticks of three made-up shares, of which we know what is in them: one jump, and how late each tick comes."""
+"""Ticks of three simulated shares with a known truth: one jump, and how late each tick comes."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import numpy as np
 
 OPENING = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 SYMBOLS = {"ALFA": 120.0, "BETA": 35.0, "GAMMA": 410.0}  # and their first prices
-EACH_SECONDS = 5.0  # between two ticks of a share
+TICK_SECONDS = 5.0  # between two ticks of a share
 VOLATILITY = 0.0002  # standard deviation of a tick's return
 JUMP_SYMBOL, JUMP_MINUTE, JUMP = "BETA", 45, -0.03
 SLIGHTLY_LATE, TOO_LATE = timedelta(seconds=50), timedelta(minutes=9)  # of one tick in 50, and of one in 400
@@ -28,26 +28,26 @@ class Tick:
 
     @property
     def as_json(self) -> bytes:
-        sent = asdict(self) | {"time": f"{self.time:%Y-%m-%dT%H:%M:%S.%fZ}"}
-        del sent["arrives"]
-        return json.dumps(sent).encode()
+        fields = asdict(self) | {"time": f"{self.time:%Y-%m-%dT%H:%M:%S.%fZ}"}
+        del fields["arrives"]
+        return json.dumps(fields).encode()
 
 
 def day_of_ticks(seed: int, minutes: int, with_jump: bool) -> list[Tick]:
-    """So many minutes from the opening on, in the order in which they arrive. The same seed gives the same ticks."""
+    """The ticks of so many minutes from the opening on, in their order of arrival. The same seed gives the same ticks."""
     rng = np.random.default_rng(seed)
     ticks = [tick for symbol in SYMBOLS for tick in _of_symbol(rng, symbol, minutes, with_jump)]
     return sorted(ticks, key=lambda tick: (tick.arrives, tick.tick_id))
 
 
 def _of_symbol(rng: np.random.Generator, symbol: str, minutes: int, with_jump: bool) -> Iterator[Tick]:
-    count = int(minutes * 60 / EACH_SECONDS)
+    count = int(minutes * 60 / TICK_SECONDS)
     returns = rng.normal(0.0, VOLATILITY, count)
     if with_jump and symbol == JUMP_SYMBOL:
-        returns[int((JUMP_MINUTE + 0.5) * 60 / EACH_SECONDS)] += JUMP
+        returns[int((JUMP_MINUTE + 0.5) * 60 / TICK_SECONDS)] += JUMP
     prices = SYMBOLS[symbol] * np.exp(np.cumsum(returns))
-    late = rng.random(count)
+    lateness = rng.random(count)
     for number, price in enumerate(prices):
-        time = OPENING + timedelta(seconds=number * EACH_SECONDS)
-        delay = TOO_LATE if late[number] < 1 / 400 else SLIGHTLY_LATE if late[number] < 1 / 50 else timedelta(0)
+        time = OPENING + timedelta(seconds=number * TICK_SECONDS)
+        delay = TOO_LATE if lateness[number] < 1 / 400 else SLIGHTLY_LATE if lateness[number] < 1 / 50 else timedelta(0)
         yield Tick(f"{symbol}-{number}", symbol, round(float(price), 2), int(rng.integers(1, 500)), time, time + delay)

@@ -1,10 +1,10 @@
-"""A seller: reads requests, answers each once, and may be killed at any moment.
+"""A seller: it reads requests and answers each once, and may be killed at any moment.
 
 `python -m examples.ticket_sales.seller NAME SERVERS TOPIC`: requests on TOPIC, answers on TOPIC-answers.
 
-All requests of a show have one key, so one partition, so one seller at a time: nobody else writes its stock, and no lock is
-needed. Answers and the offsets of their requests are committed in one transaction of Kafka: both are there, or neither is. Stock
-is not kept anywhere: it is what the answers say.
+All requests of a show have one key, so one partition, so one seller at a time: nobody else changes its stock, and no lock is
+needed. Answers and the offsets of their requests are committed in one transaction of Kafka, both or neither. Stock is not stored
+anywhere: it is what follows from the answers.
 """
 
 import sys
@@ -13,8 +13,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from examples.ticket_sales.tickets import Request, Reservation, Stock
 
-AT_ONCE = 200  # requests of a transaction
-TRANSACTION_SECONDS = 10  # after which Kafka rolls back what a seller that was killed had begun
+REQUESTS_PER_TRANSACTION = 200
+TRANSACTION_SECONDS = 10  # after which Kafka rolls back the open transaction of a seller that was killed
 
 
 class Seller:
@@ -23,21 +23,21 @@ class Seller:
     def __init__(self, name: str, servers: str, topic: str) -> None:
         self._servers, self._answers = servers, f"{topic}-answers"
         self._stock = Stock()
-        # Under the name of one that was killed Kafka ends what that had begun, and takes nothing of it any more.
+        # When a seller starts under the name of one that was killed, Kafka ends that one's transaction and refuses its records.
         self._producer = Producer({
             "bootstrap.servers": servers, "transactional.id": f"{topic}-{name}", "linger.ms": 0,
             "transaction.timeout.ms": TRANSACTION_SECONDS * 1_000})
         self._producer.init_transactions(60)
-        # read_committed also for the group's own offsets: those of a transaction that is being ended are waited for.
+        # read_committed holds for the group's own offsets too: those of a transaction that is being ended are waited for.
         self._consumer = Consumer({
             "bootstrap.servers": servers, "group.id": f"{topic}-sellers", "auto.offset.reset": "earliest",
             "enable.auto.commit": False, "isolation.level": "read_committed", "session.timeout.ms": 6_000})
         self._consumer.subscribe([topic], on_assign=self._take_over)
 
     def sell(self) -> None:
-        """Until it is ended. Raises KafkaException where another seller has taken its place: start it again."""
+        """Answer requests until the process ends. Raises KafkaException when another seller has its place: start it again."""
         while True:
-            messages = self._consumer.consume(AT_ONCE, timeout=0.2)
+            messages = self._consumer.consume(REQUESTS_PER_TRANSACTION, timeout=0.2)
             requests = [message for message in messages if not message.error()]
             if not requests:
                 continue
@@ -45,40 +45,40 @@ class Seller:
             for message in requests:
                 answer = self._stock.decide(Request.from_json(message.value()))
                 self._producer.produce(self._answers, answer.to_json(), answer.show.encode(), message.partition())
-            read = [each for each in self._consumer.position(self._consumer.assignment()) if each.offset >= 0]
-            self._producer.send_offsets_to_transaction(read, self._consumer.consumer_group_metadata(), 30)
+            positions = [position for position in self._consumer.position(self._consumer.assignment()) if position.offset >= 0]
+            self._producer.send_offsets_to_transaction(positions, self._consumer.consumer_group_metadata(), 30)
             self._producer.commit_transaction(30)
 
     def _take_over(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Before the first request of these partitions: what was answered there so far, to the last answer."""
+        """Before the first request of these partitions: read all their answers so far, from which the stock follows."""
         for partition in partitions:
-            for answer in self._answered(partition.partition):
-                self._stock.recall(answer)
+            for answer in self._read_answers(partition.partition):
+                self._stock.restore(answer)
 
-    def _answered(self, partition: int) -> list[Reservation]:
+    def _read_answers(self, partition: int) -> list[Reservation]:
         """The answers in a partition, up to its present end.
 
         A transaction of the seller before may still be open, or about to be committed: read_committed stops in front of it, and
-        we wait until it is ended. To go on without its answers would be to sell its seats again.
+        we wait until it is ended. A seller that went on without its answers would sell its seats again.
         """
         options = {"bootstrap.servers": self._servers, "group.id": "unused", "enable.auto.commit": False}
-        with Consumer(options | {"isolation.level": "read_uncommitted"}) as asking:
-            _, end = asking.get_watermark_offsets(TopicPartition(self._answers, partition), timeout=30)
-        found: list[Reservation] = []
-        with Consumer(options | {"isolation.level": "read_committed", "enable.partition.eof": True}) as reading:
-            reading.assign([TopicPartition(self._answers, partition, OFFSET_BEGINNING)])
+        with Consumer(options | {"isolation.level": "read_uncommitted"}) as consumer:
+            _, end = consumer.get_watermark_offsets(TopicPartition(self._answers, partition), timeout=30)
+        answers: list[Reservation] = []
+        with Consumer(options | {"isolation.level": "read_committed", "enable.partition.eof": True}) as consumer:
+            consumer.assign([TopicPartition(self._answers, partition, OFFSET_BEGINNING)])
             reached = 0
             while reached < end:
-                message = reading.poll(1.0)
+                message = consumer.poll(1.0)
                 if message is None:
                     continue
                 if message.error() is None:
-                    found.append(Reservation.from_json(message.value()))
+                    answers.append(Reservation.from_json(message.value()))
                 elif message.error().code() == KafkaError._PARTITION_EOF:
                     reached = message.offset()
                 else:
                     raise KafkaException(message.error())
-        return found
+        return answers
 
 
 if __name__ == "__main__":

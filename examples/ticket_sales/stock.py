@@ -1,11 +1,11 @@
-"""The stock detector: reads the answers alone, and knows whether a show was oversold and how long its seats will last."""
+"""The stock detector: from the answers alone, whether a show was oversold and how long its seats will last."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from examples.ticket_sales.tickets import CAPACITY, GRANTED
 
-ANSWER = "request_id string, show string, seats int, status string, left int, time long"
+ANSWER = "request_id string, show string, seats int, status string, free_seats int, time long"
 
 
 def parse_answers(records: DataFrame) -> DataFrame:
@@ -14,20 +14,23 @@ def parse_answers(records: DataFrame) -> DataFrame:
 
 
 def stock_of_shows(answers: DataFrame) -> DataFrame:
-    """By show: sold, left, is_oversold, refused, and for how many seconds the rest lasts at the pace so far.
+    """By show: sold, free_seats, is_oversold, is_miscounted, refused, and for how many seconds the rest lasts at the pace so far.
 
-    Counted anew from what was granted: that the sellers' own count of what is left is the same is a proof, not an assumption.
+    Seats are counted from the requests that were granted. is_miscounted: the sellers' own count, the `free_seats` of their
+    answers, is another.
     """
-    capacity = F.create_map(*[F.lit(each) for pair in CAPACITY.items() for each in pair])
+    capacity = F.create_map(*[F.lit(part) for show in CAPACITY.items() for part in show])
     seats = F.when(F.col("status") == GRANTED, F.col("seats")).otherwise(0)
-    counted = answers.groupBy("show").agg(
+    shows = answers.groupBy("show").agg(
         F.sum(seats).alias("sold"),
         F.sum(F.when(F.col("status") == GRANTED, 0).otherwise(1)).alias("refused"),
-        F.min("left").alias("least_left"),
+        F.min("free_seats").alias("least_free_seats"),
         ((F.max("time") - F.min("time")) / 1_000).alias("seconds"),
     )
-    left = capacity[F.col("show")] - F.col("sold")
+    free_seats = capacity[F.col("show")] - F.col("sold")
     pace = F.try_divide(F.col("sold"), F.col("seconds"))
-    return counted.select(
-        "show", "sold", left.alias("left"), (left < 0).alias("is_oversold"), (left != F.col("least_left")).alias("is_miscounted"),
-        "refused", F.when(left > 0, F.try_divide(left, pace)).otherwise(0.0).alias("lasts_seconds"))
+    is_miscounted = free_seats != F.col("least_free_seats")
+    return shows.select(
+        "show", "sold", free_seats.alias("free_seats"), (free_seats < 0).alias("is_oversold"),
+        is_miscounted.alias("is_miscounted"), "refused",
+        F.when(free_seats > 0, F.try_divide(free_seats, pace)).otherwise(0.0).alias("lasts_seconds"))

@@ -1,4 +1,4 @@
-"""The sale: thousands of requests, two sellers that are killed again and again, and the count in the end."""
+"""The story: thousands of requests, two sellers that are killed again and again, and the count of seats in the end."""
 
 import random
 import subprocess
@@ -19,16 +19,17 @@ from examples.ticket_sales.stock import parse_answers, stock_of_shows
 from examples.ticket_sales.tickets import CAPACITY, GRANTED, Request, Reservation
 
 PARTITIONS, SELLERS = 3, ("ann", "bob")
-REQUESTS, PER_SECOND, KILLS = 6_000, 400, 6
+REQUESTS, REQUESTS_PER_SECOND, KILLS = 6_000, 400, 6
 PATIENCE = 120.0  # seconds
 
 Say = Callable[[str], None]
 
 
 @dataclass
-class Told:
-    """Every request, every answer, how often a seller was killed; what the stock detector says by show: live, when the sale has
-    ended, and as a batch job over all answers.
+class Outcome:
+    """What happened: every request, every answer, how often a seller was killed.
+
+    live, stock: the stock detector's rows by show, of the stream when the sale has ended, and of a batch job over all answers.
     """
 
     requests: list[Request] = field(default_factory=list)
@@ -39,50 +40,52 @@ class Told:
 
     @property
     def sold(self) -> Counter[str]:
-        return Counter({show: sum(each.seats for each in self.answers if (each.show, each.status) == (show, GRANTED))
+        """Seats that were granted, by show."""
+        return Counter({show: sum(answer.seats for answer in self.answers if (answer.show, answer.status) == (show, GRANTED))
                         for show in CAPACITY})  # fmt: skip
 
 
-def tell(spark: SparkSession, servers: str, topic: str, checkpoint: Path, say: Say) -> Told:
-    """Run the sale on topics that are not there yet. checkpoint: a folder for the stock detector's."""
-    told, chance = Told(), random.Random(7)
+def run_story(spark: SparkSession, servers: str, topic: str, checkpoint: Path, say: Say) -> Outcome:
+    """Run the sale on topics that do not exist yet. checkpoint: the stock detector's folder."""
+    outcome, rng = Outcome(), random.Random(7)
     for name in (topic, f"{topic}-answers"):
         make_topic(servers, name, PARTITIONS)
     say(f"{REQUESTS:,} requests for {', '.join(f'{seats:,} seats of {show}' for show, seats in CAPACITY.items())}")
-    with _sellers(servers, topic) as sellers, _detector(spark, servers, topic, told.live, checkpoint) as detecting:
-        sending = _send(servers, topic, chance, told.requests)
-        for number in sending:
+    with _sellers(servers, topic) as sellers, _detector(spark, servers, topic, outcome.live, checkpoint) as query:
+        for number in _send(servers, topic, rng, outcome.requests):
             if number % (REQUESTS // KILLS) == REQUESTS // KILLS - 1:
-                victim = chance.choice(SELLERS)
+                victim = rng.choice(SELLERS)
                 say(f"after {number + 1:,} requests seller {victim} is killed, and started again")
                 sellers.kill(victim)
-                told.kills += 1
-                say(f"  the stock detector: {'; '.join(_told_of(row) for _, row in sorted(told.live.items())) or 'starting'}")
+                outcome.kills += 1
+                lines = [_forecast_line(row) for _, row in sorted(outcome.live.items())]
+                say(f"  the stock detector: {'; '.join(lines) or 'starting'}")
         deadline = time.monotonic() + PATIENCE
-        while len(told.answers) < len(told.requests):
+        while len(outcome.answers) < len(outcome.requests):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(told.answers):,} of {REQUESTS:,} requests were answered within {PATIENCE:g} s")
+                raise TimeoutError(f"{len(outcome.answers):,} of {REQUESTS:,} requests were answered within {PATIENCE:g} s")
             sellers.keep_running()
             time.sleep(0.5)
-            told.answers = _answers(servers, f"{topic}-answers")
-        detecting.processAllAvailable()
-    records = spark.read.format("kafka").options(**_source(servers, topic)).load()
-    told.stock = {row.show: row for row in stock_of_shows(parse_answers(records)).collect()}
-    answered = Counter(each.request_id for each in told.answers)
-    say(f"{len(answered):,} requests were answered, {sum(count > 1 for count in answered.values())} of them more than once")
-    for show, row in sorted(told.stock.items()):
+            outcome.answers = _read_answers(servers, f"{topic}-answers")
+        query.processAllAvailable()
+    records = spark.read.format("kafka").options(**_source_options(servers, topic)).load()
+    outcome.stock = {row.show: row for row in stock_of_shows(parse_answers(records)).collect()}
+    counts = Counter(answer.request_id for answer in outcome.answers)
+    say(f"{len(counts):,} requests were answered, {sum(count > 1 for count in counts.values())} of them more than once")
+    for show, row in sorted(outcome.stock.items()):
         verdict = "OVERSOLD" if row.is_oversold else "MISCOUNTED" if row.is_miscounted else "not oversold"
-        live = "as it was live" if row == told.live[show] else f"but live: {told.live[show]}"
-        say(f"{_told_of(row)}: {row.sold:,} of {CAPACITY[show]:,} seats, {row.refused:,} requests refused; {verdict}, {live}")
-    return told
+        live = "as it was live" if row == outcome.live[show] else f"but live: {outcome.live[show]}"
+        say(f"{_forecast_line(row)}: {row.sold:,} of {CAPACITY[show]:,} seats, {row.refused:,} requests refused; "
+            f"{verdict}, {live}")
+    return outcome
 
 
-def _told_of(row: Row) -> str:
-    return f"{row.show} is sold out" if row.left == 0 else f"{row.show} lasts {row.lasts_seconds:,.0f} s at this pace"
+def _forecast_line(row: Row) -> str:
+    return f"{row.show} is sold out" if row.free_seats == 0 else f"{row.show} lasts {row.lasts_seconds:,.0f} s at this pace"
 
 
-def _source(servers: str, topic: str) -> dict[str, str]:
-    """Of answers, those that were committed."""
+def _source_options(servers: str, topic: str) -> dict[str, str]:
+    """Spark's options to read the answers that were committed."""
     return {"kafka.bootstrap.servers": servers, "subscribe": f"{topic}-answers", "startingOffsets": "earliest",
             "kafka.isolation.level": "read_committed"}  # fmt: skip
 
@@ -91,13 +94,13 @@ def _source(servers: str, topic: str) -> dict[str, str]:
 def _detector(
     spark: SparkSession, servers: str, topic: str, live: dict[str, Row], checkpoint: Path
 ) -> Iterator[StreamingQuery]:
-    """The stock detector as a stream, beside the sale: what it finds is in `live`, by show."""
-    def keep(stock: DataFrame, number: int) -> None:
+    """The stock detector as a stream beside the sale; it writes its newest row of each show into `live`."""
+    def update_live(stock: DataFrame, number: int) -> None:
         live.update({row.show: row for row in stock.collect()})
 
-    answers = parse_answers(spark.readStream.format("kafka").options(**_source(servers, topic)).load())
+    answers = parse_answers(spark.readStream.format("kafka").options(**_source_options(servers, topic)).load())
     query = (
-        stock_of_shows(answers).writeStream.foreachBatch(keep).outputMode("update")
+        stock_of_shows(answers).writeStream.foreachBatch(update_live).outputMode("update")
         .option("checkpointLocation", str(checkpoint)).start()
     )
     try:
@@ -114,13 +117,13 @@ class Sellers:
         self._running = {name: self._start(name) for name in SELLERS}
 
     def kill(self, name: str) -> None:
-        """SIGKILL: it can end nothing that it has begun."""
+        """End a seller by SIGKILL, in the middle of what it does, and start it again."""
         self._running[name].kill()
         self._running[name].wait()
         self._running[name] = self._start(name)
 
     def keep_running(self) -> None:
-        """Start those again that ended by themselves, as one does whose place in the group another one has taken."""
+        """Start sellers again that have ended by themselves, as one does whose place in the group another one has taken."""
         for name, process in self._running.items():
             if process.poll() is not None:
                 self._running[name] = self._start(name)
@@ -145,25 +148,25 @@ def _sellers(servers: str, topic: str) -> Iterator[Sellers]:
         sellers.stop()
 
 
-def _send(servers: str, topic: str, chance: random.Random, sent: list[Request]) -> Iterator[int]:
-    """Send the requests at their pace, into `sent` too; yields the number of each."""
+def _send(servers: str, topic: str, rng: random.Random, requests: list[Request]) -> Iterator[int]:
+    """Send the requests at their pace and append them to `requests`; yields the number of each."""
     producer = Producer({"bootstrap.servers": servers, "acks": "all", "enable.idempotence": True, "linger.ms": 5})
-    began = time.monotonic()
+    start = time.monotonic()
     for number in range(REQUESTS):
-        show = chance.choices(list(CAPACITY), [3, 6, 2, 1])[0]
-        request = Request(f"r{number}", show, chance.randint(1, 4), int(time.time() * 1_000))
+        show = rng.choices(list(CAPACITY), [3, 6, 2, 1])[0]
+        request = Request(f"r{number}", show, rng.randint(1, 4), int(time.time() * 1_000))
         producer.produce(topic, request.to_json(), show.encode())
-        sent.append(request)
+        requests.append(request)
         yield number
         producer.poll(0)
-        time.sleep(max(0.0, began + number / PER_SECOND - time.monotonic()))
+        time.sleep(max(0.0, start + number / REQUESTS_PER_SECOND - time.monotonic()))
     if producer.flush(30):
         raise RuntimeError("not all requests were acknowledged within 30 s")
 
 
-def _answers(servers: str, topic: str) -> list[Reservation]:
-    """All that was committed."""
-    found: list[Reservation] = []
+def _read_answers(servers: str, topic: str) -> list[Reservation]:
+    """All answers that were committed."""
+    answers: list[Reservation] = []
     options = {"bootstrap.servers": servers, "group.id": "unused", "isolation.level": "read_committed",
                "enable.partition.eof": True, "enable.auto.commit": False}
     with Consumer(options) as consumer:
@@ -172,7 +175,7 @@ def _answers(servers: str, topic: str) -> list[Reservation]:
         while unread:
             for message in consumer.consume(1_000, timeout=0.2):
                 if message.error() is None:
-                    found.append(Reservation.from_json(message.value()))
+                    answers.append(Reservation.from_json(message.value()))
                 elif message.error().code() == KafkaError._PARTITION_EOF:
                     unread.discard(message.partition())
-    return found
+    return answers

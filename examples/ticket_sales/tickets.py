@@ -1,4 +1,4 @@
-"""What is asked for, what is answered, and the one rule: nobody gets a seat that is not there."""
+"""Requests for seats, the answers to them, and the one rule: no seat is sold that does not exist."""
 
 import json
 from typing import NamedTuple
@@ -8,7 +8,7 @@ GRANTED, REFUSED = "granted", "refused"
 
 
 class Request(NamedTuple):
-    """Somebody wants so many seats of a show; time in epoch milliseconds."""
+    """A request for so many seats of a show; time in epoch milliseconds."""
 
     request_id: str
     show: str
@@ -24,13 +24,13 @@ class Request(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """The answer to a request: all of its seats, or none. left: seats of the show that are free after it."""
+    """The answer to a request: all of its seats are granted, or none. free_seats: of the show after it."""
 
     request_id: str
     show: str
     seats: int
     status: str
-    left: int
+    free_seats: int
     time: int
 
     @classmethod
@@ -42,20 +42,20 @@ class Reservation(NamedTuple):
 
 
 class Stock:
-    """Seats that are free, of the shows of some partitions. It has one writer: whoever reads those partitions."""
+    """The free seats of the shows of some partitions. Only the seller that reads those partitions changes it."""
 
     def __init__(self) -> None:
-        self._left: dict[str, int] = dict(CAPACITY)
+        self._free_seats: dict[str, int] = dict(CAPACITY)
 
     def decide(self, request: Request) -> Reservation:
-        """Answer one request, and keep in mind what was answered."""
-        left = self._left.get(request.show, 0)
-        is_granted = 0 < request.seats <= left
-        left -= request.seats if is_granted else 0
-        self._left[request.show] = left
+        """Answer one request, and take its seats if they are granted."""
+        free_seats = self._free_seats.get(request.show, 0)
+        is_granted = 0 < request.seats <= free_seats
+        free_seats -= request.seats if is_granted else 0
+        self._free_seats[request.show] = free_seats
         status = GRANTED if is_granted else REFUSED
-        return Reservation(request.request_id, request.show, request.seats, status, left, request.time)
+        return Reservation(request.request_id, request.show, request.seats, status, free_seats, request.time)
 
-    def recall(self, answered: Reservation) -> None:
-        """Take over what was answered before."""
-        self._left[answered.show] = answered.left
+    def restore(self, answer: Reservation) -> None:
+        """Take over an answer that another seller gave before."""
+        self._free_seats[answer.show] = answer.free_seats

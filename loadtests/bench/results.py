@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from common.monitoring.plots import Bars, draw_chart
+from common.charts import Bars, draw_chart
 
 EngineFigures = dict[str, float | None]
 """A figure for each engine; None where it was not measured."""

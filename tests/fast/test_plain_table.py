@@ -12,9 +12,9 @@ from common.batch.evaluation import Evaluation, RuleQuality, ScenarioQuality
 from common.installed import find_vertical, vertical_names
 from common.monitoring.alert_watch import TEXT_FIELDS, Percentiles, _read_alert
 from common.monitoring.plain_table import plain_table
-from common.monitoring.printable import make_printable
 from common.monitoring.stage_report import alert_line
 from common.monitoring.summary import evaluation_tables, latency_table, quality_tables
+from common.printable import make_printable
 
 
 def test_no_figure_is_cut_where_there_is_no_room_for_it():

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from common.monitoring import plots
-from common.monitoring.plots import Bars, DailyLines, draw_all, draw_chart
+from common import charts
+from common.charts import Bars, DailyLines, draw_all, draw_chart
 
 BARS, LINES = Bars("Movers", "card", "amount", "EUR"), DailyLines("Loss", "card", "amount", "EUR")
 TEXTS = ["$^$", "$x", "\\frac{", "x" * 100_000, "a\nb", "\x1b[2J", "", "日本"]
@@ -24,7 +24,7 @@ def test_a_plot_that_cannot_be_drawn_is_said_and_the_others_are_there(tmp_path, 
     def breaks(chart):
         raise ValueError("no such thing")
 
-    monkeypatch.setattr(plots, "_fill_bars", breaks)
+    monkeypatch.setattr(charts, "_fill_bars", breaks)
     trends = {"moved": rows("a", "b")}
     assert [path.stem for path in draw_all(trends, [("moved", BARS), ("moved", LINES)], tmp_path)] == ["loss"]
     assert "'Movers' is not drawn: ValueError: no such thing" in caplog.text

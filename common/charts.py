@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from common.failures import describe_failure
-from common.monitoring.printable import make_printable
+from common.printable import make_printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
