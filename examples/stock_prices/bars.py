@@ -3,13 +3,13 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-TICK = "tick_id string, symbol string, price double, size long, time timestamp"
+TICK_SCHEMA = "tick_id string, symbol string, price double, size long, time timestamp"
 UNUSUAL_DEVIATIONS = 6.0  # of normally distributed returns one in 500 million lies beyond
 
 
 def parse_ticks(records: DataFrame) -> DataFrame:
-    """Kafka's records as ticks: the columns of TICK."""
-    return records.select(F.from_json(F.col("value").cast("string"), TICK).alias("tick")).select("tick.*")
+    """Kafka's records as ticks: the columns of TICK_SCHEMA."""
+    return records.select(F.from_json(F.col("value").cast("string"), TICK_SCHEMA).alias("tick")).select("tick.*")
 
 
 def minute_bars(ticks: DataFrame) -> DataFrame:

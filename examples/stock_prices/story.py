@@ -10,16 +10,15 @@ from confluent_kafka import Producer
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from examples.producers_consumers.producer import make_topic
-from examples.stock_prices.bars import minute_bars, parse_ticks, unusual_bars, usual_ranges
+from examples.stock_prices.bars import TICK_SCHEMA, minute_bars, parse_ticks, unusual_bars, usual_ranges
 from examples.stock_prices.ticks import Tick, day_of_ticks
 
 WATERMARK = "2 minutes"  # how much later than the newest a tick may be
 MINUTES = 60
-TICKS_A_BATCH = 120
+TICKS_PER_BATCH = 120
 
 BAR_COLUMNS = ["symbol", "minute", "open", "high", "low", "close", "volume", "ticks"]
 ALERT_SCHEMA = "symbol string, minute timestamp, open double, high double, low double, close double, volume long, ticks long"
-TICK_SCHEMA = "tick_id string, symbol string, price double, size long, time timestamp"
 
 Say = Callable[[str], None]
 Bar = tuple[str, datetime]
@@ -76,7 +75,7 @@ def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: 
 def _stream(spark: SparkSession, servers: str, topic: str, ranges: DataFrame, folder: Path) -> int:
     """Write bars and alerts of the topic's ticks to Parquet, batch by batch; returns how many ticks the watermark left out."""
     options = {"kafka.bootstrap.servers": servers, "subscribe": topic, "startingOffsets": "earliest",
-               "maxOffsetsPerTrigger": str(TICKS_A_BATCH)}
+               "maxOffsetsPerTrigger": str(TICKS_PER_BATCH)}
     ticks = parse_ticks(spark.readStream.format("kafka").options(**options).load()).withWatermark("time", WATERMARK)
 
     def write_batch(bars: DataFrame, number: int) -> None:
