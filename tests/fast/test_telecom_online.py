@@ -80,8 +80,8 @@ def test_a_flat_line_is_never_an_alarm(value):
 def test_an_alarm_keeps_the_next_one_down_unless_that_is_much_stronger():
     time, values = daily()
     values[1_500], values[1_520], values[1_540] = values[1_500] + 30, values[1_520] + 28, values[1_540] + 4_000
-    found = alarms(time, values)
-    assert 1_500 in found and 1_520 not in found and 1_540 in found
+    alarm_places = alarms(time, values)
+    assert 1_500 in alarm_places and 1_520 not in alarm_places and 1_540 in alarm_places
     assert scores(time, values)[1_520] == 0
 
 
@@ -142,12 +142,12 @@ def test_after_a_restart_the_threshold_in_force_counts_and_not_the_stored_one():
     key, cut = ("C1", "DRB_RlcSduDelayDl"), 990
     first.test(key, rows[:cut])
     second.updateValueState("series", key, first.peekValueState("series", key))
-    found = [int(row.report_id) for row in second.test(key, rows[cut:])]
+    alarm_places = [int(row.report_id) for row in second.test(key, rows[cut:])]
     detector = OnlineDetector(9.0)
     scores(time[:cut], values[:cut], detector)
     detector.threshold = THRESHOLD
-    assert found == (cut + np.flatnonzero(scores(time[cut:], values[cut:], detector) >= THRESHOLD)).tolist()
-    assert 1 <= sum(1_000 <= number < 1_010 for number in found) < 5
+    assert alarm_places == (cut + np.flatnonzero(scores(time[cut:], values[cut:], detector) >= THRESHOLD)).tolist()
+    assert 1 <= sum(1_000 <= number < 1_010 for number in alarm_places) < 5
 
 
 def test_state_is_bounded_however_long_the_series():
@@ -207,12 +207,12 @@ def test_a_real_kpi_at_the_threshold_that_ships(shared_data):
     """Events are runs of labelled rows and runs of alarms; found when they share a row. The bar: F1 of 0.75."""
     series = shared_data / "telecom" / "kpi" / "cpu4.csv"
     labels = np.array([float(row["label"]) for row in csv.DictReader(series.open())]) > 0
-    found = np.array([score for _, _, score in nab.scores(series)]) >= THRESHOLD
+    is_alarm = np.array([score for _, _, score in nab.scores(series)]) >= THRESHOLD
     start = int(PROBATION * len(labels))
-    found[:start] = False
+    is_alarm[:start] = False
     events = [run for run in runs(labels) if run[1] > start]
-    recall = np.mean([found[begin:end].any() for begin, end in events])
-    precision = np.mean([labels[begin:end].any() for begin, end in runs(found)])
+    recall = np.mean([is_alarm[begin:end].any() for begin, end in events])
+    precision = np.mean([labels[begin:end].any() for begin, end in runs(is_alarm)])
     assert 2 * precision * recall / (precision + recall) >= 0.75
 
 
