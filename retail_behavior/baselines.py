@@ -21,7 +21,7 @@ from retail_behavior.settings import RetailSettings
 
 SALES_DAYS = 84          # of sales that the forecast learns from
 HABIT_DAYS = 30          # of a visitor's habits, and of the sessions that recommendations are mined from
-UNITS_PRIOR_ORDERS = 20  # orders of the shop's usual size that a product's units per order are drawn towards
+PRIOR_ORDERS = 20        # of the shop's usual size, that a product's units per order are drawn towards by
 DIGITS = 9               # sums are rounded to, so that their order does not show
 
 STOCK = T.StructType([T.StructField(name, T.DoubleType()) for name in (
@@ -93,8 +93,8 @@ def _forecast_week(sales: pd.DataFrame) -> pd.DataFrame:
     from_monday = np.argsort(weekday[-WEEK_DAYS:])
     by_hour = (demand.mean[:, from_monday, None] * (of_hour / of_hour.sum())).reshape(len(units), -1)
     # A product that is seldom sold borrows the shop's units per order.
-    prior_units = UNITS_PRIOR_ORDERS * units.sum() / orders.sum()
-    units_per_order = (units.sum(axis=1) + prior_units) / (orders.sum(axis=1) + UNITS_PRIOR_ORDERS)
+    prior_units = PRIOR_ORDERS * units.sum() / orders.sum()
+    units_per_order = (units.sum(axis=1) + prior_units) / (orders.sum(axis=1) + PRIOR_ORDERS)
     week = demand.mean.sum(axis=1)
     spread = np.sqrt(((demand.high - demand.low) ** 2).sum(axis=1)) / 2
     return pd.DataFrame({

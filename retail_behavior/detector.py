@@ -148,7 +148,7 @@ def recommendations(events: DataFrame, settings: RetailSettings) -> DataFrame:
 
 
 def _longest_streak_ever(settings: RetailSettings) -> Column:
-    """The longest even streak that there was at any arrival, as `_longest_streak` has it.
+    """The longest even streak that there was at any arrival, in the shape of `_longest_streak`.
 
     Only a late view can shorten a streak. So the longest one ever is the longest of those that there were just before each
     late view, and of the one that there is now.
@@ -178,7 +178,7 @@ def _counts_before_late_views(arrivals: Column) -> Column:
 def _longest_streak(views: Column, settings: RetailSettings) -> Column:
     """Of views in order of time: struct(gaps: how many, pace: mean seconds of a gap, ids of its views).
 
-    The views are gone through once. `_next_run` keeps the run of even gaps that ends with the view, and the longest so far.
+    One pass over the gaps: `_next_run` keeps the run of even gaps that ends with the newest one, and the longest run so far.
     """
     zero = F.lit(0)
     no_run = F.struct(F.lit(0.0).alias("gap"), zero.alias("run"), F.lit(0.0).alias("run_seconds"), zero.alias("longest"),

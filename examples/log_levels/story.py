@@ -54,8 +54,10 @@ def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: 
     outcome.seconds["batch, whenever it is run"] = time.monotonic() - start
 
     say("the same lines from a file, in a batch job, and from the topic in both of Spark's streaming modes:")
-    outcome.stream, outcome.seconds["micro-batches"] = _count_in_mode(spark, servers, topic, "micro-batches", folder, MICRO_BATCHES)
-    outcome.real_time, outcome.seconds["real-time mode"] = _count_in_mode(spark, servers, topic, "real-time", folder, REAL_TIME)
+    outcome.stream, outcome.seconds["micro-batches"] = _count_in_mode(
+        spark, servers, topic, "micro-batches", folder, MICRO_BATCHES)
+    outcome.real_time, outcome.seconds["real-time mode"] = _count_in_mode(
+        spark, servers, topic, "real-time", folder, REAL_TIME)
     for level in sorted(outcome.batch):
         batch, stream, real_time = outcome.batch[level], outcome.stream[level], outcome.real_time[level]
         say(f"{level:12} batch {batch:4}   micro-batches {stream:4}   real time {real_time:4}")

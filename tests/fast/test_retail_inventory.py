@@ -1,6 +1,9 @@
 """Order quantity and safety stock against published figures, and what a policy really delivers beside its nominal service."""
 
+from datetime import date, timedelta
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from retail_behavior.planning.inventory import (
@@ -10,6 +13,8 @@ from retail_behavior.planning.inventory import (
     safety_stock,
     simulated_service,
 )
+from retail_behavior.planning.stock_plan import plan_stock
+from retail_behavior.settings import RetailSettings
 
 
 def test_economic_order_quantity_is_the_published_one():
@@ -44,3 +49,16 @@ def test_a_simulation_counts_what_one_can_count_by_hand():
 def test_no_demand_and_no_order_is_no_service():
     realised = simulated_service(np.zeros(3), Policy(0, 5), 1)
     assert realised.cycles == 0 and np.isnan(realised.cycle_service) and np.isnan(realised.fill_rate)
+
+
+def test_a_policy_is_what_the_settings_ask_for():
+    units = np.random.default_rng(1).poisson(10, 200).astype(float)
+    days = [date(2020, 1, 1) + timedelta(days=number) for number in range(len(units))]
+    sales = pd.DataFrame({"product_id": "p", "day": days, "units": units, "revenue": 5 * units})
+    usual = plan_stock(sales, RetailSettings()).iloc[0]
+    slow, careful, dear = (plan_stock(sales, RetailSettings(**{name: value})).iloc[0] for name, value in (
+        ("lead_days", 3), ("cycle_service", 0.99), ("order_cost", 32.0)))
+    assert slow["reorder_point"] > usual["reorder_point"] + 19, "two days more of ten units each"
+    assert careful["safety_stock"] > 1.4 * usual["safety_stock"] and careful["nominal_cycle_service"] == 0.99
+    batch, dear_batch = (plan["order_up_to"] - plan["reorder_point"] for plan in (usual, dear))
+    assert dear_batch == pytest.approx(2 * batch), "four times the cost of an order, twice its size"
