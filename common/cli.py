@@ -117,7 +117,7 @@ def main() -> None:
             for note in getattr(problem, "__notes__", []):
                 error_console.print(note, markup=False, highlight=False)
             sys.exit(1)
-        if ending_signal():  # the signal's exception, raised within a library, became another one, as of a lock that is released twice
+        if ending_signal():  # its exception, raised within a library, became another one, as of a lock released twice
             error_console.print("stopped")
             sys.exit(128 + ending_signal())
         trace = Path(tempfile.mkstemp(prefix="hybrid-error-", suffix=".log")[1])

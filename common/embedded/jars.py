@@ -51,6 +51,7 @@ class Jar:
 
     @property
     def file(self) -> str:
+        """The name of its file."""
         return f"{self.artifact}-{self.revision}.jar"
 
 

@@ -94,12 +94,14 @@ class EmbeddedKafka:
 
     @property
     def bootstrap_servers(self) -> str:
+        """host:port of the broker; raises EmbeddedKafkaError before the first start."""
         if self.port is None:
             raise EmbeddedKafkaError("the embedded broker was not started: it has no port yet")
         return f"{HOST}:{self.port}"
 
     @property
     def is_running(self) -> bool:
+        """Whether the broker's process runs."""
         return self._child is not None and self._child.exit_status() is None
 
     def start(self) -> "EmbeddedKafka":

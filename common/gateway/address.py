@@ -34,6 +34,7 @@ class Address:
 
     @property
     def url(self) -> str:
+        """The address as a client writes it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
 

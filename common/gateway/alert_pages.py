@@ -14,6 +14,8 @@ MAX_PAGES = 52              # of all clients
 
 
 class PageReader:
+    """Reads pages for all clients; bounds how many one client, and all together, may wait for."""
+
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="alerts")
         self._limiter = ConcurrencyLimiter(MAX_PAGES_PER_CLIENT, MAX_PAGES, "pages")

@@ -29,6 +29,7 @@ class Listener:
         self.failure: str | None = None
 
     def put(self, alerts: list[bytes]) -> None:
+        """Adds alerts; from the first on that finds the queue full, none is added any more."""
         for alert in alerts:
             if self.has_overflowed or self.alerts.full():
                 self.has_overflowed = True

@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
 
 from common.contract import TimeBounds
-from common.contract.python_parser import PlainContract
+from common.contract.python_parser import PythonContract
 from common.gateway.alert_routes import alert_routes
 from common.gateway.authorization import Access, AccessRefused
 from common.gateway.byte_budget import ByteBudget
@@ -81,7 +81,7 @@ class Gateway:
     async def _refuse_read(self, scope: Any) -> JSONResponse | None:
         """The answer to a request below /v1/ that has no token, or whose client asks too often; None: it may go on."""
         try:
-            client = self._access.client_of(scope, dict(scope["headers"]))
+            client = self._access.identify_client(scope, dict(scope["headers"]))
         except AccessRefused as refusal:
             return await _refusal_response(refusal) if await self._admit_anonymous(scope) else TOO_MANY_REQUESTS
         if wait_seconds := self._read_rates.wait_seconds(client):
@@ -113,9 +113,9 @@ class Gateway:
             max_body_bytes=max_body_bytes,
             thread_turn=asyncio.Lock(),
         )
-        bounds = TimeBounds.of(settings)
+        bounds = TimeBounds.from_settings(settings)
         return {
-            f"/v1/{vertical.name}/events": EventIntake(vertical, PlainContract(vertical, bounds), resources)
+            f"/v1/{vertical.name}/events": EventIntake(vertical, PythonContract(vertical, bounds), resources)
             for vertical in verticals
         }
 

@@ -36,7 +36,7 @@ class Access:
             raise AccessRefused(403, f"this token has no scope {vertical}:{verb}")
         return _admit_connection(scope, token)
 
-    def client_of(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
+    def identify_client(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
         """The client's name, whatever it asks for; its connection is not admitted by this. Raises AccessRefused."""
         return _client_name(scope, self._find_token(scope, headers))
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from common.contract.python_parser import Accepted, PlainContract, Rejected
+from common.contract.python_parser import InvalidEvent, PythonContract, ValidEvent
 from common.gateway.authorization import Access, AccessRefused
 from common.gateway.byte_budget import BudgetShare, ByteBudget
 from common.gateway.delivery import AsyncProducer, BatchTooLarge, BrokerUnavailable, BufferFull, Failure
@@ -30,9 +30,9 @@ from common.vertical import Vertical
 
 LOG = logging.getLogger(__name__)
 
-TURN_BYTES = 50_000            # of events that are judged before other requests have their turn
+TURN_BYTES = 50_000            # of events that are validated before other requests have their turn
 MIN_EVENT_BYTES = 500          # that an event counts as then
-LARGE_EVENT_BYTES = 16 * 1024  # a larger event is judged by a thread
+LARGE_EVENT_BYTES = 16 * 1024  # a larger event is validated by a thread
 LARGE_BODY_BYTES = 256 * 1024  # a larger body is read by a thread
 BYTES_PER_EVENT = 1_000        # of a body that count as one event of its client's rate
 MAX_EVENT_BYTES = 900_000      # a topic takes records of 1 MB by default
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
     retry_after: bytes = b""
 
 
-class JudgedEvents:
+class ValidatedEvents:
     """A request's events: those to be sent, and those refused, with their index and reason."""
 
     def __init__(self) -> None:
@@ -59,8 +59,9 @@ class JudgedEvents:
         self.messages: list[dict[str, Any]] = []
         self.rejected: list[dict[str, Any]] = []
 
-    def add(self, index: int, verdict: Accepted | Rejected) -> None:
-        if isinstance(verdict, Rejected):
+    def add(self, index: int, verdict: ValidEvent | InvalidEvent) -> None:
+        """Adds the verdict on the event at `index` of the request."""
+        if isinstance(verdict, InvalidEvent):
             self.reject(index, *verdict)
         elif len(verdict.value) > MAX_EVENT_BYTES:
             self.reject(index, verdict.event_id, "too_large", EVENT_TOO_LARGE)
@@ -69,6 +70,7 @@ class JudgedEvents:
             self.messages.append({"key": verdict.entity.encode(), "value": verdict.value})
 
     def reject(self, index: int | None, event_id: str | None, reason: str, detail: str) -> None:
+        """Adds a refused event; index: None where it is not known any more."""
         short_id = event_id and event_id[:MAX_ID_CHARACTERS]
         self.rejected.append({"index": index, "id": short_id, "reason": reason, "detail": detail[:MAX_DETAIL_CHARACTERS]})
 
@@ -83,13 +85,13 @@ class IntakeResources:
     answers: AnswerCache       # to requests that came with an idempotency key
     budget: ByteBudget         # of the bytes that requests under way hold
     max_body_bytes: int        # of one request, packed and unpacked
-    thread_turn: asyncio.Lock  # held while a thread reads a large body or judges a large event: only one does at a time
+    thread_turn: asyncio.Lock  # held while a thread reads a large body or validates a large event: only one does at a time
 
 
 class EventIntake:
     """The intake of one vertical, as an ASGI application."""
 
-    def __init__(self, vertical: Vertical, contract: PlainContract, resources: IntakeResources) -> None:
+    def __init__(self, vertical: Vertical, contract: PythonContract, resources: IntakeResources) -> None:
         self._name, self._topic = vertical.name, topic_names(vertical).events
         self._integer_fields = IntegerFields(vertical.event_schema)
         self._contract, self._resources = contract, resources
@@ -179,11 +181,11 @@ class EventIntake:
 
     async def _accept(self, events: list[RawEvent]) -> Answer:
         """Judges events, sends the valid ones, and waits until Kafka has acknowledged them."""
-        judged_events = await self._judge_events(events)
-        if not judged_events.messages:
-            return _result_answer(judged_events)
+        validated_events = await self._validate_events(events)
+        if not validated_events.messages:
+            return _result_answer(validated_events)
         try:
-            delivery = self._resources.producer.send(self._topic, judged_events.messages)
+            delivery = self._resources.producer.send(self._topic, validated_events.messages)
         except BatchTooLarge as problem:
             raise BodyRefused(413, f"{problem}: send fewer events in one request, nothing of it was taken") from None
         except BufferFull:
@@ -191,16 +193,16 @@ class EventIntake:
         except BrokerUnavailable:
             return _problem_answer(503, "Kafka does not answer, nothing of this request was taken: send it again")
         await delivery.done
-        return _result_answer(judged_events, delivery.failures)
+        return _result_answer(validated_events, delivery.failures)
 
-    async def _judge_events(self, events: list[RawEvent]) -> JudgedEvents:
-        verdicts, latest, size = JudgedEvents(), self._contract.latest(), 0
+    async def _validate_events(self, events: list[RawEvent]) -> ValidatedEvents:
+        verdicts, latest, size = ValidatedEvents(), self._contract.latest_event_time(), 0
         for index, event in enumerate(events):
             if isinstance(event, bytes) and LARGE_EVENT_BYTES < len(event) <= MAX_EVENT_BYTES:
                 async with self._resources.thread_turn:
-                    verdicts.add(index, await asyncio.to_thread(self._judge_event, event, latest))
+                    verdicts.add(index, await asyncio.to_thread(self._validate_event, event, latest))
             else:
-                verdicts.add(index, self._judge_event(event, latest))
+                verdicts.add(index, self._validate_event(event, latest))
                 size += max(MIN_EVENT_BYTES, len(event))
             if len(verdicts.rejected) > MAX_REJECTED:
                 raise BodyRefused(
@@ -211,27 +213,28 @@ class EventIntake:
                 await asyncio.sleep(0)
         return verdicts
 
-    def _judge_event(self, event: RawEvent, latest: datetime) -> Accepted | Rejected:
+    def _validate_event(self, event: RawEvent, latest: datetime) -> ValidEvent | InvalidEvent:
         """The contract's verdict. Whatever an event holds, it is that event that is refused, and not its request."""
         if isinstance(event, bytes) and len(event) > MAX_EVENT_BYTES:
-            return Rejected(None, "too_large", EVENT_TOO_LARGE)  # to read it would take many times its size
+            return InvalidEvent(None, "too_large", EVENT_TOO_LARGE)  # to read it would take many times its size
         if isinstance(event, bytes) and is_too_nested(event):
-            return Rejected(None, "malformed_json", TOO_NESTED)
+            return InvalidEvent(None, "malformed_json", TOO_NESTED)
         try:
             verdict = self._apply_contract(event, latest)
-            if isinstance(verdict, Rejected) and verdict.reason == "wrong_type":
+            if isinstance(verdict, InvalidEvent) and verdict.reason == "wrong_type":
                 converted_event = self._integer_fields.convert(event)
                 return verdict if converted_event is None else self._apply_contract(converted_event, latest)
             return verdict
         except Exception as problem:
-            LOG.info("an event of %s could not be judged: %s", self._name, type(problem).__name__)
-            return Rejected(None, "malformed_json", "it cannot be judged: nested too deep, or of values that no field has")
+            LOG.info("an event of %s could not be validated: %s", self._name, type(problem).__name__)
+            return InvalidEvent(None, "malformed_json", "it cannot be read: nested too deep, or of values that no field has")
 
-    def _apply_contract(self, event: RawEvent, latest: datetime) -> Accepted | Rejected:
-        return self._contract.judge(event, latest) if isinstance(event, bytes) else self._contract.judge_object(event, latest)
+    def _apply_contract(self, event: RawEvent, latest: datetime) -> ValidEvent | InvalidEvent:
+        contract = self._contract
+        return contract.validate(event, latest) if isinstance(event, bytes) else contract.validate_object(event, latest)
 
 
-def _result_answer(events: JudgedEvents, failures: list[Failure] | None = None) -> Answer:
+def _result_answer(events: ValidatedEvents, failures: list[Failure] | None = None) -> Answer:
     """202: all are acknowledged. 422: some were refused, the others are acknowledged. 503: some have no acknowledgement."""
     ids, lost = _split_by_failure(events, failures) if failures else (events.ids, [])
     result: dict[str, Any] = {"accepted": len(ids), "ids": ids}
@@ -244,7 +247,7 @@ def _result_answer(events: JudgedEvents, failures: list[Failure] | None = None) 
     return Answer(status, orjson.dumps(result), RETRY_AFTER_SECONDS.get(status, b""))
 
 
-def _split_by_failure(events: JudgedEvents, failures: list[Failure]) -> tuple[list[str], list[str]]:
+def _split_by_failure(events: ValidatedEvents, failures: list[Failure]) -> tuple[list[str], list[str]]:
     """Ids of the events that were acknowledged, and of those that were not; what the broker will never take is rejected."""
     failed = Counter(value for value, _ in failures)
     never_taken = {value for value, error in failures if error.code() in REFUSAL_CODES}
@@ -266,7 +269,7 @@ def _split_by_failure(events: JudgedEvents, failures: list[Failure]) -> tuple[li
 def _is_ndjson(headers: Mapping[bytes, bytes]) -> bool:
     """Whether the content type is NDJSON's; raises BodyRefused for what is not JSON either.
 
-    A content type that a browser sends without asking the server first is refused, so that no page can post in its user's name.
+    A content type that a browser sends without a preflight request is refused, so that no page can post in its user's name.
     """
     kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     if kind in NDJSON_TYPES:

@@ -4,18 +4,9 @@ import json
 from datetime import date
 from typing import Any
 
-from pyspark.sql import types as T
-
-from common.contract.expectations import check_contract
+from common.contract.json_schema import event_schema
 from common.vertical import Vertical
 
-# What we read of RFC 3339's date-time: no small t and z, no more digits than nanoseconds, and no leap second.
-TIME_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
-JSON_TYPES: dict[type[T.DataType], dict[str, str]] = {
-    T.StringType: {"type": "string"}, T.DoubleType: {"type": "number"}, T.IntegerType: {"type": "integer"},
-    T.LongType: {"type": "integer"}, T.BooleanType: {"type": "boolean"},
-    T.TimestampType: {"type": "string", "format": "date-time", "pattern": TIME_PATTERN},
-}
 IDS_SCHEMA = {"type": "array", "items": {"type": "string"}}
 REJECTED_EVENT_SCHEMA = {
     "type": "object",
@@ -53,8 +44,6 @@ INTAKE_RESPONSES: dict[str, tuple[str, dict[str, Any]]] = {
     "429": ("too many events of this client, or a full buffer; see Retry-After", PROBLEM_SCHEMA),
     "503": ("Kafka does not answer; what is in not_acknowledged is to be sent again", {"anyOf": [RESULT_SCHEMA, PROBLEM_SCHEMA]}),
 }  # fmt: skip
-BOUND_KEYWORDS = {("min_value", False): "minimum", ("min_value", True): "exclusiveMinimum",
-                  ("max_value", False): "maximum", ("max_value", True): "exclusiveMaximum"}
 
 
 def intake_path_item(vertical: Vertical, security: list[dict[str, list[str]]]) -> dict[str, Any]:
@@ -79,20 +68,6 @@ def intake_path_item(vertical: Vertical, security: list[dict[str, list[str]]]) -
         "responses": {status: json_response(*answer) for status, answer in INTAKE_RESPONSES.items()}}}  # fmt: skip
 
 
-def event_schema(vertical: Vertical) -> dict[str, Any]:
-    """The contract as JSON Schema, which cannot express all of it: that an event is of the future only the answer says."""
-    properties: dict[str, Any] = {field.name: dict(JSON_TYPES[type(field.dataType)]) for field in vertical.event_schema}
-    required = []
-    for expectation in check_contract(vertical.event_schema, vertical.contract):
-        if expectation.kind.reason == "missing_field":
-            required.append(expectation.columns[0])
-        elif len(expectation.columns) == 1:
-            properties[expectation.columns[0]] |= _schema_keywords(expectation.type, expectation.kwargs)
-    for name in properties.keys() - set(required):
-        properties[name] = {"anyOf": [properties[name], {"type": "null"}]}
-    return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
-
-
 def example_events(vertical: Vertical, number: int = 2) -> list[dict[str, Any]]:
     """`number` events of the vertical's generator, without their empty fields."""
     chunks = vertical.generate(1, date(2020, 1, 1), 1, vertical.population(**vertical.small), False)
@@ -103,19 +78,6 @@ def example_events(vertical: Vertical, number: int = 2) -> list[dict[str, Any]]:
 
 def _without_nulls(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if value is not None}
-
-
-def _schema_keywords(kind: str, kwargs: Any) -> dict[str, Any]:
-    """The keywords of JSON Schema that say what an expectation of one column says."""
-    if kind == "expect_column_values_to_be_in_set":
-        return {"enum": list(kwargs["value_set"])}
-    if kind == "expect_column_values_to_match_regex":
-        return {"pattern": kwargs["regex"]}
-    if kind == "expect_column_value_lengths_to_be_between":
-        lengths = {"minLength": kwargs.get("min_value"), "maxLength": kwargs.get("max_value")}
-        return {name: value for name, value in lengths.items() if value is not None}
-    strict = {bound: bool(kwargs.get(f"strict_{bound[:3]}")) for bound in ("min_value", "max_value")}
-    return {BOUND_KEYWORDS[bound, strict[bound]]: kwargs[bound] for bound in strict if isinstance(kwargs.get(bound), int | float)}
 
 
 def json_response(description: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from common.contract.python_parser import names_are_apart
+from common.contract.python_parser import has_distinct_names
 from common.gateway.byte_budget import BudgetShare
 from common.gateway.refusals import BodyRefused
 
@@ -21,7 +21,7 @@ MAX_EVENTS = 100_000        # of a request: each is an object in memory, however
 MAX_REJECTED = 1_000        # that one answer explains: more would make the answer larger than the request
 MAX_GZIP_MEMBERS = 100      # of a body
 MAX_PARTS = 4 * MAX_EVENTS  # objects and arrays in a JSON array: all are read in one go, in which no other request has a turn
-MAX_NAMES = 1_000           # of an event that is passed on as an object: it is judged in one go
+MAX_NAMES = 1_000           # of an event that is passed on as an object: it is validated in one go
 VALUE_BYTES = 100           # that a value or an array of JSON takes once it is read, about
 OBJECT_BYTES = 240          # that an object takes
 EVENT_BYTES = 500           # that an event takes beside its text until Kafka has it, about
@@ -141,7 +141,7 @@ def _are_flat(body: bytes, values: list[Any], arrays: int, objects: int) -> bool
     if arrays > 1 or objects > len(values) or not all(type(value) is dict for value in values):
         return False
     # Of two values of one name orjson keeps the last, without an error.
-    return max(map(len, values), default=0) <= MAX_NAMES and names_are_apart(body, sum(map(len, values)))
+    return max(map(len, values), default=0) <= MAX_NAMES and has_distinct_names(body, sum(map(len, values)))
 
 
 def _element_texts(text: str) -> Iterator[bytes]:

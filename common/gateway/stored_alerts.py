@@ -164,8 +164,8 @@ def _rows_of_page(files: list[AlertFile], keys: pa.Table) -> pa.Table:
     """`_rows` of as many of the first keys as MAX_PAGE_BYTES have room for, and of one at least."""
     rows = _rows(files, keys.slice(0, FIRST_ROWS))
     if keys.num_rows > FIRST_ROWS and (room := MAX_PAGE_BYTES - rows.nbytes) > 0:  # the others are about as large as the first
-        others = _rows(files, keys.slice(FIRST_ROWS, room * rows.num_rows // rows.nbytes))
-        rows = pa.concat_tables([rows, others]) if others.num_rows else rows
+        further_rows = _rows(files, keys.slice(FIRST_ROWS, room * rows.num_rows // rows.nbytes))
+        rows = pa.concat_tables([rows, further_rows]) if further_rows.num_rows else rows
     texts = [rows[name] for name in ALERT_COLUMNS if pa.types.is_string(rows.schema.field(name).type)]
     sizes = sum(pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64) for column in texts)
     return rows.slice(0, max(1, int(np.searchsorted(np.cumsum(sizes), MAX_PAGE_BYTES, side="right"))))

@@ -42,9 +42,11 @@ class Token:
     until: str | None = None
 
     def has_scope(self, vertical: str, verb: str) -> bool:
+        """Whether it allows the verb, `read` or `write`, for this vertical."""
         return f"{vertical}:{verb}" in self.scopes or f"{ALL_VERTICALS}:{verb}" in self.scopes
 
     def has_ended(self) -> bool:
+        """Whether `until` is over."""
         return self.until is not None and datetime.now(UTC) >= datetime.fromisoformat(self.until)
 
 

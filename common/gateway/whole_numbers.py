@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from pyspark.sql import types as T
 
-from common.contract.python_parser import names_are_apart
+from common.contract.python_parser import has_distinct_names
 
 INEXACT_FROM = 2.0**53  # from here on a double does not hold every whole number
 
@@ -20,7 +20,7 @@ class IntegerFields:
         """The event with integers in these fields where it has whole floats; None where that changes nothing."""
         if isinstance(event, bytes):
             text, event = event, orjson.loads(event)
-            if not (isinstance(event, dict) and names_are_apart(text, len(event))):
+            if not (isinstance(event, dict) and has_distinct_names(text, len(event))):
                 return None
         floats = {name: value for name in self._fields if isinstance(value := event.get(name), float)}
         integers = {name: int(value) for name, value in floats.items() if value.is_integer() and abs(value) < INEXACT_FROM}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.contract.python_parser import PlainContract
+from common.contract.python_parser import PythonContract
 from common.gateway.byte_budget import ByteBudget
 from common.gateway.event_intake import LARGE_EVENT_BYTES, TURN_BYTES
 from common.gateway.json_nesting import MAX_LEVELS, MAX_PARTS, is_too_nested
@@ -82,7 +82,7 @@ def test_what_is_all_levels_is_that_event_s_fault(gateway, generated_events, par
 
 @pytest.mark.parametrize(("kind", "end"), [("x-ndjson", b"\n"), ("json", b",")])
 def test_others_have_their_turn_by_bytes_and_large_events_are_judged_by_a_thread(gateway, monkeypatch, kind, end):
-    intake, judge = gateway.gateway._intakes["/v1/finance_fraud/events"], PlainContract.judge
+    intake, judge = gateway.gateway._intakes["/v1/finance_fraud/events"], PythonContract.validate
     loop, most, since = threading.get_ident(), 0, 0
     sizes = [100, LARGE_EVENT_BYTES // 2, 3 * LARGE_EVENT_BYTES, LARGE_EVENT_BYTES // 2] * 20
     body = end.join(b'{"a":[%s]}' % b",".join([b"0"] * (size // 2)) for size in sizes)
@@ -104,11 +104,11 @@ def test_others_have_their_turn_by_bytes_and_large_events_are_judged_by_a_thread
     async def judged():
         task = asyncio.create_task(others())
         with ByteBudget(10**9).share("a") as share:
-            found = await intake._judge_events(read_events(body, "", kind == "x-ndjson", 10**8, share)[1])
+            found = await intake._validate_events(read_events(body, "", kind == "x-ndjson", 10**8, share)[1])
         task.cancel()
         return found
 
-    monkeypatch.setattr(PlainContract, "judge", seen)
+    monkeypatch.setattr(PythonContract, "validate", seen)
     assert len(asyncio.run(judged()).rejected) == len(sizes)
     assert 0 < most <= TURN_BYTES + LARGE_EVENT_BYTES
 

@@ -37,10 +37,10 @@ looks = st.lists(st.tuples(st.floats(0.05, 120), st.integers(0, 10_000)), min_si
 @given(looks)
 def test_a_rate_is_what_came_over_the_time_in_which_it_came_however_far_two_looks_are_apart(gaps):
     state, now, total, seen = RunState(VERTICAL, [], 60, None), 1_000.0, 0, [(1_000.0, 0)]
-    state.record_total(0, at=now)
+    state.record_total(0, measured_at=now)
     for gap, came in gaps:
         now, total = now + gap, total + came
-        state.record_total(total, at=now)
+        state.record_total(total, measured_at=now)
         seen.append((now, total))
     covering = [pair for pair in seen if pair[0] <= now - RATE_SECONDS] or seen[:1]
     since, before = covering[-1]
@@ -52,17 +52,17 @@ def test_a_rate_is_what_came_over_the_time_in_which_it_came_however_far_two_look
 @given(st.lists(st.floats(0.05, 60), min_size=1, max_size=60), st.integers(1, 100_000))
 def test_a_steady_stream_has_its_own_rate_whenever_one_looks(gaps, per_second):
     state, now = RunState(VERTICAL, [], 60, None), 0.0
-    state.record_total(0, at=now)
+    state.record_total(0, measured_at=now)
     for gap in gaps:
         now += gap
-        state.record_total(round(now * per_second), at=now)
+        state.record_total(round(now * per_second), measured_at=now)
     assert state.rate == pytest.approx(per_second, rel=0.05, abs=25)
 
 
 def test_before_the_second_look_there_is_no_rate():
     state = RunState(VERTICAL, [], 60, None)
     assert state.rate == 0.0
-    state.record_total(500, at=1.0)
+    state.record_total(500, measured_at=1.0)
     assert state.rate == 0.0
 
 
