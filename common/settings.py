@@ -71,21 +71,21 @@ class Settings(BaseSettings):
     data: Path = Field(Path("hybrid-data"), description="Delta tables, checkpoints, models, plots, broker data")
 
     bootstrap_servers: str | None = Field(None, description="an existing Kafka; without it an embedded one is started")
-    kafka_security_protocol: str = "PLAINTEXT"
-    kafka_sasl_mechanism: str | None = None
-    kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_ca_location: Path | None = None
-    kafka_ssl_certificate_location: Path | None = None
-    kafka_ssl_key_location: Path | None = None
-    kafka_ssl_key_password: SecretStr | None = None
+    kafka_security_protocol: str = Field("PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    kafka_sasl_mechanism: str | None = Field(None, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    kafka_sasl_username: str | None = Field(None, description="login of this process")
+    kafka_sasl_password: SecretStr | None = Field(None, description="its password")
+    kafka_ssl_ca_location: Path | None = Field(None, description="PEM file of authorities that sign the brokers' certificates")
+    kafka_ssl_certificate_location: Path | None = Field(None, description="PEM file of this process's certificate")
+    kafka_ssl_key_location: Path | None = Field(None, description="PEM file of its private key [the certificate's file]")
+    kafka_ssl_key_password: SecretStr | None = Field(None, description="what its private key is encrypted with")
     pseudonym_key: SecretStr | None = Field(None, description="base64 of 32 bytes; without it one is kept with the data")
     pseudonym_former_keys: SecretStr | None = Field(None, description="keys of before, with commas between them")
     partitions: int = Field(2, ge=1, le=1024, description="partitions of each topic made here")
     replication: int | None = Field(None, ge=1, le=16, description="replicas of each topic made here [one a broker, at most 3]")
 
     spark_master: str | None = Field(None, description="a cluster's master; without it local[as many slots as needed]")
-    driver_memory: str = Field("2g", pattern=r"^\d+[kmg]$")
+    driver_memory: str = Field("2g", pattern=r"^\d+[kmg]$", description="memory of Spark's driver: a number with k, m or g")
     shuffle_partitions: int = Field(2, ge=1, le=4096, description="shuffle partitions of each streaming query")
     checkpoint_interval: int = Field(300, ge=5, le=86_400, description="seconds between checkpoints of a real-time query")
     archive_interval: int = Field(5, ge=1, le=86_400, description="seconds between micro-batches of the archive")

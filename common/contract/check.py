@@ -1,4 +1,4 @@
-"""One thing that must hold of a record."""
+"""A check of a record, as Spark columns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from pyspark.sql import functions as F
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold, and the reason and detail of it where it does not.
+    """A condition on records, and the reason and detail for a record that does not meet it.
 
-    These two are made when they are asked for: the rules see valid records only, and most of the time that a query takes to
-    be put together would go into what explains. discreet: what may be said instead of `detail` where the record may name a
-    person.
+    reason and detail are functions, called only where invalid records are explained: rules see valid records only, and making
+    these columns would take most of the time in which a query is built. discreet_detail: in the place of `detail` where the
+    record may name a person.
     """
 
-    holds: Column
+    condition: Column
     reason: Callable[[], Column]
     detail: Callable[[], Column]
-    discreet: str = "not shown, as it may name a person"
+    discreet_detail: str = "not shown, as it may name a person"
 
 
-def always(reason: str) -> Callable[[], Column]:
-    """A reason that is always the same."""
-    return lambda: F.lit(reason)
+def constant_text(text: str) -> Callable[[], Column]:
+    """A reason or detail that is the same for all records."""
+    return lambda: F.lit(text)
 
 
-def or_true(holds: Column) -> Column:
-    return F.coalesce(holds, F.lit(True))
+def null_as_true(condition: Column) -> Column:
+    return F.coalesce(condition, F.lit(True))
 
 
-def or_false(holds: Column) -> Column:
-    return F.coalesce(holds, F.lit(False))
+def null_as_false(condition: Column) -> Column:
+    return F.coalesce(condition, F.lit(False))

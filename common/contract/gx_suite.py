@@ -1,4 +1,4 @@
-"""The contract as a great-expectations suite over a table, with Data Docs for people.
+"""Runs the contract as a great-expectations suite over a table, and writes Data Docs for people.
 
 great-expectations takes seconds to import and does not run on a stream: this is for the batch job.
 """
@@ -16,8 +16,8 @@ from common.vertical import Vertical
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One expectation over the whole table; `unexpected` is the number of rows that fail it."""
+class ExpectationOutcome:
+    """The result of one expectation over the whole table; `unexpected` is the number of rows that fail it."""
 
     expectation: str
     success: bool
@@ -26,23 +26,24 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """What a suite found: `rows` looked at, an outcome per expectation, and the Data Docs' first page."""
+    """A suite's result: the number of rows, an outcome for each expectation, and the Data Docs' first page."""
 
     success: bool
     rows: int
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ExpectationOutcome, ...]
     docs: Path
 
 
 def run_suite(events: DataFrame, vertical: Vertical, docs: Path) -> SuiteResult:
-    """Run the contract over a table (never a stream); writes Data Docs below the folder `docs`, and nothing elsewhere."""
+    """Run the contract over a table (never a stream); writes Data Docs into the folder `docs`, and nothing elsewhere."""
     docs = docs.absolute()
     docs.mkdir(parents=True, exist_ok=True)
     context = _context(docs)
     result = validate(context, events, vertical)
     context.build_data_docs()
     close_pages(docs)
-    outcomes = tuple(_outcome(one) for one in sorted(result.results, key=lambda one: one.expectation_config.meta["number"]))
+    results = sorted(result.results, key=lambda result: result.expectation_config.meta["number"])
+    outcomes = tuple(_outcome_of(result) for result in results)
     return SuiteResult(bool(result.success), events.count(), outcomes, docs / "index.html")
 
 
@@ -51,20 +52,23 @@ def validate(context: Any, events: DataFrame, vertical: Vertical, result_format:
     import great_expectations as gx
 
     expectations = [
-        {"type": e.type, "kwargs": dict(e.kwargs), "meta": {"number": number, "as_written": str(e)}}
-        for number, e in enumerate(check_contract(vertical.event_schema, vertical.contract))
+        {
+            "type": expectation.type, "kwargs": dict(expectation.kwargs),
+            "meta": {"number": number, "as_written": str(expectation)},
+        }
+        for number, expectation in enumerate(check_contract(vertical.event_schema, vertical.contract))
     ]
-    # Kept in memory the whole table would compete with the streams.
+    # With persist the whole table would be kept in memory, and compete with the streams.
     source = context.data_sources.add_spark(vertical.name, persist=False)
-    whole = source.add_dataframe_asset("events").add_batch_definition_whole_dataframe("table")
+    whole_table = source.add_dataframe_asset("events").add_batch_definition_whole_dataframe("table")
     suite = gx.ExpectationSuite(f"{vertical.name} contract", expectations=expectations)
-    definition = gx.ValidationDefinition(name=f"{vertical.name} contract", data=whole, suite=context.suites.add(suite))
+    definition = gx.ValidationDefinition(name=f"{vertical.name} contract", data=whole_table, suite=context.suites.add(suite))
     definition = context.validation_definitions.add(definition)
     return definition.run(batch_parameters={"dataframe": events}, result_format=result_format)
 
 
 def _context(docs: Path) -> Any:
-    # Read at import: nothing is to call out.
+    # great-expectations reads this at import, and would otherwise report its use over the network.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults, ProgressBarsConfig
@@ -84,8 +88,8 @@ def _context(docs: Path) -> Any:
     return gx.get_context(mode="ephemeral", project_config=config)
 
 
-def _outcome(one: Any) -> Outcome:
-    name = str(one.expectation_config.meta["as_written"])
-    if "unexpected_count" not in one.result:  # null when there was nothing to look at
-        raise RuntimeError(f"{name} could not be run over the table: {one.exception_info}")
-    return Outcome(name, bool(one.success), int(one.result["unexpected_count"] or 0))
+def _outcome_of(result: Any) -> ExpectationOutcome:
+    name = str(result.expectation_config.meta["as_written"])
+    if "unexpected_count" not in result.result:  # it is there, and null, for a table without rows
+        raise RuntimeError(f"{name} could not be run over the table: {result.exception_info}")
+    return ExpectationOutcome(name, bool(result.success), int(result.result["unexpected_count"] or 0))

@@ -1,6 +1,7 @@
-"""Expectations and types as the text of Python conditions, for `plain` to compile.
+"""Expectations and types as the text of Python conditions, for `python_parser` to compile.
 
-Constants are never written into the text: they are put into `constants` under a name of their own.
+A condition is about values that are not null; a pair's condition, and `not_null`, look at nulls themselves. Constants are never
+written into the text: they are put into `constants` under a name of their own.
 """
 
 import re
@@ -10,7 +11,7 @@ from typing import Any
 
 from pyspark.sql import types as T
 
-from common.contract.expectations import Expectation
+from common.contract.argument_checks import Kwargs
 
 Constants = dict[str, Any]
 
@@ -31,85 +32,66 @@ PIECES = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[$.]", re.DOTALL)
 
 
 def variable(column: str) -> str:
-    """The variable that holds a column's value: a column may have a name that Python keeps for itself."""
+    """The variable that holds a column's value: a column may have a name that Python reserves."""
     return f"column_{column}"
 
 
 def type_test(data_type: T.DataType, name: str) -> str:
-    """Whether what orjson made of a JSON value, not null, is one of this type."""
+    """Whether the value that orjson read, not null, is one of this type."""
     return TYPES[type(data_type)].format(name)
 
 
-def predicate(expectation: Expectation, constants: Constants) -> str:
-    """Whether it holds for values that are there and of their type; for a pair of columns, nulls are looked at here."""
-    return PREDICATES[expectation.type](expectation, constants)
+def not_null(kwargs: Kwargs, data_type: T.DataType, constants: Constants) -> str:
+    return f"{variable(kwargs['column'])} is not None"
+
+
+def between(kwargs: Kwargs, data_type: T.DataType, constants: Constants) -> str:
+    name = variable(kwargs["column"])
+    if isinstance(data_type, T.TimestampType):
+        return _within(name, kwargs, constants, datetime.fromisoformat)
+    bounds = [kwargs.get(bound) for bound in ("min_value", "max_value")]
+    is_exact = all(bound is None or abs(bound) < EXACT for bound in bounds)
+    return _within(name if is_exact else f"float({name})", kwargs, constants, float)
+
+
+def in_set(kwargs: Kwargs, data_type: T.DataType, constants: Constants) -> str:
+    return f"{variable(kwargs['column'])} in {_add_constant(constants, frozenset(kwargs['value_set']))}"
+
+
+def matches_regex(kwargs: Kwargs, data_type: T.DataType, constants: Constants) -> str:
+    return f"{_add_constant(constants, java_pattern(kwargs['regex']).search)}({variable(kwargs['column'])}) is not None"
+
+
+def length_between(kwargs: Kwargs, data_type: T.DataType, constants: Constants) -> str:
+    return _within(f"len({variable(kwargs['column'])})", kwargs, constants, float)
+
+
+def a_greater_than_b(kwargs: Kwargs, data_type: T.DataType, constants: Constants) -> str:
+    a, b = variable(kwargs["column_A"]), variable(kwargs["column_B"])
+    return f"({a} is None or {b} is None or {a} {'>=' if kwargs.get('or_equal') else '>'} {b})"
 
 
 def java_pattern(regex: str) -> re.Pattern[str]:
-    """A pattern that finds what Java's finds, where it is written in what both languages have."""
-    def same(piece: re.Match[str]) -> str:
+    """A pattern that matches what Java's does, for a regex written in what both languages have."""
+    def in_python(piece: re.Match[str]) -> str:
         text = piece[0]
         return {"$": JAVA_END, r"\Z": JAVA_END, r"\z": r"\Z", ".": JAVA_DOT}.get(text, text)
 
-    return re.compile(PIECES.sub(same, regex), re.ASCII)
+    return re.compile(PIECES.sub(in_python, regex), re.ASCII)
 
 
-def _there(expectation: Expectation, constants: Constants) -> str:
-    return f"{_column(expectation)} is not None"
-
-
-def _between(expectation: Expectation, constants: Constants) -> str:
-    name = _column(expectation)
-    if isinstance(expectation.data_type, T.TimestampType):
-        return _within(name, expectation, constants, datetime.fromisoformat)
-    bounds = [expectation.kwargs.get(bound) for bound in ("min_value", "max_value")]
-    exact = all(bound is None or abs(bound) < EXACT for bound in bounds)
-    return _within(name if exact else f"float({name})", expectation, constants, float)
-
-
-def _lengths(expectation: Expectation, constants: Constants) -> str:
-    return _within(f"len({_column(expectation)})", expectation, constants, float)
-
-
-def _within(value: str, expectation: Expectation, constants: Constants, read: Callable[[Any], Any]) -> str:
-    low, high = (expectation.kwargs.get(name) for name in ("min_value", "max_value"))
+def _within(value: str, kwargs: Kwargs, constants: Constants, read_bound: Callable[[Any], Any]) -> str:
+    low, high = (kwargs.get(name) for name in ("min_value", "max_value"))
     text = value
     if low is not None:
-        text = f"{_named(constants, read(low))} {'<' if expectation.kwargs.get('strict_min') else '<='} {text}"
+        text = f"{_add_constant(constants, read_bound(low))} {'<' if kwargs.get('strict_min') else '<='} {text}"
     if high is not None:
-        text = f"{text} {'<' if expectation.kwargs.get('strict_max') else '<='} {_named(constants, read(high))}"
+        text = f"{text} {'<' if kwargs.get('strict_max') else '<='} {_add_constant(constants, read_bound(high))}"
     return f"({text})"
 
 
-def _in_set(expectation: Expectation, constants: Constants) -> str:
-    return f"{_column(expectation)} in {_named(constants, frozenset(expectation.kwargs['value_set']))}"
-
-
-def _matches(expectation: Expectation, constants: Constants) -> str:
-    search = java_pattern(expectation.kwargs["regex"]).search
-    return f"{_named(constants, search)}({_column(expectation)}) is not None"
-
-
-def _greater(expectation: Expectation, constants: Constants) -> str:
-    a, b = map(variable, expectation.columns)
-    return f"({a} is None or {b} is None or {a} {'>=' if expectation.kwargs.get('or_equal') else '>'} {b})"
-
-
-def _column(expectation: Expectation) -> str:
-    return variable(expectation.columns[0])
-
-
-def _named(constants: Constants, value: Any) -> str:
+def _add_constant(constants: Constants, value: Any) -> str:
+    """Put the value into `constants`; returns its name there."""
     name = f"constant_{len(constants)}"
     constants[name] = value
     return name
-
-
-PREDICATES: dict[str, Callable[[Expectation, Constants], str]] = {
-    "expect_column_values_to_not_be_null": _there,
-    "expect_column_values_to_be_between": _between,
-    "expect_column_values_to_be_in_set": _in_set,
-    "expect_column_values_to_match_regex": _matches,
-    "expect_column_value_lengths_to_be_between": _lengths,
-    "expect_column_pair_values_a_to_be_greater_than_b": _greater,
-}

@@ -1,7 +1,8 @@
-"""The contract in plain Python, for a door that judges one event at a time and has no Spark.
+"""The contract in plain Python, for the gateway and the intake, which check one event at a time and have no Spark.
 
-The same expectations as `records`, compiled to one function a vertical, quick enough for every event of a busy door. It says
-yes or no; why not is looked for afterwards, in the order of the stream's checks. A test runs both over the same records.
+The same expectations as in `spark_parser`, compiled to one function a vertical, which is quick enough for every event of a busy
+gateway. It says yes or no; the reason is found afterwards, in the order of the stream's checks. A test runs both parsers over the
+same records.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,18 +13,19 @@ import orjson
 from pyspark.sql import types as T
 
 from common.contract.expectations import Expectation, check_contract
-from common.contract.python_conditions import predicate, type_test, variable
+from common.contract.python_conditions import type_test, variable
 from common.contract.strict_json import Constant, MalformedJson, Pairs, read_object, read_time
 from common.contract.times import EARLIEST_EVENT, TimeBounds
 from common.formats import Untranslatable
 from common.vertical import Vertical
 
-# What Spark reads as a number that is not finite, where a double is expected.
+# Texts that Spark reads as a number that is not finite, where a double is expected.
 NOT_FINITE = {"NaN", "+INF", "-INF", "Infinity", "+Infinity", "-Infinity"}
-DISCREET = "not shown, as it may name a person"
-UNTRANSLATABLE = "untranslatable"  # the reason of a document in another format that no event can be made of
+DISCREET_DETAIL = "not shown, as it may name a person"
+UNTRANSLATABLE = "untranslatable"  # the reason for a document in another format of which no event can be made
 
 Event = Mapping[str, Any]
+Failure = tuple[str, str]  # reason and detail
 
 
 class ValidEvent(NamedTuple):
@@ -42,33 +44,47 @@ class InvalidEvent(NamedTuple):
     detail: str
 
 
+class _Record(NamedTuple):
+    """An event as it is checked: names and values as written, as a dictionary, and as its columns would hold the values."""
+
+    pairs: Pairs
+    event: dict[str, Any]
+    columns: dict[str, Any]  # None where a value is not of its column's type
+    latest: datetime
+
+
 class PythonContract:
-    """A vertical's contract, compiled. `accepts(event, latest)` takes a JSON object as orjson reads it."""
+    """A vertical's contract, compiled. `is_valid(event, latest)` takes a JSON object as orjson reads it."""
 
     def __init__(self, vertical: Vertical, bounds: TimeBounds | None = None) -> None:
         required = (vertical.event_id, vertical.entity, vertical.event_time)
         self._vertical = vertical
         self._bounds = bounds or TimeBounds()
         self._expectations = check_contract(vertical.event_schema, vertical.contract, required)
-        self._holds = [_alone(each, vertical.event_schema) for each in self._expectations]
-        self._typed = {field.name: _typed(field.dataType) for field in vertical.event_schema}
-        self.accepts = _compiled(vertical, self._expectations, self._bounds)
+        self._conditions = [_compile_condition(expectation, vertical.event_schema) for expectation in self._expectations]
+        self._converters = {field.name: _converter(field.dataType) for field in vertical.event_schema}
+        self.is_valid = _compile(vertical, self._expectations, self._bounds)
+        # An invalid event's reason is that of the first check that fails: the order is the stream's (`spark_parser`).
+        self._checks: tuple[Callable[[_Record], Failure | None], ...] = (
+            self._check_finite, self._check_constants, self._check_types, self._check_duplicates, self._check_unknown,
+            self._check_expectations, self._check_event_time,
+        )  # fmt: skip
 
-    def latest(self) -> datetime:
-        """The latest event time that is no future at this moment."""
+    def latest_event_time(self) -> datetime:
+        """The latest time of an event that is not from the future at this moment."""
         now = datetime.now(UTC)
-        # A record's Kafka timestamp, by which the stream judges, is in whole milliseconds.
+        # A record's Kafka timestamp, against which the stream checks, is in whole milliseconds.
         return now.replace(microsecond=now.microsecond // 1000 * 1000) + self._bounds.ahead
 
-    def judge(self, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
-        """What the stream will say of this event that comes in now, or of the one made of a document in another format."""
+    def validate(self, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
+        """The stream's verdict on this event if it comes in now, or on the event made of a document in another format."""
         try:
             event = orjson.loads(raw)
         except orjson.JSONDecodeError:
-            return self._explained(raw, latest)
+            return self._explain(raw, latest)
         if type(event) is dict:
-            if self.accepts(event, latest) and has_distinct_names(raw, len(event)):
-                return self._accepted(event, raw)
+            if self.is_valid(event, latest) and has_distinct_names(raw, len(event)):
+                return self._valid_event(event, raw)
             for other in self._vertical.formats.values():
                 try:
                     translation = other.translate(event)
@@ -76,125 +92,145 @@ class PythonContract:
                     document_id = None if self._vertical.event_id in self._vertical.pseudonymised else problem.document_id
                     return InvalidEvent(document_id, UNTRANSLATABLE, f"no event can be made of this {other.title}: {problem}")
                 if translation is not None:
-                    return self._judge_translated(translation, latest)
-        return self._explained(raw, latest)
+                    return self._validate_translation(translation, latest)
+        return self._explain(raw, latest)
 
-    def _judge_translated(self, event: dict[str, Any], latest: datetime) -> ValidEvent | InvalidEvent:
-        """The verdict on an event that was made of a document in another format; what carries it is the event."""
-        value = orjson.dumps(event)
-        return self._accepted(event, value) if self.accepts(event, latest) else self._verdict(Pairs(event.items()), value, latest)
-
-    def judge_object(self, event: dict[str, Any], latest: datetime) -> ValidEvent | InvalidEvent:
-        """The same for an object as orjson reads it; what carries it is then its text as orjson writes it."""
+    def validate_object(self, event: dict[str, Any], latest: datetime) -> ValidEvent | InvalidEvent:
+        """The same for an object as orjson reads it, which is carried by its text as orjson writes it."""
         raw = orjson.dumps(event)
-        return self._accepted(event, raw) if self.accepts(event, latest) else self.judge(raw, latest)
+        return self._valid_event(event, raw) if self.is_valid(event, latest) else self.validate(raw, latest)
 
-    def _accepted(self, event: Event, raw: bytes) -> ValidEvent:
+    def _validate_translation(self, event: dict[str, Any], latest: datetime) -> ValidEvent | InvalidEvent:
+        """The verdict on an event that was made of a document in another format, and is carried by its own text."""
+        raw = orjson.dumps(event)
+        return self._valid_event(event, raw) if self.is_valid(event, latest) else self._verdict(Pairs(event.items()), raw, latest)
+
+    def _valid_event(self, event: Event, raw: bytes) -> ValidEvent:
         return ValidEvent(event[self._vertical.event_id], event[self._vertical.entity], raw)
 
-    def _explained(self, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
-        """A closer look, which may find nothing wrong: what orjson does not read may yet be JSON."""
+    def _explain(self, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
+        """The verdict of the strict reader, which may find the event valid: some JSON is not read by orjson."""
         try:
             return self._verdict(read_object(raw), raw, latest)
         except UnicodeDecodeError:
             return InvalidEvent(None, "undecodable", "the value is not UTF-8")
         except MalformedJson as problem:
-            return InvalidEvent(None, "malformed_json", self._discreetly(f"not one JSON object: {problem}"))
+            return InvalidEvent(None, "malformed_json", self._discreet(f"not one JSON object: {problem}"))
 
     def _verdict(self, pairs: Pairs, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
         event = dict(pairs)
-        failed = self._first_failed(pairs, event, latest)
-        if failed is None:
+        columns = {name: convert(event.get(name)) for name, convert in self._converters.items()}
+        record = _Record(pairs, event, columns, latest)
+        failure = next((failure for check in self._checks if (failure := check(record))), None)
+        if failure is None:
             return ValidEvent(_utf8(event[self._vertical.event_id]), _utf8(event[self._vertical.entity]), raw)
         event_id, names_someone = event.get(self._vertical.event_id), self._vertical.event_id in self._vertical.pseudonymised
-        reason, detail = failed
+        reason, detail = failure
         return InvalidEvent(_utf8(event_id) if isinstance(event_id, str) and not names_someone else None, reason, _utf8(detail))
 
-    def _first_failed(self, pairs: Pairs, event: dict[str, Any], latest: datetime) -> tuple[str, str] | None:
-        schema = self._vertical.event_schema
-        for field in schema:
-            if isinstance(field.dataType, T.DoubleType) and _is_not_finite(event.get(field.name)):
+    def _check_finite(self, record: _Record) -> Failure | None:
+        for field in self._vertical.event_schema:
+            if isinstance(field.dataType, T.DoubleType) and _is_not_finite(record.event.get(field.name)):
                 return "not_finite", f"{field.name} is no finite number"
-        if any(isinstance(value, Constant) for value in event.values()):
+        return None
+
+    def _check_constants(self, record: _Record) -> Failure | None:
+        if any(isinstance(value, Constant) for value in record.event.values()):
             return "malformed_json", "not one JSON object: NaN or Infinity in the place of a value"
-        typed = {name: read(event.get(name)) for name, read in self._typed.items()}
-        for field in schema:
-            if typed[field.name] is None and event.get(field.name) is not None:
+        return None
+
+    def _check_types(self, record: _Record) -> Failure | None:
+        for field in self._vertical.event_schema:
+            value = record.event.get(field.name)
+            if record.columns[field.name] is None and value is not None:
                 expected = "ISO 8601 time with zone" if _is_time(field) else field.dataType.simpleString()
-                return "wrong_type", self._discreetly(f"{field.name}: {expected} expected, found {_shown(event[field.name])}")
-        if len(event) < len(pairs):
-            return "duplicate_field", "a name is there twice"
-        unknown = [name for name in event if name not in typed]
-        if unknown:
-            return "unknown_field", self._discreetly(f"unknown: {_shown(', '.join(unknown))}")
-        for expectation, holds in zip(self._expectations, self._holds, strict=True):
-            if not holds(typed):
-                values = ", ".join(f"{name} = {_shown(event.get(name))}" for name in expectation.columns)
-                return expectation.kind.reason, self._discreetly(f"{values} fails {expectation}", f"fails {expectation}")
-        if typed[self._vertical.event_time] < EARLIEST_EVENT:
+                return "wrong_type", self._discreet(f"{field.name}: {expected} expected, found {_excerpt(value)}")
+        return None
+
+    def _check_duplicates(self, record: _Record) -> Failure | None:
+        return ("duplicate_field", "a name is there twice") if len(record.event) < len(record.pairs) else None
+
+    def _check_unknown(self, record: _Record) -> Failure | None:
+        unknown = [name for name in record.event if name not in record.columns]
+        return ("unknown_field", self._discreet(f"unknown: {_excerpt(', '.join(unknown))}")) if unknown else None
+
+    def _check_expectations(self, record: _Record) -> Failure | None:
+        for expectation, is_met in zip(self._expectations, self._conditions, strict=True):
+            if not is_met(record.columns):
+                values = ", ".join(f"{name} = {_excerpt(record.event.get(name))}" for name in expectation.columns)
+                return expectation.kind.reason, self._discreet(f"{values} fails {expectation}", f"fails {expectation}")
+        return None
+
+    def _check_event_time(self, record: _Record) -> Failure | None:
+        event_time = record.columns[self._vertical.event_time]
+        if event_time < EARLIEST_EVENT:
             return "out_of_range", f"before {EARLIEST_EVENT.isoformat()}"
-        if typed[self._vertical.event_time] > latest:
+        if event_time > record.latest:
             return "future_event_time", "ahead of the time it came in"
-        if typed[self._vertical.event_time] < self._bounds.earliest(latest):
+        if event_time < self._bounds.earliest(record.latest):
             return "too_old", f"it came in more than {self._bounds.oldest_days} days later"
         return None
 
-    def _discreetly(self, detail: str, discreet: str = DISCREET) -> str:
-        return discreet if self._vertical.pseudonymised else detail
+    def _discreet(self, detail: str, discreet_detail: str = DISCREET_DETAIL) -> str:
+        """The detail, or in its place another where an event names a person."""
+        return discreet_detail if self._vertical.pseudonymised else detail
 
 
 def has_distinct_names(raw: bytes, names: int) -> bool:
-    """Whether flat JSON certainly holds exactly `names` names, none twice: orjson keeps the last of two in silence.
+    """Whether flat JSON certainly has exactly `names` names, none twice: of two equal names orjson silently keeps the last.
 
-    Quick, and not certain where there are escapes or white space before a colon.
+    A quick test, which says no where it is not certain: with escapes, or white space before a colon.
     """
     # Without escapes a quote followed by a colon ends a name.
     return raw.count(b'":') == names and not any(odd in raw for odd in (b"\\", b" :", b"\t:", b"\n:", b"\r:"))
 
 
-def _compiled(
+def _compile(
     vertical: Vertical, expectations: tuple[Expectation, ...], bounds: TimeBounds
 ) -> Callable[[Event, datetime], bool]:
-    """One function with a line or two a field: a call for each expectation would cost more than the comparisons."""
-    known = frozenset(vertical.event_schema.names)
-    constants: dict[str, Any] = {"read_time": read_time, "KNOWN": known, "EARLIEST": EARLIEST_EVENT, "earliest": bounds.earliest}
-    lines = ["def accepts(event, latest):", "    get = event.get"]
+    """One function with some lines for each field: a call for each expectation would cost more than its comparisons."""
+    names = frozenset(vertical.event_schema.names)
+    constants: dict[str, Any] = {"read_time": read_time, "NAMES": names, "EARLIEST": EARLIEST_EVENT, "earliest": bounds.earliest}
+    lines = ["def is_valid(event, latest):", "    get = event.get"]
     for field in vertical.event_schema:
-        of_field, column = [each for each in expectations if each.columns == [field.name]], variable(field.name)
-        required = any(each.kind.reason == "missing_field" for each in of_field)
+        of_field = [expectation for expectation in expectations if expectation.columns == [field.name]]
+        is_required = any(expectation.is_required_field for expectation in of_field)
+        column = variable(field.name)
         tests = [type_test(field.dataType, column)]
-        tests += [predicate(each, constants) for each in of_field if each.kind.reason != "missing_field"]
+        tests += [expectation.python_condition(constants) for expectation in of_field if not expectation.is_required_field]
         lines += [
             f"    {column} = get({field.name!r})",
             f"    if {column} is None:",
-            f"        {'return False' if required else 'pass'}",
+            f"        {'return False' if is_required else 'pass'}",
             f"    elif not ({' and '.join(tests)}):",
             "        return False",
         ]
-    lines += [f"    if not ({predicate(each, constants)}): return False" for each in expectations if len(each.columns) > 1]
+    of_pairs = [expectation for expectation in expectations if len(expectation.columns) > 1]
+    lines += [f"    if not ({expectation.python_condition(constants)}): return False" for expectation in of_pairs]
     earliest = "earliest(latest)" if bounds.oldest_days else "EARLIEST"
-    lines += [f"    return {earliest} <= {variable(vertical.event_time)} <= latest and event.keys() <= KNOWN"]
+    lines += [f"    return {earliest} <= {variable(vertical.event_time)} <= latest and event.keys() <= NAMES"]
     exec("\n".join(lines), constants)
-    accepts: Callable[[Event, datetime], bool] = constants["accepts"]
-    return accepts
+    is_valid: Callable[[Event, datetime], bool] = constants["is_valid"]
+    return is_valid
 
 
-def _alone(expectation: Expectation, schema: T.StructType) -> Callable[[Event], bool]:
-    """One expectation over typed values, a null meeting all but the one that there is none."""
+def _compile_condition(expectation: Expectation, schema: T.StructType) -> Callable[[Event], bool]:
+    """One expectation as a function of an event's column values; a null meets all but that a field is required."""
     constants: dict[str, Any] = {}
-    test = predicate(expectation, constants)
-    if expectation.kind.reason != "missing_field" and len(expectation.columns) == 1:
+    test = expectation.python_condition(constants)
+    if not expectation.is_required_field and len(expectation.columns) == 1:
         test = f"{variable(expectation.columns[0])} is None or {test}"
-    judged: Callable[..., bool] = eval(f"lambda {', '.join(map(variable, schema.names))}: {test}", constants)
-    return lambda typed: judged(*(typed[name] for name in schema.names))
+    is_met: Callable[..., bool] = eval(f"lambda {', '.join(map(variable, schema.names))}: {test}", constants)
+    return lambda columns: is_met(*(columns[name] for name in schema.names))
 
 
-def _typed(data_type: T.DataType) -> Callable[[Any], Any]:
-    """From a JSON value to what its column holds; None where it is none of that type."""
+def _converter(data_type: T.DataType) -> Callable[[Any], Any]:
+    """A function from a JSON value to its column's value; None where it is not of that type."""
     if isinstance(data_type, T.TimestampType):
         return lambda value: read_time(value) if isinstance(value, str) else None
-    typed: Callable[[Any], Any] = eval(f"lambda value: value if value is not None and {type_test(data_type, 'value')} else None")
-    return typed
+    test = type_test(data_type, "value")
+    convert: Callable[[Any], Any] = eval(f"lambda value: value if value is not None and {test} else None")
+    return convert
 
 
 def _is_not_finite(value: Any) -> bool:
@@ -207,7 +243,7 @@ def _is_not_finite(value: Any) -> bool:
 
 
 def _utf8(text: str) -> str:
-    """As the stream reads it: half a surrogate pair, which JSON can write and UTF-8 cannot, becomes a question mark."""
+    """The text as the stream reads it: half a surrogate pair, which JSON can write and UTF-8 cannot, becomes a question mark."""
     return text.encode(errors="replace").decode()
 
 
@@ -215,5 +251,5 @@ def _is_time(field: T.StructField) -> bool:
     return isinstance(field.dataType, T.TimestampType)
 
 
-def _shown(value: Any) -> str:
+def _excerpt(value: Any) -> str:
     return str(value)[:120]

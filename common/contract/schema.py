@@ -1,11 +1,12 @@
-"""What the core can take of a vertical's events, looked at where a vertical is loaded: before a topic or a table is made."""
+"""Checks, when a vertical is loaded, that the core can hold its events: before a topic or a table is created."""
 
 from pyspark.sql import types as T
 
-from common.contract.expectations import FIELD_TYPES, ContractError, check_contract
+from common.contract.expectations import ContractError, check_contract
+from common.contract.kinds import FIELD_TYPES
 from common.vertical import Vertical
 
-# What to do about a type, by what kind of type it is.
+# What to do about a type that is not supported.
 REMEDIES: tuple[tuple[type[T.DataType], str], ...] = (
     (T.StructType, "give each of its values a field of its own, as in place_lat and place_lon"),
     (T.ArrayType, "send an event for each of its values, or its values as one text"),
@@ -35,8 +36,8 @@ def _check_types(schema: T.StructType) -> None:
         if not isinstance(field.dataType, FIELD_TYPES):
             remedy = next((remedy for kind, remedy in REMEDIES if isinstance(field.dataType, kind)), "")
             supported = ", ".join(kind.typeName() for kind in FIELD_TYPES)
-            told = f"type {field.dataType.simpleString()} is not supported, only {supported} are"
-            raise ContractError(f"field {field.name}: {told}" + (f"; {remedy}" if remedy else ""))
+            problem = f"type {field.dataType.simpleString()} is not supported, only {supported} are"
+            raise ContractError(f"field {field.name}: {problem}" + (f"; {remedy}" if remedy else ""))
 
 
 def _check_roles(vertical: Vertical) -> None:
@@ -45,19 +46,21 @@ def _check_roles(vertical: Vertical) -> None:
         ("entity", vertical.entity, T.StringType),
         ("event_time", vertical.event_time, T.TimestampType),
     )
-    for role, name, wanted in roles:
+    for role, name, role_type in roles:
         if name not in vertical.event_schema.names:
-            raise ContractError(f"{role} is to be field {name!r}, and the events have {', '.join(vertical.event_schema.names)}")
-        found = vertical.event_schema[name].dataType
-        if not isinstance(found, wanted):
-            raise ContractError(f"field {name}: type {found.simpleString()} cannot be the {role}; {_remedy(wanted, found)}")
+            fields = ", ".join(vertical.event_schema.names)
+            raise ContractError(f"{role} is to be field {name!r}, and the events have {fields}")
+        field_type = vertical.event_schema[name].dataType
+        if not isinstance(field_type, role_type):
+            remedy = _remedy(role_type, field_type)
+            raise ContractError(f"field {name}: type {field_type.simpleString()} cannot be the {role}; {remedy}")
 
 
-def _remedy(wanted: type[T.DataType], found: T.DataType) -> str:
-    if wanted is T.StringType:
+def _remedy(role_type: type[T.DataType], field_type: T.DataType) -> str:
+    if role_type is T.StringType:
         return "use string: ids are compared and hashed as text"
     return (
-        "use timestamp, which is sent as ISO 8601 text with its zone (2026-01-31T12:00:00.000Z): a number, as of seconds or "
-        "milliseconds since 1970, is to be made into that by who sends it"
-        if isinstance(found, T.NumericType) else "use timestamp, which is sent as ISO 8601 text with its zone"
+        "use timestamp, which is sent as ISO 8601 text with its zone (2026-01-31T12:00:00.000Z): the producer must "
+        "convert a number, such as seconds or milliseconds since 1970"
+        if isinstance(field_type, T.NumericType) else "use timestamp, which is sent as ISO 8601 text with its zone"
     )

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from common.contract.json_outline import plain_outline
+from common.contract.json_outline import outline_pattern
 from common.installed import find_vertical, vertical_names
 from finance_fraud.events import EVENT_SCHEMA
 
@@ -16,7 +16,7 @@ WHOLE = (
 
 
 def is_plain(schema, text):
-    return re.search(plain_outline(schema).replace(r"\z", r"\Z"), text) is not None
+    return re.search(outline_pattern(schema).replace(r"\z", r"\Z"), text) is not None
 
 
 @pytest.mark.parametrize("name", vertical_names())

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.contract.python_parser import Accepted, PlainContract
+from common.contract.json_schema import event_schema
+from common.contract.python_parser import PythonContract, ValidEvent
 from common.gateway import app
-from common.gateway.openapi import INTAKE_RESPONSES, event_schema
+from common.gateway.openapi import INTAKE_RESPONSES
 from common.gateway.request_bodies import MAX_EVENTS
 from common.gateway.tokens import TokenFile
 from common.installed import find_vertical, vertical_names
@@ -71,14 +72,14 @@ def test_no_body_makes_a_500(one_gateway, body, kind, encoding, name, key):
 
 def test_a_defect_in_judging_one_event_is_that_event_s(one_gateway, generated_events, monkeypatch):
     good, bad = generated_events("finance_fraud", 2)
-    judge = PlainContract.judge
+    judge = PythonContract.validate
 
     def broken(self, raw, latest):
         if bad["transaction_id"].encode() in raw:
             raise ZeroDivisionError
         return judge(self, raw, latest)
 
-    monkeypatch.setattr(PlainContract, "judge", broken)
+    monkeypatch.setattr(PythonContract, "validate", broken)
     body = b"\n".join(json.dumps(each).encode() for each in (good, bad))
     status, told, _ = one_gateway.post(body, content_type="application/x-ndjson")
     assert (status, told["accepted"], told["rejected"][0]["index"]) == (422, 1, 1)
@@ -181,11 +182,11 @@ def test_all_who_ask_whether_it_is_ready_wait_for_one_look(gateway, monkeypatch)
 
 def test_as_many_events_as_are_allowed_are_taken_within_the_usual_budget(one_gateway, generated_events):
     event = generated_events("finance_fraud", 1)[0] | {"transaction_id": "t"}
-    contract = PlainContract(find_vertical("finance_fraud"))
+    contract = PythonContract(find_vertical("finance_fraud"))
     required = ("transaction_id", "card_id", "terminal_id", "amount", "currency", "channel", "event_time")
     small = {name: event[name] for name in required}
     line = json.dumps(small, separators=(",", ":")).encode()
-    assert isinstance(contract.judge(line, contract.latest()), Accepted)
+    assert isinstance(contract.validate(line, contract.latest_event_time()), ValidEvent)
     number = min(MAX_EVENTS, (8 << 20) // (len(line) + 1))
     assert one_gateway.post(b"\n".join([line] * number), content_type="application/x-ndjson")[0] == 202
     assert one_gateway.post(b"[" + b",".join([line] * number) + b"]")[0] == 202

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from common.contract.python_parser import Accepted, PlainContract
+from common.contract.python_parser import PythonContract, ValidEvent
 from common.gateway.openapi import example_events
 from common.installed import find_vertical, vertical_names
 
@@ -18,10 +18,10 @@ from common.installed import find_vertical, vertical_names
 @pytest.mark.parametrize("name", vertical_names())
 def test_the_examples_of_every_vertical_meet_its_contract(name):
     vertical = find_vertical(name)
-    contract = PlainContract(vertical)
+    contract = PythonContract(vertical)
     latest = datetime.now(UTC) + timedelta(minutes=5)
     for example in example_events(vertical):
-        assert isinstance(contract.judge(json.dumps(example).encode(), latest), Accepted)
+        assert isinstance(contract.validate(json.dumps(example).encode(), latest), ValidEvent)
 
 
 def test_no_request_that_openapi_allows_or_forbids_ends_in_a_500(gateway):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from common.contract.python_parser import ValidEvent, PythonContract, InvalidEvent
+from common.contract.python_parser import InvalidEvent, PythonContract, ValidEvent
 from common.formats import Untranslatable
 from health_monitoring import VERTICAL
 from health_monitoring.formats import fhir
@@ -51,7 +51,7 @@ def refusal(resource):
 def verdict():
     """What the contract says of a resource that comes in at NOW."""
     contract = PythonContract(VERTICAL)
-    return lambda resource: contract.judge(json.dumps(resource).encode(), NOW)
+    return lambda resource: contract.validate(json.dumps(resource).encode(), NOW)
 
 
 def test_single_vital_signs():
@@ -178,7 +178,7 @@ def test_through_the_contract_an_observation_is_an_event_or_refused(verdict):
 def test_names_that_are_written_in_escapes_are_the_same_names(verdict):
     escaped = json.dumps(observation()).replace('"Observation"', '"Observ\\u0061tion"').encode()
     assert json.loads(escaped) == observation()
-    assert isinstance(PythonContract(VERTICAL).judge(escaped, NOW), ValidEvent)
+    assert isinstance(PythonContract(VERTICAL).validate(escaped, NOW), ValidEvent)
     assert not isinstance(verdict(observation()), InvalidEvent)
 
 

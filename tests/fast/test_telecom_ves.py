@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from common.contract.python_parser import ValidEvent, PythonContract
+from common.contract.python_parser import PythonContract, ValidEvent
 from common.formats import Untranslatable
 from common.installed import find_vertical
 from telecom_anomaly.formats.ves import translate
@@ -37,7 +37,7 @@ def changed(path, value):
 
 
 def verdict(event):
-    return PythonContract(find_vertical("telecom_anomaly")).judge(json.dumps(event).encode(), NOW)
+    return PythonContract(find_vertical("telecom_anomaly")).validate(json.dumps(event).encode(), NOW)
 
 
 def test_a_ves_event_becomes_a_report_with_a_stable_id():
@@ -120,4 +120,4 @@ def test_through_the_contract_an_event_is_a_report_or_refused():
     no_load = changed([*INFOS, 0, "measTypes", "sMeasTypesList"], ["a", "b", "c"])
     assert verdict(no_load).reason == "missing_field"
     escaped = json.dumps(VES).replace('"domain": "perf', '"domain": "\\u0070erf').encode()
-    assert isinstance(PythonContract(find_vertical("telecom_anomaly")).judge(escaped, NOW), ValidEvent)
+    assert isinstance(PythonContract(find_vertical("telecom_anomaly")).validate(escaped, NOW), ValidEvent)

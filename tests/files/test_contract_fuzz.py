@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.contract import accepted, parse
-from common.installed import find_vertical, verticals
+from common.contract import parse, valid_events
+from common.installed import find_vertical, vertical_names
 from common.simulation.fuzz import FUZZERS, fuzz_value
 
 pytestmark = pytest.mark.files
@@ -24,7 +24,7 @@ def verdicts(spark, vertical, values):
     """By offset, whether `accepted` has it, and the reason that `parse` gives."""
     rows = [(value, b"k", "t", 0, offset, INGESTED) for offset, value in enumerate(values)]
     records = spark.createDataFrame(rows, RECORD)
-    taken = [row.kafka_offset for row in accepted(records, vertical).collect()]
+    taken = [row.kafka_offset for row in valid_events(records, vertical).collect()]
     judged = [(row.kafka_offset, row.reason) for row in parse(records, vertical).select("kafka_offset", "reason").collect()]
     assert len(taken) == len(set(taken)), "accepted twice"
     assert sorted(offset for offset, _ in judged) == list(range(len(values))), "judged once each"
@@ -59,7 +59,7 @@ def test_any_json_is_accepted_or_has_a_reason(spark, changes):
     check(spark, find_vertical("finance_fraud"), [json.dumps(EVENT | change).encode() for change in changes], [VALID])
 
 
-@pytest.mark.parametrize("name", verticals())
+@pytest.mark.parametrize("name", vertical_names())
 def test_each_kind_of_fuzz_is_accepted_or_has_a_reason(spark, name):
     vertical = find_vertical(name)
     chunk = next(iter(vertical.generate(1, date(2020, 1, 1), 1, vertical.population(**vertical.small), False)))

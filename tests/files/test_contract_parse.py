@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import types as T
 
-from common.contract import TimeBounds, valid_events, parse
+from common.contract import TimeBounds, parse, valid_events
 from finance_fraud import events as finance
 
 pytestmark = pytest.mark.files

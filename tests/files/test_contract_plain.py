@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyspark.sql import types as T
 
 from common.contract import parse
-from common.contract.python_parser import PythonContract, InvalidEvent
+from common.contract.python_parser import InvalidEvent, PythonContract
 from common.installed import find_vertical, vertical_names
 from common.intake.translation import Translator
 from common.simulation.fuzz import FUZZERS, fuzz_value
@@ -32,7 +32,7 @@ def by_stream(spark, vertical, values):
 
 def by_door(vertical, values):
     contract = PythonContract(vertical)
-    verdicts = [contract.judge(value, LATEST) for value in values]
+    verdicts = [contract.validate(value, LATEST) for value in values]
     return [(each.reason, None) if isinstance(each, InvalidEvent) else (None, each.event_id) for each in verdicts]
 
 
@@ -203,7 +203,7 @@ def test_what_the_intake_sends_of_documents_in_other_formats_is_to_the_stream_wh
     variants = [document, *(changed(document, path, new) for path in places(document) for new in (..., *others))]
     texts = [json.dumps(variant).encode() for variant in variants]
     translator = Translator(vertical, *vertical.formats.values())
-    sent = [translator.outgoing(b"k", text) for text in texts]
+    sent = [translator.translate(b"k", text) for text in texts]
     at_gateway = by_door(vertical, texts)
     streamed = by_stream(spark, vertical, [outgoing.value for outgoing in sent])
     for outgoing, (gateway_reason, gateway_id), (reason, event_id) in zip(sent, at_gateway, streamed, strict=True):

@@ -66,7 +66,7 @@ def test_both_find_the_same_rows_for_every_expectation(rows, tmp_path):
     result = validate(_context(tmp_path), rows, PROBE, complete)
     suite = {one.expectation_config.meta["as_written"]: one.result["unexpected_index_list"] for one in result.results}
     compiled = {
-        str(expectation): {row.id for row in rows.where(~expectation.holds).select("id").collect()}
+        str(expectation): {row.id for row in rows.where(~expectation.condition).select("id").collect()}
         for expectation in check_contract(SCHEMA, CONTRACT)
     }
     assert {name: {row["id"] for row in found} for name, found in suite.items()} == compiled

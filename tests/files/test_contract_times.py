@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
-from common.contract import TimeBounds, accepted, parse
-from common.contract.python_parser import Accepted, PlainContract
+from common.contract import TimeBounds, parse, valid_events
+from common.contract.python_parser import PythonContract, ValidEvent
 from common.installed import find_vertical
 
 pytestmark = pytest.mark.files
@@ -39,7 +39,7 @@ def verdicts(spark, *cases, bounds=BOUNDS):
     rows = [(event(time), b"k", "t", 0, number, millis, kind) for number, (time, millis, kind) in enumerate(cases)]
     records = spark.createDataFrame(rows, RECORD).withColumn("timestamp", F.timestamp_millis("millis")).drop("millis")
     parsed = parse(records, VERTICAL, bounds).select("kafka_offset", "reason", "ingest_time").orderBy("kafka_offset").collect()
-    taken = {row.kafka_offset: row.ingest_time for row in accepted(records, VERTICAL, bounds).collect()}
+    taken = {row.kafka_offset: row.ingest_time for row in valid_events(records, VERTICAL, bounds).collect()}
     assert taken == {row.kafka_offset: row.ingest_time for row in parsed if row.reason is None}
     assert all(datetime(1970, 1, 1) <= row.ingest_time <= datetime(2200, 1, 1) for row in parsed)
     return [row.reason for row in parsed]
@@ -78,16 +78,16 @@ def test_by_the_brokers_clock_stream_archive_and_door_say_the_same_whenever_they
     times = [came + timedelta(milliseconds=round(away / timedelta(milliseconds=1)) + more) for came, away, more in cases]
     found = verdicts(spark, *((time, milliseconds(came), BY_BROKER) for time, (came, *_) in zip(times, cases, strict=True)))
     assert found == [expected(time, came) for time, (came, *_) in zip(times, cases, strict=True)]
-    door = PlainContract(VERTICAL, BOUNDS)
+    door = PythonContract(VERTICAL, BOUNDS)
     for time, (came, *_), reason in zip(times, cases, found, strict=True):
-        verdict = door.judge(event(time), came + BOUNDS.ahead)
-        assert (None if isinstance(verdict, Accepted) else verdict.reason) == reason
+        verdict = door.validate(event(time), came + BOUNDS.ahead)
+        assert (None if isinstance(verdict, ValidEvent) else verdict.reason) == reason
 
 
 def test_of_one_that_was_judged_before_no_time_is_asked(spark):
     rows = [(event(SPRING), b"k", "t", 0, 0, 0, BY_PRODUCER)]
     records = spark.createDataFrame(rows, RECORD).withColumn("timestamp", F.timestamp_millis("millis")).drop("timestampType")
-    assert accepted(records, VERTICAL).count() == 0 and accepted(records, VERTICAL, bounds=None).count() == 1
+    assert valid_events(records, VERTICAL).count() == 0 and valid_events(records, VERTICAL, bounds=None).count() == 1
 
 
 def test_where_persons_are_named_no_time_is_shown(spark):

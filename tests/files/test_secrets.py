@@ -85,7 +85,7 @@ def records(spark, folder):
 def plans(spark, folder):
     frame, _ = records(spark, folder)
     parsed = contract.parse(frame, HEALTH)
-    made = {"accepted": contract.accepted(frame, HEALTH), "parsed": parsed, "decrypted": parsed.select(decrypt(F.col("raw")))}
+    made = {"accepted": contract.valid_events(frame, HEALTH), "parsed": parsed, "decrypted": parsed.select(decrypt(F.col("raw")))}
     assert all(rows.collect() for rows in made.values())
     return {f"{name} {mode}": explained(spark, rows, mode) for name, rows in made.items() for mode in MODES} | {
         f"{name} tree": rows._jdf.queryExecution().toString() for name, rows in made.items()
@@ -107,9 +107,9 @@ def errors(spark, folder):
         raise ValueError("after its work was done")
 
     failing = {
-        "analysis": lambda: contract.accepted(frame, HEALTH).select("no such column"),
-        "task": lambda: contract.accepted(frame, HEALTH).select("*", F.raise_error(F.lit("in a task"))).collect(),
-        "stream": lambda: ended(contract.accepted(stream, HEALTH).select(F.raise_error(F.col("patient_id"))), folder / "one"),
+        "analysis": lambda: contract.valid_events(frame, HEALTH).select("no such column"),
+        "task": lambda: contract.valid_events(frame, HEALTH).select("*", F.raise_error(F.lit("in a task"))).collect(),
+        "stream": lambda: ended(contract.valid_events(stream, HEALTH).select(F.raise_error(F.col("patient_id"))), folder / "one"),
         "stream, in Python": lambda: ended(parsed, folder / "two", keep),
     }
     texts = {}

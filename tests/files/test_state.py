@@ -18,7 +18,7 @@ RECORD = "key binary, value binary, topic string, partition int, offset long, ti
 @pytest.fixture(scope="module")
 def events(spark, tmp_path_factory):
     """Transactions of a stream over an empty folder."""
-    return contract.accepted(spark.readStream.schema(RECORD).parquet(str(tmp_path_factory.mktemp("empty"))), VERTICAL)
+    return contract.valid_events(spark.readStream.schema(RECORD).parquet(str(tmp_path_factory.mktemp("empty"))), VERTICAL)
 
 
 def built(spark, events, name, **changes):
