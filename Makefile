@@ -21,7 +21,7 @@ JARS = .venv/jars
 CLASSES = .venv/classes
 
 .PHONY: help setup run examples test lint programs test-fast test-files test-broker test-faults test-vertical test-long test-planted \
-	test-times bench lock clean FORCE
+	test-times bench docs lock clean FORCE
 .NOTPARALLEL:
 
 help:
@@ -31,7 +31,8 @@ help:
 	@echo 'make test-fast  the tests that need no Java: a minute; test-files, test-broker, test-faults: one layer'
 	@echo 'make test-vertical VERTICAL=name: what names a vertical; test-long: what is run at the close of a large step'
 	@echo 'make test-planted  faults planted on purpose, each to be found; test-times: where the time of make test goes'
-	@echo 'make lint       ruff and mypy'
+	@echo 'make lint       ruff, mypy, and whether docs/reference says what the code says'
+	@echo 'make docs       docs/reference anew from the code'
 	@echo 'make bench      latency and throughput on this machine'
 	@echo 'make setup      only what the others need: .venv, locked packages, jars'
 	@echo 'make lock       requirements.lock anew from pyproject.toml (needs uv)'
@@ -87,6 +88,10 @@ programs:
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) docs/generate.py --check
+
+docs: $(INSTALLED)
+	$(VENV_PYTHON) docs/generate.py
 
 bench: setup
 	.venv/bin/hybrid bench

@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(page for page in ROOT.rglob("*.md") if not {".venv", "hybrid-data", ".git"} & set(page.relative_to(ROOT).parts))
 FENCE = re.compile(r"^```[a-z]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
 IN_LINE = re.compile(r"`(\.venv/bin/hybrid [^`]*)`")
 # What stands for a value of the reader's, and one of its kind.
 VALUES = {"NAME": "finance_fraud", "VERTICAL": "finance_fraud", "HOST:PORT": "localhost:8080", "host:9092": "localhost:9092",
@@ -29,3 +30,17 @@ def words_of(command):
     for name, value in VALUES.items():
         command = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", value, command)
     return shlex.split(re.split(r" #| \| | && | &$|; ", command)[0], comments=True)
+
+
+def links(page):
+    """Where the page's links lead within the project: the file, and the heading's anchor, which may be empty."""
+    for link in LINK.findall(FENCE.sub("", page.read_text())):
+        file, _, anchor = link.partition("#")
+        yield (page.parent / file).resolve() if file else page, anchor
+
+
+def anchors(page):
+    """The anchors of the page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    texts = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", text).replace(" ", "-") for text in texts}

@@ -347,7 +347,7 @@ def test_an_error_that_a_signal_became_on_the_way_out_is_no_defect():
 
 def test_pages_and_messages_name_commands_that_there_are():
     root = Path(__file__).parents[2]
-    files = [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("*/README.md"), *root.glob("common/**/*.py"),
+    files = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("*/README.md"), *root.glob("common/**/*.py"),
              *root.glob("common/template/**/*.tmpl")]  # fmt: skip
     named = {word for file in files for word in re.findall(r"\bhybrid ([a-z]+)\b", file.read_text())}
     assert len(named) > 20

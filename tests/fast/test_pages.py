@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from common import cli
-from tests.pages import PAGES, ROOT, commands, words_of
+from tests.pages import PAGES, ROOT, anchors, commands, links, words_of
 
 
 def read(words):
@@ -43,3 +43,10 @@ def test_a_pages_commands_are_ones_that_there_are_with_options_that_they_take(pa
 def test_a_command_that_there_is_not_is_found(wrong):
     with pytest.raises(click.exceptions.UsageError):
         read(wrong.split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_pages_links_lead_to_files_and_headings_that_there_are(page):
+    for file, anchor in links(page):
+        assert file.exists(), f"{file} is not there"
+        assert not anchor or anchor in anchors(file), f"{file.relative_to(ROOT)} has no heading #{anchor}"
