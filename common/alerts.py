@@ -35,30 +35,27 @@ Severity = Literal["cleared", "warning", "minor", "major", "critical"]
 SEVERITIES: tuple[str, ...] = get_args(Severity)
 
 
-def shaped(
-    rows: DataFrame, *, vertical: str, entity: str, subject: Column, rule: Column, severity: Column, score: Column,
-    threshold: Column, reason: Column, evidence: Column,
-) -> DataFrame:
+def shaped(rows: DataFrame, verdict: Column, *, vertical: str, entity: str, subject: Column) -> DataFrame:
     """Rows that are alerts already, in the shape of ALERT_SCHEMA: for what `judge` cannot say, such as an alarm that clears.
 
-    evidence: the id, or a JSON array of the ids, of the events behind an alert, in an order that is the same however they came.
-    What is beyond MAX_EVIDENCE_BYTES and MAX_REASON_CHARACTERS is left out, and `reasons` says how many of the events are named. The rest as for
-    `judge`.
+    verdict: a struct of rule, severity, score, threshold, reason (text for people) and evidence: the id, or a JSON array of the ids,
+    of the events behind the alert, in an order that is the same however they came. What is beyond MAX_EVIDENCE_BYTES and
+    MAX_REASON_CHARACTERS is left out, and `reasons` says how many of the events are named. The rest as for `judge`.
     """
-    bounded = _bounded(evidence, reason)
+    bounded = _bounded(verdict.evidence, verdict.reason)
     versions = {
         kind: F.col(f"{kind}_version") if f"{kind}_version" in rows.columns else F.lit(None).cast("string")
         for kind in VERSIONS.names
     }
     return rows.select(
-        F.substring(F.sha2(F.concat_ws("|", F.lit(vertical), rule, subject), 256), 1, 32).alias("alert_id"),
+        F.substring(F.sha2(F.concat_ws("|", F.lit(vertical), verdict.rule, subject), 256), 1, 32).alias("alert_id"),
         F.lit(vertical).alias("vertical"),
-        rule.alias("rule"),
+        verdict.rule.alias("rule"),
         F.col(entity).alias("entity_id"),
         F.col("event_time"),
-        severity.alias("severity"),
-        score.cast("double").alias("score"),
-        threshold.cast("double").alias("threshold"),
+        verdict.severity.alias("severity"),
+        verdict.score.cast("double").alias("score"),
+        verdict.threshold.cast("double").alias("threshold"),
         bounded.reasons.alias("reasons"),
         F.struct(*[version.alias(kind) for kind, version in versions.items()]).alias("versions"),
         bounded.event.alias("event"),

@@ -7,7 +7,7 @@ same rows are judged in one projection (an array of structs, filtered and explod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -15,35 +15,45 @@ from pyspark.sql import functions as F
 from common.alerts import shaped
 from common.thresholds import threshold, with_thresholds
 
+SettingsT = TypeVar("SettingsT")
+
 
 @dataclass(frozen=True)
-class Rule:
-    """A named score and the threshold that makes it an alert.
-
-    score(settings) -> Column of doubles; null means the rule has nothing to say of this row.
-    threshold: the settings' field that holds it. reason(settings) -> Column of text for people. evidence(settings) -> Column of
-    text: the id of the event behind it, or a JSON array of ids.
-    severity: of an alert at the threshold; at `critical_at` times the threshold it is critical.
-    live: whether the threshold can be changed while a stream runs; not where it also is a window's length or kept in state.
-    """
+class Rule(Generic[SettingsT]):
+    """A named score and the threshold that makes it an alert. `SettingsT` is the vertical's settings class."""
 
     name: str
-    score: Callable[[Any], Column]
+    """As alerts, results and labels' scenarios name it."""
+
+    score: Callable[[SettingsT], Column]
+    """score(settings) gives a column of doubles; null means that the rule has nothing to say of this row."""
+
     threshold: str
-    reason: Callable[[Any], Column]
-    evidence: Callable[[Any], Column]
+    """The settings' field with the least score of an alert."""
+
+    reason: Callable[[SettingsT], Column]
+    """reason(settings) gives a text for people."""
+
+    evidence: Callable[[SettingsT], Column]
+    """evidence(settings) gives the id of the event behind the alert, or a JSON array of ids in a fixed order."""
+
     severity: str = "major"
+    """Of an alert at the threshold: see `common.alerts.SEVERITIES`."""
+
     critical_at: float = 2.0
+    """From so many times the threshold on an alert is critical."""
+
     live: bool = True
+    """Whether the threshold can be changed while a stream runs; not where it also is a window's length or kept in state."""
 
 
-def threshold_names(rules: Iterable[Rule]) -> list[str]:
+def threshold_names(rules: Iterable[Rule[Any]]) -> list[str]:
     """The settings' fields that hold the rules' thresholds."""
     return [rule.threshold for rule in rules]
 
 
 def judge(
-    rows: DataFrame, rules: Sequence[Rule], settings: Any, *, vertical: str, entity: str, subject: Column
+    rows: DataFrame, rules: Sequence[Rule[Any]], settings: Any, *, vertical: str, entity: str, subject: Column
 ) -> DataFrame:
     """The alerts that `rules` raise on `rows`, in the shape of ALERT_SCHEMA.
 
@@ -59,11 +69,15 @@ def judge(
         rows.where(any_hit)
         .withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
     )
-    columns = {name: F.col(f"verdict.{name}") for name in ("rule", "severity", "score", "threshold", "reason", "evidence")}
-    return shaped(hits, vertical=vertical, entity=entity, subject=subject, **columns)
+    return shaped(hits, F.col("verdict"), vertical=vertical, entity=entity, subject=subject)
 
 
-def _verdict(rule: Rule, settings: Any) -> Column:
+def entity_and_window(entity: str) -> Column:
+    """The subject of an alert over an entity's window: column `entity` and the window's start."""
+    return F.concat_ws("|", F.col(entity), F.col("window.start").cast("string"))
+
+
+def _verdict(rule: Rule[Any], settings: Any) -> Column:
     least = threshold(rule.threshold)
     score = rule.score(settings).cast("double")
     severity = F.when(score >= least * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))

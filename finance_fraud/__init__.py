@@ -5,7 +5,7 @@
 Batch learns habits of cards and shares of fraud at terminals every night, trains the model, and reports frauds and losses.
 """
 
-from common.vertical import Baseline, ModelSpec, Vertical
+from common.authoring import Baseline, ModelSpec, Vertical
 from finance_fraud import baselines, detector, events, features, generator, trends
 from finance_fraud.settings import FraudSettings, Population
 
@@ -19,15 +19,15 @@ VERTICAL = Vertical(
     settings=FraudSettings,
     queries=detector.QUERIES,
     population=Population,
-    generate=generator.generate,
     generate_day=generator.generate_day,
+    dirty_fields=generator.DIRTY_FIELDS,
     baselines={
         "card": Baseline("card_id", baselines.CARD_BASELINE),
         "terminal": Baseline("terminal_id", baselines.TERMINAL_BASELINE),
     },
     learn=baselines.baselines,
     trends=trends.trends,
-    plots=trends.plots,
+    charts=trends.CHARTS,
     model=ModelSpec(features.FEATURES, features.with_features, features.exact_windows),
     scenarios=detector.SCENARIOS,
     label_delay=events.LABEL_DELAY,

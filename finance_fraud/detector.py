@@ -11,9 +11,7 @@ from collections.abc import Callable
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.columns import let
-from common.rules import Rule, judge
-from common.vertical import Query, Scenario
+from common.authoring import Query, Rule, Scenario, entity_and_window, judge, let
 from finance_fraud.settings import FraudSettings
 
 EARTH_RADIUS_KM = 6371.0088
@@ -166,7 +164,7 @@ def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
         _largest_burst(lambda transaction: transaction.is_large, settings.spree_minutes).alias("purchases"),
         _fastest_journey(settings).alias("journey"),
     )
-    return judge(patterns, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=_entity_and_window("card_id"))
+    return judge(patterns, BY_CARD, settings, vertical="finance_fraud", entity="card_id", subject=entity_and_window("card_id"))
 
 
 def by_terminal(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
@@ -183,7 +181,7 @@ def by_terminal(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
             F.max("ingest_time").alias("ingest_time"),
         )
     )
-    subject = _entity_and_window("terminal_id")
+    subject = entity_and_window("terminal_id")
     return judge(windows, BY_TERMINAL, settings, vertical="finance_fraud", entity="terminal_id", subject=subject)
 
 
@@ -267,11 +265,6 @@ def _speed_kmh(earlier: Column, later: Column, min_travel_km: float) -> Column:
 def _ids_of(transactions: str) -> Column:
     """The ids of an array of transactions, as JSON."""
     return F.to_json(F.transform(transactions, lambda transaction: transaction.transaction_id))
-
-
-def _entity_and_window(key: str) -> Column:
-    """What an alert over a window is about: its entity and when the window began."""
-    return F.concat_ws("|", F.col(key), F.col("window.start").cast("string"))
 
 
 QUERIES = (

@@ -4,19 +4,29 @@ The idea follows the Fraud Detection Handbook: cards buy near home by their habi
 Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
 """
 
-from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import bursts, draw_distinct, episodes
-from common.simulation.arrivals import delays, event_sources
-from common.simulation.dirt import DirtyFields
-from common.simulation.drift import growth, shifted_share
-from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
-from common.simulation.messages import object_array
-from common.simulation.seasonality import DAY_SECONDS, is_weekend, seconds_of_day, to_utc, weekday_weight
+from common.authoring import (
+    DAY_SECONDS,
+    DirtyFields,
+    GeneratedEvents,
+    Identity,
+    bursts,
+    delays,
+    draw_distinct,
+    episodes,
+    event_sources,
+    growth,
+    is_weekend,
+    object_array,
+    seconds_of_day,
+    shifted_share,
+    to_utc,
+    weekday_weight,
+)
 from finance_fraud.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DELAY
 from finance_fraud.settings import Population
 from finance_fraud.simulation.population import (
@@ -50,12 +60,6 @@ ARRIVAL_SECOND = 15 * 3_600    # of the day: on a day of travel the card is in n
 LENT_CARDS = 0.0003            # per card and day: used by a partner abroad within an hour, innocently
 TOP_UPS = 0.0025               # per card and day: several tiny online purchases
 FESTIVALS = {False: 0.0015, True: 0.006}   # per card and day, on workdays and on weekends: several small purchases
-
-
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
-    """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
-    valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:

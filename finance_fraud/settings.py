@@ -5,7 +5,7 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from common.settings import Span, leave_no_gap, parse_span
+from common.authoring import Span, leave_no_gap, parse_span
 
 
 class Population(BaseModel):

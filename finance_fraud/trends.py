@@ -1,16 +1,11 @@
 """What batch reports to people: frauds and losses, cards whose spending moved, drift of what the model reads, alerts."""
 
 from datetime import date, timedelta
-from pathlib import Path
 
-import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.charts import Bars, Chart, DailyLines, draw_all
-from common.models.drift import stability
-from common.models.scoring import with_score
-from common.models.training import TrainedModel
+from common.authoring import Bars, Chart, DailyLines, TrainedModel, stability, with_score
 from finance_fraud.baselines import baselines, events_between
 from finance_fraud.events import LABEL_DELAY
 from finance_fraud.features import FEATURES, with_features
@@ -84,8 +79,3 @@ def _drift(history: DataFrame, labels: DataFrame, last_day: date, model: Trained
     if model is None:
         return stability(rows, ["amount", *FEATURES])
     return stability(with_score(rows, model), ["amount", *FEATURES, "model_score"])
-
-
-def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
-    """Draw the trends that have rows as PNG into `folder`; returns the files."""
-    return draw_all(tables, CHARTS, folder)

@@ -5,7 +5,7 @@
 Batch learns every patient's own normal, trains the risk model, and reports on wards and cohorts. Not a medical device.
 """
 
-from common.vertical import Baseline, ModelSpec, Vertical
+from common.authoring import Baseline, ModelSpec, Vertical
 from health_monitoring import baselines, detector, events, features, generator, trends
 from health_monitoring.formats.fhir import FHIR
 from health_monitoring.settings import HealthSettings, Population
@@ -20,12 +20,12 @@ VERTICAL = Vertical(
     settings=HealthSettings,
     queries=detector.QUERIES,
     population=Population,
-    generate=generator.generate,
     generate_day=generator.generate_day,
+    dirty_fields=generator.DIRTY_FIELDS,
     baselines={"patient": Baseline("patient_id", baselines.PATIENT_BASELINE)},
     learn=baselines.baselines,
     trends=trends.trends,
-    plots=trends.plots,
+    charts=trends.CHARTS,
     model=ModelSpec(features.FEATURES, features.with_features, labelled=features.outcomes),
     scenarios=detector.SCENARIOS,
     label_delay=events.LABEL_DELAY,

@@ -12,10 +12,7 @@ Silence (micro-batches, raised when the watermark passes): a session of a patien
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import shaped
-from common.rules import Rule, judge
-from common.thresholds import threshold
-from common.vertical import Query, Scenario
+from common.authoring import Query, Rule, Scenario, entity_and_window, judge, shaped, threshold
 from health_monitoring.rules.findings import FIXED_SEVERITY, Finding, alert_of, with_findings
 from health_monitoring.rules.news2 import news2
 from health_monitoring.rules.observations import CREDIBLE, with_observation
@@ -129,11 +126,8 @@ def by_patient(events: DataFrame, settings: HealthSettings) -> DataFrame:
     alerts = F.array_compact(F.array(*[alert_of(finding, settings) for finding in FINDINGS]))
     hits = with_findings(windows, FINDINGS, settings).withColumn("verdict", F.explode(alerts))
     verdict = F.col("verdict")
-    return shaped(
-        hits.withColumn("event_time", verdict.reached_time), vertical=VERTICAL, entity="patient_id",
-        subject=F.concat_ws("|", F.col("patient_id"), F.col("window.start").cast("string")), rule=verdict.rule,
-        severity=verdict.severity, score=verdict.score, threshold=verdict.threshold, reason=verdict.reason,
-        evidence=verdict.evidence)  # fmt: skip
+    rows = hits.withColumn("event_time", verdict.reached_time)
+    return shaped(rows, verdict, vertical=VERTICAL, entity="patient_id", subject=entity_and_window("patient_id"))
 
 
 def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:

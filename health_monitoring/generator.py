@@ -3,16 +3,11 @@
 Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
 """
 
-from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 
-from common.simulation.arrivals import delays
-from common.simulation.dirt import DirtyFields
-from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
-from common.simulation.messages import object_array
-from common.simulation.randomness import random_for
+from common.authoring import DirtyFields, GeneratedEvents, Identity, delays, object_array, random_for
 from health_monitoring.events import CHARTING_DELAY, ENTITY, EVENT_ID, EVENT_TIME, VITALS
 from health_monitoring.settings import Population
 from health_monitoring.simulation.population import COPD, WARDS, Stays, stays_on
@@ -23,12 +18,6 @@ IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=CHARTING_DELAY)
 DIRTY_FIELDS = DirtyFields(number="heart_rate_bpm", out_of_range=-12.5, required="patient_id", time="event_time")
 
 OXYGEN_FLOWS = (1, 2, 3, 4)     # L/min
-
-
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
-    """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
-    valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:

@@ -5,7 +5,7 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from common.settings import Span
+from common.authoring import Span
 from health_monitoring.rules.news2 import EMERGENCY, RED, URGENT
 
 

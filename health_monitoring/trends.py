@@ -1,17 +1,11 @@
 """What batch reports to people: NEWS2 by ward, cohort and risk band, slopes of patients, alarms, calibration, drift."""
 
 from datetime import date, timedelta
-from pathlib import Path
 
-import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.charts import Bars, Chart, DailyLines, draw_all
-from common.models.calibration import reliability
-from common.models.drift import stability
-from common.models.scoring import with_score
-from common.models.training import TrainedModel
+from common.authoring import Bars, Chart, DailyLines, TrainedModel, reliability, stability, with_score
 from health_monitoring.baselines import baselines, events_between
 from health_monitoring.events import LABEL_DELAY
 from health_monitoring.features import FEATURES, outcomes, with_features
@@ -127,8 +121,3 @@ def _rows_as_served(history: DataFrame, labels: DataFrame, days: list[date]) -> 
     """Observations of `days` with the model's features, from the baselines of each day's start."""
     rows = history.withColumn("as_of", F.to_date("event_time")).where(F.col("as_of").isin(days))
     return with_features(rows.join(baselines(history, labels, days)["patient"], ["patient_id", "as_of"], "left"))
-
-
-def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
-    """Draw the trends that have rows as PNG into `folder`; returns the files."""
-    return draw_all(tables, CHARTS, folder)

@@ -5,7 +5,7 @@
 Batch forecasts demand, sets stock policies, mines recommendations, segments customers and trains the model of purchase intent.
 """
 
-from common.vertical import Baseline, ModelSpec, Vertical
+from common.authoring import Baseline, ModelSpec, Vertical
 from retail_behavior import baselines, detector, events, features, generator, trends
 from retail_behavior.settings import Population, RetailSettings
 
@@ -19,15 +19,15 @@ VERTICAL = Vertical(
     settings=RetailSettings,
     queries=detector.QUERIES,
     population=Population,
-    generate=generator.generate,
     generate_day=generator.generate_day,
+    dirty_fields=generator.DIRTY_FIELDS,
     baselines={
         "product": Baseline("product_id", baselines.PRODUCT_BASELINE),
         "visitor": Baseline("visitor_id", baselines.VISITOR_BASELINE),
     },
     learn=baselines.baselines,
     trends=trends.trends,
-    plots=trends.plots,
+    charts=trends.CHARTS,
     model=ModelSpec(
         features.FEATURES, features.with_features, fit=features.fit_live, tolerance=features.TOLERANCE,
         so_far=features.sessions_so_far, labelled=features.purchase_labels),

@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from common.settings import load
+from common.authoring import load
 from retail_behavior.events import PURCHASE, RESTOCK, order_key
 from retail_behavior.planning.bought_together import recommended_products
 from retail_behavior.planning.forecast import LEVEL_DAYS, WEEK_DAYS, forecast

@@ -10,10 +10,17 @@ Two queries raise no alerts: purchase intent of running sessions, and recommenda
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.columns import let
-from common.rules import Rule, judge, threshold_names
-from common.thresholds import threshold, with_thresholds
-from common.vertical import Query, Scenario
+from common.authoring import (
+    Query,
+    Rule,
+    Scenario,
+    entity_and_window,
+    judge,
+    let,
+    threshold,
+    threshold_names,
+    with_thresholds,
+)
 from retail_behavior.events import ADD, PURCHASE, RESTOCK, VIEW, order_key
 from retail_behavior.features import ARRIVAL, EVENT_FIELDS, cart_value, has_event_of, intents, running_sessions
 from retail_behavior.rules.hour_of_week import sum_of_hours
@@ -98,7 +105,7 @@ def by_visitor(events: DataFrame, settings: RetailSettings) -> DataFrame:
     windows = with_thresholds(windows, threshold_names(BY_VISITOR), settings)
     long_enough = windows.where(F.size("arrivals") >= threshold("bot_streak"))
     streaks = long_enough.withColumn("streak", _longest_streak_ever(settings))
-    subject = _entity_and_window("visitor_id")
+    subject = entity_and_window("visitor_id")
     return judge(streaks, BY_VISITOR, settings, vertical="retail_behavior", entity="visitor_id", subject=subject)
 
 
@@ -113,7 +120,7 @@ def by_session(events: DataFrame, settings: RetailSettings) -> DataFrame:
     # The same as the window's end, which is not used: Spark pushes a filter on it below the sessions, and cuts them.
     session_end = F.element_at("events", -1).event_time + F.expr(f"INTERVAL {settings.session_gap}")
     sessions = sessions.withColumn("event_time", session_end)
-    subject = _entity_and_window("visitor_id")
+    subject = entity_and_window("visitor_id")
     return judge(sessions, BY_SESSION, settings, vertical="retail_behavior", entity="visitor_id", subject=subject)
 
 
@@ -130,14 +137,14 @@ def by_product(events: DataFrame, settings: RetailSettings) -> DataFrame:
              F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
         .withColumn("baseline_version", F.col("forecast.baseline_version"))
     )
-    subject = _entity_and_window("product_id")
+    subject = entity_and_window("product_id")
     return judge(windows, BY_PRODUCT, settings, vertical="retail_behavior", entity="product_id", subject=subject)
 
 
 def by_stock(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """Alerts over the stock of a product in a store since its baseline counted it."""
     positions = with_positions(events, settings)
-    return judge(positions, BY_STOCK, settings, vertical="retail_behavior", entity="item", subject=_entity_and_window("item"))
+    return judge(positions, BY_STOCK, settings, vertical="retail_behavior", entity="item", subject=entity_and_window("item"))
 
 
 def recommendations(events: DataFrame, settings: RetailSettings) -> DataFrame:
@@ -225,11 +232,6 @@ def _order_count() -> Column:
 def _expected_orders(settings: RetailSettings) -> Column:
     """Forecast orders of the whole window."""
     return sum_of_hours("forecast.orders_by_hour", F.col("window.start"), settings.demand_hours)
-
-
-def _entity_and_window(key: str) -> Column:
-    """What an alert over a window is about: its entity and when the window began."""
-    return F.concat_ws("|", F.col(key), F.col("window.start").cast("string"))
 
 
 QUERIES = (

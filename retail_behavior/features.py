@@ -11,7 +11,7 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.columns import let
+from common.authoring import let
 from retail_behavior.events import ADD, PURCHASE, REMOVE, VIEW
 from retail_behavior.rules.hour_of_week import sum_of
 from retail_behavior.settings import RetailSettings

@@ -3,18 +3,14 @@
 Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.arrivals import delays
-from common.simulation.dirt import DirtyFields
-from common.simulation.drift import growth
-from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
-from common.simulation.messages import object_array
+from common.authoring import DirtyFields, GeneratedEvents, Identity, delays, growth, object_array
 from retail_behavior.events import (
     ADD,
     CHANNELS,
@@ -54,12 +50,6 @@ class Goods:
     prices: NDArray[np.float64]
     stock: NDArray[np.int64]
     delivered: NDArray[np.int64]
-
-
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
-    """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
-    valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:

@@ -1,17 +1,13 @@
 """What batch reports to people: the funnel, carts left, customer segments, demand forecast, stock policy, recommendations."""
 
 from datetime import date, timedelta
-from pathlib import Path
 
-import pandas as pd
 from pyspark.ml.clustering import KMeans
 from pyspark.ml.feature import StandardScaler, VectorAssembler
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.charts import Bars, Chart, DailyLines, draw_all
-from common.models.training import TrainedModel
-from common.settings import load
+from common.authoring import Bars, Chart, DailyLines, TrainedModel, load
 from retail_behavior.baselines import HABIT_DAYS, baselines, events_between
 from retail_behavior.events import ADD, PURCHASE, REMOVE, RESTOCK, VIEW, order_key
 from retail_behavior.features import left_in_cart
@@ -73,11 +69,6 @@ def segments(history: DataFrame, today: date) -> DataFrame:
     scaled = StandardScaler(inputCol="raw", outputCol="features", withMean=True).fit(vectors).transform(vectors)
     clusters = KMeans(k=SEGMENTS, seed=1).fit(scaled).transform(scaled)
     return _rank_segments(clusters.groupBy("prediction").agg(F.count("*").alias("customers"), *_medians()))
-
-
-def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
-    """Draw the trends that have rows as PNG into `folder`; returns the files."""
-    return draw_all(tables, CHARTS, folder)
 
 
 def _medians() -> list[Column]:

@@ -5,7 +5,7 @@
 Batch learns every cell's normal week, forecasts its load and plans its capacity.
 """
 
-from common.vertical import Baseline, Vertical
+from common.authoring import Baseline, Vertical
 from telecom_anomaly import baselines, detector, events, generator, trends
 from telecom_anomaly.formats.ves import VES
 from telecom_anomaly.settings import Population, TelecomSettings
@@ -21,12 +21,12 @@ VERTICAL = Vertical(
     queries=detector.QUERIES,
     population=Population,
     small={"sites": 8},
-    generate=generator.generate,
     generate_day=generator.generate_day,
+    dirty_fields=generator.DIRTY_FIELDS,
     baselines={"cell": Baseline("cell_id", baselines.CELL_BASELINE)},
     learn=baselines.baselines,
     trends=trends.trends,
-    plots=trends.plots,
+    charts=trends.CHARTS,
     scenarios=detector.SCENARIOS,
     label_delay=events.LABEL_DELAY,
     formats={VES.name: VES},

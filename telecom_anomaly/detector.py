@@ -16,9 +16,7 @@ Suspect reports (planned work) are judged by no rule but silence.
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.rules import Rule, threshold_names
-from common.thresholds import threshold, with_thresholds
-from common.vertical import Query, Scenario
+from common.authoring import Query, Rule, Scenario, entity_and_window, threshold, threshold_names, with_thresholds
 from telecom_anomaly.baselines import deviation, is_suspect
 from telecom_anomaly.events import GRANULARITY_S
 from telecom_anomaly.rules import online_query, silence
@@ -132,7 +130,7 @@ def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     days = with_thresholds(days, threshold_names(rule for rule, _ in ends), settings)
     drift = lasting_loss(F.col("residuals"), F.col("speed_residual"), threshold("slow_drift"))
     days = days.withColumn("falls", falls()).transform(with_stretches, CELL_ALARMS).withColumn("drift", drift)
-    return raise_alarms(days, ends, settings, entity="cell_id", subject=_entity_and_window("cell_id"))
+    return raise_alarms(days, ends, settings, entity="cell_id", subject=entity_and_window("cell_id"))
 
 
 def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
@@ -151,7 +149,7 @@ def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     )
     days = days.transform(with_stretches, [SITE_ALARM]).withColumn("together", reports_of_worst(SITE_ALARM))
     ends = [(SITE_ALARM.rule, trouble_is_over(SITE_ALARM))]
-    return raise_alarms(days, ends, settings, entity="site_id", subject=_entity_and_window("site_id"))
+    return raise_alarms(days, ends, settings, entity="site_id", subject=entity_and_window("site_id"))
 
 
 def with_deviations(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
@@ -222,11 +220,6 @@ def likely_cause() -> Column:
 def _newest() -> tuple[Column, ...]:
     return (F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"),
             F.max("baseline_version").alias("baseline_version"))
-
-
-def _entity_and_window(entity: str) -> Column:
-    """What an alarm of a window is about: its entity and when the window began."""
-    return F.concat_ws("|", F.col(entity), F.col("window.start").cast("string"))
 
 
 QUERIES = (

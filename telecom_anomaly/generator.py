@@ -3,19 +3,21 @@
 Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
 """
 
-from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.arrivals import delays
-from common.simulation.dirt import DirtyFields
-from common.simulation.drift import growth
-from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
-from common.simulation.messages import object_array
-from common.simulation.randomness import random_for
-from common.simulation.seasonality import is_weekend
+from common.authoring import (
+    DirtyFields,
+    GeneratedEvents,
+    Identity,
+    delays,
+    growth,
+    is_weekend,
+    object_array,
+    random_for,
+)
 from telecom_anomaly.events import ENTITY, EVENT_ID, EVENT_TIME, GRANULARITY_S, KPIS, LABEL_DELAY
 from telecom_anomaly.settings import Population
 from telecom_anomaly.simulation.population import PERIODS, World, hourly_shape, world_of
@@ -28,12 +30,6 @@ SATURATION = 8.0        # how sharply use of resource blocks bends towards 100%
 NOISE = {"day": 0.06, "region": 0.03, "load": 0.07, "DRB_UEThpDl": 0.08, "DRB_UEThpUl": 0.10, "DRB_RlcSduDelayDl": 0.08,
          "DRB_RlcPacketDropRateDl": 0.25, "DRB_PacketLossRateUl": 0.25}
 AUTOCORRELATION = 0.8   # correlation of a quarter of an hour's load with the one before
-
-
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
-    """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
-    valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:

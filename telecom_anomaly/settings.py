@@ -5,7 +5,7 @@ from datetime import date
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from common.settings import Span
+from common.authoring import Span
 from telecom_anomaly.events import KPIS
 
 ONLINE_THRESHOLD = 2.08     # of the online detector's score; README says how it was chosen

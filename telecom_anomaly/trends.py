@@ -7,16 +7,13 @@ Spark reduces the history to one row per cell and hour; forecasts and plans of t
 
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.models.training import TrainedModel
-from common.monitoring.plots import Bars, Chart, DailyLines, draw_all
-from common.settings import load
+from common.authoring import Bars, Chart, DailyLines, TrainedModel, load
 from telecom_anomaly.baselines import is_normal, refused_share
 from telecom_anomaly.events import GRANULARITY_S
 from telecom_anomaly.planning import capacity
@@ -137,8 +134,3 @@ def _with_dates_as_text(plan: pd.DataFrame) -> pd.DataFrame:
     dates = ["full_on", "full_earliest", "full_latest"]
     text = {name: [None if pd.isna(value) else f"{value:%Y-%m-%d}" for value in plan[name]] for name in dates}
     return plan.assign(**text).sort_values(["busy_hour_load", "cell_id"], ascending=[False, True])
-
-
-def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
-    """Draw the trends that have rows as PNG into `folder`; returns the files."""
-    return draw_all(tables, CHARTS, folder)

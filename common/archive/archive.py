@@ -133,7 +133,7 @@ def archive_events(records: DataFrame, deployment: Deployment) -> StreamingQuery
         return keep_events(parsed, replace(batch, committed_until=committed_until), deployment, letters)
 
     # Parsed as a stream: the contract's many expressions are planned once a batch, not once for each use of it.
-    parsed = contract.parse(records, vertical, contract.TimeBounds.of(deployment.settings))
+    parsed = contract.parse(records, vertical, contract.TimeBounds.from_settings(deployment.settings))
     return _start(parsed, "events", deployment, keep)
 
 
@@ -158,7 +158,7 @@ def keep_events(parsed: DataFrame, batch: Batch, deployment: Deployment, letters
     vertical, workspace = deployment.vertical, deployment.workspace
     with _persisted(parsed.withColumn(PARTITION, F.to_date(vertical.event_time))) as received:
         is_valid = F.isnull("reason")
-        is_held = contract.is_held(F.col(vertical.event_time))  # of another time no event is stored, and Python has no day for it
+        is_held = contract.is_storable(F.col(vertical.event_time))  # of another time no event is stored, and Python has no day for it
         seen = _observed(received, F.struct(
             F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
             F.count_if(is_valid).alias("valid"),
@@ -265,7 +265,7 @@ def _hidden(parsed: DataFrame, vertical: Vertical) -> DataFrame:
     """
     raw = {name: F.when(F.col("reason").isNotNull(), F.col(name)) for name in ("raw", "key")}
     if vertical.pseudonymised:
-        raw = {name: contract.hidden(value, name) for name, value in raw.items()}
+        raw = {name: contract.encrypt_record_part(value, name) for name, value in raw.items()}
     return parsed.withColumns(raw)
 
 

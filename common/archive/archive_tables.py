@@ -115,12 +115,12 @@ def parse_json(records: DataFrame, schema: T.StructType, required: tuple[str, ..
     )
     times = [field.name for field in schema if isinstance(field.dataType, T.TimestampType)]
     missing = _names({name: F.col(f"fields.{name}").isNull() for name in required})
-    beyond = _names({name: ~contract.is_held(F.col(f"fields.{name}")) for name in times})
+    beyond = _names({name: ~contract.is_storable(F.col(f"fields.{name}")) for name in times})
     return parsed.select(
         "fields.*", "raw", "key", "topic", "kafka_partition", "kafka_offset", "timestamp",
         F.when(missing != "", F.lit("unreadable")).when(beyond != "", F.lit("out_of_range")).alias("reason"),
         F.when(missing != "", F.concat(F.lit("missing or unreadable: "), missing))
-        .when(beyond != "", F.concat(F.lit(f"not within {contract.HELD}: "), beyond)).alias("detail"),
+        .when(beyond != "", F.concat(F.lit(f"not within {contract.STORABLE_YEARS}: "), beyond)).alias("detail"),
     )
 
 

@@ -141,7 +141,7 @@ def _same_record(rows: DataFrame, sent: DataFrame) -> tuple[DataFrame, Column]:
 
 def _with_verdicts(quarantined: DataFrame, deployment: Deployment, fixes: Sequence[Fix]) -> DataFrame:
     """The records repaired: key, value, which record it was, reason, and `refused_as` where they still break the contract."""
-    vertical, bounds = deployment.vertical, contract.TimeBounds.of(deployment.settings)
+    vertical, bounds = deployment.vertical, contract.TimeBounds.from_settings(deployment.settings)
     records = quarantined.select(
         F.col("raw").alias("value"), "key", "topic", F.col("kafka_partition").alias("partition"),
         F.col("kafka_offset").alias("offset"), F.current_timestamp().alias("timestamp"), "reason", "ingest_time",

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from common import contract, tables
 from common.archive.history import first_incomplete_day, read_history, until_today
 from common.batch.future_events import find_future_events
+from common.charts import draw_all
 from common.deployment import Deployment
 from common.errors import UserError
 from common.models.drift import stability
@@ -157,7 +158,7 @@ def plot_trends(deployment: Deployment, names: Iterable[str]) -> list[Path]:
     workspace = deployment.workspace
     workspace.plots.mkdir(parents=True, exist_ok=True)
     frames = {name: tables.read_arrow(workspace.table(f"trend_{name}")).to_pandas() for name in names}
-    return deployment.vertical.plots(frames, workspace.plots)
+    return draw_all(frames, deployment.vertical.charts, workspace.plots)
 
 
 def run_batch(

@@ -64,11 +64,11 @@ def intake(
     counts = IntakeCounts()
     try:
         if topic is not None:
-            report = progress_lines(counts, then=partial(check_connection, connection, MAX_SILENCE_SECONDS))
+            report = progress_report(counts, then=partial(check_connection, connection, MAX_SILENCE_SECONDS))
             TopicIntake(connection, topic, translator).run(counts, until_idle, report)
         elif file is not None:
             with Producer(connection, delivery_timeout=settings.delivery_timeout) as producer:
-                translate_file(file, translator, producer, counts, progress_lines(counts))
+                translate_file(file, translator, producer, counts, progress_report(counts))
     finally:  # whatever ended it: what Kafka has acknowledged by then
         console.print(str(counts), markup=False, soft_wrap=True)
 
@@ -100,7 +100,7 @@ def ensure_source(connection: Connection, topic: str, settings: Settings) -> Non
     console.print(f"topic {topic} was not there: it is now, with {settings.partitions} partitions", markup=False)
 
 
-def progress_lines(counts: IntakeCounts, then: Callable[[], object] = lambda: None) -> Callable[[], None]:
+def progress_report(counts: IntakeCounts, then: Callable[[], object] = lambda: None) -> Callable[[], None]:
     """A function that, now and then as it is called, prints the counts if they have changed, and calls `then`."""
     is_due, line = due_every(LINE_SECONDS), str(counts)
 

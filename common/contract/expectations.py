@@ -89,30 +89,30 @@ def _check_fields(schema: T.StructType) -> None:
 def _read_expectation(schema: T.StructType, number: int, entry: Mapping[str, Any]) -> Expectation:
     """The contract's expectation of that number. Raises ContractError."""
     name, kwargs = entry.get("type"), entry.get("kwargs", {})
-    where = f"expectation {number}, {name}"
+    subject = f"expectation {number}, {name}"
     if name not in KINDS:
-        raise ContractError(f"{where}: not supported{did_you_mean(str(name), KINDS)}; supported are {', '.join(KINDS)}")
+        raise ContractError(f"{subject}: not supported{did_you_mean(str(name), KINDS)}; supported are {', '.join(KINDS)}")
     for key in set(entry) - {"type", "kwargs"} - REMARKS:
-        raise ContractError(f"{where}: unknown entry {key!r}{did_you_mean(key, REMARKS)}")
+        raise ContractError(f"{subject}: unknown entry {key!r}{did_you_mean(key, REMARKS)}")
     kind = KINDS[name]
     arguments = (*kind.required_arguments, *kind.optional_arguments)
     for key in kwargs:
         if key == "mostly":
-            raise ContractError(f"{where}: takes no mostly: each event is judged alone, so it holds for all or is left out")
+            raise ContractError(f"{subject}: takes no mostly: each event is judged alone, so it holds for all or is left out")
         if key not in arguments:
             hint = did_you_mean(key, arguments)
-            raise ContractError(f"{where}: unknown argument {key!r}{hint}; it takes {', '.join(arguments)}")
+            raise ContractError(f"{subject}: unknown argument {key!r}{hint}; it takes {', '.join(arguments)}")
     for key in kind.required_arguments:
         if key not in kwargs:
-            raise ContractError(f"{where}: needs the argument {key!r}")
-    data_type = _column_type(schema, kind, kwargs, where)
+            raise ContractError(f"{subject}: needs the argument {key!r}")
+    data_type = _column_type(schema, kind, kwargs, subject)
     problem = kind.problem(kwargs, data_type)
     if problem:
-        raise ContractError(f"{where}: {problem}")
+        raise ContractError(f"{subject}: {problem}")
     return Expectation(kind, name, dict(kwargs), data_type)
 
 
-def _column_type(schema: T.StructType, kind: ExpectationKind, kwargs: Kwargs, where: str) -> T.DataType:
+def _column_type(schema: T.StructType, kind: ExpectationKind, kwargs: Kwargs, subject: str) -> T.DataType:
     """The type of the expectation's column, or of its first. Raises ContractError."""
     for key in ("column", "column_A", "column_B"):
         column = kwargs.get(key)
@@ -120,11 +120,11 @@ def _column_type(schema: T.StructType, kind: ExpectationKind, kwargs: Kwargs, wh
             continue
         if column not in schema.names:
             hint = did_you_mean(str(column), schema.names)
-            raise ContractError(f"{where}: no field {column!r}{hint}; the event has {', '.join(schema.names)}")
+            raise ContractError(f"{subject}: no field {column!r}{hint}; the event has {', '.join(schema.names)}")
         if not isinstance(schema[column].dataType, kind.column_types):
-            raise ContractError(f"{where}: does not apply to {column} of type {schema[column].dataType.simpleString()}")
+            raise ContractError(f"{subject}: does not apply to {column} of type {schema[column].dataType.simpleString()}")
     data_type: T.DataType = schema[kwargs.get("column", kwargs.get("column_A"))].dataType
     type_b = schema[kwargs["column_B"]].dataType if "column_B" in kwargs else data_type
     if isinstance(data_type, T.TimestampType) != isinstance(type_b, T.TimestampType):
-        raise ContractError(f"{where}: {data_type.simpleString()} and {type_b.simpleString()} cannot be compared")
+        raise ContractError(f"{subject}: {data_type.simpleString()} and {type_b.simpleString()} cannot be compared")
     return data_type

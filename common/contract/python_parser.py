@@ -85,12 +85,12 @@ class PythonContract:
         if type(event) is dict:
             if self.is_valid(event, latest) and has_distinct_names(raw, len(event)):
                 return self._valid_event(event, raw)
-            for other in self._vertical.formats.values():
+            for document_format in self._vertical.formats.values():
                 try:
-                    translation = other.translate(event)
+                    translation = document_format.translate(event)
                 except Untranslatable as problem:
                     document_id = None if self._vertical.event_id in self._vertical.pseudonymised else problem.document_id
-                    return InvalidEvent(document_id, UNTRANSLATABLE, f"no event can be made of this {other.title}: {problem}")
+                    return InvalidEvent(document_id, UNTRANSLATABLE, f"no event can be made of this {document_format.title}: {problem}")
                 if translation is not None:
                     return self._validate_translation(translation, latest)
         return self._explain(raw, latest)
@@ -182,7 +182,7 @@ def has_distinct_names(raw: bytes, names: int) -> bool:
     A quick test, which says no where it is not certain: with escapes, or white space before a colon.
     """
     # Without escapes a quote followed by a colon ends a name.
-    return raw.count(b'":') == names and not any(odd in raw for odd in (b"\\", b" :", b"\t:", b"\n:", b"\r:"))
+    return raw.count(b'":') == names and not any(ambiguous in raw for ambiguous in (b"\\", b" :", b"\t:", b"\n:", b"\r:"))
 
 
 def _compile(

@@ -84,10 +84,10 @@ def _first_failure(checks: list[Check], discreetly: bool) -> Column:
 
 def _read_fields(records: DataFrame, vertical: Vertical) -> DataFrame:
     """Records with their fields and, unless the outline of their text is plain, the names in it."""
-    typed = _with_typed_fields(_decode(records, vertical), vertical)
+    decoded = _with_typed_fields(_decode(records, vertical), vertical)
     is_plain = _types_fit(vertical) & null_as_false(F.col("_text").rlike(outline_pattern(vertical.event_schema)))
     names = F.when(~F.col("_plain"), F.json_object_keys("_text"))
-    return typed.select("*", is_plain.alias("_plain")).select("*", names.alias("_names"))
+    return decoded.select("*", is_plain.alias("_plain")).select("*", names.alias("_names"))
 
 
 def _decode(records: DataFrame, vertical: Vertical) -> DataFrame:
@@ -243,8 +243,8 @@ def _expectation_check(expectation: Expectation) -> Check:
     return Check(expectation.condition, constant_text(expectation.kind.reason), detail, f"fails {expectation}")
 
 
-def _excerpt(before: str, value: Column) -> Column:
-    return F.concat(F.lit(before), F.coalesce(F.left(value, F.lit(SHOWN_CHARACTERS)), F.lit("nothing")))
+def _excerpt(prefix: str, value: Column) -> Column:
+    return F.concat(F.lit(prefix), F.coalesce(F.left(value, F.lit(SHOWN_CHARACTERS)), F.lit("nothing")))
 
 
 def _is_time(field: T.StructField) -> bool:

@@ -29,7 +29,7 @@ def read_object(raw: bytes) -> Pairs:
     """The one JSON object in `raw`. Raises UnicodeDecodeError or MalformedJson."""
     text = raw.decode()
     try:
-        value = json.loads(text, object_pairs_hook=Pairs, parse_int=_whole, parse_float=_decimal, parse_constant=Constant)
+        value = json.loads(text, object_pairs_hook=Pairs, parse_int=_parse_whole, parse_float=_parse_decimal, parse_constant=Constant)
     except (ValueError, RecursionError) as problem:
         raise MalformedJson(str(problem)) from None
     if not isinstance(value, Pairs):
@@ -54,12 +54,12 @@ def _is_offset(text: str) -> bool:
     return text <= MAX_OFFSET and text[3] < "6"
 
 
-def _whole(digits: str) -> int:
+def _parse_whole(digits: str) -> int:
     _check_length(digits)
     return int(digits)
 
 
-def _decimal(digits: str) -> float:
+def _parse_decimal(digits: str) -> float:
     _check_length(digits)
     return float(digits)
 

@@ -75,12 +75,12 @@ def row_clock() -> Column:
 
 def earliest_time_check(event_time: str) -> Check:
     """An event is not from before EARLIEST_EVENT."""
-    before = f"before {EARLIEST_EVENT.isoformat()}"
+    text = f"before {EARLIEST_EVENT.isoformat()}"
 
     def detail() -> Column:
-        return F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit(before))
+        return F.concat_ws(" ", F.lit(f"{event_time} ="), F.col(event_time), F.lit(text))
 
-    return Check(null_as_true(F.col(event_time) >= _time_literal(EARLIEST_EVENT)), constant_text("out_of_range"), detail, before)
+    return Check(null_as_true(F.col(event_time) >= _time_literal(EARLIEST_EVENT)), constant_text("out_of_range"), detail, text)
 
 
 def arrival_checks(event_time: str, bounds: TimeBounds | None) -> Iterator[Check]:

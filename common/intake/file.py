@@ -14,7 +14,7 @@ from common.intake.translation import BYTE_ORDER_MARK, IntakeCounts, Translator
 from common.kafka.producers import Producer
 
 LINE_ENDINGS = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")  # of the names of files that have a document a line
-MOST_BYTES = 64 << 20  # of one document or line
+MAX_BYTES = 64 << 20  # of one document or line
 GZIP = b"\x1f\x8b"     # how a packed file begins
 
 
@@ -30,7 +30,7 @@ def translate_file(
     counts: filled as Kafka acknowledges, so that it is right whatever ends this. progress is called after each document.
     """
     for text in documents(path):
-        outgoing = translator.outgoing(None, text)
+        outgoing = translator.translate(None, text)
         producer.send(translator.topic, outgoing.key, outgoing.value, on_delivery=partial(counts.add, outgoing))
         progress()
     producer.flush()
@@ -52,7 +52,7 @@ def documents(path: Path) -> Iterator[bytes]:
                 yield from [first] if first else []
                 yield from lines
             elif first:
-                yield _one_document(first + b"\n" + file.read(MOST_BYTES), path)
+                yield _one_document(first + b"\n" + file.read(MAX_BYTES), path)
     except (OSError, EOFError, zlib.error) as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else first_line(problem)
         raise IntakeError(f"{path} cannot be read: {reason}") from None
@@ -60,15 +60,15 @@ def documents(path: Path) -> Iterator[bytes]:
 
 def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
     """Lines that are not blank, without their ends."""
-    while line := file.readline(MOST_BYTES + 1):
-        if len(line) > MOST_BYTES:
+    while line := file.readline(MAX_BYTES + 1):
+        if len(line) > MAX_BYTES:
             raise _too_large(path)
         if not line.isspace():
             yield line.rstrip(b"\r\n")
 
 
 def _one_document(text: bytes, path: Path) -> bytes:
-    if len(text) > MOST_BYTES:
+    if len(text) > MAX_BYTES:
         raise _too_large(path)
     if problem := _problem_of(text):
         raise IntakeError(f"{path} is neither one JSON document nor one a line: {problem}; a file of lines is named .ndjson")
@@ -87,4 +87,4 @@ def _problem_of(text: bytes) -> str | None:
 
 
 def _too_large(path: Path) -> IntakeError:
-    return IntakeError(f"{path} has a document of more than {MOST_BYTES >> 20} MB: give smaller ones")
+    return IntakeError(f"{path} has a document of more than {MAX_BYTES >> 20} MB: give smaller ones")

@@ -5,6 +5,7 @@ a stop has the same id, and is a duplicate for the archive.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,16 +22,19 @@ from common.kafka.topics import read_end_offsets
 
 LOG = logging.getLogger(__name__)
 
-MOST_RECORDS = 500    # between two commits
+MAX_RECORDS = 500     # between two commits
 POLL_SECONDS = 1.0    # after which a signal is heard, and the caller has its turn
 QUEUE_KB = 16 * 1024  # that the client fetches ahead
-SESSION_MS = 10_000   # after which another member, or this one started again, has the partitions of one that was killed
+SESSION_MS = 8_000    # after which another member, or this one started again, has the partitions of one that was killed
+MAX_WAIT_SECONDS = 30.0  # without a partition, after which that is said
 # The group gives the partitions to another member: what is not committed is read again there, or here.
 NO_MEMBER = {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS,
              KafkaError._MAX_POLL_EXCEEDED}  # fmt: skip
 # Errors of a commit that a later one may not have.
-COMMITTED_LATER = TRANSIENT_ERRORS | {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE,
-                             KafkaError.NOT_COORDINATOR, KafkaError.REQUEST_TIMED_OUT, KafkaError._WAIT_COORD}  # fmt: skip
+COMMITTED_LATER = TRANSIENT_ERRORS | {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR,
+    KafkaError.REQUEST_TIMED_OUT, KafkaError._WAIT_COORD,
+}  # fmt: skip
 
 
 @dataclass
@@ -38,18 +42,28 @@ class _Progress:
     """Which of the topic's partitions this consumer has, and which of those it has read as far as `ends`.
 
     ends: offsets by partition as of the start; a partition that came later is read to its end.
-    assigned: None while the group decides.
+    assigned: None while the group decides. waits_since: since when it has no partition; None where it has some, or that was said.
     """
 
     ends: Mapping[int, int]
     assigned: set[int] | None = None
     at_end: set[int] = field(default_factory=set)
+    waits_since: float | None = field(default_factory=time.monotonic)
 
     def assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self.assigned, self.at_end = {partition.partition for partition in partitions}, set()
+        if self.assigned:
+            self.waits_since = None
 
     def revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        self.assigned = None
+        self.assigned, self.waits_since = None, time.monotonic()
+
+    def has_waited_too_long(self) -> bool:
+        """Whether it has been without a partition for MAX_WAIT_SECONDS; true once a wait."""
+        if self.waits_since is None or time.monotonic() - self.waits_since < MAX_WAIT_SECONDS:
+            return False
+        self.waits_since = None
+        return True
 
     def note_record(self, record: Message) -> None:
         end = self.ends.get(record.partition())
@@ -77,8 +91,8 @@ class TopicIntake:
         self._uncommitted: dict[int, int] = {}  # by partition, the offset behind what Kafka has acknowledged
         self._producer = self._new_producer()
 
-    def run(self, counts: IntakeCounts, until_idle: bool = False, between: Callable[[], None] = lambda: None) -> None:
-        """Translate what is on the topic and what comes to it, until an exception; `between` is called about once a second.
+    def run(self, counts: IntakeCounts, until_idle: bool = False, after_batch: Callable[[], None] = lambda: None) -> None:
+        """Translate what is on the topic and what comes to it, until an exception; `after_batch` is called every second or oftener.
 
         until_idle: return once all that was on the topic at the start is translated and committed.
         Raises BrokerError, which may be DeliveryFailed.
@@ -90,7 +104,12 @@ class TopicIntake:
                 records = self._read(consumer, progress)
                 self._send(records, counts)
                 self._commit(consumer, progress)
-                between()
+                if progress.has_waited_too_long():
+                    LOG.warning(
+                        "for %g s this process has had no partition of topic %s: other members of its consumer group have them, "
+                        "or Kafka's coordinator of that group does not answer", MAX_WAIT_SECONDS, self._topic,
+                    )  # fmt: skip
+                after_batch()
 
     @contextmanager
     def _consumer(self, progress: _Progress) -> Iterator[Consumer]:
@@ -113,7 +132,7 @@ class TopicIntake:
 
     def _read(self, consumer: Consumer, progress: _Progress) -> list[Message]:
         records = []
-        for message in poll_batch(consumer, POLL_SECONDS, MOST_RECORDS):
+        for message in poll_batch(consumer, POLL_SECONDS, MAX_RECORDS):
             error = message.error()
             if error is None:
                 records.append(message)
@@ -131,7 +150,7 @@ class TopicIntake:
             if value is None:
                 counts.tombstones += 1
                 continue
-            outgoing = self._translator.outgoing(record.key(), value)
+            outgoing = self._translator.translate(record.key(), value)
             self._producer.send(self._translator.topic, outgoing.key, outgoing.value, on_delivery=partial(counts.add, outgoing))
         try:
             self._producer.flush()

@@ -1,6 +1,5 @@
 """One document in another format, as it lies on a topic or in a file, to what is sent to a vertical's events topic."""
 
-import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,13 +12,11 @@ from common.gateway.json_nesting import TOO_NESTED, is_too_nested
 from common.kafka.topics import topic_names
 from common.vertical import Vertical
 
-LOG = logging.getLogger(__name__)
-
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class OutgoingRecord:
     """A record for the events topic. why_unchanged: why it is the document as it came; empty where it is an event made of it."""
 
     key: bytes | None
@@ -40,7 +37,7 @@ class IntakeCounts:
     tombstones: int = 0
     refused: int = 0
 
-    def add(self, outgoing: Outgoing, acknowledged: Message) -> None:
+    def add(self, outgoing: OutgoingRecord, acknowledged: Message) -> None:
         """Count a record that Kafka has acknowledged."""
         if outgoing.why_unchanged:
             self.unchanged[outgoing.why_unchanged] += 1
@@ -63,32 +60,29 @@ class Translator:
         self._entity, self._format = vertical.entity, document_format
         self.vertical_name, self.topic = vertical.name, topic_names(vertical).events  # that its records are for
 
-    def outgoing(self, key: bytes | None, text: bytes) -> Outgoing:
+    def translate(self, key: bytes | None, text: bytes) -> OutgoingRecord:
         """The event, keyed by its entity; or where none can be made of it, the document with the key and bytes that it has.
 
         The contract judges an event when it comes off the topic, and puts what is no event into quarantine.
         """
         try:
             event = self._event(text)
+            entity = event.get(self._entity)
+            return OutgoingRecord(entity.encode() if entity else key, orjson.dumps(event))
         except Untranslatable as problem:
-            return Outgoing(key, text, str(problem))
-        entity = event.get(self._entity)
-        return Outgoing(entity.encode() if entity else key, orjson.dumps(event))
+            return OutgoingRecord(key, text, str(problem))
+        except Exception as defect:  # a defect of the translation, over one document: the others go on
+            return OutgoingRecord(key, text, f"translation failed ({type(defect).__name__})")
 
     def _event(self, text: bytes) -> dict[str, Any]:
+        """Raises Untranslatable."""
         if is_too_nested(text):
             raise Untranslatable(TOO_NESTED)
         try:
             document = orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
         except orjson.JSONDecodeError:
             raise Untranslatable("not JSON") from None
-        try:
-            event = self._format.translate(document) if isinstance(document, dict) else None
-        except Untranslatable:
-            raise
-        except Exception as defect:  # whatever one document holds, the others go on
-            LOG.warning("a %s could not be translated: %s", self._format.title, type(defect).__name__)
-            raise Untranslatable("translation failed") from None
+        event = self._format.translate(document) if isinstance(document, dict) else None
         if event is None:
             raise Untranslatable(f"no {self._format.title}")
         return event

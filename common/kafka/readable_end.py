@@ -24,18 +24,18 @@ def has_readable_record(
     """
     options = {"group.id": f"{GROUP_PREFIX}standstill", "enable.auto.commit": False, "auto.offset.reset": "earliest",
                "isolation.level": "read_committed", "enable.partition.eof": True}
-    unread = {partition for partition, end in ends.items() if end > since.get(partition, 0)}
+    unread_partitions = {partition for partition, end in ends.items() if end > since.get(partition, 0)}
     deadline = time.monotonic() + within
     consumer = Consumer(connection.client_options() | options)
     try:
-        consumer.assign([TopicPartition(topic, partition, since.get(partition, 0)) for partition in unread])
-        while unread and (remaining := deadline - time.monotonic()) > 0:
+        consumer.assign([TopicPartition(topic, partition, since.get(partition, 0)) for partition in unread_partitions])
+        while unread_partitions and (remaining := deadline - time.monotonic()) > 0:
             message = consumer.poll(min(remaining, POLL_SECONDS))
             if message is not None and message.error() is None:
                 return True
             if message is not None and message.error().code() == KafkaError._PARTITION_EOF:
-                unread.discard(message.partition())
-        return None if unread else False
+                unread_partitions.discard(message.partition())
+        return None if unread_partitions else False
     finally:
         consumer.close()
 
@@ -58,12 +58,12 @@ class OpenTransactions:
         lengths = {partition: now - since for partition, (_, since) in self._blocked.items()}
         # What is blocked for a shorter time than at its last report is blocked by another transaction.
         self._reported = {place: seconds for place, seconds in self._reported.items() if lengths.get(place, -1.0) >= seconds}
-        due = [
+        due_partitions = [
             partition for partition, seconds in lengths.items()
             if seconds >= max(MAX_OPEN_SECONDS, 2 * self._reported.get(partition, 0.0))
         ]
-        self._reported |= {partition: lengths[partition] for partition in due}
-        return [self._describe(partition, lengths[partition]) for partition in due]
+        self._reported |= {partition: lengths[partition] for partition in due_partitions}
+        return [self._describe(partition, lengths[partition]) for partition in due_partitions]
 
     def _describe(self, partition: int, seconds: float) -> str:
         return (

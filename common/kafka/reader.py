@@ -54,14 +54,14 @@ def read_first_timestamp(connection: Connection, topic: str, timeout: float = 30
 
     Raises BrokerError.
     """
-    unread = set(partition_ids(AdminClient(connection.client_options()), connection, topic))
+    unread_partitions = set(partition_ids(AdminClient(connection.client_options()), connection, topic))
     timestamps: list[int] = []
     deadline = time.monotonic() + timeout
     with _consumer(connection, "first", {"enable.partition.eof": True}) as consumer:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])
-        while unread:
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread_partitions])
+        while unread_partitions:
             if time.monotonic() > deadline:
-                raise BrokerError(f"{topic}: the first records of {len(unread)} partitions did not come within {timeout:g} s")
+                raise BrokerError(f"{topic}: the first records of {len(unread_partitions)} partitions did not come within {timeout:g} s")
             message = consumer.poll(0.1)
             if message is None:
                 continue
@@ -69,8 +69,8 @@ def read_first_timestamp(connection: Connection, topic: str, timeout: float = 30
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 if error.code() not in TRANSIENT_ERRORS:
                     raise BrokerError(explain_failure(connection, [error]))
-            elif message.partition() in unread:
-                unread.discard(message.partition())
+            elif message.partition() in unread_partitions:
+                unread_partitions.discard(message.partition())
                 timestamps += [message.timestamp()[1]] if error is None else []
                 consumer.incremental_unassign([TopicPartition(topic, message.partition())])
     return min(timestamps, default=None)
@@ -95,8 +95,8 @@ def poll_batch(consumer: Consumer, timeout: float, at_most: int = 1_000) -> list
 
     `consume` alone waits until it has as many as it is asked for, which would falsify measured arrival times.
     """
-    first = consumer.poll(timeout)
-    return [] if first is None else [first, *consumer.consume(at_most - 1, timeout=0)]
+    first_message = consumer.poll(timeout)
+    return [] if first_message is None else [first_message, *consumer.consume(at_most - 1, timeout=0)]
 
 
 def read_new_partitions(consumer: Consumer, topic: str, timeout: float) -> KafkaError | None:
@@ -108,7 +108,7 @@ def read_new_partitions(consumer: Consumer, topic: str, timeout: float) -> Kafka
         description = consumer.list_topics(topic, timeout=timeout).topics[topic]
     except KafkaException:
         return None  # the next call tries again
-    assigned = {place.partition for place in consumer.assignment() if place.topic == topic}
+    assigned = {assignment.partition for assignment in consumer.assignment() if assignment.topic == topic}
     if new_partitions := description.partitions.keys() - assigned:
         consumer.incremental_assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in sorted(new_partitions)])
     return description.error

@@ -39,14 +39,14 @@ class Topic:
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
-    def difference_from(self, before: "Topic") -> str:
+    def difference_from(self, earlier: "Topic") -> str:
         """How this is another topic than `before`, as text; empty where it is the same one, perhaps with more partitions."""
-        if self.cluster != before.cluster:
-            return f"topic {self.name} is of another cluster ({self.cluster}, and not {before.cluster})"
-        if self.id != before.id and NO_ID not in (self.id, before.id):
-            return f"topic {self.name} was made anew (its id is {self.id}, and was {before.id})"
-        if self.partitions < before.partitions:
-            return f"topic {self.name} was made anew (it has {self.partitions} partitions, and had {before.partitions})"
+        if self.cluster != earlier.cluster:
+            return f"topic {self.name} is of another cluster ({self.cluster}, and not {earlier.cluster})"
+        if self.id != earlier.id and NO_ID not in (self.id, earlier.id):
+            return f"topic {self.name} was made anew (its id is {self.id}, and was {earlier.id})"
+        if self.partitions < earlier.partitions:
+            return f"topic {self.name} was made anew (it has {self.partitions} partitions, and had {earlier.partitions})"
         return ""
 
 
@@ -81,15 +81,15 @@ class TopicWatch:
         if time.monotonic() < self._due:
             return []
         self._due = time.monotonic() + CHECK_INTERVAL_SECONDS
-        grown = []
-        for before in list(self._topics.values()):
+        grown_topics = []
+        for earlier in list(self._topics.values()):
             try:
-                topic = describe_topic(self._admin, self._connection, before.name)
+                topic = describe_topic(self._admin, self._connection, earlier.name)
             except BrokerError:
                 continue
-            if difference := topic.difference_from(before):
+            if difference := topic.difference_from(earlier):
                 raise TopicChanged(f"{difference} while it was read: start again, which says what to do")
-            if topic.partitions > before.partitions:
-                grown.append(topic)
+            if topic.partitions > earlier.partitions:
+                grown_topics.append(topic)
             self._topics[topic.name] = topic
-        return grown
+        return grown_topics

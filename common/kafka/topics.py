@@ -150,7 +150,7 @@ def read_end_offsets(admin: AdminClient, connection: Connection, topic: str, com
         specs = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partition_ids(admin, connection, topic)}
         try:
             answers = admin.list_offsets(specs, isolation_level=level, request_timeout=10)
-            return {place.partition: answer.result().offset for place, answer in answers.items()}
+            return {topic_partition.partition: answer.result().offset for topic_partition, answer in answers.items()}
         except KafkaException as failure:
             error = failure.args[0]
             # A new topic is listed before its partitions have a leader.

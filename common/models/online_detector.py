@@ -168,23 +168,23 @@ class OnlineDetector:
 
     def numbers(self) -> list[float]:
         """The whole state as numbers, for a state store."""
-        plain = [self.threshold, self.count, self.last_time, self.last_value, self.quiet, self.last_alarm]
+        counters = [self.threshold, self.count, self.last_time, self.last_value, self.quiet, self.last_alarm]
         averages = [number for ema in self.averages.values() for number in (ema.mean, ema.count)]
         recent = [number for values in (self.values, self.levels) for number in (float(len(values)), *values)]
-        return [*plain, *averages, *self.profile, *recent, *chain.from_iterable(rank.numbers() for rank in self.ranks.values())]
+        return [*counters, *averages, *self.profile, *recent, *chain.from_iterable(rank.numbers() for rank in self.ranks.values())]
 
     @classmethod
     def restored(cls, numbers: Sequence[float]) -> "OnlineDetector":
         """The detector that gave these `numbers`, its threshold included."""
-        rest = iter(numbers)
-        detector = cls(next(rest), next(rest), next(rest), next(rest), next(rest), next(rest))
+        remaining = iter(numbers)
+        detector = cls(next(remaining), next(remaining), next(remaining), next(remaining), next(remaining), next(remaining))
         for ema in detector.averages.values():
-            ema.mean, ema.count = next(rest), next(rest)
-        detector.profile = [next(rest) for _ in range(SLOTS)]
+            ema.mean, ema.count = next(remaining), next(remaining)
+        detector.profile = [next(remaining) for _ in range(SLOTS)]
         for values in (detector.values, detector.levels):
-            values.extend([next(rest) for _ in range(int(next(rest)))])
+            values.extend([next(remaining) for _ in range(int(next(remaining)))])
         for rank in detector.ranks.values():
-            rank.restore(rest)
+            rank.restore(remaining)
         return detector
 
 

@@ -78,8 +78,8 @@ def evaluate_rows(
 
 def served_rows(vertical: Vertical, events: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
     """The events of `days` with the model's features from the baselines in force on each day, as serving has them."""
-    so_far = _spec(vertical).so_far
-    rows = so_far(events) if so_far else events
+    with_earlier_events = _spec(vertical).so_far
+    rows = with_earlier_events(events) if with_earlier_events else events
     rows = rows.withColumn("as_of", F.to_date(vertical.event_time)).where(F.col("as_of").isin(days))
     baseline_names = {name for query in vertical.queries if query.model for name in query.baselines} or set(vertical.baselines)
     for name, baselines in vertical.learn(events, labels, days).items():

@@ -20,14 +20,14 @@ def find_opening_keys(quarantine: str, keys: Sequence[Key]) -> list[Key] | None:
     """
     if not tables.table_exists(quarantine):
         return None
-    opened: set[Key] = set()
+    opening: set[Key] = set()
     is_encrypted = False
     for value in _encrypted_values(quarantine):
         is_encrypted = True
-        opened |= {key for key in keys if _can_open(key, value)}
-        if keys[0] in opened:
+        opening |= {key for key in keys if _can_open(key, value)}
+        if keys[0] in opening:
             break
-    return [key for key in keys if key in opened] if is_encrypted else None
+    return [key for key in keys if key in opening] if is_encrypted else None
 
 
 def _encrypted_values(quarantine: str) -> Iterator[bytes]:

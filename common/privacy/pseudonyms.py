@@ -38,16 +38,16 @@ def entity_pseudonym(vertical: Vertical, value: Column) -> Column:
     return pseudonym(value, present_key()) if vertical.entity in vertical.pseudonymised else value
 
 
-def encrypt(value: Column, *place: Column | str) -> Column:
+def encrypt(value: Column, *location: Column | str) -> Column:
     """The key's id, followed by AES-GCM of bytes under the key.
 
-    The nonce is a hash of `place`, which names what is encrypted, and of the bytes: a retry gives the same result, and different
-    bytes never share a nonce. The place alone would not do: in a recreated topic or on another cluster it names another record,
-    and two texts under one nonce reveal each other.
+    The nonce is a hash of `location`, which names what is encrypted, and of the bytes: a retry gives the same result, and
+    different bytes never share a nonce. The location alone would not do: in a recreated topic or on another cluster it names
+    another record, and two texts under one nonce reveal each other.
     """
     key = present_key()
     secret = _secret_column(key.encryption_key)
-    of_record = F.concat(secret, F.concat_ws("|", *place, F.sha2(value, 256)).cast("binary"))
+    of_record = F.concat(secret, F.concat_ws("|", *location, F.sha2(value, 256)).cast("binary"))
     nonce = F.unhex(F.substring(F.sha2(of_record, 256), 1, 24))
     return F.concat(F.lit(key.id), F.aes_encrypt(value, secret, F.lit("GCM"), F.lit("DEFAULT"), nonce))
 
@@ -58,8 +58,8 @@ def decrypt(value: Column) -> Column:
     Bytes of an earlier version, without the key's id, are tried with each key.
     """
     secrets = [(key.id, _secret_column(key.encryption_key)) for key in all_keys()]
-    rest = F.substring(value, ID_BYTES + 1, 2**31 - 1)
-    behind_id = [F.when(key_id(value) == F.lit(id_), F.try_aes_decrypt(rest, secret, F.lit("GCM"))) for id_, secret in secrets]
+    ciphertext = F.substring(value, ID_BYTES + 1, 2**31 - 1)
+    behind_id = [F.when(key_id(value) == F.lit(id_), F.try_aes_decrypt(ciphertext, secret, F.lit("GCM"))) for id_, secret in secrets]
     return F.coalesce(*behind_id, *[F.try_aes_decrypt(value, secret, F.lit("GCM")) for _, secret in secrets])
 
 

@@ -109,7 +109,7 @@ def read_duplicates(spark: SparkSession, deployment: Deployment, columns: list[s
     refused = tables.read(spark, deployment.workspace.table("quarantine")).where("reason = 'duplicate'")
     records = refused.selectExpr("raw AS value", "key", "topic", "kafka_partition AS partition", "kafka_offset AS offset",
                                  "ingest_time AS timestamp")
-    return contract.accepted(records, deployment.vertical, bounds=None).select(columns)
+    return contract.valid_events(records, deployment.vertical, bounds=None).select(columns)
 
 
 def recompute_as_named(spark: SparkSession, deployment: Deployment, events: DataFrame, alerts: DataFrame) -> DataFrame:

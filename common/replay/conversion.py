@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
-WHOLE = re.compile(r"\s*([+-]?\d+)(\.0*)?\s*", re.ASCII)
+WHOLE_NUMBER = re.compile(r"\s*([+-]?\d+)(\.0*)?\s*", re.ASCII)
 EPOCH_TEXT = re.compile(r"-?\d{9,}(\.\d+)?", re.ASCII)
 SPECIAL = {"nan": math.nan, "inf": math.inf, "infinity": math.inf, "-inf": -math.inf, "-infinity": -math.inf}
 BOOLEANS: dict[Any, bool] = {"true": True, "false": False, "1": True, "0": False, 1: True, 0: False}
@@ -63,13 +63,13 @@ def as_number(value: Any) -> Any:
 def as_whole(value: Any, bound: int) -> Any:
     """A whole number in [-bound, bound)."""
     if isinstance(value, str):
-        whole = int(digits[1]) if len(value) < 40 and (digits := WHOLE.fullmatch(value)) else None
+        number = int(digits[1]) if len(value) < 40 and (digits := WHOLE_NUMBER.fullmatch(value)) else None
     elif isinstance(value, (float, Decimal)) and math.isfinite(value) and value == int(value):
-        whole = int(value)
+        number = int(value)
     else:
-        whole = value if isinstance(value, int) and not isinstance(value, bool) else None
-    if whole is not None and -bound <= whole < bound:
-        return whole
+        number = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if number is not None and -bound <= number < bound:
+        return number
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 DELIMITERS = ",;\t|"
-QUOTED = re.compile(r'"[^"]*"')
+QUOTED_TEXT = re.compile(r'"[^"]*"')
 
 Cells = list[str | bytes | None]
 
@@ -20,7 +20,7 @@ class DelimitedRows:
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         header_line = next((line for line in lines if line.strip()), b"").removeprefix(b"\xef\xbb\xbf")
-        unquoted = QUOTED.sub("", header_line.decode("utf-8", "replace"))
+        unquoted = QUOTED_TEXT.sub("", header_line.decode("utf-8", "replace"))
         self._lines = _RereadableLines(header_line, lines)
         self._records = csv.reader(self._lines, delimiter=max(DELIMITERS, key=unquoted.count), strict=True)
         self.header = next(self._records, [])

@@ -78,14 +78,14 @@ def _error_text(error: Exception) -> str:
 
 def _read_lines(path: Path) -> Iterator[bytes]:
     with pa.input_stream(str(path), compression="detect") as stream:
-        rest = b""
+        partial_line = b""
         while block := stream.read(1 << 20):
-            *lines, rest = (rest + block).split(b"\n")
+            *lines, partial_line = (partial_line + block).split(b"\n")
             yield from lines
-            if len(rest) > MAX_LINE_BYTES:
+            if len(partial_line) > MAX_LINE_BYTES:
                 raise ReplayError(f"{path} has a line of more than {MAX_LINE_BYTES >> 20} MB: it is not a text file of rows")
-        if rest:
-            yield rest
+        if partial_line:
+            yield partial_line
 
 
 def _csv_columns(path: Path) -> list[str]:

@@ -27,8 +27,8 @@ class FieldSource:
         if len(self.columns) == 1:
             return [convert(value) for value in columns[self.columns[0]]]
         rows_of_parts = zip(*(columns[name] for name in self.columns), strict=True)
-        joined = ("|".join("" if part is None else str(as_text(part)) for part in parts) for parts in rows_of_parts)
-        return [convert(_bound_length(text)) for text in joined]
+        texts = ("|".join("" if part is None else str(as_text(part)) for part in parts) for parts in rows_of_parts)
+        return [convert(_bound_length(text)) for text in texts]
 
 
 def _bound_length(text: str) -> str:

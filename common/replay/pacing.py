@@ -88,15 +88,15 @@ def send_paced(
     wait, start, total = wait or stop.wait, None, 0
     for chunk, due in schedule:
         start = clock() if start is None else start
-        sent = 0
-        while sent < len(due) and not stop.is_set():
+        sent_count = 0
+        while sent_count < len(due) and not stop.is_set():
             elapsed = clock() - start
-            ready = min(int(np.searchsorted(due, elapsed, "right")), sent + MAX_RECORDS_AT_ONCE)
-            if ready > sent:
-                send(chunk, sent, ready)
-                total, sent = total + ready - sent, ready
+            ready_count = min(int(np.searchsorted(due, elapsed, "right")), sent_count + MAX_RECORDS_AT_ONCE)
+            if ready_count > sent_count:
+                send(chunk, sent_count, ready_count)
+                total, sent_count = total + ready_count - sent_count, ready_count
             else:
-                wait(max(TICK_SECONDS, due[sent] - elapsed))
-        if sent < len(due):
+                wait(max(TICK_SECONDS, due[sent_count] - elapsed))
+        if sent_count < len(due):
             break
     return total

@@ -127,7 +127,7 @@ def start_query(records: DataFrame, deployment: Deployment, query: Query, inputs
     """Start one of the vertical's queries on `records`; its rows go to `<vertical>.<its topic>`. Raises OtherState."""
     use_pool(records.sparkSession, "streams")
     vertical = deployment.vertical
-    events = contract.accepted(records, vertical, contract.TimeBounds.of(deployment.settings))
+    events = contract.valid_events(records, vertical, contract.TimeBounds.from_settings(deployment.settings))
     rows = _with_observed_versions(join_reference_data(events, inputs.data, vertical, query, inputs.rules))
     alerts = query.build(rows, inputs.rules)
     check_state(alerts, inputs.checkpoint)

@@ -46,7 +46,7 @@ def start_shadow(spark: SparkSession, deployment: Deployment) -> StreamingQuery 
     admin = AdminClient(connection.client_options())
     check_topics(spark, admin, connection, workspace, {topic: [workspace.checkpoint(name)]})
     records = read_topic(spark, connection, topic, from_end=True)
-    accepted = contract.accepted(records, vertical, contract.TimeBounds.of(deployment.settings))
+    accepted = contract.valid_events(records, vertical, contract.TimeBounds.from_settings(deployment.settings))
     query = next(query for query in vertical.queries if query.model)
     events = with_baselines(accepted, live_reference_data(spark, workspace.tables, vertical), vertical, query)
     rows = prepare_rows(events, query, deployment.rules)

@@ -77,8 +77,8 @@ def _iso_time(microseconds: int) -> str:
 
 def _partition_value(field: T.StructField) -> Column:
     """A partition column, read from the file's path, which alone holds it; Spark still skips files by a filter on it."""
-    after = F.substring_index(F.col("_metadata.file_path"), f"/{field.name}=", -1)
-    value = F.substring_index(after, "/", 1)
+    tail = F.substring_index(F.col("_metadata.file_path"), f"/{field.name}=", -1)
+    value = F.substring_index(tail, "/", 1)
     if isinstance(field.dataType, T.StringType):
         value = _url_decode(_url_decode(value))   # once as a part of a path, once as a part of a URI
     return F.when(value != EMPTY_PARTITION, value).cast(field.dataType).alias(field.name)

@@ -13,14 +13,14 @@ TEXT_LIMIT = 64     # characters; a longer smallest or largest text is left out,
 EMPTY_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
-def describe_file(files: fs.FileSystem, info: fs.FileInfo) -> AddAction:
+def describe_file(files: fs.FileSystem, file: fs.FileInfo) -> AddAction:
     """The log's entry for one Parquet file, its path relative to the table's folder."""
-    footer = pq.read_metadata(info.path, filesystem=files)
+    footer = pq.read_metadata(file.path, filesystem=files)
     return AddAction(
-        path=info.path,
-        size=info.size,
-        partition_values=_partition_values(info.path),
-        modification_time=int(info.mtime_ns // 1_000_000),
+        path=file.path,
+        size=file.size,
+        partition_values=_partition_values(file.path),
+        modification_time=int(file.mtime_ns // 1_000_000),
         data_change=True,
         stats=json.dumps(file_statistics(footer)),
     )

@@ -154,11 +154,11 @@ def _write_frame(frame: DataFrame, table: DeltaTable, query: str | None, batch: 
     observation = Observation()
     folder = write_files(frame.observe(observation, F.count(F.lit(1)).alias("rows")), table, query, batch)
     actions = add_actions(table.table_uri, folder)
-    written, visible = observation.get["rows"], sum(recorded_rows(action) for action in actions)
-    if visible != written:
+    written_count, visible_count = observation.get["rows"], sum(recorded_rows(action) for action in actions)
+    if visible_count != written_count:
         raise RowsLost(
-            f"{table_location(table)}: {written:,} rows were written to its folder {folder}, and {visible:,} are seen there: "
-            "nothing was committed. All executors and the driver must see one and the same folder (HYBRID_DATA)"
+            f"{table_location(table)}: {written_count:,} rows were written to its folder {folder}, and {visible_count:,} are seen "
+            "there: nothing was committed. All executors and the driver must see one and the same folder (HYBRID_DATA)"
         )
     return actions
 
@@ -214,8 +214,8 @@ def _newest_rows(table: pa.Table, keys: Sequence[str], newest: Sequence[str], ea
     ordered = table.sort_by([(name, "ascending") for name in newest])
     rank = pa.array(range(ordered.num_rows), pa.int64())
     grouped = ordered.select([*keys, *earliest]).append_column("rank", rank).group_by(list(keys))
-    last = grouped.aggregate([("rank", "max"), *((name, "min") for name in earliest)])
-    newest_rows = ordered.take(last["rank_max"])
+    newest_ranks = grouped.aggregate([("rank", "max"), *((name, "min") for name in earliest)])
+    newest_rows = ordered.take(newest_ranks["rank_max"])
     for name in earliest:
-        newest_rows = newest_rows.set_column(newest_rows.column_names.index(name), name, last[f"{name}_min"])
+        newest_rows = newest_rows.set_column(newest_rows.column_names.index(name), name, newest_ranks[f"{name}_min"])
     return newest_rows

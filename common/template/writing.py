@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from common.errors import UserError
-from common.installed import verticals
+from common.installed import vertical_names
 
 MODULES = ("__init__", "events", "settings", "detector", "baselines", "trends", "generator")
 # Templates beside the modules, and where each goes below the new folder.
@@ -23,7 +23,7 @@ def write_vertical(name: str, folder: Path, entity: str = "device") -> list[Path
     """Write a vertical that runs as it is to `folder`/`name`; returns the files. Raises NotWritten, and writes nothing then."""
     _check_word(name, "the name of a vertical")
     _check_word(entity, "the name of an entity")
-    if name in verticals():
+    if name in vertical_names():
         raise NotWritten(f"a vertical {name} is installed already; choose another name")
     if name in sys.stdlib_module_names or (files("common") / ".." / name).is_dir():
         raise NotWritten(f"a package {name} is there already; choose another name")

@@ -5,7 +5,7 @@
 A domain made with `hybrid new`: batch learns each machine's healthy values, rules and a model compare readings with them.
 """
 
-from common.vertical import Baseline, ModelSpec, Vertical
+from common.authoring import Baseline, ModelSpec, Vertical
 from examples.predictive_maintenance import baselines, detector, events, features, generator, settings, trends
 
 VERTICAL = Vertical(
@@ -18,12 +18,12 @@ VERTICAL = Vertical(
     settings=settings.PredictiveMaintenanceSettings,
     queries=detector.QUERIES,
     population=settings.Population,
-    generate=generator.generate,
     generate_day=generator.generate_day,
+    dirty_fields=generator.DIRTY_FIELDS,
     baselines={"machine": Baseline("machine_id", baselines.BASELINE)},
     learn=baselines.baselines,
     trends=trends.trends,
-    plots=trends.plots,
+    charts=trends.CHARTS,
     model=ModelSpec(features.FEATURES, features.with_features),
     scenarios=detector.SCENARIOS,
     label_delay=events.LABEL_DELAY,

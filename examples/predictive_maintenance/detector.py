@@ -3,8 +3,7 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.rules import Rule, judge
-from common.vertical import Query, Scenario
+from common.authoring import Query, Rule, Scenario, judge
 from examples.predictive_maintenance.features import temperature_at_usual_load, vibration_at_usual_load
 from examples.predictive_maintenance.settings import PredictiveMaintenanceSettings
 

@@ -4,18 +4,13 @@ Every day depends on (seed, day, population) alone: a machine's lives follow eac
 all at once.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.arrivals import delays
-from common.simulation.dirt import DirtyFields
-from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
-from common.simulation.messages import object_array
-from common.simulation.randomness import EVERY_DAY, random_for
+from common.authoring import EVERY_DAY, DirtyFields, GeneratedEvents, Identity, delays, object_array, random_for
 from examples.predictive_maintenance.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DELAY
 from examples.predictive_maintenance.settings import Population
 
@@ -56,12 +51,6 @@ class Readings:
     columns: dict[str, NDArray]
     scenario: NDArray[np.object_]
     is_sent: NDArray[np.bool_]
-
-
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
-    """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
-    valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:

@@ -1,13 +1,11 @@
 """What batch reports to people: readings before failures, machines that have run longest, alerts by rule."""
 
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.charts import Bars, Chart, DailyLines, draw_all
+from common.authoring import Bars, Chart, DailyLines
 
 CHARTS: tuple[tuple[str, Chart], ...] = (
     ("failures", DailyLines("Readings of the five days before a failure, by part", "scenario", "readings", "readings a day")),
@@ -24,8 +22,3 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Any 
         "most_worn": history.groupBy("machine_id").agg(F.max_by("run_hours", "event_time").alias("run_hours")),
         "alerts_by_rule": alerts.groupBy(day, "rule").agg(F.count("*").alias("alerts")),
     }
-
-
-def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
-    """Draw the trends that have rows as PNG into `folder`; returns the files."""
-    return draw_all(tables, CHARTS, folder)

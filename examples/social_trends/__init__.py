@@ -5,7 +5,7 @@
 A domain made with `hybrid new`: batch learns each term's season, and rules compare every window's posts with it.
 """
 
-from common.vertical import Baseline, Vertical
+from common.authoring import Baseline, Vertical
 from examples.social_trends import baselines, detector, events, generator, settings, trends
 
 VERTICAL = Vertical(
@@ -18,12 +18,12 @@ VERTICAL = Vertical(
     settings=settings.SocialTrendsSettings,
     queries=detector.QUERIES,
     population=settings.Population,
-    generate=generator.generate,
     generate_day=generator.generate_day,
+    dirty_fields=generator.DIRTY_FIELDS,
     baselines={"term": Baseline("term", baselines.BASELINE)},
     learn=baselines.baselines,
     trends=trends.trends,
-    plots=trends.plots,
+    charts=trends.CHARTS,
     scenarios=detector.SCENARIOS,
     label_delay=events.LABEL_DELAY,
     small={"terms": 30},

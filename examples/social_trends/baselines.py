@@ -7,7 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from common.settings import load
+from common.authoring import load
 from examples.social_trends.sentiment import sentiment
 from examples.social_trends.settings import SocialTrendsSettings
 

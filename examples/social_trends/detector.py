@@ -8,9 +8,7 @@ What is counted never decreases while a window fills.
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.rules import Rule, judge
-from common.settings import parse_span
-from common.vertical import Query, Scenario
+from common.authoring import Query, Rule, Scenario, judge, parse_span
 from examples.social_trends.sentiment import sentiment
 from examples.social_trends.settings import SocialTrendsSettings
 

@@ -5,17 +5,22 @@ Every day depends on (seed, day, population) alone, so days can be made in any o
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import case_count, draw_distinct
-from common.simulation.arrivals import delays
-from common.simulation.dirt import DirtyFields
-from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
-from common.simulation.messages import object_array
-from common.simulation.randomness import EVERY_DAY, random_for
+from common.authoring import (
+    EVERY_DAY,
+    DirtyFields,
+    GeneratedEvents,
+    Identity,
+    case_count,
+    delays,
+    draw_distinct,
+    object_array,
+    random_for,
+)
 from examples.social_trends.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DELAY
 from examples.social_trends.sentiment import lexicon
 from examples.social_trends.settings import Population
@@ -43,12 +48,6 @@ class Posts:
     mood: NDArray[np.int64]
     scenario: str = ""
     slogan: str = ""
-
-
-def generate(seed: int, start: date, days: int, population: Population, dirt: bool = True) -> Iterator[GeneratedEvents]:
-    """Chunks of each day from `start`, with the messages that arrive until their end; a last one holds the stragglers."""
-    valid_days = (generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-    return message_stream(seed, valid_days, IDENTITY, DIRTY_FIELDS if dirt else None)
 
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from common.settings import Span, leave_no_gap
+from common.authoring import Span, leave_no_gap
 
 
 class Population(BaseModel):

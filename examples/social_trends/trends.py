@@ -1,13 +1,11 @@
 """What batch reports to people: posts by term, the mood of each term's posts, alerts by rule."""
 
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from common.charts import Bars, Chart, DailyLines, draw_all
+from common.authoring import Bars, Chart, DailyLines
 from examples.social_trends.sentiment import sentiment
 
 CHARTS: tuple[tuple[str, Chart], ...] = (
@@ -26,8 +24,3 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Any 
             F.count("*").alias("posts"), F.round(F.avg(sentiment(F.col("text"))), 4).alias("mean_sentiment")),
         "alerts_by_rule": alerts.groupBy(day, "rule").agg(F.count("*").alias("alerts")),
     }
-
-
-def plots(tables: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
-    """Draw the trends that have rows as PNG into `folder`; returns the files."""
-    return draw_all(tables, CHARTS, folder)

@@ -6,8 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.randomness import EVERY_DAY, random_for
-from common.simulation.space import distance_km, scatter
+from common.authoring import EVERY_DAY, distance_km, random_for, scatter
 from finance_fraud.settings import Population
 
 # name, currency, latitude, longitude, hours ahead of UTC, share of cards. A currency unit is worth about the same in each.

@@ -10,9 +10,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import bursts, case_count, draw_distinct, episodes
-from common.simulation.randomness import random_for
-from common.simulation.seasonality import DAY_SECONDS
+from common.authoring import DAY_SECONDS, bursts, case_count, draw_distinct, episodes, random_for
 from finance_fraud.simulation.population import DISTANCES_KM, ONLINE, World, online_terminals, terminals_in
 
 PURCHASE = np.dtype([("card", "i8"), ("terminal", "i8"), ("second", "f8"), ("amount", "f8"), ("scenario", "i8")])

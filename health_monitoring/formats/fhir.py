@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from common.formats import Format, Json, Untranslatable, as_text, object_of, without_nulls
+from common.authoring import Format, Json, Untranslatable, as_text, object_of, without_nulls
 from health_monitoring.events import CONSCIOUSNESS, CONSCIOUSNESS_LOINC, VITALS, Vital
 
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"

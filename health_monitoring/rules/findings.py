@@ -7,9 +7,7 @@ from functools import cached_property
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.columns import let
-from common.rules import Rule, threshold_names
-from common.thresholds import threshold, with_thresholds
+from common.authoring import Rule, let, threshold, threshold_names, with_thresholds
 from health_monitoring.rules.patterns import believable_observations, millis
 from health_monitoring.settings import HealthSettings
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from common.columns import let
+from common.authoring import let
 from health_monitoring.rules.observations import CREDIBLE, CredibleRange
 from health_monitoring.settings import HealthSettings
 

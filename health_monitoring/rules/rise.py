@@ -7,7 +7,7 @@ An hour counts with its n-th highest total, and as an earlier one with its n-th 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from common.columns import let
+from common.authoring import let
 from health_monitoring.settings import HealthSettings
 
 

@@ -11,8 +11,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.drift import growth, shifted_share
-from common.simulation.seasonality import DAY_SECONDS
+from common.authoring import DAY_SECONDS, growth, shifted_share
 from health_monitoring.settings import Population
 
 # name, share of the beds, minutes between two observation sets.

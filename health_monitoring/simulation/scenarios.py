@@ -12,9 +12,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import case_count
-from common.simulation.randomness import random_for
-from common.simulation.seasonality import DAY_SECONDS
+from common.authoring import DAY_SECONDS, case_count, random_for
 from health_monitoring.simulation.population import COPD, Stays
 from health_monitoring.simulation.vitals import HOUR, Readings
 

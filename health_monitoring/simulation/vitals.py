@@ -6,9 +6,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.messages import object_array
-from common.simulation.randomness import random_for
-from common.simulation.seasonality import DAY_SECONDS
+from common.authoring import DAY_SECONDS, object_array, random_for
 from health_monitoring.simulation.population import Stays, hashed_normal, hashed_uniform, normal_of
 
 LOST_SHARE = 0.005          # of observation sets that never leave the device

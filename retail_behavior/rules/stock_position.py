@@ -12,8 +12,7 @@ raised before it came stay, as a windowed score must never decrease.
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.columns import let
-from common.thresholds import threshold
+from common.authoring import let, threshold
 from retail_behavior.events import PURCHASE, RESTOCK
 from retail_behavior.rules.hour_of_week import HOURS_PER_WEEK, most_in_hours, sum_of, sum_of_hours
 from retail_behavior.settings import STOCK_SLIDE, RetailSettings

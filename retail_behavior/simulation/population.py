@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.drift import growth
-from common.simulation.randomness import EVERY_DAY, random_for
-from common.simulation.seasonality import weekday_weight
+from common.authoring import EVERY_DAY, growth, random_for, weekday_weight
 from retail_behavior.settings import Population
 
 CATEGORIES = 8

@@ -11,9 +11,7 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import bursts, case_count, draw_distinct
-from common.simulation.randomness import random_for
-from common.simulation.seasonality import DAY_SECONDS
+from common.authoring import DAY_SECONDS, bursts, case_count, draw_distinct, random_for
 from retail_behavior.events import ADD, PURCHASE, VIEW
 from retail_behavior.simulation.population import World, usual_units
 from retail_behavior.simulation.visits import (

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.seasonality import DAY_SECONDS
+from common.authoring import DAY_SECONDS
 from retail_behavior.events import CHANNELS, PURCHASE
 from retail_behavior.settings import Population
 from retail_behavior.simulation.population import World, usual_units, world_of

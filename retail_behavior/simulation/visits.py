@@ -6,9 +6,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import episodes
-from common.simulation.randomness import random_for
-from common.simulation.seasonality import DAY_SECONDS, seconds_of_day
+from common.authoring import DAY_SECONDS, episodes, random_for, seconds_of_day
 from retail_behavior.events import ADD, CHANNELS, EVENT_TYPES, PURCHASE, REMOVE, VIEW
 from retail_behavior.simulation.population import CATEGORIES, COMPLEMENT_SHARE, PROMOTION_DAYS, PROMOTIONS, World, visits_on
 

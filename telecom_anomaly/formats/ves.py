@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from common.formats import Format, Json, Untranslatable, as_text, object_of, without_nulls
+from common.authoring import Format, Json, Untranslatable, as_text, object_of, without_nulls
 from telecom_anomaly.events import KPIS
 
 DOMAIN = "perf3gpp"

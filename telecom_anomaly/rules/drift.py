@@ -8,7 +8,7 @@ same alerts, the rule takes the lowest of the medians of all the day's beginning
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from common.columns import let
+from common.authoring import let
 from telecom_anomaly.baselines import SMOOTHING, speed_residual
 
 LEAST_HOURS = 6     # reports of a day, one an hour, before its median throughput counts

@@ -14,8 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.streaming import StatefulProcessor, StatefulProcessorHandle
 
-from common.models.online_detector import OnlineDetector
-from common.rules import Rule, judge
+from common.authoring import OnlineDetector, Rule, judge
 from telecom_anomaly.baselines import is_suspect
 from telecom_anomaly.settings import TelecomSettings
 

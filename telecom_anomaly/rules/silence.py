@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.streaming import StatefulProcessor, StatefulProcessorHandle
 
-from common.rules import Rule
+from common.authoring import Rule
 from telecom_anomaly.events import GRANULARITY_S
 from telecom_anomaly.rules.alarms import raise_alarms
 from telecom_anomaly.settings import TelecomSettings

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.randomness import EVERY_DAY, random_for
+from common.authoring import EVERY_DAY, random_for
 from telecom_anomaly.settings import Population
 
 CELLS_PER_SITE = 3

@@ -11,8 +11,7 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from common.simulation.anomalies import case_count, episodes
-from common.simulation.randomness import random_for
+from common.authoring import case_count, episodes, random_for
 from telecom_anomaly.simulation.population import CELLS_PER_SITE, PERIODS, REGIONS, World
 
 FAULTS_PER_CELL = 1 / 80      # of each kind, a day

@@ -9,7 +9,7 @@ import pytest
 
 from common import tables
 from common.batch.schedule import RUNS_SCHEMA
-from common.embedded.ports import HOST, free_port, wait_until_taken
+from common.embedded.ports import HOST, find_free_port, wait_until_listening
 from common.installed import find_vertical
 from common.workspace import Workspace
 
@@ -70,7 +70,7 @@ def test_serve_catches_up_a_batch_run_that_was_missed_outlives_its_gateway_and_e
     yesterday = datetime.now(UTC) - timedelta(days=1, minutes=1)
     row = {"started_at": yesterday, "ended_at": yesterday, "outcome": "done"}
     tables.append_rows([row], RUNS_SCHEMA, workspace.table("batch_runs"))
-    serving = stages.start(data, "serve", "finance_fraud", "--http", f"{HOST}:{(port := free_port())}", "--open")
+    serving = stages.start(data, "serve", "finance_fraud", "--http", f"{HOST}:{(port := find_free_port())}", "--open")
     printed = []
     while "batch: " not in "".join(printed[-1:]):
         printed.append(serving.stdout.readline())
@@ -83,7 +83,7 @@ def test_serve_catches_up_a_batch_run_that_was_missed_outlives_its_gateway_and_e
     gateway.kill()
     while "the gateway ended with status -9" not in (line := serving.stdout.readline()):
         assert line
-    wait_until_taken(port, 60)
+    wait_until_listening(port, 60)
     started = stages.below(serving)
     serving.send_signal(signal.SIGTERM)
     assert serving.wait(30) == 128 + signal.SIGTERM

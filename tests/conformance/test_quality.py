@@ -10,7 +10,7 @@ from common.archive.history import read_history
 from common.batch.backfill import backfill
 from common.batch.backtest import backtest
 from common.batch.evaluation import evaluate, shortfalls
-from common.installed import example_verticals, find_vertical, verticals
+from common.installed import example_names, find_vertical, vertical_names
 from common.settings import load
 from common.workspace import Workspace
 from tests.deployments import deployed
@@ -23,7 +23,7 @@ RECALL, PRECISION = 0.6, 0.5
 SPOKEN = ("alert_id", "rule", "event_time", "event")
 
 
-@pytest.fixture(scope="module", params=[*verticals(), *example_verticals()])
+@pytest.fixture(scope="module", params=[*vertical_names(), *example_names()])
 def judged(request, spark, compiled, tmp_path_factory):
     """The vertical; events, labels and alerts of the newest days of a small world's history."""
     vertical = find_vertical(request.param)

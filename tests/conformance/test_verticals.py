@@ -17,7 +17,7 @@ from common.alerts import ALERT_SCHEMA, to_kafka
 from common.archive.archive_tables import LABELS_SCHEMA, events_schema
 from common.closed_windows import only_closed
 from common.contract import check_contract
-from common.installed import example_verticals, find_vertical, verticals
+from common.installed import example_names, find_vertical, vertical_names
 from common.privacy.pseudonyms import with_pseudonyms
 from common.published.live_thresholds import live_settings, publish_settings, rules_version
 from common.published.reference_data import MODEL_SCHEMA, ReferenceData, join_reference_data
@@ -30,7 +30,7 @@ DAY = date(2020, 3, 2)
 SLICES = (30, 300, 1500, 5000)  # after so many events a micro-batch ends, and after the last the stream
 
 
-@pytest.fixture(scope="module", params=[*verticals(), *example_verticals()])
+@pytest.fixture(scope="module", params=[*vertical_names(), *example_names()])
 def vertical(request):
     return find_vertical(request.param)
 
@@ -103,7 +103,7 @@ def judged(vertical, learnt, events, settings=None):
 def in_history(spark, vertical, records, learnt, compiling):
     """The records' valid events as a table, and the alerts of all queries over it."""
     with compiling():
-        events = contract.accepted(spark.read.parquet(records), vertical).persist()
+        events = contract.valid_events(spark.read.parquet(records), vertical).persist()
         alerts = {name: each.persist() for name, each in judged(vertical, learnt, events).items()}
     yield events, alerts
     for frame in (events, *alerts.values()):
@@ -245,13 +245,13 @@ def test_what_a_stream_says_of_the_first_few_events_history_says_of_all(spark, v
         frame.write.mode("append").parquet(path)
         [written] = set(Path(path).glob("*.parquet")) - before
         os.utime(written, (number, number))  # a stream takes the oldest file first
-    stored = contract.accepted(spark.read.parquet(path), vertical)
+    stored = contract.valid_events(spark.read.parquet(path), vertical)
     assert_same_alerts(spark, vertical, path, stored, judged(vertical, learnt, stored), learnt, tmp_path, maxFilesPerTrigger=1)
 
 
 def assert_same_alerts(spark, vertical, records, stored, batch, learnt, folder, **options):
     source = spark.readStream.schema(spark.read.parquet(records).schema).options(**options)
-    stream = contract.accepted(source.parquet(records), vertical)
+    stream = contract.valid_events(source.parquet(records), vertical)
     found = 0
     for query in vertical.queries:
         if not query.raises_alerts:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from common.simulation.dirt import FLAWS
 from common.simulation.space import distance_km
+from finance_fraud import VERTICAL
 from finance_fraud.events import CHANNELS, EVENT_SCHEMA
-from finance_fraud.generator import generate, generate_day, honest_purchases, with_trips
+from finance_fraud.generator import generate_day, honest_purchases, with_trips
 from finance_fraud.settings import Population
 from finance_fraud.simulation.population import ONLINE, world_of
 from finance_fraud.simulation.scenarios import SCENARIO_NAMES, Day
@@ -77,13 +78,13 @@ def best_recall(amounts, is_fraud, precision):
 
 
 def test_the_same_seed_makes_the_same_bytes_and_another_seed_others():
-    assert digest(generate(1, START, 3, SMALL)) == digest(generate(1, START, 3, SMALL))
-    assert digest(generate(1, START, 3, SMALL)) != digest(generate(2, START, 3, SMALL))
+    assert digest(VERTICAL.generate(1, START, 3, SMALL)) == digest(VERTICAL.generate(1, START, 3, SMALL))
+    assert digest(VERTICAL.generate(1, START, 3, SMALL)) != digest(VERTICAL.generate(2, START, 3, SMALL))
 
 
 def test_chunking_changes_no_message():
-    halves = [*generate(1, START, 2, SMALL), *generate(1, START + timedelta(days=2), 2, SMALL)]
-    assert all_messages(generate(1, START, 4, SMALL)) == all_messages(halves)
+    halves = [*VERTICAL.generate(1, START, 2, SMALL), *VERTICAL.generate(1, START + timedelta(days=2), 2, SMALL)]
+    assert all_messages(VERTICAL.generate(1, START, 4, SMALL)) == all_messages(halves)
 
 
 def test_a_day_needs_no_day_before_it():
@@ -94,18 +95,18 @@ def test_a_day_needs_no_day_before_it():
 
 
 def test_dirt_changes_nothing_about_the_valid_events():
-    for clean, dirty in zip(generate(1, START, 2, SMALL, dirt=False), generate(1, START, 2, SMALL), strict=True):
+    for clean, dirty in zip(VERTICAL.generate(1, START, 2, SMALL, dirt=False), VERTICAL.generate(1, START, 2, SMALL), strict=True):
         assert clean.events.equals(dirty.events)
         assert clean.messages.values.tolist() == dirty.messages.values[dirty.messages.flaw == ""].tolist()
 
 
 def test_dirt_breaks_some_messages_and_repeats_some():
-    flaws = {flaw for chunk in generate(1, START, 5, SMALL) for flaw in chunk.messages.flaw}
+    flaws = {flaw for chunk in VERTICAL.generate(1, START, 5, SMALL) for flaw in chunk.messages.flaw}
     assert "duplicate" in flaws and len(flaws & set(FLAWS)) >= 4
 
 
 def test_messages_say_what_the_columns_say():
-    chunk, *_ = generate(1, START, 1, SMALL, dirt=False)
+    chunk, *_ = VERTICAL.generate(1, START, 1, SMALL, dirt=False)
     expected = {event["transaction_id"]: event for event in chunk.events.to_pylist()}
     for key, value in zip(chunk.messages.keys, chunk.messages.values, strict=True):
         event = json.loads(value)

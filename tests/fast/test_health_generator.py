@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from health_monitoring import detector
+from health_monitoring import VERTICAL, detector
 from health_monitoring.events import EVENT_SCHEMA
-from health_monitoring.generator import DIRTY_FIELDS, generate, generate_day
+from health_monitoring.generator import DIRTY_FIELDS, generate_day
 from health_monitoring.settings import Population
 from health_monitoring.simulation.population import (
     COPD,
@@ -50,7 +50,7 @@ def courses(observed, scenario):
 
 def digest(seed, start, days):
     summed = hashlib.sha256()
-    for chunk in generate(seed, start, days, SMALL):
+    for chunk in VERTICAL.generate(seed, start, days, SMALL):
         for value in chunk.messages.values:
             summed.update(value)
     return summed.hexdigest()
@@ -63,7 +63,7 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others():
 
 def test_a_day_does_not_depend_on_the_days_before_it():
     alone = generate_day(7, START + timedelta(days=5), SMALL)
-    chunks = list(generate(7, START, 7, SMALL))
+    chunks = list(VERTICAL.generate(7, START, 7, SMALL))
     assert chunks[5].events.equals(alone.events) and chunks[5].labels.equals(alone.labels)
 
 

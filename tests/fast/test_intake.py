@@ -61,20 +61,20 @@ ODD = {
 
 
 def test_a_document_becomes_an_event_keyed_by_its_entity(translator):
-    outgoing = translator.outgoing(b"theirs", b"\xef\xbb\xbf" + text(observation(1)))
+    outgoing = translator.translate(b"theirs", b"\xef\xbb\xbf" + text(observation(1)))
     assert (outgoing.key, outgoing.why_unchanged) == (b"p1", "")
     assert json.loads(outgoing.value) == {
         "observation_id": "o1", "patient_id": "p1", "heart_rate_bpm": 61.0, "event_time": "2020-03-02T11:00:00Z"}
-    assert translator.outgoing(None, text(observation(1))) == outgoing, "the same document, the same event"
+    assert translator.translate(None, text(observation(1))) == outgoing, "the same document, the same event"
 
 
 def test_an_event_without_an_entity_keeps_the_record_s_key(translator):
-    assert translator.outgoing(b"theirs", text(observation(1, subject=None))).key == b"theirs"
+    assert translator.translate(b"theirs", text(observation(1, subject=None))).key == b"theirs"
 
 
 @pytest.mark.parametrize("value", ODD, ids=range(len(ODD)))
 def test_what_cannot_be_translated_is_sent_on_unchanged_with_the_reason(translator, value):
-    outgoing = translator.outgoing(b"k", value)
+    outgoing = translator.translate(b"k", value)
     assert (outgoing.key, outgoing.value, outgoing.why_unchanged) == (b"k", value, ODD[value])
 
 
@@ -82,8 +82,8 @@ def test_a_defect_of_a_translation_is_one_document_s():
     def broken(document):
         raise ZeroDivisionError
 
-    outgoing = Translator(HEALTH, Format("x", "X", broken)).outgoing(None, b"{}")
-    assert (outgoing.value, outgoing.why_unchanged) == (b"{}", "translation failed")
+    outgoing = Translator(HEALTH, Format("x", "X", broken)).translate(None, b"{}")
+    assert (outgoing.value, outgoing.why_unchanged) == (b"{}", "translation failed (ZeroDivisionError)")
 
 
 @pytest.mark.parametrize("name", vertical_names())
@@ -161,7 +161,7 @@ def test_what_was_sent_before_a_stop_and_not_committed_is_sent_again_with_the_sa
 
 def test_what_kafka_refuses_is_counted_and_the_others_go_on(fill, take, mock_kafka, translator, monkeypatch, caplog):
     fill(text(observation(1)), b"x", text(observation(2)))
-    monkeypatch.setattr(translator, "outgoing", lambda key, value, usual=translator.outgoing: usual(key, value * 2_000_000)
+    monkeypatch.setattr(translator, "translate", lambda key, value, usual=translator.translate: usual(key, value * 2_000_000)
                         if value == b"x" else usual(key, value))
     counts = take()
     assert (counts.translated, counts.refused) == (2, 1)
@@ -170,12 +170,12 @@ def test_what_kafka_refuses_is_counted_and_the_others_go_on(fill, take, mock_kaf
 
 
 def test_a_broker_that_goes_away_ends_it(mortal_kafka, translator):
-    def between():
+    def after_batch():
         mortal_kafka.stop()
         command.check_connection(mortal_kafka.connection, 0.5)
 
     with pytest.raises(BrokerError, match="no Kafka at"):
-        TopicIntake(mortal_kafka.connection, "fhir", translator).run(IntakeCounts(), between=between)
+        TopicIntake(mortal_kafka.connection, "fhir", translator).run(IntakeCounts(), after_batch=after_batch)
 
 
 def test_a_broker_that_goes_away_while_it_sends_ends_it_and_commits_nothing(mortal_kafka, translator, monkeypatch):
@@ -194,6 +194,21 @@ def test_a_broker_that_goes_away_while_it_sends_ends_it_and_commits_nothing(mort
     with pytest.raises(BrokerError, match="not delivered"):
         TopicIntake(mortal_kafka.connection, "fhir", translator, delivery_timeout=1).run(counts)
     assert str(counts) == "0 translated"
+
+
+def test_who_gets_no_partition_is_told_so_once(mock_kafka, fill, translator, monkeypatch, caplog):
+    waits = []
+
+    def after_batch():
+        waits.append(caplog.text.count("no partition of topic fhir"))
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+
+    fill(text(observation(1)))
+    monkeypatch.setattr(topic_module, "MAX_WAIT_SECONDS", 0.5)  # the group takes three seconds to begin
+    with pytest.raises(KeyboardInterrupt):
+        TopicIntake(mock_kafka, "fhir", translator).run(IntakeCounts(), after_batch=after_batch)
+    assert waits == [1, 1, 1]
 
 
 def test_the_group_is_of_the_vertical_and_the_topic(mock_kafka, fill, take):
@@ -235,7 +250,7 @@ def test_a_file_that_is_neither_is_told(tmp_path, name, content, said):
 
 
 def test_a_document_that_is_too_large_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.intake.file.MOST_BYTES", 1_000)
+    monkeypatch.setattr("common.intake.file.MAX_BYTES", 1_000)
     for name, content in (("a.ndjson", b"{}\n" + b"x" * 2_000), ("a.json", b"{\n" + b" " * 2_000 + b"}")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(IntakeError, match="more than"):
@@ -249,7 +264,7 @@ def test_a_file_s_documents_are_translated_or_sent_on(mock_kafka, translator, tm
         translate_file(tmp_path / "a.ndjson", translator, producer, counts)
     assert str(counts) == "2 translated; 1 sent on unchanged: 1 not JSON"
     assert sorted((record.key, record.value) for record in read_all(mock_kafka, EVENTS) if record.key) == [
-        (b"p1", translator.outgoing(None, LINES[0]).value), (b"p2", translator.outgoing(None, LINES[2]).value)]
+        (b"p1", translator.translate(None, LINES[0]).value), (b"p2", translator.translate(None, LINES[2]).value)]
     assert [record.value for record in read_all(mock_kafka, EVENTS) if record.key is None] == [b"broken"]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from common import tables
-from common.reconciliation.lineage_rows import JUDGED_SCHEMA
 from common.streaming import progress_log
+from common.streaming.lineage_rows import JUDGED_SCHEMA
 from common.streaming.progress_log import ProgressLog
 
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.simulation.dirt import FLAWS
+from retail_behavior import VERTICAL
 from retail_behavior.events import CHANNELS, EVENT_SCHEMA, EVENT_TYPES
-from retail_behavior.generator import generate, generate_day
+from retail_behavior.generator import generate_day
 from retail_behavior.settings import Population
 from retail_behavior.simulation.population import world_of
 from retail_behavior.simulation.scenarios import CART_VALUE, SCENARIO_NAMES
@@ -51,8 +52,8 @@ def of(events, scenario):
 
 
 def test_the_same_seed_makes_the_same_bytes_and_another_seed_others():
-    assert digest(generate(1, START, 3, SMALL)) == digest(generate(1, START, 3, SMALL))
-    assert digest(generate(1, START, 3, SMALL)) != digest(generate(2, START, 3, SMALL))
+    assert digest(VERTICAL.generate(1, START, 3, SMALL)) == digest(VERTICAL.generate(1, START, 3, SMALL))
+    assert digest(VERTICAL.generate(1, START, 3, SMALL)) != digest(VERTICAL.generate(2, START, 3, SMALL))
 
 
 def test_a_day_needs_no_day_before_it(days):
@@ -62,12 +63,12 @@ def test_a_day_needs_no_day_before_it(days):
 
 
 def test_dirt_breaks_some_messages_and_repeats_some():
-    flaws = {flaw for chunk in generate(1, START, 5, SMALL) for flaw in chunk.messages.flaw}
+    flaws = {flaw for chunk in VERTICAL.generate(1, START, 5, SMALL) for flaw in chunk.messages.flaw}
     assert "duplicate" in flaws and len(flaws & set(FLAWS)) >= 4
 
 
 def test_messages_say_what_the_columns_say():
-    chunk, *_ = generate(1, START, 1, SMALL, dirt=False)
+    chunk, *_ = VERTICAL.generate(1, START, 1, SMALL, dirt=False)
     expected = {event["event_id"]: event for event in chunk.events.to_pylist()}
     for key, value in zip(chunk.messages.keys, chunk.messages.values, strict=True):
         event = json.loads(value)

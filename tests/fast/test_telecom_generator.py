@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from common.simulation.dirt import FLAWS
+from telecom_anomaly import VERTICAL
 from telecom_anomaly.detector import SCENARIOS
 from telecom_anomaly.events import EVENT_SCHEMA, GRANULARITY_S, MEASUREMENTS
-from telecom_anomaly.generator import generate, generate_day
+from telecom_anomaly.generator import generate_day
 from telecom_anomaly.settings import Population
 from telecom_anomaly.simulation.population import CELLS_PER_SITE, PERIODS, world_of
 from telecom_anomaly.simulation.scenarios import DRIFT, DRIFT_SHOWS, FAULTS
@@ -57,8 +58,8 @@ def against_others(reports, name, scenario):
 
 
 def test_the_same_seed_makes_the_same_bytes_and_another_seed_others():
-    assert digest(generate(1, START, 3, SMALL)) == digest(generate(1, START, 3, SMALL))
-    assert digest(generate(1, START, 3, SMALL)) != digest(generate(2, START, 3, SMALL))
+    assert digest(VERTICAL.generate(1, START, 3, SMALL)) == digest(VERTICAL.generate(1, START, 3, SMALL))
+    assert digest(VERTICAL.generate(1, START, 3, SMALL)) != digest(VERTICAL.generate(2, START, 3, SMALL))
 
 
 def test_a_day_needs_no_day_before_it():
@@ -68,7 +69,7 @@ def test_a_day_needs_no_day_before_it():
 
 
 def test_dirt_breaks_some_messages_repeats_some_and_changes_no_valid_event():
-    clean, dirty = ([*generate(1, START, 3, SMALL, dirt=dirt)] for dirt in (False, True))
+    clean, dirty = ([*VERTICAL.generate(1, START, 3, SMALL, dirt=dirt)] for dirt in (False, True))
     flaws = {flaw for chunk in dirty for flaw in chunk.messages.flaw}
     assert "duplicate" in flaws and len(flaws & set(FLAWS)) >= 4
     valid = [sorted(value for chunk in chunks for value in chunk.messages.values[np.isin(chunk.messages.flaw, [""])])
@@ -77,7 +78,7 @@ def test_dirt_breaks_some_messages_repeats_some_and_changes_no_valid_event():
 
 
 def test_messages_say_what_the_columns_say():
-    chunk, *_ = generate(1, START, 1, SMALL, dirt=False)
+    chunk, *_ = VERTICAL.generate(1, START, 1, SMALL, dirt=False)
     assert chunk.events.column_names == EVENT_SCHEMA.names
     expected = {event["report_id"]: event for event in chunk.events.to_pylist()}
     for key, value in zip(chunk.messages.keys, chunk.messages.values, strict=True):

@@ -24,8 +24,10 @@ def alerts_of(spark, evidence, reason="why"):
     rows = [(f"e{number}", datetime(2026, 1, 1), datetime(2026, 1, 1), text) for number, text in enumerate(evidence)]
     found = spark.createDataFrame(rows, "entity string, event_time timestamp, ingest_time timestamp, evidence string")
     return shaped(
-        found, vertical="v", entity="entity", subject=F.col("entity"), rule=F.lit("r"), severity=F.lit("major"),
-        score=F.lit(2.0), threshold=F.lit(1.0), reason=F.lit(reason), evidence=F.col("evidence"))  # fmt: skip
+        found.withColumn("verdict", F.struct(
+            F.lit("r").alias("rule"), F.lit("major").alias("severity"), F.lit(2.0).alias("score"), F.lit(1.0).alias("threshold"),
+            F.lit(reason).alias("reason"), F.col("evidence"))),
+        F.col("verdict"), vertical="v", entity="entity", subject=F.col("entity"))  # fmt: skip
 
 
 def test_an_alert_names_the_first_events_behind_it_as_far_as_they_have_room(spark):

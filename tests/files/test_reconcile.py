@@ -17,7 +17,6 @@ from common.published.live_thresholds import publish_settings
 from common.published.reference_data import publish_baselines
 from common.published.versions import baseline_path
 from common.reconciliation.lineage import NoLineage, find_late_events, finished_ends, read_ranges
-from common.reconciliation.lineage_rows import BEYOND, JUDGED_SCHEMA
 from common.reconciliation.reconcile import (
     compare_alerts,
     explain_extra,
@@ -28,6 +27,7 @@ from common.reconciliation.reconcile import (
 )
 from common.settings import load
 from common.streaming.checkpoint_topics import TOPICS_SCHEMA
+from common.streaming.lineage_rows import BEYOND, JUDGED_SCHEMA
 from common.workspace import Workspace
 from tests.deployments import deployed
 

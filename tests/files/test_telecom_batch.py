@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from common.charts import draw_all
 from telecom_anomaly import baselines, generator, trends
 from telecom_anomaly.events import EVENT_SCHEMA, KPIS
 from telecom_anomaly.settings import Population
@@ -125,7 +126,7 @@ def test_trends_tell_load_capacity_availability_and_the_worst(spark, history, tm
     assert tables["availability_by_region"]["reports_received"].between(0.8, 1).all()
     assert tables["worst_cells"]["badness"].is_monotonic_decreasing
     assert {"interference", "flapping"} <= set(tables["faults_by_scenario"]["scenario"])
-    assert len(trends.plots(tables, tmp_path)) == len(trends.CHARTS)
+    assert len(draw_all(tables, trends.CHARTS, tmp_path)) == len(trends.CHARTS)
 
 
 def test_a_new_cell_and_one_that_sends_no_users_keep_no_plan_from_the_others(spark, history):

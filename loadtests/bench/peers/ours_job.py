@@ -88,10 +88,11 @@ RULES = (
 QUERY = Query("windows", RULES, card_windows, stateful=True)
 
 
-def card_vertical() -> Vertical:
+def card_vertical() -> Vertical[CardJobSettings]:
     """The events and contract of finance_fraud, with the single query of this job."""
+    transactions: Vertical[Any] = VERTICAL
     return replace(
-        VERTICAL, name=JOB_NAME, settings=CardJobSettings, queries=(QUERY,), baselines={}, model=None, scenarios=()
+        transactions, name=JOB_NAME, settings=CardJobSettings, queries=(QUERY,), baselines={}, model=None, scenarios=()
     )
 
 
