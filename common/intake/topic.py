@@ -92,8 +92,9 @@ class TopicIntake:
         self._producer = self._new_producer()
 
     def run(self, counts: IntakeCounts, until_idle: bool = False, after_batch: Callable[[], None] = lambda: None) -> None:
-        """Translate what is on the topic and what comes to it, until an exception; `after_batch` is called every second or oftener.
+        """Translate what is on the topic and what comes to it, until an exception.
 
+        after_batch: called every second or oftener, so that the caller may report, or end this by an exception.
         until_idle: return once all that was on the topic at the start is translated and committed.
         Raises BrokerError, which may be DeliveryFailed.
         """

@@ -38,7 +38,7 @@ def translate(message: Json) -> dict[str, Any] | None:
     if header.get("domain") != DOMAIN:
         return None
     collection = object_of(object_of(event, "perf3gppFields"), "measDataCollection")
-    results = [result for info in _objects(collection, "measInfoList") for result in _results(info)]
+    results = [result for group in _objects(collection, "measInfoList") for result in _results(group)]
     cells = {result.cell for result in results}
     if len(cells) != 1:
         raise Untranslatable("it is about several cells" if cells else "no measurement in it")
@@ -64,9 +64,9 @@ def _report(results: list[Result], time: datetime | None, site: str | None) -> d
     })  # fmt: skip
 
 
-def _results(info: Json) -> Iterator[Result]:
-    names = object_of(info, "measTypes").get("sMeasTypesList")
-    for values in _objects(info, "measValuesList"):
+def _results(group: Json) -> Iterator[Result]:
+    names = object_of(group, "measTypes").get("sMeasTypesList")
+    for values in _objects(group, "measValuesList"):
         cell, is_suspect = as_text(values.get("measObjInstId")), as_text(values.get("suspectFlag")) == "true"
         for result in _objects(values, "measResults", or_null=True):
             place: Any = result.get("p")
