@@ -26,16 +26,19 @@ class Untranslatable(ValueError):
 
 @dataclass(frozen=True)
 class Format:
-    """A format in which a vertical's events may come.
-
-    name: as `hybrid intake --format` takes it, and the key in `Vertical.formats`. title: one document of it, for people.
-    translate(document) -> the event as a JSON object with finite numbers, None where the document is not of this format;
-    the same document gives the same event, id included. Raises Untranslatable. What the event holds is left to the contract.
-    """
+    """A format in which a vertical's events may come."""
 
     name: str
+    """As `hybrid intake --format` takes it, and the key in `Vertical.formats`."""
+
     title: str
+    """One document of it, for people."""
+
     translate: Callable[[Json], dict[str, Any] | None]
+    """translate(document) gives the event as a JSON object with finite numbers, None where the document is not of this format.
+
+    The same document gives the same event, id included. Raises Untranslatable. What the event holds is left to the contract.
+    """
 
 
 def as_text(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Writes the reference pages from the code: settings, commands, tables, topics, and the fields of a vertical.
+"""Writes the reference pages from the code: settings, commands, tables, topics, and what authors of verticals use.
 
     python docs/generate.py            writes docs/reference/*.md
     python docs/generate.py --check    writes nothing; exits with 1 where a page is not what the code says
@@ -30,6 +30,7 @@ from common.alerts import ALERT_SCHEMA
 from common.archive.archive_tables import ALERTS_SCHEMA, LABELS_SCHEMA, QUARANTINE_SCHEMA, events_schema
 from common.archive.redrive import REDRIVEN_SCHEMA
 from common.batch.schedule import RUNS_SCHEMA
+from common.contract.kinds import KINDS
 from common.kafka.acls import ROLES, role_rights
 from common.kafka.topics import own_topics, topic_names
 from common.published.reference_data import VERSIONS_SCHEMA
@@ -50,12 +51,10 @@ SCHEMAS = {
     "judged": JUDGED_SCHEMA, "reconciliations": RECONCILIATIONS_SCHEMA, "versions": VERSIONS_SCHEMA, "topics": TOPICS_SCHEMA,
     "shadow": SHADOW_SCHEMA, "batch_runs": RUNS_SCHEMA,
 }  # fmt: skip
-# What a vertical's author fills in: file, and its classes.
-AUTHORED = {
-    "common/vertical.py": ("Vertical", "Query", "Baseline", "ModelSpec", "Scenario"),
-    "common/rules.py": ("Rule",),
-    "common/formats.py": ("Format",),
-}
+AUTHORING = "common/authoring.py"  # imports everything that a vertical's author needs
+# What is declared, in this order, and the types of its functions.
+DECLARED = ("Vertical", "Query", "Rule", "Baseline", "ModelSpec", "Scenario", "Format")
+PROTOCOLS = ("Learn", "Trends", "GenerateDay")
 OWN_PACKAGES = ("common.", "loadtests.")
 
 Rows = Iterable[Iterable[str]]
@@ -253,9 +252,8 @@ def tables_page(words: Words) -> str:
         parts += [f"### {vertical.name}.events", events_of(vertical, words, own=True)]
     for name in meanings.TABLES:
         if name != "events":
-            reasons = [(code(reason), meaning) for reason, meaning in meanings.REASONS.items()] if name == "quarantine" else []
             parts += [f"## {name}", words.take("TABLES", meanings.TABLES, name)]
-            parts += [table(("reason", "meaning"), reasons)] if reasons else []
+            parts += [reason_table(words)] if name == "quarantine" else []
             parts += [column_table(name, columns_of(name), words)]
     parts += ["## baselines", "What batch learnt of each entity, each row under the version that published it."]
     for vertical in found.values():
@@ -269,6 +267,13 @@ def tables_page(words: Words) -> str:
         rows = [(code(f"trend_{trend}"), words.take(f"TRENDS of {name}", trends, trend)) for trend in trend_names(name)]
         parts += [f"### {name}.trends", table(("table", "rows"), rows)]
     return page("Tables", *parts)
+
+
+def reason_table(words: Words) -> str:
+    """Why records are quarantined. Reasons of expectations are held to the code; the others stand in meanings.py alone."""
+    for kind in KINDS.values():
+        words.take("REASONS", meanings.REASONS, kind.reason)
+    return table(("reason", "meaning"), [(code(reason), meaning) for reason, meaning in meanings.REASONS.items()])
 
 
 def events_of(vertical: Vertical, words: Words, own: bool) -> str:
@@ -373,29 +378,86 @@ def topics_page(words: Words) -> str:
     )
 
 
-# The fields of a vertical
+# What the author of a vertical uses
 
 
 def authoring_page(words: Words) -> str:
-    parts = ["What the author of a vertical fills in; [a domain of your own](../new-domain.md) walks through an example. In a "
-    "function's type "
-             "`DataFrame` and `Column` are Spark's."]  # fmt: skip
-    for file, names in AUTHORED.items():
-        classes = {node.name: node for node in ast.parse((ROOT / file).read_text()).body if isinstance(node, ast.ClassDef)}
-        for name in names:
-            parts += [f"## {name}", *paragraphs(ast.get_docstring(classes[name])), field_table(classes[name])]
-    return page("The fields of a vertical", *parts)
+    modules = {module: definitions(module) for module in [*imports(AUTHORING), "common.vertical"]}
+    imported = imports(AUTHORING)
+    home = {name: module for module, names in imported.items() for name in names}
+    parts = [
+        "Import these names from `common.authoring`: nothing else of the core is promised to stay. [A domain of your "
+        "own](../new-domain.md) walks through an example. `DataFrame` and `Column` are Spark's, `T` is `pyspark.sql.types`."
+    ]
+    for name in DECLARED:
+        node = modules[home[name]][name]
+        parts += [f"## {name}", *paragraphs(ast.get_docstring(node)), field_table(node)]
+    parts += ["## Functions that a vertical gives"]
+    protocols = {name: node for name, node in modules["common.vertical"].items() if name in PROTOCOLS}
+    parts += [table(("type", "called as", "meaning"), [protocol_row(name, node) for name, node in protocols.items()])]
+    for module, names in imported.items():
+        rows = [name_row(name, modules[module][name]) for name in names if name not in DECLARED]
+        parts += [f"## {module}", table(("name", "meaning"), rows)] if rows else []
+    return page("What the author of a vertical uses", *parts)
 
 
-def field_table(declared: ast.ClassDef) -> str:
+def imports(file: str) -> dict[str, list[str]]:
+    """The names that a module imports from the core, by module."""
+    nodes = ast.parse((ROOT / file).read_text()).body
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("common")]
+    return {str(node.module): [alias.name for alias in node.names] for node in froms}
+
+
+def definitions(module: str) -> dict[str, Any]:
+    """Classes and functions of a module as nodes; of a constant its assignment, and the comment beside or above it."""
+    lines = (ROOT / f"{module.replace('.', '/')}.py").read_text().splitlines()
+    found: dict[str, Any] = {}
+    for node in ast.parse("\n".join(lines)).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found[node.name] = node
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            above = lines[node.lineno - 2] if node.lineno > 1 and lines[node.lineno - 2].startswith("# ") else ""
+            beside = lines[node.end_lineno - 1].partition("  # ")[2] if node.end_lineno else ""
+            found[node.targets[0].id] = ast.unparse(node), beside or above.removeprefix("# ")
+    return found
+
+
+def protocol_row(name: str, node: ast.ClassDef) -> tuple[str, str, str]:
+    call = next(member for member in node.body if isinstance(member, ast.FunctionDef))
+    return code(name), code(signature(call).removeprefix("__call__")), " ".join(paragraphs(ast.get_docstring(node)))
+
+
+def name_row(name: str, node: Any) -> tuple[str, str]:
+    if isinstance(node, tuple):
+        return code(node[0]), node[1]
+    text = " ".join(paragraphs(ast.get_docstring(node)))
+    return code(signature(node) if isinstance(node, ast.FunctionDef) else constructor(node)), text
+
+
+def signature(node: ast.FunctionDef) -> str:
+    """The call in one line, without `self` and the marks of positional arguments."""
+    arguments = ast.unparse(node.args).removeprefix("self, ").removesuffix(", /")
+    return f"{node.name}({arguments})" + (f" -> {ast.unparse(node.returns)}" if node.returns else "")
+
+
+def constructor(node: ast.ClassDef) -> str:
+    """The class as it is made: its own `__init__`, or the fields that a caller gives."""
+    for member in node.body:
+        if isinstance(member, ast.FunctionDef) and member.name == "__init__":
+            return signature(member).replace("__init__", node.name, 1).removesuffix(" -> None")
+    fields = [ast.unparse(member) for member in node.body if isinstance(member, ast.AnnAssign)]
+    return f"{node.name}({', '.join(field for field in fields if 'default_factory' not in field and not field.startswith('_'))})"
+
+
+def field_table(node: ast.ClassDef) -> str:
     """The fields of a dataclass with the docstring below each, where there is one."""
-    body = [*declared.body, ast.Pass()]
-    fields = [(node, after) for node, after in pairwise(body) if isinstance(node, ast.AnnAssign)]
     rows = []
-    for field, after in fields:
-        text = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
-        default = code(ast.unparse(field.value)) if field.value else "required"
-        rows.append((code(ast.unparse(field.target)), code(ast.unparse(field.annotation)), default, " ".join(str(text).split())))
+    for field, after in pairwise([*node.body, ast.Pass()]):
+        if isinstance(field, ast.AnnAssign):
+            text = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+            default = code(ast.unparse(field.value)) if field.value else "required"
+            row = (code(ast.unparse(field.target)), code(ast.unparse(field.annotation)), default, str(text))
+            rows.append(row)
     return table(("field", "type", "default", "meaning"), rows)
 
 
