@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
+from common.charts import draw_all
 from common.models.protocol import Protocol, evaluate_protocol
 from finance_fraud import VERTICAL
 from finance_fraud.baselines import CARD_BASELINE, TERMINAL_BASELINE, baselines
 from finance_fraud.events import EVENT_SCHEMA
 from finance_fraud.features import FEATURES, exact_windows, with_features
-from finance_fraud.trends import CHARTS, plots, trends
+from finance_fraud.trends import CHARTS, trends
 
 pytestmark = [pytest.mark.files, pytest.mark.usefixtures("compiled")]
 
@@ -196,14 +197,14 @@ def test_trends_count_known_frauds_and_their_loss(spark, tmp_path):
     mover = reported["top_movers"].iloc[0]
     assert (mover["card_id"], mover["change"]) == ("card-0", 500.0)
     assert set(reported["drift"]["feature"]) == {"amount", *FEATURES}
-    drawn = plots(reported, tmp_path)
+    drawn = draw_all(reported, CHARTS, tmp_path)
     assert len(drawn) == len(CHARTS) and all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
 
 
 def test_no_history_has_no_trends(spark, tmp_path):
     empty = spark.createDataFrame([], EVENT_SCHEMA)
     assert trends(empty, labels(spark), spark.createDataFrame([], ALERTS)) == {}
-    assert plots({}, tmp_path) == []
+    assert draw_all({}, CHARTS, tmp_path) == []
 
 
 def test_the_model_reaches_its_bar_on_the_published_week_both_ways(published):

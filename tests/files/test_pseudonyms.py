@@ -37,7 +37,7 @@ NOON = "2026-01-01T12:00:00Z"
 
 @pytest.fixture(scope="module")
 def ward():
-    nothing = dict.fromkeys(("title", "settings", "population", "generate", "generate_day", "learn", "trends", "plots"))
+    nothing = dict.fromkeys(("title", "settings", "population", "generate_day", "dirty_fields", "learn", "trends"))
     return Vertical(
         name="ward", event_schema=SCHEMA, contract=(*NOT_NULL, LENGTH), event_id="reading_id", entity="patient_id", queries=(),
         baselines={}, pseudonymised=("patient_id",), **nothing,

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
+from common.charts import draw_all
 from retail_behavior.baselines import baselines
 from retail_behavior.features import FEATURES, purchase_labels, running_sessions, sessions_so_far, with_features
 from retail_behavior.planning.bought_together import recommended_products
 from retail_behavior.planning.stock_plan import BACKTEST_SCHEMA, backtest_forecast, plan_stock
 from retail_behavior.settings import RetailSettings
-from retail_behavior.trends import CHARTS, abandonment, plots, segments, sessions_of, trends
+from retail_behavior.trends import CHARTS, abandonment, segments, sessions_of, trends
 
 pytestmark = pytest.mark.files
 
@@ -248,7 +249,7 @@ def test_trends_are_drawn_from_history(events, spark, tmp_path):
     assert set(errors.index) == {"model", "calendar_mean", "seasonal_naive"} and errors.notna().all()
     policy = tables["stock_policy"].set_index("product_id")
     assert (policy["nominal_cycle_service"] == 0.95).all() and (policy["realised_fill_rate"] > 0.9).all()
-    drawn = plots(tables, tmp_path)
+    drawn = draw_all(tables, CHARTS, tmp_path)
     assert {path.suffix for path in drawn} == {".png"} and len(drawn) >= len(CHARTS) - 2
     assert trends(events(*shop(1)).limit(0), spark.createDataFrame([], LABELS), alerts) == {}
 
