@@ -90,7 +90,8 @@ class PythonContract:
                     translation = document_format.translate(event)
                 except Untranslatable as problem:
                     document_id = None if self._vertical.event_id in self._vertical.pseudonymised else problem.document_id
-                    return InvalidEvent(document_id, UNTRANSLATABLE, f"no event can be made of this {document_format.title}: {problem}")
+                    detail = f"no event can be made of this {document_format.title}: {problem}"
+                    return InvalidEvent(document_id, UNTRANSLATABLE, detail)
                 if translation is not None:
                     return self._validate_translation(translation, latest)
         return self._explain(raw, latest)

@@ -29,7 +29,9 @@ def read_object(raw: bytes) -> Pairs:
     """The one JSON object in `raw`. Raises UnicodeDecodeError or MalformedJson."""
     text = raw.decode()
     try:
-        value = json.loads(text, object_pairs_hook=Pairs, parse_int=_parse_whole, parse_float=_parse_decimal, parse_constant=Constant)
+        value = json.loads(
+            text, object_pairs_hook=Pairs, parse_int=_parse_whole, parse_float=_parse_decimal, parse_constant=Constant
+        )
     except (ValueError, RecursionError) as problem:
         raise MalformedJson(str(problem)) from None
     if not isinstance(value, Pairs):

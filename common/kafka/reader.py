@@ -61,7 +61,8 @@ def read_first_timestamp(connection: Connection, topic: str, timeout: float = 30
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread_partitions])
         while unread_partitions:
             if time.monotonic() > deadline:
-                raise BrokerError(f"{topic}: the first records of {len(unread_partitions)} partitions did not come within {timeout:g} s")
+                count = len(unread_partitions)
+                raise BrokerError(f"{topic}: the first records of {count} partitions did not come within {timeout:g} s")
             message = consumer.poll(0.1)
             if message is None:
                 continue

@@ -171,7 +171,8 @@ class OnlineDetector:
         counters = [self.threshold, self.count, self.last_time, self.last_value, self.quiet, self.last_alarm]
         averages = [number for ema in self.averages.values() for number in (ema.mean, ema.count)]
         recent = [number for values in (self.values, self.levels) for number in (float(len(values)), *values)]
-        return [*counters, *averages, *self.profile, *recent, *chain.from_iterable(rank.numbers() for rank in self.ranks.values())]
+        ranks = chain.from_iterable(rank.numbers() for rank in self.ranks.values())
+        return [*counters, *averages, *self.profile, *recent, *ranks]
 
     @classmethod
     def restored(cls, numbers: Sequence[float]) -> "OnlineDetector":

@@ -59,8 +59,9 @@ def decrypt(value: Column) -> Column:
     """
     secrets = [(key.id, _secret_column(key.encryption_key)) for key in all_keys()]
     ciphertext = F.substring(value, ID_BYTES + 1, 2**31 - 1)
-    behind_id = [F.when(key_id(value) == F.lit(id_), F.try_aes_decrypt(ciphertext, secret, F.lit("GCM"))) for id_, secret in secrets]
-    return F.coalesce(*behind_id, *[F.try_aes_decrypt(value, secret, F.lit("GCM")) for _, secret in secrets])
+    mode = F.lit("GCM")
+    behind_id = [F.when(key_id(value) == F.lit(id_), F.try_aes_decrypt(ciphertext, secret, mode)) for id_, secret in secrets]
+    return F.coalesce(*behind_id, *[F.try_aes_decrypt(value, secret, mode) for _, secret in secrets])
 
 
 def key_id(value: Column) -> Column:

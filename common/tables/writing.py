@@ -157,8 +157,8 @@ def _write_frame(frame: DataFrame, table: DeltaTable, query: str | None, batch: 
     written_count, visible_count = observation.get["rows"], sum(recorded_rows(action) for action in actions)
     if visible_count != written_count:
         raise RowsLost(
-            f"{table_location(table)}: {written_count:,} rows were written to its folder {folder}, and {visible_count:,} are seen "
-            "there: nothing was committed. All executors and the driver must see one and the same folder (HYBRID_DATA)"
+            f"{table_location(table)}: {written_count:,} rows were written to its folder {folder}, and {visible_count:,} are "
+            "seen there: nothing was committed. All executors and the driver must see one and the same folder (HYBRID_DATA)"
         )
     return actions
 

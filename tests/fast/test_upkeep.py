@@ -45,7 +45,7 @@ def wait_until(condition, seconds=20):
 
 
 def test_tables_are_looked_after_while_the_block_lasts(path):
-    with upkeep([path], 168, every=0.05):
+    with upkeep([path], 168, interval=0.05):
         assert wait_until(lambda: len(tables.files(path)) == 1)
         filled(path)
         assert wait_until(lambda: len(tables.files(path)) <= 2)
@@ -58,7 +58,7 @@ def test_whatever_is_wrong_with_a_table_is_said_once_and_the_others_are_looked_a
     for commit in (broken / "_delta_log").glob("*.json"):
         commit.write_text("{")
     shutil.rmtree(gone)
-    with caplog.at_level(logging.WARNING), upkeep([str(broken), str(gone), path], 168, every=0.02):
+    with caplog.at_level(logging.WARNING), upkeep([str(broken), str(gone), path], 168, interval=0.02):
         assert wait_until(lambda: len(tables.files(path)) == 1)
         time.sleep(0.3)  # a dozen more times
         filled(gone)
