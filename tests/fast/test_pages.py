@@ -1,5 +1,6 @@
 """Commands in the pages are written one way, and are ones that there are, with options that they take."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_a_pages_links_lead_to_files_and_headings_that_there_are(page):
     for file, anchor in links(page):
         assert file.exists(), f"{file} is not there"
         assert not anchor or anchor in anchors(file), f"{file.relative_to(ROOT)} has no heading #{anchor}"
+
+
+def test_the_map_of_the_core_names_every_room_and_only_rooms_that_there_are():
+    core = ROOT / "common"
+    rooms = {f"common/{path.name}/" if path.is_dir() else f"common/{path.name}" for path in core.iterdir()
+             if path.name not in ("__init__.py", "__pycache__", "py.typed")}  # fmt: skip
+    named = set(re.findall(r"`(common/[a-z_]+(?:/|\.py))`", (ROOT / "CONTRIBUTING.md").read_text()))
+    assert named >= rooms, f"a line for {rooms - named} is missing"
+    assert named <= rooms, f"{named - rooms} is not there"
