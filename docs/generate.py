@@ -118,7 +118,8 @@ def settings_page(words: Words) -> str:
     notes = {name: words.take("SETTINGS", meanings.SETTINGS, name) for name in Settings.model_fields if name in meanings.SETTINGS}
     core = [setting_row(Settings, name, words, notes.get(name, "")) for name in Settings.model_fields]
     parts = [
-        "Settings come from the environment. A misspelt variable with such a prefix stops the start, and names the one that "
+        "Settings come from the environment: `HYBRID_<NAME>` of the core, `<VERTICAL>_<NAME>` of a vertical. A misspelt "
+        "variable with such a prefix stops the start, and names the one that "
         "may be meant. "
         "Command-line options come before variables. Spans of time are written as `90` (seconds), `60s`, `5m`, `2h`, `30 "
         "minutes` or `1 day`.",
@@ -184,7 +185,7 @@ def default_words(field: FieldInfo) -> str:
 
 
 def commands_page(words: Words) -> str:
-    group = get_command(cli.app)
+    group: Any = get_command(cli.app)
     names = {name: title for title, members in cli.HELP_GROUPS.items() for name in members}
     parts = [
         "Every command has `--help`, which says the same. Exit codes: 0 done, 1 what a user can mend (or a comparison that "
@@ -245,10 +246,10 @@ SELECT rule, count(*) FROM delta_scan('/data/finance_fraud/tables/alerts') GROUP
 
 
 def tables_page(words: Words) -> str:
-    found = verticals()
+    by_name = verticals()
     parts = [READING, "## events", words.take("TABLES", meanings.TABLES, "events")]
-    parts += [events_of(next(iter(found.values())), words, own=False)]
-    for vertical in found.values():
+    parts += [events_of(next(iter(by_name.values())), words, own=False)]
+    for vertical in by_name.values():
         parts += [f"### {vertical.name}.events", events_of(vertical, words, own=True)]
     for name in meanings.TABLES:
         if name != "events":
@@ -256,13 +257,13 @@ def tables_page(words: Words) -> str:
             parts += [reason_table(words)] if name == "quarantine" else []
             parts += [column_table(name, columns_of(name), words)]
     parts += ["## baselines", "What batch learnt of each entity, each row under the version that published it."]
-    for vertical in found.values():
-        for baseline, declared in vertical.baselines.items():
+    for vertical in by_name.values():
+        for baseline, learnt_columns in vertical.baselines.items():
             name = f"{vertical.name}.baselines_{baseline}"
-            columns = [*declared.schema, T.StructField("baseline_version", T.StringType())]
+            columns = [*learnt_columns.schema, T.StructField("baseline_version", T.StringType())]
             parts += [f"### {name}", column_table(name, columns, words)]
     parts += ["## trends", "What batch reports to people, written anew by each run."]
-    for name in found:
+    for name in by_name:
         trends = meanings.TRENDS.get(name, {})
         rows = [(code(f"trend_{trend}"), words.take(f"TRENDS of {name}", trends, trend)) for trend in trend_names(name)]
         parts += [f"### {name}.trends", table(("table", "rows"), rows)]
@@ -321,14 +322,14 @@ def report_keys(statement: ast.Return | ast.Assign) -> Iterator[str]:
     if isinstance(statement, ast.Assign):
         for target in statement.targets:
             if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
-                yield target.slice.value
+                yield str(target.slice.value)
     values = [statement.value]
     while values:
         value = values.pop()
         if isinstance(value, ast.BinOp):
             values += [value.left, value.right]
         if isinstance(value, ast.Dict):
-            yield from (key.value for key in value.keys if isinstance(key, ast.Constant))
+            yield from (str(key.value) for key in value.keys if isinstance(key, ast.Constant))
 
 
 # Topics
@@ -411,15 +412,15 @@ def imports(file: str) -> dict[str, list[str]]:
 def definitions(module: str) -> dict[str, Any]:
     """Classes and functions of a module as nodes; of a constant its assignment, and the comment beside or above it."""
     lines = (ROOT / f"{module.replace('.', '/')}.py").read_text().splitlines()
-    found: dict[str, Any] = {}
+    nodes: dict[str, Any] = {}
     for node in ast.parse("\n".join(lines)).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            found[node.name] = node
+            nodes[node.name] = node
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             above = lines[node.lineno - 2] if node.lineno > 1 and lines[node.lineno - 2].startswith("# ") else ""
             beside = lines[node.end_lineno - 1].partition("  # ")[2] if node.end_lineno else ""
-            found[node.targets[0].id] = ast.unparse(node), beside or above.removeprefix("# ")
-    return found
+            nodes[node.targets[0].id] = ast.unparse(node), beside or above.removeprefix("# ")
+    return nodes
 
 
 def protocol_row(name: str, node: ast.ClassDef) -> tuple[str, str, str]:
