@@ -1,4 +1,4 @@
-"""docs/generate.py: what is missing, left over or stale is said; that the pages are what the code says is `make lint`'s to see."""
+"""docs/generate.py says what is missing, left over or stale; `make lint` sees whether the pages are what the code says."""
 
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
