@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -66,6 +67,7 @@ def run(
     settings = settings.model_copy(update={"data": folder, "checkpoint_interval": interval})
     is_brief = seconds <= BRIEF_SECONDS
     populations = [population_of(declared) for declared in verticals]
+    deployments = [deployment_of(declared, settings) for declared in verticals]  # a folder that cannot be written is told at once
     with ExitStack() as stack:
         connection, partitions = stack.enter_context(own_broker(settings)), dict[str, int]()
         for declared in verticals:
@@ -73,8 +75,8 @@ def run(
         spark = stack.enter_context(session(verticals, settings, partitions, is_brief=is_brief))
         live_from = FIRST_DAY + timedelta(days=history_days)
         plans = [
-            RunPlan(deployment_of(declared, settings, connection), seconds, rate / len(verticals), seed, live_from)
-            for declared in verticals
+            RunPlan(replace(deployment, connection=connection), seconds, rate / len(verticals), seed, live_from)
+            for deployment in deployments
         ]
         for plan in plans:
             stack.enter_context(plan.deployment.workspace.lock("batch"))

@@ -103,7 +103,7 @@ def test_what_redrive_decrypts_spark_is_to_encrypt_where_it_puts_it_on_a_disk(hy
         asked.update(given)
         raise BrokerError("no further")
 
-    monkeypatch.setattr(redrive, "session", session)
+    monkeypatch.setattr(redrive, "session_of", session)
     assert hybrid("redrive", "finance_fraud", "--dry-run") == (1, "hybrid: no further")
     assert asked == {"encrypts": True}
 
