@@ -134,7 +134,8 @@ class StandstillWatch:
         self._due = now + LOOK_INTERVAL_SECONDS
         try:
             ends = read_end_offsets(self._admin, self._connection, self._topic, committed=True)
-            for line in self._transactions.describe_blocked(now, ends, read_end_offsets(self._admin, self._connection, self._topic)):
+            all_ends = read_end_offsets(self._admin, self._connection, self._topic)
+            for line in self._transactions.describe_blocked(now, ends, all_ends):
                 LOG.warning("%s", line)
         except BrokerError:
             return {}

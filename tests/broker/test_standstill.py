@@ -32,7 +32,10 @@ def producer(broker, topic):
 @pytest.fixture
 def watch(broker, topic, monkeypatch):
     """Looks at a query that does nothing; half a second is long."""
-    waits = ((stalled_queries, "PATIENCE_SECONDS", 0.5), (stalled_queries, "LOOK_INTERVAL_SECONDS", 0.1), (readable_end, "MAX_OPEN_SECONDS", 0.5))
+    waits = (
+        (stalled_queries, "PATIENCE_SECONDS", 0.5), (stalled_queries, "LOOK_INTERVAL_SECONDS", 0.1),
+        (readable_end, "MAX_OPEN_SECONDS", 0.5),
+    )  # fmt: skip
     for module, name, seconds in waits:
         monkeypatch.setattr(module, name, seconds)
     monkeypatch.setattr(stalled_queries, "read_activity", lambda *_: Activity((7, "noon"), (3, 100)))

@@ -1,4 +1,4 @@
-"""What a role may do: its commands' work and no more."""
+"""A role has the rights that its commands need, and no others."""
 
 from common.installed import find_vertical
 from common.kafka.acls import READ, ROLES, WRITE, role_rights

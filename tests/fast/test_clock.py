@@ -1,4 +1,4 @@
-"""A clock that is set back is noticed; one that is set ahead, or drifts, is nothing to end a stream for."""
+"""A clock that is set back ends a stream; one that is set ahead, or drifts, does not."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One definition of a connection, for both clients; secrets stay in; whoever cannot connect is told why."""
+"""A connection's options for both clients; no secret is shown; an error says why there is no connection."""
 
 import re
 import socket
@@ -54,19 +54,19 @@ def test_a_login_over_tls_is_said_in_the_words_of_each_client(pem):
 
 
 def test_a_client_certificate_in_one_file_travels_as_its_path_and_in_two_as_text(pem):
-    one = Security(protocol="SSL", certificate=pem.both).spark_options()
-    two = Security(protocol="SSL", certificate=pem.certificate, key=pem.key).spark_options()
-    assert one["kafka.ssl.keystore.location"] == str(pem.both)
-    assert (two["kafka.ssl.keystore.certificate.chain"], two["kafka.ssl.keystore.key"]) == (CERTIFICATE, KEY)
+    one_file = Security(protocol="SSL", certificate=pem.both).spark_options()
+    two_files = Security(protocol="SSL", certificate=pem.certificate, key=pem.key).spark_options()
+    assert one_file["kafka.ssl.keystore.location"] == str(pem.both)
+    assert (two_files["kafka.ssl.keystore.certificate.chain"], two_files["kafka.ssl.keystore.key"]) == (CERTIFICATE, KEY)
     assert Security(protocol="SSL", certificate=pem.both).client_options()["ssl.key.location"] == str(pem.both)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_any_password_survives_the_quoting_of_jaas(password):
     jaas = login(password).spark_options()["kafka.sasl.jaas.config"]
-    quoted = re.search(r' password="((?:[^"\\\n\r]|\\.)*)";\Z', jaas, re.DOTALL)
+    password_text = re.search(r' password="((?:[^"\\\n\r]|\\.)*)";\Z', jaas, re.DOTALL)
     escapes = {"n": "\n", "r": "\r"}
-    assert re.sub(r"\\(.)", lambda found: escapes.get(found[1], found[1]), quoted[1]) == password
+    assert re.sub(r"\\(.)", lambda escape: escapes.get(escape[1], escape[1]), password_text[1]) == password
 
 
 def test_no_secret_shows_in_the_repr_and_every_secret_option_matches_the_redaction_pattern(pem):
@@ -84,16 +84,16 @@ def test_the_settings_fields_make_a_connection():
     assert Connection.from_settings(settings).client_options()["sasl.password"] == "pa55word"
 
 
-@pytest.mark.parametrize(("given", "told"), [
+@pytest.mark.parametrize(("options", "message"), [
     ({"protocol": "TLS"}, "kafka_security_protocol is 'TLS'; it is one of PLAINTEXT, SSL"),
     ({"protocol": "SASL_SSL"}, "kafka_sasl_mechanism is None; it is one of PLAIN"),
     ({"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "ann"}, "kafka_sasl_password is not set"),
     ({"username": "ann"}, "kafka_sasl_username is set, but kafka_security_protocol PLAINTEXT has no login"),
     ({"ca": "ca.pem"}, "kafka_ssl_* is set, but kafka_security_protocol PLAINTEXT has no TLS"),
 ])
-def test_security_that_cannot_work_is_refused_by_the_setting_s_name(given, told):
-    with pytest.raises(SettingsError, match=re.escape(told)):
-        Security(**given)
+def test_security_that_cannot_work_is_refused_by_the_setting_s_name(options, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        Security(**options)
 
 
 def test_tls_files_that_cannot_be_used_are_refused_by_name(pem, tmp_path):
@@ -122,11 +122,11 @@ def test_a_broker_that_answers_passes_the_check(mock_kafka):
     assert check_connection(mock_kafka) == 1
 
 
-@pytest.mark.parametrize(("code", "told"), [
+@pytest.mark.parametrize(("code", "message"), [
     (KafkaError._AUTHENTICATION, "refused the login"),
     (KafkaError._SSL, "kafka_ssl_ca_location"),
     (KafkaError._RESOLVE, "its name is unknown"),
 ])
-def test_the_cause_is_told_even_when_its_consequences_were_reported_too(code, told):
+def test_the_cause_is_told_even_when_its_consequences_were_reported_too(code, message):
     errors = [KafkaError(KafkaError._TRANSPORT), KafkaError(code), KafkaError(KafkaError._ALL_BROKERS_DOWN)]
-    assert told in explain_failure(Connection("kafka:9092"), errors)
+    assert message in explain_failure(Connection("kafka:9092"), errors)

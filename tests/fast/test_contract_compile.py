@@ -1,4 +1,4 @@
-"""What a contract may say, and what it is told when it says something else."""
+"""Which contracts can be compiled, and what the error says of the others."""
 
 import pytest
 from pyspark.sql import types as T

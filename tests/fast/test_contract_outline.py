@@ -1,4 +1,4 @@
-"""What is written in the contract's own order is known at a glance; anything doubtful is left to a closer look."""
+"""A record with the schema's fields in their order has a plain outline; a doubtful one has none, and goes to the JSON parser."""
 
 import re
 from datetime import date

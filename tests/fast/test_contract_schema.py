@@ -1,4 +1,4 @@
-"""A vertical whose events the core cannot take is refused where it is loaded, by field and with what to do."""
+"""A vertical whose events the core cannot hold is refused when it is loaded, with the field and what to do."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -22,9 +22,9 @@ def with_field(name, kind):
 
 
 def refused(vertical):
-    with pytest.raises(ContractError) as told:
+    with pytest.raises(ContractError) as refusal:
         check_vertical(vertical)
-    return str(told.value)
+    return str(refusal.value)
 
 
 @pytest.mark.parametrize("kind", [
@@ -32,10 +32,10 @@ def refused(vertical):
     T.DecimalType(10, 2), T.FloatType(), T.ShortType(), T.ByteType(), T.BinaryType(),
 ], ids=lambda kind: kind.simpleString())  # fmt: skip
 def test_a_type_that_the_core_does_not_take(kind):
-    told = refused(with_field("place", kind))
+    message = refused(with_field("place", kind))
     remedy = next(remedy for of, remedy in REMEDIES if isinstance(kind, of))
-    assert told.startswith(f"vertical finance_fraud, events.py: field place: type {kind.simpleString()} is not supported")
-    assert told.endswith(remedy)
+    assert message.startswith(f"vertical finance_fraud, events.py: field place: type {kind.simpleString()} is not supported")
+    assert message.endswith(remedy)
 
 
 @pytest.mark.parametrize(("name", "kind", "words"), [
@@ -46,8 +46,8 @@ def test_a_type_that_the_core_does_not_take(kind):
     ("card_id", T.LongType(), ("cannot be the entity", "use string")),
 ])
 def test_a_field_that_cannot_be_what_it_is_named_as(name, kind, words):
-    told = refused(with_field(name, kind))
-    assert f"field {name}: type {kind.simpleString()}" in told and all(word in told for word in words)
+    message = refused(with_field(name, kind))
+    assert f"field {name}: type {kind.simpleString()}" in message and all(word in message for word in words)
 
 
 def test_a_field_that_is_not_there_and_a_contract_that_cannot_be_compiled():

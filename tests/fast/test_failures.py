@@ -1,4 +1,4 @@
-"""How failures are told: the first line and the place, of causes too, and no plan that follows in Spark's texts."""
+"""A failure is described by its first line and where it was raised, its causes too, and never by a plan in Spark's text."""
 
 import re
 import sys
@@ -57,13 +57,13 @@ def test_what_a_defect_leaves_for_people_has_no_plan_and_is_its_owners(monkeypat
     [trace] = tmp_path.iterdir()
     assert ended.value.code == 70 and "unexpected RuntimeError: it failed" in printed
     assert trace.stat().st_mode & 0o077 == 0
-    assert not [each for each in (printed, trace.read_text()) if re.search("Project|LocalRelation|0x3636", each)]
+    assert not [text for text in (printed, trace.read_text()) if re.search("Project|LocalRelation|0x3636", text)]
 
 
 def test_only_one_place_decides_how_failures_are_told():
-    """A failure's text, cut or whole, is taken in `common.errors`: elsewhere a plan could be printed with it."""
+    """A failure's text, cut or whole, is taken in `common.failures`: elsewhere a plan could be printed with it."""
     by_hand = re.compile(r"\.splitlines\(\)\[:?[01]\]|format_exc|print_exc|exc_info=|LOG\.exception|logging\.exception")
     sources = [path for path in (Path(cli.__file__).parent).rglob("*.py") if path.name != "failures.py"]
-    found = {f"{path.name}: {line.strip()}" for path in sources for line in path.read_text().splitlines() if by_hand.search(line)}
+    lines = {f"{path.name}: {line.strip()}" for path in sources for line in path.read_text().splitlines() if by_hand.search(line)}
     # The head of an HTTP answer, a reason that was kept as text, and what another program printed.
-    assert {each.split(":")[0] for each in found} <= {"http_load.py", "batch.py", "comparison.py"}, found
+    assert {line.split(":")[0] for line in lines} <= {"http_load.py", "batch.py", "comparison.py"}, lines

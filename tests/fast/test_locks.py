@@ -1,4 +1,4 @@
-"""Locks between processes: who is refused is told by whom, and a killed one lets go."""
+"""Locks between processes: the error names the holder, and a killed process releases its lock."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What is loaded as a model's structure may say nothing else than a model says."""
+"""A loaded structure that holds anything but a model's arithmetic is refused."""
 
 import re
 from contextlib import suppress

@@ -28,7 +28,8 @@ def test_two_trainings_share_their_structure_and_differ_in_parameters():
 def test_the_same_rows_in_another_order_give_the_same_parameters():
     rows, labels = rows_of(1)
     shuffled = np.random.default_rng(0).permutation(len(rows))
-    assert export_sql(fit_logistic(rows, labels), FEATURES) == export_sql(fit_logistic(rows.iloc[shuffled], labels[shuffled]), FEATURES)
+    shuffled_model = fit_logistic(rows.iloc[shuffled], labels[shuffled])
+    assert export_sql(fit_logistic(rows, labels), FEATURES) == export_sql(shuffled_model, FEATURES)
 
 
 def test_no_number_but_0_and_1_stays_in_the_structure():
@@ -45,7 +46,8 @@ def test_a_feature_that_never_varied_keeps_its_place_in_the_structure():
 
 def test_trees_export_too():
     rows, labels = rows_of(3)
-    structure, parameters = export_sql(Pipeline([("trees", GradientBoostingClassifier(n_estimators=3).fit(rows, labels))]), FEATURES)
+    trees = GradientBoostingClassifier(n_estimators=3).fit(rows, labels)
+    structure, parameters = export_sql(Pipeline([("trees", trees)]), FEATURES)
     assert "CASE WHEN" in check_structure(structure, FEATURES, len(parameters))
 
 

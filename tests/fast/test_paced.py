@@ -1,4 +1,4 @@
-"""Pace is arithmetic: due times are computed, and a clock that is moved by hand shows that the loop keeps to them."""
+"""Schedules as arithmetic, and that the sending loop keeps to them, with a clock that is moved by hand."""
 
 import threading
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A file that nobody here made goes to the topics: every row, in order of event time, labels when they may be known."""
+"""Replay sends every row of a file, in order of event time, and labels when they become known."""
 
 import json
 from datetime import datetime, timedelta
@@ -169,16 +169,16 @@ def test_a_column_of_the_field_s_own_name_needs_no_mapping(tmp_path):
     assert sent_of(path, {})[0].events()[0]["tariff"] == "night"
 
 
-@pytest.mark.parametrize(("mapping", "told"), [
+@pytest.mark.parametrize(("mapping", "message"), [
     ({**MAPPING, "meter": "METER"}, r"energy_grid has no field 'meter' \(did you mean meter_id\?\); there are: reading_id, "),
     ({**MAPPING, "kwh": "used"}, r"has no column 'used' \(did you mean USED\?\); there are: ID, METER, USED, READ_AT"),
     ({"reading_id": "ID", "meter_id": "METER"},
      r"no column is mapped to kwh, event_time, required .*kwh=COLUMN event_time=COLUMN"),
     ({**MAPPING, "event_time": "METER"}, r"no row of .* has a time in column 'METER' that can be read"),
 ])
-def test_a_wrong_mapping_is_refused_with_what_there_is(tmp_path, mapping, told):
+def test_a_wrong_mapping_is_refused_with_what_there_is(tmp_path, mapping, message):
     path = csv(tmp_path, "1,m,1,2026-01-01")
-    with pytest.raises(ReplayError, match=told):
+    with pytest.raises(ReplayError, match=message):
         sent_of(path, mapping)
 
 
@@ -187,7 +187,7 @@ def test_a_label_column_that_does_not_exist_is_refused(tmp_path):
         plan_replay(VERTICAL, csv(tmp_path), MAPPING, label="FRAUD")
 
 
-@pytest.mark.parametrize(("name", "content", "told"), [
+@pytest.mark.parametrize(("name", "content", "message"), [
     ("absent.csv", None, "No such file"),
     ("readings.xlsx", b"PK", "the name must end in one of .csv"),
     ("empty.csv", b"", "is empty"),
@@ -198,10 +198,10 @@ def test_a_label_column_that_does_not_exist_is_refused(tmp_path):
     ("torn.parquet", b"PAR1 and no more", "cannot be read as parquet"),
     ("torn.csv.gz", b"ID,METER\n", "cannot be read as csv"),
 ])
-def test_a_file_that_cannot_be_replayed_is_refused_with_the_reason(tmp_path, name, content, told):
+def test_a_file_that_cannot_be_replayed_is_refused_with_the_reason(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(ReplayError, match=told):
+    with pytest.raises(ReplayError, match=message):
         plan_replay(VERTICAL, tmp_path / name, MAPPING)
 
 
@@ -214,11 +214,11 @@ def test_a_mapping_is_read_from_pairs():
 
 def test_replay_keeps_the_pace_of_event_time(tmp_path):
     path = csv(tmp_path, "1,m,1,2026-01-01T00:00:00", "2,m,1,2026-01-01T00:00:10", "3,m,1,2026-01-01T00:00:20")
-    seen = []
+    event_counts = []
     recorder = Recorder()
     plan, pace = plan_replay(VERTICAL, path, MAPPING), partial(schedule_at_speed, speed=100)
-    replay_file(plan, recorder, pace, progress=lambda counts: seen.append(counts.events))
-    assert [step for step in seen if step] == [1, 2, 3]
+    replay_file(plan, recorder, pace, progress=lambda counts: event_counts.append(counts.events))
+    assert [count for count in event_counts if count] == [1, 2, 3]
 
 
 def test_a_field_takes_a_column_several_joined_or_a_constant(tmp_path):

@@ -1,4 +1,4 @@
-"""Values are converted where that is exact, and travel as they are where it is not: no row is lost, no digit either."""
+"""Values are converted where that is exact, and sent as they are where it is not: no row is lost, and no digit."""
 
 import json
 import math
@@ -48,10 +48,10 @@ def test_a_number_means_the_same_as_text(number):
 
 @given(st.text())
 def test_text_that_is_no_finite_number_stays_as_it_is_or_is_a_special_value(text):
-    found = as_number(text)
-    assert found is text or isinstance(found, float)
-    if isinstance(found, float) and math.isfinite(found):
-        assert found == float(text) and "_" not in text
+    converted = as_number(text)
+    assert converted is text or isinstance(converted, float)
+    if isinstance(converted, float) and math.isfinite(converted):
+        assert converted == float(text) and "_" not in text
 
 
 @pytest.mark.parametrize("text", ["1_000", "1,5", "0x10", "1e400", "١٢", "", "NA", "--1", "1 2"])
@@ -61,8 +61,8 @@ def test_what_python_or_a_guess_would_take_for_a_number_stays_text(text):
 
 @given(st.integers(), st.sampled_from([8, 16, 32, 64]))
 def test_a_whole_number_stays_one_within_its_bits_and_is_text_beyond(number, bits):
-    found = as_whole(number, 1 << bits - 1)
-    assert found == (number if -(2 ** (bits - 1)) <= number < 2 ** (bits - 1) else str(number))
+    converted = as_whole(number, 1 << bits - 1)
+    assert converted == (number if -(2 ** (bits - 1)) <= number < 2 ** (bits - 1) else str(number))
 
 
 @given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 28)), st.integers(-14, 14))
@@ -88,13 +88,13 @@ def test_what_is_no_time_stays_as_it_is(value):
 
 @given(st.lists(st.binary(max_size=30).filter(lambda line: b"\n" not in line), max_size=30))
 def test_every_line_of_a_csv_file_is_in_a_row_or_handed_on_as_it_is(lines):
-    found = list(DelimitedRows(iter([b"a,b", *lines])))
+    rows = list(DelimitedRows(iter([b"a,b", *lines])))
     # Blank lines are not rows, and a quoted line break joins two lines into one row.
-    assert sum(1 for line in lines if line.strip()) >= len(found)
-    assert all(row in lines for row in found if isinstance(row, bytes))
+    assert sum(1 for line in lines if line.strip()) >= len(rows)
+    assert all(row in lines for row in rows if isinstance(row, bytes))
     plain = [line for line in lines if line.strip() and b'"' not in line and b"\r" not in line]
     if len(plain) == sum(1 for line in lines if line.strip()):
-        assert len(found) == len(plain)
+        assert len(rows) == len(plain)
 
 
 @given(st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"))), max_size=20))

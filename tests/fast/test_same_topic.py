@@ -1,4 +1,4 @@
-"""When a topic is another one than the one that was read before."""
+"""Whether a topic is the one that was read before."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A producer tells what became of every record, whatever happens to the broker."""
+"""A producer counts every record as delivered or failed, whatever happens to the broker."""
 
 import pytest
 

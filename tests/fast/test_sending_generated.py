@@ -1,4 +1,4 @@
-"""What a generator makes is sent at a pace, its labels when the simulation reaches their events."""
+"""Generated events are sent at a pace, and labels when the simulation reaches their events."""
 
 import json
 import threading

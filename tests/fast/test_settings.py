@@ -87,10 +87,10 @@ def test_windows_that_would_leave_gaps_are_refused(field, value, monkeypatch):
 
 def test_variables_that_kubernetes_gives_for_a_service_of_our_name_are_none_of_ours(monkeypatch):
     for service in ("HYBRID_GATEWAY", "FINANCE_FRAUD", "HYBRID"):
-        given = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "8080", "SERVICE_PORT_HTTP": "8080", "PORT": "tcp://10.0.0.1:8080",
+        variables = {"SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "8080", "SERVICE_PORT_HTTP": "8080", "PORT": "tcp://10.0.0.1:8080",
                  "PORT_8080_TCP": "tcp://10.0.0.1:8080", "PORT_8080_TCP_PROTO": "tcp", "PORT_8080_TCP_PORT": "8080",
                  "PORT_8080_TCP_ADDR": "10.0.0.1"}  # fmt: skip
-        for name, value in given.items():
+        for name, value in variables.items():
             monkeypatch.setenv(f"{service}_{name}", value)
     assert load(Settings) == Settings()
     load(find_vertical("finance_fraud").settings)
@@ -110,11 +110,11 @@ def test_whatever_a_variable_holds_is_a_setting_or_refused_by_name(field, value)
     name = f"HYBRID_{field}".upper()
     with patch.dict(os.environ, {name: value}):
         try:
-            found = getattr(load(Settings), field)
+            setting = getattr(load(Settings), field)
         except SettingsError as refused:
             assert name in str(refused)
         else:
-            str(found).encode()
+            str(setting).encode()
 
 
 TIMES = ["checkpoint_interval", "archive_interval", "future_tolerance", "delivery_timeout", "gateway_timeout", "vacuum_hours"]

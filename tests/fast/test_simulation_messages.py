@@ -166,8 +166,8 @@ def test_a_day_without_events_is_one_part():
 
 @given(st.lists(st.integers(0, 5), max_size=4), st.integers(0, 20))
 def test_chunks_are_split_at_a_message(sizes, at):
-    whole = sent(sum(sizes), None)
+    unsplit = sent(sum(sizes), None)
     ends = np.cumsum([0, *sizes])
-    chunks = [whole.take(slice(begin, end)) for begin, end in pairwise(ends)]
+    chunks = [unsplit.take(slice(begin, end)) for begin, end in pairwise(ends)]
     first, following = ([value for chunk in part for value in chunk.values] for part in split_messages(chunks, at))
-    assert first == whole.values[:at].tolist() and following == whole.values[at:].tolist()
+    assert first == unsplit.values[:at].tolist() and following == unsplit.values[at:].tolist()

@@ -46,9 +46,9 @@ def test_after_a_failover_and_back_the_present_one_is_the_one_that_was_read_last
     note("b", "2", JANUARY + timedelta(days=60))
     for _ in range(3):
         note("a", "1", JANUARY)
-    known = _topics(workspace, NAME)
-    assert [row["id"] for row in known] == ["1", "2", "1"] and known[-1]["since"] == JANUARY
-    assert present_since(workspace, NAME) == known[-1]["noted_at"] > known[1]["noted_at"]
+    topics = _topics(workspace, NAME)
+    assert [row["id"] for row in topics] == ["1", "2", "1"] and topics[-1]["since"] == JANUARY
+    assert present_since(workspace, NAME) == topics[-1]["noted_at"] > topics[1]["noted_at"]
 
 
 def test_what_comes_while_an_empty_topic_is_looked_at_is_of_it(workspace, monkeypatch):

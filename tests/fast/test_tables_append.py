@@ -1,4 +1,4 @@
-"""A few rows are appended once, whatever comes in between."""
+"""Appended rows are in the table once, also where the answer to a commit is lost or another writer commits in between."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +25,9 @@ def numbers(path):
 
 @pytest.mark.parametrize("answer", [CommitFailedError("conflict"), OSError("connection reset")])
 def test_a_commit_whose_answer_is_lost_is_not_made_again(path, monkeypatch, answer):
-    def lost(*given, **more):
+    def lost(*arguments, **options):
         monkeypatch.undo()
-        small_tables.write_deltalake(*given, **more)
+        small_tables.write_deltalake(*arguments, **options)
         raise answer
 
     for number, append in enumerate(
@@ -42,7 +42,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_again(path, monkeypatch, answ
 
 
 def test_what_fails_without_being_committed_is_told(path, monkeypatch):
-    def fails(*given, **more):
+    def fails(*arguments, **options):
         raise OSError("no space left")
 
     monkeypatch.setattr(small_tables, "write_deltalake", fails)

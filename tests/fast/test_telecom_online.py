@@ -95,11 +95,11 @@ def test_neither_unit_nor_offset_matters(scale, offset):
 
 def test_no_score_knows_what_comes_after_it():
     time, values = daily(days=8)
-    whole = scores(time, values)
+    all_scores = scores(time, values)
     for cut in (1, 200, 500):
-        assert scores(time[:cut], values[:cut]).tolist() == whole[:cut].tolist()
+        assert scores(time[:cut], values[:cut]).tolist() == all_scores[:cut].tolist()
     other = np.concatenate((values[:500], values[500:] * -7))
-    assert scores(time, other)[:500].tolist() == whole[:500].tolist()
+    assert scores(time, other)[:500].tolist() == all_scores[:500].tolist()
 
 
 def test_a_score_learns_nothing_and_needs_not_be_asked_for():
@@ -120,12 +120,12 @@ def test_a_score_learns_nothing_and_needs_not_be_asked_for():
 def test_a_detector_restored_from_its_numbers_goes_on_as_if_nothing_had_been():
     time, values = daily(days=12)
     values[900] += 50
-    whole = scores(time, values)
+    all_scores = scores(time, values)
     for cut in (0, 1, 3, 30, 700, 905):
         detector = OnlineDetector()
         scores(time[:cut], values[:cut], detector)
         again = OnlineDetector.restored(json.loads(json.dumps(detector.numbers())))
-        assert scores(time[cut:], values[cut:], again).tolist() == whole[cut:].tolist()
+        assert scores(time[cut:], values[cut:], again).tolist() == all_scores[cut:].tolist()
 
 
 class OneSeries(SeriesDetector):

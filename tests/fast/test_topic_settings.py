@@ -1,4 +1,4 @@
-"""What is told of a topic whose records one broker may take with it."""
+"""What is said of a topic whose records may be lost with one broker."""
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -16,8 +16,8 @@ from common.kafka.topic_settings import TopicSettings, min_in_sync_replicas, rea
     (3, "", 3, ""),
 ])
 def test_a_record_that_one_broker_alone_may_have_is_a_risk_where_there_are_more(replicas, in_sync, brokers, risk):
-    found = TopicSettings(2, replicas, in_sync, "CreateTime").risk(brokers)
-    assert risk in found and bool(found) == bool(risk)
+    message = TopicSettings(2, replicas, in_sync, "CreateTime").risk(brokers)
+    assert risk in message and bool(message) == bool(risk)
 
 
 def test_one_broker_may_be_away():

@@ -54,17 +54,17 @@ def test_tables_are_looked_after_while_the_block_lasts(path):
 
 
 def test_whatever_is_wrong_with_a_table_is_said_once_and_the_others_are_looked_after(path, tmp_path, caplog):
-    broken, gone = filled(tmp_path / "broken", 1), filled(tmp_path / "gone", 1)
+    broken, removed = filled(tmp_path / "broken", 1), filled(tmp_path / "gone", 1)
     for commit in (broken / "_delta_log").glob("*.json"):
         commit.write_text("{")
-    shutil.rmtree(gone)
-    with caplog.at_level(logging.WARNING), upkeep([str(broken), str(gone), path], 168, interval=0.02):
+    shutil.rmtree(removed)
+    with caplog.at_level(logging.WARNING), upkeep([str(broken), str(removed), path], 168, interval=0.02):
         assert wait_until(lambda: len(tables.files(path)) == 1)
         time.sleep(0.3)  # a dozen more times
-        filled(gone)
-        assert wait_until(lambda: len(tables.files(gone)) < 9), "it goes on with one that is well again"
-    said = [record.getMessage() for record in caplog.records if "no upkeep of" in record.getMessage()]
-    assert [message.split(",")[0] for message in said] == [f"no upkeep of {broken}", f"no upkeep of {gone}"]
+        filled(removed)
+        assert wait_until(lambda: len(tables.files(removed)) < 9), "it goes on with one that is well again"
+    warnings = [record.getMessage() for record in caplog.records if "no upkeep of" in record.getMessage()]
+    assert [message.split(",")[0] for message in warnings] == [f"no upkeep of {broken}", f"no upkeep of {removed}"]
 
 
 def test_a_library_that_breaks_down_ends_no_upkeep(path, tmp_path, monkeypatch):
@@ -154,10 +154,10 @@ def test_a_table_that_breaks_the_library_keeps_no_other_from_its_upkeep(tmp_path
     class Panic(BaseException):
         """As delta-rs raises one."""
 
-    looked = []
+    maintained = []
 
-    def breaks(path, **given):
-        looked.append(path.name)
+    def breaks(path, **options):
+        maintained.append(path.name)
         if path.name == "a":
             raise Panic("index out of bounds")
         return 0
@@ -167,4 +167,4 @@ def test_a_table_that_breaks_the_library_keeps_no_other_from_its_upkeep(tmp_path
     monkeypatch.setattr(table_upkeep, "maintain", breaks)
     with pytest.raises(table_upkeep.UpkeepFailed, match=r"no upkeep of \S+a: Panic: index"):
         tables.maintain_all(tmp_path)
-    assert looked == ["a", "b", "c"]
+    assert maintained == ["a", "b", "c"]

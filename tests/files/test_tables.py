@@ -238,7 +238,8 @@ def test_a_folder_that_the_library_takes_for_another_is_refused_in_words(spark, 
 def test_a_column_of_another_type_is_told_and_not_cast(path, kind):
     tables.ensure_table(path, SCHEMA, ["event_day"])
     changed = T.StructType([T.StructField(each.name, kind if each.name == "amount" else each.dataType) for each in SCHEMA])
-    with pytest.raises(tables.ColumnTypesDiffer, match=rf"column amount is double in the table, and {kind.simpleString()} is to be"):
+    message = rf"column amount is double in the table, and {kind.simpleString()} is to be"
+    with pytest.raises(tables.ColumnTypesDiffer, match=message):
         tables.ensure_table(path, changed, ["event_day"])
 
 
