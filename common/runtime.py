@@ -119,7 +119,7 @@ def existing_broker(settings: Settings) -> Connection:
 
 @contextmanager
 def streams(spark: SparkSession, deployment: Deployment) -> Iterator[tuple[Archiving, Detection]]:
-    """Archive and judge the vertical's events until the block ends. Raises InUse where another process does either."""
+    """Archive and judge the vertical's events until the block ends. Raises FolderInUse where another process does either."""
     with (
         deployment.workspace.lock("archive"),
         deployment.workspace.lock("detect"),

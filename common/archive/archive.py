@@ -158,7 +158,8 @@ def keep_events(parsed: DataFrame, batch: Batch, deployment: Deployment, letters
     vertical, workspace = deployment.vertical, deployment.workspace
     with _persisted(parsed.withColumn(PARTITION, F.to_date(vertical.event_time))) as received:
         is_valid = F.isnull("reason")
-        is_held = contract.is_storable(F.col(vertical.event_time))  # of another time no event is stored, and Python has no day for it
+        # An event of another time is not stored, and Python has no day for it.
+        is_held = contract.is_storable(F.col(vertical.event_time))
         seen = _observed(received, F.struct(
             F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
             F.count_if(is_valid).alias("valid"),

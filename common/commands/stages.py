@@ -171,7 +171,8 @@ def detect(
     declared, settings = find_vertical(vertical), read_settings(data, servers)
     connection = existing_broker(settings)
     deployment = deployment_of(declared, settings, connection)
-    partitions = ensure_topics(connection, declared, settings.partitions, settings.replication, only=role_rights(declared, "detector"))
+    topics = role_rights(declared, "detector")
+    partitions = ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
     with (
         deployment.workspace.lock("detect"),
         session([declared], settings, partitions) as spark,

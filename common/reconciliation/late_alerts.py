@@ -43,7 +43,8 @@ def add_late_alerts(spark: SparkSession, deployment: Deployment) -> LateAlerts:
     # By the newest event behind it, so that one that grew since, as after a redrive, replaces itself, and never the stream's.
     raised = tables.read(spark, workspace.table("alerts")).where(came_through_kafka()).select("alert_id")
     stored = _as_stored(alerts).join(raised, "alert_id", "left_anti")
-    return LateAlerts(behind, count, tables.upsert(stored, workspace.table("alerts"), tables.MergeRule(["alert_id"], "ingest_time")))
+    added = tables.upsert(stored, workspace.table("alerts"), tables.MergeRule(["alert_id"], "ingest_time"))
+    return LateAlerts(behind, count, added)
 
 
 def _as_stored(alerts: DataFrame) -> DataFrame:
