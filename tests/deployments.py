@@ -13,4 +13,6 @@ def deployed(
     vertical: Vertical, workspace: Workspace, rules: Any = None, *, settings: Settings | None = None,
     connection: Connection | None = None,
 ) -> Deployment:
-    return Deployment(vertical, workspace, settings or load(Settings), rules or load(vertical.settings), connection)
+    own_settings = getattr(vertical, "settings", None)  # a stand-in for a vertical may have none
+    rules = rules or (load(own_settings) if own_settings else None)
+    return Deployment(vertical, workspace, settings or load(Settings), rules, connection)
