@@ -174,12 +174,12 @@ def newest_time(path: str | Path, column: str) -> int | None:
 
     A number before all times for an empty table; None where the log has no bound of some file.
     """
-    actions = open_table(path).get_add_actions(flatten=True)
+    actions = pa.table(open_table(path).get_add_actions(flatten=True))
     if actions.num_rows == 0:
         return BEFORE_ALL_TIMES
-    if f"max.{column}" not in actions.schema.names:
+    if f"max.{column}" not in actions.column_names:
         return None
-    bounds = pa.chunked_array([pa.array(actions.column(f"max.{column}"))]).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    bounds = actions[f"max.{column}"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     return None if bounds.null_count else int(pc.max(bounds).as_py()) + BOUND_MICROSECONDS
 
 
