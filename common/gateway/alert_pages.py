@@ -21,7 +21,7 @@ class PageReader:
         self._limiter = ConcurrencyLimiter(MAX_PAGES_PER_CLIENT, MAX_PAGES, "pages")
 
     def slot(self, client: str) -> AbstractContextManager[None]:
-        """A page's slot, to be held from the request until the page is written; raises LimitReached."""
+        """A page's slot, to be held from the request until the client has read the page; raises LimitReached."""
         return self._limiter.slot(client)
 
     async def read(self, path: str, alert_filter: AlertFilter, limit: int, cursor: Cursor | None) -> bytes:

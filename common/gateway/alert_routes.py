@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from common.alerts import Severity
 from common.gateway.alert_pages import PageReader
 from common.gateway.alert_stream import AlertStream, server_sent_events
+from common.gateway.answering import send_in_parts
 from common.gateway.authorization import Access
 from common.gateway.limits import REFUSAL_DELAY_SECONDS, ConcurrencyLimiter, LimitReached
 from common.gateway.openapi import INTAKE_RESPONSES, PROBLEM_SCHEMA, json_response
@@ -107,7 +108,7 @@ def alert_routes(verticals: Sequence[Vertical], settings: Settings, connection: 
 
 
 class PageResponse(Response):
-    """A page of alerts whose slot is free again once it is written: a client that does not read keeps its own slots busy."""
+    """A page of alerts whose slot is free again once the client has read it: who does not read keeps its own slots busy."""
 
     def __init__(self, page: bytes, stack: ExitStack) -> None:
         super().__init__(page, media_type="application/json")
@@ -115,7 +116,8 @@ class PageResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._stack:
-            await super().__call__(scope, receive, send)
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send_in_parts(send, bytes(self.body))
 
 
 class EventStreamResponse(StreamingResponse):

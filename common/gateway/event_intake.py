@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from common.contract.python_parser import InvalidEvent, PythonContract, ValidEvent
+from common.gateway.answering import RequestBody, send_in_parts, send_parts
 from common.gateway.authorization import Access, AccessRefused
 from common.gateway.byte_budget import BudgetShare, ByteBudget
 from common.gateway.delivery import AsyncProducer, BatchTooLarge, BrokerUnavailable, BufferFull, Failure
@@ -22,7 +24,15 @@ from common.gateway.idempotency import MAX_KEY_CHARACTERS, AnswerCache, KeyReuse
 from common.gateway.json_nesting import TOO_NESTED, is_too_nested
 from common.gateway.limits import REFUSAL_DELAY_SECONDS, RateLimiter
 from common.gateway.refusals import BodyRefused
-from common.gateway.request_bodies import MAX_REJECTED, RawEvent, Receive, body_too_large, read_body, read_events
+from common.gateway.request_bodies import (
+    BODY_TIMEOUT_SECONDS,
+    MAX_REJECTED,
+    RawEvent,
+    Receive,
+    body_too_large,
+    read_body,
+    read_events,
+)
 from common.gateway.whole_numbers import IntegerFields
 from common.kafka.producers import REFUSAL_CODES
 from common.kafka.topics import topic_names
@@ -97,46 +107,55 @@ class EventIntake:
         self._contract, self._resources = contract, resources
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Any) -> None:
-        try:
-            answer = await self._answer(scope, receive)
-        except (BodyRefused, AccessRefused) as problem:
-            if problem.status == 401:
-                await asyncio.sleep(REFUSAL_DELAY_SECONDS)
-            answer = _problem_answer(problem.status, str(problem))
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
-        if answer.retry_after:
-            headers.append((b"retry-after", answer.retry_after))
-        if answer.status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        if answer.status == 408:
-            headers.append((b"connection", b"close"))  # what still comes of the body would be read as a request
-        if answer.status == 405:
-            headers.append((b"allow", b"POST"))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        headers = dict(scope["headers"])
+        body = RequestBody(receive, headers)
+        with ExitStack() as memory:  # of the request, until its answer is read: that names its events, and may be as large
+            try:
+                answer = await self._answer(scope, headers, body.receive, memory)
+            except (BodyRefused, AccessRefused) as problem:
+                if problem.status == 401:
+                    await asyncio.sleep(REFUSAL_DELAY_SECONDS)
+                answer = _problem_answer(problem.status, str(problem))
+            if not body.is_whole:
+                await body.look()
+            is_body_due = not body.is_whole
+            await send({"type": "http.response.start", "status": answer.status, "headers": _header_fields(answer, is_body_due)})
+            if not is_body_due:
+                await send_in_parts(send, answer.body)
+                return
+            await send_parts(send, answer.body)
+        if answer.status != 408:  # to end the connection now would cut off the answer, while the client still sends
+            await body.discard(BODY_TIMEOUT_SECONDS)
+        await send({"type": "http.response.body"})
 
-    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive) -> Answer:
-        headers, resources = dict(scope["headers"]), self._resources
-        if scope["method"] != "POST":
-            return _problem_answer(405, "events are sent by POST")
+    async def _answer(
+        self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], receive: Receive, memory: ExitStack
+    ) -> Answer:
+        """The answer; `memory` gets the request's share of the bytes that all requests under way may hold."""
+        resources = self._resources
         client = resources.access.admit(scope, headers, self._name, "write")
         wait_seconds = resources.rates.wait_seconds(client)
         if wait_seconds:
             await asyncio.sleep(REFUSAL_DELAY_SECONDS)
             return _problem_answer(429, TOO_MANY_EVENTS, b"%d" % wait_seconds)
+        if scope["method"] != "POST":
+            resources.rates.charge(client, 1)
+            return _problem_answer(405, "events are sent by POST")
         is_ndjson = _is_ndjson(headers)
         if int(headers.get(b"content-length", b"0")) > resources.max_body_bytes:
             raise body_too_large(resources.max_body_bytes)
         encoding, key = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(), headers.get(b"idempotency-key")
-        with resources.budget.share(client) as share:
-            try:
-                body = await read_body(receive, resources.max_body_bytes, share)
-                body, events = await self._read(body, encoding, is_ndjson, client, share)
-            except BodyRefused as problem:
-                if problem.status == 413:
-                    resources.rates.charge_full_second(client)  # it cost as much as one that is accepted
-                raise
-            return await (self._accept(events) if key is None else self._accept_once(key, body, events, client))
+        share = memory.enter_context(resources.budget.share(client))
+        try:
+            body = await read_body(receive, resources.max_body_bytes, share)
+            body, events = await self._read(body, encoding, is_ndjson, client, share)
+        except BodyRefused as problem:  # it cost as much as one that is accepted
+            if problem.status == 413:
+                resources.rates.charge_full_second(client)
+            else:
+                resources.rates.charge(client, max(1, share.charged_bytes // BYTES_PER_EVENT))
+            raise
+        return await (self._accept(events) if key is None else self._accept_once(key, body, events, client))
 
     async def _read(
         self, body: bytes, encoding: str, is_ndjson: bool, client: str, share: BudgetShare
@@ -152,7 +171,7 @@ class EventIntake:
         else:
             async with self._resources.thread_turn:
                 if rates.wait_seconds(client):  # the bodies before it may have been this client's, too
-                    raise BodyRefused(429, TOO_MANY_EVENTS)
+                    raise AccessRefused(429, TOO_MANY_EVENTS)
                 text, events = await asyncio.to_thread(read)
         rates.charge(client, max(1, len(events), len(text) // BYTES_PER_EVENT))
         return text, events
@@ -232,6 +251,20 @@ class EventIntake:
     def _apply_contract(self, event: RawEvent, latest: datetime) -> ValidEvent | InvalidEvent:
         contract = self._contract
         return contract.validate(event, latest) if isinstance(event, bytes) else contract.validate_object(event, latest)
+
+
+def _header_fields(answer: Answer, is_body_due: bool) -> list[tuple[bytes, bytes]]:
+    """The answer's header. is_body_due: whether the client still sends, which it is asked not to."""
+    fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
+    if answer.retry_after:
+        fields.append((b"retry-after", answer.retry_after))
+    if answer.status == 401:
+        fields.append((b"www-authenticate", b"Bearer"))
+    if answer.status == 405:
+        fields.append((b"allow", b"POST"))
+    if is_body_due:
+        fields.append((b"connection", b"close"))
+    return fields
 
 
 def _result_answer(events: ValidatedEvents, failures: list[Failure] | None = None) -> Answer:

@@ -7,18 +7,21 @@ import asyncio
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 import uvloop
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from common.gateway.connections import Connections
+from common.gateway.request_bodies import BODY_TIMEOUT_SECONDS
 from common.gateway.tls_handshake import TlsHandshake
 
 MAX_HEAD_BYTES = 32 * 1024    # of the request line and all header fields, trailers included
 MAX_HEAD_FIELDS = 100
-HEAD_TIMEOUT_SECONDS = 10.0   # for a whole head, from the begin of the connection or the end of the answer before
+HEAD_TIMEOUT_SECONDS = 10.0   # for a whole head, from the begin of the connection, or once the answer before is written
 MAX_PIPELINED_REQUESTS = 16   # that may wait behind the one under way
 WRITE_TIMEOUT_SECONDS = 30.0  # in which a client has to read something of what waits for it
 CLOSE_SECONDS = 2.0           # between a refusal and the end of its connection, in which the client may read it
+UPGRADE_FIELDS = (b"upgrade", b"http2-settings")  # by which a client offers another protocol
 # Extensions of a request's scope.
 ADMIT_EXTENSION = "hybrid.admit"    # a function, to be called with the client once its request is allowed; raises LimitReached
 TARGET_EXTENSION = "hybrid.target"  # the request's target, as it was sent
@@ -42,6 +45,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._connections = connections
         self._is_refused = False
+        self._is_upgrade = False  # whether the message under way offers another protocol
+        self._is_body_due = False  # whether more of the last message is to come
+        self._answering: RequestResponseCycle | None = None  # the request that is being answered; `cycle` is the newest
         self._unparsed_bytes = 0  # since the parser last reported a whole head, a part of a body, or a message's end
         self._field_count = self._head_bytes = 0  # of the message under way
         self._head_timer: asyncio.TimerHandle | None = None   # runs while the next head is awaited
@@ -69,6 +75,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._answering and not self._answering.response_complete:  # uvicorn tells the newest, which may wait behind it
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self.pipeline.clear()
         self._connections.remove(self)
         for timer in (self._head_timer, self._write_timer, self.timeout_keep_alive_task):
             if timer:
@@ -78,9 +88,41 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_refused:
             return
         self._unparsed_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._refuse(400)
         if self._unparsed_bytes > MAX_HEAD_BYTES:
             self._refuse(431)
+
+    def _parse(self, data: bytes) -> None:
+        """Hands data to the parser. An offer to go on in another protocol, as h2c, is passed over, as RFC 9110 allows.
+
+        The parser takes what follows such a head for the other protocol, and so loses the request's body. Another parser gets the
+        head without the offer. Raises HttpParserError.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._is_upgrade or self._is_refused:
+                    return
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self._is_upgrade = False
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head of the message under way, as it is sent by who offers no other protocol."""
+        fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] not in UPGRADE_FIELDS]
+        request_line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        return b"".join((request_line, *fields, b"\r\n"))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
         if not self._is_refused:
@@ -109,8 +151,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._is_refused = True  # the refusal is sent after the answers to the requests before it
         if self._is_refused:
             return
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._is_upgrade = True
+            return
         if self._head_timer:
             self._head_timer.cancel()
+        self._is_body_due = True
         self._connections.mark_busy(self)
         self.scope["extensions"][TARGET_EXTENSION] = self.url  # type: ignore[assignment]
         super().on_headers_complete()
@@ -122,8 +168,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._unparsed_bytes = 0
-        if not self._is_refused:
-            super().on_message_complete()
+        if self._is_refused or self._is_upgrade:
+            return
+        super().on_message_complete()
+        self._is_body_due = False
+        if self.cycle.response_complete:
+            self._await_head()
 
     def on_response_complete(self) -> None:
         was_last = not self.pipeline
@@ -133,47 +183,52 @@ class BoundedProtocol(HttpToolsProtocol):
         elif was_last:
             self.cycle.body = bytearray()  # what came of a body that the answer did not wait for
             self._connections.mark_idle(self)
-            self._await_head()
+            self._await_head(BODY_TIMEOUT_SECONDS if self._is_body_due else None)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unwritten_bytes = self.transport.get_write_buffer_size()
-        self._write_timer = self.loop.call_later(WRITE_TIMEOUT_SECONDS, self._check_writing)
+        self._watch_writing()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._write_timer:
             self._write_timer.cancel()
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(400)
+            self._write_timer = None
 
     def _admit(self, client: str) -> None:
         self._connections.admit(self, client)
 
-    def _await_head(self) -> None:
+    def _await_head(self, seconds: float | None = None) -> None:
+        """Gives the client HEAD_TIMEOUT_SECONDS, or these seconds, for a whole head."""
         if self._head_timer:
             self._head_timer.cancel()
-        self._unwritten_bytes = self.transport.get_write_buffer_size()
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self._check_head)
+        self._head_timer = self.loop.call_later(seconds or HEAD_TIMEOUT_SECONDS, self._check_head)
 
     def _check_head(self) -> None:
-        """Ends the connection, as no whole head came in time."""
-        if 0 < self.transport.get_write_buffer_size() < self._unwritten_bytes:
-            self._await_head()  # the client still reads the answer before
+        """Ends the connection, as no whole head came in time; while the client still reads the answer before, it has longer."""
+        if self.transport.get_write_buffer_size():
+            if self._write_timer is None:  # there is one for what is beyond the transport's high-water mark
+                self._watch_writing()
+            self._await_head()
         elif self._unparsed_bytes and not self.transport.is_closing():
             self._refuse(408)
         else:
             self.transport.abort()
 
+    def _watch_writing(self) -> None:
+        if self._write_timer:
+            self._write_timer.cancel()
+        self._unwritten_bytes = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(WRITE_TIMEOUT_SECONDS, self._check_writing)
+
     def _check_writing(self) -> None:
         """Cuts the connection off if the client has read nothing since the last check."""
+        self._write_timer = None
         unwritten_bytes = self.transport.get_write_buffer_size()
-        if unwritten_bytes >= self._unwritten_bytes:
+        if unwritten_bytes >= self._unwritten_bytes > 0:
             self.transport.abort()
-            return
-        self._unwritten_bytes = unwritten_bytes
-        self._write_timer = self.loop.call_later(WRITE_TIMEOUT_SECONDS, self._check_writing)
+        elif unwritten_bytes:
+            self._watch_writing()
 
     def _refuse(self, status: int) -> None:
         """Answers with a refusal and ends the connection; what still comes is not read."""

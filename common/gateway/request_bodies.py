@@ -4,6 +4,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -20,6 +21,8 @@ JSON_DECODER = json.JSONDecoder()
 MAX_EVENTS = 100_000        # of a request: each is an object in memory, however short
 MAX_REJECTED = 1_000        # that one answer explains: more would make the answer larger than the request
 MAX_GZIP_MEMBERS = 100      # of a body
+UNPACK_BYTES = 256 * 1024   # that are unpacked, and packed ones read, at a time
+MAX_DEFLATE_RATIO = 1_032   # of unpacked bytes to packed ones
 MAX_PARTS = 4 * MAX_EVENTS  # objects and arrays in a JSON array: all are read in one go, in which no other request has a turn
 MAX_NAMES = 1_000           # of an event that is passed on as an object: it is validated in one go
 VALUE_BYTES = 100           # that a value or an array of JSON takes once it is read, about
@@ -39,22 +42,18 @@ async def read_body(receive: Receive, limit: int, share: BudgetShare) -> bytes:
 
 
 async def _read_body(receive: Receive, limit: int, share: BudgetShare) -> bytes:
-    message = await receive()
-    body = message.get("body", b"")
-    share.charge(len(body))
-    if not message.get("more_body"):
-        return _check_size(body, limit)
-    parts, size = [body], len(body)
-    while message.get("more_body"):
+    parts, size, has_more = [], 0, True
+    while has_more:
         message = await receive()
-        if message["type"] == "http.disconnect":
+        if message["type"] == "http.disconnect":  # also as the first message: it is no empty body
             raise BodyRefused(400, "the connection ended before the body did")
         parts.append(message.get("body", b""))
         share.charge(len(parts[-1]))
         size += len(parts[-1])
         if size > limit:
-            break
-    return _check_size(b"".join(parts), limit)
+            raise body_too_large(limit)
+        has_more = message.get("more_body", False)
+    return b"".join(parts)
 
 
 def read_events(body: bytes, encoding: str, is_ndjson: bool, limit: int, share: BudgetShare) -> tuple[bytes, list[RawEvent]]:
@@ -75,22 +74,26 @@ def unpack(body: bytes, encoding: str, limit: int, share: BudgetShare) -> bytes:
     if encoding not in ("gzip", "x-gzip"):
         raise BodyRefused(415, f"Content-Encoding {encoding[:20]!r} is not read: send gzip, or none")
     parts, size, members = [], 0, 0
-    while body:  # a gzip file may have several members; the rest is copied for each
-        members += 1
-        if members > MAX_GZIP_MEMBERS:
-            raise BodyRefused(413, f"the gzip body has more than {MAX_GZIP_MEMBERS} members: send it as one")
-        member = zlib.decompressobj(wbits=31)
+    member, position = None, 0
+    while position < len(body):
+        if member is None or member.eof:  # a gzip file may have several members
+            member, members = zlib.decompressobj(wbits=31), members + 1
+            if members > MAX_GZIP_MEMBERS:
+                raise BodyRefused(413, f"the gzip body has more than {MAX_GZIP_MEMBERS} members: send it as one")
+        piece = body[position : position + UNPACK_BYTES]
         try:
-            parts.append(member.decompress(body, limit + 1 - size))
+            parts.append(member.decompress(piece, UNPACK_BYTES))
         except zlib.error:
+            with suppress(BodyRefused):
+                share.charge(min(UNPACK_BYTES, MAX_DEFLATE_RATIO * len(piece)))  # as much may have been unpacked before it
             raise BodyRefused(400, "the body is not gzip, as Content-Encoding says it is") from None
         size += len(parts[-1])
         share.charge(len(parts[-1]))
         if size > limit:
             raise body_too_large(limit)
-        if not member.eof:
-            raise BodyRefused(400, "the gzip body ends too early")
-        body = member.unused_data
+        position += len(piece) - len(member.unused_data if member.eof else member.unconsumed_tail)
+    if member is not None and not member.eof:
+        raise BodyRefused(400, "the gzip body ends too early")
     return b"".join(parts)
 
 
@@ -165,13 +168,6 @@ def _skip_whitespace(text: str, position: int) -> int:
     while text[position] in JSON_WHITESPACE:
         position += 1
     return position
-
-
-def _check_size(body: bytes, limit: int) -> bytes:
-    """The body; raises BodyRefused if it has more than `limit` bytes."""
-    if len(body) > limit:
-        raise body_too_large(limit)
-    return body
 
 
 def too_many_events() -> BodyRefused:

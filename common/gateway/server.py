@@ -1,5 +1,6 @@
 """Runs the gateway as a server, until a signal or an error that it cannot survive."""
 
+import asyncio
 import gc
 import logging
 import resource
@@ -7,6 +8,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +28,7 @@ LOG = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5  # that requests under way have to end
 CERTIFICATE_CHECK_TICKS = 100  # of uvicorn, tenths of a second, between checks whether the certificate was renewed
+FILE_LIMITS = (65_536, 10_240)  # asked for where the hard limit is refused; the last is the most that macOS gives by default
 THREAD_SWITCH_SECONDS = 0.0005  # the longest that a thread with a large body or a page keeps the event loop waiting
 
 
@@ -92,20 +95,36 @@ def run_gateway(verticals: Sequence[Vertical], settings: Settings, connection: C
 
 
 def _read_certificate_times(address: Address) -> list[int]:
-    """When the files of certificate and key were written, in ns; a file that is missing is left out."""
-    files = [Path(file) for file in (address.certificate, address.key) if file]
-    return [file.stat().st_mtime_ns for file in files if file.exists()]
+    """When the files of certificate and key were written, in ns; a file that is missing, or may not be looked at, is left out."""
+    times = []
+    for file in (address.certificate, address.key):
+        with suppress(OSError):
+            times += [Path(file).stat().st_mtime_ns] if file else []
+    return times
 
 
 def _raise_file_limit() -> None:
-    """Allows as many open files as this process may have: each connection is one."""
-    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    """Allows as many open files as this process may have: each connection is one.
+
+    Where the hard limit is infinite some systems refuse to set it; then a smaller one is asked for, and none below the present.
+    """
+    soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (hard_limit, *FILE_LIMITS):
+        if limit != hard_limit and (soft_limit == resource.RLIM_INFINITY or limit <= soft_limit):
+            return
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard_limit))
+            return
 
 
 def _remove_values(record: logging.LogRecord) -> bool:
-    """Leaves of a defect its kind and place: its message could hold a part of an event, and so name a person."""
+    """Leaves of a defect its kind and place: its message could hold a part of an event, and so name a person.
+
+    Whether the record is logged: a request that did not end in time for the server's end is no defect.
+    """
     if record.exc_info and record.exc_info[1]:
+        if isinstance(record.exc_info[1], asyncio.CancelledError):
+            return False
         defect, trace = record.exc_info[1], traceback.extract_tb(record.exc_info[2])
         record.msg, record.args, record.exc_info = "a request failed: %s in %s", (type(defect).__name__, trace[-1:]), None
     return True

@@ -1,13 +1,15 @@
 """What may be asked of the gateway before it knows who asks: over real sockets, each bound, and who is served meanwhile."""
 
 import http.client
+import json
 import socket
 import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from common.gateway import protocol
+from common.gateway import event_intake, protocol
+from common.gateway.alert_pages import MAX_PAGES_PER_CLIENT
 from common.gateway.tokens import TokenFile
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
@@ -131,11 +133,15 @@ def test_a_second_head_has_as_long_as_the_first(gateway, monkeypatch):
         assert end_of(client).count(b"HTTP/1.1 200") == 1
 
 
-def test_a_body_that_was_not_waited_for_ends_its_connection(gateway, monkeypatch):
-    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.4)
+@pytest.mark.parametrize(("head", "status"), [
+    (POST.replace(b"/json", b"/xml"), b"415"), (POST.replace(b"events", b"event"), b"404"),
+], ids=["type", "path"])  # fmt: skip
+def test_a_body_that_was_not_waited_for_ends_its_connection(gateway, monkeypatch, head, status):
+    for module in (protocol, event_intake):
+        monkeypatch.setattr(module, "BODY_TIMEOUT_SECONDS", 0.4)
     with connect(gateway) as client:
-        client.sendall(POST.replace(b"/json", b"/xml") + b"Content-Length: 1000000\r\n\r\n")
-        assert client.recv(1000).startswith(b"HTTP/1.1 415")
+        client.sendall(head + b"Content-Length: 1000000\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 " + status)
         began = time.monotonic()
         sent_before_the_end(client, (time.sleep(0.05) or b"a" for _ in range(100)))
         assert time.monotonic() - began < 3
@@ -303,3 +309,170 @@ def test_who_reads_nothing_of_an_answer_is_cut_off(gateway, monkeypatch):
         except OSError:
             pass
         wait_until(lambda: held(gateway) == 0)
+
+
+@contextmanager
+def reading_little(gateway, request):
+    """A client that has sent a request, and whose system takes little of the answer before it is read."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", gateway.port))
+        client.sendall(request)
+        yield client
+
+
+def unwritten(gateway):
+    """Bytes of answers that the server has in memory beside what it is about to send."""
+    return sum(each.transport.get_write_buffer_size() for each in list(gateway.server.server_state.connections))
+
+
+def read_answer(client):
+    """The body of an answer, read to its end."""
+    file = client.makefile("rb")
+    size = 0
+    while (line := file.readline().strip()):
+        name, _, value = line.partition(b":")
+        size = int(value) if name == b"content-length" else size
+    return file.read(size)
+
+
+PAGE = b"GET /v1/finance_fraud/alerts HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PAGE_BYTES = 9_000_000  # more than the system's buffers hold
+
+
+@pytest.fixture
+def large_pages(monkeypatch):
+    monkeypatch.setattr("common.gateway.alert_pages.read_page", lambda *_: {"alerts": ["x" * PAGE_BYTES], "next": None})
+
+
+def test_a_page_keeps_its_place_until_it_is_read(gateway, large_pages):
+    with ExitStack() as stack:
+        clients = [stack.enter_context(reading_little(gateway, PAGE)) for _ in range(MAX_PAGES_PER_CLIENT)]
+        wait_until(lambda: unwritten(gateway) > 0)
+        time.sleep(0.5)
+        assert gateway.ask("GET", "/v1/finance_fraud/alerts")[0] == 429
+        assert unwritten(gateway) < MAX_PAGES_PER_CLIENT * 256 * 1024
+        assert len(read_answer(clients[0])) > PAGE_BYTES
+        wait_until(lambda: gateway.ask("GET", "/v1/finance_fraud/alerts")[0] == 200)
+
+
+def test_a_large_answer_of_the_intake_counts_as_memory_until_it_is_read(gateway, monkeypatch):
+    monkeypatch.setattr(event_intake, "_result_answer", lambda *_: event_intake.Answer(202, b"x" * PAGE_BYTES))
+    budget = gateway.gateway._intakes["/v1/finance_fraud/events"]._resources.budget
+    with reading_little(gateway, POST + b"Content-Length: 100000\r\n\r\n" + b" " * 100_000) as client:
+        wait_until(lambda: unwritten(gateway) > 0)
+        assert unwritten(gateway) < 256 * 1024 and budget._bytes_by_client.total() >= 100_000
+        assert len(read_answer(client)) == PAGE_BYTES
+    wait_until(lambda: not budget._bytes_by_client)
+
+
+def test_a_client_that_pauses_while_it_reads_gets_the_whole_answer(gateway, large_pages, monkeypatch):
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.3)
+    with reading_little(gateway, PAGE) as client:
+        time.sleep(1.5)
+        assert len(read_answer(client)) > PAGE_BYTES
+
+
+@pytest.mark.parametrize("seconds", [0.3, 30.0])
+def test_the_last_of_an_answer_may_be_read_slowly_and_not_never(gateway, monkeypatch, seconds):
+    """As much as one part waits, which stops no writer."""
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "WRITE_TIMEOUT_SECONDS", seconds)
+    monkeypatch.setattr("common.gateway.answering.PART_BYTES", PAGE_BYTES * 2)
+    monkeypatch.setattr("common.gateway.alert_pages.read_page", lambda *_: {"alerts": ["x" * PAGE_BYTES], "next": None})
+    with reading_little(gateway, PAGE) as client:
+        wait_until(lambda: unwritten(gateway) > 0)
+        time.sleep(1.5)
+        assert (held(gateway) == 0) == (seconds < 1)
+        if seconds > 1:
+            assert len(read_answer(client)) > PAGE_BYTES
+
+
+def slow_upload(gateway, text, path="/v1/finance_fraud/events"):
+    """Status and header fields that http.client gets, which reads nothing before it has sent everything."""
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    headers = {"content-type": "application/json", "authorization": f"Bearer {text}", "content-length": "600000"}
+    connection.request("POST", path, (time.sleep(0.1) or b" " * 50_000 for _ in range(12)), headers)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, answer.headers
+
+
+def test_who_is_refused_while_sending_reads_why(start_gateway, tmp_path, monkeypatch, generated_events):
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.3)
+    text = TokenFile(tmp_path).add("shop", ["all:write"], ["finance_fraud"])
+    gateway = start_gateway(gateway_rate=1)
+    status, headers = slow_upload(gateway, "none")
+    assert (status, headers["connection"]) == (401, "close")
+    assert slow_upload(gateway, text, "/v1/finance_fraud/event")[0] == 404
+    assert gateway.post(generated_events("finance_fraud", 30), authorization=f"Bearer {text}")[0] == 202
+    status, headers = slow_upload(gateway, text)
+    assert status == 429 and int(headers["retry-after"]) > 1 and headers["connection"] == "close"
+    status, _, headers = gateway.post(generated_events("finance_fraud", 1), authorization=f"Bearer {text}")
+    assert status == 429 and "connection" not in headers, "its body is all there, so the connection can stay"
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+
+
+@pytest.mark.parametrize("piece", [1, 100, 10**6])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_an_offer_of_another_protocol_takes_no_body_away(gateway, generated_events, piece, is_chunked):
+    event = json.dumps(generated_events("finance_fraud", 1)[0]).encode()
+    chunked, whole = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n", b"Content-Length: %d\r\n\r\n%b"
+    requests = (POST + OFFER + (chunked if is_chunked else whole) % (len(event), event)) * 2 + HEAD + OFFER + b"\r\n"
+    with connect(gateway) as client:
+        for start in range(0, len(requests), piece):
+            client.sendall(requests[start : start + piece])
+        answers = b""
+        while answers.count(b"HTTP/1.1") < 3 or not answers.endswith(b"}"):
+            part = client.recv(65536)
+            assert part, answers
+            answers += part
+    assert answers.count(b"HTTP/1.1 202") == 2 and answers.count(b"HTTP/1.1 200") == 1
+
+
+def test_what_stands_in_the_body_behind_an_offer_is_no_request(gateway):
+    request, last = HEAD + b"\r\n", HEAD + b"Connection: close\r\n\r\n"
+    with connect(gateway) as client:
+        client.sendall(POST + OFFER + b"Content-Length: %d\r\n\r\n" % len(request) + request + last)
+        answers = end_of(client)
+    assert answers.count(b"HTTP/1.1 422") == 1 and answers.count(b"HTTP/1.1 200") == 1, answers
+
+
+@pytest.mark.parametrize("line", [b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                                  HEAD + OFFER.replace(b"h2c", b"websocket") + b"\r\n"])
+def test_a_tunnel_is_refused_and_a_web_socket_is_a_request(gateway, line):
+    with connect(gateway) as client:
+        client.sendall(line)
+        assert client.recv(1000).split()[1] in ((b"400", b"404", b"405") if line.startswith(b"CONNECT") else (b"200",))
+    assert gateway.ask("GET", "/healthz")[0] == 200
+
+
+def test_a_stream_with_a_request_behind_it_ends_with_its_connection(start_gateway, tmp_path, monkeypatch):
+    monkeypatch.setattr("common.gateway.alert_routes.MAX_STREAMS_PER_CLIENT", 3)
+    text = TokenFile(tmp_path).add("screen", ["all:read"], ["finance_fraud"])
+    gateway, bearer = start_gateway(), b"Authorization: Bearer " + text.encode() + b"\r\n\r\n"
+    for _ in range(3):
+        with connect(gateway) as client:
+            client.sendall(HEAD + b"\r\n" + PAGE.replace(b"alerts", b"alerts/stream")[:-2] + bearer + HEAD + b"\r\n")
+            answers = b""
+            while b"listening" not in answers:
+                answers += client.recv(65536)
+    wait_until(lambda: not gateway.server.server_state.tasks, seconds=5)
+    with streaming(gateway, text) as again:
+        assert again.status == 200
+
+
+def test_who_leaves_requests_behind_that_wait_makes_no_error(start_gateway, caplog):
+    gateway = start_gateway(is_open=False)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(gateway)) for _ in range(30)]
+        for client in clients:
+            client.sendall(b"GET /v1/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+        for client in clients:
+            assert client.recv(100).startswith(b"HTTP/1.1 401")
+    wait_until(lambda: not gateway.server.server_state.tasks)
+    assert not [record for record in caplog.records if record.name == "uvicorn.error"]

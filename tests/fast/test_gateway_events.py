@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import socket
 import time
 import zlib
@@ -9,6 +10,8 @@ import zlib
 import pytest
 
 from common.gateway import request_bodies
+from common.gateway.byte_budget import ByteBudget
+from common.gateway.refusals import BodyRefused
 from common.kafka.reader import read_all
 
 TOPIC = "finance_fraud.events"
@@ -118,6 +121,23 @@ def test_an_event_that_no_topic_takes_is_refused_and_the_others_are_kept(gateway
     assert (status, told["ids"], told["rejected"][0]["reason"]) == (422, ids(five[1:2]), "too_large")
 
 
+@pytest.mark.parametrize("part", [0, 50])
+def test_a_request_that_is_cut_off_can_be_sent_again_with_its_key(gateway, five, part):
+    body = json.dumps(five).encode()
+    head = (b"POST /v1/finance_fraud/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Idempotency-Key: up-1\r\nContent-Length: %d\r\n\r\n" % len(body))
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+        client.sendall(head + body[:part])
+        deadline = time.monotonic() + 10
+        while not gateway.server.server_state.tasks:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    while gateway.server.server_state.tasks:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert gateway.post(five, idempotency_key="up-1")[:2] == (202, {"accepted": 5, "ids": ids(five)})
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "application/xml"])
 def test_a_content_type_that_a_page_could_send_unasked_is_refused(gateway, kind):
     assert gateway.post(b"{}", content_type=kind)[0] == 415
@@ -127,6 +147,14 @@ def test_what_is_not_there_and_what_is_not_done(gateway):
     assert gateway.post({}, "unknown")[0] == 404
     status, _, headers = gateway.ask("GET", "/v1/finance_fraud/events")
     assert (status, headers["allow"]) == (405, "POST")
+
+
+def test_another_method_is_told_to_clients_only_and_costs_an_event(start_gateway):
+    closed = start_gateway(is_open=False)
+    assert [closed.ask("GET", f"/v1/{name}/events")[0] for name in ("finance_fraud", "nothing")] == [401, 401]
+    gateway = start_gateway(gateway_rate=1)
+    statuses = [gateway.ask("GET", "/v1/finance_fraud/events")[0] for _ in range(4)]
+    assert statuses[0] == 405 and statuses.count(429) >= 2
 
 
 def test_a_repeated_key_is_answered_as_before_and_sends_nothing(gateway, mortal_kafka, five):
@@ -208,6 +236,30 @@ def test_what_is_too_much_costs_as_much_as_what_is_taken(gateway):
     began = time.monotonic()
     answers = [gateway.post(b"0\n" * 300_000, content_type="application/x-ndjson")[0] for _ in range(12)]
     assert set(answers) <= {413, 429} and answers.count(413) <= 2 + time.monotonic() - began, "one a second"
+
+
+PACKED = gzip.compress(b" " * 3_000_000, mtime=0)
+
+
+@pytest.mark.parametrize("body", [PACKED[:-4], PACKED[:-8] + b"\0" * 8, PACKED + b"?"], ids=["cut", "wrong sum", "more"])
+def test_what_is_unpacked_in_vain_counts_as_what_is_taken(start_gateway, body):
+    gateway = start_gateway(gateway_rate=1_000)
+    assert gateway.post(body, content_encoding="gzip")[0] == 400
+    status, _, headers = gateway.post(body, content_encoding="gzip")
+    assert status == 429 and 1 <= int(headers["retry-after"]) <= 4
+
+
+@pytest.mark.parametrize("sizes", [[0], [1], [700_000, 0, 300_000], [10] * 100])
+def test_gzip_is_unpacked_whole_however_it_is_packed(sizes):
+    texts = [b"%d," % size * (size // 8) + b"." * (size % 8) for size in sizes]
+    random = os.urandom(400_000)  # does not pack, so that the packed text has several pieces too
+    with ByteBudget(10**8).share("ann") as share:
+        for parts in (texts, [*texts, random], [random, *texts][:100]):
+            packed = b"".join(map(gzip.compress, parts[:100]))
+            assert request_bodies.unpack(packed, "gzip", 2_000_000, share) == b"".join(parts[:100])
+            with pytest.raises(BodyRefused) as refusal:
+                request_bodies.unpack(packed[:-1], "gzip", 2_000_000, share)
+            assert refusal.value.status == 400
 
 
 def test_an_answer_explains_only_so_many_refusals_and_then_nothing_is_taken(start_gateway, mortal_kafka, five):

@@ -104,10 +104,31 @@ def test_a_whole_number_is_one_however_json_writes_it(gateway, mortal_kafka):
         assert (status, told["accepted"], len(told["rejected"])) == (422, 0, 4)
 
 
-def test_a_name_twice_beside_a_whole_number_is_still_told(gateway):
-    event = purchase(1, b"3.0").replace(b"{", b'{"event_id": "other", ')
+ODD_WRITING = {
+    "space before the colon": (b'"quantity":', b'"quantity" :'), "a line before it": (b'"quantity":', b'"quantity"\n\t:'),
+    "an escaped slash": (b'"p"', b'"p\\/"'), "an escaped letter": (b'"p"', b'"p\\u00fc"'),
+    "an escaped name": (b'"quantity"', b'"quantit\\u0079"'), "a quote and a colon": (b'"p"', b'"p\\":"'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD_WRITING.values(), ids=ODD_WRITING)
+def test_a_whole_number_is_one_beside_escapes_and_white_space(gateway, odd):
+    event = purchase(1, b"3.0").replace(*odd)
+    for body, kind in ((event, "json"), (b"[" + event + b"]", "json"), (b"\n" + event, "x-ndjson")):
+        if not (kind == "x-ndjson" and event.count(b"\n")):
+            assert gateway.post(body, "retail_behavior", f"application/{kind}")[:2] == (202, {"accepted": 1, "ids": ["e1"]})
+
+
+@pytest.mark.parametrize("odd", [(b"", b""), *ODD_WRITING.values()], ids=["none", *ODD_WRITING])
+def test_a_name_twice_beside_a_whole_number_is_still_told(gateway, odd):
+    event = purchase(1, b"3.0").replace(*odd).replace(b"{", b'{"event_id": "other", ', 1)
     for body in (event, b"[" + event + b"]"):
         assert gateway.post(body, "retail_behavior")[0] == 422
+
+
+def test_the_reason_is_the_contract_s_where_no_quick_reader_reads_the_event(gateway):
+    event = purchase(1, b'"3"').replace(b'"p"', b'"\\ud800"')
+    assert gateway.post(event, "retail_behavior")[1]["rejected"][0]["reason"] == "wrong_type"
 
 
 @pytest.mark.parametrize("time", ["2024-04-01T10:00:00Z", "2024-04-01T10:00:00.123456789+02:00", "2016-12-31T23:59:60Z",

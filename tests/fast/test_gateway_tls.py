@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import resource
 import socket
 import ssl
 import time
@@ -150,3 +151,46 @@ def test_a_renewed_certificate_is_served_without_a_restart_and_an_unreadable_one
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert is_trusted(trust)
+
+
+def test_a_certificate_that_may_not_be_looked_at_ends_nothing(secured, monkeypatch, caplog):
+    gateway, trust = secured()
+    stat = Path.stat
+
+    def refuse(path, *_, **options):
+        if Path(path).suffix == ".pem":
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(gateway.server.config.ssl, "load_cert_chain", refuse)
+    monkeypatch.setattr(server, "CERTIFICATE_CHECK_TICKS", 1)
+    deadline = time.monotonic() + 10
+    while "is served on" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert caplog.text.count("is served on") == 1, "once, and not at every look"
+    with connect(gateway) as wire:
+        assert trust.wrap_socket(wire, server_hostname="127.0.0.1").version()
+
+
+@pytest.mark.parametrize(("soft", "hard", "largest", "expected"), [
+    (1_024, 524_288, 524_288, [524_288]), (256, resource.RLIM_INFINITY, 12_000, [resource.RLIM_INFINITY, 65_536, 10_240]),
+    (50_000, resource.RLIM_INFINITY, 100_000, [resource.RLIM_INFINITY, 65_536]),
+    (70_000, resource.RLIM_INFINITY, 100_000, [resource.RLIM_INFINITY]),
+    (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 12_000, [resource.RLIM_INFINITY]),
+])  # fmt: skip
+def test_as_many_open_files_as_the_system_gives_are_asked_for(monkeypatch, soft, hard, largest, expected):
+    asked = []
+
+    def set_limit(_, limits):
+        asked.append(limits[0])
+        assert limits[1] == hard
+        if limits[0] == resource.RLIM_INFINITY or limits[0] > largest:
+            raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(server.resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(server.resource, "setrlimit", set_limit)
+    server._raise_file_limit()
+    assert asked == expected
