@@ -1,6 +1,7 @@
 """Routes of the stored alerts, `GET /v1/{vertical}/alerts`, and of those that arrive, `GET /v1/{vertical}/alerts/stream`."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from datetime import datetime
@@ -13,21 +14,32 @@ from starlette.types import Receive, Scope, Send
 from common.alerts import Severity
 from common.gateway.alert_pages import PageReader
 from common.gateway.alert_stream import AlertStream, server_sent_events
-from common.gateway.answering import send_in_parts
+from common.gateway.asgi_bodies import send_in_parts
 from common.gateway.authorization import Access
 from common.gateway.limits import REFUSAL_DELAY_SECONDS, ConcurrencyLimiter, LimitReached
 from common.gateway.openapi import INTAKE_RESPONSES, PROBLEM_SCHEMA, json_response
-from common.gateway.stored_alerts import AlertFilter, Cursor, CursorExpired, InvalidCursor, NoAlertsTable, to_utc
+from common.gateway.stored_alerts import (
+    AlertFilter,
+    AlertsUnreadable,
+    Cursor,
+    CursorExpired,
+    InvalidCursor,
+    NoAlertsTable,
+    to_utc,
+)
 from common.kafka.connection import BrokerError, Connection
 from common.kafka.topics import topic_names
 from common.settings import Settings
 from common.vertical import Vertical
 from common.workspace import Workspace
 
+LOG = logging.getLogger(__name__)
+
 MAX_STREAMS_PER_CLIENT = 20
 NO_TABLE = (
     "this gateway's data folder has no alerts table: archive, serve or run makes it; start the gateway with the same --data"
 )
+UNREADABLE_TABLE = "the table of alerts cannot be read now: try again; the gateway's log says what is wrong with it"
 OptionalText = Annotated[str | None, Query(max_length=200)]
 RESPONSES: dict[int | str, dict[str, Any]] = {
     **{status: json_response(*INTAKE_RESPONSES[status]) for status in ("401", "403")},
@@ -57,7 +69,7 @@ def alert_routes(verticals: Sequence[Vertical], settings: Settings, connection: 
     @router.get("", summary="Alerts in the table, by event time", responses={
         200: json_response("a page", PAGE_SCHEMA),
         410: json_response("the cursor is too old: begin again", PROBLEM_SCHEMA),
-        503: json_response("too many pages are asked for at once", PROBLEM_SCHEMA)})  # fmt: skip
+        503: json_response("too many pages are asked for at once, or the table cannot be read now", PROBLEM_SCHEMA)})  # fmt: skip
     async def alerts(
         request: Request, vertical: str, since: datetime | None = None, entity: OptionalText = None, rule: OptionalText = None,
         severity: Severity | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -77,6 +89,9 @@ def alert_routes(verticals: Sequence[Vertical], settings: Settings, connection: 
             raise HTTPException(410, "cursor: that version of the table is gone; begin again without one") from None
         except NoAlertsTable:
             raise HTTPException(404, NO_TABLE) from None
+        except AlertsUnreadable as problem:
+            LOG.error("the table of alerts of %s cannot be read: %s", vertical, problem)
+            raise HTTPException(503, UNREADABLE_TABLE, {"retry-after": "5"}) from None
         except LimitReached as problem:
             await asyncio.sleep(REFUSAL_DELAY_SECONDS)
             raise HTTPException(problem.status, str(problem), {"retry-after": "1"}) from None

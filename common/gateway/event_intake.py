@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from common.contract.python_parser import InvalidEvent, PythonContract, ValidEvent
-from common.gateway.answering import RequestBody, send_in_parts, send_parts
+from common.gateway.asgi_bodies import RequestBody, send_in_parts, send_parts
 from common.gateway.authorization import Access, AccessRefused
 from common.gateway.byte_budget import BudgetShare, ByteBudget
 from common.gateway.delivery import AsyncProducer, BatchTooLarge, BrokerUnavailable, BufferFull, Failure

@@ -47,7 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_refused = False
         self._is_upgrade = False  # whether the message under way offers another protocol
         self._is_body_due = False  # whether more of the last message is to come
-        self._answering: RequestResponseCycle | None = None  # the request that is being answered; `cycle` is the newest
+        self._running_cycle: RequestResponseCycle | None = None  # the request that is being answered; `cycle` is the newest
         self._unparsed_bytes = 0  # since the parser last reported a whole head, a part of a body, or a message's end
         self._field_count = self._head_bytes = 0  # of the message under way
         self._head_timer: asyncio.TimerHandle | None = None   # runs while the next head is awaited
@@ -75,9 +75,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._answering and not self._answering.response_complete:  # uvicorn tells the newest, which may wait behind it
-            self._answering.disconnected = True
-            self._answering.message_event.set()
+        cycle = self._running_cycle  # uvicorn itself tells the newest only, which may wait behind it
+        if cycle and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
         self.pipeline.clear()
         self._connections.remove(self)
         for timer in (self._head_timer, self._write_timer, self.timeout_keep_alive_task):
@@ -121,7 +122,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return b"".join((request_line, *fields, b"\r\n"))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answering = cycle
+        self._running_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:

@@ -19,6 +19,7 @@ from deltalake.exceptions import DeltaError
 
 from common import tables
 from common.alerts import ALERT_SCHEMA
+from common.failures import describe_failure
 from common.gateway.alert_json import alert_object
 
 SORT_ORDER = [("event_time", "ascending"), ("alert_id", "ascending")]
@@ -39,6 +40,10 @@ class CursorExpired(Exception):
 
 class NoAlertsTable(Exception):
     """There is no table of alerts."""
+
+
+class AlertsUnreadable(Exception):
+    """The table is there and cannot be read, as a file of it is damaged, or gone; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -80,21 +85,19 @@ def read_page(path: str, alert_filter: AlertFilter, limit: int, cursor: Cursor |
 
     Where the alerts are large a page has fewer than `limit` of them, and a `next`: it holds about MAX_PAGE_BYTES at most, or
     one alert. Reads what the page holds, and the key columns of the files that its first alerts may be in. Raises
-    NoAlertsTable, or CursorExpired.
+    NoAlertsTable, CursorExpired or AlertsUnreadable.
     """
     try:
         table = _open_table(path, cursor)
         files = _files_with_matches(table, _condition(alert_filter, cursor))
         keys = _first_keys(files, limit + 1)
         page = _rows_of_page(files, keys.slice(0, limit))
-    except FileNotFoundError:
-        if cursor is None and not tables.table_exists(path):
+    except (OSError, DeltaError, ValueError, pa.ArrowException) as problem:  # ValueError: Arrow's, of a file that is cut short
+        if cursor is None and isinstance(problem, FileNotFoundError) and not tables.table_exists(path):
             raise NoAlertsTable from None
-        raise CursorExpired from None
-    except (OSError, DeltaError):
-        if cursor is None:
-            raise
-        raise CursorExpired from None
+        if cursor is not None and isinstance(problem, FileNotFoundError | DeltaError):  # its version was vacuumed
+            raise CursorExpired from None
+        raise AlertsUnreadable(describe_failure(problem)) from problem
     rows = page.to_pylist()
     has_more = keys.num_rows > len(rows)
     return {

@@ -110,6 +110,32 @@ def test_a_cursor_of_a_version_that_is_gone_is_told(gateway, tmp_path):
     assert gateway.ask("GET", f"{PATH}?cursor={page['next']}")[0] == 410
 
 
+def cut_short(file):
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def emptied(file):
+    file.write_bytes(b"")
+
+
+def gone(file):
+    file.unlink()
+
+
+@pytest.mark.parametrize(("pattern", "harm", "status_with_cursor"), [
+    ("*.parquet", cut_short, 503), ("*.parquet", emptied, 503), ("*.parquet", gone, 410), ("00*1.json", cut_short, 410),
+])  # fmt: skip
+def test_a_table_that_cannot_be_read_is_told_in_json(gateway, tmp_path, caplog, pattern, harm, status_with_cursor):
+    store(tmp_path, [alert(number) for number in range(3)])
+    _, page, _ = gateway.ask("GET", f"{PATH}?limit=1")
+    for file in [*(tmp_path / "finance_fraud" / "tables" / "alerts").rglob(pattern)]:
+        harm(file)
+    status, told, headers = gateway.ask("GET", PATH)
+    assert status == 503 and "log" in told["detail"] and int(headers["retry-after"]) > 0
+    assert "finance_fraud cannot be read" in caplog.text
+    assert gateway.ask("GET", f"{PATH}?cursor={page['next']}")[0] == status_with_cursor
+
+
 @pytest.mark.parametrize("version", [2, 10**8])
 def test_a_cursor_of_a_version_that_never_was_is_told_at_once(gateway, tmp_path, version):
     store(tmp_path, [alert(number) for number in range(3)])

@@ -379,7 +379,7 @@ def test_the_last_of_an_answer_may_be_read_slowly_and_not_never(gateway, monkeyp
     """As much as one part waits, which stops no writer."""
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(protocol, "WRITE_TIMEOUT_SECONDS", seconds)
-    monkeypatch.setattr("common.gateway.answering.PART_BYTES", PAGE_BYTES * 2)
+    monkeypatch.setattr("common.gateway.asgi_bodies.PART_BYTES", PAGE_BYTES * 2)
     monkeypatch.setattr("common.gateway.alert_pages.read_page", lambda *_: {"alerts": ["x" * PAGE_BYTES], "next": None})
     with reading_little(gateway, PAGE) as client:
         wait_until(lambda: unwritten(gateway) > 0)
