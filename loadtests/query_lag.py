@@ -46,6 +46,16 @@ def read_position(checkpoint: Path, topic: str) -> QueryPosition | None:
     return QueryPosition(offsets, commit_time) if offsets else None
 
 
+def read_positions(checkpoints: Path, topic: str, real_time: Mapping[str, bool]) -> dict[str, tuple[QueryPosition | None, bool]]:
+    """By query its position and whether it runs in real time, as `LagTracker` takes them; empty where none has a checkpoint.
+
+    Where some have one, the position of a query without one is unknown: it may be the one that is furthest behind.
+    """
+    if not any((checkpoints / name).exists() for name in real_time):
+        return {}
+    return {name: (read_position(checkpoints / name, topic), is_real_time) for name, is_real_time in real_time.items()}
+
+
 def compute_lag(ends: dict[int, int], position: QueryPosition | None, last_look: float, is_real_time: bool) -> int:
     """Records that a query has yet to take, AtMost where only a bound is known; position None: it cannot be read now.
 

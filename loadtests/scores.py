@@ -56,7 +56,11 @@ class Scores:
         return f"{alerts}; detected cases: {cases or 'there were none'}"
 
     def label(self, event_id: str, scenario: str, case_id: str) -> None:
-        """Take in one labelled event, as the labels topic has it; a case counts with its first."""
+        """Take in one labelled event, as the labels topic has it; a case counts with its first.
+
+        Raises TypeError, having counted nothing, for what is no text.
+        """
+        _check_texts(event_id, scenario, case_id)
         case = (scenario, case_id)
         if case not in self._is_detected:
             self._is_detected[case] = False
@@ -66,11 +70,17 @@ class Scores:
             self._match(alert_id, rule, case)
 
     def alert(self, alert_id: str, rule: str, event: str) -> None:
-        """Take in one alert or update of one; event: the id, or a JSON array of the ids, of the events behind it."""
+        """Take in one alert or update of one; event: the id, or a JSON array of the ids, of the events behind it.
+
+        Raises TypeError or ValueError, having counted nothing, for what is no text, or no such array.
+        """
+        _check_texts(alert_id, rule, event)
+        event_ids = orjson.loads(event) if event.startswith("[") else [event]
+        _check_texts(*event_ids)
         if alert_id not in self._is_right:
             self._is_right[alert_id] = False
             self.alerts[rule] += 1
-        for event_id in orjson.loads(event) if event.startswith("[") else [event]:
+        for event_id in event_ids:
             case = self._case_by_event.get(event_id)
             if case is not None:
                 self._match(alert_id, rule, case)
@@ -86,3 +96,9 @@ class Scores:
         if self._is_detected.get(case) is False and rule in self.meant_rules.get(case[0], ()):
             self._is_detected[case] = True
             self.detected_cases[case[0]] += 1
+
+
+def _check_texts(*values: object) -> None:
+    """Raises TypeError unless all are texts."""
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError("an id, a rule or a scenario is no text")

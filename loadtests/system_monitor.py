@@ -22,9 +22,9 @@ from common.monitoring.alert_watch import MAX_LATENCIES, percentiles
 from common.runtime import existing_broker, read_settings
 from common.vertical import Vertical
 from common.workspace import Workspace
-from loadtests.alert_reader import Alert, AlertReader
+from loadtests.alert_reader import Alert, AlertReader, Label
 from loadtests.options import LoadPlan
-from loadtests.query_lag import AtMost, LagTracker, greatest_lag, read_position
+from loadtests.query_lag import AtMost, LagTracker, greatest_lag, read_positions
 from loadtests.scores import Scores
 
 LOG = logging.getLogger("loadtests")
@@ -92,16 +92,19 @@ class SystemMonitor:
 
     def _count_alerts(self) -> None:
         for record in self._reader.take():
-            if not isinstance(record, Alert):
-                self.scores.label(record.event_id, record.scenario, record.case_id)
-            elif record.ingest_time >= self.began - SAMPLE_SECONDS:  # the load has not made what came in before it
-                try:
-                    self.scores.alert(record.alert_id, record.rule, record.event)
-                except (ValueError, TypeError, AttributeError):  # who may write to the topic may write anything
-                    self._reader.unreadable_records += 1
-                    continue
-                self._latencies.append((record.arrival_time, record.latency_ms))
-                self._log_of("ALERT", record.rule)(record.latency_ms, len(record.event))
+            try:
+                self._count(record)
+            except (ValueError, TypeError):  # who may write to the topics may write anything
+                self._reader.unreadable_records += 1
+
+    def _count(self, record: Alert | Label) -> None:
+        """Raises ValueError or TypeError for a record that is neither an alert nor a label."""
+        if isinstance(record, Label):
+            self.scores.label(record.event_id, record.scenario, record.case_id)
+        elif record.ingest_time >= self.began - SAMPLE_SECONDS:  # the load has not made what came in before it
+            self.scores.alert(record.alert_id, record.rule, record.event)
+            self._latencies.append((record.arrival_time, record.latency_ms))
+            self._log_of("ALERT", record.rule)(record.latency_ms, len(record.event))
 
     def _update_lags_and_rows(self) -> None:
         try:
@@ -115,9 +118,7 @@ class SystemMonitor:
         ends = end_offsets(self._connection, topic)
         # A query that Spark refused to run in real time counts as one of which only a bound is known.
         real_time = {"archive-events": False} | {query.name: not query.micro_batch_reason for query in self._vertical.queries}
-        started_queries = {name: is_real_time for name, is_real_time in real_time.items() if (folder / name).exists()}
-        positions = {name: (read_position(folder / name, topic), is_real_time) for name, is_real_time in started_queries.items()}
-        self._lags.update(now, ends, positions)
+        self._lags.update(now, ends, read_positions(folder, topic, real_time))
 
     def _count_rows(self) -> dict[str, int]:
         paths = {name: self._workspace.table(name) for name in COUNTED_TABLES}

@@ -264,7 +264,7 @@ CAUGHT_WITHIN = {
     "MalformedJson", "Untranslatable",  # a record's, which goes to quarantine
     "UnreadablePattern", "UnsafeExpression",  # a fix's, a lock's: told as FixError, and with who holds it
     "AccessRefused", "InvalidCursor", "CursorExpired", "BodyRefused", "BufferFull", "BatchTooLarge", "LimitReached",
-    "BrokerUnavailable", "KeyReused", "RequestInProgress", "NoAlertsTable",  # a request's: the gateway answers
+    "BrokerUnavailable", "KeyReused", "RequestInProgress", "NoAlertsTable", "AlertsUnreadable",  # a request's
     "_NotedMeanwhile",  # a topic that another command noted: nothing is left to do
 }  # fmt: skip
 

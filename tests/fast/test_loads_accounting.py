@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import subprocess
+import sys
+import time
 from collections import Counter
 from datetime import date
 
@@ -13,9 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.installed import find_vertical
+from common.kafka.producers import Producer
+from common.kafka.topics import topic_names
 from common.runtime import population_of
 from common.vertical import Scenario
 from loadtests.feed import Feed, Slice
+from loadtests.objectives import LoadFigures, check_objectives
 from loadtests.options import OptionError, make_plan
 from loadtests.planned_rate import Pace
 from loadtests.query_lag import (
@@ -27,7 +33,9 @@ from loadtests.query_lag import (
     format_lag,
     greatest_lag,
     read_position,
+    read_positions,
 )
+from loadtests.resume_day import WAIT_SECONDS, read_next_day
 from loadtests.scores import Scores
 from loadtests.system_page import HEIGHT, render_page
 
@@ -124,6 +132,68 @@ def test_memory_is_bounded_and_what_is_dropped_keeps_its_count():
     assert all(len(recent) <= 10 for recent in entries)
 
 
+@pytest.mark.parametrize(("event_id", "scenario", "case_id"), [([], "burst", "c"), ("e", {}, "c"), ("e", "burst", ["c"]),
+                                                               (None, "burst", "c"), ("e", None, "c"), ("e", "burst", 1)])
+def test_an_odd_label_is_not_counted(event_id, scenario, case_id):
+    scores = Scores(SCENARIOS)
+    with pytest.raises(TypeError):
+        scores.label(event_id, scenario, case_id)
+    assert not scores.cases and not scores._is_detected
+
+
+@pytest.mark.parametrize(("alert_id", "rule", "event"), [([], "velocity", "e"), ("a", {}, "e"), ("a", "velocity", None),
+                                                         ("a", "velocity", "[1"), ("a", "velocity", '["e", []]')])
+def test_an_odd_alert_is_not_counted(alert_id, rule, event):
+    scores = Scores(SCENARIOS)
+    with pytest.raises((TypeError, ValueError)):
+        scores.alert(alert_id, rule, event)
+    assert not scores.alerts and not scores._is_right and not scores._unlabelled_events
+
+
+MEASURING = """
+from collections import deque
+from types import SimpleNamespace
+from loadtests.alert_reader import Alert, Label
+from loadtests.scores import Scores
+from loadtests.system_monitor import SystemMonitor
+
+records = [Label([], "s", "c"), Label("e1", "s", "c1"), Alert("a", "r", "[", 2.0, 1.0), Alert("a", "r", "e1", 2.0, 1.0)]
+row = SimpleNamespace(log=lambda *_: None)
+monitor = SystemMonitor.__new__(SystemMonitor)
+monitor._reader = SimpleNamespace(unreadable_records=0, take=lambda: records)
+monitor._environment = SimpleNamespace(stats=SimpleNamespace(get=lambda *_: row))
+monitor.scores, monitor.began, monitor._latencies = Scores([]), 0.0, deque()
+monitor._count_alerts()
+print(monitor.unreadable_records, monitor.scores.cases.total(), monitor.scores.precision, len(monitor._latencies))
+"""
+
+
+def test_odd_records_end_no_measuring():
+    """In a process of its own: locust puts gevent in the place of sockets and threads."""
+    measured = subprocess.run([sys.executable, "-c", MEASURING], capture_output=True, text=True, check=False)
+    assert measured.stdout == "2 1 1.0 1\n", measured.stderr
+
+
+def test_what_is_no_label_at_the_end_of_the_topic_is_passed_over(mock_kafka):
+    vertical = find_vertical("finance_fraud")
+    topic = topic_names(vertical).labels
+    with Producer(mock_kafka) as producer:
+        for day in range(1, 30):
+            producer.send(topic, b"k", b'{"event_time": "2020-02-%02dT10:00:00.000Z"}' % day)
+        for value in (None, b"", b"{", b"[]", b"1", b'{"event_time": 5}', b'{"event_time": "soon"}', b"{}"):
+            producer.send(topic, b"k", value)
+    began = time.monotonic()
+    assert read_next_day(mock_kafka, vertical) == date(2020, 3, 3)
+    assert time.monotonic() - began < WAIT_SECONDS / 2
+
+
+def test_without_a_label_there_is_no_next_day(mock_kafka):
+    vertical = find_vertical("finance_fraud")
+    with Producer(mock_kafka) as producer:
+        producer.send(topic_names(vertical).labels, b"k", None)
+    assert read_next_day(mock_kafka, vertical) is None
+
+
 def test_the_pace_is_what_was_sent_of_what_was_planned_in_whole_seconds():
     pace = Pace()
     for second, rate in ((100, 500), (101, 500), (104, 1_000), (105, 1_000), (106, 0)):
@@ -153,6 +223,17 @@ def test_a_query_has_taken_what_its_last_committed_batch_ended_with(tmp_path):
     assert (position.offsets, position.time) == ({0: 70, 1: 20}, 1_000)
     assert read_position(tmp_path / "none", "x.events") is None
     assert read_position(folder, "other") is None
+
+
+def test_a_query_that_never_ran_is_the_one_that_is_furthest_behind(tmp_path):
+    real_time, lags = {"archive-events": False, "detect": True}, LagTracker(began=0)
+    assert read_positions(tmp_path, "x.events", real_time) == {}
+    checkpoint(tmp_path / "archive-events", {0: [{"0": 24_190}]}, at=9.5)
+    lags.update(10, {0: 24_203}, read_positions(tmp_path, "x.events", real_time))
+    figures = LoadFigures(lag_records=greatest_lag(lags.newest(11).values()))
+    assert isinstance(figures.lag_records, AtMost) and figures.lag_records == 24_203
+    [result] = check_objectives(LoadFigures(lag_records=20_000), figures)
+    assert not result.is_met and "unknown" in result.text
 
 
 def test_of_two_sources_the_slower_counts(tmp_path):
