@@ -168,7 +168,7 @@ class Scheduled:
 
 
 def cron(expression: str) -> BaseTrigger:
-    """A schedule in UTC from five cron fields, as cron reads them; raises SettingsError.
+    """A schedule in UTC from five cron fields, as cron reads them; raises SettingsError, also for one that never comes.
 
     Weekdays are 0 to 7 or names, 0 and 7 are Sunday; where day of month and weekday are both restricted, either is enough.
     """
@@ -177,10 +177,14 @@ def cron(expression: str) -> BaseTrigger:
         fixed = {"minute": minute, "hour": hour, "month": month, "timezone": UTC}
         weekdays = _weekdays(weekday)
         if day.startswith("*") or weekday.startswith("*"):
-            return CronTrigger(day=day, day_of_week=weekdays, **fixed)
-        return OrTrigger([CronTrigger(day=day, **fixed), CronTrigger(day_of_week=weekdays, **fixed)])
+            trigger: BaseTrigger = CronTrigger(day=day, day_of_week=weekdays, **fixed)
+        else:
+            trigger = OrTrigger([CronTrigger(day=day, **fixed), CronTrigger(day_of_week=weekdays, **fixed)])
     except ValueError as problem:
         raise SettingsError(f"schedule {expression!r}: {problem}; give five cron fields, such as '0 3 * * *'") from None
+    if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
+        raise SettingsError(f"schedule {expression!r} never comes: day {day} is in none of its months ({month}); give a day that is")
+    return trigger
 
 
 def _weekdays(field: str) -> str:

@@ -250,6 +250,17 @@ def test_a_schedule_that_is_none_is_refused(expression):
         cron(expression)
 
 
+@pytest.mark.parametrize("expression", ["0 3 30 2 *", "0 3 31 2,4,6,9,11 *"])
+def test_a_schedule_that_never_comes_is_refused(expression):
+    with pytest.raises(SettingsError, match="never comes: day 3[01] is in none of its months"):
+        cron(expression)
+
+
+@pytest.mark.parametrize("expression", ["0 3 29 2 *", "0 3 30 2 1"])
+def test_a_schedule_that_comes_seldom_or_by_its_weekday_is_taken(expression):
+    assert cron(expression).get_next_fire_time(None, datetime(2024, 3, 31, tzinfo=UTC))
+
+
 def matches(at, expression):
     """cron(5), read by hand: numbers, lists, ranges and steps; either of the two days is enough where both are restricted."""
     def allowed(field, least, most):
