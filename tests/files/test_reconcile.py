@@ -310,7 +310,7 @@ def test_evaluation_counts_an_alert_as_right_and_an_event_as_found_when_they_nam
     found = {each.scenario: each for each in result.scenarios if each.cases}
     velocity = found.pop("velocity")
     assert not found
-    assert (velocity.cases, velocity.found, velocity.by, velocity.median_seconds) == (2, 1, "velocity", 90.0)
+    assert (velocity.cases, velocity.found_cases, velocity.first_rule, velocity.median_seconds) == (2, 1, "velocity", 90.0)
     assert velocity.of_its_rules.precision == 0.5
     # One card, one day, one alert that was wrong.
     assert result.false_alerts_per_entity_day == 1.0

@@ -7,7 +7,7 @@ from common import contract
 from common.installed import find_vertical
 from common.published.reference_data import MODEL_SCHEMA, ReferenceData, join_reference_data
 from common.settings import load
-from common.streaming.state import FILE, OtherState, check_state, state_structure
+from common.streaming.state import NOTE_FILE, OtherState, check_state, state_structure
 
 pytestmark = pytest.mark.files
 
@@ -63,8 +63,8 @@ def test_columns_that_differ_in_a_number_only_are_two(spark, events):
 def test_a_kill_while_the_structure_is_written_leaves_nothing_that_refuses(spark, events, tmp_path):
     checkpoint = tmp_path / "by_card"
     checkpoint.mkdir()
-    (checkpoint / f"_{FILE}.unfinished").write_text("half of i")
+    (checkpoint / f"_{NOTE_FILE}.unfinished").write_text("half of i")
     for _ in range(2):
         check_state(built(spark, events, "by_card"), str(checkpoint))
-    assert not (checkpoint / f"_{FILE}.unfinished").exists()
-    assert (checkpoint / FILE).stat().st_size
+    assert not (checkpoint / f"_{NOTE_FILE}.unfinished").exists()
+    assert (checkpoint / NOTE_FILE).stat().st_size
