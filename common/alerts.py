@@ -11,20 +11,22 @@ from common.columns import let
 # rules: a hash of the rules and their settings, and after a + the version of published thresholds (`live_thresholds`).
 VERSIONS = T.StructType([T.StructField(name, T.StringType()) for name in ("baseline", "model", "rules")])
 
-ALERT_SCHEMA = T.StructType([
-    T.StructField("alert_id", T.StringType()),
-    T.StructField("vertical", T.StringType()),
-    T.StructField("rule", T.StringType()),
-    T.StructField("entity_id", T.StringType()),
-    T.StructField("event_time", T.TimestampType()),
-    T.StructField("severity", T.StringType()),
-    T.StructField("score", T.DoubleType()),
-    T.StructField("threshold", T.DoubleType()),
-    T.StructField("reasons", T.StringType()),
-    T.StructField("versions", VERSIONS),
-    T.StructField("event", T.StringType()),  # the id, or a JSON array of the ids, of the events behind it (`_bounded`)
-    T.StructField("ingest_time", T.TimestampType()),
-])
+ALERT_SCHEMA = T.StructType(
+    [
+        T.StructField("alert_id", T.StringType()),
+        T.StructField("vertical", T.StringType()),
+        T.StructField("rule", T.StringType()),
+        T.StructField("entity_id", T.StringType()),
+        T.StructField("event_time", T.TimestampType()),
+        T.StructField("severity", T.StringType()),
+        T.StructField("score", T.DoubleType()),
+        T.StructField("threshold", T.DoubleType()),
+        T.StructField("reasons", T.StringType()),
+        T.StructField("versions", VERSIONS),
+        T.StructField("event", T.StringType()),  # the id, or a JSON array of the ids, of the events behind it (`_bounded`)
+        T.StructField("ingest_time", T.TimestampType()),
+    ]
+)
 
 # Of one alert, so that Kafka takes it (1 MB by default) with every character escaped; a contract bounds ids.
 MAX_EVIDENCE_BYTES = 100_000
@@ -82,6 +84,7 @@ def _bounded(evidence: Column, reason: Column) -> Column:
 
 def _with_room(ids: Column) -> Column:
     """How many of the first ids a JSON array of MAX_EVIDENCE_BYTES bytes has room for."""
+
     def step(so_far: Column, event_id: Column) -> Column:
         # The array of one has two brackets, one of which stands for the comma or bracket that follows.
         size = so_far["size"] + F.octet_length(F.to_json(F.array(event_id))) - 1

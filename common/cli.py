@@ -124,7 +124,8 @@ def main() -> None:
         trace.write_text(failure_trace(problem) + "\n")
         error_console.print(
             f"hybrid: unexpected {type(problem).__name__}: {first_line(problem)}\nWhere it was raised is in {trace}",
-            style="red", markup=False,
+            style="red",
+            markup=False,
         )
         sys.exit(70)
 

@@ -12,9 +12,7 @@ from common.settings import SettingsError, parse_span
 FIRST_DAY = date(2020, 1, 1)  # of every simulated world
 
 VerticalName = Annotated[str, typer.Argument(metavar="VERTICAL", help="for instance finance_fraud")]
-VerticalOrAll = Annotated[
-    str, typer.Argument(metavar="VERTICAL", help=f"for instance finance_fraud; {ALL}: every installed one")
-]
+VerticalOrAll = Annotated[str, typer.Argument(metavar="VERTICAL", help=f"for instance finance_fraud; {ALL}: every installed one")]
 Data = Annotated[Path | None, typer.Option(help="data folder [default: hybrid-data, or HYBRID_DATA]", show_default=False)]
 Servers = Annotated[
     str | None,

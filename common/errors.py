@@ -30,7 +30,7 @@ def first_line(problem: object) -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """" (did you mean X?)" for the closest of `names`, whatever their case; "" where none is close."""
+    """ " (did you mean X?)" for the closest of `names`, whatever their case; "" where none is close."""
     by_lower_case = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     return f" (did you mean {by_lower_case[close[0]]}?)" if close else ""

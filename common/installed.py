@@ -7,7 +7,7 @@ from common.errors import UserError, did_you_mean
 from common.vertical import Vertical
 
 VERTICALS_GROUP = "hybrid.verticals"  # of entry points
-EXAMPLES_GROUP = "hybrid.examples"    # of verticals that commands find by their names, and that `all` leaves out
+EXAMPLES_GROUP = "hybrid.examples"  # of verticals that commands find by their names, and that `all` leaves out
 ALL = "all"  # names every installed vertical but the examples
 
 

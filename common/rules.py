@@ -65,9 +65,8 @@ def judge(
     rows = with_thresholds(rows, threshold_names(rules), settings)
     verdicts = F.array(*[_verdict(rule, settings) for rule in rules])
     any_hit = reduce(Column.__or__, [rule.score(settings) >= threshold(rule.threshold) for rule in rules])
-    hits = (
-        rows.where(any_hit)
-        .withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold)))
+    hits = rows.where(any_hit).withColumn(
+        "verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold))
     )
     return shaped(hits, F.col("verdict"), vertical=vertical, entity=entity, subject=subject)
 

@@ -131,7 +131,11 @@ def streams(spark: SparkSession, deployment: Deployment) -> Iterator[tuple[Archi
 
 @contextmanager
 def session(
-    verticals: list[Vertical], settings: Settings, partitions: Mapping[str, int] | None = None, *, is_brief: bool = False,
+    verticals: list[Vertical],
+    settings: Settings,
+    partitions: Mapping[str, int] | None = None,
+    *,
+    is_brief: bool = False,
     encrypts: bool = False,
 ) -> Iterator[SparkSession]:
     """A Spark session with the slots that the verticals' queries hold, stopped at the end.

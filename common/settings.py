@@ -143,4 +143,3 @@ def _is_of_kubernetes(name: str) -> bool:
     """Whether Kubernetes set this variable, as it does for each Service of a namespace, whose name may be like our prefix."""
     service = SERVICE.fullmatch(name)
     return service is not None and f"{service['service']}_SERVICE_HOST" in os.environ
-

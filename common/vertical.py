@@ -149,7 +149,9 @@ class Learn(Protocol):
 class Trends(Protocol):
     """What batch reports to people: {name: rows}, each kept as table `trend_<name>`. model: a TrainedModel, None without one."""
 
-    def __call__(self, history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Any = None, /) -> dict[str, DataFrame]: ...
+    def __call__(
+        self, history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Any = None, /
+    ) -> dict[str, DataFrame]: ...
 
 
 class GenerateDay(Protocol):

@@ -227,7 +227,7 @@ def paragraphs(text: str | None) -> list[str]:
 # Tables
 
 
-READING = '''Every table is a Delta table in `DATA/VERTICAL/tables/NAME`:
+READING = """Every table is a Delta table in `DATA/VERTICAL/tables/NAME`:
 
 ```python
 import duckdb, polars
@@ -242,7 +242,7 @@ duckdb.sql("SELECT rule, count(*) FROM rows GROUP BY rule")                     
 ```sql
 SELECT rule, count(*) FROM delta.`/data/finance_fraud/tables/alerts` GROUP BY rule;           -- Spark SQL
 SELECT rule, count(*) FROM delta_scan('/data/finance_fraud/tables/alerts') GROUP BY rule;     -- DuckDB's extension delta
-```'''
+```"""
 
 
 def tables_page(words: Words) -> str:

@@ -17,18 +17,29 @@ from finance_fraud.features import WINDOWS_DAYS
 LONGEST_DAYS = max(WINDOWS_DAYS)
 
 # Columns of a baseline beside its key and `as_of`.
-CARD_BASELINE = T.StructType([
-    *(T.StructField(f"card_count_{days}d", T.LongType()) for days in WINDOWS_DAYS),
-    *(T.StructField(f"card_amount_{moment}_{days}d", T.DoubleType()) for moment in ("mean", "std") for days in WINDOWS_DAYS),
-    T.StructField("card_amount_median_30d", T.DoubleType()),
-    *(T.StructField(f"card_log_amount_{moment}_30d", T.DoubleType()) for moment in ("mean", "std")),
-    *(T.StructField(name, T.DoubleType()) for name in ("card_home_latitude", "card_home_longitude", "card_max_distance_km_30d")),
-    T.StructField("card_terminals_30d", T.ArrayType(T.StringType())),
-])
-TERMINAL_BASELINE = T.StructType([
-    *(T.StructField(f"terminal_{count}_{days}d", T.LongType()) for count in ("count", "fraud_count") for days in WINDOWS_DAYS),
-    *(T.StructField(f"terminal_risk_{days}d", T.DoubleType()) for days in WINDOWS_DAYS),
-])
+CARD_BASELINE = T.StructType(
+    [
+        *(T.StructField(f"card_count_{days}d", T.LongType()) for days in WINDOWS_DAYS),
+        *(T.StructField(f"card_amount_{moment}_{days}d", T.DoubleType()) for moment in ("mean", "std") for days in WINDOWS_DAYS),
+        T.StructField("card_amount_median_30d", T.DoubleType()),
+        *(T.StructField(f"card_log_amount_{moment}_30d", T.DoubleType()) for moment in ("mean", "std")),
+        *(
+            T.StructField(name, T.DoubleType())
+            for name in ("card_home_latitude", "card_home_longitude", "card_max_distance_km_30d")
+        ),
+        T.StructField("card_terminals_30d", T.ArrayType(T.StringType())),
+    ]
+)
+TERMINAL_BASELINE = T.StructType(
+    [
+        *(
+            T.StructField(f"terminal_{count}_{days}d", T.LongType())
+            for count in ("count", "fraud_count")
+            for days in WINDOWS_DAYS
+        ),
+        *(T.StructField(f"terminal_risk_{days}d", T.DoubleType()) for days in WINDOWS_DAYS),
+    ]
+)
 
 
 def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
@@ -45,17 +56,35 @@ def events_between(history: DataFrame, first: date, end: date) -> DataFrame:
 
 
 def _card_habits(history: DataFrame, days: list[date]) -> DataFrame:
-    daily = _in_windows(history, days, timedelta(0)).groupBy("card_id", F.to_date("event_time").alias("event_day")).agg(
-        F.count("*").alias("count"), F.sum("amount").alias("amount"), F.sum(F.col("amount") ** 2).alias("squares"),
-        F.sum(log_amount()).alias("logs"), F.sum(log_amount() ** 2).alias("log_squares"),
-        F.collect_list("amount").alias("amounts"), F.collect_set("terminal_id").alias("terminals"))
+    daily = (
+        _in_windows(history, days, timedelta(0))
+        .groupBy("card_id", F.to_date("event_time").alias("event_day"))
+        .agg(
+            F.count("*").alias("count"),
+            F.sum("amount").alias("amount"),
+            F.sum(F.col("amount") ** 2).alias("squares"),
+            F.sum(log_amount()).alias("logs"),
+            F.sum(log_amount() ** 2).alias("log_squares"),
+            F.collect_list("amount").alias("amounts"),
+            F.collect_set("terminal_id").alias("terminals"),
+        )
+    )
     # daily: a row per card and day with transactions. sums: a row per card and day of `days`.
-    sums = _with_as_of(daily, days, delay_days=0).groupBy("card_id", "as_of").agg(
-        *(F.sum(F.when(F.col("age") <= window, F.col(name))).alias(f"{name}_{window}")
-          for window in WINDOWS_DAYS for name in ("count", "amount", "squares")),
-        F.sum("logs").alias("logs"), F.sum("log_squares").alias("log_squares"),
-        F.sort_array(F.flatten(F.collect_list("amounts"))).alias("amounts"),
-        F.sort_array(F.array_distinct(F.flatten(F.collect_list("terminals")))).alias("card_terminals_30d"))
+    sums = (
+        _with_as_of(daily, days, delay_days=0)
+        .groupBy("card_id", "as_of")
+        .agg(
+            *(
+                F.sum(F.when(F.col("age") <= window, F.col(name))).alias(f"{name}_{window}")
+                for window in WINDOWS_DAYS
+                for name in ("count", "amount", "squares")
+            ),
+            F.sum("logs").alias("logs"),
+            F.sum("log_squares").alias("log_squares"),
+            F.sort_array(F.flatten(F.collect_list("amounts"))).alias("amounts"),
+            F.sort_array(F.array_distinct(F.flatten(F.collect_list("terminals")))).alias("card_terminals_30d"),
+        )
+    )
     columns: list[Column] = []
     for window in WINDOWS_DAYS:
         count = F.col(f"count_{window}")
@@ -89,31 +118,51 @@ def _card_places(history: DataFrame, days: list[date]) -> DataFrame:
     """A card's home (the median of its places, so that one journey does not move it) and how far from it the card has been."""
     located = _in_windows(history, days, timedelta(0)).where("latitude IS NOT NULL AND longitude IS NOT NULL")
     dated = located.withColumn("event_day", F.to_date("event_time"))
-    places = _with_as_of(dated, days, delay_days=0).groupBy("card_id", "as_of").agg(
-        F.percentile("latitude", 0.5).alias("card_home_latitude"), F.percentile("longitude", 0.5).alias("card_home_longitude"),
-        F.collect_set(F.struct("latitude", "longitude")).alias("places"))
-    distances = F.transform("places", lambda place: distance_km(
-        place.latitude, place.longitude, F.col("card_home_latitude"), F.col("card_home_longitude")))
+    places = (
+        _with_as_of(dated, days, delay_days=0)
+        .groupBy("card_id", "as_of")
+        .agg(
+            F.percentile("latitude", 0.5).alias("card_home_latitude"),
+            F.percentile("longitude", 0.5).alias("card_home_longitude"),
+            F.collect_set(F.struct("latitude", "longitude")).alias("places"),
+        )
+    )
+    distances = F.transform(
+        "places",
+        lambda place: distance_km(place.latitude, place.longitude, F.col("card_home_latitude"), F.col("card_home_longitude")),
+    )
     return places.withColumn("card_max_distance_km_30d", F.array_max(distances)).drop("places")
 
 
 def _terminal_risks(history: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
     # A label known during a day counts from the next midnight on.
-    frauds = labels.select(F.col("event_id").alias("transaction_id"), F.to_date(F.date_trunc(
-        "day", F.col("known_time") + F.expr("INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"))).alias("known_day")).distinct()
+    frauds = labels.select(
+        F.col("event_id").alias("transaction_id"),
+        F.to_date(F.date_trunc("day", F.col("known_time") + F.expr("INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"))).alias(
+            "known_day"
+        ),
+    ).distinct()
     transactions = _in_windows(history, days, LABEL_DELAY).join(frauds, "transaction_id", "left")
     event_day = F.to_date("event_time").alias("event_day")
     daily = transactions.groupBy("terminal_id", event_day, "known_day").agg(F.count("*").alias("count"))
     fraud_count = F.when(F.col("known_day") <= F.col("as_of"), F.col("count")).otherwise(0)
     # Rows of daily, repeated for each day of `days` whose window has them.
     dated = _with_as_of(daily, days, LABEL_DELAY.days).withColumn("fraud_count", fraud_count)
-    counts = dated.groupBy("terminal_id", "as_of").agg(*[
-        F.coalesce(F.sum(F.when(F.col("age") <= window, F.col(name))), F.lit(0)).alias(f"terminal_{name}_{window}d")
-        for window in WINDOWS_DAYS for name in ("count", "fraud_count")])
-    return counts.withColumns({
-        f"terminal_risk_{window}d": F.coalesce(
-            F.try_divide(F.col(f"terminal_fraud_count_{window}d"), F.col(f"terminal_count_{window}d")), F.lit(0.0))
-        for window in WINDOWS_DAYS})
+    counts = dated.groupBy("terminal_id", "as_of").agg(
+        *[
+            F.coalesce(F.sum(F.when(F.col("age") <= window, F.col(name))), F.lit(0)).alias(f"terminal_{name}_{window}d")
+            for window in WINDOWS_DAYS
+            for name in ("count", "fraud_count")
+        ]
+    )
+    return counts.withColumns(
+        {
+            f"terminal_risk_{window}d": F.coalesce(
+                F.try_divide(F.col(f"terminal_fraud_count_{window}d"), F.col(f"terminal_count_{window}d")), F.lit(0.0)
+            )
+            for window in WINDOWS_DAYS
+        }
+    )
 
 
 def _with_as_of(daily: DataFrame, days: list[date], delay_days: int) -> DataFrame:

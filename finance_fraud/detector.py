@@ -43,8 +43,7 @@ def amount_outlier(settings: FraudSettings) -> Column:
 
 def unseen_region(settings: FraudSettings) -> Column:
     """Distance in km from the card's home beyond the farthest it has been in 30 days; card present only. Per event."""
-    distance = distance_km(
-        F.col("latitude"), F.col("longitude"), F.col("card_home_latitude"), F.col("card_home_longitude"))
+    distance = distance_km(F.col("latitude"), F.col("longitude"), F.col("card_home_latitude"), F.col("card_home_longitude"))
     return F.when(F.col("card_count_30d") >= settings.min_history, distance - F.col("card_max_distance_km_30d"))
 
 
@@ -101,38 +100,79 @@ def transaction_id(settings: FraudSettings) -> Column:
 
 
 PER_EVENT = (
-    Rule("model_score", model_score, "model_score",
-         lambda settings: F.format_string("model gives %.2f", "model_score"), transaction_id, critical_at=1.5),
-    Rule("amount_outlier", amount_outlier, "amount_zscore",
-         lambda settings: F.format_string("%.2f where the card's mean is %.2f", "amount", "card_amount_mean_30d"),
-         transaction_id, critical_at=1.5),
-    Rule("unseen_region", unseen_region, "unseen_region_km",
-         lambda settings: F.format_string("%.0f km beyond anywhere in 30 days", unseen_region(settings)), transaction_id),
-    Rule("terminal_risk", terminal_risk, "terminal_risk",
-         lambda settings: F.format_string("%.0f%% of the terminal's transactions were fraud", 100 * F.col("terminal_risk_7d")),
-         transaction_id),
+    Rule(
+        "model_score",
+        model_score,
+        "model_score",
+        lambda settings: F.format_string("model gives %.2f", "model_score"),
+        transaction_id,
+        critical_at=1.5,
+    ),
+    Rule(
+        "amount_outlier",
+        amount_outlier,
+        "amount_zscore",
+        lambda settings: F.format_string("%.2f where the card's mean is %.2f", "amount", "card_amount_mean_30d"),
+        transaction_id,
+        critical_at=1.5,
+    ),
+    Rule(
+        "unseen_region",
+        unseen_region,
+        "unseen_region_km",
+        lambda settings: F.format_string("%.0f km beyond anywhere in 30 days", unseen_region(settings)),
+        transaction_id,
+    ),
+    Rule(
+        "terminal_risk",
+        terminal_risk,
+        "terminal_risk",
+        lambda settings: F.format_string("%.0f%% of the terminal's transactions were fraud", 100 * F.col("terminal_risk_7d")),
+        transaction_id,
+    ),
 )
 BY_CARD = (
-    Rule("velocity", velocity, "velocity",
-         lambda settings: F.format_string(
-             "%.0f transactions in %s minutes", velocity(settings), F.lit(str(settings.burst_minutes))),
-         lambda settings: _ids_of("burst")),
-    Rule("card_testing", card_testing, "card_testing",
-         lambda settings: F.format_string(
-             "%.0f tiny amounts in %s minutes", card_testing(settings), F.lit(str(settings.testing_minutes))),
-         lambda settings: _ids_of("tests")),
-    Rule("spree", spree, "spree",
-         lambda settings: F.format_string(
-             "%.0f large amounts in %s minutes", spree(settings), F.lit(str(settings.spree_minutes))),
-         lambda settings: _ids_of("purchases")),
-    Rule("impossible_travel", impossible_travel, "travel_kmh",
-         lambda settings: F.format_string("%.0f km/h between two places", impossible_travel(settings)),
-         lambda settings: _ids_of("journey.places")),
+    Rule(
+        "velocity",
+        velocity,
+        "velocity",
+        lambda settings: F.format_string(
+            "%.0f transactions in %s minutes", velocity(settings), F.lit(str(settings.burst_minutes))
+        ),
+        lambda settings: _ids_of("burst"),
+    ),
+    Rule(
+        "card_testing",
+        card_testing,
+        "card_testing",
+        lambda settings: F.format_string(
+            "%.0f tiny amounts in %s minutes", card_testing(settings), F.lit(str(settings.testing_minutes))
+        ),
+        lambda settings: _ids_of("tests"),
+    ),
+    Rule(
+        "spree",
+        spree,
+        "spree",
+        lambda settings: F.format_string("%.0f large amounts in %s minutes", spree(settings), F.lit(str(settings.spree_minutes))),
+        lambda settings: _ids_of("purchases"),
+    ),
+    Rule(
+        "impossible_travel",
+        impossible_travel,
+        "travel_kmh",
+        lambda settings: F.format_string("%.0f km/h between two places", impossible_travel(settings)),
+        lambda settings: _ids_of("journey.places"),
+    ),
 )
 BY_TERMINAL = (
-    Rule("terminal_burst", terminal_burst, "terminal_burst",
-         lambda settings: F.format_string("%d cards far beyond their habits", F.size("cards")),
-         lambda settings: F.to_json(F.sort_array("transaction_ids"))),
+    Rule(
+        "terminal_burst",
+        terminal_burst,
+        "terminal_burst",
+        lambda settings: F.format_string("%d cards far beyond their habits", F.size("cards")),
+        lambda settings: F.to_json(F.sort_array("transaction_ids")),
+    ),
 )
 
 
@@ -144,7 +184,8 @@ def per_event(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
 def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
     """Alerts over a card's transactions within a window."""
     transaction = F.struct(
-        "event_time", "transaction_id", "amount", "latitude", "longitude", _is_large(settings).alias("is_large"))
+        "event_time", "transaction_id", "amount", "latitude", "longitude", _is_large(settings).alias("is_large")
+    )
     # A row per card and window: `transactions`, an array of them in order of time.
     windows = (
         transactions.withWatermark("event_time", settings.watermark)
@@ -211,6 +252,7 @@ def _each_once(transactions: Column) -> Column:
     A transaction that was sent again under another version of its card's baseline stands in the array twice, side by side,
     if its `is_large` has changed. The later one is kept, which is the one that is large, as false sorts before true.
     """
+
     def is_last_of_its_id(transaction: Column, position: Column) -> Column:
         following = F.get(transactions, position + 1)
         is_same_time = transaction.event_time.eqNullSafe(following.event_time)
@@ -227,8 +269,13 @@ def _largest_burst(is_counted: Callable[[Column], Column], minutes: float) -> Co
     transactions = F.col("transactions")
 
     def burst_ending_with(last: Column, candidates: Column) -> Column:
-        return F.filter(candidates, lambda other: (other.event_time <= last.event_time)
-                        & (F.unix_millis(last.event_time) - F.unix_millis(other.event_time) < minutes * 60_000))
+        return F.filter(
+            candidates,
+            lambda other: (
+                (other.event_time <= last.event_time)
+                & (F.unix_millis(last.event_time) - F.unix_millis(other.event_time) < minutes * 60_000)
+            ),
+        )
 
     def largest(candidates: Column) -> Column:
         bursts = F.transform(candidates, lambda last: burst_ending_with(last, candidates))
@@ -241,16 +288,22 @@ def _largest_burst(is_counted: Callable[[Column], Column], minutes: float) -> Co
 
 def _successive_places() -> Column:
     """Pairs (a, b) of transactions that have a place and follow each other; null where fewer than two have one."""
+
     def pairs(places: Column) -> Column:
         count = F.size(places) - 1
         return F.when(count > 0, F.arrays_zip(F.slice(places, 1, count).alias("a"), F.slice(places, 2, count).alias("b")))
+
     return let(F.filter(F.col("transactions"), lambda transaction: transaction.latitude.isNotNull()), pairs)
 
 
 def _fastest_journey(settings: FraudSettings) -> Column:
     """struct(kmh, places: its two transactions) of the fastest two successive places; null where no two have a speed."""
-    journeys = F.transform(_successive_places(), lambda pair: F.struct(
-        _speed_kmh(pair.a, pair.b, settings.min_travel_km).alias("kmh"), F.array(pair.a, pair.b).alias("places")))
+    journeys = F.transform(
+        _successive_places(),
+        lambda pair: F.struct(
+            _speed_kmh(pair.a, pair.b, settings.min_travel_km).alias("kmh"), F.array(pair.a, pair.b).alias("places")
+        ),
+    )
     fastest = F.array_max(F.filter(journeys, lambda journey: journey.kmh.isNotNull()))
     return F.when(F.size("transactions") > 1, fastest)
 

@@ -39,11 +39,13 @@ def with_features(transactions: DataFrame) -> DataFrame:
 
     A card or terminal without a baseline counts as ordinary: its ratios are 1, its deviations and risks 0.
     """
-    return transactions.withColumns(_amount_features() | _terminal_features()).withColumns({
-        "amount_ratio_above_2": _above("amount_ratio", 2.0),
-        "amount_ratio_above_3": _above("amount_ratio", 3.0),
-        "amount_deviations_above_3": _above("amount_deviations", 3.0),
-    })
+    return transactions.withColumns(_amount_features() | _terminal_features()).withColumns(
+        {
+            "amount_ratio_above_2": _above("amount_ratio", 2.0),
+            "amount_ratio_above_3": _above("amount_ratio", 3.0),
+            "amount_deviations_above_3": _above("amount_deviations", 3.0),
+        }
+    )
 
 
 def _amount_features() -> dict[str, Column]:

@@ -52,14 +52,14 @@ NIGHT_OWL_HOURS = (9, 8, 7, 5, 3, 1, 1, 1, 2, 2, 3, 4, 5, 5, 5, 5, 6, 7, 8, 9, 1
 WEEKDAYS = (0.92, 0.94, 0.97, 1.0, 1.16, 1.18, 0.83)  # weights of the days, Monday first
 
 ONLINE_SHARE = 0.25
-STRAYING_SHARE = 0.12          # of purchases: in the card's area, but not at one of its usual terminals
+STRAYING_SHARE = 0.12  # of purchases: in the card's area, but not at one of its usual terminals
 LARGE_PURCHASE_SHARE = 0.0004  # of purchases: honest, and of 2.5 to 6 times the usual amount
 TRIP_DAYS = 7
-TRIPS = 0.0015                 # that begin per card and day
-ARRIVAL_SECOND = 15 * 3_600    # of the day: on a day of travel the card is in no shop before
-LENT_CARDS = 0.0003            # per card and day: used by a partner abroad within an hour, innocently
-TOP_UPS = 0.0025               # per card and day: several tiny online purchases
-FESTIVALS = {False: 0.0015, True: 0.006}   # per card and day, on workdays and on weekends: several small purchases
+TRIPS = 0.0015  # that begin per card and day
+ARRIVAL_SECOND = 15 * 3_600  # of the day: on a day of travel the card is in no shop before
+LENT_CARDS = 0.0003  # per card and day: used by a partner abroad within an hour, innocently
+TOP_UPS = 0.0025  # per card and day: several tiny online purchases
+FESTIVALS = {False: 0.0015, True: 0.006}  # per card and day, on workdays and on weekends: several small purchases
 
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:

@@ -54,16 +54,22 @@ def _frauds_by(transactions: DataFrame, column: str) -> DataFrame:
     is_fraud = F.col("scenario").isNotNull()
     loss = F.round(F.sum(F.when(is_fraud, F.col("amount")).otherwise(0.0)), 2)
     return transactions.groupBy("day", F.col(column).alias(column)).agg(
-        F.count("*").alias("transactions"), F.count_if(is_fraud).alias("frauds"), loss.alias("loss"))
+        F.count("*").alias("transactions"), F.count_if(is_fraud).alias("frauds"), loss.alias("loss")
+    )
 
 
 def _top_movers(history: DataFrame, last_day: date) -> DataFrame:
     """Cards whose spending of the last 7 days differs most from the 7 days before, in currency units."""
     middle, end = last_day - WEEK + timedelta(days=1), last_day + timedelta(days=1)
     is_current = F.col("event_time") >= F.lit(middle).cast("timestamp")
-    spending = events_between(history, middle - WEEK, end).groupBy("card_id").agg(
-        F.round(F.sum(F.when(is_current, F.col("amount")).otherwise(0.0)), 2).alias("amount_7d"),
-        F.round(F.sum(F.when(~is_current, F.col("amount")).otherwise(0.0)), 2).alias("amount_7d_before"))
+    spending = (
+        events_between(history, middle - WEEK, end)
+        .groupBy("card_id")
+        .agg(
+            F.round(F.sum(F.when(is_current, F.col("amount")).otherwise(0.0)), 2).alias("amount_7d"),
+            F.round(F.sum(F.when(~is_current, F.col("amount")).otherwise(0.0)), 2).alias("amount_7d_before"),
+        )
+    )
     change = F.round(F.col("amount_7d") - F.col("amount_7d_before"), 2)
     return spending.withColumn("change", change).orderBy(F.abs("change").desc(), "card_id").limit(TOP_MOVERS)
 
@@ -74,7 +80,8 @@ def _drift(history: DataFrame, labels: DataFrame, last_day: date, model: Trained
     transactions = history.withColumn("as_of", F.to_date("event_time")).where(F.col("as_of").isin(days))
     tables = baselines(history, labels, days)
     joined = transactions.join(tables["card"], ["card_id", "as_of"], "left").join(
-        tables["terminal"], ["terminal_id", "as_of"], "left")
+        tables["terminal"], ["terminal_id", "as_of"], "left"
+    )
     rows = with_features(joined).withColumn("is_current", F.col("as_of") > F.lit(last_day - WEEK))
     if model is None:
         return stability(rows, ["amount", *FEATURES])

@@ -27,7 +27,8 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     """{"patient"}: a row for each patient observed within BASELINE_DAYS before `as_of` day of `days`; labels are not read."""
     recent = events_between(history, min(days) - timedelta(days=BASELINE_DAYS), max(days))
     sums = [
-        column.alias(f"{name}_{total}") for field, name, _ in BASELINE_VITALS
+        column.alias(f"{name}_{total}")
+        for field, name, _ in BASELINE_VITALS
         for total, column in (("count", F.count(field)), ("sum", F.sum(field)), ("squares", F.sum(F.col(field) ** 2)))
     ]
     event_day = F.to_date("event_time").alias("event_day")
@@ -35,9 +36,14 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     # Rows of daily, repeated for each day of `days`.
     dated = daily.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
     in_window = dated.where(F.datediff("as_of", "event_day").between(1, BASELINE_DAYS))
-    totals = in_window.groupBy("patient_id", "as_of").agg(F.sum("observations").alias("patient_observations"), *[
-        F.sum(f"{name}_{total}").alias(f"{name}_{total}")
-        for _, name, _ in BASELINE_VITALS for total in ("count", "sum", "squares")])
+    totals = in_window.groupBy("patient_id", "as_of").agg(
+        F.sum("observations").alias("patient_observations"),
+        *[
+            F.sum(f"{name}_{total}").alias(f"{name}_{total}")
+            for _, name, _ in BASELINE_VITALS
+            for total in ("count", "sum", "squares")
+        ],
+    )
     columns = [column for _, name, _ in BASELINE_VITALS for column in _mean_and_std(name)]
     return {"patient": totals.select("patient_id", "as_of", "patient_observations", *columns)}
 

@@ -25,61 +25,70 @@ VERTICAL = "health_monitoring"
 RED_PARAMETER = Finding(
     "red_parameter",
     "Points of the worst vital sign of an observation whose total is below urgent (3: NEWS2's low-medium risk). Per patient.",
-    threshold="red_points", severity="minor",
+    threshold="red_points",
+    severity="minor",
     find=lambda window, least: highest_score(
-        window.believable,
-        lambda observation: F.when(observation.total < threshold("urgent_total"), observation.worst), least),
+        window.believable, lambda observation: F.when(observation.total < threshold("urgent_total"), observation.worst), least
+    ),
     reason=lambda finding: F.format_string("a vital sign scores %.0f on NEWS2%s", finding.score, if_partial(finding)),
 )
 URGENT_RESPONSE = Finding(
     "urgent_response",
     "The highest NEWS2 below that of an emergency (medium risk: urgent review by the ward's clinician). Per patient.",
-    threshold="urgent_total", severity="major",
+    threshold="urgent_total",
+    severity="major",
     find=lambda window, least: highest_score(
-        window.believable,
-        lambda observation: F.when(observation.total < threshold("emergency_total"), observation.total), least),
+        window.believable, lambda observation: F.when(observation.total < threshold("emergency_total"), observation.total), least
+    ),
     reason=lambda finding: total_in_words(finding),
 )
 EMERGENCY_RESPONSE = Finding(
     "emergency_response",
     "The highest NEWS2 (high risk: emergency assessment by a team with critical-care competencies). Per patient.",
-    threshold="emergency_total", severity="critical",
+    threshold="emergency_total",
+    severity="critical",
     find=lambda window, least: highest_score(window.believable, lambda observation: observation.total, least),
     reason=lambda finding: total_in_words(finding),
 )
 DETERIORATION = Finding(
     "deterioration",
     "Points by which an hour's NEWS2 lies above that of an hour within `cooldown_hours` before. Per patient.",
-    threshold="deterioration_rise", severity="critical",
+    threshold="deterioration_rise",
+    severity="critical",
     find=lambda window, least: rise(window.observations, window.start, window.settings, least),
     reason=lambda finding: F.format_string(
-        "NEWS2 rose by %.0f to %d within hours%s", finding.score, finding.level, if_partial(finding)),
+        "NEWS2 rose by %.0f to %d within hours%s", finding.score, finding.level, if_partial(finding)
+    ),
 )
 SUSTAINED_HYPOXIA = Finding(
     "sustained_hypoxia",
     "Minutes of unbroken saturation with 3 points on the patient's own scale. Per patient.",
-    threshold="hypoxia_minutes", severity="critical",
+    threshold="hypoxia_minutes",
+    severity="critical",
     find=lambda window, least: longest_run(window.observations, window.since, "is_hypoxic", least),
     reason=lambda finding: F.format_string("saturation red on the patient's scale for %.0f minutes", finding.score),
 )
 TACHYCARDIA = Finding(
     "tachycardia",
     "Minutes of unbroken heart rate above the patient's own baseline by `tachycardia_bpm` and `_deviations`. Per patient.",
-    threshold="tachycardia_minutes", severity="major",
+    threshold="tachycardia_minutes",
+    severity="major",
     find=lambda window, least: longest_run(window.observations, window.since, "is_fast", least),
     reason=lambda finding: F.format_string("heart faster than this patient's own normal for %.0f minutes", finding.score),
 )
 SENSOR_ARTEFACT = Finding(
     "sensor_artefact",
     "A lone absurd reading's jump there and back, as a multiple of what is credible; null if other signs moved. Per patient.",
-    threshold="artefact_jump", severity="warning",
+    threshold="artefact_jump",
+    severity="warning",
     find=lambda window, least: artefact(window.observations, window.since, window.settings, least),
     reason=lambda finding: F.format_string("check the sensor: %s jumped there and back alone", finding.parameter),
 )
 DETERIORATION_RISK = Finding(
     "deterioration_risk",
     "The highest probability of deterioration by the model in force over a believable observation. Per patient.",
-    threshold="risk", severity="major",
+    threshold="risk",
+    severity="major",
     find=lambda window, least: highest_score(window.believable, lambda observation: observation.model_score, least),
     reason=lambda finding: F.format_string("model gives %.2f", finding.score),
 )
@@ -96,10 +105,18 @@ def silent_device(settings: HealthSettings) -> Column:
 
 
 SILENCE = (
-    Rule("silent_device", silent_device, "silence_minutes", severity="major", critical_at=FIXED_SEVERITY,
-         reason=lambda settings: F.format_string(
-             "%s has sent nothing for %.0f minutes", F.coalesce("last.device_id", F.lit("the device")), silent_device(settings)),
-         evidence=lambda settings: F.col("last.id"), live=False),
+    Rule(
+        "silent_device",
+        silent_device,
+        "silence_minutes",
+        severity="major",
+        critical_at=FIXED_SEVERITY,
+        reason=lambda settings: F.format_string(
+            "%s has sent nothing for %.0f minutes", F.coalesce("last.device_id", F.lit("the device")), silent_device(settings)
+        ),
+        evidence=lambda settings: F.col("last.id"),
+        live=False,
+    ),
 )
 
 
@@ -151,8 +168,7 @@ def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:
 
 def total_in_words(finding: Column) -> Column:
     """A NEWS2 for people; one with a missing vital sign is a lower bound."""
-    return F.format_string(
-        "NEWS2 is %.0f%s", finding.score, if_partial(finding, " at least: partial, a vital sign is missing"))
+    return F.format_string("NEWS2 is %.0f%s", finding.score, if_partial(finding, " at least: partial, a vital sign is missing"))
 
 
 def if_partial(finding: Column, words: str = "; the total is partial, a vital sign is missing") -> Column:
@@ -175,7 +191,9 @@ QUERIES = (
 LOOSE_SENSOR_NORMAL = {"spo2_percent": 97, "heart_rate_bpm": 75, "respiratory_rate_per_min": 16, "temperature_c": 36.8}
 NORMAL_AND_JUMP = tuple(
     (credible.field, LOOSE_SENSOR_NORMAL[credible.field], credible.jump)
-    for credible in CREDIBLE if credible.field in LOOSE_SENSOR_NORMAL)
+    for credible in CREDIBLE
+    if credible.field in LOOSE_SENSOR_NORMAL
+)
 
 
 def oddest_value() -> Column:

@@ -16,8 +16,8 @@ CHARTING_DELAY = timedelta(days=2)  # until somebody has charted what an anomaly
 # Until it is also known what came within features.HORIZON of a day's last observation: in whole days, as the core counts them.
 LABEL_DELAY = CHARTING_DELAY + timedelta(days=1)
 
-CONSCIOUSNESS = ("A", "C", "V", "P", "U")   # alert, new confusion, responds to voice, to pain, unresponsive
-MONITORING = ("active", "ended")            # ended: taken off on purpose, at discharge or on an order
+CONSCIOUSNESS = ("A", "C", "V", "P", "U")  # alert, new confusion, responds to voice, to pain, unresponsive
+MONITORING = ("active", "ended")  # ended: taken off on purpose, at discharge or on an order
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,24 @@ VITALS = (
     Vital("oxygen_flow_l_per_min", ("3151-8",), "L/min", 0, 100, "inhaled oxygen flow"),
     Vital("fio2", ("3150-6",), "%", 0.2, 1, "inspired fraction of oxygen; air has 0.209, and is charted as 0.21", per_unit=100),
 )
-CONSCIOUSNESS_LOINC = "67775-7"             # level of responsiveness
+CONSCIOUSNESS_LOINC = "67775-7"  # level of responsiveness
 
-EVENT_SCHEMA = T.StructType([
-    T.StructField("observation_id", T.StringType(), False),
-    T.StructField("patient_id", T.StringType(), False),
-    T.StructField("ward", T.StringType(), True),
-    T.StructField("device_id", T.StringType(), True),
-    *(T.StructField(vital.field, T.DoubleType(), True) for vital in VITALS),
-    T.StructField("consciousness", T.StringType(), True),
-    T.StructField("on_oxygen", T.BooleanType(), True),
-    T.StructField("spo2_scale", T.IntegerType(), True),             # 2 only where prescribed; a null means 1
-    T.StructField("sampling_minutes", T.DoubleType(), True),        # how often the device reports
-    T.StructField("battery_percent", T.DoubleType(), True),
-    T.StructField("monitoring", T.StringType(), True),              # a null means active
-    T.StructField("event_time", T.TimestampType(), False),
-])
+EVENT_SCHEMA = T.StructType(
+    [
+        T.StructField("observation_id", T.StringType(), False),
+        T.StructField("patient_id", T.StringType(), False),
+        T.StructField("ward", T.StringType(), True),
+        T.StructField("device_id", T.StringType(), True),
+        *(T.StructField(vital.field, T.DoubleType(), True) for vital in VITALS),
+        T.StructField("consciousness", T.StringType(), True),
+        T.StructField("on_oxygen", T.BooleanType(), True),
+        T.StructField("spo2_scale", T.IntegerType(), True),  # 2 only where prescribed; a null means 1
+        T.StructField("sampling_minutes", T.DoubleType(), True),  # how often the device reports
+        T.StructField("battery_percent", T.DoubleType(), True),
+        T.StructField("monitoring", T.StringType(), True),  # a null means active
+        T.StructField("event_time", T.TimestampType(), False),
+    ]
+)
 
 
 def _between(column: str, low: float, high: float) -> dict:

@@ -25,8 +25,8 @@ FEATURES = (
     "heart_rate_deviations", "respiratory_rate_deviations", "spo2_deviations", "systolic_deviations", "temperature_deviations",
     "deviations_total", "shock_index",
 )  # fmt: skip
-MAX_DEVIATIONS = 8.0    # more than these count as these
-WORSE = {"heart_rate": 1, "respiratory_rate": 1, "spo2": -1, "systolic": -1, "temperature": 1}   # the sign of a bad deviation
+MAX_DEVIATIONS = 8.0  # more than these count as these
+WORSE = {"heart_rate": 1, "respiratory_rate": 1, "spo2": -1, "systolic": -1, "temperature": 1}  # the sign of a bad deviation
 
 
 def with_features(rows: DataFrame) -> DataFrame:
@@ -36,21 +36,27 @@ def with_features(rows: DataFrame) -> DataFrame:
     """
     scored = rows.withColumn("score", news2())
     points = {f"{parameter}_points": _points_or_zero(F.col("score")[parameter]) for parameter in PARAMETERS}
-    deviations = {
-        f"{name}_deviations": _deviations(field, name, least_spread) for field, name, least_spread in BASELINE_VITALS}
+    deviations = {f"{name}_deviations": _deviations(field, name, least_spread) for field, name, least_spread in BASELINE_VITALS}
     total = sum((F.greatest(F.lit(0.0), sign * deviations[f"{name}_deviations"]) for name, sign in WORSE.items()), F.lit(0.0))
     pulse, systolic = F.coalesce("heart_rate_bpm", F.lit(75.0)), F.coalesce("systolic_mmhg", F.lit(125.0))
-    return scored.withColumns(points | deviations | {
-        "news2_known": F.col("score").known_total.cast("double"),
-        "deviations_total": total,
-        "shock_index": F.least(pulse / F.greatest(systolic, F.lit(30.0)), F.lit(4.0)),
-    }).drop("score")
+    return scored.withColumns(
+        points
+        | deviations
+        | {
+            "news2_known": F.col("score").known_total.cast("double"),
+            "deviations_total": total,
+            "shock_index": F.least(pulse / F.greatest(systolic, F.lit(30.0)), F.lit(4.0)),
+        }
+    ).drop("score")
 
 
 def outcomes(events: DataFrame, labels: DataFrame) -> DataFrame:
     """event_id and label: 1 where a deterioration of the patient is under way or begins within HORIZON, else 0."""
-    courses = labels.where("scenario = 'deterioration'").groupBy("entity_id", "case_id").agg(
-        F.min("event_time").alias("began"), F.max("event_time").alias("ended"))
+    courses = (
+        labels.where("scenario = 'deterioration'")
+        .groupBy("entity_id", "case_id")
+        .agg(F.min("event_time").alias("began"), F.max("event_time").alias("ended"))
+    )
     horizon = F.make_dt_interval(hours=F.lit(HORIZON.seconds // 3_600))
     timed = events.select(F.col("observation_id").alias("event_id"), F.col("patient_id").alias("entity_id"), "event_time")
     within = (F.col("event_time") >= F.col("began") - horizon) & (F.col("event_time") <= F.col("ended"))

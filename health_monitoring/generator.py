@@ -17,7 +17,7 @@ from health_monitoring.simulation.vitals import Readings, ordinary_readings, rep
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=CHARTING_DELAY)
 DIRTY_FIELDS = DirtyFields(number="heart_rate_bpm", out_of_range=-12.5, required="patient_id", time="event_time")
 
-OXYGEN_FLOWS = (1, 2, 3, 4)     # L/min
+OXYGEN_FLOWS = (1, 2, 3, 4)  # L/min
 
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:
@@ -38,7 +38,7 @@ def _events_and_labels(today: Day, readings: Readings) -> GeneratedEvents:
     on_oxygen = stays.on_oxygen[stay]
     fields = readings.values | {
         "oxygen_flow_l_per_min": np.where(on_oxygen, np.array(OXYGEN_FLOWS, float)[stays.number[stay] % len(OXYGEN_FLOWS)], 0.0),
-        "fio2": np.full(len(readings), np.nan),     # not known with nasal prongs
+        "fio2": np.full(len(readings), np.nan),  # not known with nasal prongs
     }
     prefix = f"o{today.date:%Y%m%d}"
     columns = {

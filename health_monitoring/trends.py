@@ -12,9 +12,9 @@ from health_monitoring.features import FEATURES, outcomes, with_features
 from health_monitoring.rules.news2 import news2
 
 WEEK = timedelta(days=7)
-SLOPE_DAYS = 14         # the last days of which a slope is
+SLOPE_DAYS = 14  # the last days of which a slope is
 LEAST_SLOPE_DAYS = 3.0  # for which a patient must have been observed to have a slope
-TOP_SLOPES = 50         # that are reported
+TOP_SLOPES = 50  # that are reported
 
 CHARTS: tuple[tuple[str, Chart], ...] = (
     ("wards", DailyLines("Mean NEWS2, by ward", "ward", "mean_news2", "NEWS2")),
@@ -27,9 +27,7 @@ CHARTS: tuple[tuple[str, Chart], ...] = (
 )
 
 
-def trends(
-    history: DataFrame, labels: DataFrame, alerts: DataFrame, model: TrainedModel | None = None
-) -> dict[str, DataFrame]:
+def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: TrainedModel | None = None) -> dict[str, DataFrame]:
     """Wards, cohorts and risk bands by day, long-term slopes, alarms per patient-day, drift; with `model` its calibration.
 
     Empty without history.
@@ -55,9 +53,11 @@ def trends(
 def _news2_by(scored_observations: DataFrame, column: str) -> DataFrame:
     """Patients, observations, mean NEWS2 and share of medium or high risk, by day and `column`."""
     return scored_observations.groupBy("day", column).agg(
-        F.countDistinct("patient_id").alias("patients"), F.count("*").alias("observations"),
+        F.countDistinct("patient_id").alias("patients"),
+        F.count("*").alias("observations"),
         F.round(F.avg("score.total"), 3).alias("mean_news2"),
-        F.round(F.avg(F.col("score.risk").isin("medium", "high").cast("double")), 4).alias("share_medium_or_high"))
+        F.round(F.avg(F.col("score.risk").isin("medium", "high").cast("double")), 4).alias("share_medium_or_high"),
+    )
 
 
 def _cohort() -> Column:
@@ -71,7 +71,8 @@ def _risk_bands(scored_observations: DataFrame) -> DataFrame:
     risk = F.coalesce("score.risk", F.lit("incomplete")).alias("risk")
     counts = scored_observations.groupBy("day", risk).agg(F.count("*").alias("observations"))
     return counts.join(scored_observations.groupBy("day").agg(F.count("*").alias("of")), "day").select(
-        "day", "risk", "observations", F.round(F.col("observations") / F.col("of"), 4).alias("share"))
+        "day", "risk", "observations", F.round(F.col("observations") / F.col("of"), 4).alias("share")
+    )
 
 
 def _slopes(scored_observations: DataFrame, last_day: date) -> DataFrame:
@@ -82,9 +83,16 @@ def _slopes(scored_observations: DataFrame, last_day: date) -> DataFrame:
     is_risky = F.col("score.risk").isin("medium", "high").cast("double")
     slopes = recent.groupBy("patient_id").agg(
         F.round(F.max(elapsed) - F.min(elapsed), 2).alias("days"),
-        *(F.round(F.regr_slope(value, elapsed), 4).alias(name) for name, value in (
-            ("systolic_per_day", F.col("systolic_mmhg")), ("diastolic_per_day", F.col("diastolic_mmhg")),
-            ("news2_per_day", F.col("score.total").cast("double")), ("medium_or_high_per_day", is_risky))))
+        *(
+            F.round(F.regr_slope(value, elapsed), 4).alias(name)
+            for name, value in (
+                ("systolic_per_day", F.col("systolic_mmhg")),
+                ("diastolic_per_day", F.col("diastolic_mmhg")),
+                ("news2_per_day", F.col("score.total").cast("double")),
+                ("medium_or_high_per_day", is_risky),
+            )
+        ),
+    )
     steepest = F.abs("systolic_per_day").desc()
     return slopes.where(F.col("days") >= LEAST_SLOPE_DAYS).orderBy(steepest, "patient_id").limit(TOP_SLOPES)
 

@@ -114,9 +114,7 @@ class Feed:
         raise RuntimeError("the simulation has come to its last day")
 
 
-def _move_before(
-    end: int, positions: list[int], items: list[OutgoingRecord], index: int, target: list[OutgoingRecord]
-) -> int:
+def _move_before(end: int, positions: list[int], items: list[OutgoingRecord], index: int, target: list[OutgoingRecord]) -> int:
     """Moves the items from `index` on whose position is before `end`; returns the index of the first that stays."""
     while index < len(positions) and positions[index] < end:
         target.append(items[index])

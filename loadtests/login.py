@@ -54,5 +54,6 @@ def _refuse_other_sites(host: str) -> None:
         abort(403)
     origin = request.headers.get("Origin")
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") or (
-            origin is not None and urlsplit(origin).netloc != request.host):
+        origin is not None and urlsplit(origin).netloc != request.host
+    ):
         abort(403)

@@ -61,9 +61,7 @@ class ObjectiveResult:
     text: str
 
 
-def check_objectives(
-    objectives: LoadFigures, figures: LoadFigures, only: tuple[str, ...] | None = None
-) -> list[ObjectiveResult]:
+def check_objectives(objectives: LoadFigures, figures: LoadFigures, only: tuple[str, ...] | None = None) -> list[ObjectiveResult]:
     """A result for each objective in the file; `only`: for these. What was not measured is not met."""
     values = asdict(figures)
     return [

@@ -79,8 +79,7 @@ class LagTracker:
     def update(self, now: float, ends: dict[int, int], queries: Mapping[str, tuple[QueryPosition | None, bool]]) -> None:
         """now: epoch seconds; queries: by name its position, and whether it runs in real time."""
         lags = {
-            name: compute_lag(ends, position, self._last_look, is_real_time)
-            for name, (position, is_real_time) in queries.items()
+            name: compute_lag(ends, position, self._last_look, is_real_time) for name, (position, is_real_time) in queries.items()
         }
         for name, (position, _) in queries.items():
             # That nothing is behind because nothing came says nothing of how it does under load: a batch must have ended.

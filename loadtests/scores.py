@@ -37,9 +37,9 @@ class Scores:
         self.detected_cases: Counter[str] = Counter()
         self.alerts: Counter[str] = Counter()
         self.right_alerts: Counter[str] = Counter()
-        self._case_by_event = RecentEntries(capacity)     # event id -> (scenario, case id)
-        self._is_detected = RecentEntries(capacity)       # (scenario, case id) -> whether it is detected
-        self._is_right = RecentEntries(capacity)          # alert id -> whether it is right
+        self._case_by_event = RecentEntries(capacity)  # event id -> (scenario, case id)
+        self._is_detected = RecentEntries(capacity)  # (scenario, case id) -> whether it is detected
+        self._is_right = RecentEntries(capacity)  # alert id -> whether it is right
         self._unlabelled_events = RecentEntries(capacity)  # event id without a label so far -> {alert id: rule}
 
     @property

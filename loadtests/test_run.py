@@ -133,8 +133,10 @@ class LoadTest:
             lag_text = ", ".join(f"{name} {format_lag(lag)}" for name, lag in lags.items()) or UNKNOWN_LAG
             lines.append(f"alerts: {monitor.scores.summary()}")
             if monitor.dropped_records:
-                lines.append(f"{monitor.dropped_records:,} alerts and labels came faster than they could be counted: "
-                             "recall and precision are not known")
+                lines.append(
+                    f"{monitor.dropped_records:,} alerts and labels came faster than they could be counted: "
+                    "recall and precision are not known"
+                )
             if monitor.unreadable_records:
                 lines.append(f"{monitor.unreadable_records:,} records in the topics of alerts and labels are neither of these")
             lines.append(f"event to alert: p99 {_format_ms(figures.alert_p99_ms)} ms; lag: {lag_text}; new rows: {monitor.rows}")

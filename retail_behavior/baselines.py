@@ -19,31 +19,38 @@ from retail_behavior.planning.forecast import LEVEL_DAYS, WEEK_DAYS, forecast
 from retail_behavior.planning.inventory import safety_stock
 from retail_behavior.settings import RetailSettings
 
-SALES_DAYS = 84          # of sales that the forecast learns from
-HABIT_DAYS = 30          # of a visitor's habits, and of the sessions that recommendations are mined from
-PRIOR_ORDERS = 20        # of the shop's usual size, that a product's units per order are drawn towards by
-DIGITS = 9               # sums are rounded to, so that their order does not show
+SALES_DAYS = 84  # of sales that the forecast learns from
+HABIT_DAYS = 30  # of a visitor's habits, and of the sessions that recommendations are mined from
+PRIOR_ORDERS = 20  # of the shop's usual size, that a product's units per order are drawn towards by
+DIGITS = 9  # sums are rounded to, so that their order does not show
 
-STOCK = T.StructType([T.StructField(name, T.DoubleType()) for name in (
-    "on_hand", "daily_units", "variance_ratio", "reorder_point", "order_up_to")])
+STOCK = T.StructType(
+    [T.StructField(name, T.DoubleType()) for name in ("on_hand", "daily_units", "variance_ratio", "reorder_point", "order_up_to")]
+)
 # Columns of a baseline beside its key and `as_of`. Arrays by hour count the hours of a week from Monday, 0:00 UTC.
-PRODUCT_BASELINE = T.StructType([
-    T.StructField("forecast_units_7d", T.DoubleType()),
-    T.StructField("forecast_low_7d", T.DoubleType()),
-    T.StructField("forecast_high_7d", T.DoubleType()),
-    T.StructField("units_by_hour", T.ArrayType(T.DoubleType())),
-    T.StructField("orders_by_hour", T.ArrayType(T.DoubleType())),
-    T.StructField("stock_as_of", T.TimestampType()),
-    T.StructField("stock_by_store", T.MapType(T.StringType(), STOCK)),
-    T.StructField("recommended", T.ArrayType(T.StringType())),
-])
-VISITOR_BASELINE = T.StructType([
-    T.StructField("visitor_sessions_30d", T.LongType()),
-    T.StructField("visitor_buying_sessions_30d", T.LongType()),
-    T.StructField("visitor_spend_30d", T.DoubleType()),
-])
-FORECAST_SCHEMA = "product_id string, as_of date, forecast_units_7d double, forecast_low_7d double, forecast_high_7d double, " \
+PRODUCT_BASELINE = T.StructType(
+    [
+        T.StructField("forecast_units_7d", T.DoubleType()),
+        T.StructField("forecast_low_7d", T.DoubleType()),
+        T.StructField("forecast_high_7d", T.DoubleType()),
+        T.StructField("units_by_hour", T.ArrayType(T.DoubleType())),
+        T.StructField("orders_by_hour", T.ArrayType(T.DoubleType())),
+        T.StructField("stock_as_of", T.TimestampType()),
+        T.StructField("stock_by_store", T.MapType(T.StringType(), STOCK)),
+        T.StructField("recommended", T.ArrayType(T.StringType())),
+    ]
+)
+VISITOR_BASELINE = T.StructType(
+    [
+        T.StructField("visitor_sessions_30d", T.LongType()),
+        T.StructField("visitor_buying_sessions_30d", T.LongType()),
+        T.StructField("visitor_spend_30d", T.DoubleType()),
+    ]
+)
+FORECAST_SCHEMA = (
+    "product_id string, as_of date, forecast_units_7d double, forecast_low_7d double, forecast_high_7d double, "
     "units_by_hour array<double>, orders_by_hour array<double>"
+)
 
 
 def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
@@ -73,10 +80,11 @@ def events_between(history: DataFrame, first: date, end: date) -> DataFrame:
 
 def _forecasts(sales: DataFrame, days: list[date]) -> DataFrame:
     """Demand of the seven days from `as_of`, as a sum with its interval and by hour of the week. One model for each of `days`."""
-    hourly = sales.where(F.col("event_type") == PURCHASE).groupBy(
-        "product_id", F.to_date("event_time").alias("day"), F.hour("event_time").alias("hour")).agg(
-        F.sum("quantity").cast("double").alias("units"),
-        F.countDistinct(order_key()).cast("double").alias("orders"))
+    hourly = (
+        sales.where(F.col("event_type") == PURCHASE)
+        .groupBy("product_id", F.to_date("event_time").alias("day"), F.hour("event_time").alias("hour"))
+        .agg(F.sum("quantity").cast("double").alias("units"), F.countDistinct(order_key()).cast("double").alias("orders"))
+    )
     return _with_as_of(hourly, days, SALES_DAYS).groupBy("as_of").applyInPandas(_forecast_week, FORECAST_SCHEMA)
 
 
@@ -97,11 +105,17 @@ def _forecast_week(sales: pd.DataFrame) -> pd.DataFrame:
     units_per_order = (units.sum(axis=1) + prior_units) / (orders.sum(axis=1) + PRIOR_ORDERS)
     week = demand.mean.sum(axis=1)
     spread = np.sqrt(((demand.high - demand.low) ** 2).sum(axis=1)) / 2
-    return pd.DataFrame({
-        "product_id": by_day.index, "as_of": as_of.date(), "forecast_units_7d": week,
-        "forecast_low_7d": np.maximum(week - spread, 0), "forecast_high_7d": week + spread,
-        "units_by_hour": list(by_hour), "orders_by_hour": list(by_hour / units_per_order[:, None]),
-    }).round({"forecast_units_7d": DIGITS, "forecast_low_7d": DIGITS, "forecast_high_7d": DIGITS})
+    return pd.DataFrame(
+        {
+            "product_id": by_day.index,
+            "as_of": as_of.date(),
+            "forecast_units_7d": week,
+            "forecast_low_7d": np.maximum(week - spread, 0),
+            "forecast_high_7d": week + spread,
+            "units_by_hour": list(by_hour),
+            "orders_by_hour": list(by_hour / units_per_order[:, None]),
+        }
+    ).round({"forecast_units_7d": DIGITS, "forecast_low_7d": DIGITS, "forecast_high_7d": DIGITS})
 
 
 def _stock(sales: DataFrame, days: list[date], settings: RetailSettings) -> DataFrame:
@@ -109,23 +123,36 @@ def _stock(sales: DataFrame, days: list[date], settings: RetailSettings) -> Data
 
     A count older than SALES_DAYS is forgotten. Demand is of the last LEVEL_DAYS, or of the days since anything moved at all.
     """
-    movements = _with_as_of(sales.where(F.col("event_type").isin(PURCHASE, RESTOCK) & F.col("store_id").isNotNull()).withColumn(
-        "day", F.to_date("event_time")), days, SALES_DAYS)
+    movements = _with_as_of(
+        sales.where(F.col("event_type").isin(PURCHASE, RESTOCK) & F.col("store_id").isNotNull()).withColumn(
+            "day", F.to_date("event_time")
+        ),
+        days,
+        SALES_DAYS,
+    )
     item = ["store_id", "product_id", "as_of"]
     is_sale = F.col("event_type") == PURCHASE
-    newest_counts = movements.where(~is_sale & F.col("stock_on_hand").isNotNull()).groupBy(*item).agg(
-        F.max(F.struct("event_time", "event_id", "stock_on_hand")).alias("newest_count"))
+    newest_counts = (
+        movements.where(~is_sale & F.col("stock_on_hand").isNotNull())
+        .groupBy(*item)
+        .agg(F.max(F.struct("event_time", "event_id", "stock_on_hand")).alias("newest_count"))
+    )
     sold = F.when(is_sale, F.col("quantity")).otherwise(0)
     # In the order that the live position is counted in. A restock after the newest count is one that nobody counted.
     is_after = F.struct("event_time", "event_id") > F.struct("newest_count.event_time", "newest_count.event_id")
     net_sold = F.when(is_after, F.when(is_sale, F.col("quantity")).otherwise(-F.col("quantity"))).otherwise(0)
-    daily = movements.join(newest_counts, item).groupBy(*item, "newest_count", "day", "age").agg(
-        F.sum(sold).alias("units"), F.sum(net_sold).alias("net_sold"))
+    daily = (
+        movements.join(newest_counts, item)
+        .groupBy(*item, "newest_count", "day", "age")
+        .agg(F.sum(sold).alias("units"), F.sum(net_sold).alias("net_sold"))
+    )
     recent = F.when(F.col("age") <= LEVEL_DAYS, F.col("units")).otherwise(0).cast("double")
     day_count = F.least(F.max("age"), F.lit(LEVEL_DAYS))
     stock = daily.groupBy(*item, "newest_count").agg(
-        (F.sum(recent) / day_count).alias("daily_units"), (F.sum(recent**2) / day_count).alias("mean_square"),
-        F.sum("net_sold").alias("net_sold"))
+        (F.sum(recent) / day_count).alias("daily_units"),
+        (F.sum(recent**2) / day_count).alias("mean_square"),
+        F.sum("net_sold").alias("net_sold"),
+    )
     entry = F.struct("store_id", F.struct(*_stock_columns(settings)))
     stores = F.map_from_entries(F.array_sort(F.collect_list(entry)))
     return stock.groupBy("product_id", "as_of").agg(stores.alias("stock_by_store"))
@@ -147,14 +174,22 @@ def _stock_columns(settings: RetailSettings) -> list[Column]:
 
 
 def _visitor_habits(history: DataFrame, days: list[date]) -> DataFrame:
-    events = events_between(history, min(days) - timedelta(days=HABIT_DAYS), max(days)).where(
-        F.col("event_type") != RESTOCK).withColumn("day", F.to_date("event_time"))
+    events = (
+        events_between(history, min(days) - timedelta(days=HABIT_DAYS), max(days))
+        .where(F.col("event_type") != RESTOCK)
+        .withColumn("day", F.to_date("event_time"))
+    )
     is_purchase = F.col("event_type") == PURCHASE
     spend = F.sum(F.when(is_purchase, F.col("quantity") * F.col("price")).otherwise(0.0))
-    return _with_as_of(events, days, HABIT_DAYS).groupBy("visitor_id", "as_of").agg(
-        F.countDistinct(order_key()).alias("visitor_sessions_30d"),
-        F.countDistinct(F.when(is_purchase, order_key())).alias("visitor_buying_sessions_30d"),
-        F.round(spend, 4).alias("visitor_spend_30d"))
+    return (
+        _with_as_of(events, days, HABIT_DAYS)
+        .groupBy("visitor_id", "as_of")
+        .agg(
+            F.countDistinct(order_key()).alias("visitor_sessions_30d"),
+            F.countDistinct(F.when(is_purchase, order_key())).alias("visitor_buying_sessions_30d"),
+            F.round(spend, 4).alias("visitor_spend_30d"),
+        )
+    )
 
 
 def _with_as_of(rows: DataFrame, days: list[date], window_days: int) -> DataFrame:

@@ -65,31 +65,63 @@ def demand_spike(settings: RetailSettings) -> Column:
 
 
 BY_VISITOR = (
-    Rule("bot", bot, "bot_streak",
-         lambda settings: F.format_string("%.0f views in a row, one every %.1f seconds", bot(settings), F.col("streak.pace")),
-         lambda settings: F.to_json("streak.ids")),
+    Rule(
+        "bot",
+        bot,
+        "bot_streak",
+        lambda settings: F.format_string("%.0f views in a row, one every %.1f seconds", bot(settings), F.col("streak.pace")),
+        lambda settings: F.to_json("streak.ids"),
+    ),
 )
 BY_SESSION = (
-    Rule("cart_abandoned", cart_abandoned, "cart_value",
-         lambda settings: F.format_string(
-             "%.2f in the cart, silent for %s", cart_abandoned(settings), F.lit(settings.session_gap)),
-         lambda settings: F.element_at("events", -1).event_id, severity="minor"),
+    Rule(
+        "cart_abandoned",
+        cart_abandoned,
+        "cart_value",
+        lambda settings: F.format_string(
+            "%.2f in the cart, silent for %s", cart_abandoned(settings), F.lit(settings.session_gap)
+        ),
+        lambda settings: F.element_at("events", -1).event_id,
+        severity="minor",
+    ),
 )
 BY_PRODUCT = (
-    Rule("demand_spike", demand_spike, "demand_zscore",
-         lambda settings: F.format_string(
-             "%d orders in %d hours where %.1f were forecast", _order_count(), F.lit(settings.demand_hours),
-             _expected_orders(settings)),
-         lambda settings: F.to_json(F.transform("purchases", lambda purchase: purchase.event_id))),
+    Rule(
+        "demand_spike",
+        demand_spike,
+        "demand_zscore",
+        lambda settings: F.format_string(
+            "%d orders in %d hours where %.1f were forecast",
+            _order_count(),
+            F.lit(settings.demand_hours),
+            _expected_orders(settings),
+        ),
+        lambda settings: F.to_json(F.transform("purchases", lambda purchase: purchase.event_id)),
+    ),
 )
 BY_STOCK = (
-    Rule("reorder_point", reorder_point, "reorder_ratio",
-         lambda settings: F.format_string(
-             "%.0f left, reorder point %.1f: order %.0f", lowest_position(), F.col("baseline.reorder_point"),
-             F.col("baseline.order_up_to") - lowest_position()),
-         ids_below_reorder_point, severity="minor", critical_at=4.0),
-    Rule("stock_out_risk", stock_out_risk, "stock_out_risk",
-         lambda settings: F.format_string("%.0f left%s", lowest_position(), hours_left_text()), ids_at_risk, critical_at=1.8),
+    Rule(
+        "reorder_point",
+        reorder_point,
+        "reorder_ratio",
+        lambda settings: F.format_string(
+            "%.0f left, reorder point %.1f: order %.0f",
+            lowest_position(),
+            F.col("baseline.reorder_point"),
+            F.col("baseline.order_up_to") - lowest_position(),
+        ),
+        ids_below_reorder_point,
+        severity="minor",
+        critical_at=4.0,
+    ),
+    Rule(
+        "stock_out_risk",
+        stock_out_risk,
+        "stock_out_risk",
+        lambda settings: F.format_string("%.0f left%s", lowest_position(), hours_left_text()),
+        ids_at_risk,
+        critical_at=1.8,
+    ),
 )
 
 
@@ -97,10 +129,14 @@ def by_visitor(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """Alerts over the pace of a visitor's views."""
     # A row per visitor and window: `arrivals`, an array of its views in the order in which they came in.
     windows = (
-        events.where(F.col("event_type") == VIEW).withWatermark("event_time", settings.watermark)
+        events.where(F.col("event_type") == VIEW)
+        .withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", settings.bot_window, settings.bot_slide), "visitor_id")
-        .agg(F.sort_array(F.collect_set(F.struct(*ARRIVAL, "event_time", "event_id"))).alias("arrivals"),
-             F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
+        .agg(
+            F.sort_array(F.collect_set(F.struct(*ARRIVAL, "event_time", "event_id"))).alias("arrivals"),
+            F.max("event_time").alias("event_time"),
+            F.max("ingest_time").alias("ingest_time"),
+        )
     )
     windows = with_thresholds(windows, threshold_names(BY_VISITOR), settings)
     long_enough = windows.where(F.size("arrivals") >= threshold("bot_streak"))
@@ -113,7 +149,8 @@ def by_session(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """Alerts over what a visitor leaves behind; a session is a visitor's events less than `session_gap` apart."""
     # A row per visitor and session: `events`, an array of them in order of time.
     sessions = (
-        events.where(F.col("event_type") != RESTOCK).withWatermark("event_time", settings.watermark)
+        events.where(F.col("event_type") != RESTOCK)
+        .withWatermark("event_time", settings.watermark)
         .groupBy(F.session_window("event_time", settings.session_gap).alias("window"), "visitor_id")
         .agg(F.sort_array(F.collect_set(F.struct(*EVENT_FIELDS))).alias("events"), F.max("ingest_time").alias("ingest_time"))
     )
@@ -130,11 +167,15 @@ def by_product(events: DataFrame, settings: RetailSettings) -> DataFrame:
     forecast = F.struct("baseline_version", "orders_by_hour")
     # A row per product and window: `purchases`, an array of them in order of time, and the forecast.
     windows = (
-        events.where(F.col("event_type") == PURCHASE).withWatermark("event_time", settings.watermark)
+        events.where(F.col("event_type") == PURCHASE)
+        .withWatermark("event_time", settings.watermark)
         .groupBy(F.window("event_time", f"{settings.demand_hours} hours", settings.demand_slide), "product_id")
-        .agg(F.sort_array(F.collect_set(F.struct("event_time", "event_id", order_key().alias("order")))).alias("purchases"),
-             F.min(F.when(F.col("baseline_version").isNotNull(), forecast)).alias("forecast"),
-             F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"))
+        .agg(
+            F.sort_array(F.collect_set(F.struct("event_time", "event_id", order_key().alias("order")))).alias("purchases"),
+            F.min(F.when(F.col("baseline_version").isNotNull(), forecast)).alias("forecast"),
+            F.max("event_time").alias("event_time"),
+            F.max("ingest_time").alias("ingest_time"),
+        )
         .withColumn("baseline_version", F.col("forecast.baseline_version"))
     )
     subject = entity_and_window("product_id")
@@ -150,8 +191,15 @@ def by_stock(events: DataFrame, settings: RetailSettings) -> DataFrame:
 def recommendations(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """What goes with each product that is viewed or bought, as it happens."""
     return events.where(F.col("event_type").isin(VIEW, PURCHASE) & (F.size("recommended") > 0)).select(
-        F.col("visitor_id").alias("entity_id"), "event_id", "event_type", "product_id", "recommended", "event_time",
-        "baseline_version", "ingest_time")
+        F.col("visitor_id").alias("entity_id"),
+        "event_id",
+        "event_type",
+        "product_id",
+        "recommended",
+        "event_time",
+        "baseline_version",
+        "ingest_time",
+    )
 
 
 def _longest_streak_ever(settings: RetailSettings) -> Column:
@@ -164,21 +212,30 @@ def _longest_streak_ever(settings: RetailSettings) -> Column:
 
     def longest(arrivals: Column) -> Column:
         counts = F.concat(_counts_before_late_views(arrivals), F.array(F.size(arrivals)))
-        return F.array_max(F.transform(counts, lambda count: let(
-            F.array_sort(F.slice(arrivals, 1, count)), lambda ordered: _longest_streak(ordered, settings))))
+        return F.array_max(
+            F.transform(
+                counts,
+                lambda count: let(F.array_sort(F.slice(arrivals, 1, count)), lambda ordered: _longest_streak(ordered, settings)),
+            )
+        )
 
     return let(F.slice(views, 1, MAX_VIEWS_PER_WINDOW), longest)
 
 
 def _counts_before_late_views(arrivals: Column) -> Column:
     """For each view that came in after a later one, how many views had come in before it."""
+
     def add(state: Column, view: Column) -> Column:
         late = F.when(view.event_time < state["newest"], F.array(state["count"])).otherwise(F.array().cast("array<int>"))
-        return F.struct((state["count"] + 1).alias("count"), F.greatest(state["newest"], view.event_time).alias("newest"),
-                        F.concat(state["counts"], late).alias("counts"))
+        return F.struct(
+            (state["count"] + 1).alias("count"),
+            F.greatest(state["newest"], view.event_time).alias("newest"),
+            F.concat(state["counts"], late).alias("counts"),
+        )
 
-    start = F.struct(F.lit(0).alias("count"), F.lit(None).cast("timestamp").alias("newest"),
-                     F.array().cast("array<int>").alias("counts"))
+    start = F.struct(
+        F.lit(0).alias("count"), F.lit(None).cast("timestamp").alias("newest"), F.array().cast("array<int>").alias("counts")
+    )
     return F.aggregate(arrivals, start, add)["counts"]
 
 
@@ -188,11 +245,18 @@ def _longest_streak(views: Column, settings: RetailSettings) -> Column:
     One pass over the gaps: `_next_run` keeps the run of even gaps that ends with the newest one, and the longest run so far.
     """
     zero = F.lit(0)
-    no_run = F.struct(F.lit(0.0).alias("gap"), zero.alias("run"), F.lit(0.0).alias("run_seconds"), zero.alias("longest"),
-                      zero.alias("end"), F.lit(0.0).alias("pace"))
+    no_run = F.struct(
+        F.lit(0.0).alias("gap"),
+        zero.alias("run"),
+        F.lit(0.0).alias("run_seconds"),
+        zero.alias("longest"),
+        zero.alias("end"),
+        F.lit(0.0).alias("pace"),
+    )
     positions = F.when(F.size(views) > 1, F.sequence(F.lit(2), F.size(views))).otherwise(F.array().cast("array<int>"))
-    runs = F.aggregate(positions, no_run, lambda state, position: _next_run(
-        state, position, _gap_seconds(views, position), settings))
+    runs = F.aggregate(
+        positions, no_run, lambda state, position: _next_run(state, position, _gap_seconds(views, position), settings)
+    )
 
     def ids(run: Column) -> Column:
         members = F.slice(views, F.greatest(run.end - run.longest, F.lit(1)), run.longest + 1)
@@ -219,10 +283,13 @@ def _next_run(state: Column, position: Column, gap: Column, settings: RetailSett
     run_seconds = F.when(is_even, state["run_seconds"] + gap).otherwise(gap)
     is_longest = run > state["longest"]
     return F.struct(
-        gap.alias("gap"), run.alias("run"), run_seconds.alias("run_seconds"),
+        gap.alias("gap"),
+        run.alias("run"),
+        run_seconds.alias("run_seconds"),
         F.when(is_longest, run).otherwise(state["longest"]).alias("longest"),
         F.when(is_longest, position).otherwise(state["end"]).alias("end"),
-        F.when(is_longest, run_seconds / run).otherwise(state["pace"]).alias("pace"))
+        F.when(is_longest, run_seconds / run).otherwise(state["pace"]).alias("pace"),
+    )
 
 
 def _order_count() -> Column:

@@ -25,9 +25,9 @@ EVENT_SCHEMA = T.StructType(
         T.StructField("product_id", T.StringType(), False),
         T.StructField("store_id", T.StringType(), True),
         T.StructField("quantity", T.LongType(), False),
-        T.StructField("price", T.DoubleType(), False),            # per unit, currency units
-        T.StructField("channel", T.StringType(), True),           # how the session began
-        T.StructField("stock_on_hand", T.DoubleType(), True),      # units counted after a restock
+        T.StructField("price", T.DoubleType(), False),  # per unit, currency units
+        T.StructField("channel", T.StringType(), True),  # how the session began
+        T.StructField("stock_on_hand", T.DoubleType(), True),  # units counted after a restock
         T.StructField("event_time", T.TimestampType(), False),
     ]
 )
@@ -45,8 +45,10 @@ CONTRACT: tuple[dict, ...] = (
     {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "session_id", "regex": r"^[^C]"}},
     {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "event_type", "value_set": list(EVENT_TYPES)}},
     {"type": "expect_column_values_to_be_between", "kwargs": {"column": "quantity", "min_value": 1, "max_value": 100_000}},
-    {"type": "expect_column_values_to_be_between",
-     "kwargs": {"column": "price", "min_value": 0, "max_value": 100_000, "strict_min": True}},
+    {
+        "type": "expect_column_values_to_be_between",
+        "kwargs": {"column": "price", "min_value": 0, "max_value": 100_000, "strict_min": True},
+    },
     {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "channel", "value_set": list(CHANNELS)}},
     {"type": "expect_column_values_to_be_between", "kwargs": {"column": "stock_on_hand", "min_value": 0, "max_value": 1e7}},
 )

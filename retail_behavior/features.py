@@ -25,8 +25,8 @@ FEATURES = (
     "earlier_sessions", "earlier_buys_share", "earlier_spend",
 )  # fmt: skip
 VISITOR_HABITS = ("visitor_sessions_30d", "visitor_buying_sessions_30d", "visitor_spend_30d")
-TOLERANCE = 1e-5        # of the exported model: trees compare in single precision
-LONGEST_SESSION = 60    # events that training reads of a session; later ones add nothing and are mostly bots
+TOLERANCE = 1e-5  # of the exported model: trees compare in single precision
+LONGEST_SESSION = 60  # events that training reads of a session; later ones add nothing and are mostly bots
 
 EVENT_FIELDS = ("event_time", "event_id", "event_type", "product_id", "quantity", "price")
 ARRIVAL = ("kafka_partition", "kafka_offset")  # orders the events of a visitor by when they came in
@@ -34,13 +34,18 @@ ARRIVAL = ("kafka_partition", "kafka_offset")  # orders the events of a visitor 
 
 def running_sessions(events: DataFrame, settings: RetailSettings) -> DataFrame:
     """A row per running session without a purchase: its `events` so far, in order of time, and its visitor's habits."""
-    sessions = _shopping_events(events).withWatermark("event_time", settings.watermark).groupBy(
-        F.window("event_time", settings.intent_window), "visitor_id", "session_id").agg(
-        F.sort_array(F.collect_set(F.struct(*EVENT_FIELDS))).alias("events"),
-        F.max(F.struct(*reversed(ARRIVAL))).alias("newest"),
-        # A session may have events joined with two versions of the baseline, and keeps the later.
-        F.max(F.struct("baseline_version", *VISITOR_HABITS)).alias("habits"),
-        *[F.max(name).alias(name) for name in ("event_time", "ingest_time", "channel")])
+    sessions = (
+        _shopping_events(events)
+        .withWatermark("event_time", settings.watermark)
+        .groupBy(F.window("event_time", settings.intent_window), "visitor_id", "session_id")
+        .agg(
+            F.sort_array(F.collect_set(F.struct(*EVENT_FIELDS))).alias("events"),
+            F.max(F.struct(*reversed(ARRIVAL))).alias("newest"),
+            # A session may have events joined with two versions of the baseline, and keeps the later.
+            F.max(F.struct("baseline_version", *VISITOR_HABITS)).alias("habits"),
+            *[F.max(name).alias(name) for name in ("event_time", "ingest_time", "channel")],
+        )
+    )
     return sessions.where(~has_event_of("events", PURCHASE)).select("*", "newest.*", "habits.*").drop("newest", "habits")
 
 
@@ -50,17 +55,30 @@ def sessions_so_far(history: DataFrame, window: str = RetailSettings.model_field
     Events come in in the order of their Kafka partition, which holds all events of a visitor.
     """
     arrival = F.struct(*ARRIVAL, *EVENT_FIELDS, "channel")
-    sessions = _shopping_events(history).groupBy(F.window("event_time", window), "visitor_id", "session_id").agg(
-        F.slice(F.sort_array(F.collect_set(arrival)), 1, LONGEST_SESSION).alias("arrivals"))
+    sessions = (
+        _shopping_events(history)
+        .groupBy(F.window("event_time", window), "visitor_id", "session_id")
+        .agg(F.slice(F.sort_array(F.collect_set(arrival)), 1, LONGEST_SESSION).alias("arrivals"))
+    )
     # prefix: an event, and all up to it in order of arrival.
-    prefixes = F.transform(F.sequence(F.lit(1), F.size("arrivals")), lambda number: F.struct(
-        F.element_at("arrivals", number).alias("last"), F.slice("arrivals", 1, number).alias("arrivals")))
+    prefixes = F.transform(
+        F.sequence(F.lit(1), F.size("arrivals")),
+        lambda number: F.struct(F.element_at("arrivals", number).alias("last"), F.slice("arrivals", 1, number).alias("arrivals")),
+    )
     rows = sessions.select("visitor_id", "session_id", F.explode(prefixes).alias("prefix"))
-    events = F.sort_array(F.transform("prefix.arrivals", lambda event: F.struct(
-        *[event[name].alias(name) for name in EVENT_FIELDS])))
+    events = F.sort_array(
+        F.transform("prefix.arrivals", lambda event: F.struct(*[event[name].alias(name) for name in EVENT_FIELDS]))
+    )
     channel = F.array_max(F.transform("prefix.arrivals", lambda event: event.channel))
-    rows = rows.select("visitor_id", "session_id", channel.alias("channel"), events.alias("events"), "prefix.last.event_id",
-                       "prefix.last.event_time", "prefix.last.product_id")
+    rows = rows.select(
+        "visitor_id",
+        "session_id",
+        channel.alias("channel"),
+        events.alias("events"),
+        "prefix.last.event_id",
+        "prefix.last.event_time",
+        "prefix.last.product_id",
+    )
     return rows.where(~has_event_of("events", PURCHASE))
 
 
@@ -81,7 +99,9 @@ def with_features(sessions: DataFrame) -> DataFrame:
     sessions_before = F.coalesce(F.col("visitor_sessions_30d").cast("double"), F.lit(0.0))
     buys_before = F.coalesce(F.col("visitor_buying_sessions_30d").cast("double"), F.lit(0.0))
     columns = {
-        "views": views, "adds": _count_of("events", ADD), "removes": _count_of("events", REMOVE),
+        "views": views,
+        "adds": _count_of("events", ADD),
+        "removes": _count_of("events", REMOVE),
         "distinct_products": distinct,
         "repeated_share": 1 - distinct / F.size("events"),
         "cart_value": cart_value("events"),
@@ -105,8 +125,14 @@ def fit_intent(features: pd.DataFrame, labels: np.ndarray, trees: int = 150, dep
     from sklearn.pipeline import Pipeline
 
     classifier = GradientBoostingClassifier(
-        n_estimators=trees, max_depth=depth, learning_rate=5.25 / trees, min_samples_leaf=30, subsample=0.6, max_features=6,
-        random_state=0)
+        n_estimators=trees,
+        max_depth=depth,
+        learning_rate=5.25 / trees,
+        min_samples_leaf=30,
+        subsample=0.6,
+        max_features=6,
+        random_state=0,
+    )
     return Pipeline([("trees", classifier.fit(features, labels))])
 
 
@@ -121,6 +147,7 @@ def cart_value(events: str) -> Column:
     Product by product: what is taken out lessens only what these events put in, and a product of which all is taken out is
     worth nothing.
     """
+
     def value_of(product: Column, lines: Column) -> Column:
         of_product = F.filter(lines, lambda line: line.product_id == product)
         units = sum_of(F.transform(of_product, _units_added))
@@ -146,8 +173,17 @@ def has_event_of(events: str, event_type: str) -> Column:
 def intents(sessions: DataFrame, settings: RetailSettings) -> DataFrame:
     """What is published of a running session: its visitor as entity, and the probability that it ends in a purchase."""
     return sessions.where(F.col("model_score").isNotNull()).select(
-        F.col("visitor_id").alias("entity_id"), "session_id", "event_time", F.col("model_score").alias("purchase_probability"),
-        "cart_value", "views", "adds", "model_version", "baseline_version", "ingest_time")
+        F.col("visitor_id").alias("entity_id"),
+        "session_id",
+        "event_time",
+        F.col("model_score").alias("purchase_probability"),
+        "cart_value",
+        "views",
+        "adds",
+        "model_version",
+        "baseline_version",
+        "ingest_time",
+    )
 
 
 def _shopping_events(events: DataFrame) -> DataFrame:

@@ -39,8 +39,8 @@ from retail_behavior.simulation.visits import KIND_NUMBER, Day, is_promoted
 
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="price", out_of_range=-1.5, required="product_id", time="event_time")
-RESTOCK_PRICE_SHARE = 0.6   # of a product's price, that the shop pays for it
-GOODS_IN_SECONDS = 300.0    # after midnight, within which deliveries are booked
+RESTOCK_PRICE_SHARE = 0.6  # of a product's price, that the shop pays for it
+GOODS_IN_SECONDS = 300.0  # after midnight, within which deliveries are booked
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,12 @@ def _pair_name(world: World, pair: int) -> str:
 
 
 def _events_and_labels(
-    today: Day, rows: NDArray, channel: NDArray[np.int64], goods: Goods,
-    scenario: NDArray[np.object_], case: NDArray[np.object_],
+    today: Day,
+    rows: NDArray,
+    channel: NDArray[np.int64],
+    goods: Goods,
+    scenario: NDArray[np.object_],
+    case: NDArray[np.object_],
 ) -> GeneratedEvents:
     """Deliveries and then `rows`, in order of time, as events, and the labels of those with a scenario."""
     world, rng, products = today.world, today.random("description"), len(goods.prices)
@@ -156,7 +160,8 @@ def _events_and_labels(
     # Goods-in is booked at the door: a delivery arrives as it happens.
     delay = np.where(np.arange(count) < len(restocks), np.timedelta64(100, "ms"), delays(today.random("delays"), count))
     return GeneratedEvents.from_columns(
-        today.date, columns, np.concatenate((no_scenario, scenario)), time + delay, IDENTITY, np.concatenate((no_scenario, case)))
+        today.date, columns, np.concatenate((no_scenario, scenario)), time + delay, IDENTITY, np.concatenate((no_scenario, case))
+    )
 
 
 def _numbered_ids(prefix: str, numbers: Iterable[int], digits: int) -> NDArray[np.object_]:

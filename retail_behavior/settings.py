@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from common.authoring import Span, leave_no_gap
 
 MAX_VIEWS_PER_WINDOW = 300  # of a visitor that the rule `bot` reads: whoever views more is recognised by then
-STOCK_SLIDE = "1 day"       # batch counts stock at midnight, so that a window has to begin there
+STOCK_SLIDE = "1 day"  # batch counts stock at midnight, so that a window has to begin there
 
 
 class Population(BaseModel):

@@ -16,7 +16,7 @@ from retail_behavior.settings import RetailSettings
 
 SEGMENTS = 4
 SEGMENT_SCHEMA = "segment string, customers long, median_recency_days double, median_orders double, median_spent double"
-SALES_DAYS = 400         # of sales that the backtest and the stock policies read
+SALES_DAYS = 400  # of sales that the backtest and the stock policies read
 STAGES = {"2 view": "views", "3 cart": "adds", "4 purchase": "purchases"}
 
 CHARTS: tuple[tuple[str, Chart], ...] = (
@@ -47,7 +47,8 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
         "demand_forecast": product.select("product_id", "forecast_units_7d", "forecast_low_7d", "forecast_high_7d"),
         "forecast_backtest": sales.groupBy(F.lit(1).alias("shop")).applyInPandas(backtest_forecast, BACKTEST_SCHEMA),
         "stock_policy": sales.groupBy("product_id").applyInPandas(
-            lambda rows: plan_stock(rows, settings, newest[0]), POLICY_SCHEMA),
+            lambda rows: plan_stock(rows, settings, newest[0]), POLICY_SCHEMA
+        ),
         "recommendations": product.select("product_id", F.posexplode("recommended").alias("place", "goes_with")),
         "alerts_by_rule": alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.count("*").alias("alerts")),
     }
@@ -58,9 +59,15 @@ def segments(history: DataFrame, today: date) -> DataFrame:
 
     A row per segment, the one that spent most named 1: its size and its medians.
     """
-    customers = history.where(F.col("event_type") == PURCHASE).groupBy("visitor_id").agg(
-        F.datediff(F.lit(today), F.max(F.to_date("event_time"))).alias("recency_days"),
-        F.countDistinct(order_key()).alias("orders"), F.sum(F.col("quantity") * F.col("price")).alias("spent"))
+    customers = (
+        history.where(F.col("event_type") == PURCHASE)
+        .groupBy("visitor_id")
+        .agg(
+            F.datediff(F.lit(today), F.max(F.to_date("event_time"))).alias("recency_days"),
+            F.countDistinct(order_key()).alias("orders"),
+            F.sum(F.col("quantity") * F.col("price")).alias("spent"),
+        )
+    )
     logs = customers.select("*", *[F.log1p(name).alias(f"log_{name}") for name in ("recency_days", "orders", "spent")])
     if logs.limit(SEGMENTS).count() < SEGMENTS:
         return history.sparkSession.createDataFrame([], SEGMENT_SCHEMA)
@@ -78,8 +85,10 @@ def _medians() -> list[Column]:
 def _rank_segments(clusters: DataFrame) -> DataFrame:
     """Clusters to the rows of SEGMENT_SCHEMA, the one that spent most first."""
     ranking = clusters.orderBy(F.desc("median_spent"), "prediction").collect()
-    rows = [(f"{rank}", row.customers, row.median_recency_days, row.median_orders, row.median_spent)
-            for rank, row in enumerate(ranking, 1)]
+    rows = [
+        (f"{rank}", row.customers, row.median_recency_days, row.median_orders, row.median_spent)
+        for rank, row in enumerate(ranking, 1)
+    ]
     return clusters.sparkSession.createDataFrame(rows, SEGMENT_SCHEMA)
 
 
@@ -88,6 +97,7 @@ def sessions_of(history: DataFrame) -> DataFrame:
 
     The worth is that of `features.cart_value`, here by sums, as a bot's session may have thousands of events.
     """
+
     def count_of(event_type: str) -> Column:
         return F.count_if(F.col("event_type") == event_type)
 
@@ -96,10 +106,15 @@ def sessions_of(history: DataFrame) -> DataFrame:
     cart = left_in_cart(F.sum(units), F.sum(units * F.col("price")))
     shopping = history.where((F.col("event_type") != RESTOCK) & F.col("session_id").isNotNull())
     by_product = shopping.groupBy("visitor_id", "session_id", "product_id").agg(
-        F.min("event_time").alias("start"), count_of(VIEW).alias("views"), count_of(ADD).alias("adds"),
-        count_of(PURCHASE).alias("purchases"), cart.alias("cart"))
+        F.min("event_time").alias("start"),
+        count_of(VIEW).alias("views"),
+        count_of(ADD).alias("adds"),
+        count_of(PURCHASE).alias("purchases"),
+        cart.alias("cart"),
+    )
     return by_product.groupBy("visitor_id", "session_id").agg(
-        F.to_date(F.min("start")).alias("day"), *[F.sum(name).alias(name) for name in ("views", "adds", "purchases", "cart")])
+        F.to_date(F.min("start")).alias("day"), *[F.sum(name).alias(name) for name in ("views", "adds", "purchases", "cart")]
+    )
 
 
 def _funnel(sessions: DataFrame) -> DataFrame:
@@ -114,10 +129,14 @@ def abandonment(sessions: DataFrame) -> DataFrame:
     carts, is_left = sessions.where(F.col("adds") > 0), (F.col("purchases") == 0) & (F.col("cart") > 0)
     measures = carts.groupBy("day").agg(
         (F.count_if(is_left) / F.count("*")).alias("share"),
-        (F.sum(F.when(is_left, F.col("cart")).otherwise(0.0)) / 100_000).alias("left behind"))
+        (F.sum(F.when(is_left, F.col("cart")).otherwise(0.0)) / 100_000).alias("left behind"),
+    )
     return measures.unpivot("day", ["share", "left behind"], "measure", "value")
 
 
 def _daily_sales(history: DataFrame) -> DataFrame:
-    return history.where(F.col("event_type") == PURCHASE).groupBy("product_id", F.to_date("event_time").alias("day")).agg(
-        F.sum("quantity").cast("double").alias("units"), F.sum(F.col("quantity") * F.col("price")).alias("revenue"))
+    return (
+        history.where(F.col("event_type") == PURCHASE)
+        .groupBy("product_id", F.to_date("event_time").alias("day"))
+        .agg(F.sum("quantity").cast("double").alias("units"), F.sum(F.col("quantity") * F.col("price")).alias("revenue"))
+    )

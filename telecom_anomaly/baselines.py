@@ -12,14 +12,14 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-HOURS = 168                  # of a week
+HOURS = 168  # of a week
 WINDOW_DAYS = 42
-SITE_DAYS = 7                # within which a cell must have sent a normal report to count as one of its site
-REFERENCE_DAYS = 21          # the older half of the window: what a slow drift is measured against
+SITE_DAYS = 7  # within which a cell must have sent a normal report to count as one of its site
+REFERENCE_DAYS = 21  # the older half of the window: what a slow drift is measured against
 MAD_TO_STD = 1.4826
-LEAST_SPREAD = 0.03          # of a logarithm: 3%
-POOLED_SHARE = 0.7           # no hour is taken as steadier than this share of the cell's mean spread
-SMOOTHING = 0.3              # weight of a day in the smoothed residual
+LEAST_SPREAD = 0.03  # of a logarithm: 3%
+POOLED_SHARE = 0.7  # no hour is taken as steadier than this share of the cell's mean spread
+SMOOTHING = 0.3  # weight of a day in the smoothed residual
 LEAST_REFERENCE_REPORTS = 96 * 5
 
 # The name of a metric in columns of ours (`delay_median`, `delay_dev`), and the measurement that it is.
@@ -65,8 +65,10 @@ def deviation(metric: str, least_values: int) -> Column:
 def speed_residual() -> Column:
     """Logarithm of the throughput over what the cell reached at this load in the reference days; null where not known."""
     expected = F.col("speed_empty") + F.col("speed_slope") * F.col("RRU_PrbTotDl")
-    return F.when((F.col("speed_empty") > 0) & (F.col("DRB_UEThpDl") > 0),
-                  F.log(F.col("DRB_UEThpDl") / F.greatest(expected, 0.1 * F.col("speed_empty"))))
+    return F.when(
+        (F.col("speed_empty") > 0) & (F.col("DRB_UEThpDl") > 0),
+        F.log(F.col("DRB_UEThpDl") / F.greatest(expected, 0.1 * F.col("speed_empty"))),
+    )
 
 
 def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
@@ -91,15 +93,21 @@ def _hours_of_week(reports: DataFrame) -> DataFrame:
     """Per cell: the arrays of medians, spreads and number of values by hour of the week."""
     by_hour = reports.groupBy("cell_id", "as_of", hour_of_week("event_time").alias("hour")).agg(
         F.count("*").alias("values"),
-        *[F.sort_array(F.collect_list(F.log1p(name))).alias(metric) for metric, name in METRICS.items()])
+        *[F.sort_array(F.collect_list(F.log1p(name))).alias(metric) for metric, name in METRICS.items()],
+    )
     medians = by_hour.withColumns({f"{metric}_m": _median(F.col(metric)) for metric in METRICS})
     spreads = medians.withColumns({f"{metric}_s": _spread(F.col(metric), F.col(f"{metric}_m")) for metric in METRICS})
     metrics = [F.struct(f"{metric}_m", f"{metric}_s").alias(metric) for metric in METRICS]
     cells = spreads.groupBy("cell_id", "as_of").agg(
         F.map_from_entries(F.collect_list(F.struct("hour", F.struct("values", *metrics)))).alias("hours"),
-        *[F.avg(f"{metric}_s").alias(f"{metric}_pooled") for metric in METRICS])
-    return cells.select("cell_id", "as_of", *[column for metric in METRICS for column in _medians_and_spreads(metric)],
-                        _by_hour_of_week(lambda hour: F.coalesce(hour.values, F.lit(0))).alias("known_values"))
+        *[F.avg(f"{metric}_s").alias(f"{metric}_pooled") for metric in METRICS],
+    )
+    return cells.select(
+        "cell_id",
+        "as_of",
+        *[column for metric in METRICS for column in _medians_and_spreads(metric)],
+        _by_hour_of_week(lambda hour: F.coalesce(hour.values, F.lit(0))).alias("known_values"),
+    )
 
 
 def _medians_and_spreads(metric: str) -> tuple[Column, Column]:
@@ -133,7 +141,8 @@ def refused_share() -> Column:
 def _shares_and_sites(reports: DataFrame) -> DataFrame:
     """Per cell: the share of its attempts that is refused, and the number of cells of its site, itself included."""
     cells = reports.groupBy("cell_id", "as_of").agg(
-        refused_share().alias("refused_share"), F.max_by("site_id", "event_time").alias("site_id"), F.min("age").alias("age"))
+        refused_share().alias("refused_share"), F.max_by("site_id", "event_time").alias("site_id"), F.min("age").alias("age")
+    )
     reported_lately = F.col("age") <= SITE_DAYS
     site_cells = F.count_if(reported_lately).over(Window.partitionBy("site_id", "as_of"))
     return cells.select("cell_id", "as_of", "refused_share", F.when(reported_lately, site_cells).alias("site_cells"))
@@ -145,11 +154,16 @@ def _drifts(reports: DataFrame) -> DataFrame:
     lines = reports.groupBy("cell_id", "as_of").agg(
         F.count_if(is_reference).alias("reference"),
         F.regr_intercept(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_empty"),
-        F.regr_slope(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_slope"))
+        F.regr_slope(F.when(is_reference, F.col("DRB_UEThpDl")), F.col("RRU_PrbTotDl")).alias("speed_slope"),
+    )
     has_enough = F.col("reference") >= LEAST_REFERENCE_REPORTS
     lines = lines.withColumns({name: F.when(has_enough, F.col(name)) for name in ("speed_empty", "speed_slope")})
-    daily = reports.where(~is_reference).join(lines, ["cell_id", "as_of"]).groupBy("cell_id", "as_of", "event_day").agg(
-        F.median(speed_residual()).alias("residual"))
+    daily = (
+        reports.where(~is_reference)
+        .join(lines, ["cell_id", "as_of"])
+        .groupBy("cell_id", "as_of", "event_day")
+        .agg(F.median(speed_residual()).alias("residual"))
+    )
     days = F.sort_array(F.collect_list(F.when(F.col("residual").isNotNull(), F.struct("event_day", "residual"))))
     smoothed = F.aggregate(days, F.lit(0.0), lambda average, day: (1 - SMOOTHING) * average + SMOOTHING * day.residual)
     return lines.join(daily.groupBy("cell_id", "as_of").agg(smoothed.alias("speed_residual")), ["cell_id", "as_of"], "left")

@@ -32,20 +32,22 @@ from telecom_anomaly.rules.alarms import (
 from telecom_anomaly.rules.drift import hourly_residuals, lasting_loss
 from telecom_anomaly.settings import TelecomSettings
 
-LOADED_DEVIATIONS = 3.0     # of use of resource blocks, beyond which load explains much
-SLOW_DEVIATIONS = 3.5       # of delay, from which a cell counts as slow, for its site
-DROPPING_DEVIATIONS = 3.5   # of drops, from which a cell counts as dropping packets, for its site
-DOWN_S = 300.0              # seconds of a period without service from which a cell counts as down, for its site
-UNSURE_SHARE = 0.3          # part of a cell's usual share of refused connections that comes and goes
-MAX_NEXT_S = 1.5 * GRANULARITY_S    # within which a report is the next one: reports do not come on the second
+LOADED_DEVIATIONS = 3.0  # of use of resource blocks, beyond which load explains much
+SLOW_DEVIATIONS = 3.5  # of delay, from which a cell counts as slow, for its site
+DROPPING_DEVIATIONS = 3.5  # of drops, from which a cell counts as dropping packets, for its site
+DOWN_S = 300.0  # seconds of a period without service from which a cell counts as down, for its site
+UNSURE_SHARE = 0.3  # part of a cell's usual share of refused connections that comes and goes
+MAX_NEXT_S = 1.5 * GRANULARITY_S  # within which a report is the next one: reports do not come on the second
 
 KPI_OUTLIER = Alarm(
     "kpi_outlier",
     "Robust deviations of delay, drops or throughput from the hour of the week, summed over half an hour, by 2. Per cell, day. "
     "Towards the bad side only, and only where load does not explain it. Two reports of 6 reach 6, and so does one of 12.",
     # Not `greatest` of nulls only: it is null then, and no trouble.
-    weight=lambda: unless_loaded(F.greatest(F.col("delay_dev"), F.col("drops_dev"), -F.col("speed_dev"))), counts_from=4.0,
-    stretch_minutes=30, severity="minor",
+    weight=lambda: unless_loaded(F.greatest(F.col("delay_dev"), F.col("drops_dev"), -F.col("speed_dev"))),
+    counts_from=4.0,
+    stretch_minutes=30,
+    severity="minor",
     reason=lambda score: F.format_string("%.1f deviations from the hour of the week", score),
     columns=AlarmColumns("outlying", "outlying_stretches", "outlying_worst"),
 )
@@ -53,7 +55,8 @@ SLEEPING_CELL = Alarm(
     "sleeping_cell",
     "Robust deviations of attempts below the hour of the week, summed over two hours, by 8. Per cell, day. "
     "Only of reports without a second out of service.",
-    weight=lambda: F.when(~lacks_service(), -F.col("attempts_dev")), counts_from=2.5,
+    weight=lambda: F.when(~lacks_service(), -F.col("attempts_dev")),
+    counts_from=2.5,
     stretch_minutes=120,
     reason=lambda score: F.format_string("on the air, and attempts %.1f deviations below the hour of the week", score),
     columns=AlarmColumns("sleepy", "sleepy_stretches", "sleepy_worst"),
@@ -61,7 +64,8 @@ SLEEPING_CELL = Alarm(
 INTERFERENCE = Alarm(
     "interference",
     "Robust deviations of uplink loss above the hour of the week without load, summed over an hour, by 4. Per cell, day.",
-    weight=lambda: unless_loaded(F.col("loss_dev")), counts_from=2.5,
+    weight=lambda: unless_loaded(F.col("loss_dev")),
+    counts_from=2.5,
     stretch_minutes=60,
     reason=lambda score: F.format_string("uplink loss %.1f deviations above what load explains", score),
     columns=AlarmColumns("lossy", "lossy_stretches", "lossy_worst"),
@@ -69,7 +73,8 @@ INTERFERENCE = Alarm(
 CONGESTION = Alarm(
     "congestion",
     "Deviations of refused connections above the cell's usual share, summed over an hour, by 4. Per cell, day.",
-    weight=lambda: refused_deviations(), counts_from=2.0,
+    weight=lambda: refused_deviations(),
+    counts_from=2.0,
     stretch_minutes=60,
     reason=lambda score: F.format_string("refused connections %.1f deviations above the usual", score),
     columns=AlarmColumns("refusing", "refusing_stretches", "refusing_worst"),
@@ -77,8 +82,10 @@ CONGESTION = Alarm(
 FLAPPING = Alarm(
     "flapping",
     "Changes between available and not available within three hours: two for each fall (`falls`). Per cell, day.",
-    weight=lambda: F.when(lacks_service(), 1.0), counts_from=1.0,
-    stretch_minutes=180, divisor=1 / 2,
+    weight=lambda: F.when(lacks_service(), 1.0),
+    counts_from=1.0,
+    stretch_minutes=180,
+    divisor=1 / 2,
     reason=lambda score: F.format_string("%.0f changes of availability within three hours", score),
     columns=AlarmColumns("down", "falls_stretches", "falls_worst", counting_reports="falls"),
 )
@@ -86,11 +93,15 @@ SITE_ALARM = Alarm(
     "site_alarm",
     "Reports in trouble within an hour, per cell of the site, which sends four. Per site, day. "
     "In trouble: slow without load, or down. Null where the site has one cell, or batch knows none.",
-    weight=lambda: F.when(is_down() | is_slow(), 1.0), counts_from=1.0,
-    stretch_minutes=60, divisor="site_cells", critical_at=1.3,
+    weight=lambda: F.when(is_down() | is_slow(), 1.0),
+    counts_from=1.0,
+    stretch_minutes=60,
+    divisor="site_cells",
+    critical_at=1.3,
     details=lambda: (F.col("cell_id"), is_down().alias("is_down"), drops_packets().alias("drops")),
     reason=lambda score: F.concat(
-        F.format_string("%d cells of the site in trouble: likely ", cells_in_trouble()), likely_cause()),
+        F.format_string("%d cells of the site in trouble: likely ", cells_in_trouble()), likely_cause()
+    ),
     columns=AlarmColumns("troubled", "troubled_stretches", "troubled_worst"),
 )
 CELL_ALARMS = (KPI_OUTLIER, SLEEPING_CELL, INTERFERENCE, CONGESTION, FLAPPING)
@@ -106,9 +117,13 @@ def slow_drift(settings: TelecomSettings) -> Column:
 
 
 SLOW_DRIFT = Rule(
-    "slow_drift", slow_drift, "slow_drift",
+    "slow_drift",
+    slow_drift,
+    "slow_drift",
     lambda settings: F.format_string("%.0f%% of throughput lost at the same load", slow_drift(settings)),
-    lambda settings: F.to_json(F.sort_array(F.transform("residuals", lambda report: report.report_id))), "minor")
+    lambda settings: F.to_json(F.sort_array(F.transform("residuals", lambda report: report.report_id))),
+    "minor",
+)
 
 
 def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
@@ -155,14 +170,16 @@ def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
 def with_deviations(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     """Adds the robust deviations of six measurements from the cell's hour of the week (`baselines.METRICS`). Per event."""
     least = settings.min_history
-    return reports.withColumns({
-        "attempts_dev": deviation("attempts", least),
-        "delay_dev": deviation("delay", least),
-        "loss_dev": deviation("loss", least),
-        "drops_dev": deviation("drops", least),
-        "speed_dev": deviation("speed", least),
-        "prb_dev": deviation("prb", least),
-    })
+    return reports.withColumns(
+        {
+            "attempts_dev": deviation("attempts", least),
+            "delay_dev": deviation("delay", least),
+            "loss_dev": deviation("loss", least),
+            "drops_dev": deviation("drops", least),
+            "speed_dev": deviation("speed", least),
+            "prb_dev": deviation("prb", least),
+        }
+    )
 
 
 def lacks_service() -> Column:
@@ -184,8 +201,12 @@ def refused_deviations() -> Column:
 
 def falls() -> Column:
     """The reports without full service whose report before is there and had it: more reports never make fewer falls."""
-    return F.filter("down", lambda report: F.exists(
-        "served", lambda served_second: (F.unix_seconds(report.event_time) - served_second).between(1, MAX_NEXT_S)))
+    return F.filter(
+        "down",
+        lambda report: F.exists(
+            "served", lambda served_second: (F.unix_seconds(report.event_time) - served_second).between(1, MAX_NEXT_S)
+        ),
+    )
 
 
 def is_down() -> Column:
@@ -213,13 +234,19 @@ def likely_cause() -> Column:
     half = F.size("together") / 2
     down = F.size(F.filter("together", lambda report: report.is_down))
     dropping = F.size(F.filter("together", lambda report: report.drops))
-    return (F.when(down > half, "power or transmission lost").when(dropping > half, "backhaul degraded")
-            .otherwise("delay beyond the site"))
+    return (
+        F.when(down > half, "power or transmission lost")
+        .when(dropping > half, "backhaul degraded")
+        .otherwise("delay beyond the site")
+    )
 
 
 def _newest() -> tuple[Column, ...]:
-    return (F.max("event_time").alias("event_time"), F.max("ingest_time").alias("ingest_time"),
-            F.max("baseline_version").alias("baseline_version"))
+    return (
+        F.max("event_time").alias("event_time"),
+        F.max("ingest_time").alias("ingest_time"),
+        F.max("baseline_version").alias("baseline_version"),
+    )
 
 
 QUERIES = (
@@ -228,8 +255,13 @@ QUERIES = (
     # In micro-batches, as what waits for the watermark is: real-time mode has no append.
     Query("silence", silence.RULES, silence.silence, stateful=True, output_mode="append"),
     # In micro-batches, as the detector is a Python function, and none runs per event.
-    Query("online", online_query.RULES, online_query.online, stateful=True,
-          in_micro_batches="state kept in Python, which real-time mode takes and then fails on"),
+    Query(
+        "online",
+        online_query.RULES,
+        online_query.online,
+        stateful=True,
+        in_micro_batches="state kept in Python, which real-time mode takes and then fails on",
+    ),
 )
 # The faults that the generator puts in: the rule meant to catch each, and what a threshold on one measurement would look at.
 SCENARIOS = (

@@ -18,16 +18,16 @@ GRANULARITY_S = 900
 
 # Column, unit, greatest valid value. An event may lack any of them but RRU_PrbTotDl: gaps stay gaps.
 MEASUREMENTS: tuple[tuple[str, str, float], ...] = (
-    ("DRB_UEThpDl", "kbit/s", 1e7),                  # throughput of a user
+    ("DRB_UEThpDl", "kbit/s", 1e7),  # throughput of a user
     ("DRB_UEThpUl", "kbit/s", 1e7),
     ("DRB_RlcSduDelayDl", "0.1 ms", 1e6),
-    ("DRB_RlcPacketDropRateDl", "1e-6", 1e6),        # share of packets, times a million
+    ("DRB_RlcPacketDropRateDl", "1e-6", 1e6),  # share of packets, times a million
     ("DRB_PacketLossRateUl", "1e-6", 1e6),
-    ("DRB_RelActNbr", "releases", 1e7),              # sessions dropped while active
+    ("DRB_RelActNbr", "releases", 1e7),  # sessions dropped while active
     ("RRC_ConnEstabAtt", "attempts", 1e7),
     ("RRC_ConnEstabSucc", "attempts", 1e7),
     ("RRC_ConnMean", "users", 1e6),
-    ("RRU_PrbTotDl", "%", 100.0),                    # share of physical resource blocks in use
+    ("RRU_PrbTotDl", "%", 100.0),  # share of physical resource blocks in use
     ("RRU_CellUnavailableTime", "s", GRANULARITY_S),  # TS 32.425
 )
 KPIS = tuple(name for name, _, _ in MEASUREMENTS)
@@ -38,16 +38,18 @@ def _measurement(name: str, unit: str) -> T.StructField:
     return T.StructField(name, T.DoubleType(), name != "RRU_PrbTotDl", {"unit": unit, "measurement": name.replace("_", ".", 1)})
 
 
-EVENT_SCHEMA = T.StructType([
-    T.StructField("report_id", T.StringType(), False),
-    T.StructField("cell_id", T.StringType(), False),
-    T.StructField("site_id", T.StringType(), False),
-    T.StructField("region", T.StringType(), True),
-    T.StructField("technology", T.StringType(), True),
-    T.StructField("event_time", T.TimestampType(), False),
-    T.StructField("suspect_flag", T.BooleanType(), True),  # 3GPP suspectFlag: the report may be wrong, as during planned work
-    *(_measurement(name, unit) for name, unit, _ in MEASUREMENTS),
-])
+EVENT_SCHEMA = T.StructType(
+    [
+        T.StructField("report_id", T.StringType(), False),
+        T.StructField("cell_id", T.StringType(), False),
+        T.StructField("site_id", T.StringType(), False),
+        T.StructField("region", T.StringType(), True),
+        T.StructField("technology", T.StringType(), True),
+        T.StructField("event_time", T.TimestampType(), False),
+        T.StructField("suspect_flag", T.BooleanType(), True),  # 3GPP suspectFlag: the report may be wrong, as during planned work
+        *(_measurement(name, unit) for name, unit, _ in MEASUREMENTS),
+    ]
+)
 
 # great-expectations' own configuration dictionaries. A null passes every one but "not be null".
 CONTRACT: tuple[dict, ...] = (

@@ -26,10 +26,18 @@ from telecom_anomaly.simulation.scenarios import Effects, effects_of
 IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="RRU_PrbTotDl", out_of_range=-12.5, required="site_id", time=EVENT_TIME)
 
-SATURATION = 8.0        # how sharply use of resource blocks bends towards 100%
-NOISE = {"day": 0.06, "region": 0.03, "load": 0.07, "DRB_UEThpDl": 0.08, "DRB_UEThpUl": 0.10, "DRB_RlcSduDelayDl": 0.08,
-         "DRB_RlcPacketDropRateDl": 0.25, "DRB_PacketLossRateUl": 0.25}
-AUTOCORRELATION = 0.8   # correlation of a quarter of an hour's load with the one before
+SATURATION = 8.0  # how sharply use of resource blocks bends towards 100%
+NOISE = {
+    "day": 0.06,
+    "region": 0.03,
+    "load": 0.07,
+    "DRB_UEThpDl": 0.08,
+    "DRB_UEThpUl": 0.10,
+    "DRB_RlcSduDelayDl": 0.08,
+    "DRB_RlcPacketDropRateDl": 0.25,
+    "DRB_PacketLossRateUl": 0.25,
+}
+AUTOCORRELATION = 0.8  # correlation of a quarter of an hour's load with the one before
 
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:
@@ -56,6 +64,7 @@ def _load(world: World, seed: int, day: date, population: Population) -> NDArray
 
 def _measurements(rng: np.random.Generator, world: World, load: NDArray, effects: Effects) -> dict[str, NDArray]:
     """(cells, PERIODS) of each of KPIS."""
+
     def with_noise(name: str, value: NDArray) -> NDArray:
         return value * np.exp(rng.normal(0, NOISE[name], value.shape))
 
@@ -107,4 +116,3 @@ def _events_and_labels(world: World, seed: int, day: date, measurements: dict[st
     }
     arrival_time = time + delays(random_for(seed, day, "delays"), len(time))
     return GeneratedEvents.from_columns(day, columns, effects.scenario[rows], arrival_time, IDENTITY, effects.case[rows])
-

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from common.authoring import Span
 from telecom_anomaly.events import KPIS
 
-ONLINE_THRESHOLD = 2.08     # of the online detector's score; README says how it was chosen
+ONLINE_THRESHOLD = 2.08  # of the online detector's score; README says how it was chosen
 
 
 class Population(BaseModel):

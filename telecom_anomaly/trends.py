@@ -19,10 +19,10 @@ from telecom_anomaly.events import GRANULARITY_S
 from telecom_anomaly.planning import capacity
 from telecom_anomaly.settings import TelecomSettings
 
-PLANNING_DAYS = 56       # of history for load and growth
-LEAST_DAYS = 28          # of history for a forecast that can be judged and a growth
-WORST_DAYS = 7           # over which cells are compared
-WORST_CELLS = 50         # that are reported
+PLANNING_DAYS = 56  # of history for load and growth
+LEAST_DAYS = 28  # of history for a forecast that can be judged and a growth
+WORST_DAYS = 7  # over which cells are compared
+WORST_CELLS = 50  # that are reported
 REPORTS_A_DAY = 86_400 // GRANULARITY_S
 
 
@@ -34,8 +34,16 @@ def prb_limit() -> float:
 CHARTS: tuple[tuple[str, Chart], ...] = (
     ("busy_hour_by_region", DailyLines("Busy-hour load, by region", "region", "load", "resource blocks in use (%)")),
     ("availability_by_region", DailyLines("Unavailable time, by region", "region", "unavailable_minutes", "minutes a cell")),
-    ("capacity", Bars("Busy-hour load of the fullest cells", "cell_id", "busy_hour_load", "resource blocks in use (%)",
-                      limits=lambda: (prb_limit(),))),
+    (
+        "capacity",
+        Bars(
+            "Busy-hour load of the fullest cells",
+            "cell_id",
+            "busy_hour_load",
+            "resource blocks in use (%)",
+            limits=lambda: (prb_limit(),),
+        ),
+    ),
     ("worst_cells", Bars("Worst cells of the last week", "cell_id", "badness", "mean rank among all cells (1 is worst)")),
     ("faults_by_scenario", DailyLines("Faults known, by scenario", "scenario", "cases", "faults a day")),
     ("alerts_by_rule", DailyLines("Alarms, by rule", "rule", "alerts", "alarms a day")),
@@ -52,7 +60,8 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
         "availability_by_region": _availability(reports),
         "worst_cells": _worst_cells(reports.where(F.col("day") > F.lit(newest[0] - timedelta(days=WORST_DAYS)))),
         "faults_by_scenario": labels.groupBy(F.to_date("event_time").alias("day"), "scenario").agg(
-            F.countDistinct("case_id").alias("cases")),
+            F.countDistinct("case_id").alias("cases")
+        ),
         "alerts_by_rule": alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.count("*").alias("alerts")),
         **_plan_tables(reports.where(is_normal() & (F.col("day") > F.lit(newest[0] - timedelta(days=PLANNING_DAYS))))),
     }
@@ -68,16 +77,22 @@ def _availability(reports: DataFrame) -> DataFrame:
     return reports.groupBy("day", "region").agg(
         F.round(1 - down_seconds / (F.count("*") * GRANULARITY_S), 6).alias("availability"),
         F.round(down_seconds / 60 / cell_days, 2).alias("unavailable_minutes"),
-        F.round(F.count("*") / (cell_days * REPORTS_A_DAY), 4).alias("reports_received"))
+        F.round(F.count("*") / (cell_days * REPORTS_A_DAY), 4).alias("reports_received"),
+    )
 
 
 def _worst_cells(reports: DataFrame) -> DataFrame:
     """Cells of the last week by their mean rank (0 best, 1 worst) in four measures of what customers feel."""
-    cells: pd.DataFrame = reports.groupBy("cell_id", "site_id").agg(
-        F.round(F.sum("RRU_CellUnavailableTime") / 60, 1).alias("unavailable_minutes"),
-        F.round(refused_share(), 5).alias("refused_share"),
-        F.round(F.median("DRB_RlcPacketDropRateDl"), 1).alias("drops"),
-        F.round(F.median("DRB_RlcSduDelayDl") / 10, 2).alias("delay_ms")).toPandas()
+    cells: pd.DataFrame = (
+        reports.groupBy("cell_id", "site_id")
+        .agg(
+            F.round(F.sum("RRU_CellUnavailableTime") / 60, 1).alias("unavailable_minutes"),
+            F.round(refused_share(), 5).alias("refused_share"),
+            F.round(F.median("DRB_RlcPacketDropRateDl"), 1).alias("drops"),
+            F.round(F.median("DRB_RlcSduDelayDl") / 10, 2).alias("delay_ms"),
+        )
+        .toPandas()
+    )
     measures = ["unavailable_minutes", "refused_share", "drops", "delay_ms"]
     cells["badness"] = cells[measures].rank(pct=True).mean(axis=1).round(4)
     worst = cells.sort_values(["badness", "cell_id"], ascending=[False, True]).head(WORST_CELLS)
@@ -86,8 +101,11 @@ def _worst_cells(reports: DataFrame) -> DataFrame:
 
 def _plan_tables(reports: DataFrame) -> dict[str, DataFrame]:
     """Busy hours, and of LEAST_DAYS and more of history also forecasts and plans (`capacity`)."""
-    hourly: pd.DataFrame = reports.groupBy("cell_id", F.date_trunc("hour", "event_time").alias("hour")).agg(
-        F.avg("RRU_PrbTotDl").alias("load"), F.avg("RRC_ConnMean").alias("users"), F.first("region").alias("region")).toPandas()
+    hourly: pd.DataFrame = (
+        reports.groupBy("cell_id", F.date_trunc("hour", "event_time").alias("hour"))
+        .agg(F.avg("RRU_PrbTotDl").alias("load"), F.avg("RRC_ConnMean").alias("users"), F.first("region").alias("region"))
+        .toPandas()
+    )
     tables = {"busy_hour": _busy_hours(hourly), **_forecasts(hourly)}
     tables["busy_hour_by_region"] = tables["busy_hour"].groupby(["day", "region"], as_index=False)["load"].mean().round(2)
     return {name: reports.sparkSession.createDataFrame(rows) for name, rows in tables.items() if len(rows)}
@@ -106,7 +124,7 @@ def _forecasts(hourly: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
     days = load_by_hour.shape[1] // 24
     if days < LEAST_DAYS:
         return {}
-    full_days = load_by_hour[:, -days * 24:]
+    full_days = load_by_hour[:, -days * 24 :]
     by_day = np.where(np.isnan(full_days), -1.0, full_days).reshape(len(cells), days, 24)
     busy = np.where(by_day.max(axis=2) < 0, np.nan, by_day.max(axis=2))
     users = hourly.groupby("cell_id")["users"].quantile(23 / 24).reindex(cells).to_numpy()
@@ -123,10 +141,15 @@ def _next_week(cells: np.ndarray, last: pd.Timestamp, load_by_hour: np.ndarray) 
     """Load of the next 168 hours of each cell, with the bounds that hold 90% of hours; no cell uses more than all it has."""
     expected, width = capacity.forecast(load_by_hour), capacity.interval(load_by_hour)[:, None]
     hours = pd.date_range(last + timedelta(hours=1), periods=expected.shape[1], freq="h")
-    return pd.DataFrame({
-        "cell_id": np.repeat(cells, len(hours)), "hour": np.tile(hours.to_numpy(), len(cells)),
-        "load": np.clip(expected, 0, 100).ravel().round(2), "low": np.clip(expected - width, 0, 100).ravel().round(2),
-        "high": np.clip(expected + width, 0, 100).ravel().round(2)})
+    return pd.DataFrame(
+        {
+            "cell_id": np.repeat(cells, len(hours)),
+            "hour": np.tile(hours.to_numpy(), len(cells)),
+            "load": np.clip(expected, 0, 100).ravel().round(2),
+            "low": np.clip(expected - width, 0, 100).ravel().round(2),
+            "high": np.clip(expected + width, 0, 100).ravel().round(2),
+        }
+    )
 
 
 def _with_dates_as_text(plan: pd.DataFrame) -> pd.DataFrame:

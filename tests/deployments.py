@@ -10,7 +10,11 @@ from common.workspace import Workspace
 
 
 def deployed(
-    vertical: Vertical, workspace: Workspace, rules: Any = None, *, settings: Settings | None = None,
+    vertical: Vertical,
+    workspace: Workspace,
+    rules: Any = None,
+    *,
+    settings: Settings | None = None,
     connection: Connection | None = None,
 ) -> Deployment:
     own_settings = getattr(vertical, "settings", None)  # a stand-in for a vertical may have none

@@ -139,6 +139,7 @@ def archive_events(records: DataFrame, deployment: Deployment) -> StreamingQuery
 
 def archive_labels(records: DataFrame, deployment: Deployment) -> StreamingQuery:
     """Start archiving a stream of Kafka records of labels."""
+
     def keep(batch_records: DataFrame, batch: Batch) -> AddedRows:
         return keep_labels(batch_records, batch, deployment)
 
@@ -147,6 +148,7 @@ def archive_labels(records: DataFrame, deployment: Deployment) -> StreamingQuery
 
 def archive_alerts(records: DataFrame, deployment: Deployment) -> StreamingQuery:
     """Start archiving a stream of Kafka records of alerts."""
+
     def keep(batch_records: DataFrame, batch: Batch) -> AddedRows:
         return keep_alerts(batch_records, batch, deployment)
 
@@ -211,9 +213,13 @@ def keep_alerts(records: DataFrame, batch: Batch, deployment: Deployment) -> Add
     """Put one batch of Kafka records into `alerts`: one row per alert id, its newest update."""
     readable = parse_json(records, ALERT_SCHEMA, ("alert_id", "event_time", "ingest_time"))
     with _persisted(_hidden(readable, deployment.vertical)) as parsed:
-        alerts = parsed.where("reason is null").withColumns(
-            {"first_event_time": F.col("event_time"), "alert_time": F.col("timestamp"), PARTITION: F.to_date("event_time")}
-        ).select(*ALERTS_SCHEMA.names)
+        alerts = (
+            parsed.where("reason is null")
+            .withColumns(
+                {"first_event_time": F.col("event_time"), "alert_time": F.col("timestamp"), PARTITION: F.to_date("event_time")}
+            )
+            .select(*ALERTS_SCHEMA.names)
+        )
         path, earliest = deployment.workspace.table("alerts"), ["first_event_time"]
         # Without the batch's number: a batch that is merged again changes nothing, and one of that number may have held others.
         rows = tables.upsert(alerts, path, tables.MergeRule(["alert_id"], NEWEST, earliest))
@@ -296,9 +302,11 @@ def _start(records: DataFrame, name: str, deployment: Deployment, keep: KeepBatc
         LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, added.rows, added.quarantined)
 
     return (
-        records.writeStream.queryName(f"{deployment.vertical.name}.archive-{name}").foreachBatch(run)
+        records.writeStream.queryName(f"{deployment.vertical.name}.archive-{name}")
+        .foreachBatch(run)
         .option("checkpointLocation", deployment.workspace.checkpoint(f"archive-{name}"))
-        .trigger(processingTime=f"{deployment.settings.archive_interval} seconds").start()
+        .trigger(processingTime=f"{deployment.settings.archive_interval} seconds")
+        .start()
     )
 
 

@@ -9,13 +9,16 @@ from common.alerts import ALERT_SCHEMA
 from common.vertical import Vertical
 from common.workspace import Workspace
 
-PARTITION = "event_day"     # UTC date of the event time
+PARTITION = "event_day"  # UTC date of the event time
 QUARANTINE_PARTITION = "ingest_day"
-MOST_BYTES = 900_000        # of a dead letter's key and value: with its headers less than the 1 MB that Spark's producer sends
-HEADER_BYTES = 10_000       # room for a dead letter's headers
+MOST_BYTES = 900_000  # of a dead letter's key and value: with its headers less than the 1 MB that Spark's producer sends
+HEADER_BYTES = 10_000  # room for a dead letter's headers
 
-PLACE = [T.StructField("topic", T.StringType()), T.StructField("kafka_partition", T.IntegerType()),
-         T.StructField("kafka_offset", T.LongType())]
+PLACE = [
+    T.StructField("topic", T.StringType()),
+    T.StructField("kafka_partition", T.IntegerType()),
+    T.StructField("kafka_offset", T.LongType()),
+]
 # Which Kafka record a row is of: each is in a table once. The time is Kafka's own of the record; a topic that was made anew, or
 # another cluster's of the same name, has other records at the same places.
 RECORD = ("topic", "kafka_partition", "kafka_offset", "ingest_time")
@@ -24,43 +27,53 @@ RECORD = ("topic", "kafka_partition", "kafka_offset", "ingest_time")
 # alert that batch added as its events were late.
 NO_PARTITION = NO_OFFSET = -1
 
-QUARANTINE_SCHEMA = T.StructType([
-    T.StructField("reason", T.StringType()),
-    T.StructField("detail", T.StringType()),
-    T.StructField("raw", T.BinaryType()),
-    T.StructField("key", T.BinaryType()),
-    *PLACE,
-    T.StructField("ingest_time", T.TimestampType()),
-    T.StructField(QUARANTINE_PARTITION, T.DateType()),
-])
+QUARANTINE_SCHEMA = T.StructType(
+    [
+        T.StructField("reason", T.StringType()),
+        T.StructField("detail", T.StringType()),
+        T.StructField("raw", T.BinaryType()),
+        T.StructField("key", T.BinaryType()),
+        *PLACE,
+        T.StructField("ingest_time", T.TimestampType()),
+        T.StructField(QUARANTINE_PARTITION, T.DateType()),
+    ]
+)
 
-LABELS_SCHEMA = T.StructType([
-    T.StructField("event_id", T.StringType()),
-    T.StructField("entity_id", T.StringType()),
-    T.StructField("scenario", T.StringType()),
-    T.StructField("case_id", T.StringType()),  # which anomaly: its events share it
-    T.StructField("event_time", T.TimestampType()),
-    T.StructField("known_time", T.TimestampType()),
-])
+LABELS_SCHEMA = T.StructType(
+    [
+        T.StructField("event_id", T.StringType()),
+        T.StructField("entity_id", T.StringType()),
+        T.StructField("scenario", T.StringType()),
+        T.StructField("case_id", T.StringType()),  # which anomaly: its events share it
+        T.StructField("event_time", T.TimestampType()),
+        T.StructField("known_time", T.TimestampType()),
+    ]
+)
 
 # alert_time: when Kafka got the alert (its newest update); minus ingest_time that is how long judging took.
-ALERTS_SCHEMA = T.StructType([
-    *ALERT_SCHEMA.fields,
-    T.StructField("first_event_time", T.TimestampType()),  # event_time when it was first raised; event_time moves with updates
-    T.StructField("alert_time", T.TimestampType()),
-    *PLACE,
-    T.StructField(PARTITION, T.DateType()),
-])
+ALERTS_SCHEMA = T.StructType(
+    [
+        *ALERT_SCHEMA.fields,
+        T.StructField(
+            "first_event_time", T.TimestampType()
+        ),  # event_time when it was first raised; event_time moves with updates
+        T.StructField("alert_time", T.TimestampType()),
+        *PLACE,
+        T.StructField(PARTITION, T.DateType()),
+    ]
+)
 
 
 def events_schema(vertical: Vertical) -> T.StructType:
     """The event's own columns, when and where it came in, and its day."""
-    return T.StructType([
-        *vertical.event_schema.fields,
-        T.StructField("ingest_time", T.TimestampType()),
-        *PLACE,
-        T.StructField(PARTITION, T.DateType()),
-    ])
+    return T.StructType(
+        [
+            *vertical.event_schema.fields,
+            T.StructField("ingest_time", T.TimestampType()),
+            *PLACE,
+            T.StructField(PARTITION, T.DateType()),
+        ]
+    )
 
 
 def came_through_kafka() -> Column:
@@ -109,18 +122,29 @@ def parse_json(records: DataFrame, schema: T.StructType, required: tuple[str, ..
     Anybody who may write to the topic may have written them: a time that not every reader of the table could hold is a reason.
     """
     parsed = records.select(
-        F.from_json(F.col("value").cast("string"), schema).alias("fields"), F.col("value").alias("raw"), "key", "topic",
-        F.col("partition").alias("kafka_partition"), F.col("offset").alias("kafka_offset"),
+        F.from_json(F.col("value").cast("string"), schema).alias("fields"),
+        F.col("value").alias("raw"),
+        "key",
+        "topic",
+        F.col("partition").alias("kafka_partition"),
+        F.col("offset").alias("kafka_offset"),
         contract.ingest_time().alias("timestamp"),
     )
     times = [field.name for field in schema if isinstance(field.dataType, T.TimestampType)]
     missing = _names({name: F.col(f"fields.{name}").isNull() for name in required})
     beyond = _names({name: ~contract.is_storable(F.col(f"fields.{name}")) for name in times})
     return parsed.select(
-        "fields.*", "raw", "key", "topic", "kafka_partition", "kafka_offset", "timestamp",
+        "fields.*",
+        "raw",
+        "key",
+        "topic",
+        "kafka_partition",
+        "kafka_offset",
+        "timestamp",
         F.when(missing != "", F.lit("unreadable")).when(beyond != "", F.lit("out_of_range")).alias("reason"),
         F.when(missing != "", F.concat(F.lit("missing or unreadable: "), missing))
-        .when(beyond != "", F.concat(F.lit(f"not within {contract.STORABLE_YEARS}: "), beyond)).alias("detail"),
+        .when(beyond != "", F.concat(F.lit(f"not within {contract.STORABLE_YEARS}: "), beyond))
+        .alias("detail"),
     )
 
 

@@ -49,7 +49,9 @@ def without_duplicates(events: DataFrame, repetitions: DataFrame, event_id: str)
     later = F.col("first_stored").isNotNull() | (F.col("first_new") != place)
     joined = events.join(F.broadcast(repetitions), [event_id, PARTITION], "left")
     new = joined.where(F.coalesce(~F.array_contains("stored_places", place), F.lit(True)))
-    return new.withColumns({
-        "reason": F.when(later, F.lit("duplicate")).otherwise(F.col("reason")),
-        "detail": F.when(later, detail).otherwise(F.col("detail")),
-    }).select(events.columns)
+    return new.withColumns(
+        {
+            "reason": F.when(later, F.lit("duplicate")).otherwise(F.col("reason")),
+            "detail": F.when(later, detail).otherwise(F.col("detail")),
+        }
+    ).select(events.columns)

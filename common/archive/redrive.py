@@ -42,17 +42,19 @@ RECORD_NUMBER = "redrive_number"  # of a record among those that are judged
 MAX_NAMED_KEYS = 9  # of unknown keys, in a warning
 
 # The quarantined record (`archive_tables.RECORD`); sent_partition and sent_offset are where it is on the topic now.
-REDRIVEN_SCHEMA = T.StructType([
-    *PLACE,
-    T.StructField("ingest_time", T.TimestampType()),
-    T.StructField("reason", T.StringType()),
-    T.StructField("fix", T.StringType()),
-    T.StructField("status", T.StringType()),
-    T.StructField("refused_as", T.StringType()),
-    T.StructField("sent_partition", T.IntegerType()),
-    T.StructField("sent_offset", T.LongType()),
-    T.StructField("redriven_at", T.TimestampType()),
-])
+REDRIVEN_SCHEMA = T.StructType(
+    [
+        *PLACE,
+        T.StructField("ingest_time", T.TimestampType()),
+        T.StructField("reason", T.StringType()),
+        T.StructField("fix", T.StringType()),
+        T.StructField("status", T.StringType()),
+        T.StructField("refused_as", T.StringType()),
+        T.StructField("sent_partition", T.IntegerType()),
+        T.StructField("sent_offset", T.LongType()),
+        T.StructField("redriven_at", T.TimestampType()),
+    ]
+)
 
 
 @dataclass
@@ -128,7 +130,9 @@ def _decrypted(encrypted: DataFrame) -> DataFrame:
     for row in unread.orderBy(F.desc("count"), "id").limit(MAX_NAMED_KEYS).collect():
         LOG.warning(
             "%d records stay in quarantine: no known key opens them, they name the key with id %s. Give former keys in "
-            "HYBRID_PSEUDONYM_FORMER_KEYS", row["count"], row.id,
+            "HYBRID_PSEUDONYM_FORMER_KEYS",
+            row["count"],
+            row.id,
         )
     return clear.where(is_read).drop("_hidden")
 
@@ -143,10 +147,17 @@ def _with_verdicts(quarantined: DataFrame, deployment: Deployment, fixes: Sequen
     """The records repaired: key, value, which record it was, reason, and `refused_as` where they still break the contract."""
     vertical, bounds = deployment.vertical, contract.TimeBounds.from_settings(deployment.settings)
     records = quarantined.select(
-        F.col("raw").alias("value"), "key", "topic", F.col("kafka_partition").alias("partition"),
-        F.col("kafka_offset").alias("offset"), F.current_timestamp().alias("timestamp"), "reason", "ingest_time",
+        F.col("raw").alias("value"),
+        "key",
+        "topic",
+        F.col("kafka_partition").alias("partition"),
+        F.col("kafka_offset").alias("offset"),
+        F.current_timestamp().alias("timestamp"),
+        "reason",
+        "ingest_time",
         # Not the time itself: Python would have it in its own zone, and knows no year above 9999.
-        F.unix_micros("ingest_time").alias("ingest_micros"), F.monotonically_increasing_id().alias(RECORD_NUMBER),
+        F.unix_micros("ingest_time").alias("ingest_micros"),
+        F.monotonically_increasing_id().alias(RECORD_NUMBER),
     )
     # Kept, so that what is judged is what is sent: a fix may make something up, such as an id. Counted, so that what fails
     # does so here and once; two stages that fail side by side are an error that says nothing of its cause.
@@ -177,8 +188,13 @@ def _send(rows: Sequence[Row], attempts: list[dict[str, Any]], vertical: Vertica
 def _attempt(row: Row) -> dict[str, Any]:
     """A row of table `redriven`, as it is before the record is sent."""
     return {
-        "topic": row.topic, "kafka_partition": row.partition, "kafka_offset": row.offset, "ingest_time": row.ingest_micros,
-        "reason": row.reason, "status": STILL_INVALID if row.refused_as else SENT, "refused_as": row.refused_as,
+        "topic": row.topic,
+        "kafka_partition": row.partition,
+        "kafka_offset": row.offset,
+        "ingest_time": row.ingest_micros,
+        "reason": row.reason,
+        "status": STILL_INVALID if row.refused_as else SENT,
+        "refused_as": row.refused_as,
         "redriven_at": datetime.now(UTC),
     }
 

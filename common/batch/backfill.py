@@ -23,11 +23,13 @@ from common.workspace import Workspace
 # A day's labels travel beside its events as one more column, so that the generator runs once.
 LABEL = T.StructField(
     "label",
-    T.StructType([
-        T.StructField("scenario", T.StringType()),
-        T.StructField("case_id", T.StringType()),
-        T.StructField("known_time", T.TimestampType()),
-    ]),
+    T.StructType(
+        [
+            T.StructField("scenario", T.StringType()),
+            T.StructField("case_id", T.StringType()),
+            T.StructField("known_time", T.TimestampType()),
+        ]
+    ),
 )
 
 

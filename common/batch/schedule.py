@@ -33,11 +33,13 @@ WEEKDAY = re.compile(rf"(?:(?P<all>\*)|(?P<first>{_DAY})(?:-(?P<last>{_DAY}))?)(
 CUT_SHORT = "cut short"
 GRACE = 2.0  # seconds that a run gets to end at the end of all work; service managers kill after 10
 CANCEL_EVERY = 0.2
-RUNS_SCHEMA = T.StructType([
-    T.StructField("started_at", T.TimestampType()),
-    T.StructField("ended_at", T.TimestampType()),
-    T.StructField("outcome", T.StringType()),
-])
+RUNS_SCHEMA = T.StructType(
+    [
+        T.StructField("started_at", T.TimestampType()),
+        T.StructField("ended_at", T.TimestampType()),
+        T.StructField("outcome", T.StringType()),
+    ]
+)
 
 
 @dataclass
@@ -183,7 +185,9 @@ def cron(expression: str) -> BaseTrigger:
     except ValueError as problem:
         raise SettingsError(f"schedule {expression!r}: {problem}; give five cron fields, such as '0 3 * * *'") from None
     if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
-        raise SettingsError(f"schedule {expression!r} never comes: day {day} is in none of its months ({month}); give a day that is")
+        raise SettingsError(
+            f"schedule {expression!r} never comes: day {day} is in none of its months ({month}); give a day that is"
+        )
     return trigger
 
 

@@ -59,8 +59,10 @@ def backfill(
     if count:
         console.print(f"{count:,} events of {period} in {workspace.table('events')}")
     else:
-        console.print(f"nothing was written, as {period} of this seed are there already: after a change of the generator, use "
-                      f"another data folder than {deployment.settings.data}")
+        console.print(
+            f"nothing was written, as {period} of this seed are there already: after a change of the generator, use "
+            f"another data folder than {deployment.settings.data}"
+        )
 
 
 def train(vertical: VerticalName, as_of: Day = None, data: Data = None) -> None:
@@ -169,7 +171,7 @@ def _evaluate_days(spark: SparkSession, deployment: Deployment, number: int) -> 
     vertical, workspace = deployment.vertical, deployment.workspace
     events, labels, _ = read_history(spark, workspace)
     days = newest_days(events, number)
-    alerts, = backtest(vertical, events, labels, days, settings_in_force(vertical, workspace.tables))
+    (alerts,) = backtest(vertical, events, labels, days, settings_in_force(vertical, workspace.tables))
     return evaluate_alerts(vertical, of_days(vertical, events, days), labels, alerts.persist())
 
 

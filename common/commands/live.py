@@ -178,7 +178,9 @@ def _generator(plan: RunPlan) -> Iterator[SupervisedProcess]:
     ]
     # The address goes by option and the login by the environment, where process lists do not show it.
     command += ["--bootstrap-servers", deployment.kafka.bootstrap_servers]
-    source: SupervisedProcess = start_supervised(command, deployment.workspace.folder / "generator.log", environment=dict(os.environ))
+    source: SupervisedProcess = start_supervised(
+        command, deployment.workspace.folder / "generator.log", environment=dict(os.environ)
+    )
     try:
         yield source
     finally:

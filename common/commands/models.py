@@ -37,7 +37,9 @@ def promote(
         raise NoSuchModel(f"{name} has no challenger: train one with hybrid train {name}")
     with session_of(deployment) as spark, console.status("comparing champion and challenger"):
         comparison = compare_models(spark, deployment)
-    console.print(model_comparison_table(comparison) if comparison else "no event that both scored on the stream has a known label yet")
+    console.print(
+        model_comparison_table(comparison) if comparison else "no event that both scored on the stream has a known label yet"
+    )
     if auto and not (comparison and comparison.is_better(margin)):
         console.print(f"the champion stays: the challenger is not better by {margin:g} average precision")
         return

@@ -94,7 +94,9 @@ def replay(
     ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
     with Producer(connection, delivery_timeout=settings.delivery_timeout) as producer:
         counts = replay_file(
-            plan, producer, partial(schedule_at_speed, speed=times),
+            plan,
+            producer,
+            partial(schedule_at_speed, speed=times),
             progress=_ProgressLine(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent"),
         )
     console.print(replay_line(counts))

@@ -53,7 +53,8 @@ def validate(context: Any, events: DataFrame, vertical: Vertical, result_format:
 
     expectations = [
         {
-            "type": expectation.type, "kwargs": dict(expectation.kwargs),
+            "type": expectation.type,
+            "kwargs": dict(expectation.kwargs),
             "meta": {"number": number, "as_written": str(expectation)},
         }
         for number, expectation in enumerate(check_contract(vertical.event_schema, vertical.contract))

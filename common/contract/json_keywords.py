@@ -6,8 +6,12 @@ from common.contract.argument_checks import Kwargs
 
 Keywords = dict[str, Any]
 
-BOUND_KEYWORDS = {("min_value", False): "minimum", ("min_value", True): "exclusiveMinimum",
-                  ("max_value", False): "maximum", ("max_value", True): "exclusiveMaximum"}
+BOUND_KEYWORDS = {
+    ("min_value", False): "minimum",
+    ("min_value", True): "exclusiveMinimum",
+    ("max_value", False): "maximum",
+    ("max_value", True): "exclusiveMaximum",
+}
 
 
 def not_null(kwargs: Kwargs) -> Keywords:
@@ -20,7 +24,8 @@ def between(kwargs: Kwargs) -> Keywords:
     bounds = {name: kwargs.get(name) for name in ("min_value", "max_value")}
     return {
         BOUND_KEYWORDS[name, bool(kwargs.get(f"strict_{name[:3]}"))]: bound
-        for name, bound in bounds.items() if isinstance(bound, int | float)
+        for name, bound in bounds.items()
+        if isinstance(bound, int | float)
     }
 
 

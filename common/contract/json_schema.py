@@ -10,8 +10,11 @@ from common.vertical import Vertical
 # What we read of RFC 3339's date-time: no small t and z, no more digits than nanoseconds, and no leap second.
 TIME_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$"
 JSON_TYPES: dict[type[T.DataType], dict[str, str]] = {
-    T.StringType: {"type": "string"}, T.DoubleType: {"type": "number"}, T.IntegerType: {"type": "integer"},
-    T.LongType: {"type": "integer"}, T.BooleanType: {"type": "boolean"},
+    T.StringType: {"type": "string"},
+    T.DoubleType: {"type": "number"},
+    T.IntegerType: {"type": "integer"},
+    T.LongType: {"type": "integer"},
+    T.BooleanType: {"type": "boolean"},
     T.TimestampType: {"type": "string", "format": "date-time", "pattern": TIME_PATTERN},
 }
 

@@ -73,6 +73,7 @@ def a_greater_than_b(kwargs: Kwargs, data_type: T.DataType, constants: Constants
 
 def java_pattern(regex: str) -> re.Pattern[str]:
     """A pattern that matches what Java's does, for a regex written in what both languages have."""
+
     def in_python(piece: re.Match[str]) -> str:
         text = piece[0]
         return {"$": JAVA_END, r"\Z": JAVA_END, r"\z": r"\Z", ".": JAVA_DOT}.get(text, text)

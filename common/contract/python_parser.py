@@ -186,9 +186,7 @@ def has_distinct_names(raw: bytes, names: int) -> bool:
     return raw.count(b'":') == names and not any(ambiguous in raw for ambiguous in (b"\\", b" :", b"\t:", b"\n:", b"\r:"))
 
 
-def _compile(
-    vertical: Vertical, expectations: tuple[Expectation, ...], bounds: TimeBounds
-) -> Callable[[Event, datetime], bool]:
+def _compile(vertical: Vertical, expectations: tuple[Expectation, ...], bounds: TimeBounds) -> Callable[[Event, datetime], bool]:
     """One function with some lines for each field: a call for each expectation would cost more than its comparisons."""
     names = frozenset(vertical.event_schema.names)
     constants: dict[str, Any] = {"read_time": read_time, "NAMES": names, "EARLIEST": EARLIEST_EVENT, "earliest": bounds.earliest}

@@ -62,5 +62,6 @@ def _remedy(role_type: type[T.DataType], field_type: T.DataType) -> str:
     return (
         "use timestamp, which is sent as ISO 8601 text with its zone (2026-01-31T12:00:00.000Z): the producer must "
         "convert a number, such as seconds or milliseconds since 1970"
-        if isinstance(field_type, T.NumericType) else "use timestamp, which is sent as ISO 8601 text with its zone"
+        if isinstance(field_type, T.NumericType)
+        else "use timestamp, which is sent as ISO 8601 text with its zone"
     )

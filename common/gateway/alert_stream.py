@@ -14,10 +14,10 @@ from common.gateway.alert_json import alert_object, to_json
 from common.kafka.connection import Connection
 from common.kafka.reader import TRANSIENT_ERRORS, consume_from_ends, poll_batch, read_new_partitions
 
-MAX_QUEUED_ALERTS = 1_000        # that a listener may be behind
-POLL_SECONDS = 0.2               # the longest poll before the thread checks whether to stop
-KEEP_ALIVE_SECONDS = 15          # without an alert, after which a comment is sent
-PARTITION_CHECK_SECONDS = 10.0   # between checks for partitions that were added to the topic
+MAX_QUEUED_ALERTS = 1_000  # that a listener may be behind
+POLL_SECONDS = 0.2  # the longest poll before the thread checks whether to stop
+KEEP_ALIVE_SECONDS = 15  # without an alert, after which a comment is sent
+PARTITION_CHECK_SECONDS = 10.0  # between checks for partitions that were added to the topic
 
 
 class Listener:

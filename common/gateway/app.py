@@ -42,8 +42,16 @@ REFUSAL_HEADERS = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"
 class Gateway:
     """The application. is_closing: whether the server is about to end, which ends the streams. on_fatal: as `AsyncProducer`'s."""
 
-    def __init__(self, verticals: Sequence[Vertical], settings: Settings, connection: Connection, access: Access, *,
-                 is_closing: Callable[[], bool] = lambda: False, on_fatal: Callable[[str], None] = lambda problem: None) -> None:
+    def __init__(
+        self,
+        verticals: Sequence[Vertical],
+        settings: Settings,
+        connection: Connection,
+        access: Access,
+        *,
+        is_closing: Callable[[], bool] = lambda: False,
+        on_fatal: Callable[[str], None] = lambda problem: None,
+    ) -> None:
         self._producer = AsyncProducer(connection, settings.gateway_timeout, on_fatal=on_fatal)
         self._intakes = self._build_intakes(verticals, settings, access)
         self._access = access

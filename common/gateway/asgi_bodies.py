@@ -9,7 +9,7 @@ from common.gateway.request_bodies import Receive
 
 Send = Callable[[Any], Awaitable[None]]
 
-PART_BYTES = 64 * 1024                  # of an answer, that are written at a time
+PART_BYTES = 64 * 1024  # of an answer, that are written at a time
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024  # of a body, that are read though it is refused
 
 

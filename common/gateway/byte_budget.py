@@ -35,11 +35,15 @@ class ByteBudget:
             raise BodyRefused(413, f"the request needs over {self._max_per_client:,} bytes of memory: send fewer events in one")
         with self._lock:
             if self._bytes_by_client[share.client] + size > self._max_per_client:
-                raise BodyRefused(429, "this client has as many requests under way as there is memory for, nothing of this one "
-                                 "was taken: send it again")
+                raise BodyRefused(
+                    429,
+                    "this client has as many requests under way as there is memory for, nothing of this one "
+                    "was taken: send it again",
+                )
             if size > self._free_bytes:
-                raise BodyRefused(503, "the gateway holds as many requests as it has memory for, nothing of this one was taken: "
-                                 "send it again")
+                raise BodyRefused(
+                    503, "the gateway holds as many requests as it has memory for, nothing of this one was taken: send it again"
+                )
             self._free_bytes -= size
             self._bytes_by_client[share.client] += size
             share.charged_bytes += size

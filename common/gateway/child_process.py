@@ -20,8 +20,14 @@ class GatewayProcess:
     Use as a context manager, and call `keep_running` each second. say: is called with a line when the gateway has ended.
     """
 
-    def __init__(self, vertical: str, address: Address, connection: Connection, settings: Settings,
-                 say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self,
+        vertical: str,
+        address: Address,
+        connection: Connection,
+        settings: Settings,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._command = _build_command(vertical, address, connection, settings)
         self._log = settings.data.absolute() / "gateway.log"
         self._say = say

@@ -25,10 +25,10 @@ class Connections:
         self._max = max_connections
         self._max_of_peer, self._max_of_client = max(1, max_connections // 2), max(1, max_connections // 4)
         self._unadmitted: OrderedDict[Abortable, str] = OrderedDict()  # with their peers, the oldest first
-        self._by_peer: dict[str, OrderedDict[Abortable, None]] = {}    # of the unadmitted
-        self._admitted: dict[Abortable, str] = {}                      # with their clients
-        self._count_by_client: Counter[str] = Counter()                # of the admitted
-        self._idle: OrderedDict[Abortable, None] = OrderedDict()       # of the admitted; the longest idle first
+        self._by_peer: dict[str, OrderedDict[Abortable, None]] = {}  # of the unadmitted
+        self._admitted: dict[Abortable, str] = {}  # with their clients
+        self._count_by_client: Counter[str] = Counter()  # of the admitted
+        self._idle: OrderedDict[Abortable, None] = OrderedDict()  # of the admitted; the longest idle first
 
     def add(self, connection: Abortable, host: str) -> None:
         """Counts a connection that was just made, from the address `host`."""
@@ -50,8 +50,12 @@ class Connections:
         if self._admitted.get(connection) == client or not (connection in self._unadmitted or connection in self._admitted):
             return
         if self._count_by_client[client] >= self._max_of_client:
-            self._cut_off_idle(client, 429, f"this client has requests under way in {self._max_of_client:,} connections, "
-                                            "which is as many as it may: try again")
+            self._cut_off_idle(
+                client,
+                429,
+                f"this client has requests under way in {self._max_of_client:,} connections, "
+                "which is as many as it may: try again",
+            )
         if connection not in self._admitted and len(self._admitted) >= self._max:
             self._cut_off_idle(None, 503, "every connection that the gateway may hold has a request under way: try again")
         self.remove(connection)

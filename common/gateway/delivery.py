@@ -16,9 +16,9 @@ from confluent_kafka import Producer as Client
 from common.kafka.connection import Connection
 from common.kafka.producers import producer_options
 
-POLL_SECONDS = 0.1          # the longest poll before the thread checks for shutdown
+POLL_SECONDS = 0.1  # the longest poll before the thread checks for shutdown
 BROKER_CHECK_SECONDS = 0.5  # between tries to reach a broker while none answers
-READY_CACHE_SECONDS = 1.0   # for which an answer about brokers is good
+READY_CACHE_SECONDS = 1.0  # for which an answer about brokers is good
 RECORD_OVERHEAD_BYTES = 64  # that a record takes in the buffer beside its key and value
 
 Failure = tuple[bytes | None, KafkaError]
@@ -55,15 +55,25 @@ class AsyncProducer:
     is called with an error after which no record can be sent any more. Call `start` within the loop, and `stop` in the end.
     """
 
-    def __init__(self, connection: Connection, timeout: float, *, max_records: int = 100_000, max_megabytes: int = 64,
-                 linger: float = 0.001, on_fatal: Callable[[str], None] = lambda problem: None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        timeout: float,
+        *,
+        max_records: int = 100_000,
+        max_megabytes: int = 64,
+        linger: float = 0.001,
+        on_fatal: Callable[[str], None] = lambda problem: None,
+    ) -> None:
         self._max_records, self._max_bytes = max_records, max_megabytes * 1024 * 1024
         options = producer_options(connection, linger, timeout, max_records, max_megabytes)
         self._client = Client({**options, "reconnect.backoff.max.ms": 1_000, "error_cb": self._on_error})
         self._on_fatal = on_fatal
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._threads = [threading.Thread(target=work, name=f"gateway{work.__name__}", daemon=True)
-                         for work in (self._take_answers, self._watch_brokers)]
+        self._threads = [
+            threading.Thread(target=work, name=f"gateway{work.__name__}", daemon=True)
+            for work in (self._take_answers, self._watch_brokers)
+        ]
         self._check_brokers, self._unavailable, self._stopping = threading.Event(), threading.Event(), threading.Event()
         # Of the thread that takes answers: what is complete, and what the client refused to buffer.
         self._complete: list[PendingDelivery] = []

@@ -40,12 +40,12 @@ from common.vertical import Vertical
 
 LOG = logging.getLogger(__name__)
 
-TURN_BYTES = 50_000            # of events that are validated before other requests have their turn
-MIN_EVENT_BYTES = 500          # that an event counts as then
+TURN_BYTES = 50_000  # of events that are validated before other requests have their turn
+MIN_EVENT_BYTES = 500  # that an event counts as then
 LARGE_EVENT_BYTES = 16 * 1024  # a larger event is validated by a thread
 LARGE_BODY_BYTES = 256 * 1024  # a larger body is read by a thread
-BYTES_PER_EVENT = 1_000        # of a body that count as one event of its client's rate
-MAX_EVENT_BYTES = 900_000      # a topic takes records of 1 MB by default
+BYTES_PER_EVENT = 1_000  # of a body that count as one event of its client's rate
+MAX_EVENT_BYTES = 900_000  # a topic takes records of 1 MB by default
 EVENT_TOO_LARGE = f"an event has at most {MAX_EVENT_BYTES:,} bytes"
 TOO_MANY_EVENTS = "more events than this client may send"
 MAX_ID_CHARACTERS, MAX_DETAIL_CHARACTERS = 200, 2_000  # of a refused event, in the answer
@@ -91,10 +91,10 @@ class IntakeResources:
 
     producer: AsyncProducer
     access: Access
-    rates: RateLimiter         # of each client's events
-    answers: AnswerCache       # to requests that came with an idempotency key
-    budget: ByteBudget         # of the bytes that requests under way hold
-    max_body_bytes: int        # of one request, packed and unpacked
+    rates: RateLimiter  # of each client's events
+    answers: AnswerCache  # to requests that came with an idempotency key
+    budget: ByteBudget  # of the bytes that requests under way hold
+    max_body_bytes: int  # of one request, packed and unpacked
     thread_turn: asyncio.Lock  # held while a thread reads a large body or validates a large event: only one does at a time
 
 
@@ -225,8 +225,10 @@ class EventIntake:
                 size += max(MIN_EVENT_BYTES, len(event))
             if len(verdicts.rejected) > MAX_REJECTED:
                 raise BodyRefused(
-                    413, f"more than {MAX_REJECTED:,} events of this request break the contract, the last seen at {index} "
-                    f"({verdicts.rejected[-1]['reason']}): nothing of it was taken")
+                    413,
+                    f"more than {MAX_REJECTED:,} events of this request break the contract, the last seen at {index} "
+                    f"({verdicts.rejected[-1]['reason']}): nothing of it was taken",
+                )
             if size >= TURN_BYTES:
                 size = 0
                 await asyncio.sleep(0)

@@ -52,7 +52,10 @@ class AnswerCache:
     """
 
     def __init__(
-        self, seconds: float = DAY_SECONDS, bytes_per_client: int = 8 * 1024 * 1024, max_bytes: int = 64 * 1024 * 1024,
+        self,
+        seconds: float = DAY_SECONDS,
+        bytes_per_client: int = 8 * 1024 * 1024,
+        max_bytes: int = 64 * 1024 * 1024,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds, self._bytes_per_client, self._max_bytes, self._clock = seconds, bytes_per_client, max_bytes, clock

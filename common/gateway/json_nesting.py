@@ -2,7 +2,7 @@
 
 import numpy as np
 
-MAX_LEVELS = 64     # of an event: the contract's events have one, those in other formats a few
+MAX_LEVELS = 64  # of an event: the contract's events have one, those in other formats a few
 MAX_PARTS = 10_000  # objects and arrays in an event
 TOO_NESTED = f"an event has at most {MAX_LEVELS} levels, and {MAX_PARTS:,} objects and arrays"
 QUOTE = ord('"')

@@ -15,15 +15,15 @@ from common.gateway.connections import Connections
 from common.gateway.request_bodies import BODY_TIMEOUT_SECONDS
 from common.gateway.tls_handshake import TlsHandshake
 
-MAX_HEAD_BYTES = 32 * 1024    # of the request line and all header fields, trailers included
+MAX_HEAD_BYTES = 32 * 1024  # of the request line and all header fields, trailers included
 MAX_HEAD_FIELDS = 100
-HEAD_TIMEOUT_SECONDS = 10.0   # for a whole head, from the begin of the connection, or once the answer before is written
-MAX_PIPELINED_REQUESTS = 16   # that may wait behind the one under way
+HEAD_TIMEOUT_SECONDS = 10.0  # for a whole head, from the begin of the connection, or once the answer before is written
+MAX_PIPELINED_REQUESTS = 16  # that may wait behind the one under way
 WRITE_TIMEOUT_SECONDS = 30.0  # in which a client has to read something of what waits for it
-CLOSE_SECONDS = 2.0           # between a refusal and the end of its connection, in which the client may read it
+CLOSE_SECONDS = 2.0  # between a refusal and the end of its connection, in which the client may read it
 UPGRADE_FIELDS = (b"upgrade", b"http2-settings")  # by which a client offers another protocol
 # Extensions of a request's scope.
-ADMIT_EXTENSION = "hybrid.admit"    # a function, to be called with the client once its request is allowed; raises LimitReached
+ADMIT_EXTENSION = "hybrid.admit"  # a function, to be called with the client once its request is allowed; raises LimitReached
 TARGET_EXTENSION = "hybrid.target"  # the request's target, as it was sent
 
 
@@ -35,7 +35,8 @@ class HandshakeLoop(uvloop.Loop):
         if context is None:
             return await super().create_server(protocol_factory, *arguments, **options)
         return await super().create_server(
-            lambda: TlsHandshake(self, protocol_factory(), context, HEAD_TIMEOUT_SECONDS), *arguments, **options)
+            lambda: TlsHandshake(self, protocol_factory(), context, HEAD_TIMEOUT_SECONDS), *arguments, **options
+        )
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -50,7 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._running_cycle: RequestResponseCycle | None = None  # the request that is being answered; `cycle` is the newest
         self._unparsed_bytes = 0  # since the parser last reported a whole head, a part of a body, or a message's end
         self._field_count = self._head_bytes = 0  # of the message under way
-        self._head_timer: asyncio.TimerHandle | None = None   # runs while the next head is awaited
+        self._head_timer: asyncio.TimerHandle | None = None  # runs while the next head is awaited
         self._write_timer: asyncio.TimerHandle | None = None  # runs while the client does not read
         self._unwritten_bytes = 0  # at the last check
 
@@ -252,5 +253,6 @@ _REFUSAL_DETAILS = {
     408: f"the head of the request was not there within {HEAD_TIMEOUT_SECONDS:g} s",
     int(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE): (
         f"a request's head has at most {MAX_HEAD_BYTES:,} bytes and {MAX_HEAD_FIELDS} fields, "
-        f"and at most {MAX_PIPELINED_REQUESTS} requests wait"),
+        f"and at most {MAX_PIPELINED_REQUESTS} requests wait"
+    ),
 }

@@ -18,16 +18,16 @@ RawEvent = bytes | dict[str, Any]  # its text, or the object it is
 
 JSON_WHITESPACE = " \t\n\r"
 JSON_DECODER = json.JSONDecoder()
-MAX_EVENTS = 100_000        # of a request: each is an object in memory, however short
-MAX_REJECTED = 1_000        # that one answer explains: more would make the answer larger than the request
-MAX_GZIP_MEMBERS = 100      # of a body
-UNPACK_BYTES = 256 * 1024   # that are unpacked, and packed ones read, at a time
-MAX_DEFLATE_RATIO = 1_032   # of unpacked bytes to packed ones
+MAX_EVENTS = 100_000  # of a request: each is an object in memory, however short
+MAX_REJECTED = 1_000  # that one answer explains: more would make the answer larger than the request
+MAX_GZIP_MEMBERS = 100  # of a body
+UNPACK_BYTES = 256 * 1024  # that are unpacked, and packed ones read, at a time
+MAX_DEFLATE_RATIO = 1_032  # of unpacked bytes to packed ones
 MAX_PARTS = 4 * MAX_EVENTS  # objects and arrays in a JSON array: all are read in one go, in which no other request has a turn
-MAX_NAMES = 1_000           # of an event that is passed on as an object: it is validated in one go
-VALUE_BYTES = 100           # that a value or an array of JSON takes once it is read, about
-OBJECT_BYTES = 240          # that an object takes
-EVENT_BYTES = 500           # that an event takes beside its text until Kafka has it, about
+MAX_NAMES = 1_000  # of an event that is passed on as an object: it is validated in one go
+VALUE_BYTES = 100  # that a value or an array of JSON takes once it is read, about
+OBJECT_BYTES = 240  # that an object takes
+EVENT_BYTES = 500  # that an event takes beside its text until Kafka has it, about
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some clients put it before any text; RFC 8259 lets a reader pass over it
 BODY_TIMEOUT_SECONDS = 30.0  # a body that takes longer holds a connection that others wait for
 

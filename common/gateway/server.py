@@ -35,13 +35,22 @@ THREAD_SWITCH_SECONDS = 0.0005  # the longest that a thread with a large body or
 class GatewayServer(uvicorn.Server):
     """The gateway at an address. on_up: called once it takes connections; problems: errors after which it cannot go on."""
 
-    def __init__(self, verticals: Sequence[Vertical], settings: Settings, connection: Connection, access: Access,
-                 address: Address, *, on_up: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        verticals: Sequence[Vertical],
+        settings: Settings,
+        connection: Connection,
+        access: Access,
+        address: Address,
+        *,
+        on_up: Callable[[], None] = lambda: None,
+    ) -> None:
         self._on_up, self._address = on_up, address
         self._certificate_times = _read_certificate_times(address)
         self.problems: list[str] = []
-        self.gateway = Gateway(verticals, settings, connection, access, is_closing=lambda: self.should_exit,
-                               on_fatal=self._end_with)
+        self.gateway = Gateway(
+            verticals, settings, connection, access, is_closing=lambda: self.should_exit, on_fatal=self._end_with
+        )
         super().__init__(uvicorn.Config(
             self.gateway, loop="common.gateway.protocol:HandshakeLoop", ws="none", lifespan="on",
             http=partial(BoundedProtocol, connections=Connections(settings.gateway_connections)),  # type: ignore[arg-type]
@@ -72,8 +81,9 @@ class GatewayServer(uvicorn.Server):
         self.should_exit = True
 
 
-def run_gateway(verticals: Sequence[Vertical], settings: Settings, connection: Connection, address: Address,
-                on_up: Callable[[], None]) -> None:
+def run_gateway(
+    verticals: Sequence[Vertical], settings: Settings, connection: Connection, address: Address, on_up: Callable[[], None]
+) -> None:
     """Serves until a signal, and calls `on_up` once it takes connections.
 
     Raises BrokerError when the producer cannot go on, SettingsError for what cannot be served.

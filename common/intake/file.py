@@ -15,7 +15,7 @@ from common.kafka.producers import Producer
 
 LINE_ENDINGS = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")  # of the names of files that have a document a line
 MAX_BYTES = 64 << 20  # of one document or line
-GZIP = b"\x1f\x8b"     # how a packed file begins
+GZIP = b"\x1f\x8b"  # how a packed file begins
 
 
 class IntakeError(UserError):

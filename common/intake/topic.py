@@ -22,10 +22,10 @@ from common.kafka.topics import read_end_offsets
 
 LOG = logging.getLogger(__name__)
 
-MAX_RECORDS = 500     # between two commits
-POLL_SECONDS = 1.0    # after which a signal is heard, and the caller has its turn
+MAX_RECORDS = 500  # between two commits
+POLL_SECONDS = 1.0  # after which a signal is heard, and the caller has its turn
 QUEUE_KB = 16 * 1024  # that the client fetches ahead
-SESSION_MS = 8_000    # after which another member, or this one started again, has the partitions of one that was killed
+SESSION_MS = 8_000  # after which another member, or this one started again, has the partitions of one that was killed
 MAX_WAIT_SECONDS = 30.0  # without a partition, after which that is said
 # The group gives the partitions to another member: what is not committed is read again there, or here.
 NO_MEMBER = {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS,

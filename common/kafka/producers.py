@@ -57,8 +57,14 @@ class Producer:
     0 for latency. A key goes to the same partition as with Kafka's Java clients.
     """
 
-    def __init__(self, connection: Connection, linger: float = 0.005, delivery_timeout: float = 60.0,
-                 max_records: int = 100_000, max_megabytes: int = 64) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        linger: float = 0.005,
+        delivery_timeout: float = 60.0,
+        max_records: int = 100_000,
+        max_megabytes: int = 64,
+    ) -> None:
         self.connection = connection
         self.delivered_count = 0
         self.reasons: Counter[str] = Counter()
@@ -76,8 +82,13 @@ class Producer:
         return len(self._client)
 
     def send(
-        self, topic: str, key: bytes | None, value: bytes | None, timestamp: int | None = None,
-        on_delivery: DeliveryCallback | None = None, headers: Sequence[tuple[str, bytes | None]] = (),
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp: int | None = None,
+        on_delivery: DeliveryCallback | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
     ) -> None:
         """Buffer one record. on_delivery: called with the delivered message, which has its partition and offset.
 
@@ -115,7 +126,11 @@ class Producer:
                 error.add_note(f"{self.delivered_count} records were delivered, {self.failed_count} were not")
 
     def _put(
-        self, topic: str, key: bytes | None, value: bytes | None, options: dict[str, Any],
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        options: dict[str, Any],
         on_delivery: DeliveryCallback | None = None,
     ) -> None:
         def count_answer(error: KafkaError | None, message: Message) -> None:

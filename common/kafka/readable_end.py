@@ -22,8 +22,13 @@ def has_readable_record(
     since, ends: by partition; ends: up to where the topic can be read (`read_end_offsets` with `committed`). A partition that is
     not in `since` is read from its beginning.
     """
-    options = {"group.id": f"{GROUP_PREFIX}standstill", "enable.auto.commit": False, "auto.offset.reset": "earliest",
-               "isolation.level": "read_committed", "enable.partition.eof": True}
+    options = {
+        "group.id": f"{GROUP_PREFIX}standstill",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+    }
     unread_partitions = {partition for partition, end in ends.items() if end > since.get(partition, 0)}
     deadline = time.monotonic() + within
     consumer = Consumer(connection.client_options() | options)
@@ -59,7 +64,8 @@ class OpenTransactions:
         # What is blocked for a shorter time than at its last report is blocked by another transaction.
         self._reported = {place: seconds for place, seconds in self._reported.items() if lengths.get(place, -1.0) >= seconds}
         due_partitions = [
-            partition for partition, seconds in lengths.items()
+            partition
+            for partition, seconds in lengths.items()
             if seconds >= max(MAX_OPEN_SECONDS, 2 * self._reported.get(partition, 0.0))
         ]
         self._reported |= {partition: lengths[partition] for partition in due_partitions}

@@ -40,8 +40,9 @@ def read_all(connection: Connection, topic: str, at_least: int = 0, timeout: flo
             for message in consumer.consume(10_000, timeout=0.1):
                 error = message.error()
                 if error is None:
-                    records.append(Record(message.key(), message.value(), message.partition(), message.offset(),
-                                          message.timestamp()[1]))
+                    records.append(
+                        Record(message.key(), message.value(), message.partition(), message.offset(), message.timestamp()[1])
+                    )
                 elif error.code() == KafkaError._PARTITION_EOF:
                     at_end.add(message.partition())
                 elif error.code() not in TRANSIENT_ERRORS:

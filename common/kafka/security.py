@@ -111,8 +111,13 @@ class Security:
             _require_file(self.ca, "kafka_ssl_ca_location", "-----BEGIN CERTIFICATE-----")
         if self.certificate:
             _require_file(self.certificate, "kafka_ssl_certificate_location", "-----BEGIN CERTIFICATE-----")
-            _require_file(self.key or self.certificate, "kafka_ssl_key_location", "-----BEGIN PRIVATE KEY-----",
-                     "-----BEGIN ENCRYPTED PRIVATE KEY-----", hint=" (convert it: openssl pkcs8 -topk8 -in KEY -out KEY.pk8)")
+            _require_file(
+                self.key or self.certificate,
+                "kafka_ssl_key_location",
+                "-----BEGIN PRIVATE KEY-----",
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----",
+                hint=" (convert it: openssl pkcs8 -topk8 -in KEY -out KEY.pk8)",
+            )
 
 
 def _require_file(path: Path, setting: str, *markers: str, hint: str = "") -> None:

@@ -70,5 +70,6 @@ def read_topic_settings(admin: AdminClient, names: Sequence[str]) -> dict[str, T
         replicas = min((len(partition.replicas) for partition in topic.partitions.values()), default=0)
         max_bytes = int(values.get(MAX_BYTES_SETTING, DEFAULT_MAX_BYTES))
         settings[name] = TopicSettings(
-            len(topic.partitions), replicas, values.get(MIN_IN_SYNC, ""), values.get(TIMESTAMP_TYPE, ""), max_bytes)
+            len(topic.partitions), replicas, values.get(MIN_IN_SYNC, ""), values.get(TIMESTAMP_TYPE, ""), max_bytes
+        )
     return settings

@@ -28,8 +28,13 @@ LISTED_SECONDS = 10.0
 LEADER_SECONDS = 30.0
 # Transient errors: a partition has no leader yet, or one was elected just now, as when a broker on busy cores was late with its
 # heartbeat. The client library's own code, _NOENT, is for a topic none of whose partitions has a leader.
-LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError._NOENT,
-              KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH)
+LEADERLESS = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError._NOENT,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+)
 
 
 @dataclass(frozen=True)

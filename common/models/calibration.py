@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-LOWER_EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)     # of the bins
+LOWER_EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # of the bins
 
 
 def reliability(scored: DataFrame) -> DataFrame:
@@ -17,8 +17,11 @@ def reliability(scored: DataFrame) -> DataFrame:
     with_bins = scored.where("model_score IS NOT NULL").withColumn("lower", _lower_edge(F.col("model_score")))
     squared_error = (F.col("model_score") - F.col("label")) ** 2
     bins = with_bins.groupBy("lower").agg(
-        F.round(F.avg("model_score"), 4).alias("predicted"), F.round(F.avg("label"), 4).alias("observed"),
-        F.count("*").alias("rows"), F.round(F.avg(squared_error), 5).alias("brier"))
+        F.round(F.avg("model_score"), 4).alias("predicted"),
+        F.round(F.avg("label"), 4).alias("observed"),
+        F.count("*").alias("rows"),
+        F.round(F.avg(squared_error), 5).alias("brier"),
+    )
     expected = F.format_string("from %.2f", "lower").alias("expected")
     return bins.select(expected, "predicted", "observed", "rows", "brier").orderBy("expected")
 

@@ -18,10 +18,21 @@ ARITHMETIC = (exp.Add, exp.Sub, exp.Mul)
 COMPARISONS = (exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE)
 LOGIC = (exp.And, exp.Or, exp.Not)
 UNARY = (exp.Abs, exp.Neg)
-ALLOWED = frozenset({
-    *ARITHMETIC, *COMPARISONS, *LOGIC, *UNARY,
-    exp.Case, exp.Column, exp.Exp, exp.If, exp.Literal, exp.Paren, exp.SafeDivide,
-})
+ALLOWED = frozenset(
+    {
+        *ARITHMETIC,
+        *COMPARISONS,
+        *LOGIC,
+        *UNARY,
+        exp.Case,
+        exp.Column,
+        exp.Exp,
+        exp.If,
+        exp.Literal,
+        exp.Paren,
+        exp.SafeDivide,
+    }
+)
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 WHOLE_NUMBER = re.compile(r"[0-9]{1,6}")
 # A hundred trees of depth 3 have 9,500 nodes, 116 deep, in 60,000 characters.

@@ -19,22 +19,36 @@ def stability(rows: DataFrame, columns: Sequence[str]) -> DataFrame:
 
     Without reference rows a feature is left out; without current rows its psi is null. Nulls are left out.
     """
-    values = rows.select("is_current", F.explode(F.map_from_arrays(
-        F.array(*[F.lit(column) for column in columns]), F.array(*[F.col(column).cast("double") for column in columns])
-    )).alias("feature", "value")).where("value IS NOT NULL")
-    edges = values.where("NOT is_current").groupBy("feature").agg(
-        F.array_distinct(F.percentile_approx("value", DECILES)).alias("edges"))
+    values = rows.select(
+        "is_current",
+        F.explode(
+            F.map_from_arrays(
+                F.array(*[F.lit(column) for column in columns]), F.array(*[F.col(column).cast("double") for column in columns])
+            )
+        ).alias("feature", "value"),
+    ).where("value IS NOT NULL")
+    edges = (
+        values.where("NOT is_current")
+        .groupBy("feature")
+        .agg(F.array_distinct(F.percentile_approx("value", DECILES)).alias("edges"))
+    )
     counts = (
         values.join(F.broadcast(edges), "feature")
         .groupBy("feature", F.size(F.filter("edges", lambda edge: edge < F.col("value"))).alias("bin"))
         .agg(F.count_if("is_current").alias("current"), F.count_if(~F.col("is_current")).alias("reference"))
     )
     totals = counts.groupBy("feature").agg(F.sum("current").alias("current_rows"), F.sum("reference").alias("reference_rows"))
-    return _with_verdict(counts.join(totals, "feature").withColumns({
-        "c": F.greatest(F.try_divide("current", "current_rows"), F.lit(EMPTY_BIN)),
-        "r": F.greatest(F.try_divide("reference", "reference_rows"), F.lit(EMPTY_BIN)),
-    }).groupBy("feature", "reference_rows", "current_rows").agg(
-        F.when(F.col("current_rows") > 0, F.sum((F.col("c") - F.col("r")) * F.log(F.col("c") / F.col("r")))).alias("psi")))
+    return _with_verdict(
+        counts.join(totals, "feature")
+        .withColumns(
+            {
+                "c": F.greatest(F.try_divide("current", "current_rows"), F.lit(EMPTY_BIN)),
+                "r": F.greatest(F.try_divide("reference", "reference_rows"), F.lit(EMPTY_BIN)),
+            }
+        )
+        .groupBy("feature", "reference_rows", "current_rows")
+        .agg(F.when(F.col("current_rows") > 0, F.sum((F.col("c") - F.col("r")) * F.log(F.col("c") / F.col("r")))).alias("psi"))
+    )
 
 
 def _with_verdict(stabilities: DataFrame) -> DataFrame:

@@ -20,19 +20,27 @@ from typing import NamedTuple
 
 from common.models.rank_sketch import RankSketch
 
-THRESHOLD = 2.08         # of a score; the README of telecom_anomaly says how it was chosen
+THRESHOLD = 2.08  # of a score; the README of telecom_anomaly says how it was chosen
 INSTANT = 0.8
 DAY_S = 86_400
-SLOTS = 48               # of a day's profile
-SLOT_WEIGHT = 0.2        # of a record in its slot, for a record as long as a slot or longer
-QUIET_SHARE = 0.05       # of the records learnt so far: how long an alarm suppresses the next one,
+SLOTS = 48  # of a day's profile
+SLOT_WEIGHT = 0.2  # of a record in its slot, for a record as long as a slot or longer
+QUIET_SHARE = 0.05  # of the records learnt so far: how long an alarm suppresses the next one,
 QUIET_RECORDS = (10, 400)  # within these bounds,
-STRONGER = 1.3           # unless the next is so many times stronger
+STRONGER = 1.3  # unless the next is so many times stronger
 SHORT, MEDIUM, LONG = 12, 24, 48  # records
 
-VIEWS = {                # name: whether small values are rare too
-    "level": True, "change": False, "restlessness": False, "short_range": True, "long_range": True,
-    "surprises": False, "daily_short": False, "daily_long": False, "instant": True, "value": True,
+VIEWS = {  # name: whether small values are rare too
+    "level": True,
+    "change": False,
+    "restlessness": False,
+    "short_range": True,
+    "long_range": True,
+    "surprises": False,
+    "daily_short": False,
+    "daily_long": False,
+    "instant": True,
+    "value": True,
 }
 
 
@@ -63,7 +71,7 @@ class _Reading(NamedTuple):
     time: float
     value: float
     inputs: dict[str, float]  # what each average would learn
-    views: dict[str, float]   # what each rank sketch would learn
+    views: dict[str, float]  # what each rank sketch would learn
     rarity: float
 
 
@@ -74,11 +82,11 @@ class OnlineDetector:
     """
 
     threshold: float = THRESHOLD
-    count: float = 0.0           # records learnt
+    count: float = 0.0  # records learnt
     last_time: float = 0.0
     last_value: float = 0.0
-    quiet: float = 0.0           # records for which an alarm still suppresses others
-    last_alarm: float = 0.0      # its score
+    quiet: float = 0.0  # records for which an alarm still suppresses others
+    last_alarm: float = 0.0  # its score
     averages: dict[str, Ema] = field(default_factory=_averages)
     ranks: dict[str, RankSketch] = field(
         default_factory=lambda: {name: RankSketch(two_sided) for name, two_sided in VIEWS.items()}

@@ -39,9 +39,7 @@ class Protocol:
         return _consecutive_days(self.test_from, self.test_days)
 
 
-def evaluate_protocol(
-    vertical: Vertical, events: DataFrame, labels: DataFrame, protocol: Protocol
-) -> dict[str, dict[str, Any]]:
+def evaluate_protocol(vertical: Vertical, events: DataFrame, labels: DataFrame, protocol: Protocol) -> dict[str, dict[str, Any]]:
     """{"exact": metrics, "served": metrics, "protocol": periods}: two models of one kind, each tested on its own features.
 
     served: features from the baselines in force on each day. exact: from the model's `exact_windows` (batch scoring); left out

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import log2, log10
 
-BODY_SIZE = 256          # values that are kept of all
-TAIL_SIZE = 48           # greatest values, and smallest ones, that are kept exactly
+BODY_SIZE = 256  # values that are kept of all
+TAIL_SIZE = 48  # greatest values, and smallest ones, that are kept exactly
 MEMORY_RECORDS = 20_000  # values after which half are forgotten
 MAX_OCTAVES_BEYOND = 10.0
 
@@ -21,7 +21,7 @@ class RankSketch:
     two_sided: bool
     count: float = 0.0
     stride: float = 1.0
-    skipped: float = 0.0    # values since the last one that went into the body
+    skipped: float = 0.0  # values since the last one that went into the body
     body: list[float] = field(default_factory=list)
     least: list[float] = field(default_factory=list)  # all three are ascending
     greatest: list[float] = field(default_factory=list)

@@ -45,8 +45,12 @@ def as_json(model: TrainedModel) -> dict[str, Any]:
     """The model as a dictionary of JSON types; a metric that is not a number becomes null."""
     metrics = {name: value if math.isfinite(value) else None for name, value in model.metrics.items()}
     return {
-        "version": model.version, "features": list(model.features), "metrics": metrics, "details": model.details,
-        "structure": model.structure, "parameters": list(model.parameters),
+        "version": model.version,
+        "features": list(model.features),
+        "metrics": metrics,
+        "details": model.details,
+        "structure": model.structure,
+        "parameters": list(model.parameters),
     }
 
 

@@ -109,7 +109,11 @@ def export_sql(pipeline: "Pipeline", features: Sequence[str]) -> tuple[str, tupl
 
 
 def prove_parity(
-    spark: SparkSession, pipeline: "Pipeline", structure: str, parameters: Sequence[float], features: pd.DataFrame,
+    spark: SparkSession,
+    pipeline: "Pipeline",
+    structure: str,
+    parameters: Sequence[float],
+    features: pd.DataFrame,
     tolerance: float,
 ) -> float:
     """The largest difference between Spark's score and predict_proba over `features`; raises ParityBroken above `tolerance`."""

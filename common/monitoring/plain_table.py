@@ -64,9 +64,7 @@ class PlainTable(Table):
             yield Text(_text(self.caption), style="italic")
 
 
-def _column_widths(
-    min_widths: Sequence[int], headings: Sequence[str], cells: Sequence[Sequence[str]], room: int
-) -> list[int]:
+def _column_widths(min_widths: Sequence[int], headings: Sequence[str], cells: Sequence[Sequence[str]], room: int) -> list[int]:
     """Widths that sum up to `room` at most, each between its least and that of its longest cell.
 
     The columns that lack the fewest characters are widened first.

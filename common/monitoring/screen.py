@@ -127,9 +127,7 @@ def _latency(state: RunState) -> Percentiles:
 
 
 def _verticals_table(states: list[RunState]) -> Table:
-    table = plain_table(
-        "", "vertical", "events", "per second", "archive lag", "quarantined", "alerts", "p50 ms", "p99 ms"
-    )
+    table = plain_table("", "vertical", "events", "per second", "archive lag", "quarantined", "alerts", "p50 ms", "p99 ms")
     for state in states:
         latency = _latency(state)
         speeds = ["-" if value is None else f"{value:.1f}" for value in (latency.p50, latency.p99)]

@@ -19,7 +19,11 @@ class StageReport:
     """Says each thing once, when it is new. say: takes a line; progress: by query, which its owner keeps up to date."""
 
     def __init__(
-        self, vertical: Vertical, folder: str, watch: AlertWatch, progress: Mapping[str, QueryProgress],
+        self,
+        vertical: Vertical,
+        folder: str,
+        watch: AlertWatch,
+        progress: Mapping[str, QueryProgress],
         say: Callable[[str], None],
     ) -> None:
         self._watch, self._progress, self._say = watch, progress, say

@@ -46,7 +46,8 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
         rules.add_row(row.rule, f"{row.alerts:,}", f"{row.right:,}", format_share(row.precision))
     uncertain = [row.rule for row in evaluation.rules if 0 < row.alerts < MIN_ALERTS]
     rules.caption = f"false alerts a 1,000 entity-days: {1_000 * evaluation.false_alerts_per_entity_day:.3g}" + _too_few_remark(
-        uncertain, f"of fewer than {MIN_ALERTS} alerts a precision says little")
+        uncertain, f"of fewer than {MIN_ALERTS} alerts a precision says little"
+    )
     yield rules
     scenarios = plain_table(
         "What was found of each injected scenario (plain: recall of the best plain threshold at precision 80% or more)",

@@ -20,6 +20,7 @@ class NoSuchModel(UserError):
 
 def publish_model(model: TrainedModel, as_of: str, folder: str) -> Version:
     """Put a trained model in force if it is the first, or the champion trained again; else make it the challenger."""
+
     def publication(published: list[Version]) -> Version:
         champion = newest(published, MODEL)
         kind = MODEL if champion is None or champion.version == model.version else CHALLENGER

@@ -26,17 +26,21 @@ from common.models.training import TrainedModel
 from common.published.versions import BASELINE, MODEL, InForceSource, Version, baseline_path, in_force, shape_of, versions_in
 from common.vertical import Query, Vertical
 
-VERSIONS_SCHEMA = T.StructType([
-    T.StructField("kind", T.StringType()),
-    T.StructField("version", T.StringType()),
-    T.StructField("as_of", T.StringType()),
-    T.StructField("created_at", T.TimestampType()),
-    T.StructField("details", T.StringType()),
-])
-MODEL_SCHEMA = T.StructType([
-    T.StructField("model_version", T.StringType()),
-    T.StructField("model_parameters", T.ArrayType(T.DoubleType())),
-])
+VERSIONS_SCHEMA = T.StructType(
+    [
+        T.StructField("kind", T.StringType()),
+        T.StructField("version", T.StringType()),
+        T.StructField("as_of", T.StringType()),
+        T.StructField("created_at", T.TimestampType()),
+        T.StructField("details", T.StringType()),
+    ]
+)
+MODEL_SCHEMA = T.StructType(
+    [
+        T.StructField("model_version", T.StringType()),
+        T.StructField("model_parameters", T.ArrayType(T.DoubleType())),
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,8 @@ def _baseline_rows(folder: str, name: str, schema: pa.Schema) -> pa.Table:
     table = DeltaTable(baseline_path(folder, name))
     names = {field.name for field in table.schema().fields}
     rows = table.to_pyarrow_table(
-        filters=[("baseline_version", "=", baseline.version)], columns=[name for name in schema.names if name in names])
+        filters=[("baseline_version", "=", baseline.version)], columns=[name for name in schema.names if name in names]
+    )
     # What an older baseline did not learn yet is null until the next batch run.
     for field in schema:
         rows = rows if field.name in names else rows.append_column(field, pa.nulls(len(rows), field.type))

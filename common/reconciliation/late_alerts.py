@@ -48,11 +48,13 @@ def add_late_alerts(spark: SparkSession, deployment: Deployment) -> LateAlerts:
 
 
 def _as_stored(alerts: DataFrame) -> DataFrame:
-    return alerts.withColumns({
-        "first_event_time": F.col("event_time"),
-        "alert_time": F.lit(datetime.now(UTC)),
-        "topic": F.lit(None).cast("string"),
-        "kafka_partition": F.lit(NO_PARTITION),
-        "kafka_offset": F.lit(NO_OFFSET).cast("long"),
-        PARTITION: F.to_date("event_time"),
-    }).select(*ALERTS_SCHEMA.names)
+    return alerts.withColumns(
+        {
+            "first_event_time": F.col("event_time"),
+            "alert_time": F.lit(datetime.now(UTC)),
+            "topic": F.lit(None).cast("string"),
+            "kafka_partition": F.lit(NO_PARTITION),
+            "kafka_offset": F.lit(NO_OFFSET).cast("long"),
+            PARTITION: F.to_date("event_time"),
+        }
+    ).select(*ALERTS_SCHEMA.names)

@@ -45,13 +45,15 @@ SCORE_TOLERANCE = 1e-9
 STATUSES = ("equal", "late", "score_differs", "missing", "extra", "repeated_id", "judged_twice")
 AGREEING = ("equal", "late", "repeated_id", "judged_twice")  # or explained
 # The metric: alerts of each rule by status at each run, so that agreement can be followed over time.
-RECONCILIATIONS_SCHEMA = T.StructType([
-    T.StructField("reconciled_at", T.TimestampType()),
-    T.StructField("since", T.TimestampType()),
-    T.StructField("rule", T.StringType()),
-    T.StructField("status", T.StringType()),
-    T.StructField("alerts", T.LongType()),
-])
+RECONCILIATIONS_SCHEMA = T.StructType(
+    [
+        T.StructField("reconciled_at", T.TimestampType()),
+        T.StructField("since", T.TimestampType()),
+        T.StructField("rule", T.StringType()),
+        T.StructField("status", T.StringType()),
+        T.StructField("alerts", T.LongType()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,9 @@ def _counts(compared: DataFrame) -> dict[tuple[str, str], int]:
 def read_duplicates(spark: SparkSession, deployment: Deployment, columns: list[str]) -> DataFrame:
     """Events in quarantine because another came before under their id; of pseudonymised ones none, as they cannot be read."""
     refused = tables.read(spark, deployment.workspace.table("quarantine")).where("reason = 'duplicate'")
-    records = refused.selectExpr("raw AS value", "key", "topic", "kafka_partition AS partition", "kafka_offset AS offset",
-                                 "ingest_time AS timestamp")
+    records = refused.selectExpr(
+        "raw AS value", "key", "topic", "kafka_partition AS partition", "kafka_offset AS offset", "ingest_time AS timestamp"
+    )
     return contract.valid_events(records, deployment.vertical, bounds=None).select(columns)
 
 
@@ -199,6 +202,7 @@ def _scored(alerts: DataFrame, name: str) -> DataFrame:
 
 def _with_past_thresholds(spark: SparkSession, deployment: Deployment, query: Query, rows: DataFrame) -> DataFrame:
     """The alerts of `query` over `rows`, each under the thresholds of its time."""
+
     def build(rows: DataFrame, era: Era) -> DataFrame:
         settings = settings_as_of(spark, deployment.vertical, deployment.tables, deployment.rules, era.settings)
         return query.build(rows, settings)
@@ -251,10 +255,12 @@ def _with_past_versions(
         ranges = named_ranges or read_ranges(workspace, query)
         models = {version.version: version.details for version in versions(workspace.tables) if version.kind == MODEL}
     if query.baselines:
-        rows = _union([
-            with_baselines(rows.where(_inside(own)), _baselines_of(spark, deployment, baseline), vertical, query)
-            for baseline, own in _by_version(ranges, lambda offsets: offsets.baseline)
-        ])
+        rows = _union(
+            [
+                with_baselines(rows.where(_inside(own)), _baselines_of(spark, deployment, baseline), vertical, query)
+                for baseline, own in _by_version(ranges, lambda offsets: offsets.baseline)
+            ]
+        )
     rows = prepare_rows(rows, query, deployment.rules)
     if query.model:
         by_model = _by_version(ranges, lambda offsets: offsets.model)
@@ -272,6 +278,7 @@ def _by_version(
 
 def _inside(ranges: list[OffsetRange]) -> Column:
     """Whether a row's Kafka record lies in one of the ranges."""
+
     def inside(offsets: OffsetRange) -> Column:
         is_between = F.col("kafka_offset").between(offsets.start, offsets.end - 1)
         return is_between if offsets.partition is None else is_between & (F.col("kafka_partition") == offsets.partition)

@@ -76,7 +76,11 @@ class ReplayCounts:
 
 
 def plan_replay(
-    vertical: Vertical, path: Path, mapping: Mapping[str, str], label: str | None = None, scenario: str | None = None,
+    vertical: Vertical,
+    path: Path,
+    mapping: Mapping[str, str],
+    label: str | None = None,
+    scenario: str | None = None,
     label_delay: timedelta = timedelta(days=7),
 ) -> ReplayPlan:
     """Check the file and the mapping {event field: column} before anything is sent. Raises ReplayError.
@@ -92,8 +96,13 @@ def plan_replay(
 
 
 def replay_file(
-    plan: ReplayPlan, producer: Producer, pace: Pace[Records] = AT_ONCE, *, stop: threading.Event | None = None,
-    progress: Callable[[ReplayCounts], None] = lambda counts: None, run_bytes: int = RUN_BYTES,
+    plan: ReplayPlan,
+    producer: Producer,
+    pace: Pace[Records] = AT_ONCE,
+    *,
+    stop: threading.Event | None = None,
+    progress: Callable[[ReplayCounts], None] = lambda counts: None,
+    run_bytes: int = RUN_BYTES,
 ) -> ReplayCounts:
     """Send the file's rows as events, and its labels; returns when all are delivered, or after `stop`.
 
@@ -143,9 +152,7 @@ def _read_events(plan: ReplayPlan, batch: RowBatch) -> list[dict[str, Any]]:
     fields = {field.name: field for field in plan.vertical.event_schema}
     nulls = [None] * batch.rows
     columns = [
-        plan.columns[name].values(batch.columns, batch.rows, converter_for(field.dataType))
-        if name in plan.columns
-        else nulls
+        plan.columns[name].values(batch.columns, batch.rows, converter_for(field.dataType)) if name in plan.columns else nulls
         for name, field in fields.items()
     ]
     return [dict(zip(fields, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -166,11 +173,18 @@ def _label_table(
         scenario = as_text(batch.columns[labels.scenario][row]) if labels.scenario else None
         keys.append(_record_key(event[vertical.entity]))
         due.append(time + delay)
-        values.append(orjson.dumps({
-            "event_id": event[vertical.event_id], "entity_id": event[vertical.entity], "scenario": scenario or "unknown",
-            "case_id": event[vertical.event_id],
-            "event_time": iso_time(time), "known_time": iso_time(time + delay),
-        }))
+        values.append(
+            orjson.dumps(
+                {
+                    "event_id": event[vertical.event_id],
+                    "entity_id": event[vertical.entity],
+                    "scenario": scenario or "unknown",
+                    "case_id": event[vertical.event_id],
+                    "event_time": iso_time(time),
+                    "known_time": iso_time(time + delay),
+                }
+            )
+        )
     return _record_table(due, True, keys, values)
 
 

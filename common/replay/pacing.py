@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-TICK_SECONDS = 0.005          # records due within one tick are sent together
+TICK_SECONDS = 0.005  # records due within one tick are sent together
 MAX_RECORDS_AT_ONCE = 10_000  # when behind, between two checks of the clock and of `stop`
 
 
@@ -77,8 +77,12 @@ def prefetch(chunks: Iterable[Item]) -> Iterator[Item]:
 
 
 def send_paced(
-    schedule: Iterable[tuple[Chunk, DueSeconds]], send: Callable[[Chunk, int, int], None], *, stop: threading.Event | None = None,
-    clock: Callable[[], float] = time.monotonic, wait: Callable[[float], object] | None = None,
+    schedule: Iterable[tuple[Chunk, DueSeconds]],
+    send: Callable[[Chunk, int, int], None],
+    *,
+    stop: threading.Event | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    wait: Callable[[float], object] | None = None,
 ) -> int:
     """Call `send(chunk, first, last)` with the records [first, last) that are due; returns how many were sent.
 

@@ -24,8 +24,13 @@ class SendCounts:
 
 
 def send_generated_events(
-    vertical: Vertical | str, chunks: Iterable[GeneratedEvents], producer: Producer, pace: Pace[Messages], *,
-    stop: threading.Event | None = None, progress: Callable[[SendCounts], None] = lambda counts: None,
+    vertical: Vertical | str,
+    chunks: Iterable[GeneratedEvents],
+    producer: Producer,
+    pace: Pace[Messages],
+    *,
+    stop: threading.Event | None = None,
+    progress: Callable[[SendCounts], None] = lambda counts: None,
 ) -> SendCounts:
     """Send chunks at a pace (`partial(schedule_at_rate, per_second=500)`); returns when all are delivered.
 

@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-USUAL_DELAY_MS = 300.0          # mean of an event that is on time
+USUAL_DELAY_MS = 300.0  # mean of an event that is on time
 LATE_SHARE = 0.05
 LATE_MEAN_MS = 5 * 60_000.0
 LATE_MAX_MS = 30 * 60_000
 VERY_LATE_SHARE = 0.001
-VERY_LATE_MS = (3_600_000, 2 * 86_400_000)   # an hour to two days
+VERY_LATE_MS = (3_600_000, 2 * 86_400_000)  # an hour to two days
 
 
 def event_sources(rng: np.random.Generator, rates: NDArray[np.float64]) -> NDArray[np.int64]:

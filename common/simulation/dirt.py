@@ -8,7 +8,14 @@ import orjson
 from numpy.typing import NDArray
 
 FLAWS = (
-    "undecodable", "truncated", "wrong_type", "missing_field", "unknown_field", "not_a_number", "out_of_range", "future_time",
+    "undecodable",
+    "truncated",
+    "wrong_type",
+    "missing_field",
+    "unknown_field",
+    "not_a_number",
+    "out_of_range",
+    "future_time",
 )
 FAR_AHEAD = timedelta(days=3_650)
 
@@ -17,10 +24,10 @@ FAR_AHEAD = timedelta(days=3_650)
 class DirtyFields:
     """The fields of an event that flaws change."""
 
-    number: str            # a required number, which is made text, NaN, or out of range
-    out_of_range: float    # a value for it that the contract refuses
-    required: str          # a required field, which is left out
-    time: str              # the event time, which is set years ahead
+    number: str  # a required number, which is made text, NaN, or out of range
+    out_of_range: float  # a value for it that the contract refuses
+    required: str  # a required field, which is left out
+    time: str  # the event time, which is set years ahead
 
 
 def spoil(

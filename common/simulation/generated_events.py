@@ -69,8 +69,13 @@ class GeneratedEvents:
 
     @classmethod
     def from_columns(
-        cls, day: date, columns: Mapping[str, NDArray], scenario: NDArray[np.object_], arrival_time: NDArray[np.datetime64],
-        identity: Identity, case: NDArray[np.object_] | None = None,
+        cls,
+        day: date,
+        columns: Mapping[str, NDArray],
+        scenario: NDArray[np.object_],
+        arrival_time: NDArray[np.datetime64],
+        identity: Identity,
+        case: NDArray[np.object_] | None = None,
     ) -> "GeneratedEvents":
         """Make a chunk of columns in order of event time, each row's `scenario` ("" for an ordinary event) and arrival time.
 

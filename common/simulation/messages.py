@@ -78,7 +78,10 @@ def object_array(values: list) -> NDArray[np.object_]:
 
 
 def make_messages(
-    rng: np.random.Generator, arrival_time: NDArray[np.datetime64], keys: NDArray[np.object_], values: NDArray[np.object_],
+    rng: np.random.Generator,
+    arrival_time: NDArray[np.datetime64],
+    keys: NDArray[np.object_],
+    values: NDArray[np.object_],
     fields: DirtyFields | None,
 ) -> Messages:
     """The messages of some events, sorted by arrival; without `fields` each exactly once.

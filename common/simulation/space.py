@@ -16,8 +16,10 @@ def scatter(
 
 
 def distance_km(
-    latitude: NDArray[np.float64], longitude: NDArray[np.float64],
-    other_latitude: NDArray[np.float64], other_longitude: NDArray[np.float64],
+    latitude: NDArray[np.float64],
+    longitude: NDArray[np.float64],
+    other_latitude: NDArray[np.float64],
+    other_longitude: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Great-circle distance by the haversine formula; arguments broadcast."""
     phi, other_phi = np.radians(latitude), np.radians(other_latitude)

@@ -63,8 +63,11 @@ def _events(records: DataFrame) -> DataFrame:
 
 
 def _windows(events: DataFrame) -> DataFrame:
-    windows = events.withWatermark("event_time", "1 hour").groupBy(F.window("event_time", "1 day", "12 hours"), "entity").agg(
-        F.sort_array(F.collect_set(F.struct("event_time", "id", "value"))).alias("events"), F.max("timestamp").alias("at"))
+    windows = (
+        events.withWatermark("event_time", "1 hour")
+        .groupBy(F.window("event_time", "1 day", "12 hours"), "entity")
+        .agg(F.sort_array(F.collect_set(F.struct("event_time", "id", "value"))).alias("events"), F.max("timestamp").alias("at"))
+    )
     large = F.filter("events", lambda event: event.value > 1)
     verdicts = F.array(F.struct(F.lit("rule").alias("rule"), F.size(large).cast("double").alias("score")))
     alerts = windows.withColumn("verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= 1)))

@@ -32,8 +32,7 @@ CODE_GENERATION = {
 }
 
 STREAMING = {
-    "spark.sql.streaming.stateStore.providerClass":
-        "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+    "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     # The newest baselines are read through a Python data source, which is not on the real-time mode's list.
     "spark.sql.streaming.realTimeMode.allowlistCheck": "false",
     # State behind the watermark is removed as events come, two windows for each; otherwise all of it is removed at the

@@ -32,18 +32,23 @@ LOG = logging.getLogger(__name__)
 NOTE_FILE = "source-topic.json"
 TABLE = "topics"
 # since: when the topic's first record came, of those that were there as it was noted; where there was none, when that was.
-TOPICS_SCHEMA = T.StructType([
-    T.StructField("name", T.StringType()),
-    T.StructField("cluster", T.StringType()),
-    T.StructField("id", T.StringType()),
-    T.StructField("partitions", T.IntegerType()),
-    T.StructField("since", T.TimestampType()),
-    T.StructField("noted_at", T.TimestampType()),
-])
+TOPICS_SCHEMA = T.StructType(
+    [
+        T.StructField("name", T.StringType()),
+        T.StructField("cluster", T.StringType()),
+        T.StructField("id", T.StringType()),
+        T.StructField("partitions", T.IntegerType()),
+        T.StructField("since", T.TimestampType()),
+        T.StructField("noted_at", T.TimestampType()),
+    ]
+)
 
 
 def check_topics(
-    spark: SparkSession, admin: AdminClient, connection: Connection, workspace: Workspace,
+    spark: SparkSession,
+    admin: AdminClient,
+    connection: Connection,
+    workspace: Workspace,
     checkpoints: Mapping[str, Sequence[str]],
 ) -> list[Topic]:
     """The topics, by name with the checkpoints of the queries that read them, as they are now: noted where they were not yet.
@@ -59,8 +64,12 @@ def check_topics(
                 why = different
                 foreign.append(checkpoint)
             elif before and topic.partitions > before.partitions:
-                LOG.warning("topic %s has %d partitions, and had %d: the new ones are read from their beginning",
-                            topic.name, topic.partitions, before.partitions)
+                LOG.warning(
+                    "topic %s has %d partitions, and had %d: the new ones are read from their beginning",
+                    topic.name,
+                    topic.partitions,
+                    before.partitions,
+                )
     if foreign:
         raise TopicChanged(
             f"{why} since it was last read here, so that offsets of the one say nothing of the other. To go on with the one that "

@@ -101,7 +101,7 @@ class ProgressLog:
             return
         try:
             tables.append_rows(rows, JUDGED_SCHEMA, self._path)
-            self._unwritten = self._unwritten[len(rows):]
+            self._unwritten = self._unwritten[len(rows) :]
             self._commits += 1
             self._rows_since_merge += len(rows)
         except Exception as problem:  # tried again: a full disk may have room later

@@ -24,13 +24,18 @@ from common.vertical import Vertical
 SIDES = ("champion", "challenger")
 
 # The record of the newest event behind a row says which event was scored; in a session of several, the last of a batch.
-SHADOW_SCHEMA = T.StructType([
-    T.StructField("kafka_partition", T.IntegerType()),
-    T.StructField("kafka_offset", T.LongType()),
-    T.StructField("ingest_time", T.TimestampType()),
-    *[T.StructField(f"{side}_{column}", kind) for side in SIDES
-      for column, kind in (("version", T.StringType()), ("score", T.DoubleType()))],
-])
+SHADOW_SCHEMA = T.StructType(
+    [
+        T.StructField("kafka_partition", T.IntegerType()),
+        T.StructField("kafka_offset", T.LongType()),
+        T.StructField("ingest_time", T.TimestampType()),
+        *[
+            T.StructField(f"{side}_{column}", kind)
+            for side in SIDES
+            for column, kind in (("version", T.StringType()), ("score", T.DoubleType()))
+        ],
+    ]
+)
 
 
 def start_shadow(spark: SparkSession, deployment: Deployment) -> StreamingQuery | None:

@@ -158,8 +158,13 @@ class StandstillWatch:
         is_there = has_readable_record(self._connection, self._topic, since, ends, within)
         self._unanswered = self._unanswered + 1 if is_there is None else 0
         if self._unanswered.bit_count() == 1:  # when it begins, and as it doubles
-            LOG.warning("whether a query stands still is not known, and asked again: topic %s grew, but no record of it came "
-                        "within %g s, which happened %d times in a row", self._topic, within, self._unanswered)
+            LOG.warning(
+                "whether a query stands still is not known, and asked again: topic %s grew, but no record of it came "
+                "within %g s, which happened %d times in a row",
+                self._topic,
+                within,
+                self._unanswered,
+            )
         return is_there
 
 
@@ -168,8 +173,17 @@ def read_activity(spark: SparkSession, streaming: StreamingQuery) -> Activity:
     progress = streaming._jsq.lastProgress()
     reported = None if progress is None else (progress.batchId(), progress.timestamp())
     stages = list(_stages(spark, str(streaming.runId)))
-    work = [count for stage in stages for count in (stage.numCompleteTasks(), stage.inputRecords(), stage.outputRecords(),
-                                                    stage.shuffleReadRecords(), stage.shuffleWriteRecords())]
+    work = [
+        count
+        for stage in stages
+        for count in (
+            stage.numCompleteTasks(),
+            stage.inputRecords(),
+            stage.outputRecords(),
+            stage.shuffleReadRecords(),
+            stage.shuffleWriteRecords(),
+        )
+    ]
     submitted = [stage for stage in stages if stage.status().toString() == "ACTIVE"]
     running = sum(stage.numActiveTasks() for stage in submitted)
     waiting = sum(stage.numTasks() - stage.numActiveTasks() - stage.numCompleteTasks() for stage in submitted)

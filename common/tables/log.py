@@ -29,7 +29,7 @@ CONFIGURATION: dict[str, str | None] = {
     "delta.checkpointInterval": "50",
     # Opening a table lists its whole log: with a commit every second, Delta's default of 30 days would be millions of files.
     "delta.logRetentionDuration": "interval 1 hours",
-    "delta.enableDeletionVectors": "false",   # not every reader knows them
+    "delta.enableDeletionVectors": "false",  # not every reader knows them
 }
 
 
@@ -68,7 +68,11 @@ def ensure_table(
     try:
         # A retried creation would commit the table's definition a second time, as version 1.
         DeltaTable.create(
-            absolute_uri(path), columns, mode="ignore", partition_by=list(partition_by or ()), configuration=CONFIGURATION,
+            absolute_uri(path),
+            columns,
+            mode="ignore",
+            partition_by=list(partition_by or ()),
+            configuration=CONFIGURATION,
             commit_properties=CommitProperties(max_commit_retries=0),
         )
     except DeltaError:
@@ -217,6 +221,7 @@ def commit(
     path: str | Path, actions: list[AddAction], mode: Literal["append", "overwrite"], query: str | None, batch: int | None
 ) -> int:
     """Makes the files part of the table; returns their rows, 0 if this batch of the query is committed already."""
+
     def write(table: DeltaTable) -> int:
         partitions, properties = table.metadata().partition_columns, transaction(query, batch)
         table.create_write_transaction(actions, mode, table.schema(), partitions, commit_properties=properties)

@@ -37,8 +37,12 @@ class TimeRange:
 
 
 def read(
-    spark: SparkSession, path: str | Path, days: Iterable[date] | None = None, columns: Sequence[str] | None = None,
-    version: int | None = None, between: TimeRange | None = None,
+    spark: SparkSession,
+    path: str | Path,
+    days: Iterable[date] | None = None,
+    columns: Sequence[str] | None = None,
+    version: int | None = None,
+    between: TimeRange | None = None,
 ) -> DataFrame:
     """The rows of the newest version (or of `version`), of all partitions or of those of `days`, and `between` two times.
 
@@ -58,7 +62,10 @@ def read(
 
 
 def read_arrow(
-    path: str | Path, days: Iterable[date] | None = None, columns: Sequence[str] | None = None, version: int | None = None,
+    path: str | Path,
+    days: Iterable[date] | None = None,
+    columns: Sequence[str] | None = None,
+    version: int | None = None,
     where: Expression | None = None,
 ) -> pa.Table:
     """The same without Spark, for rows that fit into memory; only those for which `where` is true."""
@@ -80,7 +87,7 @@ def _partition_value(field: T.StructField) -> Column:
     tail = F.substring_index(F.col("_metadata.file_path"), f"/{field.name}=", -1)
     value = F.substring_index(tail, "/", 1)
     if isinstance(field.dataType, T.StringType):
-        value = _url_decode(_url_decode(value))   # once as a part of a path, once as a part of a URI
+        value = _url_decode(_url_decode(value))  # once as a part of a path, once as a part of a URI
     return F.when(value != EMPTY_PARTITION, value).cast(field.dataType).alias(field.name)
 
 

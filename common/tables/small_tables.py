@@ -35,9 +35,15 @@ def rewrite(path: str | Path, change: Callable[[pa.Table], pa.Table]) -> int:
     return int(rows.num_rows)
 
 
-def append_arrow(table: pa.Table, path: str | Path, query: str | None = None, batch: int | None = None,
-                 mode: Literal["append", "overwrite"] = "append") -> int:
+def append_arrow(
+    table: pa.Table,
+    path: str | Path,
+    query: str | None = None,
+    batch: int | None = None,
+    mode: Literal["append", "overwrite"] = "append",
+) -> int:
     """Adds the rows of a small local table, or replaces all rows by them; a batch counts once however often it is tried."""
+
     def write(target: DeltaTable) -> int:
         write_deltalake(target, _with_all_columns(table, target), mode=mode, commit_properties=transaction(query, batch))
         return int(table.num_rows)
@@ -70,6 +76,7 @@ def append_row_after(make_row: Callable[[DeltaTable], dict[str, Any]], schema: T
     If another writer commits in between, the row is made again from the version after that; an error of `make_row` ends this.
     """
     with _own_batch(path) as (query, batch):
+
         def write(table: DeltaTable) -> int:
             row = pa.Table.from_pylist([make_row(table)], schema=to_arrow_schema(schema, timezone="UTC"))
             properties = transaction(query, batch, on_any_version=False)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 from pyarrow import fs
 
-TEXT_LIMIT = 64     # characters; a longer smallest or largest text is left out, not cut
+TEXT_LIMIT = 64  # characters; a longer smallest or largest text is left out, not cut
 EMPTY_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 

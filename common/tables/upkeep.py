@@ -56,7 +56,10 @@ def vacuum(path: str | Path, retention_hours: int = RETENTION_HOURS, orphans: bo
 
 
 def maintain(
-    path: str | Path, min_files: int = 8, target_bytes: int = TARGET_BYTES, retention_hours: int = RETENTION_HOURS,
+    path: str | Path,
+    min_files: int = 8,
+    target_bytes: int = TARGET_BYTES,
+    retention_hours: int = RETENTION_HOURS,
     ending: threading.Event | None = None,
 ) -> int:
     """Vacuums, then compacts the partitions that have `min_files` small files or more; returns how many files it replaced.
@@ -126,7 +129,7 @@ def _remove_folders(table: Path, removed: list[str]) -> None:
         for checksum in folder.glob(".*.crc"):
             if not folder.joinpath(checksum.name[1:].removesuffix(".crc")).exists():
                 checksum.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):      # not empty: a file in it is still needed
+        with contextlib.suppress(OSError):  # not empty: a file in it is still needed
             # The query's own folder stays: its next batch may be creating a folder in it at this moment.
             while len(folder.relative_to(table).parts) > 2:
                 folder.rmdir()

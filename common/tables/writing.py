@@ -88,6 +88,7 @@ class Recency:
 
     def condition(self, newer: str, older: str) -> str:
         """SQL: whether the row `newer` is newer than the row `older`."""
+
         def compare(column: str, operator: str) -> str:
             return f"{newer}.{column} {operator} {older}.{column}"
 
@@ -137,12 +138,17 @@ def upsert(
     incoming = rule.merge_rows(incoming)
     is_same_row = " AND ".join(f"target.{key} = source.{key}" for key in rule.keys)
     updates = {name: f"source.{name}" for name in incoming.column_names} | {
-        name: f"CASE WHEN target.{name} < source.{name} THEN target.{name} ELSE source.{name} END" for name in rule.earliest}
+        name: f"CASE WHEN target.{name} < source.{name} THEN target.{name} ELSE source.{name} END" for name in rule.earliest
+    }
 
     def write(table: DeltaTable) -> int:
-        merge = table.merge(
-            incoming, is_same_row, source_alias="source", target_alias="target", commit_properties=transaction(query, batch)
-        ).when_matched_update(updates, rule.condition("source", "target")).when_not_matched_insert_all()
+        merge = (
+            table.merge(
+                incoming, is_same_row, source_alias="source", target_alias="target", commit_properties=transaction(query, batch)
+            )
+            .when_matched_update(updates, rule.condition("source", "target"))
+            .when_not_matched_insert_all()
+        )
         return int(merge.execute()["num_target_rows_inserted"])
 
     with rewrite_lock(path):
@@ -179,8 +185,8 @@ def write_files(frame: DataFrame, table: DeltaTable, query: str | None, batch: i
         for field in schema.fields
     ]
     (
-        frame.select(*columns).write
-        .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+        frame.select(*columns)
+        .write.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
         .partitionBy(*table.metadata().partition_columns)
         .parquet(f"{table_location(table)}/{folder}")
     )

@@ -99,8 +99,13 @@ folder = files.name
 newest.repartition(4).write.parquet(f"{folder}/transactions")
 arriving = spark.readStream.schema(newest.schema).option("maxFilesPerTrigger", 1).parquet(f"{folder}/transactions")
 streaming = (
-    alerts_of(arriving).writeStream.format("memory").queryName("stream_alerts").outputMode("append")
-    .option("checkpointLocation", f"{folder}/checkpoint").trigger(availableNow=True).start()
+    alerts_of(arriving)
+    .writeStream.format("memory")
+    .queryName("stream_alerts")
+    .outputMode("append")
+    .option("checkpointLocation", f"{folder}/checkpoint")
+    .trigger(availableNow=True)
+    .start()
 )
 streaming.awaitTermination()
 stream_alerts = spark.table("stream_alerts")
@@ -116,8 +121,10 @@ stream_alerts = spark.table("stream_alerts")
 ids = ["alert_id", "score"]
 only_in_batch = batch_alerts.select(*ids).exceptAll(stream_alerts.select(*ids)).count()
 only_in_stream = stream_alerts.select(*ids).exceptAll(batch_alerts.select(*ids)).count()
-print(f"{batch_alerts.count()} alerts in batch, {stream_alerts.count()} in the stream; "
-      f"{only_in_batch} only in batch, {only_in_stream} only in the stream")
+print(
+    f"{batch_alerts.count()} alerts in batch, {stream_alerts.count()} in the stream; "
+    f"{only_in_batch} only in batch, {only_in_stream} only in the stream"
+)
 
 # COMMAND ----------
 
@@ -132,7 +139,8 @@ print(f"{batch_alerts.count()} alerts in batch, {stream_alerts.count()} in the s
 frauds = labels.select("event_id", "scenario")
 labelled_alerts = batch_alerts.withColumn("event_id", F.col("event")).join(frauds, "event_id", "left")
 precision = labelled_alerts.groupBy("rule").agg(
-    F.count("*").alias("alerts"), F.count("scenario").alias("right"), (F.count("scenario") / F.count("*")).alias("precision"))
+    F.count("*").alias("alerts"), F.count("scenario").alias("right"), (F.count("scenario") / F.count("*")).alias("precision")
+)
 true_alerts = labelled_alerts.where("scenario is not null").select("event_id").distinct().withColumn("is_found", F.lit(1))
 newest_ids = newest.select(F.col("transaction_id").alias("event_id"))
 newest_frauds = frauds.join(newest_ids, "event_id").join(true_alerts, "event_id", "left")

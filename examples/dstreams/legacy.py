@@ -45,6 +45,7 @@ def count_in_window(lines: DStream[str], seconds: int) -> DStream[tuple[str, int
 
 def count_so_far(lines: DStream[str]) -> DStream[tuple[str, int]]:
     """Counts by level of all batches so far: a Python function makes a key's new state of its values and the state before."""
+
     def update(values: Iterable[int], before: int | None) -> int:
         return sum(values) + (before or 0)
 

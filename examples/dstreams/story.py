@@ -51,7 +51,8 @@ def run_story(spark: SparkSession, folder: Path, say: Say) -> Outcome:
     lines = structured.read_files(spark, files)
     windows = structured.run_to_table(structured.count_in_window(lines, WINDOW), "windows", folder / "windows").collect()
     outcome.structured_windows = [
-        {row.level: row["count"] for row in windows if row.window.end == _end_of(second)} for second in range(SECONDS)]
+        {row.level: row["count"] for row in windows if row.window.end == _end_of(second)} for second in range(SECONDS)
+    ]
     total = structured.run_to_table(structured.count_so_far(lines), "total", folder / "total")
     outcome.structured_total = {row.level: row["count"] for row in total.collect()}
 

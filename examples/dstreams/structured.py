@@ -41,8 +41,12 @@ def run_to_table(counts: DataFrame, name: str, checkpoint: Path) -> DataFrame:
     Was: foreachRDD with a collect. A sink takes its place: the console, Kafka, files; or foreachBatch, with a DataFrame.
     """
     query = (
-        counts.writeStream.format("memory").queryName(name).outputMode("complete")
-        .option("checkpointLocation", str(checkpoint)).trigger(availableNow=True).start()
+        counts.writeStream.format("memory")
+        .queryName(name)
+        .outputMode("complete")
+        .option("checkpointLocation", str(checkpoint))
+        .trigger(availableNow=True)
+        .start()
     )
     query.awaitTermination()
     return counts.sparkSession.table(name)

@@ -35,6 +35,15 @@ def start_agent(folder: Path, logs: Path, servers: str, topic: str) -> Supervise
     folder.mkdir(exist_ok=True)
     (folder / "agent.properties").write_text(PROPERTIES.format(folder=folder, logs=logs, servers=servers, topic=topic))
     class_path = os.pathsep.join(map(str, ensure_jars("flume")))
-    command = [str(find_java().executable), "-Xmx128m", "-cp", class_path, "org.apache.flume.node.Application",
-               "-f", str(folder / "agent.properties"), "-n", "agent"]
+    command = [
+        str(find_java().executable),
+        "-Xmx128m",
+        "-cp",
+        class_path,
+        "org.apache.flume.node.Application",
+        "-f",
+        str(folder / "agent.properties"),
+        "-n",
+        "agent",
+    ]
     return start_supervised(command, folder / "agent.log")

@@ -77,8 +77,10 @@ def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: 
             outcome.received_lines = [record.value or b"" for record in read_all(connection, topic)]
     finally:
         agent.stop()
-    say(f"{len(outcome.written_lines):,} lines were written, {len(outcome.received_lines):,} came: none is missing, "
-        f"{outcome.repeats:,} came twice, which their ids say")
+    say(
+        f"{len(outcome.written_lines):,} lines were written, {len(outcome.received_lines):,} came: none is missing, "
+        f"{outcome.repeats:,} came twice, which their ids say"
+    )
 
     line_by_id = {id_of(line): line for line in outcome.received_lines}
     shop_lines = spark.createDataFrame([(line.decode(),) for line in line_by_id.values() if b"level" in line], "value string")
@@ -93,8 +95,10 @@ def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: 
     records = spark.createDataFrame(rows, "key binary, value binary, topic string, partition int, offset long")
     valid = contract.valid_events(records.selectExpr("*", "current_timestamp() AS timestamp"), finance, bounds=None)
     outcome.valid_payments = valid.select("transaction_id").distinct().count()
-    say(f"the tills' lines, mapped to events of finance_fraud: {outcome.valid_payments:,} of {outcome.payments:,} are valid, "
-        "each once")
+    say(
+        f"the tills' lines, mapped to events of finance_fraud: {outcome.valid_payments:,} of {outcome.payments:,} are valid, "
+        "each once"
+    )
     return outcome
 
 

@@ -55,9 +55,9 @@ def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: 
 
     say("the same lines from a file, in a batch job, and from the topic in both of Spark's streaming modes:")
     outcome.stream, outcome.seconds["micro-batches"] = _count_in_mode(
-        spark, servers, topic, "micro-batches", folder, MICRO_BATCHES)
-    outcome.real_time, outcome.seconds["real-time mode"] = _count_in_mode(
-        spark, servers, topic, "real-time", folder, REAL_TIME)
+        spark, servers, topic, "micro-batches", folder, MICRO_BATCHES
+    )
+    outcome.real_time, outcome.seconds["real-time mode"] = _count_in_mode(spark, servers, topic, "real-time", folder, REAL_TIME)
     for level in sorted(outcome.batch):
         batch, stream, real_time = outcome.batch[level], outcome.stream[level], outcome.real_time[level]
         say(f"{level:12} batch {batch:4}   micro-batches {stream:4}   real time {real_time:4}")
@@ -88,8 +88,9 @@ class Counts:
     def __init__(self, servers: str, topic: str, query: StreamingQuery) -> None:
         self.by_level: dict[str, int] = {}
         self._query = query
-        self._consumer = Consumer({
-            "bootstrap.servers": servers, "group.id": topic, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 5})
+        self._consumer = Consumer(
+            {"bootstrap.servers": servers, "group.id": topic, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 5}
+        )
         self._consumer.subscribe([topic])
 
     def __enter__(self) -> "Counts":
@@ -100,6 +101,7 @@ class Counts:
 
     def wait_for_sum(self, lines: int) -> dict[str, int]:
         """The counts when they are of so many lines, without the lines that are sent to be timed."""
+
         def counts() -> dict[str, int]:
             return {level: count for level, count in self.by_level.items() if not level.startswith("TIMED")}
 

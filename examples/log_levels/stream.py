@@ -16,7 +16,8 @@ def count_on_terminal(spark: SparkSession, servers: str, topic: str, checkpoint:
         .load()
     )
     return (
-        count_levels(lines).orderBy("level")
+        count_levels(lines)
+        .orderBy("level")
         .writeStream.format("console")
         .outputMode("complete")
         .option("checkpointLocation", checkpoint)

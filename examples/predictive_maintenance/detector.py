@@ -52,16 +52,30 @@ def _reading_id(settings: PredictiveMaintenanceSettings) -> Column:
 
 
 PER_EVENT = (
-    Rule("work_order", work_order, "work_order",
-         lambda settings: F.format_string(
-             "%.0f%% to fail within five days, %.0f hours after its overhaul", 100 * F.col("model_score"), "run_hours"),
-         _reading_id),
-    Rule("worn", worn, "worn",
-         lambda settings: F.format_string(
-             "worn by %.0f%%, as its %s says", 100 * worn(settings), _most_worn_part(settings)),
-         _reading_id),
-    Rule("vibration", vibration, "vibration_mm_s",
-         lambda settings: F.format_string("%.1f mm/s damage it", "vibration_mm_s"), _reading_id, critical_at=1.3),
+    Rule(
+        "work_order",
+        work_order,
+        "work_order",
+        lambda settings: F.format_string(
+            "%.0f%% to fail within five days, %.0f hours after its overhaul", 100 * F.col("model_score"), "run_hours"
+        ),
+        _reading_id,
+    ),
+    Rule(
+        "worn",
+        worn,
+        "worn",
+        lambda settings: F.format_string("worn by %.0f%%, as its %s says", 100 * worn(settings), _most_worn_part(settings)),
+        _reading_id,
+    ),
+    Rule(
+        "vibration",
+        vibration,
+        "vibration_mm_s",
+        lambda settings: F.format_string("%.1f mm/s damage it", "vibration_mm_s"),
+        _reading_id,
+        critical_at=1.3,
+    ),
 )
 
 

@@ -14,16 +14,20 @@ def with_features(readings: DataFrame) -> DataFrame:
     ratio = _bounded(F.try_divide(vibration_at_usual_load(), F.col("vibration_healthy")), 0.0, 6.0, absent=1.0)
     excess = _bounded(temperature_at_usual_load() - F.col("temperature_healthy"), -20.0, 60.0, absent=0.0)
     pressure_loss = _bounded(1 - F.try_divide(F.col("pressure_bar"), F.col("pressure_healthy")), -0.3, 1.0, absent=0.0)
-    return readings.withColumns({
-        "run_weeks": F.least(F.col("run_hours") / 168, F.lit(52.0)),
-        "vibration_ratio": ratio,
-        "temperature_excess": excess / 10,
-        "pressure_lost": pressure_loss * 10,
-    }).withColumns({
-        "vibration_above_1_4": _above("vibration_ratio", 1.4),
-        "temperature_above_6": _above("temperature_excess", 0.6),
-        "pressure_above_5": _above("pressure_lost", 0.5),
-    })
+    return readings.withColumns(
+        {
+            "run_weeks": F.least(F.col("run_hours") / 168, F.lit(52.0)),
+            "vibration_ratio": ratio,
+            "temperature_excess": excess / 10,
+            "pressure_lost": pressure_loss * 10,
+        }
+    ).withColumns(
+        {
+            "vibration_above_1_4": _above("vibration_ratio", 1.4),
+            "temperature_above_6": _above("temperature_excess", 0.6),
+            "pressure_above_5": _above("pressure_lost", 0.5),
+        }
+    )
 
 
 def vibration_at_usual_load() -> Column:

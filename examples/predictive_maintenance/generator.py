@@ -110,6 +110,7 @@ def _events_and_labels(day: date, readings: Readings, rng: np.random.Generator) 
         EVENT_TIME: time,
     }
     scenario, lives = readings.scenario.ravel()[order], readings.life.ravel()[order]
-    case = object_array([
-        f"{name}:{machine}:{life}" if name else "" for name, machine, life in zip(scenario, machines, lives, strict=True)])
+    case = object_array(
+        [f"{name}:{machine}:{life}" if name else "" for name, machine, life in zip(scenario, machines, lives, strict=True)]
+    )
     return GeneratedEvents.from_columns(day, columns, scenario, time + delays(rng, len(time)), IDENTITY, case)

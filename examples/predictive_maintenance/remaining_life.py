@@ -57,9 +57,7 @@ def features_of(readings: pd.DataFrame, sensors: list[str]) -> pd.DataFrame:
     return pd.concat([*prefixed, readings[["cycle"]]], axis=1)
 
 
-def evaluate(
-    train: pd.DataFrame, test: pd.DataFrame, remaining: np.ndarray, sensors: list[str], max_cycles: float
-) -> Evaluation:
+def evaluate(train: pd.DataFrame, test: pd.DataFrame, remaining: np.ndarray, sensors: list[str], max_cycles: float) -> Evaluation:
     """Learn from whole lives (`train`: unit, cycle, sensors), predict the remaining life of units that are cut off (`test`).
 
     remaining: true cycles that remain of each unit of `test`, in its order.

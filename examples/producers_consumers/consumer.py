@@ -22,18 +22,20 @@ class OrderReader:
         self.partitions: set[int] = set()
         self.orders: list[tuple[Order, Place]] = []
         self._say = say
-        self._consumer = Consumer({
-            "bootstrap.servers": servers,
-            "group.id": group,
-            # Where the group has no offset yet, it begins with the oldest record, and not with what comes from now on.
-            "auto.offset.reset": "earliest",
-            # Offsets are committed after the work, below: after a crash in between an order is read twice, and none is missed.
-            "enable.auto.commit": False,
-            # Only the partitions that change hands are given back; with the older strategies every member gives all of them back.
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": 6_000,
-            "fetch.wait.max.ms": 100,
-        })
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": servers,
+                "group.id": group,
+                # Where the group has no offset yet, it begins with the oldest record, and not with what comes from now on.
+                "auto.offset.reset": "earliest",
+                # Offsets are committed after the work, below: after a crash in between an order is read twice, and none is missed.
+                "enable.auto.commit": False,
+                # Only the partitions that change hands are given back; with the older strategies every member gives all of them back.
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": 6_000,
+                "fetch.wait.max.ms": 100,
+            }
+        )
         self._consumer.subscribe([topic], on_assign=self._add_partitions, on_revoke=self._remove_partitions)
 
     def __enter__(self) -> "OrderReader":

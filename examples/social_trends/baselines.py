@@ -42,7 +42,8 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     is_negative = sentiment(F.col("text")) <= load(SocialTrendsSettings).negative
     # Of each hour of each day first, then of the term: a few thousand rows a term at most.
     hours = ordinary.groupBy("term", "as_of", F.to_date("event_time").alias("day"), F.hour("event_time").alias("hour")).agg(
-        F.count("*").alias("posts"), F.count_if(is_negative).alias("negative"))
+        F.count("*").alias("posts"), F.count_if(is_negative).alias("negative")
+    )
     terms = hours.groupBy("term", "as_of").agg(
         F.min("day").alias("first_day"),
         F.sum("posts").alias("posts"),

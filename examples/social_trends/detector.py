@@ -51,19 +51,33 @@ def _ids_of(posts: Column) -> Column:
 
 
 BY_TERM = (
-    Rule("burst", burst, "burst",
-         lambda settings: F.format_string("%d posts where %.1f are usual", F.size("posts"), "expected"),
-         lambda settings: _ids_of(F.col("posts"))),
-    Rule("outrage", outrage, "outrage",
-         lambda settings: F.format_string(
-             "%d negative posts where %.1f are usual", F.size(_negative_posts(settings)),
-             F.col("expected") * F.col("negative_share")),
-         lambda settings: _ids_of(_negative_posts(settings))),
+    Rule(
+        "burst",
+        burst,
+        "burst",
+        lambda settings: F.format_string("%d posts where %.1f are usual", F.size("posts"), "expected"),
+        lambda settings: _ids_of(F.col("posts")),
+    ),
+    Rule(
+        "outrage",
+        outrage,
+        "outrage",
+        lambda settings: F.format_string(
+            "%d negative posts where %.1f are usual",
+            F.size(_negative_posts(settings)),
+            F.col("expected") * F.col("negative_share"),
+        ),
+        lambda settings: _ids_of(_negative_posts(settings)),
+    ),
 )
 BY_TEXT = (
-    Rule("copied_text", copied_text, "copied_text",
-         lambda settings: F.format_string("%.0f authors post the same %d characters", copied_text(settings), "characters"),
-         lambda settings: _ids_of(F.col("posts"))),
+    Rule(
+        "copied_text",
+        copied_text,
+        "copied_text",
+        lambda settings: F.format_string("%.0f authors post the same %d characters", copied_text(settings), "characters"),
+        lambda settings: _ids_of(F.col("posts")),
+    ),
 )
 
 

@@ -21,6 +21,7 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Any 
     return {
         "by_term": history.groupBy(day, "term").agg(F.count("*").alias("posts")),
         "mood": history.groupBy("term").agg(
-            F.count("*").alias("posts"), F.round(F.avg(sentiment(F.col("text"))), 4).alias("mean_sentiment")),
+            F.count("*").alias("posts"), F.round(F.avg(sentiment(F.col("text"))), 4).alias("mean_sentiment")
+        ),
         "alerts_by_rule": alerts.groupBy(day, "rule").agg(F.count("*").alias("alerts")),
     }

@@ -42,8 +42,10 @@ def unusual_bars(bars: DataFrame, ranges: DataFrame) -> DataFrame:
     """Bars whose return lies more than UNUSUAL_DEVIATIONS from what is usual for the share; adds `deviations`."""
     deviations = (_return() - F.col("usual")) / F.col("spread")
     return (
-        bars.join(F.broadcast(ranges), "symbol").withColumn("deviations", deviations)
-        .where(F.abs("deviations") > UNUSUAL_DEVIATIONS).drop("usual", "spread")
+        bars.join(F.broadcast(ranges), "symbol")
+        .withColumn("deviations", deviations)
+        .where(F.abs("deviations") > UNUSUAL_DEVIATIONS)
+        .drop("usual", "spread")
     )
 
 

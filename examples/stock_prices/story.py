@@ -54,8 +54,10 @@ def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: 
     outcome.dropped_ticks = _stream(spark, servers, topic, ranges, folder)
     outcome.stream = _by_bar(spark.read.parquet(str(folder / "bars")))
     outcome.stream_alerts = sorted(_by_bar(spark.read.schema(ALERT_SCHEMA).parquet(str(folder / "alerts"))))
-    say(f"the stream has closed {len(outcome.stream)} bars; {outcome.dropped_ticks} ticks came after their bar was closed, "
-        "and were left out")
+    say(
+        f"the stream has closed {len(outcome.stream)} bars; {outcome.dropped_ticks} ticks came after their bar was closed, "
+        "and were left out"
+    )
 
     records = spark.read.format("kafka").options(**{"kafka.bootstrap.servers": servers, "subscribe": topic}).load()
     bars = minute_bars(parse_ticks(records)).persist()
@@ -74,8 +76,12 @@ def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: 
 
 def _stream(spark: SparkSession, servers: str, topic: str, ranges: DataFrame, folder: Path) -> int:
     """Write bars and alerts of the topic's ticks to Parquet, batch by batch; returns how many ticks the watermark left out."""
-    options = {"kafka.bootstrap.servers": servers, "subscribe": topic, "startingOffsets": "earliest",
-               "maxOffsetsPerTrigger": str(TICKS_PER_BATCH)}
+    options = {
+        "kafka.bootstrap.servers": servers,
+        "subscribe": topic,
+        "startingOffsets": "earliest",
+        "maxOffsetsPerTrigger": str(TICKS_PER_BATCH),
+    }
     ticks = parse_ticks(spark.readStream.format("kafka").options(**options).load()).withWatermark("time", WATERMARK)
 
     def write_batch(bars: DataFrame, number: int) -> None:

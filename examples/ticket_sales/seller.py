@@ -24,14 +24,26 @@ class Seller:
         self._servers, self._answers = servers, f"{topic}-answers"
         self._stock = Stock()
         # When a seller starts under the name of one that was killed, Kafka ends that one's transaction and refuses its records.
-        self._producer = Producer({
-            "bootstrap.servers": servers, "transactional.id": f"{topic}-{name}", "linger.ms": 0,
-            "transaction.timeout.ms": TRANSACTION_SECONDS * 1_000})
+        self._producer = Producer(
+            {
+                "bootstrap.servers": servers,
+                "transactional.id": f"{topic}-{name}",
+                "linger.ms": 0,
+                "transaction.timeout.ms": TRANSACTION_SECONDS * 1_000,
+            }
+        )
         self._producer.init_transactions(60)
         # read_committed holds for the group's own offsets too: those of a transaction that is being ended are waited for.
-        self._consumer = Consumer({
-            "bootstrap.servers": servers, "group.id": f"{topic}-sellers", "auto.offset.reset": "earliest",
-            "enable.auto.commit": False, "isolation.level": "read_committed", "session.timeout.ms": 6_000})
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": servers,
+                "group.id": f"{topic}-sellers",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "session.timeout.ms": 6_000,
+            }
+        )
         self._consumer.subscribe([topic], on_assign=self._take_over)
 
     def sell(self) -> None:

@@ -31,6 +31,11 @@ def stock_of_shows(answers: DataFrame) -> DataFrame:
     pace = F.try_divide(F.col("sold"), F.col("seconds"))
     is_miscounted = free_seats != F.col("least_free_seats")
     return shows.select(
-        "show", "sold", free_seats.alias("free_seats"), (free_seats < 0).alias("is_oversold"),
-        is_miscounted.alias("is_miscounted"), "refused",
-        F.when(free_seats > 0, F.try_divide(free_seats, pace)).otherwise(0.0).alias("lasts_seconds"))
+        "show",
+        "sold",
+        free_seats.alias("free_seats"),
+        (free_seats < 0).alias("is_oversold"),
+        is_miscounted.alias("is_miscounted"),
+        "refused",
+        F.when(free_seats > 0, F.try_divide(free_seats, pace)).otherwise(0.0).alias("lasts_seconds"),
+    )

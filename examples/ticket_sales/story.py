@@ -75,8 +75,10 @@ def run_story(spark: SparkSession, servers: str, topic: str, checkpoint: Path, s
     for show, row in sorted(outcome.stock.items()):
         verdict = "OVERSOLD" if row.is_oversold else "MISCOUNTED" if row.is_miscounted else "not oversold"
         live = "as it was live" if row == outcome.live[show] else f"but live: {outcome.live[show]}"
-        say(f"{_forecast_line(row)}: {row.sold:,} of {CAPACITY[show]:,} seats, {row.refused:,} requests refused; "
-            f"{verdict}, {live}")
+        say(
+            f"{_forecast_line(row)}: {row.sold:,} of {CAPACITY[show]:,} seats, {row.refused:,} requests refused; "
+            f"{verdict}, {live}"
+        )
     return outcome
 
 
@@ -91,17 +93,19 @@ def _source_options(servers: str, topic: str) -> dict[str, str]:
 
 
 @contextmanager
-def _detector(
-    spark: SparkSession, servers: str, topic: str, live: dict[str, Row], checkpoint: Path
-) -> Iterator[StreamingQuery]:
+def _detector(spark: SparkSession, servers: str, topic: str, live: dict[str, Row], checkpoint: Path) -> Iterator[StreamingQuery]:
     """The stock detector as a stream beside the sale; it writes its newest row of each show into `live`."""
+
     def update_live(stock: DataFrame, number: int) -> None:
         live.update({row.show: row for row in stock.collect()})
 
     answers = parse_answers(spark.readStream.format("kafka").options(**_source_options(servers, topic)).load())
     query = (
-        stock_of_shows(answers).writeStream.foreachBatch(update_live).outputMode("update")
-        .option("checkpointLocation", str(checkpoint)).start()
+        stock_of_shows(answers)
+        .writeStream.foreachBatch(update_live)
+        .outputMode("update")
+        .option("checkpointLocation", str(checkpoint))
+        .start()
     )
     try:
         yield query
@@ -167,8 +171,13 @@ def _send(servers: str, topic: str, rng: random.Random, requests: list[Request])
 def _read_answers(servers: str, topic: str) -> list[Reservation]:
     """All answers that were committed."""
     answers: list[Reservation] = []
-    options = {"bootstrap.servers": servers, "group.id": "unused", "isolation.level": "read_committed",
-               "enable.partition.eof": True, "enable.auto.commit": False}
+    options = {
+        "bootstrap.servers": servers,
+        "group.id": "unused",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "enable.auto.commit": False,
+    }
     with Consumer(options) as consumer:
         unread = set(range(PARTITIONS))
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])

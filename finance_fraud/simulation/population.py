@@ -23,11 +23,11 @@ UTC_OFFSETS = np.array([metro[4] for metro in METROS], float)
 SHARES = np.array([metro[5] for metro in METROS])
 DISTANCES_KM = distance_km(LATITUDES[:, None], LONGITUDES[:, None], LATITUDES, LONGITUDES)
 
-SPREAD_KM = 9.0             # of homes and terminals around the middle of their area
-USUAL_TERMINALS = 10        # of a card: the nearest of its CANDIDATE_TERMINALS
-CANDIDATE_TERMINALS = 32    # drawn for a card, from which its usual ones are chosen
-ONLINE_SHARE = 0.10         # of all terminals
-CASH_SHARE = 0.08           # of the terminals in a place
+SPREAD_KM = 9.0  # of homes and terminals around the middle of their area
+USUAL_TERMINALS = 10  # of a card: the nearest of its CANDIDATE_TERMINALS
+CANDIDATE_TERMINALS = 32  # drawn for a card, from which its usual ones are chosen
+ONLINE_SHARE = 0.10  # of all terminals
+CASH_SHARE = 0.08  # of the terminals in a place
 
 SHOP, CASH, ONLINE = 0, 1, 2
 
@@ -37,21 +37,21 @@ class World:
     """What is the same on every day, as arrays over cards (first block) and over terminals (second)."""
 
     card_id: NDArray[np.object_]
-    home: NDArray[np.int64]             # index into METROS
-    usual: NDArray[np.int64]            # (cards, USUAL_TERMINALS) terminal indices
+    home: NDArray[np.int64]  # index into METROS
+    usual: NDArray[np.int64]  # (cards, USUAL_TERMINALS) terminal indices
     mean_amount: NDArray[np.float64]
-    sigma: NDArray[np.float64]          # of the logarithm of an amount
-    rate: NDArray[np.float64]           # transactions per average day
-    weekend: NDArray[np.float64]        # factor on the rate on Saturday and Sunday
+    sigma: NDArray[np.float64]  # of the logarithm of an amount
+    rate: NDArray[np.float64]  # transactions per average day
+    weekend: NDArray[np.float64]  # factor on the rate on Saturday and Sunday
     is_night_owl: NDArray[np.bool_]
     online_affinity: NDArray[np.float64]  # quantile: buys online when below the day's share
 
     terminal_id: NDArray[np.object_]
-    kind: NDArray[np.int64]             # SHOP, CASH or ONLINE
-    metro: NDArray[np.int64]            # ascending over terminals in a place; those come before the online ones
-    latitude: NDArray[np.float64]       # NaN online
+    kind: NDArray[np.int64]  # SHOP, CASH or ONLINE
+    metro: NDArray[np.int64]  # ascending over terminals in a place; those come before the online ones
+    latitude: NDArray[np.float64]  # NaN online
     longitude: NDArray[np.float64]
-    first: NDArray[np.int64]            # terminals in a place of metro m are first[m] .. first[m + 1] - 1
+    first: NDArray[np.int64]  # terminals in a place of metro m are first[m] .. first[m + 1] - 1
 
 
 @lru_cache(maxsize=4)
@@ -114,7 +114,8 @@ def _usual_terminals(rng: np.random.Generator, home: NDArray[np.int64], terminal
     count = (first[home + 1] - first[home])[:, None]
     candidates = first[home][:, None] + (rng.random((len(home), CANDIDATE_TERMINALS)) * count).astype(np.int64)
     distance = distance_km(
-        latitude[:, None], longitude[:, None], terminals["latitude"][candidates], terminals["longitude"][candidates])
+        latitude[:, None], longitude[:, None], terminals["latitude"][candidates], terminals["longitude"][candidates]
+    )
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :USUAL_TERMINALS]
     return np.take_along_axis(candidates, nearest, axis=1)
 

@@ -24,9 +24,9 @@ LARGE_AMOUNTS = 0.0022
 BURSTS = 0.00106
 TRAVELS = 0.0014
 LEAKS = 0.0003
-COMPROMISES = 0.0002              # per day and terminal
+COMPROMISES = 0.0002  # per day and terminal
 COPIES_PER_HONEST_PURCHASE = 1.2  # at a compromised terminal
-SPREES_PER_DAY = 0.5              # of a leaked card
+SPREES_PER_DAY = 0.5  # of a leaked card
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from health_monitoring.events import CONSCIOUSNESS, CONSCIOUSNESS_LOINC, VITALS,
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 ACVPU_SNOMED = "1104441000000107"
 ACVPU_FINDINGS = {"248234008": "A", "130987000": "C", "300202002": "V", "450847001": "P", "422768004": "U"}
-NEWS2_SNOMED = "1104051000000101"   # total score
+NEWS2_SNOMED = "1104051000000101"  # total score
 NEWS2_RULES = ("urgent_response", "emergency_response")
 REPORTED = ("preliminary", "final", "amended", "corrected")
 
@@ -68,6 +68,7 @@ def _members(resource: Json) -> list[Json]:
 
 def _first_coded(measurements: list[Json], system: str, codes: tuple[str, ...]) -> Json | None:
     """The first measurement that has one of these codes."""
+
     def has_code(measurement: Json) -> bool:
         codings = _objects(object_of(measurement, "code"), "coding")
         return any(coding.get("system") == system and coding.get("code") in codes for coding in codings)

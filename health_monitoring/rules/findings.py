@@ -11,7 +11,7 @@ from common.authoring import Rule, let, threshold, threshold_names, with_thresho
 from health_monitoring.rules.patterns import believable_observations, millis
 from health_monitoring.settings import HealthSettings
 
-FIXED_SEVERITY = float("inf")   # critical_at of a rule whose severity does not grow with its score
+FIXED_SEVERITY = float("inf")  # critical_at of a rule whose severity does not grow with its score
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,20 @@ class Finding:
     @cached_property
     def rule(self) -> Rule:
         """The rule as the core takes it."""
+
         def score(settings: HealthSettings) -> Column:
             return F.col(self.name).score
 
         score.__doc__ = self.scores
         return Rule(
-            self.name, score, self.threshold, reason=lambda settings: self.reason(F.col(self.name)),
-            evidence=lambda settings: F.to_json(F.col(self.name).evidence), severity=self.severity, critical_at=FIXED_SEVERITY)
+            self.name,
+            score,
+            self.threshold,
+            reason=lambda settings: self.reason(F.col(self.name)),
+            evidence=lambda settings: F.to_json(F.col(self.name).evidence),
+            severity=self.severity,
+            critical_at=FIXED_SEVERITY,
+        )
 
 
 def with_findings(windows: DataFrame, findings: Sequence[Finding], settings: HealthSettings) -> DataFrame:
@@ -82,12 +89,15 @@ def with_findings(windows: DataFrame, findings: Sequence[Finding], settings: Hea
 def alert_of(finding: Finding, settings: HealthSettings) -> Column:
     """A finding as an alert's fields with `reached_time`; null where its score does not reach the threshold."""
     least, rule = threshold(finding.threshold), finding.rule
-    return F.when(rule.score(settings) >= least, F.struct(
-        F.lit(rule.name).alias("rule"),
-        rule.score(settings).alias("score"),
-        least.alias("threshold"),
-        F.lit(rule.severity).alias("severity"),
-        rule.reason(settings).alias("reason"),
-        rule.evidence(settings).alias("evidence"),
-        F.col(finding.name).reached_time.alias("reached_time"),
-    ))
+    return F.when(
+        rule.score(settings) >= least,
+        F.struct(
+            F.lit(rule.name).alias("rule"),
+            rule.score(settings).alias("score"),
+            least.alias("threshold"),
+            F.lit(rule.severity).alias("severity"),
+            rule.reason(settings).alias("reason"),
+            rule.evidence(settings).alias("evidence"),
+            F.col(finding.name).reached_time.alias("reached_time"),
+        ),
+    )

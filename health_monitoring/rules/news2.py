@@ -12,8 +12,8 @@ from operator import add
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-RED = 3                   # points of a single parameter that ask for a review whatever the total
-SCALE_2_HIGHEST = 92      # %; a saturation above it scores on scale 2, where it is oxygen that made it so
+RED = 3  # points of a single parameter that ask for a review whatever the total
+SCALE_2_HIGHEST = 92  # %; a saturation above it scores on scale 2, where it is oxygen that made it so
 URGENT, EMERGENCY = 5, 7  # totals from which the college asks for an urgent and for an emergency response
 PARAMETERS = ("respiratory_rate", "spo2", "oxygen", "systolic", "pulse", "consciousness", "temperature")
 
@@ -77,7 +77,8 @@ def spo2_points(percent: Column, scale: Column, on_oxygen: Column) -> Column:
     on_scale_1 = _points(whole_percent, [(91, 3), (93, 2), (95, 1)], 0)
     too_much_oxygen = _points(whole_percent, [(94, 1), (96, 2)], 3)
     on_scale_2 = F.when(whole_percent > SCALE_2_HIGHEST, F.when(on_oxygen, too_much_oxygen).when(~on_oxygen, 0)).otherwise(
-        _points(whole_percent, [(83, 3), (85, 2), (87, 1)], 0))
+        _points(whole_percent, [(83, 3), (85, 2), (87, 1)], 0)
+    )
     return F.when(F.coalesce(scale == 2, F.lit(False)), on_scale_2).otherwise(on_scale_1)
 
 

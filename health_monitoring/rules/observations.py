@@ -17,8 +17,8 @@ class CredibleRange(NamedTuple):
     jump: the difference between two readings that no patient makes there and back while all else stands still.
     """
 
-    parameter: str      # of NEWS2
-    field: str          # of the event
+    parameter: str  # of NEWS2
+    field: str  # of the event
     lowest: float
     highest: float
     jump: float
@@ -31,8 +31,8 @@ CREDIBLE = (
     CredibleRange("temperature", "temperature_c", 33.5, 41.5, 2.5),
     CredibleRange("systolic", "systolic_mmhg", 60, 240, 60),
 )
-CORROBORATING_POINTS = 2    # of the other vital signs, oxygen being none, that make an extreme reading believable at once
-MAX_GAP_INTERVALS = 1.5     # sampling intervals for which a reading counts: a run goes on when the next comes within them
+CORROBORATING_POINTS = 2  # of the other vital signs, oxygen being none, that make an extreme reading believable at once
+MAX_GAP_INTERVALS = 1.5  # sampling intervals for which a reading counts: a run goes on when the next comes within them
 
 
 def with_observation(events: DataFrame, settings: HealthSettings) -> DataFrame:
@@ -43,8 +43,9 @@ def with_observation(events: DataFrame, settings: HealthSettings) -> DataFrame:
     score = F.col("score")
     extreme = _extreme_bits()
     model_score = F.col("model_score") if "model_score" in events.columns else F.lit(None).cast("double")
-    points_of_extremes = reduce(add, [
-        F.when(_is_beyond(credible), F.coalesce(score[credible.parameter], F.lit(0))).otherwise(0) for credible in CREDIBLE])
+    points_of_extremes = reduce(
+        add, [F.when(_is_beyond(credible), F.coalesce(score[credible.parameter], F.lit(0))).otherwise(0) for credible in CREDIBLE]
+    )
     points_of_others = score.known_total - F.coalesce(score.oxygen, F.lit(0)) - points_of_extremes
     max_gap_ms = MAX_GAP_INTERVALS * 60_000 * F.coalesce("sampling_minutes", F.lit(settings.sampling_minutes))
     is_low = F.col("spo2_percent") <= SCALE_2_HIGHEST  # red on scale 2 is too much oxygen as well
@@ -69,8 +70,7 @@ def with_observation(events: DataFrame, settings: HealthSettings) -> DataFrame:
 
 def is_fast(settings: HealthSettings) -> Column:
     """Whether the heart beats faster than is normal for this patient; false for one whose normal is not known yet."""
-    least_excess = F.greatest(
-        F.lit(settings.tachycardia_bpm), settings.tachycardia_deviations * F.col("patient_heart_rate_std"))
+    least_excess = F.greatest(F.lit(settings.tachycardia_bpm), settings.tachycardia_deviations * F.col("patient_heart_rate_std"))
     has_baseline = F.col("patient_observations") >= settings.min_baseline
     excess = F.col("heart_rate_bpm") - F.col("patient_heart_rate_mean")
     return F.coalesce(has_baseline & (excess >= least_excess), F.lit(False))

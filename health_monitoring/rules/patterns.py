@@ -27,15 +27,22 @@ def millis(observation: Column) -> Column:
 
 def believable_observations(observations: Column, since: Column, settings: HealthSettings) -> Column:
     """Those since `since` whose values are believable: none is extreme, other signs speak for it, or a second reading does."""
+
     def is_confirmed(observation: Column) -> Column:
         # The next reading of a device that reports once an hour comes later than `confirm_minutes`.
         within = F.greatest(F.lit(int(settings.confirm_minutes * 60_000)), observation.gap_ms)
-        return F.exists(observations, lambda other: (other.id != observation.id)
-                        & (F.abs(millis(other) - millis(observation)) <= within)
-                        & (other.extreme.bitwiseAND(observation.extreme) != 0))
+        return F.exists(
+            observations,
+            lambda other: (
+                (other.id != observation.id)
+                & (F.abs(millis(other) - millis(observation)) <= within)
+                & (other.extreme.bitwiseAND(observation.extreme) != 0)
+            ),
+        )
 
-    return F.filter(observations, lambda observation: (millis(observation) >= since)
-                    & (observation.is_believable | is_confirmed(observation)))
+    return F.filter(
+        observations, lambda observation: (millis(observation) >= since) & (observation.is_believable | is_confirmed(observation))
+    )
 
 
 def highest_score(observations: Column, score: Callable[[Column], Column], least: Column) -> Column:
@@ -43,9 +50,18 @@ def highest_score(observations: Column, score: Callable[[Column], Column], least
 
     score(observation) -> Column: null for an observation that does not count.
     """
-    scores = F.filter(F.transform(observations, lambda observation: F.struct(
-        score(observation).cast("double").alias("score"), observation.event_time.alias("event_time"), observation.id.alias("id"),
-        observation.missing.alias("missing"))), lambda candidate: candidate.score.isNotNull())
+    scores = F.filter(
+        F.transform(
+            observations,
+            lambda observation: F.struct(
+                score(observation).cast("double").alias("score"),
+                observation.event_time.alias("event_time"),
+                observation.id.alias("id"),
+                observation.missing.alias("missing"),
+            ),
+        ),
+        lambda candidate: candidate.score.isNotNull(),
+    )
 
     def first_reached(scores: Column) -> Column:
         high_enough = F.filter(scores, lambda candidate: candidate.score >= least)
@@ -53,11 +69,13 @@ def highest_score(observations: Column, score: Callable[[Column], Column], least
 
     def outcome(scores: Column, top: Column) -> Column:
         return F.struct(
-            top.score.alias("score"), first_reached(scores).alias("reached_time"), F.array(top.id).alias("evidence"),
-            top.missing.alias("missing"))
+            top.score.alias("score"),
+            first_reached(scores).alias("reached_time"),
+            F.array(top.id).alias("evidence"),
+            top.missing.alias("missing"),
+        )
 
-    return let(scores, lambda scores: let(
-        F.array_max(scores), lambda top: F.when(top.isNotNull(), outcome(scores, top))))
+    return let(scores, lambda scores: let(F.array_max(scores), lambda top: F.when(top.isNotNull(), outcome(scores, top))))
 
 
 def longest_run(observations: Column, since: Column, flag: str, least: Column) -> Column:
@@ -66,6 +84,7 @@ def longest_run(observations: Column, since: Column, flag: str, least: Column) -
     A run is unbroken while the next observation with the flag comes within `gap_ms` of one before it. So an observation that
     comes late, from whatever device, can only join runs. Null where fewer than two have the flag.
     """
+
     def extend_run(run: Column, observation: Column) -> Column:
         goes_on = run.until.isNotNull() & (millis(observation) <= run.until)
         first = F.when(goes_on, run.first).otherwise(millis(observation))
@@ -83,10 +102,13 @@ def longest_run(observations: Column, since: Column, flag: str, least: Column) -
 
     def outcome(run: Column) -> Column:
         return F.struct(
-            run.score.alias("score"), F.timestamp_millis(run.reached_time).alias("reached_time"), run.evidence.alias("evidence"))
+            run.score.alias("score"), F.timestamp_millis(run.reached_time).alias("reached_time"), run.evidence.alias("evidence")
+        )
 
-    return let(F.filter(observations, lambda observation: observation[flag]), lambda candidates: F.when(
-        F.size(candidates) > 1, F.aggregate(candidates, F.lit(None).cast(RUN), extend_run, outcome)))
+    return let(
+        F.filter(observations, lambda observation: observation[flag]),
+        lambda candidates: F.when(F.size(candidates) > 1, F.aggregate(candidates, F.lit(None).cast(RUN), extend_run, outcome)),
+    )
 
 
 def artefact(observations: Column, since: Column, settings: HealthSettings, least: Column) -> Column:
@@ -94,20 +116,30 @@ def artefact(observations: Column, since: Column, settings: HealthSettings, leas
 
     score: the smaller of its two jumps as a multiple of what is credible for the parameter.
     """
-    suspects = F.filter(_with_neighbours(observations), lambda triple: (triple.suspect.extreme != 0)
-                        & (millis(triple.after) >= since)
-                        & (millis(triple.after) - millis(triple.before) <= settings.artefact_minutes * 60_000))
+    suspects = F.filter(
+        _with_neighbours(observations),
+        lambda triple: (
+            (triple.suspect.extreme != 0)
+            & (millis(triple.after) >= since)
+            & (millis(triple.after) - millis(triple.before) <= settings.artefact_minutes * 60_000)
+        ),
+    )
     jumps = F.transform(suspects, lambda triple: F.array_max(F.array(*[_jump(triple, credible) for credible in CREDIBLE])))
 
     def outcome(jumps: Column, top: Column) -> Column:
         wide_jumps = F.filter(jumps, lambda jump: jump.score >= least)
         reached_time = F.array_min(F.transform(wide_jumps, lambda jump: jump.after_time))
         return F.struct(
-            top.score.alias("score"), reached_time.alias("reached_time"), F.array(top.id).alias("evidence"),
-            top.parameter.alias("parameter"))
+            top.score.alias("score"),
+            reached_time.alias("reached_time"),
+            F.array(top.id).alias("evidence"),
+            top.parameter.alias("parameter"),
+        )
 
-    furthest = let(F.filter(jumps, lambda jump: jump.score.isNotNull()), lambda jumps: let(
-        F.array_max(jumps), lambda top: F.when(top.isNotNull(), outcome(jumps, top))))
+    furthest = let(
+        F.filter(jumps, lambda jump: jump.score.isNotNull()),
+        lambda jumps: let(F.array_max(jumps), lambda top: F.when(top.isNotNull(), outcome(jumps, top))),
+    )
     return F.when(F.exists(observations, lambda observation: observation.extreme != 0), furthest)
 
 
@@ -115,8 +147,10 @@ def _with_neighbours(observations: Column) -> Column:
     """Structs of three successive observations: before, suspect, after."""
     count = F.greatest(F.size(observations) - 2, F.lit(0))
     return F.arrays_zip(
-        F.slice(observations, 1, count).alias("before"), F.slice(observations, 2, count).alias("suspect"),
-        F.slice(observations, 3, count).alias("after"))
+        F.slice(observations, 1, count).alias("before"),
+        F.slice(observations, 2, count).alias("suspect"),
+        F.slice(observations, 3, count).alias("after"),
+    )
 
 
 def _jump(triple: Column, credible: CredibleRange) -> Column:
@@ -125,17 +159,28 @@ def _jump(triple: Column, credible: CredibleRange) -> Column:
     after_time: of the reading after it, with which the jump back is known.
     """
     value_before, value, value_after = (
-        triple.before[credible.parameter], triple.suspect[credible.parameter], triple.after[credible.parameter])
+        triple.before[credible.parameter],
+        triple.suspect[credible.parameter],
+        triple.after[credible.parameter],
+    )
     jump_there, jump_back = value - value_before, value - value_after
     is_absurd = triple.suspect.extreme.bitwiseAND(1 << CREDIBLE.index(credible)) != 0
     has_moved = [
-        F.coalesce(F.abs(triple.suspect[other.parameter] - (triple.before[other.parameter] + triple.after[other.parameter]) / 2)
-                   > float(other.jump) / 3, F.lit(False))
-        for other in CREDIBLE if other != credible]
+        F.coalesce(
+            F.abs(triple.suspect[other.parameter] - (triple.before[other.parameter] + triple.after[other.parameter]) / 2)
+            > float(other.jump) / 3,
+            F.lit(False),
+        )
+        for other in CREDIBLE
+        if other != credible
+    ]
     all_else_is_still = ~F.array_contains(F.array(*has_moved), True)
     jump = float(credible.jump)
     multiple = F.least(F.abs(jump_there), F.abs(jump_back)) / jump
     is_lone = is_absurd & (jump_there * jump_back > 0) & (F.abs(value_before - value_after) <= jump / 2) & all_else_is_still
     return F.struct(
-        F.when(is_lone, multiple).alias("score"), triple.after.event_time.alias("after_time"), triple.suspect.id.alias("id"),
-        F.lit(credible.parameter).alias("parameter"))
+        F.when(is_lone, multiple).alias("score"),
+        triple.after.event_time.alias("after_time"),
+        triple.suspect.id.alias("id"),
+        F.lit(credible.parameter).alias("parameter"),
+    )

@@ -20,8 +20,13 @@ def rise(observations: Column, window_start: Column, settings: HealthSettings, l
     hours, nth = settings.cooldown_hours, settings.hourly_readings - 1
     first_hour = F.floor(window_start / 3_600_000)
     levels = hourly_levels(readings_by_hour(believable_readings(observations), first_hour, 2 * hours), nth)
-    highest = let(levels, lambda levels: let(hourly_rises(levels, hours), lambda rises: let(
-        F.array_max(rises), lambda top: F.when(top.isNotNull(), _outcome(rises, top, least, nth)))))
+    highest = let(
+        levels,
+        lambda levels: let(
+            hourly_rises(levels, hours),
+            lambda rises: let(F.array_max(rises), lambda top: F.when(top.isNotNull(), _outcome(rises, top, least, nth))),
+        ),
+    )
     return F.when(F.exists(observations, lambda observation: observation.total >= least), highest)
 
 
@@ -31,23 +36,41 @@ def believable_readings(observations: Column) -> Column:
     Each once, though it came again and another version of the model scored it then.
     """
     believable = F.filter(observations, lambda observation: observation.is_believable)
-    return F.array_distinct(F.transform(believable, lambda observation: F.struct(
-        observation.event_time.alias("event_time"), observation.id.alias("id"), observation.hour.alias("hour"),
-        observation.total.alias("total"), observation.missing.alias("missing"))))
+    return F.array_distinct(
+        F.transform(
+            believable,
+            lambda observation: F.struct(
+                observation.event_time.alias("event_time"),
+                observation.id.alias("id"),
+                observation.hour.alias("hour"),
+                observation.total.alias("total"),
+                observation.missing.alias("missing"),
+            ),
+        )
+    )
 
 
 def readings_by_hour(readings: Column, first_hour: Column, hours: int) -> Column:
     """An array of readings for each of `hours` hours from `first_hour` (hours since the epoch) on."""
-    return let(readings, lambda readings: F.transform(F.sequence(F.lit(0), F.lit(hours - 1)), lambda hour: F.filter(
-        readings, lambda reading: reading.hour - first_hour == hour)))
+    return let(
+        readings,
+        lambda readings: F.transform(
+            F.sequence(F.lit(0), F.lit(hours - 1)),
+            lambda hour: F.filter(readings, lambda reading: reading.hour - first_hour == hour),
+        ),
+    )
 
 
 def hourly_levels(by_hour: Column, nth: int) -> Column:
     """For each hour a struct of `high` and `low`, its highest and its lowest complete total but `nth`, and its `readings`."""
-    return F.transform(by_hour, lambda readings: F.struct(
-        F.get(F.sort_array(_totals(readings), asc=False), nth).alias("high"),
-        F.get(F.sort_array(_totals(F.filter(readings, lambda reading: reading.missing == 0))), nth).alias("low"),
-        readings.alias("readings")))
+    return F.transform(
+        by_hour,
+        lambda readings: F.struct(
+            F.get(F.sort_array(_totals(readings), asc=False), nth).alias("high"),
+            F.get(F.sort_array(_totals(F.filter(readings, lambda reading: reading.missing == 0))), nth).alias("low"),
+            readings.alias("readings"),
+        ),
+    )
 
 
 def hourly_rises(levels: Column, hours: int) -> Column:
@@ -55,28 +78,47 @@ def hourly_rises(levels: Column, hours: int) -> Column:
 
     Hours without a rise, for want of readings, are left out.
     """
-    later = F.transform(F.slice(levels, hours + 1, hours), lambda level, number: F.struct(
-        level.high.alias("level"), level.readings.alias("readings"),
-        F.array_min(F.transform(F.slice(levels, number + 1, hours), lambda earlier: earlier.low)).alias("low")))
-    rises = F.transform(later, lambda hour: F.struct(
-        (hour.level - hour.low).cast("double").alias("rise"), hour.level, hour.low, hour.readings))
+    later = F.transform(
+        F.slice(levels, hours + 1, hours),
+        lambda level, number: F.struct(
+            level.high.alias("level"),
+            level.readings.alias("readings"),
+            F.array_min(F.transform(F.slice(levels, number + 1, hours), lambda earlier: earlier.low)).alias("low"),
+        ),
+    )
+    rises = F.transform(
+        later, lambda hour: F.struct((hour.level - hour.low).cast("double").alias("rise"), hour.level, hour.low, hour.readings)
+    )
     return F.filter(rises, lambda hour: hour.rise.isNotNull())
 
 
 def first_reached(rises: Column, least: Column, nth: int) -> Column:
     """When a rise first reached `least`: the time of the (nth + 1)-th such reading of the first hour that rose so high."""
     first = F.get(F.filter(rises, lambda hour: hour.rise >= least), 0)
-    return let(first, lambda first: F.get(F.transform(
-        F.filter(first.readings, lambda reading: reading.total - first.low >= least), lambda reading: reading.event_time), nth))
+    return let(
+        first,
+        lambda first: F.get(
+            F.transform(
+                F.filter(first.readings, lambda reading: reading.total - first.low >= least), lambda reading: reading.event_time
+            ),
+            nth,
+        ),
+    )
 
 
 def _outcome(rises: Column, top: Column, least: Column, nth: int) -> Column:
     """The finding of the hour that rose highest; its evidence are the readings at that level or above."""
     reached_time = first_reached(rises, least, nth)
-    return let(F.filter(top.readings, lambda reading: reading.total >= top.level), lambda high: F.struct(
-        top.rise.alias("score"), reached_time.alias("reached_time"),
-        F.transform(high, lambda reading: reading.id).alias("evidence"), top.level.alias("level"),
-        F.array_max(F.transform(high, lambda reading: reading.missing)).alias("missing")))
+    return let(
+        F.filter(top.readings, lambda reading: reading.total >= top.level),
+        lambda high: F.struct(
+            top.rise.alias("score"),
+            reached_time.alias("reached_time"),
+            F.transform(high, lambda reading: reading.id).alias("evidence"),
+            top.level.alias("level"),
+            F.array_max(F.transform(high, lambda reading: reading.missing)).alias("missing"),
+        ),
+    )
 
 
 def _totals(readings: Column) -> Column:

@@ -19,11 +19,11 @@ WARDS = (
     ("general medicine", 0.34, 15), ("surgery", 0.24, 15), ("cardiology", 0.16, 15), ("respiratory", 0.14, 10),
     ("high dependency", 0.12, 10),
 )  # fmt: skip
-SHORTEST_STAY, LONGEST_STAY = 8, 18     # days
+SHORTEST_STAY, LONGEST_STAY = 8, 18  # days
 
 ORDINARY, ATHLETIC, FIBRILLATING, COPD, FRAIL = range(5)
 SHARES = {ATHLETIC: 0.12, FIBRILLATING: 0.10, COPD: 0.12}
-FRAIL_SHARE = 0.10          # on the opening day
+FRAIL_SHARE = 0.10  # on the opening day
 
 # What is normal by kind: mean and spread over patients; frail and COPD patients score on NEWS2 every day.
 NORMAL = {
@@ -34,7 +34,7 @@ NORMAL = {
     "diastolic_mmhg": ((75, 6), (72, 5), (77, 6), (77, 6), (62, 5)),
     "temperature_c": ((36.8, 0.15), (36.6, 0.15), (36.8, 0.15), (36.8, 0.15), (36.9, 0.25)),
 }
-OXYGEN_SHARE = (0.03, 0.0, 0.05, 0.6, 0.5)     # of patients who breathe it, by kind
+OXYGEN_SHARE = (0.03, 0.0, 0.05, 0.6, 0.5)  # of patients who breathe it, by kind
 APNOEA_SHARE = 0.12
 
 
@@ -43,11 +43,11 @@ class Stays:
     """The stays of patients in a bed on some part of one day, as arrays of one length; seconds are of that day (UTC)."""
 
     bed: NDArray[np.int64]
-    number: NDArray[np.int64]           # of the stay in its bed
-    day: NDArray[np.int64]              # days since admission
-    last_day: NDArray[np.bool_]         # goes home on this day
-    start: NDArray[np.float64]          # observed from this second
-    end: NDArray[np.float64]            # until this one
+    number: NDArray[np.int64]  # of the stay in its bed
+    day: NDArray[np.int64]  # days since admission
+    last_day: NDArray[np.bool_]  # goes home on this day
+    start: NDArray[np.float64]  # observed from this second
+    end: NDArray[np.float64]  # until this one
     ward: NDArray[np.int64]
     kind: NDArray[np.int64]
     on_oxygen: NDArray[np.bool_]

@@ -16,8 +16,8 @@ from common.authoring import DAY_SECONDS, case_count, random_for
 from health_monitoring.simulation.population import COPD, Stays
 from health_monitoring.simulation.vitals import HOUR, Readings
 
-SETTLED_DAYS = 4        # after admission, before a patient has incidents
-MARGIN = 0.7 * HOUR     # from midnight, so that an episode has readings on both sides
+SETTLED_DAYS = 4  # after admission, before a patient has incidents
+MARGIN = 0.7 * HOUR  # from midnight, so that an episode has readings on both sides
 NIGHT_END, NIGHT_START = 5.5 * HOUR, 22 * HOUR
 
 
@@ -34,17 +34,17 @@ class Day:
         return random_for(self.seed, self.date, purpose)
 
 
-Incident = Callable[[Day, Readings, NDArray[np.int64]], Readings]     # the last: indices of the day's stays
+Incident = Callable[[Day, Readings, NDArray[np.int64]], Readings]  # the last: indices of the day's stays
 
 
 @dataclass(frozen=True)
 class Episodes:
     """The readings within each patient's episode, as arrays of one length."""
 
-    rows: NDArray[np.int64]             # of the readings
-    number: NDArray[np.int64]           # of the episode
-    hours: NDArray[np.float64]          # since its beginning
-    hours_left: NDArray[np.float64]     # to its end
+    rows: NDArray[np.int64]  # of the readings
+    number: NDArray[np.int64]  # of the episode
+    hours: NDArray[np.float64]  # since its beginning
+    hours_left: NDArray[np.float64]  # to its end
 
 
 def deterioration(day: Day, readings: Readings, patients: NDArray[np.int64]) -> Readings:
@@ -55,8 +55,14 @@ def deterioration(day: Day, readings: Readings, patients: NDArray[np.int64]) -> 
     episodes = _episodes(day, "deterioration", readings, patients, (6.5, 9))
     course = np.minimum(1, episodes.hours / rise[episodes.number]) * np.minimum(1, episodes.hours_left)
     shift = course * strength[episodes.number]
-    for field, most in (("respiratory_rate_per_min", 8), ("spo2_percent", -4), ("heart_rate_bpm", 28), ("systolic_mmhg", -22),
-                        ("diastolic_mmhg", -12), ("temperature_c", 1.1)):
+    for field, most in (
+        ("respiratory_rate_per_min", 8),
+        ("spo2_percent", -4),
+        ("heart_rate_bpm", 28),
+        ("systolic_mmhg", -22),
+        ("diastolic_mmhg", -12),
+        ("temperature_c", 1.1),
+    ):
         readings.values[field][episodes.rows] += most * shift
     readings.consciousness[episodes.rows[is_confused[episodes.number] & (course > 0.8)]] = "C"
     return _label(day, readings, episodes.rows, "deterioration")
@@ -154,9 +160,13 @@ def with_apnoea(day: Day, readings: Readings) -> Readings:
 
 # Cases per bed and day. Those that remove readings come last: they change the rows that the others look up.
 ANOMALIES: dict[Incident, float] = {
-    deterioration: 0.025, sustained_hypoxia: 0.025, tachycardia: 0.025, sensor_artefact: 0.025, silent_device: 0.025}
-LOOK_ALIKES: dict[Incident, float] = {
-    exercise: 0.07, brief_desaturation: 0.07, agitation: 0.05, pause: 0.05}
+    deterioration: 0.025,
+    sustained_hypoxia: 0.025,
+    tachycardia: 0.025,
+    sensor_artefact: 0.025,
+    silent_device: 0.025,
+}
+LOOK_ALIKES: dict[Incident, float] = {exercise: 0.07, brief_desaturation: 0.07, agitation: 0.05, pause: 0.05}
 
 
 def apply_all(day: Day, beds: int, readings: Readings) -> Readings:

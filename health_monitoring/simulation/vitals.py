@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from common.authoring import DAY_SECONDS, object_array, random_for
 from health_monitoring.simulation.population import Stays, hashed_normal, hashed_uniform, normal_of
 
-LOST_SHARE = 0.005          # of observation sets that never leave the device
-JITTER_SECONDS = 20.0       # by which a device reports early or late
+LOST_SHARE = 0.005  # of observation sets that never leave the device
+JITTER_SECONDS = 20.0  # by which a device reports early or late
 HOUR = 3_600.0
 
 # Per field: standard deviation of a reading, of the slow wander over hours; swing over the day and the hour of its peak;
@@ -25,7 +25,7 @@ SHAPES = {
 }
 FIELDS = tuple(SHAPES)
 MISSING_SHARES = {"temperature_c": 0.03, "systolic_mmhg": 0.02, "consciousness": 0.02}
-BATTERY_HOURS = (30.0, 48.0)    # shortest and longest that a battery lasts
+BATTERY_HOURS = (30.0, 48.0)  # shortest and longest that a battery lasts
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,7 @@ def _signal(
     return value + noise * rng.standard_normal(len(stay))
 
 
-def _battery(
-    seed: int, day: date, stays: Stays, stay: NDArray[np.int64], second: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _battery(seed: int, day: date, stays: Stays, stay: NDArray[np.int64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Percent at each reading: a battery runs down to about 5 and is then changed, on each bed's own rhythm."""
     shortest, longest = BATTERY_HOURS
     hours = shortest + (longest - shortest) * hashed_uniform(seed, "battery", stays.bed)

@@ -25,17 +25,16 @@ LABORATORY = {
     "Magnesium": 2.0, "Phosphate": 3.5, "Potassium": 4.0, "Bilirubin_total": 0.7, "TroponinI": 0.05, "Hct": 33.0, "Hgb": 11.0,
     "PTT": 32.0, "WBC": 9.5, "Platelets": 200.0,
 }  # fmt: skip
-CIRCUMSTANCES = {"Age": 62.0, "ICULOS": 1.0, "HospAdmTime": -9.0, "Unit1": 0.5}     # years; hours in and before the ICU
+CIRCUMSTANCES = {"Age": 62.0, "ICULOS": 1.0, "HospAdmTime": -9.0, "Unit1": 0.5}  # years; hours in and before the ICU
 
 TREND_HOURS = 6
-OLDEST_HOURS = {"vital": 48, "laboratory": 100}     # the age of a value that was never measured
+OLDEST_HOURS = {"vital": 48, "laboratory": 100}  # the age of a value that was never measured
 VITAL_STATISTICS = ("last", "age", "trend", "lowest_6h", "highest_6h", "deviation", "lowest", "highest")
 
 VITAL_FEATURES = tuple(f"{name}_{statistic}" for name, *_ in VITAL_SIGNS for statistic in VITAL_STATISTICS)
-ALL_FEATURES = (
-    *VITAL_FEATURES, *(f"{name}_{statistic}" for name in LABORATORY for statistic in ("last", "age")), *CIRCUMSTANCES)
+ALL_FEATURES = (*VITAL_FEATURES, *(f"{name}_{statistic}" for name in LABORATORY for statistic in ("last", "age")), *CIRCUMSTANCES)
 
-ADMISSION = pd.Timestamp(2019, 1, 1, tz="UTC")      # of every patient: the published hours have no dates
+ADMISSION = pd.Timestamp(2019, 1, 1, tz="UTC")  # of every patient: the published hours have no dates
 
 
 def observation_sets(hours: pd.DataFrame) -> pd.DataFrame:
@@ -44,14 +43,16 @@ def observation_sets(hours: pd.DataFrame) -> pd.DataFrame:
     Its id is the row's number, as one of patient and hour would name the patient.
     """
     vital_signs = {field: hours[name] for name, field, _ in VITAL_SIGNS if field} | {"fio2": hours["FiO2"]}
-    return pd.DataFrame({
-        "observation_id": [f"icu-{number}" for number in range(len(hours))],
-        "patient_id": hours["pid"],
-        "ward": "intensive care",
-        "sampling_minutes": 60.0,
-        **vital_signs,
-        "event_time": ADMISSION + pd.to_timedelta(hours["ICULOS"], unit="h"),
-    })
+    return pd.DataFrame(
+        {
+            "observation_id": [f"icu-{number}" for number in range(len(hours))],
+            "patient_id": hours["pid"],
+            "ward": "intensive care",
+            "sampling_minutes": 60.0,
+            **vital_signs,
+            "event_time": ADMISSION + pd.to_timedelta(hours["ICULOS"], unit="h"),
+        }
+    )
 
 
 def with_features(hours: DataFrame) -> DataFrame:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 FOLDS = 5
-QUIET_WEIGHT = 6    # of the hours without a label, one in so many is learnt from, and counts for all of them
+QUIET_WEIGHT = 6  # of the hours without a label, one in so many is learnt from, and counts for all of them
 FEATURE_SETS = {"vital signs alone": VITAL_FEATURES, "with laboratory values, age and hours in the ICU": ALL_FEATURES}
 
 
@@ -37,10 +37,10 @@ class CrossValidation:
     """Every hour's probability by a model that never saw its patient, whether it alarms, and how good both are."""
 
     probability: NDArray[np.float64]
-    is_alarmed: NDArray[np.bool_]       # at the threshold that was chosen with the model
+    is_alarmed: NDArray[np.bool_]  # at the threshold that was chosen with the model
     utility: float
-    utilities: tuple[float, ...]        # by fold
-    precision: float                    # positive predictive value: alarmed hours with the label
+    utilities: tuple[float, ...]  # by fold
+    precision: float  # positive predictive value: alarmed hours with the label
     brier: float
     reliability: pd.DataFrame
 
@@ -53,7 +53,8 @@ def fit_boosting(features: pd.DataFrame, labels: NDArray[np.int64]) -> "Pipeline
     rng = np.random.default_rng(0)
     is_sampled = (labels == 1) | (rng.random(len(labels)) < 1 / QUIET_WEIGHT)
     boosting = GradientBoostingClassifier(
-        n_estimators=60, learning_rate=0.08, max_depth=4, min_samples_leaf=300, subsample=0.5, max_features=0.3, random_state=0)
+        n_estimators=60, learning_rate=0.08, max_depth=4, min_samples_leaf=300, subsample=0.5, max_features=0.3, random_state=0
+    )
     weight = np.where(labels[is_sampled] == 1, 1.0, QUIET_WEIGHT)
     pipeline = Pipeline([("boosting", boosting)])
     return pipeline.fit(features[is_sampled], labels[is_sampled], boosting__sample_weight=weight)

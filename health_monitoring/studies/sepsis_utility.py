@@ -9,9 +9,9 @@ Reyna et al., Critical Care Medicine 48 (2020).
 import numpy as np
 from numpy.typing import NDArray
 
-EARLY, OPTIMAL, LATE = -12, -6, 3       # hours from sepsis
-TRUE_ALARM, MISSED, FALSE_ALARM = 1.0, -2.0, -0.05      # most that an hour can earn, and least
-CANDIDATES = 200                        # thresholds that are tried
+EARLY, OPTIMAL, LATE = -12, -6, 3  # hours from sepsis
+TRUE_ALARM, MISSED, FALSE_ALARM = 1.0, -2.0, -0.05  # most that an hour can earn, and least
+CANDIDATES = 200  # thresholds that are tried
 
 
 def gains(patient: NDArray, label: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -49,7 +49,11 @@ def catch_up_of(events: int, arrivals: Mapping[str, float], expected: set[str]) 
 
 
 def time_arrivals(
-    consumer: Consumer, read_id: Callable[[bytes], str | None], expected: set[str], patience: Patience, began: float,
+    consumer: Consumer,
+    read_id: Callable[[bytes], str | None],
+    expected: set[str],
+    patience: Patience,
+    began: float,
     check: Callable[[], object] = lambda: None,
 ) -> tuple[dict[str, float], int]:
     """Seconds from `began` (`time.monotonic()`) at which each alert came first, and how many records there were of all alerts.

@@ -21,9 +21,7 @@ from loadtests.bench.steady_load import SteadyLoad
 from loadtests.process_memory import PeakMemory
 
 
-def measure_archive_latency(
-    spark: SparkSession, deployment: Deployment, messages: list[Messages], load: SteadyLoad
-) -> Latency:
+def measure_archive_latency(spark: SparkSession, deployment: Deployment, messages: list[Messages], load: SteadyLoad) -> Latency:
     """Sends at the load's rate: the first second's messages, then, once these are archived, those that are measured."""
     opening, following = split_messages(messages, round(load.rate))
     events = topic_names(deployment.vertical).events

@@ -35,6 +35,7 @@ class Attack:
 
     async def headers(self) -> None:
         """Fields of 60 KB without end."""
+
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(self._head("POST", self.path))
             for number in itertools.count():
@@ -49,6 +50,7 @@ class Attack:
 
     async def half(self) -> None:
         """Heads that do not end."""
+
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(self._head("POST", self.path))
             await reader.read()
@@ -77,6 +79,7 @@ class Attack:
 
     async def bodies(self) -> None:
         """Bodies of 8 MB whose end does not come."""
+
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             fields = (b"Content-Type: application/json", b"Content-Length: %d" % (8 * MEGABYTE))
             writer.write(self._head("POST", self.path, *fields) + self.bearer + b"\r\n")
@@ -101,6 +104,7 @@ class Attack:
 
     async def leaving(self) -> None:
         """Streams of alerts that are opened and left, on and on."""
+
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(self._head("GET", self.alerts + "/stream") + self.bearer + b"\r\n")
             await reader.readuntil(b"listening")
@@ -109,6 +113,7 @@ class Attack:
 
     async def unread(self) -> None:
         """The largest pages of alerts, whose answers the client does not read."""
+
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(self._head("GET", self.alerts + "?limit=1000") + self.bearer + b"\r\n")
@@ -148,6 +153,7 @@ class Attack:
 
     async def _connect(self, connections: int, exchange: Exchange) -> None:
         """So many connections at once, for good; one that is cut off connects again."""
+
         async def reconnect() -> None:
             while True:
                 with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

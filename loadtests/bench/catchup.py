@@ -35,9 +35,7 @@ class QueryCatchUp:
     files: int
 
 
-def measure_catch_up(
-    spark: SparkSession, deployment: Deployment, query: Query, events: int, expected: set[str]
-) -> QueryCatchUp:
+def measure_catch_up(spark: SparkSession, deployment: Deployment, query: Query, events: int, expected: set[str]) -> QueryCatchUp:
     """Start `query` at the beginning of the events topic and time it to the last expected alert, or other record it sends."""
     vertical = deployment.vertical
     with consume_from_ends(deployment.kafka, topic_of(vertical, query), group="bench") as consumer, PeakMemory() as memory:

@@ -78,7 +78,7 @@ def measure_attack(attack: str, path: str, bodies: list[bytes], gateway: Gateway
             time.sleep(ATTACK_START_SECONDS)
         endpoint = Endpoint(HOST, gateway.port, path, token=gateway.client_token)
         times = post_all(endpoint, bodies, CONNECTIONS, REQUESTS_PER_SECOND)
-    latencies = times.latencies[round(WARM_UP_SHARE * len(bodies)):]
+    latencies = times.latencies[round(WARM_UP_SHARE * len(bodies)) :]
     shares = percentiles(latencies)
     return AttackResult(len(latencies), shares.p50, shares.p99, max(latencies), max(memory_mib))
 

@@ -24,8 +24,8 @@ from loadtests.bench.round_trip import receiving, send_rows
 from loadtests.bench.steady_load import SteadyLoad
 from loadtests.process_memory import PeakMemory
 
-START_SECONDS = 30.0    # a query whose first alert takes longer has at least read its events by then
-QUIET_SECONDS = 10.0    # a window's alert names its newest event, so that some events never have one
+START_SECONDS = 30.0  # a query whose first alert takes longer has at least read its events by then
+QUIET_SECONDS = 10.0  # a window's alert names its newest event, so that some events never have one
 MAX_WAIT_SECONDS = 60.0  # after the last event
 LOOK_SECONDS = 0.1
 

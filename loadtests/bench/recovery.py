@@ -63,9 +63,7 @@ def _measure_recovery(driver: Driver, watch: AlertWatch, half: str) -> Recovery:
     kill_time = time.time()
     driver.start()
     first = _wait_for_alert(watch, lambda sent_at, arrival: sent_at > kill_time)
-    current = _wait_for_alert(
-        watch, lambda sent_at, arrival: sent_at > kill_time and (arrival - sent_at) * 1000 < CURRENT_MS
-    )
+    current = _wait_for_alert(watch, lambda sent_at, arrival: sent_at > kill_time and (arrival - sent_at) * 1000 < CURRENT_MS)
     return Recovery(*(None if arrival is None else arrival - kill_time for arrival in (first, current)))
 
 

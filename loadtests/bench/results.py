@@ -29,9 +29,7 @@ def median_of(rounds: Sequence[float | None]) -> float | None:
 def ratios(figures: Mapping[str, float | None], base: str) -> EngineFigures:
     """Each engine's figure in multiples of that of `base`."""
     base_figure = figures.get(base)
-    return {
-        name: round(value / base_figure, 3) if value is not None and base_figure else None for name, value in figures.items()
-    }
+    return {name: round(value / base_figure, 3) if value is not None and base_figure else None for name, value in figures.items()}
 
 
 def medians(rounds: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> EngineFigures:
@@ -39,9 +37,7 @@ def medians(rounds: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> En
     return {name: median_of([figures.get(field) for figures in engine_rounds]) for name, engine_rounds in rounds.items()}
 
 
-def compare_engines(
-    rounds: Mapping[str, Sequence[Mapping[str, Any]]], fields: Sequence[str], base: str
-) -> dict[str, Any]:
+def compare_engines(rounds: Mapping[str, Sequence[Mapping[str, Any]]], fields: Sequence[str], base: str) -> dict[str, Any]:
     """For each of `fields`: medians, and their ratios to those of `base`."""
     medians_by_field = {field: medians(rounds, field) for field in fields}
     return {field: {"median": figures, "ratio": ratios(figures, base)} for field, figures in medians_by_field.items()}
@@ -130,7 +126,5 @@ def write_json_and_markdown(results: Mapping[str, Any], markdown: str, json_path
 
 def draw_bars(title: str, unit: str, titles: Mapping[str, str], figures: EngineFigures, folder: Path) -> Path | None:
     """A bar for each engine that has a figure."""
-    rows = pd.DataFrame(
-        [(titles[name], value) for name, value in figures.items() if value is not None], columns=["engine", unit]
-    )
+    rows = pd.DataFrame([(titles[name], value) for name, value in figures.items() if value is not None], columns=["engine", unit])
     return draw_chart(rows, Bars(title, "engine", unit, unit), folder)

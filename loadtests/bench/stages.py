@@ -25,13 +25,13 @@ from loadtests.bench.yardsticks import bare_spark, consume, python_loop
 from loadtests.process_memory import PeakMemory
 from loadtests.simulated_world import World
 
-BATCH_EVENTS = 500     # events in a request, where they come in batches
-HTTP_SHARE = 5         # one in so many events is sent by HTTP, which is not what a backlog is worked off by
-SINGLE_SHARE = 10      # one in so many of these is sent by itself: such requests are that much slower
+BATCH_EVENTS = 500  # events in a request, where they come in batches
+HTTP_SHARE = 5  # one in so many events is sent by HTTP, which is not what a backlog is worked off by
+SINGLE_SHARE = 10  # one in so many of these is sent by itself: such requests are that much slower
 SINGLE, BATCHED = "one by one", f"{BATCH_EVENTS} at once"
 CONNECTIONS = {SINGLE: 64, BATCHED: 16}
 STEADY_REQUESTS = {SINGLE: 2_500, BATCHED: 60}  # a second: half of what the gateway is to take
-WARM_UP_SHARE = 0.25   # of the requests at a steady rate: the broker's Java compiles what they need, the gateway connects
+WARM_UP_SHARE = 0.25  # of the requests at a steady rate: the broker's Java compiles what they need, the gateway connects
 START_SECONDS = 60.0
 NDJSON = "application/x-ndjson"
 

@@ -52,12 +52,14 @@ def consume(deployment: Deployment, events: int) -> float:
 
 def _consumer_from_start(deployment: Deployment) -> Consumer:
     topic, options = topic_names(deployment.vertical).events, deployment.kafka.client_options()
-    consumer = Consumer({
-        **options,
-        "group.id": f"{GROUP_PREFIX}loop-{time.time_ns()}",
-        "enable.auto.commit": False,
-        "queued.min.messages": 200_000,
-    })
+    consumer = Consumer(
+        {
+            **options,
+            "group.id": f"{GROUP_PREFIX}loop-{time.time_ns()}",
+            "enable.auto.commit": False,
+            "queued.min.messages": 200_000,
+        }
+    )
     partitions = partition_ids(AdminClient(options), deployment.kafka, topic)
     consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
     return consumer

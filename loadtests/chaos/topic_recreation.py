@@ -17,9 +17,7 @@ from loadtests.chaos.verification import Count
 RECORDS = 100  # of them half broken
 
 
-def recreate_topic(
-    deployment: Deployment, values: Sequence[bytes], archive: Callable[[], tuple[int | None, str]]
-) -> list[Count]:
+def recreate_topic(deployment: Deployment, values: Sequence[bytes], archive: Callable[[], tuple[int | None, str]]) -> list[Count]:
     """Delete the topic of events, make it anew with `values` under other ids and broken records, and archive these.
 
     archive: archives all that is in the topics; its exit status, and its output.

@@ -124,14 +124,16 @@ def count_baselines(spark: SparkSession, deployment: Deployment, expected: Expec
 def _parse_expected(spark: SparkSession, vertical: Vertical, expected: ExpectedRecords) -> DataFrame:
     """The valid events as the events table has them."""
     count = len(expected.values)
-    records = pa.table({
-        "key": pa.nulls(count, pa.binary()),
-        "value": pa.array(expected.values, pa.binary()),
-        "topic": pa.nulls(count, pa.string()),
-        "partition": pa.array([0] * count, pa.int32()),
-        "offset": pa.array(range(count), pa.int64()),
-        "timestamp": pa.array([datetime.now(UTC)] * count, pa.timestamp("us", tz="UTC")),
-    })
+    records = pa.table(
+        {
+            "key": pa.nulls(count, pa.binary()),
+            "value": pa.array(expected.values, pa.binary()),
+            "topic": pa.nulls(count, pa.string()),
+            "partition": pa.array([0] * count, pa.int32()),
+            "offset": pa.array(range(count), pa.int64()),
+            "timestamp": pa.array([datetime.now(UTC)] * count, pa.timestamp("us", tz="UTC")),
+        }
+    )
     events = contract.valid_events(spark.createDataFrame(records), vertical)
     return events.withColumn(PARTITION, F.to_date(vertical.event_time)).select(*events_schema(vertical).names)
 

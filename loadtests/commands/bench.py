@@ -155,9 +155,7 @@ def measure_archive_latencies(
     return latencies, world
 
 
-def measure_catch_ups(
-    spark: SparkSession, deployment: Deployment, events: int, repeats: int, world: World
-) -> dict[str, Any]:
+def measure_catch_ups(spark: SparkSession, deployment: Deployment, events: int, repeats: int, world: World) -> dict[str, Any]:
     """Events per second, medians by path and of the yardsticks; by path the steady ones, MiB at most, files of the checkpoint."""
     queries = measured_queries(deployment.vertical)
     with console.status(f"a backlog of {events:,} events"):

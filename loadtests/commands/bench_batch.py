@@ -45,9 +45,7 @@ def batch(
             status.update(f"{size:,} rows of Parquet")
             transactions = folder / f"transactions-{size}"
             write_transactions(transactions, size, seed)
-            rounds, differences = measure_rounds(
-                engines, transactions, folder / str(size), repeats, not_measured, status.update
-            )
+            rounds, differences = measure_rounds(engines, transactions, folder / str(size), repeats, not_measured, status.update)
             results["rows"][str(size)] = round_results(rounds)
             results["differences"] |= {
                 f"{name}, {size:,} rows": difference for name, difference in differences.items() if difference

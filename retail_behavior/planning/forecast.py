@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-HORIZON = 28             # days ahead, unless fewer are asked for
-LEVEL_DAYS = 28          # open days that make a product's level
-CALENDAR_DAYS = 56       # what decides on which weekdays the shop is open
-ORIGINS = 12             # weekly origins to learn from
-CAP = 0.98               # quantile of a product's days; what is above counts as that quantile: one bulk order is no habit
-SMALLEST_LEVEL = 0.1     # units a day
+HORIZON = 28  # days ahead, unless fewer are asked for
+LEVEL_DAYS = 28  # open days that make a product's level
+CALENDAR_DAYS = 56  # what decides on which weekdays the shop is open
+ORIGINS = 12  # weekly origins to learn from
+CAP = 0.98  # quantile of a product's days; what is above counts as that quantile: one bulk order is no habit
+SMALLEST_LEVEL = 0.1  # units a day
 WEEK_DAYS = 7
 INTERVAL = (0.1, 0.9)
-POISSON_INTERVAL = (-1.2816, 1.2816)   # the same in deviations, where history is too short to measure residuals
+POISSON_INTERVAL = (-1.2816, 1.2816)  # the same in deviations, where history is too short to measure residuals
 
 Units = NDArray[np.float64]
 Days = NDArray[np.int64]
@@ -138,7 +138,8 @@ def _fit(
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(
-        loss="poisson", learning_rate=0.05, max_iter=60, max_leaf_nodes=15, min_samples_leaf=200, random_state=0)
+        loss="poisson", learning_rate=0.05, max_iter=60, max_leaf_nodes=15, min_samples_leaf=200, random_state=0
+    )
     return model.fit(np.concatenate(features), np.concatenate(ratios), sample_weight=np.concatenate(weights))
 
 

@@ -18,9 +18,10 @@ from retail_behavior.settings import RetailSettings
 BACKTEST_SCHEMA = "method string, wrmsse double, days_inside_interval double"
 POLICY_SCHEMA = (
     "product_id string, daily_units double, daily_deviation double, safety_stock double, reorder_point double, "
-    "order_up_to double, nominal_cycle_service double, realised_cycle_service double, realised_fill_rate double, cycles long")
-CUTS = 3                 # of history, each with its forecast
-REVIEW_DAYS = 1.0        # between two looks at the stock: an order has to last until the goods of the next one come
+    "order_up_to double, nominal_cycle_service double, realised_cycle_service double, realised_fill_rate double, cycles long"
+)
+CUTS = 3  # of history, each with its forecast
+REVIEW_DAYS = 1.0  # between two looks at the stock: an order has to last until the goods of the next one come
 SIMULATED_DAYS = 4_000
 
 
@@ -61,9 +62,17 @@ def plan_stock(sales: pd.DataFrame, settings: RetailSettings, until: date | None
     point = reorder_point(service, mean, std, days)
     demand = np.random.default_rng(0).choice(units, SIMULATED_DAYS)
     realised = simulated_service(demand, Policy(point, point + quantity), settings.lead_days)
-    return pd.DataFrame({
-        "product_id": [sales["product_id"].iloc[0]], "daily_units": mean, "daily_deviation": std,
-        "safety_stock": safety_stock(service, std, days), "reorder_point": point, "order_up_to": point + quantity,
-        "nominal_cycle_service": service, "realised_cycle_service": realised.cycle_service,
-        "realised_fill_rate": realised.fill_rate, "cycles": realised.cycles,
-    })
+    return pd.DataFrame(
+        {
+            "product_id": [sales["product_id"].iloc[0]],
+            "daily_units": mean,
+            "daily_deviation": std,
+            "safety_stock": safety_stock(service, std, days),
+            "reorder_point": point,
+            "order_up_to": point + quantity,
+            "nominal_cycle_service": service,
+            "realised_cycle_service": realised.cycle_service,
+            "realised_fill_rate": realised.fill_rate,
+            "cycles": realised.cycles,
+        }
+    )

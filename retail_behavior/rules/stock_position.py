@@ -17,8 +17,8 @@ from retail_behavior.events import PURCHASE, RESTOCK
 from retail_behavior.rules.hour_of_week import HOURS_PER_WEEK, most_in_hours, sum_of, sum_of_hours
 from retail_behavior.settings import STOCK_SLIDE, RetailSettings
 
-LOGISTIC_PROBIT = 1.702     # a logistic curve of this slope is the normal distribution within 0.01
-NO_RISK_DEVIATIONS = 3.0    # of demand: with so many to spare the risk is below 1 % and not computed
+LOGISTIC_PROBIT = 1.702  # a logistic curve of this slope is the normal distribution within 0.01
+NO_RISK_DEVIATIONS = 3.0  # of demand: with so many to spare the risk is below 1 % and not computed
 STOCK_FIELDS = ("on_hand", "daily_units", "variance_ratio", "reorder_point", "order_up_to")
 
 
@@ -29,24 +29,33 @@ def with_positions(events: DataFrame, settings: RetailSettings) -> DataFrame:
     `baseline`: what batch learnt of the product in that store. `item`: store and product.
     """
     stock_in_store = [F.col("stock_by_store")[F.col("store_id")][name].alias(name) for name in STOCK_FIELDS]
-    movements = events.where(F.col("event_type").isin(PURCHASE, RESTOCK) & F.col("store_id").isNotNull()).withColumns({
-        "baseline": F.struct("baseline_version", "units_by_hour", *stock_in_store),
-        "movement": F.struct("event_time", "event_id", "event_type", "quantity", "stock_on_hand", "ingest_time")})
+    movements = events.where(F.col("event_type").isin(PURCHASE, RESTOCK) & F.col("store_id").isNotNull()).withColumns(
+        {
+            "baseline": F.struct("baseline_version", "units_by_hour", *stock_in_store),
+            "movement": F.struct("event_time", "event_id", "event_type", "quantity", "stock_on_hand", "ingest_time"),
+        }
+    )
     is_in_force = F.col("window.start") == F.col("stock_as_of")
     is_judged = is_in_force & (F.col("event_type") == PURCHASE)
     windows = (
         movements.withWatermark("event_time", settings.watermark)
         .withColumn("window", F.window("event_time", settings.stock_window, STOCK_SLIDE))
         .groupBy("window", "store_id", "product_id")
-        .agg(F.sort_array(F.collect_set("movement")).alias("movements"),
-             F.collect_set(F.when(is_judged, F.col("event_id"))).alias("judged_ids"),
-             F.min(F.when(is_in_force, F.col("baseline"))).alias("baseline"),
-             *[F.max(F.when(is_in_force, F.col(name))).alias(name) for name in ("event_time", "ingest_time")])
+        .agg(
+            F.sort_array(F.collect_set("movement")).alias("movements"),
+            F.collect_set(F.when(is_judged, F.col("event_id"))).alias("judged_ids"),
+            F.min(F.when(is_in_force, F.col("baseline"))).alias("baseline"),
+            *[F.max(F.when(is_in_force, F.col(name))).alias(name) for name in ("event_time", "ingest_time")],
+        )
         .where(F.col("baseline.on_hand").isNotNull() & (F.size("judged_ids") > 0))
     )
-    return windows.withColumns({
-        "sales": _judged_sales(), "item": F.concat_ws("/", "store_id", "product_id"),
-        "baseline_version": F.col("baseline.baseline_version")})
+    return windows.withColumns(
+        {
+            "sales": _judged_sales(),
+            "item": F.concat_ws("/", "store_id", "product_id"),
+            "baseline_version": F.col("baseline.baseline_version"),
+        }
+    )
 
 
 def reorder_point(settings: RetailSettings) -> Column:
@@ -127,6 +136,7 @@ def _judged_sales() -> Column:
 
 def _arrivals_of_late_restocks() -> Column:
     """The ingest times of restocks that came in after a sale that is later than they are in event time."""
+
     def has_come_late(restock: Column) -> Column:
         return F.exists("movements", lambda movement: _overtakes(movement, restock))
 
@@ -150,11 +160,13 @@ def _positions_after(movements: Column) -> Column:
 
     A movement that was sent twice stands in the sorted set twice, side by side, and counts once.
     """
+
     def add(state: Column, movement: Column) -> Column:
         position = _position_after(state["position"], movement)
         entry = F.struct(movement.event_time, movement.event_id, position.alias("position"))
         new_state = F.struct(
-            position.alias("position"), movement.event_id, F.concat(state["entries"], F.array(entry)).alias("entries"))
+            position.alias("position"), movement.event_id, F.concat(state["entries"], F.array(entry)).alias("entries")
+        )
         return F.when(state["event_id"] == movement.event_id, state).otherwise(new_state)
 
     no_entries = F.array().cast("array<struct<event_time: timestamp, event_id: string, position: double>>")

@@ -12,11 +12,11 @@ from common.authoring import EVERY_DAY, growth, random_for, weekday_weight
 from retail_behavior.settings import Population
 
 CATEGORIES = 8
-COMPLEMENT_SHARE = 0.3      # views that follow a product with what goes with it
-UNITS_PER_VISIT = 0.58      # units bought in a visit, on average; measured, and only used to size the warehouses
-PROMOTIONS = 0.01           # that begin per product and day
+COMPLEMENT_SHARE = 0.3  # views that follow a product with what goes with it
+UNITS_PER_VISIT = 0.58  # units bought in a visit, on average; measured, and only used to size the warehouses
+PROMOTIONS = 0.01  # that begin per product and day
 PROMOTION_DAYS = 3
-DISCOUNT = 0.75             # of the price, while popularity doubles
+DISCOUNT = 0.75  # of the price, while popularity doubles
 
 # Weights: of weekdays, Monday first, and of months, January first, of which those before Christmas are the strongest.
 WEEKDAYS = (1.02, 0.98, 0.95, 0.97, 1.02, 1.08, 1.10)
@@ -29,14 +29,14 @@ class World:
 
     product_id: NDArray[np.object_]
     price: NDArray[np.float64]
-    popularity: NDArray[np.float64]     # shares of all views
-    category: NDArray[np.int64]         # ascending
-    complement: NDArray[np.int64]       # what goes with it, of the same category
+    popularity: NDArray[np.float64]  # shares of all views
+    category: NDArray[np.int64]  # ascending
+    complement: NDArray[np.int64]  # what goes with it, of the same category
 
     visitor_id: NDArray[np.object_]
-    activity: NDArray[np.float64]       # relative number of visits
-    taste: NDArray[np.int64]            # favourite category
-    resolve: NDArray[np.float64]        # 0 to 1: how often a visit is meant to end in a purchase
+    activity: NDArray[np.float64]  # relative number of visits
+    taste: NDArray[np.int64]  # favourite category
+    resolve: NDArray[np.float64]  # 0 to 1: how often a visit is meant to end in a purchase
     home_store: NDArray[np.int64]
 
     store_id: NDArray[np.object_]

@@ -25,13 +25,13 @@ from retail_behavior.simulation.visits import (
 
 BOT, ABANDONED, SPIKE, RUNNING_OUT = SCENARIO_NAMES = ("bot", "cart_abandoned", "demand_spike", "stock_running_out")
 
-BOTS = 2.5                # per day
-SPIKES = 1.2              # per day
-FAILURES = 0.004          # of suppliers that begin per day and pair that sells FAST_UNITS or more
-CART_VALUE = 60.0         # currency units
+BOTS = 2.5  # per day
+SPIKES = 1.2  # per day
+FAILURES = 0.004  # of suppliers that begin per day and pair that sells FAST_UNITS or more
+CART_VALUE = 60.0  # currency units
 SPIKE_HOURS = (3.0, 5.0)  # that a spike lasts
-FAST_UNITS = 2.5          # units a day
-FAILED_DELIVERIES = 2     # in a row
+FAST_UNITS = 2.5  # units a day
+FAILED_DELIVERIES = 2  # in a row
 
 
 def bot_views(today: Day, busy: NDArray[np.int64], session: int) -> NDArray:

@@ -18,8 +18,8 @@ from retail_behavior.simulation.population import World, usual_units, world_of
 from retail_behavior.simulation.scenarios import FAILED_DELIVERIES, bot_views, has_failed, spike_visits
 from retail_behavior.simulation.visits import KIND_NUMBER, Day, visits
 
-COVER_DAYS = 12.0         # of usual demand that a delivery fills up to
-SAFETY_DEVIATIONS = 2.5   # of the demand of COVER_DAYS, on top
+COVER_DAYS = 12.0  # of usual demand that a delivery fills up to
+SAFETY_DEVIATIONS = 2.5  # of the demand of COVER_DAYS, on top
 WEEK_DAYS = 7
 
 

@@ -16,17 +16,17 @@ KIND_NUMBER = {name: number for number, name in enumerate(EVENT_TYPES)}
 # What a visitor intends, and by it:
 BOUNCE, BROWSE, SHOP = range(3)
 LAST_VIEW_CHANCE = np.array([0.8, 0.18, 0.16])  # chance that a view is the last
-ADD_SHARE = np.array([0.01, 0.07, 0.34])        # share of views that put something into the cart
+ADD_SHARE = np.array([0.01, 0.07, 0.34])  # share of views that put something into the cart
 CHECKOUT_CHANCE = np.array([0.05, 0.25, 0.70])  # of a visit with something in the cart
 
-REMOVED_SHARE = 0.10                            # of the lines in a cart
-BULK_SHARE = 0.004                              # of the lines: a club or an office
-PAUSE_SHARE, PAUSE_SECONDS = 0.07, (480, 1_380)      # before checkout: shorter than a session's gap
+REMOVED_SHARE = 0.10  # of the lines in a cart
+BULK_SHARE = 0.004  # of the lines: a club or an office
+PAUSE_SHARE, PAUSE_SECONDS = 0.07, (480, 1_380)  # before checkout: shorter than a session's gap
 RETURN_SHARE, RETURN_SECONDS = 0.015, (2_700, 6_000)  # the same, much later: looks abandoned, and is not
 LONGEST_VISIT_SECONDS = 9_000
-OPENING_SECOND = 600                            # of the UTC day, when goods are in
-MAX_VIEWS = 60                                  # of a visit
-HASTY_SHARE = 0.01                              # of the visits: click through many pages at once, and are human
+OPENING_SECOND = 600  # of the UTC day, when goods are in
+MAX_VIEWS = 60  # of a visit
+HASTY_SHARE = 0.01  # of the visits: click through many pages at once, and are human
 HOUR_WEIGHTS = (2, 1, 0.7, 0.5, 0.5, 0.8, 2, 4, 6, 7, 8, 8.5, 9, 8.5, 8, 8, 8.5, 9, 10, 12, 13, 12, 8, 4)
 CHANNEL_SHARES = np.array([0.28, 0.34, 0.12, 0.12, 0.14])
 CHANNEL_RESOLVE = np.array([1.1, 1.0, 1.6, 0.6, 0.8])  # factor on the chance that a visit is to end in a purchase

@@ -21,13 +21,13 @@ Method = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
 
 WEEK_HOURS = 168
 HORIZON_HOURS = WEEK_HOURS
-COVERED_SHARE = 0.9      # share of hours that an interval is to hold
-WEEK_WEIGHT = 0.75       # weight of a week against the one after it
-TREND_WEEKS = 4          # fewest to speak of growth
-LONGEST_DAYS = 5 * 365   # later dates are not given
-BLOCKED_SHARE = 0.02     # of calls that are lost or wait, for the number of channels
-Z90 = 1.645              # standard errors on either side of an estimate that hold 90%
-LEAST_SPREAD = 1 / 3     # of the mean growth: no network is so even that its cells differ by less, whatever six weeks say
+COVERED_SHARE = 0.9  # share of hours that an interval is to hold
+WEEK_WEIGHT = 0.75  # weight of a week against the one after it
+TREND_WEEKS = 4  # fewest to speak of growth
+LONGEST_DAYS = 5 * 365  # later dates are not given
+BLOCKED_SHARE = 0.02  # of calls that are lost or wait, for the number of channels
+Z90 = 1.645  # standard errors on either side of an estimate that hold 90%
+LEAST_SPREAD = 1 / 3  # of the mean growth: no network is so even that its cells differ by less, whatever six weeks say
 
 
 def hour_matrix(hourly: pd.DataFrame) -> tuple[NDArray[np.object_], pd.Timestamp, NDArray[np.float64]]:
@@ -45,7 +45,7 @@ def forecast(load: NDArray[np.float64], horizon: int = HORIZON_HOURS) -> NDArray
     weeks = load.shape[1] // WEEK_HOURS
     if weeks < 2:
         return slot_mean(load, horizon)
-    recent = load[:, -weeks * WEEK_HOURS:].reshape(len(load), weeks, WEEK_HOURS)
+    recent = load[:, -weeks * WEEK_HOURS :].reshape(len(load), weeks, WEEK_HOURS)
     weight = np.broadcast_to(WEEK_WEIGHT ** np.arange(weeks - 1, -1, -1)[None, :, None], recent.shape)
     weight = np.where(np.isnan(recent), 0.0, weight)
     usual = (np.nan_to_num(recent) * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-12)
@@ -121,7 +121,7 @@ def growth_of(busy_load: NDArray[np.float64]) -> Growth:
     (empirical Bayes). Without TREND_WEEKS weeks of load, a cell's growth is unknown (NaN), and its load that of the last week.
     """
     weeks = busy_load.shape[1] // 7
-    by_week = busy_load[:, busy_load.shape[1] % 7:].reshape(len(busy_load), weeks, 7)
+    by_week = busy_load[:, busy_load.shape[1] % 7 :].reshape(len(busy_load), weeks, 7)
     weekly = np.log(_ignoring_nan(np.nanmedian, by_week).clip(min=0.1))
     per_day, error = np.full(len(busy_load), np.nan), np.full(len(busy_load), np.nan)
     load = _ignoring_nan(np.nanmedian, busy_load[:, -7:])
@@ -158,6 +158,7 @@ def plans(
     channels: for the users connected in the busy hour (their mean number is the load in Erlang), at 2% lost or waiting.
     Null where the cell's growth, load or users are not known; a cell that is full already is full on `last_day`.
     """
+
     def date_at(load: float, per_day: float) -> pd.Timestamp | None:
         if load >= limit:
             return last_day
@@ -168,11 +169,18 @@ def plans(
     for cell, load, per_day, error, erlang in zip(cells, growth.load, growth.per_day, growth.error, users.tolist(), strict=True):
         slow, fast = per_day - Z90 * error, per_day + Z90 * error
         in_a_year = load * float(np.exp(365 * per_day))
-        rows.append({
-            "cell_id": cell, "busy_hour_load": round(load, 1), "growth_per_year": round(float(np.expm1(365 * per_day)), 3),
-            "full_on": date_at(load, per_day), "full_earliest": date_at(load, fast), "full_latest": date_at(load, slow),
-            "carriers": None if isnan(in_a_year) else ceil(in_a_year / limit), "erlang": round(erlang, 1),
-            "channels_lost": None if isnan(erlang) else channels_for(erlang, BLOCKED_SHARE),
-            "channels_waiting": None if isnan(erlang) else channels_for_waiting(erlang, BLOCKED_SHARE),
-        })
+        rows.append(
+            {
+                "cell_id": cell,
+                "busy_hour_load": round(load, 1),
+                "growth_per_year": round(float(np.expm1(365 * per_day)), 3),
+                "full_on": date_at(load, per_day),
+                "full_earliest": date_at(load, fast),
+                "full_latest": date_at(load, slow),
+                "carriers": None if isnan(in_a_year) else ceil(in_a_year / limit),
+                "erlang": round(erlang, 1),
+                "channels_lost": None if isnan(erlang) else channels_for(erlang, BLOCKED_SHARE),
+                "channels_waiting": None if isnan(erlang) else channels_for_waiting(erlang, BLOCKED_SHARE),
+            }
+        )
     return pd.DataFrame(rows).astype(dict.fromkeys(("carriers", "channels_lost", "channels_waiting"), "Int64"))

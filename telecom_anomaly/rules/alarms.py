@@ -67,14 +67,20 @@ class Alarm:
     @cached_property
     def rule(self) -> Rule:
         """The rule as the core takes it. It reads the worst stretch."""
+
         def score(settings: TelecomSettings) -> Column:
             return F.col(self.columns.worst).score
 
         score.__doc__ = self.scores
         return Rule(
-            self.name, score, self.name, reason=lambda settings: self.reason(score(settings)),
+            self.name,
+            score,
+            self.name,
+            reason=lambda settings: self.reason(score(settings)),
             evidence=lambda settings: F.to_json(F.col(self.columns.worst).ids),
-            severity=self.severity, critical_at=self.critical_at)
+            severity=self.severity,
+            critical_at=self.critical_at,
+        )
 
 
 def gather_reports(alarm: Alarm) -> Column:
@@ -119,6 +125,7 @@ def raise_alarms(
 
 def _stretches(alarm: Alarm) -> Column:
     """A stretch that ends with each report in trouble: its score, the ids of its reports, and its end."""
+
     def stretch(last_report: Column) -> Column:
         reports = _reports_of_stretch(alarm, last_report.event_time)
         weight = F.aggregate(reports, F.lit(0.0), lambda total, report: total + report.weight)
@@ -136,8 +143,12 @@ def _divisor(alarm: Alarm) -> Column:
 
 
 def _reports_of_stretch(alarm: Alarm, end: Column) -> Column:
-    return F.filter(alarm.columns.reports, lambda report: (report.event_time <= end)
-                    & (F.unix_seconds(end) - F.unix_seconds(report.event_time) < 60 * alarm.stretch_minutes))
+    return F.filter(
+        alarm.columns.reports,
+        lambda report: (
+            (report.event_time <= end) & (F.unix_seconds(end) - F.unix_seconds(report.event_time) < 60 * alarm.stretch_minutes)
+        ),
+    )
 
 
 def _verdict(rule: Rule, is_over: Column | None, settings: TelecomSettings) -> Column:
@@ -147,7 +158,14 @@ def _verdict(rule: Rule, is_over: Column | None, settings: TelecomSettings) -> C
     severity = F.when(score >= least * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))
     if is_over is not None:
         severity = F.when(is_over, F.lit("cleared")).otherwise(severity)
-    return F.when(score >= least, F.struct(
-        F.lit(rule.name).alias("rule"), score.alias("score"), least.alias("threshold"),
-        severity.alias("severity"), rule.reason(settings).alias("reason"), rule.evidence(settings).alias("evidence"),
-    ))
+    return F.when(
+        score >= least,
+        F.struct(
+            F.lit(rule.name).alias("rule"),
+            score.alias("score"),
+            least.alias("threshold"),
+            severity.alias("severity"),
+            rule.reason(settings).alias("reason"),
+            rule.evidence(settings).alias("evidence"),
+        ),
+    )

@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 from common.authoring import let
 from telecom_anomaly.baselines import SMOOTHING, speed_residual
 
-LEAST_HOURS = 6     # reports of a day, one an hour, before its median throughput counts
-ROUNDING = 1e-9     # of a logarithm: more than what a score loses on the way to it and back
+LEAST_HOURS = 6  # reports of a day, one an hour, before its median throughput counts
+ROUNDING = 1e-9  # of a logarithm: more than what a score loses on the way to it and back
 
 
 def hourly_residuals() -> Column:
@@ -44,14 +44,16 @@ def can_reach(residuals: Column, threshold_percent: Column) -> Column:
 def lowest_median(residuals: Column) -> Column:
     """The lowest of the medians of the day's first LEAST_HOURS reports, of its first LEAST_HOURS + 1, and so on to all."""
     counts = F.sequence(F.lit(LEAST_HOURS), F.size(residuals))
-    return let(by_residual(residuals), lambda by_value: F.array_min(
-        F.transform(counts, lambda count: median_of_first(by_value, count))))
+    return let(
+        by_residual(residuals), lambda by_value: F.array_min(F.transform(counts, lambda count: median_of_first(by_value, count)))
+    )
 
 
 def by_residual(residuals: Column) -> Column:
     """Structs of residual and number, ordered by residual; number: the report's place in the day, from 0."""
-    return F.sort_array(F.transform(
-        F.sort_array(residuals), lambda report, number: F.struct(report.residual, number.alias("number"))))
+    return F.sort_array(
+        F.transform(F.sort_array(residuals), lambda report, number: F.struct(report.residual, number.alias("number")))
+    )
 
 
 def median_of_first(by_value: Column, count: Column) -> Column:

@@ -18,11 +18,17 @@ from common.authoring import OnlineDetector, Rule, judge
 from telecom_anomaly.baselines import is_suspect
 from telecom_anomaly.settings import TelecomSettings
 
-SCORES = T.StructType([
-    T.StructField("cell_id", T.StringType()), T.StructField("metric", T.StringType()), T.StructField("report_id", T.StringType()),
-    T.StructField("event_micros", T.LongType()), T.StructField("ingest_micros", T.LongType()),
-    T.StructField("value", T.DoubleType()), T.StructField("online_score", T.DoubleType()),
-])
+SCORES = T.StructType(
+    [
+        T.StructField("cell_id", T.StringType()),
+        T.StructField("metric", T.StringType()),
+        T.StructField("report_id", T.StringType()),
+        T.StructField("event_micros", T.LongType()),
+        T.StructField("ingest_micros", T.LongType()),
+        T.StructField("value", T.DoubleType()),
+        T.StructField("online_score", T.DoubleType()),
+    ]
+)
 STATE = T.StructType([T.StructField("newest_micros", T.LongType()), T.StructField("numbers", T.BinaryType())])
 
 
@@ -32,9 +38,16 @@ def online_anomaly(settings: TelecomSettings) -> Column:
 
 
 RULES = (
-    Rule("online_anomaly", online_anomaly, "online_anomaly",
-         lambda settings: F.format_string("%s of %.1f is unlike this cell's own past", F.col("metric"), F.col("value")),
-         lambda settings: F.col("report_id"), "warning", critical_at=float("inf"), live=False),
+    Rule(
+        "online_anomaly",
+        online_anomaly,
+        "online_anomaly",
+        lambda settings: F.format_string("%s of %.1f is unlike this cell's own past", F.col("metric"), F.col("value")),
+        lambda settings: F.col("report_id"),
+        "warning",
+        critical_at=float("inf"),
+        live=False,
+    ),
 )
 
 
@@ -43,13 +56,23 @@ def online(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     metrics = [F.struct(F.lit(name).alias("metric"), F.col(name).alias("value")) for name in settings.online_metrics.split(",")]
     measured = (
         reports.where(~is_suspect())
-        .select("cell_id", "report_id", "kafka_partition", "kafka_offset", F.unix_micros("event_time").alias("event_micros"),
-                F.unix_micros("ingest_time").alias("ingest_micros"), F.explode(F.array(*metrics)).alias("measured"))
-        .select("*", "measured.metric", "measured.value").drop("measured").where("value IS NOT NULL")
+        .select(
+            "cell_id",
+            "report_id",
+            "kafka_partition",
+            "kafka_offset",
+            F.unix_micros("event_time").alias("event_micros"),
+            F.unix_micros("ingest_time").alias("ingest_micros"),
+            F.explode(F.array(*metrics)).alias("measured"),
+        )
+        .select("*", "measured.metric", "measured.value")
+        .drop("measured")
+        .where("value IS NOT NULL")
     )
     detector = SeriesDetector(settings.online_anomaly, settings.online_grace)
     scores = measured.groupBy("cell_id", "metric").transformWithState(
-        statefulProcessor=detector, outputStructType=SCORES, outputMode="update", timeMode="none")
+        statefulProcessor=detector, outputStructType=SCORES, outputMode="update", timeMode="none"
+    )
     times = {"event_time": F.timestamp_micros("event_micros"), "ingest_time": F.timestamp_micros("ingest_micros")}
     subject = F.concat_ws("|", "report_id", "metric")
     return judge(scores.withColumns(times), RULES, settings, vertical="telecom_anomaly", entity="cell_id", subject=subject)
@@ -77,8 +100,15 @@ class SeriesDetector(StatefulProcessor):
             score = detector.score_one(newest / 1e6, row.value)
             detector.learn_one(newest / 1e6, row.value)
             if score >= self.threshold and detector.count > self.grace:
-                yield Row(cell_id=key[0], metric=key[1], report_id=row.report_id, event_micros=newest,
-                          ingest_micros=row.ingest_micros, value=row.value, online_score=score)
+                yield Row(
+                    cell_id=key[0],
+                    metric=key[1],
+                    report_id=row.report_id,
+                    event_micros=newest,
+                    ingest_micros=row.ingest_micros,
+                    value=row.value,
+                    online_score=score,
+                )
         numbers = detector.numbers()
         self.state.update((newest, struct.pack(f"<{len(numbers)}d", *numbers)))
 
@@ -91,6 +121,6 @@ class SeriesDetector(StatefulProcessor):
         if stored_state is None:
             return -1, OnlineDetector(self.threshold)
         newest, packed_numbers = stored_state
-        detector = OnlineDetector.restored([number for number, in struct.iter_unpack("<d", packed_numbers)])
+        detector = OnlineDetector.restored([number for (number,) in struct.iter_unpack("<d", packed_numbers)])
         detector.threshold = self.threshold  # the stored one is that of the last start's settings
         return newest, detector

@@ -21,19 +21,31 @@ from telecom_anomaly.rules.alarms import raise_alarms
 from telecom_anomaly.settings import TelecomSettings
 
 # A silence, begun or over: the last report before it, and how long it is so far.
-SILENCE = T.StructType([
-    T.StructField("cell_id", T.StringType()), T.StructField("report_id", T.StringType()),
-    T.StructField("event_micros", T.LongType()), T.StructField("ingest_micros", T.LongType()),
-    T.StructField("minutes", T.DoubleType()), T.StructField("is_over", T.BooleanType()),
-])
-REPORT = T.StructType([
-    T.StructField("event_micros", T.LongType()), T.StructField("report_id", T.StringType()),
-    T.StructField("ingest_micros", T.LongType()),
-])
-STATE = T.StructType([
-    T.StructField("last", REPORT), T.StructField("is_silent", T.BooleanType()), T.StructField("later", T.ArrayType(REPORT)),
-    T.StructField("timer_ms", T.LongType()),
-])
+SILENCE = T.StructType(
+    [
+        T.StructField("cell_id", T.StringType()),
+        T.StructField("report_id", T.StringType()),
+        T.StructField("event_micros", T.LongType()),
+        T.StructField("ingest_micros", T.LongType()),
+        T.StructField("minutes", T.DoubleType()),
+        T.StructField("is_over", T.BooleanType()),
+    ]
+)
+REPORT = T.StructType(
+    [
+        T.StructField("event_micros", T.LongType()),
+        T.StructField("report_id", T.StringType()),
+        T.StructField("ingest_micros", T.LongType()),
+    ]
+)
+STATE = T.StructType(
+    [
+        T.StructField("last", REPORT),
+        T.StructField("is_silent", T.BooleanType()),
+        T.StructField("later", T.ArrayType(REPORT)),
+        T.StructField("timer_ms", T.LongType()),
+    ]
+)
 
 
 class Report(NamedTuple):
@@ -65,9 +77,14 @@ def silent_cell(settings: TelecomSettings) -> Column:
 
 
 RULES = (
-    Rule("silent_cell", silent_cell, "silent_cell",
-         lambda settings: F.format_string("no report for %.0f minutes, %.0f whole periods", "minutes", silent_cell(settings)),
-         lambda settings: F.col("report_id"), live=False),
+    Rule(
+        "silent_cell",
+        silent_cell,
+        "silent_cell",
+        lambda settings: F.format_string("no report for %.0f minutes, %.0f whole periods", "minutes", silent_cell(settings)),
+        lambda settings: F.col("report_id"),
+        live=False,
+    ),
 )
 
 
@@ -83,13 +100,22 @@ def silence(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     if not reports.isStreaming:
         watermark = F.max("event_time") - F.expr(f"interval {settings.watermark}")
         timed_reports = timed_reports.crossJoin(F.broadcast(reports.agg(F.unix_micros(watermark).alias("passed_micros"))))
-    silences = timed_reports.withColumns(times).groupBy("cell_id").transformWithState(
-        statefulProcessor=CellSilence(gap_seconds(settings), is_stream=reports.isStreaming),
-        outputStructType=SILENCE, outputMode="append", timeMode="eventTime")
-    silences = silences.withColumns({
-        "event_time": F.timestamp_micros("event_micros"), "ingest_time": F.timestamp_micros("ingest_micros")})
+    silences = (
+        timed_reports.withColumns(times)
+        .groupBy("cell_id")
+        .transformWithState(
+            statefulProcessor=CellSilence(gap_seconds(settings), is_stream=reports.isStreaming),
+            outputStructType=SILENCE,
+            outputMode="append",
+            timeMode="eventTime",
+        )
+    )
+    silences = silences.withColumns(
+        {"event_time": F.timestamp_micros("event_micros"), "ingest_time": F.timestamp_micros("ingest_micros")}
+    )
     return raise_alarms(
-        silences, [(rule, F.col("is_over")) for rule in RULES], settings, entity="cell_id", subject=F.col("report_id"))
+        silences, [(rule, F.col("is_over")) for rule in RULES], settings, entity="cell_id", subject=F.col("report_id")
+    )
 
 
 def gap_seconds(settings: TelecomSettings) -> int:
@@ -167,8 +193,11 @@ class CellSilence(StatefulProcessor):
             micros = later[0].event_micros
         else:
             reports = later if last is None else [last, *later]
-            before_gaps = (earlier for earlier, following in pairwise(reports)
-                           if following.event_micros - earlier.event_micros >= self.gap_micros)
+            before_gaps = (
+                earlier
+                for earlier, following in pairwise(reports)
+                if following.event_micros - earlier.event_micros >= self.gap_micros
+            )
             micros = next(before_gaps, reports[-1]).event_micros + self.gap_micros
         milliseconds = -(-micros // 1000)
         self.handle.registerTimer(milliseconds)
@@ -191,5 +220,11 @@ def _watermark_micros(times: Any) -> int:
 
 def _silence_row(cell: str, last: Report, micros: int, ingest_micros: int, *, is_over: bool) -> Row:
     """A row of SILENCE: as of `micros`, what follows the report `last` is a silence, or one that is over."""
-    return Row(cell_id=cell, report_id=last.report_id, event_micros=micros, ingest_micros=ingest_micros,
-               minutes=(micros - last.event_micros) / 60e6, is_over=is_over)
+    return Row(
+        cell_id=cell,
+        report_id=last.report_id,
+        event_micros=micros,
+        ingest_micros=ingest_micros,
+        minutes=(micros - last.event_micros) / 60e6,
+        is_over=is_over,
+    )

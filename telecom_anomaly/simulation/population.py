@@ -10,7 +10,7 @@ from common.authoring import EVERY_DAY, random_for
 from telecom_anomaly.settings import Population
 
 CELLS_PER_SITE = 3
-PERIODS = 96                 # of 15 minutes in a day
+PERIODS = 96  # of 15 minutes in a day
 REGIONS = ("north", "east", "south", "west")
 
 # Weights of the 24 UTC hours. People move: offices fill as homes empty, and roads are busy in between.
@@ -19,7 +19,7 @@ OFFICE = (1.2, 1, 1, 1, 1.1, 1.6, 3, 6, 9.5, 11, 11.5, 11, 10, 11, 11.5, 11, 10,
 ROAD = (1.5, 1, 0.9, 0.9, 1.4, 3.5, 8, 12, 11, 7, 6, 6, 7, 7, 7, 8, 11, 13, 11, 8, 6, 4.5, 3.5, 2.5)
 HOURLY = np.array([HOME, OFFICE, ROAD])
 HOURLY /= HOURLY.max(axis=1, keepdims=True)
-WEEKEND = np.array([1.1, 0.35, 0.6])     # factor of Saturday and Sunday on each kind
+WEEKEND = np.array([1.1, 0.35, 0.6])  # factor of Saturday and Sunday on each kind
 KIND_SHARES = (0.5, 0.3, 0.2)
 
 
@@ -31,17 +31,17 @@ class World:
     site_id: NDArray[np.object_]
     region: NDArray[np.object_]
     technology: NDArray[np.object_]
-    kind: NDArray[np.int64]            # row of HOURLY
-    peak: NDArray[np.float64]          # share of resource blocks in use in the busy hour of an ordinary day, at the opening
-    growth: NDArray[np.float64]        # factor on the population's growth
-    speed: NDArray[np.float64]         # throughput of a user in the empty cell, kbit/s
-    users: NDArray[np.float64]         # connected users of a full cell
-    calls: NDArray[np.float64]         # attempts of a user in 15 minutes
-    delay: NDArray[np.float64]         # of the empty cell, 0.1 ms
-    loss: NDArray[np.float64]          # uplink packet loss of the empty cell, 1e-6
-    drops: NDArray[np.float64]         # downlink packet drops of the empty cell, 1e-6
-    refused: NDArray[np.float64]       # share of attempts that fail without any fault
-    is_venue: NDArray[np.bool_]        # beside a stadium
+    kind: NDArray[np.int64]  # row of HOURLY
+    peak: NDArray[np.float64]  # share of resource blocks in use in the busy hour of an ordinary day, at the opening
+    growth: NDArray[np.float64]  # factor on the population's growth
+    speed: NDArray[np.float64]  # throughput of a user in the empty cell, kbit/s
+    users: NDArray[np.float64]  # connected users of a full cell
+    calls: NDArray[np.float64]  # attempts of a user in 15 minutes
+    delay: NDArray[np.float64]  # of the empty cell, 0.1 ms
+    loss: NDArray[np.float64]  # uplink packet loss of the empty cell, 1e-6
+    drops: NDArray[np.float64]  # downlink packet drops of the empty cell, 1e-6
+    refused: NDArray[np.float64]  # share of attempts that fail without any fault
+    is_venue: NDArray[np.bool_]  # beside a stadium
 
 
 @lru_cache(maxsize=4)

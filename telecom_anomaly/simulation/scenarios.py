@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from common.authoring import case_count, episodes, random_for
 from telecom_anomaly.simulation.population import CELLS_PER_SITE, PERIODS, REGIONS, World
 
-FAULTS_PER_CELL = 1 / 80      # of each kind, a day
+FAULTS_PER_CELL = 1 / 80  # of each kind, a day
 DRIFTS_PER_CELL = 1 / 400
 DRIFT_DAYS = 28
 DRIFT_SHOWS = 0.15
-PLANNED_WORKS = 1 / 60        # per site and day
-RESTARTS = 0.01               # per cell and day, as are the next
+PLANNED_WORKS = 1 / 60  # per site and day
+RESTARTS = 0.01  # per cell and day, as are the next
 SIGNALLING_STORMS = 0.06
-EMPTY_REGIONS = 0.02          # holidays per region and day
-MATCHES = 0.25                # share of days with one
+EMPTY_REGIONS = 0.02  # holidays per region and day
+MATCHES = 0.25  # share of days with one
 
 FACTORS = ("traffic", "signalling", "speed_down", "speed_up", "delay", "loss_up", "drops")
 
@@ -35,17 +35,17 @@ class Effects:
     """
 
     traffic: NDArray[np.float64]
-    signalling: NDArray[np.float64]    # attempts per user
+    signalling: NDArray[np.float64]  # attempts per user
     speed_down: NDArray[np.float64]
     speed_up: NDArray[np.float64]
     delay: NDArray[np.float64]
     loss_up: NDArray[np.float64]
     drops: NDArray[np.float64]
-    refused: NDArray[np.float64]       # share of attempts, on top of the usual
-    unavailable: NDArray[np.float64]   # seconds of the period
+    refused: NDArray[np.float64]  # share of attempts, on top of the usual
+    unavailable: NDArray[np.float64]  # seconds of the period
     suspect: NDArray[np.bool_]
     missing: NDArray[np.bool_]
-    scenario: NDArray[np.object_]      # "" where there is none
+    scenario: NDArray[np.object_]  # "" where there is none
     case: NDArray[np.object_]
 
     @classmethod
@@ -54,15 +54,21 @@ class Effects:
         shape = (cells, PERIODS)
         factors = {name: np.ones(shape) for name in FACTORS}
         return cls(
-            refused=np.zeros(shape), unavailable=np.zeros(shape), suspect=np.zeros(shape, bool), missing=np.zeros(shape, bool),
-            scenario=np.full(shape, "", object), case=np.full(shape, "", object), **factors)
+            refused=np.zeros(shape),
+            unavailable=np.zeros(shape),
+            suspect=np.zeros(shape, bool),
+            missing=np.zeros(shape, bool),
+            scenario=np.full(shape, "", object),
+            case=np.full(shape, "", object),
+            **factors,
+        )
 
 
 @dataclass(frozen=True)
 class Case:
     """One fault on one day: its cells, and those of its periods, [begin, end), that lie within the day."""
 
-    rng: np.random.Generator   # the same on both days that a fault touches
+    rng: np.random.Generator  # the same on both days that a fault touches
     cells: NDArray[np.int64]
     begin: int
     end: int
@@ -111,7 +117,7 @@ def interference(effects: Effects, case: Case) -> None:
 def flapping(effects: Effects, case: Case) -> None:
     """Up and down, up and down: unavailable for some minutes of every other period."""
     seconds = case.rng.uniform(120, 600)
-    effects.unavailable[case.cells, case.begin + (case.begin % 2):case.end:2] = seconds
+    effects.unavailable[case.cells, case.begin + (case.begin % 2) : case.end : 2] = seconds
 
 
 def congestion(effects: Effects, case: Case) -> None:
@@ -215,10 +221,10 @@ def _apply_harmless_events(effects: Effects, world: World, seed: int, day: date)
         effects.suspect[work], effects.unavailable[work], effects.traffic[work] = True, 800.0, 0.02
     for cell in np.flatnonzero(rng.random(cells) < RESTARTS):
         begin = rng.integers(0, PERIODS - 3)
-        effects.unavailable[cell, begin:begin + rng.integers(1, 4)] = rng.uniform(60, 900)
+        effects.unavailable[cell, begin : begin + rng.integers(1, 4)] = rng.uniform(60, 900)
     for cell in np.flatnonzero(rng.random(cells) < SIGNALLING_STORMS):
         begin = rng.integers(0, PERIODS - 8)
-        effects.signalling[cell, begin:begin + rng.integers(3, 8)] *= rng.uniform(2, 7)
+        effects.signalling[cell, begin : begin + rng.integers(3, 8)] *= rng.uniform(2, 7)
     is_lost = rng.random((cells, PERIODS)) < 0.002
     effects.missing |= is_lost
     for region in REGIONS:
@@ -226,4 +232,4 @@ def _apply_harmless_events(effects: Effects, world: World, seed: int, day: date)
             effects.traffic[world.region == region] *= rng.uniform(0.55, 0.7)
     if rng.random() < MATCHES:
         begin = rng.integers(56, 76)
-        effects.traffic[world.is_venue, begin:begin + 12] *= rng.uniform(1.8, 2.8)
+        effects.traffic[world.is_venue, begin : begin + 12] *= rng.uniform(1.8, 2.8)

@@ -33,6 +33,7 @@ def wait_for_next_batches():
 
     What an earlier batch judged is on record by then, or will be when the detection ends.
     """
+
     def finished(detecting):
         return {each.query.name: (each.streaming.lastProgress or {"batchId": -1})["batchId"] for each in detecting.running}
 

@@ -30,8 +30,13 @@ def meters(vertical_name):
     schema = T.StructType().add("reading_id", "string").add("meter_id", "string").add("event_time", "timestamp")
     return SimpleNamespace(
         pseudonymised=(),
-        name=vertical_name, event_id="reading_id", entity="meter_id", event_time="event_time", contract=tuple(not_null),
-        event_schema=schema)
+        name=vertical_name,
+        event_id="reading_id",
+        entity="meter_id",
+        event_time="event_time",
+        contract=tuple(not_null),
+        event_schema=schema,
+    )
 
 
 def reading(name):
@@ -60,7 +65,9 @@ def test_what_is_quarantined_is_a_dead_letter_too(spark, broker, meters, tmp_pat
     workspace = Workspace(tmp_path, meters.name)
     ensure_tables(meters, workspace)
     send(broker, f"{meters.name}.events", reading("a"), b"\xff", reading("a"), reading("b"))
-    query = archive_events(read_topic(spark, broker, f"{meters.name}.events"), deployed(meters, workspace, settings=SETTINGS, connection=broker))
+    query = archive_events(
+        read_topic(spark, broker, f"{meters.name}.events"), deployed(meters, workspace, settings=SETTINGS, connection=broker)
+    )
     query.processAllAvailable()
     query.stop()
     assert tables.row_count(workspace.table("events")) == 2 == tables.row_count(workspace.table("quarantine"))
@@ -94,9 +101,15 @@ def test_what_came_compressed_and_is_too_large_for_a_dead_letter_leaves_one_with
         letters[int(headers["offset"])] = (letter, headers)
     assert [headers["left_out"] for _, headers in letters] == [b"value", b"key", b"value", b"key", b""]
     assert [(headers["key_bytes"], headers["value_bytes"]) for _, headers in letters] == [
-        tuple(b"" if size is None else b"%d" % size for size in each) for each in sizes]
+        tuple(b"" if size is None else b"%d" % size for size in each) for each in sizes
+    ]
     assert [(letter.key(), letter.value()) for letter, _ in letters] == [
-        (b"k", None), (None, b"x"), (b"k" * 600_000, None), (None, None), (b"k", b"x" * 800_000)]
+        (b"k", None),
+        (None, b"x"),
+        (b"k" * 600_000, None),
+        (None, None),
+        (b"k", b"x" * 800_000),
+    ]
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -107,13 +120,18 @@ def test_a_dead_letter_topic_that_takes_less_gets_letters_that_it_takes(spark, b
     ensure_topics(broker, meters, 1)
     workspace, letter_topic = Workspace(tmp_path, meters.name), f"{meters.name}.dead-letter"
     ensure_tables(meters, workspace)
-    smaller = ConfigResource(ConfigResource.Type.TOPIC, letter_topic, incremental_configs=[
-        ConfigEntry("max.message.bytes", "20000", incremental_operation=AlterConfigOpType.SET)])
+    smaller = ConfigResource(
+        ConfigResource.Type.TOPIC,
+        letter_topic,
+        incremental_configs=[ConfigEntry("max.message.bytes", "20000", incremental_operation=AlterConfigOpType.SET)],
+    )
     admin = AdminClient(broker.client_options())
     [altered] = admin.incremental_alter_configs([smaller]).values()
     altered.result()
     send(broker, f"{meters.name}.events", b"x" * 30_000, b"x" * 9_000)
-    query = archive_events(read_topic(spark, broker, f"{meters.name}.events"), deployed(meters, workspace, settings=SETTINGS, connection=broker))
+    query = archive_events(
+        read_topic(spark, broker, f"{meters.name}.events"), deployed(meters, workspace, settings=SETTINGS, connection=broker)
+    )
     try:
         query.processAllAvailable()
     finally:

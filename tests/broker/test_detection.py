@@ -59,8 +59,13 @@ def send(broker, *amounts, card="c1", prefix="t"):
 
 def publish(spark, workspace, mean):
     card = VERTICAL.baselines["card"].schema
-    known = {"card_id": "c1", "card_count_30d": 30, "card_amount_mean_30d": mean, "card_log_amount_mean_30d": math.log(mean),
-             "card_log_amount_std_30d": 0.1}
+    known = {
+        "card_id": "c1",
+        "card_count_30d": 30,
+        "card_amount_mean_30d": mean,
+        "card_log_amount_mean_30d": math.log(mean),
+        "card_log_amount_std_30d": 0.1,
+    }
     values = {name: known.get(name) for name in card.names}
     frame = spark.createDataFrame([tuple(values.values())], T.StructType([T.StructField(f.name, f.dataType) for f in card]))
     return publish_baselines(

@@ -71,9 +71,16 @@ def test_stock_prices(spark, broker, vertical_name, tmp_path, lines):
         minute = tick.time.replace(second=0, microsecond=0, tzinfo=None)
         expected.setdefault((tick.symbol, minute), []).append(tick)
     assert {bar: (row.open, row.high, row.low, row.close, row.volume, row.ticks) for bar, row in outcome.batch.items()} == {
-        bar: (own[0].price, max(tick.price for tick in own), min(tick.price for tick in own), own[-1].price,
-              sum(tick.size for tick in own), len(own))
-        for bar, own in expected.items()}
+        bar: (
+            own[0].price,
+            max(tick.price for tick in own),
+            min(tick.price for tick in own),
+            own[-1].price,
+            sum(tick.size for tick in own),
+            len(own),
+        )
+        for bar, own in expected.items()
+    }
 
     # By hand, batch by batch: what a batch brings closes minutes at the end of the next one, and is left out of those after that.
     left_out, closed, watermark = [], *[datetime.min.replace(tzinfo=UTC)] * 2
@@ -118,8 +125,7 @@ def test_ticket_sales(spark, broker, vertical_name, tmp_path, lines):
             free_seats -= answer.seats if answer.status == GRANTED else 0
             assert answer.free_seats == free_seats >= 0
         row = outcome.stock[show]
-        assert (row.sold, row.free_seats, row.is_oversold, row.is_miscounted) == (
-            capacity - free_seats, free_seats, False, False)
+        assert (row.sold, row.free_seats, row.is_oversold, row.is_miscounted) == (capacity - free_seats, free_seats, False, False)
         assert outcome.live[show] == row, "the stream and the batch job are one function"
         assert row.refused == sum(answer.status == REFUSED for answer in answers)
     sold_out = {show for show, row in outcome.stock.items() if row.free_seats == 0}

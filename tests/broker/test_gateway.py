@@ -33,9 +33,13 @@ BATCH = 50
 
 def start(port, kafka, data):
     command = [sys.executable, "-m", "common.cli", "gateway", "finance_fraud", "--open", "--http", f"127.0.0.1:{port}"]
-    process = subprocess.Popen([*command, "--bootstrap-servers", kafka.bootstrap_servers, "--data", str(data)],
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               env={**os.environ, "HYBRID_GATEWAY_TIMEOUT": "2"})
+    process = subprocess.Popen(
+        [*command, "--bootstrap-servers", kafka.bootstrap_servers, "--data", str(data)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "HYBRID_GATEWAY_TIMEOUT": "2"},
+    )
     line = process.stdout.readline()
     assert f"http://127.0.0.1:{port}" in line and "this machine only" in line, line
     return process
@@ -116,8 +120,10 @@ def test_all_that_was_acknowledged_is_on_the_topic_whatever_was_killed(tmp_path)
             gateway.send_signal(signal.SIGTERM)
             rest, _ = gateway.communicate(timeout=30)
         assert gateway.returncode == 128 + signal.SIGTERM and "Traceback" not in rest, rest
-        on_topic = {json.loads(record.value)["transaction_id"] for record in
-                    read_all(Connection(kafka.bootstrap_servers), "finance_fraud.events")}
+        on_topic = {
+            json.loads(record.value)["transaction_id"]
+            for record in read_all(Connection(kafka.bootstrap_servers), "finance_fraud.events")
+        }
     acknowledged = [each for client in clients for each in client.acknowledged]
     assert len(acknowledged) == len(set(acknowledged)) >= 1_500
     assert set(acknowledged) <= on_topic
@@ -126,8 +132,17 @@ def test_all_that_was_acknowledged_is_on_the_topic_whatever_was_killed(tmp_path)
 
 
 def test_it_says_that_it_is_up_once_it_is_and_a_taken_port_is_told(broker, tmp_path):
-    command = [sys.executable, "-m", "common.cli", "gateway", "finance_fraud", "--bootstrap-servers", broker.bootstrap_servers,
-               "--data", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "common.cli",
+        "gateway",
+        "finance_fraud",
+        "--bootstrap-servers",
+        broker.bootstrap_servers,
+        "--data",
+        str(tmp_path),
+    ]
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = f"127.0.0.1:{other.getsockname()[1]}"
         done = subprocess.run([*command, "--http", taken], capture_output=True, text=True, timeout=60)

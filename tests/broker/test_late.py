@@ -38,8 +38,13 @@ def place(broker, vertical_name, tmp_path):
 def send(broker, vertical, card, *times):
     with Producer(broker, linger=0) as producer:
         for at in times:
-            event = {"transaction_id": f"{card} {at:%d %H:%M}", "card_id": card, "terminal_id": "t", "amount": 50.0,
-                     "event_time": f"{at:%Y-%m-%dT%H:%M:%S}.000Z"}
+            event = {
+                "transaction_id": f"{card} {at:%d %H:%M}",
+                "card_id": card,
+                "terminal_id": "t",
+                "amount": 50.0,
+                "event_time": f"{at:%Y-%m-%dT%H:%M:%S}.000Z",
+            }
             producer.send(topic_names(vertical).events, card.encode(), orjson.dumps(event))
 
 
@@ -79,7 +84,9 @@ def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broke
     [alert] = tables.read_arrow(workspace.table("alerts")).to_pylist()
     assert (alert["rule"], alert["entity_id"], alert["score"], alert["kafka_offset"]) == ("velocity", "c1", 6.0, -1)
 
-    with detection(spark, deployed(vertical, workspace, rules, settings=settings, connection=broker)):  # it grows by another that comes too late
+    with detection(
+        spark, deployed(vertical, workspace, rules, settings=settings, connection=broker)
+    ):  # it grows by another that comes too late
         send(broker, vertical, "c1", AFTERNOON + timedelta(minutes=6))
         wait_until_judged(broker, vertical, workspace)
     with archiving(spark, deployed(vertical, workspace, settings=settings, connection=broker)) as archived:

@@ -47,8 +47,15 @@ def own_broker(tmp_path_factory):
 
 def load(connection, folder, objectives, *words):
     (folder / "objectives.toml").write_text(objectives)
-    options = {"--objectives": folder / "objectives.toml", "--data": folder, "--bootstrap-servers": connection.bootstrap_servers,
-             "--csv": folder / "load", "--vertical": VERTICAL.name, "--rate": 200, "--settle": "1s"}
+    options = {
+        "--objectives": folder / "objectives.toml",
+        "--data": folder,
+        "--bootstrap-servers": connection.bootstrap_servers,
+        "--csv": folder / "load",
+        "--vertical": VERTICAL.name,
+        "--rate": 200,
+        "--settle": "1s",
+    }
     option_words = [str(word) for pair in options.items() for word in pair]
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary", *option_words, *words]
     environment = {**os.environ, "PYTHONPATH": str(LOCUSTFILE.parents[1]), "COLUMNS": "200"}
@@ -126,8 +133,13 @@ def test_locust_s_page_is_for_who_has_its_password_and_for_no_other_site_s_page(
         assert "SameSite=Strict" in cookie and "HttpOnly" in cookie
         own = {"cookie": cookie.partition(";")[0]}
         assert ask("GET", "/system", **own)[0] == 200
-        for foreign in ({"origin": "http://evil.example"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"},
-                        {"origin": f"http://{HOST}:{port + 1}", "sec_fetch_site": "same-site"}, {"host": f"evil.example:{port}"}):
+        for foreign in (
+            {"origin": "http://evil.example"},
+            {"origin": "null"},
+            {"sec_fetch_site": "cross-site"},
+            {"origin": f"http://{HOST}:{port + 1}", "sec_fetch_site": "same-site"},
+            {"host": f"evil.example:{port}"},
+        ):
             assert ask(*start, **own, **foreign)[0] == 403, foreign
         assert json.loads(ask("GET", "/stats/requests", **own)[2])["state"] == "ready", "nobody started a load"
         status, _, answer = ask(*start, **own, origin=f"http://{HOST}:{port}", sec_fetch_site="same-origin")

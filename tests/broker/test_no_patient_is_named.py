@@ -70,8 +70,13 @@ def after(broker, tmp_path_factory):
     tables.append_rows([{"started_at": yesterday, "ended_at": yesterday, "outcome": "done"}], RUNS_SCHEMA, path)
     command = [sys.executable, "-m", "common.cli", "serve", vertical.name, "--data", str(data)]
     environment = {**os.environ, "HYBRID_CHECKPOINT_INTERVAL": "5", "HYBRID_PSEUDONYM_KEY": base64.b64encode(KEY).decode()}
-    serving = subprocess.Popen([*command, "--bootstrap-servers", broker.bootstrap_servers], stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, env=environment)
+    serving = subprocess.Popen(
+        [*command, "--bootstrap-servers", broker.bootstrap_servers],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
     printed = []
     while not re.search(r"batch: |^$", "".join(printed[-1:])) or not printed:
         printed.append(serving.stdout.readline())

@@ -23,8 +23,11 @@ def test_from_the_end_is_all_that_comes_once_it_was_asked_for(spark, broker, ver
     send("before", "long before")
     records = read_topic(spark, broker, vertical_name, from_end=True)
     send("after", "much later")
-    query = records.writeStream.option("checkpointLocation", str(tmp_path)).trigger(availableNow=True).foreachBatch(
-        lambda rows, number: values.extend(bytes(row.value).decode() for row in rows.collect())
-    ).start()
+    query = (
+        records.writeStream.option("checkpointLocation", str(tmp_path))
+        .trigger(availableNow=True)
+        .foreachBatch(lambda rows, number: values.extend(bytes(row.value).decode() for row in rows.collect()))
+        .start()
+    )
     query.awaitTermination()
     assert sorted(values) == ["after", "much later"]

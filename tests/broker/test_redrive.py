@@ -77,7 +77,9 @@ def test_a_repaired_event_is_in_events_once_and_not_driven_again(cards):
     cards.archive()
     fix = "amount=abs(try_cast(replace(amount, ',', '.') AS double))"
     assert cards.redrive(fix, dry_run=True) == (
-        {"wrong_type": 1, "out_of_range": 1}, {("malformed_json", "malformed_json"): 1}, {}
+        {"wrong_type": 1, "out_of_range": 1},
+        {("malformed_json", "malformed_json"): 1},
+        {},
     )
     assert cards.rows("redriven") == []
     cards.redrive(fix)
@@ -85,7 +87,9 @@ def test_a_repaired_event_is_in_events_once_and_not_driven_again(cards):
     assert len(cards.rows("quarantine")) == 4, "what was refused stays on record"
     said = {row["kafka_offset"]: row for row in cards.rows("redriven")}
     assert {offset: (row["reason"], row["status"], row["sent_offset"]) for offset, row in said.items()} == {
-        2: ("wrong_type", "sent", 5), 3: ("out_of_range", "sent", 6), 4: ("malformed_json", "still invalid", None)
+        2: ("wrong_type", "sent", 5),
+        3: ("out_of_range", "sent", 6),
+        4: ("malformed_json", "still invalid", None),
     }
     assert all(row["fix"] == fix and row["redriven_at"] for row in said.values())
     sent, still_invalid, earlier = cards.redrive(fix)
@@ -131,8 +135,10 @@ def test_an_id_that_a_fix_makes_is_the_same_when_it_is_made_again(cards):
     for _ in range(2):  # the second as after a kill between sending and writing that down
         assert cards.redrive(fix)[0] == {"missing_field": 3}
         made.append({row["transaction_id"] for row in cards.rows("events")})
-        tables.overwrite(cards.spark.createDataFrame([], tables.read(cards.spark, cards.workspace.table("redriven")).schema),
-                         cards.workspace.table("redriven"))
+        tables.overwrite(
+            cards.spark.createDataFrame([], tables.read(cards.spark, cards.workspace.table("redriven")).schema),
+            cards.workspace.table("redriven"),
+        )
     assert made[0] == made[1] and len(made[0]) == 3
     assert all(name.startswith("uuid()") and len(name) == 6 + 32 for name in made[0])
 
@@ -149,7 +155,8 @@ def test_two_records_of_one_place_are_judged_and_sent_apart(cards):
         assert cards.redrive("amount=2.0")[1] == {("wrong_type", "missing_field"): 1}
         assert sum(end_offsets(cards.broker, f"{cards.vertical.name}.events").values()) == 2
     assert cards.redrive("amount=2.0", "transaction_id='2'", "card_id='c'", "terminal_id='t'", f"event_time='{AT}'")[0] == {
-        "wrong_type": 1}
+        "wrong_type": 1
+    }
     assert {row["transaction_id"] for row in cards.rows("events")} == {"1", "2"}
 
 

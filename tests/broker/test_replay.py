@@ -18,15 +18,23 @@ from finance_fraud.events import CONTRACT, ENTITY, EVENT_ID, EVENT_SCHEMA, EVENT
 pytestmark = pytest.mark.broker
 
 MAPPING = {
-    "transaction_id": "TRANSACTION_ID", "card_id": "CUSTOMER_ID", "terminal_id": "TERMINAL_ID",
-    "amount": "TX_AMOUNT", "event_time": "TX_DATETIME",
+    "transaction_id": "TRANSACTION_ID",
+    "card_id": "CUSTOMER_ID",
+    "terminal_id": "TERMINAL_ID",
+    "amount": "TX_AMOUNT",
+    "event_time": "TX_DATETIME",
 }
 
 
 @pytest.fixture
 def vertical(vertical_name):
     return SimpleNamespace(
-        name=vertical_name, event_schema=EVENT_SCHEMA, contract=CONTRACT, event_id=EVENT_ID, entity=ENTITY, event_time=EVENT_TIME,
+        name=vertical_name,
+        event_schema=EVENT_SCHEMA,
+        contract=CONTRACT,
+        event_id=EVENT_ID,
+        entity=ENTITY,
+        event_time=EVENT_TIME,
     )
 
 
@@ -47,9 +55,15 @@ def test_published_transactions_arrive_as_they_are_with_their_labels_a_week_late
     sent = {event["transaction_id"]: event for event in map(json.loads, (record.value for record in events))}
     for row in days.slice(0, 500).to_pylist():
         assert sent[str(row["TRANSACTION_ID"])] == {
-            "transaction_id": str(row["TRANSACTION_ID"]), "card_id": str(row["CUSTOMER_ID"]),
-            "terminal_id": str(row["TERMINAL_ID"]), "amount": row["TX_AMOUNT"], "currency": None, "channel": None,
-            "latitude": None, "longitude": None, "event_time": row["TX_DATETIME"].isoformat(timespec="milliseconds") + "Z",
+            "transaction_id": str(row["TRANSACTION_ID"]),
+            "card_id": str(row["CUSTOMER_ID"]),
+            "terminal_id": str(row["TERMINAL_ID"]),
+            "amount": row["TX_AMOUNT"],
+            "currency": None,
+            "channel": None,
+            "latitude": None,
+            "longitude": None,
+            "event_time": row["TX_DATETIME"].isoformat(timespec="milliseconds") + "Z",
         }
     for partition in (0, 1):
         times = [json.loads(record.value)["event_time"] for record in events if record.partition == partition]

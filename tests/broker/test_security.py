@@ -49,10 +49,8 @@ def broker_with(folder, certificate, both, properties, client_options=()):
         "ssl.truststore.location": str(certificate),
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
         "sasl.mechanism.inter.broker.protocol": "PLAIN",
-        "listener.name.sasl_ssl.plain.sasl.jaas.config":
-            f'{LOGIN} username="ann" password="{QUOTED}" user_ann="{QUOTED}";',
-        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config":
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+        "listener.name.sasl_ssl.plain.sasl.jaas.config": f'{LOGIN} username="ann" password="{QUOTED}" user_ann="{QUOTED}";',
+        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
     } | properties
     client = {name: value for name, value in login(certificate).client_options().items() if isinstance(value, str)}
     client |= dict(client_options)
@@ -88,7 +86,9 @@ def detector(secured):
     for answer in admin.alter_user_scram_credentials([credentials]).values():
         answer.result()
     assert grant_role(owner, vertical, "detector", "dora") == [
-        "dora may read finance_fraud.events", "dora may read and write finance_fraud.alerts"]
+        "dora may read finance_fraud.events",
+        "dora may read and write finance_fraud.alerts",
+    ]
     return Connection(address, login(certificate, username="dora", mechanism="SCRAM-SHA-512"))
 
 
@@ -175,8 +175,9 @@ def test_who_may_not_create_topics_or_grant_is_told(detector):
 def test_a_listener_is_told_when_the_right_to_read_is_withdrawn(secured, detector):
     address, certificate = secured
     admin, topic = AdminClient(Connection(address, login(certificate)).client_options()), topic_names("finance_fraud").alerts
-    granted = AclBindingFilter(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:dora", None,
-                               AclOperation.READ, AclPermissionType.ALLOW)
+    granted = AclBindingFilter(
+        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:dora", None, AclOperation.READ, AclPermissionType.ALLOW
+    )
 
     async def hear():
         async with AlertStream(detector, topic).listen() as listener:

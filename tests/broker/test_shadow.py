@@ -43,8 +43,14 @@ def send(broker, name, at, fraud=False):
     with Producer(broker, linger=0) as producer:
         producer.send(TOPICS.events, card.encode(), orjson.dumps(event))
         if fraud:
-            label = {"event_id": name, "entity_id": card, "scenario": "velocity", "case_id": name, "event_time": iso(at),
-                     "known_time": iso(at + timedelta(days=7))}
+            label = {
+                "event_id": name,
+                "entity_id": card,
+                "scenario": "velocity",
+                "case_id": name,
+                "event_time": iso(at),
+                "known_time": iso(at + timedelta(days=7)),
+            }
             producer.send(TOPICS.labels, card.encode(), orjson.dumps(label))
 
 

@@ -34,8 +34,13 @@ def meters(vertical_name):
     schema = T.StructType().add("reading_id", "string").add("meter_id", "string").add("event_time", "timestamp")
     return SimpleNamespace(
         pseudonymised=(),
-        name=vertical_name, event_id="reading_id", entity="meter_id", event_time="event_time", contract=tuple(not_null),
-        event_schema=schema)
+        name=vertical_name,
+        event_id="reading_id",
+        entity="meter_id",
+        event_time="event_time",
+        contract=tuple(not_null),
+        event_schema=schema,
+    )
 
 
 def send(broker, topic, timestamps, times=(PAST, FUTURE)):
@@ -100,7 +105,9 @@ def test_one_that_spark_cannot_hold_is_told_in_words(spark, broker, meters, of_p
     send(broker, of_producers, [SPARK_HOLDS + 1], [PAST])
     workspace = Workspace(tmp_path, meters.name)
     ensure_tables(meters, workspace)
-    query = archive_events(read_topic(spark, broker, of_producers), deployed(meters, workspace, settings=SETTINGS, connection=broker))
+    query = archive_events(
+        read_topic(spark, broker, of_producers), deployed(meters, workspace, settings=SETTINGS, connection=broker)
+    )
     with pytest.raises(Exception, match="overflows"):
         query.processAllAvailable()
     assert reason_of(query.exception()) == UNREADABLE_TIMESTAMP

@@ -63,9 +63,7 @@ def wait_for(broker, score, threshold, seconds=60):
     raise AssertionError(f"waited {seconds} s for a score of {score}; there are {list(bursts(broker))}")
 
 
-def test_a_threshold_changes_under_a_running_window_and_history_judges_as_the_stream_did(
-    spark, place, wait_for_next_batches
-):
+def test_a_threshold_changes_under_a_running_window_and_history_judges_as_the_stream_did(spark, place, wait_for_next_batches):
     broker, workspace, settings = place
     publish_baselines(
         {name: spark.createDataFrame([], baseline.schema) for name, baseline in VERTICAL.baselines.items()},

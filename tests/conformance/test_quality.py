@@ -56,8 +56,10 @@ def test_a_rule_that_always_speaks_is_found_out(judged):
     scenario = vertical.scenarios[0]
     always = events.select(
         *(F.lit(None).cast(field.dataType).alias(field.name) for field in alerts.schema if field.name not in SPOKEN),
-        F.col(vertical.event_id).alias("alert_id"), F.lit(scenario.rules[0]).alias("rule"),
-        F.col(vertical.event_time).alias("event_time"), F.col(vertical.event_id).alias("event"),
+        F.col(vertical.event_id).alias("alert_id"),
+        F.lit(scenario.rules[0]).alias("rule"),
+        F.col(vertical.event_time).alias("event_time"),
+        F.col(vertical.event_id).alias("event"),
     )
     noisy = replace(vertical, scenarios=(scenario,))
     missed = shortfalls(evaluate(noisy, events, labels, alerts.unionByName(always)), RECALL, PRECISION)

@@ -259,7 +259,9 @@ def assert_same_alerts(spark, vertical, records, stored, batch, learnt, folder, 
         closed = only_closed(query, batch[query.name], stored, load(vertical.settings))
         expected = {row.alert_id: row.score for row in closed.collect()}
         updates: dict = {}
-        alerts = query.build(join_reference_data(stream, learnt, vertical, query, load(vertical.settings)), load(vertical.settings))
+        alerts = query.build(
+            join_reference_data(stream, learnt, vertical, query, load(vertical.settings)), load(vertical.settings)
+        )
         running = (
             alerts.writeStream.outputMode(query.output_mode)
             .option("checkpointLocation", str(folder / query.name))

@@ -31,7 +31,7 @@ class MockKafka:
 
     def __init__(self):
         self._owner = Producer({"bootstrap.servers": "unused:9092", "test.mock.num.brokers": 1, "log_level": 0})
-        broker, = self._owner.list_topics(timeout=10).brokers.values()
+        (broker,) = self._owner.list_topics(timeout=10).brokers.values()
         self.connection = Connection(f"{broker.host}:{broker.port}")
 
     def stop(self):
@@ -56,8 +56,13 @@ class Running:
     def __init__(self, connection, data, is_open=True, certificate=None, key=None, **settings):
         address = Address.parse(f"127.0.0.1:{find_free_port()}", certificate, key)
         self.port, self._socket = address.port, address.listen()
-        self.server = GatewayServer([*map(find_vertical, vertical_names())], Settings(data=data, **settings), connection,
-                                    Access(Tokens(TokenFile(data)), is_open), address)
+        self.server = GatewayServer(
+            [*map(find_vertical, vertical_names())],
+            Settings(data=data, **settings),
+            connection,
+            Access(Tokens(TokenFile(data)), is_open),
+            address,
+        )
         self.gateway = self.server.gateway
         self._thread = threading.Thread(target=self.server.run, args=[[self._socket]])
 

@@ -110,7 +110,8 @@ def test_alert_ids_are_read_from_every_engines_json():
 def test_medians_and_ratios_leave_out_what_was_not_measured():
     rounds = {"ours": [{"p50": 2.0}, {"p50": 4.0}, {"p50": 3.0}], "flink": [{"p50": None}, {"p50": 6.0}], "quix": [{"p50": None}]}
     assert compare_engines(rounds, ["p50"], OURS)["p50"] == {
-        "median": {"ours": 3.0, "flink": 6.0, "quix": None}, "ratio": {"ours": 1.0, "flink": 2.0, "quix": None},
+        "median": {"ours": 3.0, "flink": 6.0, "quix": None},
+        "ratio": {"ours": 1.0, "flink": 2.0, "quix": None},
     }
     assert median_of([float("nan"), None]) is None
     assert ratios({"flink": 2.0}, OURS) == {"flink": None}
@@ -183,10 +184,16 @@ def test_sizes_are_read_from_a_list():
 
 
 def test_daily_totals_are_compared_count_by_count():
-    ours = pd.DataFrame({
-        "day": pd.to_datetime(["2026-01-01"] * 2), "terminal_id": ["T1", "T2"], "count": [1, 2], "total": [1.0, 3.0],
-        "mean": [1.0, 1.5], "deviation": [float("nan"), 0.5],
-    })
+    ours = pd.DataFrame(
+        {
+            "day": pd.to_datetime(["2026-01-01"] * 2),
+            "terminal_id": ["T1", "T2"],
+            "count": [1, 2],
+            "total": [1.0, 3.0],
+            "mean": [1.0, 1.5],
+            "deviation": [float("nan"), 0.5],
+        }
+    )
     assert batch.describe_difference(ours, ours.copy()) == ""
     assert batch.describe_difference(ours, ours.assign(total=[1.0, 3.0 + 1e-12])) == ""
     assert batch.describe_difference(ours, ours.assign(count=[1, 3])) == "1 counts differ"

@@ -77,8 +77,15 @@ def test_stages_are_compared_with_what_does_nothing():
     stage_ratios = ratios(measured)
     assert stage_ratios == {"archive / consume alone": 0.25, "gateway, one by one / echo, one by one": 0.8}
     machine = {"cores": 2, "memory_gib": 4, "system": "s", "python": "3", "load_average": [0]}
-    results = {"vertical": "v", "stages": measured, "ratios": stage_ratios, "machine": machine, "versions": {}, "commit": None,
-               "load_after": [0]}
+    results = {
+        "vertical": "v",
+        "stages": measured,
+        "ratios": stage_ratios,
+        "machine": machine,
+        "versions": {},
+        "commit": None,
+        "load_after": [0],
+    }
     assert "| archive | 1,000 | 50 | 0.25 |  |  | 12 | 3 |" in markdown(results)
 
 

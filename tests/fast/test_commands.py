@@ -37,6 +37,7 @@ COMMANDS = (
 @pytest.fixture
 def hybrid(monkeypatch, capsys, tmp_path):
     """Runs the command; gives its exit code and all it printed, on one line."""
+
     def run(*words, **environment):
         monkeypatch.setattr(sys, "argv", ["hybrid", *map(str, words)])
         for name, value in environment.items():
@@ -45,6 +46,7 @@ def hybrid(monkeypatch, capsys, tmp_path):
             cli.main()
         printed = capsys.readouterr()
         return ended.value.code, " ".join((printed.out + printed.err).split())
+
     monkeypatch.setenv("HYBRID_DATA", str(tmp_path / "data"))
     return run
 
@@ -136,8 +138,13 @@ def test_a_data_folder_that_cannot_be_written_is_named(hybrid, tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "work"),
-    [("train", "batch"), ("trends", "batch"), ("reconcile", "batch"), ("backtest --set amount_zscore=4", "backtest"),
-     ("backfill", "backfill")],
+    [
+        ("train", "batch"),
+        ("trends", "batch"),
+        ("reconcile", "batch"),
+        ("backtest --set amount_zscore=4", "backtest"),
+        ("backfill", "backfill"),
+    ],
 )
 def test_of_commands_that_write_the_same_tables_a_second_is_refused_while_one_runs(hybrid, tmp_path, command, work):
     with Workspace(tmp_path / "data", "finance_fraud").lock(work):
@@ -175,9 +182,14 @@ def test_a_wrong_mapping_says_what_there_is(hybrid, tmp_path, word):
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize(("fix", "said"), [
-    ("amuont=1", "did you mean amount"), ("amount", "field=SQL"), ("amount=reflect('java.lang.System', 'exit', 1)", "reflect"),
-])
+@pytest.mark.parametrize(
+    ("fix", "said"),
+    [
+        ("amuont=1", "did you mean amount"),
+        ("amount", "field=SQL"),
+        ("amount=reflect('java.lang.System', 'exit', 1)", "reflect"),
+    ],
+)
 def test_a_fix_that_is_none_says_what_is_wrong(hybrid, fix, said):
     code, printed = hybrid("redrive", "finance_fraud", "--fix", fix, "--dry-run")
     assert code == 1
@@ -223,6 +235,7 @@ def test_a_defect_leaves_its_trace_in_a_file_and_not_on_the_screen(hybrid, monke
 
     def broken(*_):
         raise RuntimeError("something that nobody foresaw")
+
     monkeypatch.setattr(machine, "diagnose", broken)
     code, printed = hybrid("doctor")
     assert code == 70
@@ -290,6 +303,7 @@ def test_no_error_that_we_have_a_word_for_is_called_unexpected():
 def test_what_is_wrong_with_a_vertical_is_told_as_that(hybrid, monkeypatch, problem):
     def broken(*_):
         raise problem
+
     monkeypatch.setattr("common.commands.machine.diagnose", broken)
     code, printed = hybrid("doctor")
     assert code == 1

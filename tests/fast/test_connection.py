@@ -37,7 +37,8 @@ def test_a_plain_connection_is_an_address_to_both_clients():
     assert connection.client_options()["bootstrap.servers"] == "kafka-1:9092,kafka-2:9092"
     assert connection.client_options()["security.protocol"] == "PLAINTEXT"
     assert connection.spark_options() == {
-        "kafka.bootstrap.servers": "kafka-1:9092,kafka-2:9092", "kafka.security.protocol": "PLAINTEXT",
+        "kafka.bootstrap.servers": "kafka-1:9092,kafka-2:9092",
+        "kafka.security.protocol": "PLAINTEXT",
     }
 
 
@@ -79,18 +80,26 @@ def test_no_secret_shows_in_the_repr_and_every_secret_option_matches_the_redacti
 
 
 def test_the_settings_fields_make_a_connection():
-    settings = Settings(bootstrap_servers="kafka:9092", kafka_security_protocol="SASL_PLAINTEXT", kafka_sasl_mechanism="PLAIN",
-                        kafka_sasl_username="ann", kafka_sasl_password=SecretStr("pa55word"))
+    settings = Settings(
+        bootstrap_servers="kafka:9092",
+        kafka_security_protocol="SASL_PLAINTEXT",
+        kafka_sasl_mechanism="PLAIN",
+        kafka_sasl_username="ann",
+        kafka_sasl_password=SecretStr("pa55word"),
+    )
     assert Connection.from_settings(settings).client_options()["sasl.password"] == "pa55word"
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"protocol": "TLS"}, "kafka_security_protocol is 'TLS'; it is one of PLAINTEXT, SSL"),
-    ({"protocol": "SASL_SSL"}, "kafka_sasl_mechanism is None; it is one of PLAIN"),
-    ({"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "ann"}, "kafka_sasl_password is not set"),
-    ({"username": "ann"}, "kafka_sasl_username is set, but kafka_security_protocol PLAINTEXT has no login"),
-    ({"ca": "ca.pem"}, "kafka_ssl_* is set, but kafka_security_protocol PLAINTEXT has no TLS"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"protocol": "TLS"}, "kafka_security_protocol is 'TLS'; it is one of PLAINTEXT, SSL"),
+        ({"protocol": "SASL_SSL"}, "kafka_sasl_mechanism is None; it is one of PLAIN"),
+        ({"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "ann"}, "kafka_sasl_password is not set"),
+        ({"username": "ann"}, "kafka_sasl_username is set, but kafka_security_protocol PLAINTEXT has no login"),
+        ({"ca": "ca.pem"}, "kafka_ssl_* is set, but kafka_security_protocol PLAINTEXT has no TLS"),
+    ],
+)
 def test_security_that_cannot_work_is_refused_by_the_setting_s_name(options, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
         Security(**options)
@@ -122,11 +131,14 @@ def test_a_broker_that_answers_passes_the_check(mock_kafka):
     assert check_connection(mock_kafka) == 1
 
 
-@pytest.mark.parametrize(("code", "message"), [
-    (KafkaError._AUTHENTICATION, "refused the login"),
-    (KafkaError._SSL, "kafka_ssl_ca_location"),
-    (KafkaError._RESOLVE, "its name is unknown"),
-])
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (KafkaError._AUTHENTICATION, "refused the login"),
+        (KafkaError._SSL, "kafka_ssl_ca_location"),
+        (KafkaError._RESOLVE, "its name is unknown"),
+    ],
+)
 def test_the_cause_is_told_even_when_its_consequences_were_reported_too(code, message):
     errors = [KafkaError(KafkaError._TRANSPORT), KafkaError(code), KafkaError(KafkaError._ALL_BROKERS_DOWN)]
     assert message in explain_failure(Connection("kafka:9092"), errors)

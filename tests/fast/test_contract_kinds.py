@@ -15,10 +15,16 @@ from common.contract.python_parser import PythonContract
 TARGETS = {
     "problem": argument_checks, "spark": spark_conditions, "python": python_conditions, "json": json_keywords,
 }  # fmt: skip
-SCHEMA = T.StructType([
-    T.StructField("reading_id", T.StringType()), T.StructField("meter_id", T.StringType()), T.StructField("unit", T.StringType()),
-    T.StructField("low", T.DoubleType()), T.StructField("high", T.LongType()), T.StructField("event_time", T.TimestampType()),
-])
+SCHEMA = T.StructType(
+    [
+        T.StructField("reading_id", T.StringType()),
+        T.StructField("meter_id", T.StringType()),
+        T.StructField("unit", T.StringType()),
+        T.StructField("low", T.DoubleType()),
+        T.StructField("high", T.LongType()),
+        T.StructField("event_time", T.TimestampType()),
+    ]
+)
 REQUIRED = tuple(
     {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}}
     for name in ("reading_id", "meter_id", "event_time")
@@ -44,8 +50,14 @@ EXAMPLES = {
 
 def vertical(*expectations):
     return SimpleNamespace(
-        name="energy_grid", event_schema=SCHEMA, contract=(*REQUIRED, *expectations), event_id="reading_id", entity="meter_id",
-        event_time="event_time", pseudonymised=(), formats={},
+        name="energy_grid",
+        event_schema=SCHEMA,
+        contract=(*REQUIRED, *expectations),
+        event_id="reading_id",
+        entity="meter_id",
+        event_time="event_time",
+        pseudonymised=(),
+        formats={},
     )
 
 

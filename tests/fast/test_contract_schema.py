@@ -38,13 +38,16 @@ def test_a_type_that_the_core_does_not_take(kind):
     assert message.endswith(remedy)
 
 
-@pytest.mark.parametrize(("name", "kind", "words"), [
-    ("event_time", T.LongType(), ("cannot be the event_time", "milliseconds since 1970")),
-    ("event_time", T.DoubleType(), ("cannot be the event_time", "milliseconds since 1970")),
-    ("event_time", T.StringType(), ("cannot be the event_time", "ISO 8601")),
-    ("transaction_id", T.LongType(), ("cannot be the event_id", "use string")),
-    ("card_id", T.LongType(), ("cannot be the entity", "use string")),
-])
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("event_time", T.LongType(), ("cannot be the event_time", "milliseconds since 1970")),
+        ("event_time", T.DoubleType(), ("cannot be the event_time", "milliseconds since 1970")),
+        ("event_time", T.StringType(), ("cannot be the event_time", "ISO 8601")),
+        ("transaction_id", T.LongType(), ("cannot be the event_id", "use string")),
+        ("card_id", T.LongType(), ("cannot be the entity", "use string")),
+    ],
+)
 def test_a_field_that_cannot_be_what_it_is_named_as(name, kind, words):
     message = refused(with_field(name, kind))
     assert f"field {name}: type {kind.simpleString()}" in message and all(word in message for word in words)

@@ -68,7 +68,13 @@ def test_an_alarm_that_flaps_is_cleared_once_and_told_again_after_the_cooldown()
     cooldown = Cooldown(SECONDS)
     flapping = [("major", 0), ("cleared", 1), ("major", 2), ("cleared", 3), ("critical", 4), ("cleared", 5), ("major", 61)]
     assert [cooldown.lets_through("c", "r", severity, now) for severity, now in flapping] == [
-        True, True, False, False, True, True, True
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+        True,
     ]
 
 

@@ -36,6 +36,7 @@ class Started:
 @pytest.fixture
 def detecting(monkeypatch):
     """Two queries; `_start` adds another start of one, without Spark."""
+
     def start(self, names):
         self.running += [
             SimpleNamespace(query=SimpleNamespace(name=name), streaming=Started(), mode="micro-batch") for name in names

@@ -20,12 +20,15 @@ child = start_supervised(sys.argv[2:], Path(sys.argv[1]))
 print(child.pid, flush=True)
 time.sleep(600)
 """
-FORKING_PARENT = PARENT.replace("time.sleep", """
+FORKING_PARENT = PARENT.replace(
+    "time.sleep",
+    """
 import os
 worker = os.fork()
 if worker:
     print(worker, flush=True)
-time.sleep""")
+time.sleep""",
+)
 STUBBORN = "trap '' TERM; while :; do sleep 0.1; done"
 
 

@@ -25,7 +25,8 @@ def failed(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [("one", "one"), ("\n  two \nthree", "two"), ("", "RuntimeError"), ("\n", "RuntimeError")])
+    ("text", "line"), [("one", "one"), ("\n  two \nthree", "two"), ("", "RuntimeError"), ("\n", "RuntimeError")]
+)
 def test_a_failure_says_its_first_line_or_its_kind(text, line):
     assert first_line(RuntimeError(text)) == line
 

@@ -95,7 +95,9 @@ def test_a_day_needs_no_day_before_it():
 
 
 def test_dirt_changes_nothing_about_the_valid_events():
-    for clean, dirty in zip(VERTICAL.generate(1, START, 2, SMALL, dirt=False), VERTICAL.generate(1, START, 2, SMALL), strict=True):
+    for clean, dirty in zip(
+        VERTICAL.generate(1, START, 2, SMALL, dirt=False), VERTICAL.generate(1, START, 2, SMALL), strict=True
+    ):
         assert clean.events.equals(dirty.events)
         assert clean.messages.values.tolist() == dirty.messages.values[dirty.messages.flaw == ""].tolist()
 
@@ -122,8 +124,11 @@ def test_columns_are_those_of_the_schema_in_its_order():
 
 @settings(max_examples=15, deadline=None)
 @given(
-    seed=st.integers(0, 2**40), day=st.dates(date(2020, 1, 1), date(2040, 1, 1)), cards=st.integers(20, 200),
-    rate=st.floats(0.001, 5), fraud=st.floats(0, 10),
+    seed=st.integers(0, 2**40),
+    day=st.dates(date(2020, 1, 1), date(2040, 1, 1)),
+    cards=st.integers(20, 200),
+    rate=st.floats(0.001, 5),
+    fraud=st.floats(0, 10),
 )
 def test_any_population_makes_valid_days(seed, day, cards, rate, fraud):
     generated = generate_day(seed, day, Population(cards=cards, terminals=100, transactions_per_card=rate, fraud=fraud))

@@ -40,9 +40,16 @@ def test_a_token_does_what_its_scopes_say_until_it_is_revoked(gateway, tmp_path,
     assert gateway.post(events)[0] == 202, "open to this machine, and never a token"
     writer = file.add("shop", ["finance_fraud:write"], KNOWN)
     reader = file.add("screen", ["all:read"], KNOWN)
-    for headers, expected in ((bearer(writer), 202), (bearer(reader), 403), ({}, 401), (bearer(writer + "x"), 401),
-                              (bearer("é"), 401), (bearer(""), 401), ({"authorization": f"Basic {writer}"}, 401),
-                              (bearer(writer.split(".")[0]), 401)):
+    for headers, expected in (
+        (bearer(writer), 202),
+        (bearer(reader), 403),
+        ({}, 401),
+        (bearer(writer + "x"), 401),
+        (bearer("é"), 401),
+        (bearer(""), 401),
+        ({"authorization": f"Basic {writer}"}, 401),
+        (bearer(writer.split(".")[0]), 401),
+    ):
         status, told, answered = gateway.post(events, **headers)
         assert status == expected, (headers, told)
         assert ("www-authenticate" in answered) == (status == 401)

@@ -96,8 +96,19 @@ def test_what_is_asked_for(gateway, tmp_path, query, expected):
     assert walk(gateway, f"{query}&limit=7")[0] == [f"a{number:03d}" for number in expected]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "since=yesterday", "severity=bad", "cursor=x", "cursor=W10",
-                                   "cursor=%00", "cursor=WzEsIjIwMjAtMDEtMDEiLCJhIl0"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "since=yesterday",
+        "severity=bad",
+        "cursor=x",
+        "cursor=W10",
+        "cursor=%00",
+        "cursor=WzEsIjIwMjAtMDEtMDEiLCJhIl0",
+    ],
+)
 def test_what_cannot_be_asked_for(gateway, query):
     assert gateway.ask("GET", f"{PATH}?{query}")[0] == 422
 
@@ -163,10 +174,13 @@ def test_pages_are_those_of_a_sorted_table_however_it_lies_in_files(tmp_path_fac
     for part in range(parts):
         if rows := [alert(number) for number in numbers[part::parts]]:
             store(folder, rows)
-    wanted = AlertFilter(since=data.draw(st.none() | st.integers(0, 3_000).map(lambda number: alert(number)["event_time"])),
-                    entity=data.draw(st.none() | st.sampled_from(["c1", "none"])))
+    wanted = AlertFilter(
+        since=data.draw(st.none() | st.integers(0, 3_000).map(lambda number: alert(number)["event_time"])),
+        entity=data.draw(st.none() | st.sampled_from(["c1", "none"])),
+    )
     expected = [
-        each["alert_id"] for each in sorted(map(alert, numbers), key=lambda each: (each["event_time"], each["alert_id"]))
+        each["alert_id"]
+        for each in sorted(map(alert, numbers), key=lambda each: (each["event_time"], each["alert_id"]))
         if (wanted.since is None or each["event_time"] >= wanted.since) and wanted.entity in (None, each["entity_id"])
     ]
     path, limit = Workspace(folder, "finance_fraud").table("alerts"), data.draw(st.integers(1, 20))
@@ -331,8 +345,10 @@ def test_an_alert_has_one_shape_in_the_table_and_on_the_topic(gateway, tmp_path,
                 written["versions"] = {name: value for name, value in row["versions"].items() if value is not None}
                 producer.send("finance_fraud.alerts", b"k", json.dumps(written).encode())
         streamed = [next_alert(answer) for _ in rows]
-    times = [datetime.fromtimestamp(record.timestamp / 1_000, UTC)
-             for record in read_all(mortal_kafka.connection, "finance_fraud.alerts")]
+    times = [
+        datetime.fromtimestamp(record.timestamp / 1_000, UTC)
+        for record in read_all(mortal_kafka.connection, "finance_fraud.alerts")
+    ]
     store(tmp_path, [row | {"alert_time": time} for row, time in zip(rows, sorted(times), strict=True)])
     _, page, _ = gateway.ask("GET", PATH)
     assert page["alerts"] == streamed

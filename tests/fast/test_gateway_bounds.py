@@ -187,8 +187,12 @@ def test_those_with_a_token_keep_their_places(start_gateway, tmp_path, generated
     kept = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
 
     def send():
-        kept.request("POST", "/v1/finance_fraud/events", str(events).replace("'", '"'),
-                     {"content-type": "application/json", "authorization": f"Bearer {text}"})
+        kept.request(
+            "POST",
+            "/v1/finance_fraud/events",
+            str(events).replace("'", '"'),
+            {"content-type": "application/json", "authorization": f"Bearer {text}"},
+        )
         answer = kept.getresponse()
         answer.read()
         return answer.status
@@ -331,7 +335,7 @@ def read_answer(client):
     """The body of an answer, read to its end."""
     file = client.makefile("rb")
     size = 0
-    while (line := file.readline().strip()):
+    while line := file.readline().strip():
         name, _, value = line.partition(b":")
         size = int(value) if name == b"content-length" else size
     return file.read(size)
@@ -442,8 +446,9 @@ def test_what_stands_in_the_body_behind_an_offer_is_no_request(gateway):
     assert answers.count(b"HTTP/1.1 422") == 1 and answers.count(b"HTTP/1.1 200") == 1, answers
 
 
-@pytest.mark.parametrize("line", [b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-                                  HEAD + OFFER.replace(b"h2c", b"websocket") + b"\r\n"])
+@pytest.mark.parametrize(
+    "line", [b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", HEAD + OFFER.replace(b"h2c", b"websocket") + b"\r\n"]
+)
 def test_a_tunnel_is_refused_and_a_web_socket_is_a_request(gateway, line):
     with connect(gateway) as client:
         client.sendall(line)

@@ -15,6 +15,7 @@ def messages(number, size=1):
 
 def run(work):
     """`work(start)` in a loop; start(connection, ...) gives a Delivery that is stopped in the end."""
+
     async def main():
         started = []
 

@@ -51,13 +51,19 @@ def test_every_vertical_has_an_intake(gateway, mortal_kafka, generated_events, n
 
 def test_bad_events_have_their_reason_and_the_good_ones_of_the_request_are_kept(gateway, mortal_kafka, five):
     wrong = [five[1] | {"amount": -1}, five[2] | {"amount": "1"}, five[3] | {"merchant": "m"}, {}, 5]
-    for content in ({"events": [five[0], *wrong, five[4]]}, {"events": ndjson([five[0], *wrong, five[4]]),
-                                                             "content_type": "application/x-ndjson"}):
+    for content in (
+        {"events": [five[0], *wrong, five[4]]},
+        {"events": ndjson([five[0], *wrong, five[4]]), "content_type": "application/x-ndjson"},
+    ):
         status, told, _ = gateway.post(**content)
         assert (status, told["accepted"], told["ids"]) == (422, 2, ids([five[0], five[4]]))
         assert [(each["index"], each["id"], each["reason"]) for each in told["rejected"]] == [
-            (1, ids(five)[1], "out_of_range"), (2, ids(five)[2], "wrong_type"), (3, ids(five)[3], "unknown_field"),
-            (4, None, "missing_field"), (5, None, "malformed_json")]
+            (1, ids(five)[1], "out_of_range"),
+            (2, ids(five)[2], "wrong_type"),
+            (3, ids(five)[3], "unknown_field"),
+            (4, None, "missing_field"),
+            (5, None, "malformed_json"),
+        ]
     assert sorted(ids(values(mortal_kafka))) == sorted(ids([five[0], five[4]] * 2))
 
 
@@ -124,8 +130,10 @@ def test_an_event_that_no_topic_takes_is_refused_and_the_others_are_kept(gateway
 @pytest.mark.parametrize("part", [0, 50])
 def test_a_request_that_is_cut_off_can_be_sent_again_with_its_key(gateway, five, part):
     body = json.dumps(five).encode()
-    head = (b"POST /v1/finance_fraud/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Idempotency-Key: up-1\r\nContent-Length: %d\r\n\r\n" % len(body))
+    head = (
+        b"POST /v1/finance_fraud/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Idempotency-Key: up-1\r\nContent-Length: %d\r\n\r\n" % len(body)
+    )
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
         client.sendall(head + body[:part])
         deadline = time.monotonic() + 10
@@ -196,11 +204,20 @@ def test_a_fhir_observation_goes_to_the_topic_as_an_event_of_ours(gateway, morta
     assert told[:2] == (202, {"accepted": 1, "ids": ["o9"]})
     [record] = read_all(mortal_kafka.connection, "health_monitoring.events")
     assert record.key == b"p1" and json.loads(record.value) == {
-        "observation_id": "o9", "patient_id": "p1", "heart_rate_bpm": 72.0, "event_time": "2020-03-02T11:00:00Z"}
+        "observation_id": "o9",
+        "patient_id": "p1",
+        "heart_rate_bpm": 72.0,
+        "event_time": "2020-03-02T11:00:00Z",
+    }
     status, told, _ = gateway.post([observation | {"status": "cancelled"}], "health_monitoring")
-    assert status == 422 and told["rejected"] == [{
-        "index": 0, "id": "o9", "reason": "untranslatable", "detail": "no event can be made of this FHIR R4 Observation: "
-        "its status is not one of a reported value"}]
+    assert status == 422 and told["rejected"] == [
+        {
+            "index": 0,
+            "id": "o9",
+            "reason": "untranslatable",
+            "detail": "no event can be made of this FHIR R4 Observation: its status is not one of a reported value",
+        }
+    ]
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
@@ -224,8 +241,10 @@ ODD_EVENTS = {
 @pytest.mark.parametrize("odd", ODD_EVENTS.values(), ids=ODD_EVENTS)
 def test_an_odd_event_is_refused_and_those_beside_it_are_taken(gateway, generated_events, name, odd):
     good = generated_events(name, 2)
-    for kind, body in (("application/x-ndjson", b"\n".join([json.dumps(good[0]).encode(), odd, json.dumps(good[1]).encode()])),
-                       ("application/json", b"[%s, %s]" % (json.dumps(good[0]).encode(), odd))):
+    for kind, body in (
+        ("application/x-ndjson", b"\n".join([json.dumps(good[0]).encode(), odd, json.dumps(good[1]).encode()])),
+        ("application/json", b"[%s, %s]" % (json.dumps(good[0]).encode(), odd)),
+    ):
         status, told, _ = gateway.post(body, name, content_type=kind)
         assert status == 422, told
         if kind.endswith("ndjson"):

@@ -168,13 +168,22 @@ def test_a_connection_that_is_gone_gets_no_place_any_more():
     assert [*connections._admitted] == [wire]
 
 
-@pytest.mark.parametrize(("body", "elements_of_it"), [
-    (b'[{"a": 1}, {"a": 1e400}, {"a": 2}]', [b'{"a": 1}', b'{"a": 1e400}', b'{"a": 2}']),
-    (b'[ {"a": "\\ud800"} ,{"a": 2}]', [b'{"a": "\\ud800"}', b'{"a": 2}']),
-    (b'[' + b"9" * 400 + b', {"a": 2}] ', [b"9" * 400, b'{"a": 2}']),
-    (b'[{"a": 1e400},]', None), (b'[{"a": 1e400} {"a": 1}]', None), (b'[{"a": 1e400}] x', None), (b'[{"a": 1e400}', None),
-    (b"[{", None), (b'["\xff"]', None), (b'["' + b"9" * 5_000, None), (b"[" + b"9" * 5_000 + b"]", None),
-])
+@pytest.mark.parametrize(
+    ("body", "elements_of_it"),
+    [
+        (b'[{"a": 1}, {"a": 1e400}, {"a": 2}]', [b'{"a": 1}', b'{"a": 1e400}', b'{"a": 2}']),
+        (b'[ {"a": "\\ud800"} ,{"a": 2}]', [b'{"a": "\\ud800"}', b'{"a": 2}']),
+        (b"[" + b"9" * 400 + b', {"a": 2}] ', [b"9" * 400, b'{"a": 2}']),
+        (b'[{"a": 1e400},]', None),
+        (b'[{"a": 1e400} {"a": 1}]', None),
+        (b'[{"a": 1e400}] x', None),
+        (b'[{"a": 1e400}', None),
+        (b"[{", None),
+        (b'["\xff"]', None),
+        (b'["' + b"9" * 5_000, None),
+        (b"[" + b"9" * 5_000 + b"]", None),
+    ],
+)
 def test_an_element_that_cannot_be_read_is_one_of_its_array(body, elements_of_it):
     with ByteBudget(10**9).share("ann") as share:
         assert split_array(body, share) == (elements_of_it or [body])

@@ -34,8 +34,14 @@ def one_gateway(tmp_path_factory):
     kafka.stop()
 
 
-SCALARS = (st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-           | st.sampled_from(["2024-04-01T10:00:00Z", "\ud800", "final", "Observation", 10**400, 1e308, -0.0, 3.0]))
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["2024-04-01T10:00:00Z", "\ud800", "final", "Observation", 10**400, 1e308, -0.0, 3.0])
+)
 FIELDS = {field for name in vertical_names() for field in find_vertical(name).event_schema.names}
 OTHERS = {"resourceType", "status", "code", "coding", "valueQuantity", "subject", "component", "event", "commonEventHeader",
           "perf3gppFields", "measDataCollection"}  # fmt: skip
@@ -54,9 +60,13 @@ BODIES = SEVERAL.map(b"\n".join) | SEVERAL.map(lambda each: b"[" + b",".join(eac
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(body=BODIES, kind=st.sampled_from(["application/json", "application/x-ndjson", "application/fhir+json"]),
-       encoding=st.sampled_from(["", "gzip", "packed", "br"]), name=st.sampled_from(vertical_names()),
-       key=st.sampled_from([None, "k", "k" * 300]))
+@given(
+    body=BODIES,
+    kind=st.sampled_from(["application/json", "application/x-ndjson", "application/fhir+json"]),
+    encoding=st.sampled_from(["", "gzip", "packed", "br"]),
+    name=st.sampled_from(vertical_names()),
+    key=st.sampled_from([None, "k", "k" * 300]),
+)
 def test_no_body_makes_a_500(one_gateway, body, kind, encoding, name, key):
     headers = {"idempotency_key": key} if key else {}
     if encoding:
@@ -131,8 +141,18 @@ def test_the_reason_is_the_contract_s_where_no_quick_reader_reads_the_event(gate
     assert gateway.post(event, "retail_behavior")[1]["rejected"][0]["reason"] == "wrong_type"
 
 
-@pytest.mark.parametrize("time", ["2024-04-01T10:00:00Z", "2024-04-01T10:00:00.123456789+02:00", "2016-12-31T23:59:60Z",
-                                  "2024-04-01t10:00:00z", "2024-04-01 10:00:00Z", "2024-04-01T10:00:00", "20240401T100000Z"])
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2024-04-01T10:00:00Z",
+        "2024-04-01T10:00:00.123456789+02:00",
+        "2016-12-31T23:59:60Z",
+        "2024-04-01t10:00:00z",
+        "2024-04-01 10:00:00Z",
+        "2024-04-01T10:00:00",
+        "20240401T100000Z",
+    ],
+)
 def test_openapi_says_which_times_are_taken(gateway, time):
     schema = event_schema(find_vertical("retail_behavior"))["properties"]["event_time"]
     event = json.loads(purchase(1, b"3")) | {"event_time": time}
@@ -170,8 +190,11 @@ def test_bodies_under_way_have_one_budget(monkeypatch, start_gateway, generated_
         told(text, 202)
 
 
-@pytest.mark.parametrize("body", [b"[" + b"0," * 700_000 + b"0]", b"[" + b"[]," * 400_000 + b"[]]", b"\n" * 1_000_000,
-                                  b'{"a":[' + b"0," * 500_000 + b"0]}"], ids=["numbers", "lists", "lines", "in one event"])
+@pytest.mark.parametrize(
+    "body",
+    [b"[" + b"0," * 700_000 + b"0]", b"[" + b"[]," * 400_000 + b"[]]", b"\n" * 1_000_000, b'{"a":[' + b"0," * 500_000 + b"0]}"],
+    ids=["numbers", "lists", "lines", "in one event"],
+)
 def test_what_would_grow_many_times_over_is_refused_before_it_does(monkeypatch, start_gateway, body):
     monkeypatch.setattr(app, "MAX_BODIES_BYTES", 20_000_000)
     gateway = start_gateway(gateway_body_megabytes=2)

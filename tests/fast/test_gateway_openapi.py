@@ -40,8 +40,14 @@ def test_no_request_that_openapi_allows_or_forbids_ends_in_a_500(gateway):
         if operation.path.endswith("/stream"):
             continue  # it has no end
 
-        @settings(max_examples=8, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
-                  suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=8,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
         def ask(case):
             nonlocal asked
             asked += 1

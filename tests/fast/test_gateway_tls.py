@@ -86,10 +86,12 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_served(secured, p
             except ssl.SSLWantReadError:
                 said = outgoing.read()
                 for begin in range(0, len(said), piece):
-                    client.sendall(said[begin:begin + piece])
+                    client.sendall(said[begin : begin + piece])
                 incoming.write(client.recv(65536))
-        tls.write(b"POST /v1/finance_fraud/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                  b"Content-Length: %d\r\n\r\n" % len(body))
+        tls.write(
+            b"POST /v1/finance_fraud/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body)
+        )
         tls.write(body)
         client.sendall(outgoing.read())  # with the client's last word of the handshake
         told = b""

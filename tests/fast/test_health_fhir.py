@@ -70,14 +70,24 @@ def test_panels_of_components_and_of_contained_members():
     pressure = without_value(code=coded("85354-9"), component=[part("8480-6", 118, "mm[Hg]"), part("8462-4", 76, "mm[Hg]")])
     alertness = {"code": coded(fhir.ACVPU_SNOMED, SNOMED), "valueCodeableConcept": coded("130987000", SNOMED)}
     panel = without_value(
-        code=coded("85353-1"), device={"reference": "https://host/fhir/Device/m7/_history/2"},
+        code=coded("85353-1"),
+        device={"reference": "https://host/fhir/Device/m7/_history/2"},
         component=[part("8867-4", 90, "/min"), alertness],
-        hasMember=[{"reference": "#bp"}], contained=[{"resourceType": "Patient", "id": "p1"}, {**pressure, "id": "bp"}])
+        hasMember=[{"reference": "#bp"}],
+        contained=[{"resourceType": "Patient", "id": "p1"}, {**pressure, "id": "bp"}],
+    )
     event = translate(pressure)
     assert (event["systolic_mmhg"], event["diastolic_mmhg"]) == (118.0, 76.0)
     assert translate(panel) == {
-        "observation_id": "obs-1", "patient_id": "p1", "device_id": "m7", "event_time": "2020-03-02T11:00:00Z",
-        "heart_rate_bpm": 90.0, "systolic_mmhg": 118.0, "diastolic_mmhg": 76.0, "consciousness": "C"}
+        "observation_id": "obs-1",
+        "patient_id": "p1",
+        "device_id": "m7",
+        "event_time": "2020-03-02T11:00:00Z",
+        "heart_rate_bpm": 90.0,
+        "systolic_mmhg": 118.0,
+        "diastolic_mmhg": 76.0,
+        "consciousness": "C",
+    }
 
 
 def test_level_of_consciousness_by_finding_and_by_letter():
@@ -91,11 +101,23 @@ def test_level_of_consciousness_by_finding_and_by_letter():
 
 def test_what_cannot_be_taken_over_is_refused_and_not_guessed():
     mixed = without_value(component=[part("8867-4", 80, "/min"), part("8310-5", 98.6, "[degF]")])
-    resources = (observation("8310-5", 98.6, "[degF]"), observation(status="entered-in-error"), observation(status="registered"),
-                 observation(status=None), observation("29463-7", 70, "kg"), mixed)
+    resources = (
+        observation("8310-5", 98.6, "[degF]"),
+        observation(status="entered-in-error"),
+        observation(status="registered"),
+        observation(status=None),
+        observation("29463-7", 70, "kg"),
+        mixed,
+    )
     status = "its status is not one of a reported value"
     assert [refusal(resource) for resource in resources] == [
-        "temperature_c is not in Cel", status, status, status, "no vital sign among its codes", "temperature_c is not in Cel"]
+        "temperature_c is not in Cel",
+        status,
+        status,
+        status,
+        "no vital sign among its codes",
+        "temperature_c is not in Cel",
+    ]
 
 
 def test_a_refusal_names_the_resource_and_holds_nothing_else_of_it():
@@ -117,12 +139,21 @@ def test_a_comparator_of_null_is_none():
 WITHDRAWN, OF_ANOTHER = "a member's status is not one of a reported value", "a member is of another subject"
 
 
-@pytest.mark.parametrize(("more", "reason"), [
-    ({}, None), ({"status": None}, None), ({"status": "cancelled"}, WITHDRAWN), ({"status": "entered-in-error"}, WITHDRAWN),
-    ({"subject": None}, None), ({"subject": {"reference": "#x"}}, None), ({"subject": {"reference": "Patient/p1"}}, None),
-    ({"subject": {"reference": "Patient/p2"}}, OF_ANOTHER), ({"subject": {"identifier": {"value": "p1"}}}, None),
-    ({"subject": {"identifier": {"value": "p2"}}}, OF_ANOTHER),
-])
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({}, None),
+        ({"status": None}, None),
+        ({"status": "cancelled"}, WITHDRAWN),
+        ({"status": "entered-in-error"}, WITHDRAWN),
+        ({"subject": None}, None),
+        ({"subject": {"reference": "#x"}}, None),
+        ({"subject": {"reference": "Patient/p1"}}, None),
+        ({"subject": {"reference": "Patient/p2"}}, OF_ANOTHER),
+        ({"subject": {"identifier": {"value": "p1"}}}, None),
+        ({"subject": {"identifier": {"value": "p2"}}}, OF_ANOTHER),
+    ],
+)
 def test_a_member_that_is_no_value_of_this_patient_is_refused(more, reason):
     member = observation("8480-6", 60, "mm[Hg]") | more
     panel = without_value(code=coded("85353-1"), component=[part("8867-4", 80, "/min")], contained=[member])
@@ -166,12 +197,23 @@ def test_through_the_contract_an_observation_is_an_event_or_refused(verdict):
     good = verdict(observation("59408-5", 97, "%"))
     assert isinstance(good, ValidEvent) and (good.event_id, good.entity) == ("obs-1", "p1")
     assert json.loads(good.value) == {
-        "observation_id": "obs-1", "patient_id": "p1", "spo2_percent": 97.0, "event_time": "2020-03-02T11:00:00Z"}
-    refused = [verdict(resource) for resource in (
-        observation("8310-5", 50, "Cel"), observation("8310-5", 98.6, "[degF]"), observation(effectiveDateTime="2020-03-02"),
-        observation(subject={"display": "somebody"}))]
+        "observation_id": "obs-1",
+        "patient_id": "p1",
+        "spo2_percent": 97.0,
+        "event_time": "2020-03-02T11:00:00Z",
+    }
+    refused = [
+        verdict(resource)
+        for resource in (
+            observation("8310-5", 50, "Cel"),
+            observation("8310-5", 98.6, "[degF]"),
+            observation(effectiveDateTime="2020-03-02"),
+            observation(subject={"display": "somebody"}),
+        )
+    ]
     assert [(rejected.event_id, rejected.reason) for rejected in refused] == [
-        ("obs-1", reason) for reason in ("out_of_range", "untranslatable", "wrong_type", "missing_field")]
+        ("obs-1", reason) for reason in ("out_of_range", "untranslatable", "wrong_type", "missing_field")
+    ]
     assert refused[1].detail == "no event can be made of this FHIR R4 Observation: temperature_c is not in Cel"
 
 

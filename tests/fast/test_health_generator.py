@@ -139,7 +139,7 @@ def test_after_the_last_reading_before_a_silence_nothing_comes_for_hours(observe
     silent = observed["scenario"] == "silent_device"
     assert gap[silent].between(2.9, 7.6).all()
     others = gap[~silent & gap.notna()]
-    assert (others >= 1).sum() <= 1 and (others > 0.6).sum() > 20     # pauses, and readings that were lost
+    assert (others >= 1).sum() <= 1 and (others > 0.6).sum() > 20  # pauses, and readings that were lost
 
 
 def test_an_artefact_is_one_absurd_reading_between_two_ordinary_ones(observed):

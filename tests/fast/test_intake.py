@@ -64,7 +64,11 @@ def test_a_document_becomes_an_event_keyed_by_its_entity(translator):
     outgoing = translator.translate(b"theirs", b"\xef\xbb\xbf" + text(observation(1)))
     assert (outgoing.key, outgoing.why_unchanged) == (b"p1", "")
     assert json.loads(outgoing.value) == {
-        "observation_id": "o1", "patient_id": "p1", "heart_rate_bpm": 61.0, "event_time": "2020-03-02T11:00:00Z"}
+        "observation_id": "o1",
+        "patient_id": "p1",
+        "heart_rate_bpm": 61.0,
+        "event_time": "2020-03-02T11:00:00Z",
+    }
     assert translator.translate(None, text(observation(1))) == outgoing, "the same document, the same event"
 
 
@@ -106,20 +110,24 @@ def short_sessions(monkeypatch):
 @pytest.fixture
 def fill(mock_kafka):
     """Puts records on the topic `fhir`."""
+
     def send(*values):
         with Producer(mock_kafka) as producer:
             for number, value in enumerate(values):
                 producer.send("fhir", b"k%d" % number, value)
+
     return send
 
 
 @pytest.fixture
 def take(mock_kafka, translator):
     """Translates all that is on the topic `fhir`; gives the counts."""
+
     def run(**options):
         counts = IntakeCounts()
         TopicIntake(mock_kafka, "fhir", translator).run(counts, until_idle=True, **options)
         return counts
+
     return run
 
 
@@ -161,8 +169,11 @@ def test_what_was_sent_before_a_stop_and_not_committed_is_sent_again_with_the_sa
 
 def test_what_kafka_refuses_is_counted_and_the_others_go_on(fill, take, mock_kafka, translator, monkeypatch, caplog):
     fill(text(observation(1)), b"x", text(observation(2)))
-    monkeypatch.setattr(translator, "translate", lambda key, value, usual=translator.translate: usual(key, value * 2_000_000)
-                        if value == b"x" else usual(key, value))
+    monkeypatch.setattr(
+        translator,
+        "translate",
+        lambda key, value, usual=translator.translate: usual(key, value * 2_000_000) if value == b"x" else usual(key, value),
+    )
     counts = take()
     assert (counts.translated, counts.refused) == (2, 1)
     assert "stay on topic fhir" in caplog.text and len(events(mock_kafka)) == 2
@@ -264,13 +275,16 @@ def test_a_file_s_documents_are_translated_or_sent_on(mock_kafka, translator, tm
         translate_file(tmp_path / "a.ndjson", translator, producer, counts)
     assert str(counts) == "2 translated; 1 sent on unchanged: 1 not JSON"
     assert sorted((record.key, record.value) for record in read_all(mock_kafka, EVENTS) if record.key) == [
-        (b"p1", translator.translate(None, LINES[0]).value), (b"p2", translator.translate(None, LINES[2]).value)]
+        (b"p1", translator.translate(None, LINES[0]).value),
+        (b"p2", translator.translate(None, LINES[2]).value),
+    ]
     assert [record.value for record in read_all(mock_kafka, EVENTS) if record.key is None] == [b"broken"]
 
 
 @pytest.fixture
 def hybrid(monkeypatch, capsys, tmp_path):
     """Runs `hybrid intake`; gives its exit code and all it printed, on one line."""
+
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["hybrid", "intake", *map(str, words)])
         monkeypatch.setenv("HYBRID_DATA", str(tmp_path / "data"))
@@ -278,19 +292,23 @@ def hybrid(monkeypatch, capsys, tmp_path):
             cli.main()
         printed = capsys.readouterr()
         return ended.value.code, " ".join((printed.out + printed.err).split())
+
     return run
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    ("finance_fraud --topic t --format fhir", "reads its own events alone"),
-    ("health_monitoring --topic t --format FIHR", "health_monitoring reads fhir (did you mean fhir?)"),
-    ("health_monitoring --format fhir", "either --topic or --file"),
-    ("health_monitoring --format fhir --topic t --file f", "either --topic or --file"),
-    (f"health_monitoring --format fhir --topic {EVENTS}", "a topic of health_monitoring itself"),
-    ("health_monitoring --format fhir --topic health_monitoring.dead-letter", "a topic of health_monitoring itself"),
-    ("health_monitoring --format fhir --file absent.json", "there is no such file"),
-    ("health_monitoring --format fhir --topic t", "hybrid broker"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("finance_fraud --topic t --format fhir", "reads its own events alone"),
+        ("health_monitoring --topic t --format FIHR", "health_monitoring reads fhir (did you mean fhir?)"),
+        ("health_monitoring --format fhir", "either --topic or --file"),
+        ("health_monitoring --format fhir --topic t --file f", "either --topic or --file"),
+        (f"health_monitoring --format fhir --topic {EVENTS}", "a topic of health_monitoring itself"),
+        ("health_monitoring --format fhir --topic health_monitoring.dead-letter", "a topic of health_monitoring itself"),
+        ("health_monitoring --format fhir --file absent.json", "there is no such file"),
+        ("health_monitoring --format fhir --topic t", "hybrid broker"),
+    ],
+)
 def test_what_is_asked_for_and_cannot_be_is_told(hybrid, words, said):
     code, printed = hybrid(*words.split())
     assert code == 1 and said in printed, printed

@@ -87,7 +87,8 @@ def test_what_is_no_random_key_is_refused_without_being_shown(keys, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("secret", "message"), [(b"", "has 0 bytes"), (b"k" * 3, "has 3 bytes"), (b"k" * 31, "31"), (b"k" * 32, "guessed")])
+    ("secret", "message"), [(b"", "has 0 bytes"), (b"k" * 3, "has 3 bytes"), (b"k" * 31, "31"), (b"k" * 32, "guessed")]
+)
 def test_a_file_that_was_cut_short_or_overwritten_is_no_key(own, secret, message):
     own.data.mkdir()
     for name, read in (("pseudonym.key", present_key), ("pseudonym-2025.key", former_keys)):

@@ -96,11 +96,11 @@ def test_a_case_is_found_by_a_rule_meant_for_it_whichever_comes_first():
     scores = Scores(SCENARIOS)
     scores.label("e1", "burst", "c1")
     scores.label("e2", "burst", "c1")
-    scores.alert("a1", "travel", '["e1","e9"]')   # right, yet not meant for bursts
+    scores.alert("a1", "travel", '["e1","e9"]')  # right, yet not meant for bursts
     assert (scores.recall, scores.precision) == (0.0, 1.0)
     scores.alert("a2", "velocity", '["e2"]')
     assert scores.recall == 1.0
-    scores.alert("a3", "region", "e3")            # before its label
+    scores.alert("a3", "region", "e3")  # before its label
     assert scores.precision == pytest.approx(2 / 3)
     scores.label("e3", "copy", "c2")
     assert (scores.recall, scores.precision) == (1.0, 1.0)
@@ -132,8 +132,10 @@ def test_memory_is_bounded_and_what_is_dropped_keeps_its_count():
     assert all(len(recent) <= 10 for recent in entries)
 
 
-@pytest.mark.parametrize(("event_id", "scenario", "case_id"), [([], "burst", "c"), ("e", {}, "c"), ("e", "burst", ["c"]),
-                                                               (None, "burst", "c"), ("e", None, "c"), ("e", "burst", 1)])
+@pytest.mark.parametrize(
+    ("event_id", "scenario", "case_id"),
+    [([], "burst", "c"), ("e", {}, "c"), ("e", "burst", ["c"]), (None, "burst", "c"), ("e", None, "c"), ("e", "burst", 1)],
+)
 def test_an_odd_label_is_not_counted(event_id, scenario, case_id):
     scores = Scores(SCENARIOS)
     with pytest.raises(TypeError):
@@ -141,8 +143,10 @@ def test_an_odd_label_is_not_counted(event_id, scenario, case_id):
     assert not scores.cases and not scores._is_detected
 
 
-@pytest.mark.parametrize(("alert_id", "rule", "event"), [([], "velocity", "e"), ("a", {}, "e"), ("a", "velocity", None),
-                                                         ("a", "velocity", "[1"), ("a", "velocity", '["e", []]')])
+@pytest.mark.parametrize(
+    ("alert_id", "rule", "event"),
+    [([], "velocity", "e"), ("a", {}, "e"), ("a", "velocity", None), ("a", "velocity", "[1"), ("a", "velocity", '["e", []]')],
+)
 def test_an_odd_alert_is_not_counted(alert_id, rule, event):
     scores = Scores(SCENARIOS)
     with pytest.raises((TypeError, ValueError)):

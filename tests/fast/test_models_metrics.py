@@ -15,8 +15,13 @@ def scored(*rows):
 
 def test_precision_at_k_counts_entities_once_and_blocks_the_found():
     rows = scored(
-        (1, "a", 1, 0.9), (1, "a", 0, 0.1), (1, "b", 0, 0.5), (1, "c", 1, 0.2),
-        (2, "a", 1, 0.9), (2, "c", 1, 0.8), (2, "b", 0, 0.1),
+        (1, "a", 1, 0.9),
+        (1, "a", 0, 0.1),
+        (1, "b", 0, 0.5),
+        (1, "c", 1, 0.2),
+        (2, "a", 1, 0.9),
+        (2, "c", 1, 0.8),
+        (2, "b", 0, 0.1),
     )
     # Day 1: a and b are looked at, a is found and blocked. Day 2: c and b, c is found.
     assert precision_at_k(rows, k=2) == pytest.approx((1 / 2 + 1 / 2) / 2)
@@ -46,8 +51,16 @@ def test_the_true_labels_of_the_published_week_reach_its_ceiling(shared_data):
     frauds = transactions[(transactions["TX_FRAUD"] == 1) & (transactions["day"] >= "2018-07-25")]
     first_known = test["CUSTOMER_ID"].map(frauds.groupby("CUSTOMER_ID")["TX_DATETIME"].min() + np.timedelta64(7, "D"))
     test = test[~(first_known <= test["day"])]
-    measured = ranking_metrics(pd.DataFrame({
-        "day": test["day"], "entity": test["CUSTOMER_ID"], "label": test["TX_FRAUD"], "score": test["TX_FRAUD"].astype(float)}))
+    measured = ranking_metrics(
+        pd.DataFrame(
+            {
+                "day": test["day"],
+                "entity": test["CUSTOMER_ID"],
+                "label": test["TX_FRAUD"],
+                "score": test["TX_FRAUD"].astype(float),
+            }
+        )
+    )
     assert (measured["events"], measured["anomalous_events"]) == (58_264, 385)
     assert measured["auc_roc"] == measured["average_precision"] == 1
     assert round(measured["entity_precision_at_100"], 3) == round(measured["entity_precision_at_100_ceiling"], 3) == 0.397

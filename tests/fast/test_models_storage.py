@@ -52,13 +52,24 @@ def test_a_number_changed_by_hand_is_noticed(tmp_path):
         load(stored.parent, MODEL.features)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"features": "amount"}', '{"features": ["a"], "parameters": ["1"]}',
-                                  '{"features": ["a"], "parameters": [true]}', '{"features": ["a"], "parameters": [NaN]}',
-                                  '{"features": ["a"], "parameters": [1], "structure": 3}',
-                                  '{"features": ["a"], "parameters": [1' + "0" * 400 + '], "structure": "1"}',
-                                  '{"features": ["a", "a"], "parameters": [], "structure": "1"}',
-                                  '{"features": ["a"], "parameters": [], "structure": "1", "metrics": [1]}',
-                                  '{"features": ["a"], "parameters": [], "structure": "1", "details": "x"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"features": "amount"}',
+        '{"features": ["a"], "parameters": ["1"]}',
+        '{"features": ["a"], "parameters": [true]}',
+        '{"features": ["a"], "parameters": [NaN]}',
+        '{"features": ["a"], "parameters": [1], "structure": 3}',
+        '{"features": ["a"], "parameters": [1' + "0" * 400 + '], "structure": "1"}',
+        '{"features": ["a", "a"], "parameters": [], "structure": "1"}',
+        '{"features": ["a"], "parameters": [], "structure": "1", "metrics": [1]}',
+        '{"features": ["a"], "parameters": [], "structure": "1", "details": "x"}',
+    ],
+)
 def test_what_is_no_model_is_refused(tmp_path, text):
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(UnsafeModel):

@@ -27,8 +27,16 @@ class Progress:
 
     def json(self):
         places = {f"{end}Offset": {"t": {"0": 10 * (self.number + after)}} for after, end in enumerate(("start", "end"))}
-        return json.dumps({"id": "c", "batchId": self.number, "timestamp": self.at, "batchDuration": 1, "sources": [places],
-                           "eventTime": {"watermark": self.watermark}})
+        return json.dumps(
+            {
+                "id": "c",
+                "batchId": self.number,
+                "timestamp": self.at,
+                "batchDuration": 1,
+                "sources": [places],
+                "eventTime": {"watermark": self.watermark},
+            }
+        )
 
 
 class Busy:

@@ -18,15 +18,19 @@ from common.replay.pacing import schedule_at_speed
 
 VERTICAL = SimpleNamespace(
     name="energy_grid",
-    event_schema=T.StructType([
-        T.StructField("reading_id", T.StringType(), False),
-        T.StructField("meter_id", T.StringType(), False),
-        T.StructField("kwh", T.DoubleType(), True),
-        T.StructField("tariff", T.StringType(), True),
-        T.StructField("event_time", T.TimestampType(), False),
-    ]),
+    event_schema=T.StructType(
+        [
+            T.StructField("reading_id", T.StringType(), False),
+            T.StructField("meter_id", T.StringType(), False),
+            T.StructField("kwh", T.DoubleType(), True),
+            T.StructField("tariff", T.StringType(), True),
+            T.StructField("event_time", T.TimestampType(), False),
+        ]
+    ),
     contract=({"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "kwh"}},),
-    event_id="reading_id", entity="meter_id", event_time="event_time",
+    event_id="reading_id",
+    entity="meter_id",
+    event_time="event_time",
 )
 MAPPING = {"reading_id": "ID", "meter_id": "METER", "kwh": "USED", "event_time": "READ_AT"}
 
@@ -76,7 +80,7 @@ def test_rows_become_events_of_the_vertical_in_order_of_event_time(tmp_path):
 def test_bad_rows_are_sent_as_they_are_beside_the_event_before_them(tmp_path):
     path = tmp_path / "readings.csv"
     path.write_bytes(
-        b"ID,METER,USED,READ_AT\n1,m,many,2026-01-01\n2,m,1,yesterday\n3,m\n,m,,2026-01-03\n5,m\xff,2,2026-01-02\n6,m,\"7\n8,m,NaN,2026-01-04\n"
+        b'ID,METER,USED,READ_AT\n1,m,many,2026-01-01\n2,m,1,yesterday\n3,m\n,m,,2026-01-03\n5,m\xff,2,2026-01-02\n6,m,"7\n8,m,NaN,2026-01-04\n'
     )
     recorder, counts = sent_of(path)
     values = [value for _, _, value in recorder.sent]
@@ -100,7 +104,11 @@ def test_json_lines_and_parquet_and_packed_csv_give_the_same_events(tmp_path):
     with pa.CompressedOutputStream(str(packed), "gzip") as file:
         file.write(b"ID;METER;USED;READ_AT\n9007199254740993;m;0.1;1767225600123\n")
     expected = {
-        "reading_id": "9007199254740993", "meter_id": "m", "kwh": 0.1, "tariff": None, "event_time": "2026-01-01T00:00:00.123Z",
+        "reading_id": "9007199254740993",
+        "meter_id": "m",
+        "kwh": 0.1,
+        "tariff": None,
+        "event_time": "2026-01-01T00:00:00.123Z",
     }
     for path in (lines, table, packed):
         assert sent_of(path)[0].events() == [expected]
@@ -137,15 +145,23 @@ def test_a_file_larger_than_memory_allows_is_sorted_all_the_same(tmp_path):
 
 def test_labels_are_sent_when_the_replay_passes_the_time_they_are_known_and_the_rest_at_the_end(tmp_path):
     path = csv(
-        tmp_path, "1,m,1,2026-01-01,1,theft", "2,m,1,2026-01-05,0,", "3,n,1,2026-01-09,true,leak", "4,m,1,2026-01-10,No,",
+        tmp_path,
+        "1,m,1,2026-01-01,1,theft",
+        "2,m,1,2026-01-05,0,",
+        "3,n,1,2026-01-09,true,leak",
+        "4,m,1,2026-01-10,No,",
         header="ID,METER,USED,READ_AT,BAD,KIND",
     )
     recorder, counts = sent_of(path, label="BAD", scenario="KIND")
     order = [json.loads(value).get("reading_id") or "label of " + json.loads(value)["event_id"] for _, _, value in recorder.sent]
     assert order == ["1", "2", "label of 1", "3", "4", "label of 3"]
     assert recorder.labels()[0] == {
-        "event_id": "1", "entity_id": "m", "scenario": "theft", "case_id": "1",
-        "event_time": "2026-01-01T00:00:00.000Z", "known_time": "2026-01-08T00:00:00.000Z",
+        "event_id": "1",
+        "entity_id": "m",
+        "scenario": "theft",
+        "case_id": "1",
+        "event_time": "2026-01-01T00:00:00.000Z",
+        "known_time": "2026-01-08T00:00:00.000Z",
     }
     assert (counts.events, counts.labels) == (4, 2)
 
@@ -169,13 +185,18 @@ def test_a_column_of_the_field_s_own_name_needs_no_mapping(tmp_path):
     assert sent_of(path, {})[0].events()[0]["tariff"] == "night"
 
 
-@pytest.mark.parametrize(("mapping", "message"), [
-    ({**MAPPING, "meter": "METER"}, r"energy_grid has no field 'meter' \(did you mean meter_id\?\); there are: reading_id, "),
-    ({**MAPPING, "kwh": "used"}, r"has no column 'used' \(did you mean USED\?\); there are: ID, METER, USED, READ_AT"),
-    ({"reading_id": "ID", "meter_id": "METER"},
-     r"no column is mapped to kwh, event_time, required .*kwh=COLUMN event_time=COLUMN"),
-    ({**MAPPING, "event_time": "METER"}, r"no row of .* has a time in column 'METER' that can be read"),
-])
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({**MAPPING, "meter": "METER"}, r"energy_grid has no field 'meter' \(did you mean meter_id\?\); there are: reading_id, "),
+        ({**MAPPING, "kwh": "used"}, r"has no column 'used' \(did you mean USED\?\); there are: ID, METER, USED, READ_AT"),
+        (
+            {"reading_id": "ID", "meter_id": "METER"},
+            r"no column is mapped to kwh, event_time, required .*kwh=COLUMN event_time=COLUMN",
+        ),
+        ({**MAPPING, "event_time": "METER"}, r"no row of .* has a time in column 'METER' that can be read"),
+    ],
+)
 def test_a_wrong_mapping_is_refused_with_what_there_is(tmp_path, mapping, message):
     path = csv(tmp_path, "1,m,1,2026-01-01")
     with pytest.raises(ReplayError, match=message):
@@ -187,17 +208,20 @@ def test_a_label_column_that_does_not_exist_is_refused(tmp_path):
         plan_replay(VERTICAL, csv(tmp_path), MAPPING, label="FRAUD")
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("absent.csv", None, "No such file"),
-    ("readings.xlsx", b"PK", "the name must end in one of .csv"),
-    ("empty.csv", b"", "is empty"),
-    ("twice.csv", b"ID,ID\n", "more than one column named ID"),
-    ("wide.csv", b"\xff\xfeI\0D\0", "UTF-16"),
-    ("array.json", b'[{"ID": 1}]', "one JSON array"),
-    ("prose.jsonl", b"once upon a time\n", "no JSON object in its first 1,000 lines"),
-    ("torn.parquet", b"PAR1 and no more", "cannot be read as parquet"),
-    ("torn.csv.gz", b"ID,METER\n", "cannot be read as csv"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.csv", None, "No such file"),
+        ("readings.xlsx", b"PK", "the name must end in one of .csv"),
+        ("empty.csv", b"", "is empty"),
+        ("twice.csv", b"ID,ID\n", "more than one column named ID"),
+        ("wide.csv", b"\xff\xfeI\0D\0", "UTF-16"),
+        ("array.json", b'[{"ID": 1}]', "one JSON array"),
+        ("prose.jsonl", b"once upon a time\n", "no JSON object in its first 1,000 lines"),
+        ("torn.parquet", b"PAR1 and no more", "cannot be read as parquet"),
+        ("torn.csv.gz", b"ID,METER\n", "cannot be read as csv"),
+    ],
+)
 def test_a_file_that_cannot_be_replayed_is_refused_with_the_reason(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)

@@ -15,12 +15,28 @@ from common.replay.delimited import DelimitedRows
 
 TYPES = [T.StringType(), T.DoubleType(), T.LongType(), T.IntegerType(), T.BooleanType(), T.TimestampType()]
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters()), st.binary(),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(st.characters()),
+    st.binary(),
     st.decimals(allow_nan=False, allow_infinity=False, places=3),
 )
 ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
 NO_TIMES = [
-    "yesterday", "06/10/2018 12:00", "2026-13-01", "2026-02-30", "", "12", True, None, b"2026-01-01", math.nan, 1e300, "9" * 400,
+    "yesterday",
+    "06/10/2018 12:00",
+    "2026-13-01",
+    "2026-02-30",
+    "",
+    "12",
+    True,
+    None,
+    b"2026-01-01",
+    math.nan,
+    1e300,
+    "9" * 400,
 ]
 
 

@@ -79,8 +79,12 @@ def test_messages_say_what_the_columns_say():
 
 @settings(max_examples=10, deadline=None)
 @given(
-    seed=st.integers(0, 2**40), day=st.dates(date(2020, 1, 1), date(2035, 1, 1)), visitors=st.integers(100, 600),
-    products=st.integers(20, 60), stores=st.integers(1, 4), anomalies=st.floats(0, 5),
+    seed=st.integers(0, 2**40),
+    day=st.dates(date(2020, 1, 1), date(2035, 1, 1)),
+    visitors=st.integers(100, 600),
+    products=st.integers(20, 60),
+    stores=st.integers(1, 4),
+    anomalies=st.floats(0, 5),
 )
 def test_any_population_makes_valid_days(seed, day, visitors, products, stores, anomalies):
     population = Population(visitors=visitors, products=products, stores=stores, anomalies=anomalies)

@@ -56,8 +56,10 @@ def test_a_policy_is_what_the_settings_ask_for():
     days = [date(2020, 1, 1) + timedelta(days=number) for number in range(len(units))]
     sales = pd.DataFrame({"product_id": "p", "day": days, "units": units, "revenue": 5 * units})
     usual = plan_stock(sales, RetailSettings()).iloc[0]
-    slow, careful, dear = (plan_stock(sales, RetailSettings(**{name: value})).iloc[0] for name, value in (
-        ("lead_days", 3), ("cycle_service", 0.99), ("order_cost", 32.0)))
+    slow, careful, dear = (
+        plan_stock(sales, RetailSettings(**{name: value})).iloc[0]
+        for name, value in (("lead_days", 3), ("cycle_service", 0.99), ("order_cost", 32.0))
+    )
     assert slow["reorder_point"] > usual["reorder_point"] + 19, "two days more of ten units each"
     assert careful["safety_stock"] > 1.4 * usual["safety_stock"] and careful["nominal_cycle_service"] == 0.99
     batch, dear_batch = (plan["order_up_to"] - plan["reorder_point"] for plan in (usual, dear))

@@ -18,11 +18,14 @@ def test_the_same_topic_goes_on(changes):
     assert replace(BEFORE, **changes).difference_from(BEFORE) == ""
 
 
-@pytest.mark.parametrize(("changes", "why"), [
-    ({"id": "id-2"}, "made anew .its id is id-2, and was id-1"),
-    ({"cluster": "cluster-2"}, "another cluster"),
-    ({"id": NO_ID, "partitions": 1}, "made anew .it has 1 partitions, and had 2"),
-])
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"id": "id-2"}, "made anew .its id is id-2, and was id-1"),
+        ({"cluster": "cluster-2"}, "another cluster"),
+        ({"id": NO_ID, "partitions": 1}, "made anew .it has 1 partitions, and had 2"),
+    ],
+)
 def test_another_topic_is_told_from_it(changes, why):
     assert re.search(why, replace(BEFORE, **changes).difference_from(BEFORE))
 

@@ -21,8 +21,7 @@ EVERY_SECOND = CronTrigger(second="*", timezone=UTC)
 
 def job(tmp_path, trigger=NEVER, work=lambda: "done", put_off=lambda: None, **given):
     said = []
-    made = Scheduled(
-        Workspace(tmp_path, "v"), trigger, work, put_off, say=said.append, ending=threading.Event(), **given)
+    made = Scheduled(Workspace(tmp_path, "v"), trigger, work, put_off, say=said.append, ending=threading.Event(), **given)
     return made, said
 
 
@@ -243,8 +242,23 @@ def test_a_failure_is_recorded_and_the_next_run_comes(tmp_path):
     assert "batch: failed: division by zero" in said
 
 
-@pytest.mark.parametrize("expression", ["", "3", "61 * * * *", "* * * *", "a b c d e", "* * * * * *", "0 3 * * 8", "0 3 * * 5-1",
-                                        "0 3 * * 1-", "0 3 * * ,", "0 3 * * moon", "0 3 * * 1/0"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        "3",
+        "61 * * * *",
+        "* * * *",
+        "a b c d e",
+        "* * * * * *",
+        "0 3 * * 8",
+        "0 3 * * 5-1",
+        "0 3 * * 1-",
+        "0 3 * * ,",
+        "0 3 * * moon",
+        "0 3 * * 1/0",
+    ],
+)
 def test_a_schedule_that_is_none_is_refused(expression):
     with pytest.raises(SettingsError, match="five cron fields"):
         cron(expression)
@@ -263,6 +277,7 @@ def test_a_schedule_that_comes_seldom_or_by_its_weekday_is_taken(expression):
 
 def matches(at, expression):
     """cron(5), read by hand: numbers, lists, ranges and steps; either of the two days is enough where both are restricted."""
+
     def allowed(field, least, most):
         for part in field.split(","):
             span, _, step = part.partition("/")

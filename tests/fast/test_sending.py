@@ -43,7 +43,7 @@ def test_a_full_buffer_makes_the_caller_wait_and_loses_nothing(mock_kafka):
 def test_a_given_timestamp_is_the_record_s(mock_kafka):
     with Producer(mock_kafka) as producer:
         producer.send("t", b"k", b"v", timestamp=1_700_000_000_000)
-    record, = read_all(mock_kafka, "t")
+    (record,) = read_all(mock_kafka, "t")
     assert record.timestamp == 1_700_000_000_000
 
 
@@ -88,7 +88,10 @@ def test_reading_a_topic_that_stays_too_small_says_how_far_it_came(mock_kafka):
 
 def test_topics_are_named_after_their_vertical():
     assert list(topic_names("energy_grid")) == [
-        "energy_grid.events", "energy_grid.labels", "energy_grid.alerts", "energy_grid.dead-letter",
+        "energy_grid.events",
+        "energy_grid.labels",
+        "energy_grid.alerts",
+        "energy_grid.dead-letter",
     ]
 
 

@@ -23,10 +23,18 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def chunk_of(first, last):
     """Messages a second apart, the times their numbers; those divisible by 10 have labels."""
     numbers = range(first, last)
-    labels = [{
-        "event_id": str(n), "entity_id": f"m-{n}", "scenario": "leak", "case_id": "a", "event_time": START + timedelta(seconds=n),
-        "known_time": START + timedelta(days=7, seconds=n),
-    } for n in reversed(numbers) if n % 10 == 0]
+    labels = [
+        {
+            "event_id": str(n),
+            "entity_id": f"m-{n}",
+            "scenario": "leak",
+            "case_id": "a",
+            "event_time": START + timedelta(seconds=n),
+            "known_time": START + timedelta(days=7, seconds=n),
+        }
+        for n in reversed(numbers)
+        if n % 10 == 0
+    ]
     times = np.datetime64("2026-01-01", "ms") + np.array(numbers) * np.timedelta64(1_000, "ms")
     texts = object_array([b"%d" % n for n in numbers])
     messages = Messages(times, texts, texts, object_array([""] * len(numbers)))
@@ -42,8 +50,12 @@ def test_messages_and_labels_of_every_chunk_are_sent(mock_kafka):
     labels = sorted(read_all(mock_kafka, "v.labels"), key=lambda record: json.loads(record.value)["event_time"])
     assert labels[0].key == b"m-0"
     assert json.loads(labels[-1].value) == {
-        "event_id": "190", "entity_id": "m-190", "scenario": "leak", "case_id": "a",
-        "event_time": "2026-01-01T00:03:10.000Z", "known_time": "2026-01-08T00:03:10.000Z",
+        "event_id": "190",
+        "entity_id": "m-190",
+        "scenario": "leak",
+        "case_id": "a",
+        "event_time": "2026-01-01T00:03:10.000Z",
+        "known_time": "2026-01-08T00:03:10.000Z",
     }
 
 
@@ -59,7 +71,11 @@ def test_a_stop_ends_it_and_what_was_sent_is_delivered(mock_kafka):
     stop = threading.Event()
     with Producer(mock_kafka) as producer:
         sent = send_generated_events(
-            "v", [chunk_of(0, 10_000)], producer, partial(schedule_at_rate, per_second=1_000), stop=stop,
+            "v",
+            [chunk_of(0, 10_000)],
+            producer,
+            partial(schedule_at_rate, per_second=1_000),
+            stop=stop,
             progress=lambda sent: stop.set() if sent.events >= 20 else None,
         )
     assert 20 <= sent.events < 10_000

@@ -76,9 +76,7 @@ def _is_span(default):
         return False
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("bot_slide", "3 hours"), ("demand_hours", "1"), ("stock_window", "12 hours")]
-)
+@pytest.mark.parametrize(("field", "value"), [("bot_slide", "3 hours"), ("demand_hours", "1"), ("stock_window", "12 hours")])
 def test_windows_that_would_leave_gaps_are_refused(field, value, monkeypatch):
     monkeypatch.setenv(f"RETAIL_BEHAVIOR_{field.upper()}", value)
     with pytest.raises(SettingsError, match="leave gaps"):

@@ -25,7 +25,9 @@ def rng():
 def test_each_purpose_and_each_day_has_random_numbers_of_its_own():
     drawn = {
         random_for(seed, day, purpose).random()
-        for seed in (0, 1) for day in (MONDAY, MONDAY + timedelta(days=1)) for purpose in ("a", "b")
+        for seed in (0, 1)
+        for day in (MONDAY, MONDAY + timedelta(days=1))
+        for purpose in ("a", "b")
     }
     assert len(drawn) == 8
     assert random_for(1, MONDAY, "a").random() == random_for(1, MONDAY, "a").random()

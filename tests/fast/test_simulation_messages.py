@@ -125,7 +125,11 @@ def test_labels_are_the_anomalous_rows_and_known_a_week_later():
     time = labels[0]["event_time"]
     assert labels == [
         {
-            "event_id": "2-2", "entity_id": "2-2", "scenario": "odd", "case_id": "2-2", "event_time": time,
+            "event_id": "2-2",
+            "entity_id": "2-2",
+            "scenario": "odd",
+            "case_id": "2-2",
+            "event_time": time,
             "known_time": time + timedelta(days=7),
         }
     ]

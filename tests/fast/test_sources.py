@@ -23,6 +23,7 @@ def workspace(tmp_path):
 @pytest.fixture
 def note(workspace, monkeypatch):
     """(cluster, id, when its first record came, or None) -> the topic is noted."""
+
     def note(cluster, topic_id, first):
         milliseconds = None if first is None else int(first.timestamp() * 1_000)
         monkeypatch.setattr(checkpoint_topics, "read_first_timestamp", lambda *_: milliseconds)

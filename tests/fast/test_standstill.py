@@ -33,11 +33,14 @@ def test_one_record_is_enough_and_a_new_partition_is_growth():
         assert 1_000 + PATIENCE_SECONDS <= found <= 1_000 + PATIENCE_SECONDS + 5
 
 
-@pytest.mark.parametrize("life", [
-    lambda now: Activity((now // 30, ""), ()),  # micro-batches that end
-    lambda now: Activity((7, "noon"), (3, now // 30)),  # a long one that reads
-    lambda now: Activity(None, (now // 30, 0)),  # the first one
-])
+@pytest.mark.parametrize(
+    "life",
+    [
+        lambda now: Activity((now // 30, ""), ()),  # micro-batches that end
+        lambda now: Activity((7, "noon"), (3, now // 30)),  # a long one that reads
+        lambda now: Activity(None, (now // 30, 0)),  # the first one
+    ],
+)
 def test_a_query_that_works_does_not_stand_still(life):
     assert times(Standstill({0: 5, 1: 5}), 10_000, life, growing) is None
 
@@ -58,7 +61,9 @@ def test_one_whose_tasks_wait_for_slots_from_its_very_start_is_found_within_a_mi
 
 @pytest.mark.parametrize("interval", [30, 3_600])
 def test_a_real_time_query_that_reads_some_partitions_while_tasks_of_others_wait_for_slots_stands_still(interval):
-    found = times(Standstill({0: 5, 1: 5}, interval), 10_000, lambda now: Activity((7, "noon"), (now,), running=1, waiting=1), growing)
+    found = times(
+        Standstill({0: 5, 1: 5}, interval), 10_000, lambda now: Activity((7, "noon"), (now,), running=1, waiting=1), growing
+    )
     assert found <= 60
 
 

@@ -54,9 +54,18 @@ def test_a_channel_more_never_loses_more_and_waiting_is_likelier_than_losing(loa
     assert erlang_b(load, channels) <= erlang_c(load, channels) <= 1
 
 
-@pytest.mark.parametrize("ask", [
-    lambda: erlang_b(-1, 3), lambda: erlang_c(1, -1), lambda: erlang_b(float("nan"), 2), lambda: channels_for(float("inf"), 0.01),
-    lambda: channels_for(1, 0), lambda: channels_for(1, 1), lambda: offered_load(0, 0.1)])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: erlang_b(-1, 3),
+        lambda: erlang_c(1, -1),
+        lambda: erlang_b(float("nan"), 2),
+        lambda: channels_for(float("inf"), 0.01),
+        lambda: channels_for(1, 0),
+        lambda: channels_for(1, 1),
+        lambda: offered_load(0, 0.1),
+    ],
+)
 def test_what_makes_no_sense_is_refused(ask):
     with pytest.raises(ValueError):
         ask()

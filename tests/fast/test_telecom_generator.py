@@ -72,8 +72,10 @@ def test_dirt_breaks_some_messages_repeats_some_and_changes_no_valid_event():
     clean, dirty = ([*VERTICAL.generate(1, START, 3, SMALL, dirt=dirt)] for dirt in (False, True))
     flaws = {flaw for chunk in dirty for flaw in chunk.messages.flaw}
     assert "duplicate" in flaws and len(flaws & set(FLAWS)) >= 4
-    valid = [sorted(value for chunk in chunks for value in chunk.messages.values[np.isin(chunk.messages.flaw, [""])])
-             for chunks in (clean, dirty)]
+    valid = [
+        sorted(value for chunk in chunks for value in chunk.messages.values[np.isin(chunk.messages.flaw, [""])])
+        for chunks in (clean, dirty)
+    ]
     assert valid[0] == valid[1]
 
 
@@ -103,8 +105,9 @@ def test_the_network_has_hours_weekends_and_growth(healthy):
     weekend = offices["event_time"].dt.weekday >= 5
     assert offices[weekend]["RRC_ConnMean"].mean() < 0.5 * offices[~weekend]["RRC_ConnMean"].mean()
     calm = Population(fault=0)
-    first, later = (generate_day(7, day, calm).events.to_pandas()["RRC_ConnMean"].sum()
-                    for day in (date(2020, 1, 8), date(2021, 1, 6)))
+    first, later = (
+        generate_day(7, day, calm).events.to_pandas()["RRC_ConnMean"].sum() for day in (date(2020, 1, 8), date(2021, 1, 6))
+    )
     assert 1.2 < later / first < 1.6
 
 
@@ -129,11 +132,18 @@ def test_without_faults_there_is_no_label():
     assert generate_day(1, START, Population(fault=0)).labels.num_rows == 0
 
 
-@pytest.mark.parametrize(("scenario", "name", "low", "high"), [
-    ("sleeping_cell", "RRC_ConnEstabAtt", 0, 0.2), ("site_backhaul", "DRB_RlcSduDelayDl", 2.2, 5.5),
-    ("site_backhaul", "RRC_ConnEstabAtt", 0.8, 1.25), ("interference", "DRB_PacketLossRateUl", 3.5, 9.5),
-    ("interference", "RRU_PrbTotDl", 0.8, 1.25), ("congestion", "RRC_ConnMean", 1.4, 2.8),
-    ("slow_drift", "DRB_UEThpDl", 0.5, 0.9)])
+@pytest.mark.parametrize(
+    ("scenario", "name", "low", "high"),
+    [
+        ("sleeping_cell", "RRC_ConnEstabAtt", 0, 0.2),
+        ("site_backhaul", "DRB_RlcSduDelayDl", 2.2, 5.5),
+        ("site_backhaul", "RRC_ConnEstabAtt", 0.8, 1.25),
+        ("interference", "DRB_PacketLossRateUl", 3.5, 9.5),
+        ("interference", "RRU_PrbTotDl", 0.8, 1.25),
+        ("congestion", "RRC_ConnMean", 1.4, 2.8),
+        ("slow_drift", "DRB_UEThpDl", 0.5, 0.9),
+    ],
+)
 def test_a_fault_changes_what_its_name_says(reports, scenario, name, low, high):
     assert low < against_others(reports, name, scenario) < high
 

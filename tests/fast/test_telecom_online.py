@@ -55,7 +55,7 @@ def test_a_spike_far_beyond_the_past_is_an_alarm_at_once():
 def test_a_value_that_is_usual_by_day_is_an_alarm_by_night():
     time, values = daily()
     night = 1_500 + int(np.argmin(values[1_500:1_596]))
-    values[night:night + 4] = 69
+    values[night : night + 4] = 69
     assert values[night] < values.max()
     assert any(night <= alarm < night + 8 for alarm in alarms(time, values))
 
@@ -136,8 +136,17 @@ class OneSeries(SeriesDetector):
 def test_after_a_restart_the_threshold_in_force_counts_and_not_the_stored_one():
     time, values = daily(days=12)
     values[1_000:1_030] += 60
-    rows = [Row(report_id=f"{number}", event_micros=int(time[number]) * 1_000_000, ingest_micros=0, value=float(value),
-                kafka_partition=0, kafka_offset=number) for number, value in enumerate(values)]
+    rows = [
+        Row(
+            report_id=f"{number}",
+            event_micros=int(time[number]) * 1_000_000,
+            ingest_micros=0,
+            value=float(value),
+            kafka_partition=0,
+            kafka_offset=number,
+        )
+        for number, value in enumerate(values)
+    ]
     first, second = (TwsTester(OneSeries(threshold, grace=0)) for threshold in (9.0, THRESHOLD))
     key, cut = ("C1", "DRB_RlcSduDelayDl"), 990
     first.test(key, rows[:cut])

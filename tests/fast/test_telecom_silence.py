@@ -11,7 +11,7 @@ from telecom_anomaly.rules.silence import CellSilence, gap_seconds
 from telecom_anomaly.settings import TelecomSettings
 
 GAP = gap_seconds(TelecomSettings()) * 1000
-DELAY = 600_000                                     # of the watermark, in milliseconds
+DELAY = 600_000  # of the watermark, in milliseconds
 STEPS = st.sampled_from([0, 1, 500_000, 900_000, 900_000, 900_000, 1_800_000, GAP - 1, GAP, GAP + 1, 4 * GAP, 20 * GAP])
 
 
@@ -30,8 +30,11 @@ class Stream:
 
     def __init__(self):
         self.tester = TwsTester(
-            CellSilence(GAP // 1000, is_stream=True), timeMode="EventTime", outputMode="Append",
-            eventTimeExtractor=lambda report: report.event_micros // 1000)
+            CellSilence(GAP // 1000, is_stream=True),
+            timeMode="EventTime",
+            outputMode="Append",
+            eventTimeExtractor=lambda report: report.event_micros // 1000,
+        )
         self.watermark, self.newest, self.in_time, self.silences = 0, 0, [], []
 
     def batch(self, reports):
@@ -47,8 +50,7 @@ def expected(reports, watermark):
     """Of each report after which the cell fell silent: whether it is over, as far as the watermark tells, and how long it was."""
     in_order = sorted((report.event_micros // 1000, report.report_id) for report in reports)
     passed = [report for report in in_order if report[0] <= watermark]
-    silences = {name: (True, (after - time) / 60_000)
-                for (time, name), (after, _) in pairwise(passed) if after - time >= GAP}
+    silences = {name: (True, (after - time) / 60_000) for (time, name), (after, _) in pairwise(passed) if after - time >= GAP}
     if passed and passed[-1][0] + GAP <= watermark:
         silences[passed[-1][1]] = (False, GAP / 60_000)
     return silences
@@ -56,7 +58,7 @@ def expected(reports, watermark):
 
 @given(st.lists(STEPS, min_size=1, max_size=25), st.data())
 def test_what_is_said_depends_on_which_reports_came_in_time_alone(steps, data):
-    times = [3_600_000 + sum(steps[:number + 1]) for number in range(len(steps))]
+    times = [3_600_000 + sum(steps[: number + 1]) for number in range(len(steps))]
     delays = [data.draw(st.sampled_from([0, 0, 0, DELAY // 2, DELAY, 2 * DELAY, 3 * GAP])) for _ in times]
     arriving = sorted(range(len(times)), key=lambda number: times[number] + delays[number])
     stream = Stream()
@@ -82,7 +84,12 @@ def test_a_stream_says_that_a_silence_began_and_that_it_is_over_and_history_how_
     stream.batch(reports)
     stream.silences += stream.tester.setWatermark(3_600_000 + 10 * GAP)
     assert [(silence.report_id, silence.is_over) for silence in stream.silences] == [
-        ("0001", False), ("0001", True), ("0003", False), ("0003", True), ("0004", False)]
+        ("0001", False),
+        ("0001", True),
+        ("0003", False),
+        ("0003", True),
+        ("0004", False),
+    ]
     history = in_history(reports[::-1], 3_600_000 + 10 * GAP)
     assert history == [stream.silences[number] for number in (1, 3, 4)]
 

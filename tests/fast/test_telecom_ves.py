@@ -11,18 +11,46 @@ from common.installed import find_vertical
 from telecom_anomaly.formats.ves import translate
 
 NOW = datetime(2021, 1, 1, tzinfo=UTC)
-VES = {"event": {
-    "commonEventHeader": {"domain": "perf3gpp", "eventId": "e1", "eventName": "perf3gpp_gnb_pmMeasResult", "sourceName": "gnb-7",
-                          "startEpochMicrosec": 1583143200000000, "lastEpochMicrosec": 1583144100000000, "version": "4.1"},
-    "perf3gppFields": {"perf3gppFieldsVersion": "1.0.1", "measDataCollection": {
-        "granularityPeriod": 900, "measuredEntityDn": "SubNetwork=West,ManagedElement=S7", "measInfoList": [
-            {"measInfoId": {"sMeasInfoId": "radio"},
-             "measTypes": {"sMeasTypesList": ["RRU.PrbTotDl", "DRB.UEThpDl", "Other.One"]},
-             "measValuesList": [{"measObjInstId": "GNBDUFunction=1,NRCellDU=C77", "suspectFlag": "false", "measResults": [
-                 {"p": 1, "sValue": "41"}, {"p": 2, "sValue": "20500.5"}, {"p": 3, "sValue": "1"}]}]},
-            {"measInfoId": {"sMeasInfoId": "rrc"}, "measTypes": {"sMeasTypesList": ["RRC.ConnMean"]},
-             "measValuesList": [
-                 {"measObjInstId": "GNBDUFunction=1,NRCellDU=C77", "measResults": [{"p": 1, "sValue": "12.5"}]}]}]}}}}
+VES = {
+    "event": {
+        "commonEventHeader": {
+            "domain": "perf3gpp",
+            "eventId": "e1",
+            "eventName": "perf3gpp_gnb_pmMeasResult",
+            "sourceName": "gnb-7",
+            "startEpochMicrosec": 1583143200000000,
+            "lastEpochMicrosec": 1583144100000000,
+            "version": "4.1",
+        },
+        "perf3gppFields": {
+            "perf3gppFieldsVersion": "1.0.1",
+            "measDataCollection": {
+                "granularityPeriod": 900,
+                "measuredEntityDn": "SubNetwork=West,ManagedElement=S7",
+                "measInfoList": [
+                    {
+                        "measInfoId": {"sMeasInfoId": "radio"},
+                        "measTypes": {"sMeasTypesList": ["RRU.PrbTotDl", "DRB.UEThpDl", "Other.One"]},
+                        "measValuesList": [
+                            {
+                                "measObjInstId": "GNBDUFunction=1,NRCellDU=C77",
+                                "suspectFlag": "false",
+                                "measResults": [{"p": 1, "sValue": "41"}, {"p": 2, "sValue": "20500.5"}, {"p": 3, "sValue": "1"}],
+                            }
+                        ],
+                    },
+                    {
+                        "measInfoId": {"sMeasInfoId": "rrc"},
+                        "measTypes": {"sMeasTypesList": ["RRC.ConnMean"]},
+                        "measValuesList": [
+                            {"measObjInstId": "GNBDUFunction=1,NRCellDU=C77", "measResults": [{"p": 1, "sValue": "12.5"}]}
+                        ],
+                    },
+                ],
+            },
+        },
+    }
+}
 INFOS = ("perf3gppFields", "measDataCollection", "measInfoList")
 RADIO = (*INFOS, 0, "measValuesList", 0)
 
@@ -42,8 +70,16 @@ def verdict(event):
 
 def test_a_ves_event_becomes_a_report_with_a_stable_id():
     assert translate(VES) == {
-        "report_id": "C77-202003021015", "cell_id": "C77", "site_id": "S7", "technology": "NR", "suspect_flag": False,
-        "event_time": "2020-03-02T10:15:00.000Z", "RRU_PrbTotDl": 41.0, "DRB_UEThpDl": 20500.5, "RRC_ConnMean": 12.5}
+        "report_id": "C77-202003021015",
+        "cell_id": "C77",
+        "site_id": "S7",
+        "technology": "NR",
+        "suspect_flag": False,
+        "event_time": "2020-03-02T10:15:00.000Z",
+        "RRU_PrbTotDl": 41.0,
+        "DRB_UEThpDl": 20500.5,
+        "RRC_ConnMean": 12.5,
+    }
 
 
 def test_a_suspect_group_makes_the_report_suspect():
@@ -54,9 +90,19 @@ def test_a_suspect_group_makes_the_report_suspect():
 
 
 NUMBERS = {
-    "41": 41.0, " 41 ": 41.0, "\t41\n": 41.0, "+4.5e1": 45.0, "41.": 41.0, ".5": 0.5, "-1": -1.0, 41: 41.0, 20.5: 20.5,
-    **dict.fromkeys((
-        "", " ", "n/a", "1_000", "\uff14\uff11", "\u00a041", "41L", "41d", "0x41", "0x1p3", "1e", "--1", "nano", None))}
+    "41": 41.0,
+    " 41 ": 41.0,
+    "\t41\n": 41.0,
+    "+4.5e1": 45.0,
+    "41.": 41.0,
+    ".5": 0.5,
+    "-1": -1.0,
+    41: 41.0,
+    20.5: 20.5,
+    **dict.fromkeys(
+        ("", " ", "n/a", "1_000", "\uff14\uff11", "\u00a041", "41L", "41d", "0x41", "0x1p3", "1e", "--1", "nano", None)
+    ),
+}
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["required", "optional"])
@@ -85,14 +131,17 @@ def test_of_two_results_of_a_name_the_first_counts_and_one_without_a_name_is_lef
         assert "DRB_UEThpDl" not in translate(changed([*RADIO, "measResults", 1, "p"], place))
 
 
-@pytest.mark.parametrize(("path", "value", "why"), [
-    ([*INFOS, 1, "measValuesList", 0, "measObjInstId"], "NRCellDU=C78", "it is about several cells"),
-    (["perf3gppFields"], {}, "measInfoList is no list of objects"),
-    ([*INFOS], [], "no measurement in it"),
-    ([*INFOS], [None], "measInfoList is no list of objects"),
-    ([*INFOS, 0, "measValuesList"], {}, "measValuesList is no list of objects"),
-    ([*RADIO, "measResults"], "x", "measResults is no list of objects"),
-])
+@pytest.mark.parametrize(
+    ("path", "value", "why"),
+    [
+        ([*INFOS, 1, "measValuesList", 0, "measObjInstId"], "NRCellDU=C78", "it is about several cells"),
+        (["perf3gppFields"], {}, "measInfoList is no list of objects"),
+        ([*INFOS], [], "no measurement in it"),
+        ([*INFOS], [None], "measInfoList is no list of objects"),
+        ([*INFOS, 0, "measValuesList"], {}, "measValuesList is no list of objects"),
+        ([*RADIO, "measResults"], "x", "measResults is no list of objects"),
+    ],
+)
 def test_an_event_that_is_not_about_one_cell_is_refused(path, value, why):
     with pytest.raises(Untranslatable, match=why):
         translate(changed(path, value))

@@ -6,15 +6,18 @@ from confluent_kafka.admin import AdminClient
 from common.kafka.topic_settings import TopicSettings, min_in_sync_replicas, read_topic_settings
 
 
-@pytest.mark.parametrize(("replicas", "in_sync", "brokers", "risk"), [
-    (1, "1", 1, ""),
-    (1, "1", 2, "give it 2 replicas"),
-    (1, "1", 5, "give it 3 replicas"),
-    (2, "1", 3, ""),
-    (3, "1", 3, "min.insync.replicas=2"),
-    (3, "2", 3, ""),
-    (3, "", 3, ""),
-])
+@pytest.mark.parametrize(
+    ("replicas", "in_sync", "brokers", "risk"),
+    [
+        (1, "1", 1, ""),
+        (1, "1", 2, "give it 2 replicas"),
+        (1, "1", 5, "give it 3 replicas"),
+        (2, "1", 3, ""),
+        (3, "1", 3, "min.insync.replicas=2"),
+        (3, "2", 3, ""),
+        (3, "", 3, ""),
+    ],
+)
 def test_a_record_that_one_broker_alone_may_have_is_a_risk_where_there_are_more(replicas, in_sync, brokers, risk):
     message = TopicSettings(2, replicas, in_sync, "CreateTime").risk(brokers)
     assert risk in message and bool(message) == bool(risk)

@@ -17,7 +17,10 @@ from tests.deployments import deployed
 
 READINGS = SimpleNamespace(
     pseudonymised=(),
-    name="meters", event_id="reading_id", entity="meter_id", event_time="event_time",
+    name="meters",
+    event_id="reading_id",
+    entity="meter_id",
+    event_time="event_time",
     contract=tuple(
         {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": name}}
         for name in ("reading_id", "meter_id", "event_time")
@@ -25,8 +28,13 @@ READINGS = SimpleNamespace(
     event_schema=T.StructType().add("reading_id", "string").add("meter_id", "string").add("event_time", "timestamp"),
 )
 RECORD = (
-    T.StructType().add("key", "binary").add("value", "binary").add("topic", "string").add("partition", "integer")
-    .add("offset", "long").add("timestamp", "timestamp")
+    T.StructType()
+    .add("key", "binary")
+    .add("value", "binary")
+    .add("topic", "string")
+    .add("partition", "integer")
+    .add("offset", "long")
+    .add("timestamp", "timestamp")
 )
 
 

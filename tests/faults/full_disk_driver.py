@@ -53,8 +53,12 @@ def compacted_when_full(table, ballast):
         said = str(error)
     readable = tables.read_arrow(str(table)).num_rows == before
     ballast.unlink()
-    return {"said": said, "readable": readable, "replaced": tables.compact(table),
-            "kept": tables.read_arrow(str(table)).num_rows == before}
+    return {
+        "said": said,
+        "readable": readable,
+        "replaced": tables.compact(table),
+        "kept": tables.read_arrow(str(table)).num_rows == before,
+    }
 
 
 def main(disk, servers, copy, generator):

@@ -23,10 +23,16 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 FILES, RECORDS_A_FILE, KILLS = 14, 150, 2
 START = datetime(2026, 1, 1, 22, tzinfo=UTC)
 DRIVER = Path(__file__).with_name("archive_driver.py")
-RECORD = pa.schema([
-    ("key", pa.binary()), ("value", pa.binary()), ("topic", pa.string()), ("partition", pa.int32()),
-    ("offset", pa.int64()), ("timestamp", pa.timestamp("us", tz="UTC")),
-])
+RECORD = pa.schema(
+    [
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+    ]
+)
 
 
 def value(chance, number):
@@ -49,7 +55,7 @@ def write_input(folder, values):
         ]
         path = folder / f"{file:03d}.parquet"
         pq.write_table(pa.Table.from_pylist(rows, schema=RECORD), path)
-        os.utime(path, (1_700_000_000 + file,) * 2)     # the order in which Spark takes the files
+        os.utime(path, (1_700_000_000 + file,) * 2)  # the order in which Spark takes the files
 
 
 def start(folder):
@@ -71,7 +77,7 @@ def kill_after(driver, workspace, new_commits, seconds, jvm_only):
     time.sleep(seconds)
     family = psutil.Process(driver.pid).children(recursive=True)
     running = driver.poll() is None
-    for victim in (family if jvm_only else [driver]):
+    for victim in family if jvm_only else [driver]:
         with suppress(psutil.NoSuchProcess):  # Java starts some for a moment
             victim.kill()
     driver.wait(60)
@@ -104,4 +110,5 @@ def test_a_killed_archive_loses_and_doubles_nothing(tmp_path):
             first.setdefault(json.loads(bytes_)["reading_id"], offset)
     assert {row["reading_id"]: row["kafka_offset"] for row in events} == first
     assert {row["kafka_offset"] for row in quarantine if row["reason"] != "duplicate"} == {
-        offset for offset, bytes_ in enumerate(values) if bytes_ == b"{broken"}
+        offset for offset, bytes_ in enumerate(values) if bytes_ == b"{broken"
+    }

@@ -31,8 +31,13 @@ def alerts_of(spark, evidence, reason="why"):
 
 
 def test_an_alert_names_the_first_events_behind_it_as_far_as_they_have_room(spark):
-    many = [ids_of(16_000, 64), ids_of(3_000, 60, odd=True), ids_of(3_000, 60, odd=True)[::-1], ids_of(3, 60_000),
-            ["\x01" * 300_000, "b"]]
+    many = [
+        ids_of(16_000, 64),
+        ids_of(3_000, 60, odd=True),
+        ids_of(3_000, 60, odd=True)[::-1],
+        ids_of(3, 60_000),
+        ["\x01" * 300_000, "b"],
+    ]
     few = [ids_of(1_400, 60), ids_of(100, 60, odd=True), ["a"], []]
     texts = [json.dumps(ids, ensure_ascii=False, separators=(",", ":")) for ids in many + few]
     found = alerts_of(spark, texts)
@@ -42,10 +47,10 @@ def test_an_alert_names_the_first_events_behind_it_as_far_as_they_have_room(spar
         room = MAX_EVIDENCE_BYTES - len(row.event.encode())
         assert 0 <= room <= len(json.dumps(ids[len(row.ids)])) + 1, "no more than the next has no room"
         assert row.reasons == f"why; {len(row.ids)} of {len(ids)} events are named"
-    for text, row in zip(texts[len(many):], rows[len(many):], strict=True):
+    for text, row in zip(texts[len(many) :], rows[len(many) :], strict=True):
         assert (row.event, row.reasons) == (text, "why"), "as it always was"
     sizes = to_kafka(found).select(F.octet_length("key") + F.octet_length("value")).collect()
-    assert max(size for size, in sizes) < TAKEN
+    assert max(size for (size,) in sizes) < TAKEN
 
 
 def test_neither_one_long_id_nor_long_words_make_an_alert_that_kafka_refuses(spark):
@@ -55,4 +60,4 @@ def test_neither_one_long_id_nor_long_words_make_an_alert_that_kafka_refuses(spa
     assert all(text.startswith(row.event) for text, row in zip(evidence[:4], rows, strict=False))
     assert [row.event for row in rows[4:]] == ["short", None]
     sizes = to_kafka(found).select(F.octet_length("key") + F.octet_length("value")).collect()
-    assert max(size for size, in sizes) < TAKEN
+    assert max(size for (size,) in sizes) < TAKEN

@@ -26,14 +26,28 @@ NOT_NULL = tuple(
 )
 VERTICAL = SimpleNamespace(
     pseudonymised=(),
-    name="meters", event_id="reading_id", entity="meter_id", event_time="event_time",
-    event_schema=T.StructType().add("reading_id", "string").add("meter_id", "string").add("watts", "double")
+    name="meters",
+    event_id="reading_id",
+    entity="meter_id",
+    event_time="event_time",
+    event_schema=T.StructType()
+    .add("reading_id", "string")
+    .add("meter_id", "string")
+    .add("watts", "double")
     .add("event_time", "timestamp"),
-    contract=(*NOT_NULL, {"type": "expect_column_values_to_be_between", "kwargs": {"column": "watts", "min_value": 0}},),
+    contract=(
+        *NOT_NULL,
+        {"type": "expect_column_values_to_be_between", "kwargs": {"column": "watts", "min_value": 0}},
+    ),
 )
 RECORD = (
-    T.StructType().add("key", "binary").add("value", "binary").add("topic", "string").add("partition", "integer")
-    .add("offset", "long").add("timestamp", "timestamp")
+    T.StructType()
+    .add("key", "binary")
+    .add("value", "binary")
+    .add("topic", "string")
+    .add("partition", "integer")
+    .add("offset", "long")
+    .add("timestamp", "timestamp")
 )
 START = datetime(2026, 1, 1, 20, tzinfo=UTC)
 
@@ -128,7 +142,11 @@ def test_records_read_again_under_a_new_checkpoint_add_nothing(spark, workspace)
     more = found.union(records(spark, b"}", offset=5))
     assert keep(more, 0, workspace, query="a third") == AddedRows(0, 1)
     assert quarantine(spark, workspace) == [
-        (0, 1, "malformed_json"), (0, 3, "duplicate"), (0, 4, "out_of_range"), (0, 5, "malformed_json")]
+        (0, 1, "malformed_json"),
+        (0, 3, "duplicate"),
+        (0, 4, "out_of_range"),
+        (0, 5, "malformed_json"),
+    ]
 
 
 def test_a_batch_of_a_number_that_the_log_has_already_is_not_lost(spark, workspace):
@@ -220,7 +238,9 @@ def mixture(chance, size, apart=1):
 
 
 # Of the last, days three years long, too many for one commit.
-@pytest.mark.parametrize(("seed", "apart", "most_days"), [(1, 1, archive.MAX_DAYS_A_COMMIT), (2, 1, archive.MAX_DAYS_A_COMMIT), (3, -720, 2)])
+@pytest.mark.parametrize(
+    ("seed", "apart", "most_days"), [(1, 1, archive.MAX_DAYS_A_COMMIT), (2, 1, archive.MAX_DAYS_A_COMMIT), (3, -720, 2)]
+)
 def test_kills_at_random_commits_leave_every_record_in_one_table_once(spark, workspace, monkeypatch, seed, apart, most_days):
     chance, real, killed = random.Random(seed), tables.append, []
     monkeypatch.setattr(archive, "MAX_DAYS_A_COMMIT", most_days)
@@ -236,7 +256,7 @@ def test_kills_at_random_commits_leave_every_record_in_one_table_once(spark, wor
 
     monkeypatch.setattr(archive.tables, "append", dies)
     for batch in range(6):
-        found = records(spark, *values[batch * 20:batch * 20 + 20], offset=batch * 20)
+        found = records(spark, *values[batch * 20 : batch * 20 + 20], offset=batch * 20)
         parsed = contract.parse(found, VERTICAL).localCheckpoint()
         while True:
             with contextlib.suppress(KeyboardInterrupt):

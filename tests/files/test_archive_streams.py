@@ -24,12 +24,21 @@ NOT_NULL = tuple(
 )
 VERTICAL = SimpleNamespace(
     pseudonymised=(),
-    name="meters", event_id="reading_id", entity="meter_id", event_time="event_time", contract=NOT_NULL,
+    name="meters",
+    event_id="reading_id",
+    entity="meter_id",
+    event_time="event_time",
+    contract=NOT_NULL,
     event_schema=T.StructType().add("reading_id", "string").add("meter_id", "string").add("event_time", "timestamp"),
 )
 RECORD = (
-    T.StructType().add("key", "binary").add("value", "binary").add("topic", "string").add("partition", "integer")
-    .add("offset", "long").add("timestamp", "timestamp")
+    T.StructType()
+    .add("key", "binary")
+    .add("value", "binary")
+    .add("topic", "string")
+    .add("partition", "integer")
+    .add("offset", "long")
+    .add("timestamp", "timestamp")
 )
 SETTINGS = SimpleNamespace(future_tolerance=300, event_age_days=0, archive_interval=0, vacuum_hours=168)
 START = datetime(2026, 1, 1, 23, tzinfo=UTC)
@@ -91,8 +100,18 @@ def test_a_label_is_kept_once_and_an_unreadable_one_quarantined(spark, workspace
 
 @pytest.mark.parametrize("name", ["event_time", "known_time"])
 def test_a_label_of_a_time_that_not_everybody_can_hold_is_quarantined(spark, workspace, tmp_path, name):
-    times = ("0001-01-01T00:00:00Z", "1899-12-31T23:59:59.999Z", "2200-01-01T00:00:00Z", "9999-12-31T23:59:59Z",
-             "+10000-01-01T00:00:00Z", "+294247-01-10T04:00:54.775807Z", "-0001-01-01T00:00:00Z", 4e18, -62135596800, "")
+    times = (
+        "0001-01-01T00:00:00Z",
+        "1899-12-31T23:59:59.999Z",
+        "2200-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "+10000-01-01T00:00:00Z",
+        "+294247-01-10T04:00:54.775807Z",
+        "-0001-01-01T00:00:00Z",
+        4e18,
+        -62135596800,
+        "",
+    )
     said = {"entity_id": "m", "scenario": "leak", "event_time": iso(0), "known_time": iso(168)}
     odd = [json.dumps(said | {"event_id": str(number), name: time}).encode() for number, time in enumerate(times)]
     feed(spark, tmp_path / "in", [*odd, json.dumps(said | {"event_id": "right"}).encode()])
@@ -132,6 +151,9 @@ def test_an_alert_is_one_row_the_newest(spark, workspace, tmp_path):
     run(spark, tmp_path / "in", archive_alerts, workspace)
     rows = tables.read(spark, workspace.table("alerts")).collect()
     assert {row.alert_id: (row.score, str(row.event_day)) for row in rows} == {
-        "a": (3.0, "2026-01-02"), "b": (1.0, "2026-01-01"), "c": (1.0, "2026-01-01")}
+        "a": (3.0, "2026-01-02"),
+        "b": (1.0, "2026-01-01"),
+        "c": (1.0, "2026-01-01"),
+    }
     assert len(rows) == 3 and rows[0].versions.baseline == "v1"
     assert tables.row_count(workspace.table("quarantine")) == 1

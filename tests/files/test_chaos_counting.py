@@ -29,8 +29,15 @@ EXPECTED = ExpectedRecords(
 
 def event(name, offset, partition=0):
     place = {"topic": TOPIC, "kafka_partition": partition, "kafka_offset": offset, "ingest_time": NOON}
-    return {"transaction_id": name, "card_id": "c", "terminal_id": "t", "amount": 1.0, "event_time": NOON,
-            "event_day": date(2020, 3, 2), **place}
+    return {
+        "transaction_id": name,
+        "card_id": "c",
+        "terminal_id": "t",
+        "amount": 1.0,
+        "event_time": NOON,
+        "event_day": date(2020, 3, 2),
+        **place,
+    }
 
 
 def refused(value, offset, reason="malformed_json", topic=TOPIC):

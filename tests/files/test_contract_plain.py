@@ -40,7 +40,8 @@ def check(spark, vertical, values, alike=()):
     """Which records are accepted, as what, and why the others are not; `alike`: a reason of each that are both right."""
     differing = []
     for value, (reason, event_id), (door_reason, door_id) in zip(
-            values, by_stream(spark, vertical, values), by_door(vertical, values), strict=True):
+        values, by_stream(spark, vertical, values), by_door(vertical, values), strict=True
+    ):
         if (reason, door_reason) != alike and (reason != door_reason or (reason is None and event_id != door_id)):
             differing.append((value[:300], reason, door_reason, event_id, door_id))
     assert not differing, "\n".join(map(str, differing[:20]))
@@ -62,41 +63,106 @@ def test_generated_dirt_and_fuzz(spark, name):
 
 
 EVERYTHING = SimpleNamespace(
-    pseudonymised=(), formats={}, name="meters", event_id="id", entity="class", event_time="at",
-    event_schema=T.StructType().add("id", "string").add("class", "string").add("phases", "integer").add("pulses", "long")
-    .add("ok", "boolean").add("low", "double").add("high", "double").add("since", "timestamp").add("at", "timestamp"),
-    contract=tuple({"type": f"expect_{kind}", "kwargs": kwargs} for kind, kwargs in (
-        *(("column_values_to_not_be_null", {"column": name}) for name in ("id", "class", "at")),
-        ("column_value_lengths_to_be_between", {"column": "id", "min_value": 1, "max_value": 4}),
-        ("column_values_to_match_regex", {"column": "class", "regex": r"^[A-Z]\w?.$"}),
-        ("column_values_to_be_in_set", {"column": "phases", "value_set": [1, 3]}),
-        ("column_values_to_be_between", {"column": "pulses", "min_value": -0.5, "max_value": 2**62, "strict_max": True}),
-        ("column_values_to_be_between", {"column": "low", "min_value": 0, "strict_min": True}),
-        ("column_pair_values_a_to_be_greater_than_b", {"column_A": "high", "column_B": "low"}),
-        ("column_pair_values_a_to_be_greater_than_b", {"column_A": "at", "column_B": "since", "or_equal": True}),
-        ("column_values_to_be_between", {"column": "since", "min_value": "2020-01-01T00:00:00Z"}),
-    )),
+    pseudonymised=(),
+    formats={},
+    name="meters",
+    event_id="id",
+    entity="class",
+    event_time="at",
+    event_schema=T.StructType()
+    .add("id", "string")
+    .add("class", "string")
+    .add("phases", "integer")
+    .add("pulses", "long")
+    .add("ok", "boolean")
+    .add("low", "double")
+    .add("high", "double")
+    .add("since", "timestamp")
+    .add("at", "timestamp"),
+    contract=tuple(
+        {"type": f"expect_{kind}", "kwargs": kwargs}
+        for kind, kwargs in (
+            *(("column_values_to_not_be_null", {"column": name}) for name in ("id", "class", "at")),
+            ("column_value_lengths_to_be_between", {"column": "id", "min_value": 1, "max_value": 4}),
+            ("column_values_to_match_regex", {"column": "class", "regex": r"^[A-Z]\w?.$"}),
+            ("column_values_to_be_in_set", {"column": "phases", "value_set": [1, 3]}),
+            ("column_values_to_be_between", {"column": "pulses", "min_value": -0.5, "max_value": 2**62, "strict_max": True}),
+            ("column_values_to_be_between", {"column": "low", "min_value": 0, "strict_min": True}),
+            ("column_pair_values_a_to_be_greater_than_b", {"column_A": "high", "column_B": "low"}),
+            ("column_pair_values_a_to_be_greater_than_b", {"column_A": "at", "column_B": "since", "or_equal": True}),
+            ("column_values_to_be_between", {"column": "since", "min_value": "2020-01-01T00:00:00Z"}),
+        )
+    ),
 )
-VALID = {"id": "1", "class": "Ab", "phases": 3, "pulses": 5, "ok": True, "low": 1, "high": 1.5,
-         "since": "2020-01-01T00:00:00Z", "at": "2026-04-01T12:00:00.123Z"}
+VALID = {
+    "id": "1",
+    "class": "Ab",
+    "phases": 3,
+    "pulses": 5,
+    "ok": True,
+    "low": 1,
+    "high": 1.5,
+    "since": "2020-01-01T00:00:00Z",
+    "at": "2026-04-01T12:00:00.123Z",
+}
 TIMES = [
-    "2026-04-01T12:05:00Z", "2026-04-01T12:05:00.001Z", "2026-04-01T12:05:00.000000999Z", "2026-04-01T14:04:59+02:00", "now", "",
-    "2026-04-01T12:00:60Z", "2026-04-01T24:00:00Z", "2026-02-29T12:00:00Z", "2024-02-29T12:00:00Z", "2026-04-01T12:00:00+18:00",
-    "2026-04-01T12:00:00+18:01", "2026-04-01T12:00:00-19:00", "2026-04-01T12:00:00+02:75", "0000-02-29T00:00:00Z",
-    "0000-00-00T00:00:00Z", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "2026-04-01T12:00:00Z\n",
+    "2026-04-01T12:05:00Z",
+    "2026-04-01T12:05:00.001Z",
+    "2026-04-01T12:05:00.000000999Z",
+    "2026-04-01T14:04:59+02:00",
+    "now",
+    "",
+    "2026-04-01T12:00:60Z",
+    "2026-04-01T24:00:00Z",
+    "2026-02-29T12:00:00Z",
+    "2024-02-29T12:00:00Z",
+    "2026-04-01T12:00:00+18:00",
+    "2026-04-01T12:00:00+18:01",
+    "2026-04-01T12:00:00-19:00",
+    "2026-04-01T12:00:00+02:75",
+    "0000-02-29T00:00:00Z",
+    "0000-00-00T00:00:00Z",
+    "0001-01-01T00:00:00+01:00",
+    "9999-12-31T23:59:59-01:00",
+    "2026-04-01T12:00:00Z\n",
     "2026-04-01T12:00:00",
-    "2026-04-01 12:00:00Z", "2026-04-01t12:00:00z", "٢026-04-01T12:00:00Z", "2019-12-31T23:59:59.999999Z",
+    "2026-04-01 12:00:00Z",
+    "2026-04-01t12:00:00z",
+    "٢026-04-01T12:00:00Z",
+    "2019-12-31T23:59:59.999999Z",
     "2026-04-01T12:00:00.Z",
 ]
-TEXTS = ["A", "Ab", "Abc", "Ab\n", "Ab\r", "Ab\r\n", "Ab\u2028", "A\n", "Aé", "Éb", "ab", "", "💳", "1234", "12345", "💳💳💳💳",
-         "a:b", 'a"b', "\ud800"]
+TEXTS = [
+    "A",
+    "Ab",
+    "Abc",
+    "Ab\n",
+    "Ab\r",
+    "Ab\r\n",
+    "Ab\u2028",
+    "A\n",
+    "Aé",
+    "Éb",
+    "ab",
+    "",
+    "💳",
+    "1234",
+    "12345",
+    "💳💳💳💳",
+    "a:b",
+    'a"b',
+    "\ud800",
+]
 NUMBERS = [0, -0.0, 1, 3, 1.0, 0.5, -1, 2**31, 2**53 + 1, 2**62, 2**63, 2**64, 10**400, 1e308, 1e-400, 5e-324]
 OTHERS = [None, True, False, "NaN", "INF", "1", [], {}, [1], {"a": None}, float("nan"), float("inf")]
 ANY = st.sampled_from([*TIMES, *TEXTS, *NUMBERS, *OTHERS]) | st.text(max_size=5) | st.integers() | st.floats()
 FITTING = {
-    "id": st.sampled_from(TEXTS), "class": st.sampled_from(TEXTS),
-    "phases": st.sampled_from(NUMBERS), "pulses": st.sampled_from(NUMBERS),
-    "low": st.sampled_from(NUMBERS) | st.floats(), "high": st.sampled_from(NUMBERS),
+    "id": st.sampled_from(TEXTS),
+    "class": st.sampled_from(TEXTS),
+    "phases": st.sampled_from(NUMBERS),
+    "pulses": st.sampled_from(NUMBERS),
+    "low": st.sampled_from(NUMBERS) | st.floats(),
+    "high": st.sampled_from(NUMBERS),
     "since": st.sampled_from(TIMES),
     "at": st.sampled_from(TIMES) | st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
 }
@@ -106,7 +172,8 @@ CHANGES = st.one_of(
     st.lists(st.sampled_from(list(VALID)), max_size=2).map(lambda names: dict.fromkeys(names)),
 )
 TEXT = st.tuples(CHANGES, st.booleans(), st.sampled_from([(",", ":"), (", ", " : "), (" ,\n", ":\t")])).map(
-    lambda made: json.dumps(VALID | made[0], ensure_ascii=made[1], separators=made[2]).encode("utf-8", "surrogatepass"))
+    lambda made: json.dumps(VALID | made[0], ensure_ascii=made[1], separators=made[2]).encode("utf-8", "surrogatepass")
+)
 
 
 def test_every_word_for_what_is_no_finite_number(spark):
@@ -193,12 +260,16 @@ def changed(value, path, new):
     return result
 
 
-@pytest.mark.parametrize(("name", "document", "others"), [
-    ("health_monitoring", OBSERVATION, (None, "", "entered-in-error", "Patient/p2", "/min", 500, {}, [])),
-    ("telecom_anomaly", VES, (None, "", "NRCellDU=C78", "true", "7e1", " 5 ", "x", 2, 99, {}, [])),
-])
+@pytest.mark.parametrize(
+    ("name", "document", "others"),
+    [
+        ("health_monitoring", OBSERVATION, (None, "", "entered-in-error", "Patient/p2", "/min", 500, {}, [])),
+        ("telecom_anomaly", VES, (None, "", "NRCellDU=C78", "true", "7e1", " 5 ", "x", 2, 99, {}, [])),
+    ],
+)
 def test_what_the_intake_sends_of_documents_in_other_formats_is_to_the_stream_what_it_is_to_the_gateway(
-        spark, name, document, others):
+    spark, name, document, others
+):
     vertical = find_vertical(name)
     variants = [document, *(changed(document, path, new) for path in places(document) for new in (..., *others))]
     texts = [json.dumps(variant).encode() for variant in variants]

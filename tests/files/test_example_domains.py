@@ -75,12 +75,18 @@ def test_a_post_that_was_sent_twice_counts_once(spark):
     assert highest(by_term(twice, load(TRENDS.settings))) == {}
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("I love it", 3.2 / np.hypot(3.2, 15**0.5)),
-    ("NOT good.", -0.74 * 1.9 / np.hypot(0.74 * 1.9, 15**0.5)),
-    ("awful, awful disaster!", -7.1 / np.hypot(7.1, 15**0.5)),
-    ("on my way home", 0.0), ("", 0.0), ("日本 $$ \x00", 0.0), ("don't hate", 0.74 * 2.7 / np.hypot(0.74 * 2.7, 15**0.5)),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("I love it", 3.2 / np.hypot(3.2, 15**0.5)),
+        ("NOT good.", -0.74 * 1.9 / np.hypot(0.74 * 1.9, 15**0.5)),
+        ("awful, awful disaster!", -7.1 / np.hypot(7.1, 15**0.5)),
+        ("on my way home", 0.0),
+        ("", 0.0),
+        ("日本 $$ \x00", 0.0),
+        ("don't hate", 0.74 * 2.7 / np.hypot(0.74 * 2.7, 15**0.5)),
+    ],
+)
 def test_a_text_feels_as_its_words_do(spark, text, expected):
     [row] = spark.createDataFrame([(text,)], "text string").select(sentiment(F.col("text")).alias("s")).collect()
     assert row.s == pytest.approx(expected, abs=1e-9) == sentiment_of(text)
@@ -90,19 +96,22 @@ def test_the_lexicon_is_on_its_scale():
     assert len(lexicon()) == 154 and all(1 <= abs(valence) <= 4 for valence in lexicon().values())
 
 
-@pytest.mark.parametrize(("fields", "rules"), [
-    ({}, set()),
-    ({"model_score": 0.5}, {"work_order"}),
-    ({"vibration_mm_s": 3.81}, {"worn"}),
-    ({"vibration_mm_s": 3.79}, set()),
-    ({"vibration_mm_s": 3.81, "load": 1.2}, set()),  # it vibrates as it does at such a load
-    ({"temperature_c": 64.1}, {"worn"}),
-    ({"temperature_c": 64.1, "load": 1.2}, set()),
-    ({"pressure_bar": 6.15}, {"worn"}),
-    ({"pressure_bar": None}, set()),
-    ({"vibration_mm_s": 7.2, "vibration_healthy": 7.0}, {"vibration"}),
-    ({"vibration_mm_s": 6.9, "readings": 10}, set()),  # nobody knows yet what is healthy for it
-])
+@pytest.mark.parametrize(
+    ("fields", "rules"),
+    [
+        ({}, set()),
+        ({"model_score": 0.5}, {"work_order"}),
+        ({"vibration_mm_s": 3.81}, {"worn"}),
+        ({"vibration_mm_s": 3.79}, set()),
+        ({"vibration_mm_s": 3.81, "load": 1.2}, set()),  # it vibrates as it does at such a load
+        ({"temperature_c": 64.1}, {"worn"}),
+        ({"temperature_c": 64.1, "load": 1.2}, set()),
+        ({"pressure_bar": 6.15}, {"worn"}),
+        ({"pressure_bar": None}, set()),
+        ({"vibration_mm_s": 7.2, "vibration_healthy": 7.0}, {"vibration"}),
+        ({"vibration_mm_s": 6.9, "readings": 10}, set()),  # nobody knows yet what is healthy for it
+    ],
+)
 def test_a_machine_is_worn_by_its_own_healthy_values(spark, fields, rules):
     kinds = {"reading_id": "string", "machine_id": "string", "event_time": "timestamp", "ingest_time": "timestamp",
              "readings": "long", "model_version": "string", "baseline_version": "string"}  # fmt: skip

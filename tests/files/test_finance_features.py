@@ -56,9 +56,17 @@ def published(spark, shared_data):
     kinds = {"currency": "string", "channel": "string", "latitude": "double", "longitude": "double"}
     absent = [f"cast(null as {kind}) as {name}" for name, kind in kinds.items()]
     events = rows.withColumn("event_time", time).selectExpr(*ids, "TX_AMOUNT as amount", *absent, "event_time")
-    frauds = rows.where("TX_FRAUD = 1").withColumn("event_time", time).selectExpr(
-        "cast(TRANSACTION_ID as string) as event_id", "cast(CUSTOMER_ID as string) as entity_id",
-        "concat('scenario_', TX_FRAUD_SCENARIO) as scenario", "event_time", "event_time + interval 7 days as known_time")
+    frauds = (
+        rows.where("TX_FRAUD = 1")
+        .withColumn("event_time", time)
+        .selectExpr(
+            "cast(TRANSACTION_ID as string) as event_id",
+            "cast(CUSTOMER_ID as string) as entity_id",
+            "concat('scenario_', TX_FRAUD_SCENARIO) as scenario",
+            "event_time",
+            "event_time + interval 7 days as known_time",
+        )
+    )
     return events, frauds
 
 
@@ -69,14 +77,21 @@ def test_exact_windows_equal_the_published_features_of_a_week(published, shared_
     week = exact_windows(events, frauds).where("event_time >= '2018-08-08' and event_time < '2018-08-15'").toPandas()
     both = oracle.merge(week, on="transaction_id", validate="one_to_one")
     assert len(both) == len(oracle) == 67_080
-    differences = {ours.format(days): (both[theirs.format(days)] - both[ours.format(days)]).abs().max()
-                   for theirs, ours in ORACLE.items() for days in (1, 7, 30)}
+    differences = {
+        ours.format(days): (both[theirs.format(days)] - both[ours.format(days)]).abs().max()
+        for theirs, ours in ORACLE.items()
+        for days in (1, 7, 30)
+    }
     assert {name: difference for name, difference in differences.items() if not difference <= 1e-6} == {}
 
 
 def test_a_window_has_its_end_and_not_its_beginning(spark):
-    events = transactions(spark, ("begin", "a", "t", 10, timedelta(days=1)), ("inside", "a", "t", 20, timedelta(hours=23)),
-                          ("end", "a", "t", 30, timedelta(0)))
+    events = transactions(
+        spark,
+        ("begin", "a", "t", 10, timedelta(days=1)),
+        ("inside", "a", "t", 20, timedelta(hours=23)),
+        ("end", "a", "t", 30, timedelta(0)),
+    )
     row = one(exact_windows(events, labels(spark)).where("transaction_id = 'end'"))
     assert (row["card_count_1d"], row["card_amount_mean_1d"], row["card_count_7d"]) == (2, 25.0, 3)
 
@@ -90,8 +105,13 @@ def test_of_transactions_at_one_instant_each_sees_those_of_a_lower_id(spark):
 def test_a_terminals_window_ends_where_labels_are_known(spark):
     week = timedelta(days=7)
     younger, older = week - timedelta(hours=1), week + timedelta(days=1)
-    events = transactions(spark, ("now", "a", "t", 1, timedelta(0)), ("known", "b", "t", 1, week),
-                          ("not yet", "c", "t", 1, younger), ("too old", "d", "t", 1, older))
+    events = transactions(
+        spark,
+        ("now", "a", "t", 1, timedelta(0)),
+        ("known", "b", "t", 1, week),
+        ("not yet", "c", "t", 1, younger),
+        ("too old", "d", "t", 1, older),
+    )
     known = labels(spark, ("known", week, 7), ("not yet", younger, 7))
     row = one(exact_windows(events, known).where("transaction_id = 'now'"))
     assert (row["terminal_count_1d"], row["terminal_risk_1d"]) == (1, 1.0)
@@ -99,16 +119,23 @@ def test_a_terminals_window_ends_where_labels_are_known(spark):
 
 
 def test_a_baseline_knows_nothing_of_its_own_day(spark):
-    events = transactions(spark, ("before", "a", "t", 10, timedelta(seconds=1)), ("at midnight", "a", "t", 90, timedelta(0)),
-                          ("after", "a", "t", 90, -timedelta(hours=1)))
+    events = transactions(
+        spark,
+        ("before", "a", "t", 10, timedelta(seconds=1)),
+        ("at midnight", "a", "t", 90, timedelta(0)),
+        ("after", "a", "t", 90, -timedelta(hours=1)),
+    )
     row = one(baselines(events, labels(spark), [DAY])["card"])
     assert (row["card_count_1d"], row["card_amount_mean_1d"], row["card_amount_std_30d"]) == (1, 10.0, 0.0)
 
 
 def test_a_baseline_counts_whole_days_back(spark):
-    events = transactions(spark, ("30 days ago", "a", "t", 10, timedelta(days=30)),
-                          ("before", "a", "t", 99, timedelta(days=30, seconds=1)),
-                          ("a week ago", "a", "t", 30, timedelta(days=7)))
+    events = transactions(
+        spark,
+        ("30 days ago", "a", "t", 10, timedelta(days=30)),
+        ("before", "a", "t", 99, timedelta(days=30, seconds=1)),
+        ("a week ago", "a", "t", 30, timedelta(days=7)),
+    )
     row = one(baselines(events, labels(spark), [DAY])["card"])
     assert (row["card_count_1d"], row["card_count_7d"], row["card_count_30d"]) == (0, 1, 2)
     assert (row["card_amount_mean_1d"], row["card_amount_mean_7d"], row["card_amount_mean_30d"]) == (None, 30.0, 20.0)
@@ -146,8 +173,11 @@ def test_a_baseline_of_many_days_is_that_of_each_day(spark):
 
 def test_home_is_where_a_card_mostly_is_and_the_radius_its_farthest(spark):
     places = [(50.0, 10.0)] * 4 + [(51.0, 10.0)]
-    events = transactions(spark, *[(str(n), "a", "t", 1, timedelta(hours=n + 1), *place) for n, place in enumerate(places)],
-                          ("online", "a", "t", 1, timedelta(hours=9), None, None))
+    events = transactions(
+        spark,
+        *[(str(n), "a", "t", 1, timedelta(hours=n + 1), *place) for n, place in enumerate(places)],
+        ("online", "a", "t", 1, timedelta(hours=9), None, None),
+    )
     row = one(baselines(events, labels(spark), [DAY])["card"])
     assert (row["card_home_latitude"], row["card_home_longitude"]) == (50.0, 10.0)
     assert row["card_max_distance_km_30d"] == pytest.approx(111.2, abs=0.1)
@@ -162,16 +192,36 @@ def test_a_card_and_a_terminal_without_baselines_count_as_ordinary(spark):
 
 
 def test_features_say_what_their_names_say(spark):
-    known = {"card_amount_mean_30d": 50.0, "card_amount_std_30d": 20.0,
-             "card_amount_mean_7d": 25.0, "card_amount_mean_1d": 500.0,
-             "terminal_risk_7d": 0.5, "terminal_fraud_count_7d": 2, "terminal_fraud_count_30d": 40}
+    known = {
+        "card_amount_mean_30d": 50.0,
+        "card_amount_std_30d": 20.0,
+        "card_amount_mean_7d": 25.0,
+        "card_amount_mean_1d": 500.0,
+        "terminal_risk_7d": 0.5,
+        "terminal_fraud_count_7d": 2,
+        "terminal_fraud_count_30d": 40,
+    }
     columns = {field.name: F.lit(known.get(field.name)).cast(field.dataType) for field in (*CARD_BASELINE, *TERMINAL_BASELINE)}
     event = transactions(spark, ("large", "a", "t", 250, timedelta(days=2, hours=21))).withColumns(columns)  # Saturday 03:00
     row = one(with_features(event))
-    expected = {"is_high_amount": 1, "is_night": 1, "is_weekend": 1,
-                "amount_ratio": 5, "amount_ratio_above_2": 3, "amount_ratio_above_3": 2,
-                "amount_deviations": 10, "amount_deviations_above_3": 7, "spending_change_1d": 5, "spending_change_7d": 0.5,
-                "risk_1d": 0, "risk_7d": 0.5, "any_fraud_1d": 0, "any_fraud_7d": 1, "frauds_7d": 2, "frauds_30d": 10}
+    expected = {
+        "is_high_amount": 1,
+        "is_night": 1,
+        "is_weekend": 1,
+        "amount_ratio": 5,
+        "amount_ratio_above_2": 3,
+        "amount_ratio_above_3": 2,
+        "amount_deviations": 10,
+        "amount_deviations_above_3": 7,
+        "spending_change_1d": 5,
+        "spending_change_7d": 0.5,
+        "risk_1d": 0,
+        "risk_7d": 0.5,
+        "any_fraud_1d": 0,
+        "any_fraud_7d": 1,
+        "frauds_7d": 2,
+        "frauds_30d": 10,
+    }
     assert {name: row[name] for name in expected} == expected
 
 
@@ -183,8 +233,9 @@ def test_the_baselines_have_the_columns_and_types_that_serving_declares(spark):
 
 
 def test_trends_count_known_frauds_and_their_loss(spark, tmp_path):
-    spread = [(f"{card}{age}", f"card-{card}", "t", 10 + card, timedelta(days=age, hours=5))
-              for age in range(16) for card in range(3)]
+    spread = [
+        (f"{card}{age}", f"card-{card}", "t", 10 + card, timedelta(days=age, hours=5)) for age in range(16) for card in range(3)
+    ]
     events = transactions(spark, *spread, ("large", "card-0", "t", 500, timedelta(hours=1)))
     known = labels(spark, ("010", timedelta(days=10, hours=5), 7), ("large", timedelta(hours=1), 7))
     last_known_day = DAY - timedelta(days=8)

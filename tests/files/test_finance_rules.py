@@ -184,8 +184,10 @@ def test_card_testing_counts_tiny_amounts_only(alerts_of):
     assert alerts_of(detector.by_card, *burst(4, amount=1.0), {"amount": 60.0}) == []
 
 
-@pytest.mark.parametrize(("amount", "count", "minutes", "caught"), [
-    (90.0, 3, 80, True), (89.0, 3, 80, False), (90.0, 2, 80, False), (90.0, 3, 95, False)])
+@pytest.mark.parametrize(
+    ("amount", "count", "minutes", "caught"),
+    [(90.0, 3, 80, True), (89.0, 3, 80, False), (90.0, 2, 80, False), (90.0, 3, 95, False)],
+)
 def test_a_spree_is_three_amounts_large_for_the_card_within_three_hours(alerts_of, amount, count, minutes, caught):
     early = datetime(2020, 3, 2, 8, 30)
     purchases = [{"amount": amount, "event_time": early + timedelta(minutes=minutes * number)} for number in range(count)]

@@ -120,7 +120,8 @@ def drawn(draw, depth):
     parts = [drawn(draw, draw.randrange(depth)) for _ in range(3)]
     one, two, three = parts
     function = draw.choice(
-        ["upper", "java_method", "builtin.reflect", "if", "coalesce", "regexp_replace", "explode", "sum", "system.builtin.abs"])
+        ["upper", "java_method", "builtin.reflect", "if", "coalesce", "regexp_replace", "explode", "sum", "system.builtin.abs"]
+    )
     operator = draw.choice(["+", "||", "and", "=", "<=>", "->", "::", ".", ":"])
     return draw.choice([
         f"{function}({', '.join(parts[: draw.randrange(4)])})", f"{one} {operator} {two}",

@@ -100,7 +100,7 @@ def test_a_probability_is_about_the_share_that_is_observed(hours, results, name)
     assert len(often) >= 5
     assert (often["predicted"] / often["observed"]).between(0.6, 1.67).all()
     share = hours["SepsisLabel"].mean()
-    assert results[name].brier < share * (1 - share)     # what always saying the overall share would have
+    assert results[name].brier < share * (1 - share)  # what always saying the overall share would have
 
 
 def test_utility_is_the_official_scorers(hours, results, official, tmp_path):
@@ -109,9 +109,14 @@ def test_utility_is_the_official_scorers(hours, results, official, tmp_path):
     patients, labels = hours["pid"].to_numpy(object)[chosen], hours["SepsisLabel"].to_numpy()[chosen]
     for folder in ("labels", "predictions"):
         (tmp_path / folder).mkdir()
-    rows = pd.DataFrame({
-        "pid": patients, "SepsisLabel": labels, "PredictedProbability": result.probability[chosen],
-        "PredictedLabel": result.is_alarmed[chosen].astype(int)})
+    rows = pd.DataFrame(
+        {
+            "pid": patients,
+            "SepsisLabel": labels,
+            "PredictedProbability": result.probability[chosen],
+            "PredictedLabel": result.is_alarmed[chosen].astype(int),
+        }
+    )
     for patient, own in rows.groupby("pid"):
         own[["SepsisLabel"]].to_csv(tmp_path / "labels" / f"{patient}.psv", sep="|", index=False)
         own[["PredictedProbability", "PredictedLabel"]].to_csv(tmp_path / "predictions" / f"{patient}.psv", sep="|", index=False)

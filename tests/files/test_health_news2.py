@@ -58,10 +58,21 @@ def scored(spark):
 
 def test_every_vector_agrees(spark, shared_data):
     vectors = pd.read_csv(shared_data / "health" / "news2_vectors.csv")
-    observations = vectors.rename(columns={
-        "rr": "respiratory_rate_per_min", "spo2": "spo2_percent", "sbp": "systolic_mmhg", "hr": "heart_rate_bpm",
-        "acvpu": "consciousness", "temp_c": "temperature_c", "on_o2": "on_oxygen",
-    }).astype({"on_oxygen": bool}).assign(fio2=float("nan"), oxygen_flow_l_per_min=float("nan"))
+    observations = (
+        vectors.rename(
+            columns={
+                "rr": "respiratory_rate_per_min",
+                "spo2": "spo2_percent",
+                "sbp": "systolic_mmhg",
+                "hr": "heart_rate_bpm",
+                "acvpu": "consciousness",
+                "temp_c": "temperature_c",
+                "on_o2": "on_oxygen",
+            }
+        )
+        .astype({"on_oxygen": bool})
+        .assign(fio2=float("nan"), oxygen_flow_l_per_min=float("nan"))
+    )
     rows = spark.createDataFrame(observations).replace(float("nan"), None)
     scores = pd.json_normalize([row.score.asDict() for row in rows.select(news2.news2().alias("score")).collect()])
     expected = {

@@ -17,9 +17,11 @@ pytestmark = pytest.mark.files
 
 MIDNIGHT = datetime(2020, 3, 2)
 FIRST_HOUR = int((MIDNIGHT - datetime(1970, 1, 1)).total_seconds()) // 3_600
-SCHEMA = ("readings array<struct<event_time:timestamp,id:string,hour:bigint,total:int,missing:int,is_believable:boolean,"
-          "model_score:double>>")
-NTH = 1     # the second highest and the second lowest total count
+SCHEMA = (
+    "readings array<struct<event_time:timestamp,id:string,hour:bigint,total:int,missing:int,is_believable:boolean,"
+    "model_score:double>>"
+)
+NTH = 1  # the second highest and the second lowest total count
 
 
 def reading(minutes, total, missing=0, *, is_believable=True, model_score=None, name=None):
@@ -45,14 +47,22 @@ def levels():
 def test_a_reading_that_came_again_under_another_model_counts_once_and_one_beyond_belief_not(value_of):
     readings = value_of(
         lambda: believable_readings(F.col("readings")),
-        reading(0, 3, model_score=0.1), reading(0, 3, model_score=0.2), reading(15, 9, is_believable=False), reading(30, 4))
+        reading(0, 3, model_score=0.1),
+        reading(0, 3, model_score=0.2),
+        reading(15, 9, is_believable=False),
+        reading(30, 4),
+    )
     assert [(row.id, row.total) for row in readings] == [("r0", 3), ("r30", 4)]
 
 
 def test_readings_are_put_into_the_hours_of_the_window(value_of):
     hours = value_of(
         lambda: readings_by_hour(F.col("readings"), F.lit(FIRST_HOUR), 3),
-        reading(-1, 1), reading(0, 2), reading(59, 3), reading(120, 4))
+        reading(-1, 1),
+        reading(0, 2),
+        reading(59, 3),
+        reading(120, 4),
+    )
     assert [[row.id for row in hour] for hour in hours] == [["r0", "r59"], [], ["r120"]]
 
 
@@ -63,8 +73,9 @@ def test_an_hour_counts_with_its_second_highest_total_and_its_second_lowest_comp
 
 
 def test_a_rise_is_from_the_lowest_of_the_hours_before(value_of):
-    readings = [reading(minutes, total) for minutes, total in (
-        (0, 2), (15, 2), (60, 4), (75, 4), (120, 7), (135, 7), (180, 9), (195, 9))]
+    readings = [
+        reading(minutes, total) for minutes, total in ((0, 2), (15, 2), (60, 4), (75, 4), (120, 7), (135, 7), (180, 9), (195, 9))
+    ]
     rises = value_of(lambda: hourly_rises(levels(), 2), *readings)
     assert [(row.rise, row.level, row.low) for row in rises] == [(5.0, 7, 2), (5.0, 9, 4)]
     assert [row.id for row in rises[0].readings] == ["r120", "r135"]
@@ -80,8 +91,10 @@ def test_a_rise_is_reached_with_the_second_reading_so_high_of_the_first_such_hou
     def reached(least):
         return lambda: first_reached(hourly_rises(levels(), 2), F.lit(least), NTH)
 
-    readings = [reading(minutes, total) for minutes, total in (
-        (0, 2), (15, 2), (60, 2), (75, 2), (120, 7), (130, 3), (140, 6), (180, 9), (195, 9))]
+    readings = [
+        reading(minutes, total)
+        for minutes, total in ((0, 2), (15, 2), (60, 2), (75, 2), (120, 7), (130, 3), (140, 6), (180, 9), (195, 9))
+    ]
     assert value_of(reached(4.0), *readings) == MIDNIGHT + timedelta(minutes=140)
     assert value_of(reached(6.0), *readings) == MIDNIGHT + timedelta(minutes=195)
     assert value_of(reached(8.0), *readings) is None

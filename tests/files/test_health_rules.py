@@ -14,7 +14,7 @@ from health_monitoring.settings import HealthSettings
 
 pytestmark = pytest.mark.files
 
-NOON = datetime(2020, 3, 2, 12)     # a block of six hours begins
+NOON = datetime(2020, 3, 2, 12)  # a block of six hours begins
 SETTINGS = HealthSettings()
 CALM = {
     "ward": "surgery", "device_id": "m1", "heart_rate_bpm": 70.0, "respiratory_rate_per_min": 16.0, "spo2_percent": 97.0,
@@ -28,14 +28,15 @@ TYPES = {
     "monitoring": "string", "patient_observations": "bigint", "baseline_version": "string", "model_version": "string",
 }  # fmt: skip
 SCHEMA = "observation_id string, patient_id string, event_time timestamp, ingest_time timestamp, " + ", ".join(
-    f"{name} {TYPES.get(name, 'double')}" for name in CALM)
+    f"{name} {TYPES.get(name, 'double')}" for name in CALM
+)
 
-FIVE = {"heart_rate_bpm": 115.0, "respiratory_rate_per_min": 22.0, "temperature_c": 38.5}                # 2 + 2 + 1
-EIGHT = {"respiratory_rate_per_min": 26.0, "systolic_mmhg": 88.0, "temperature_c": 39.2}                # 3 + 3 + 2
+FIVE = {"heart_rate_bpm": 115.0, "respiratory_rate_per_min": 22.0, "temperature_c": 38.5}  # 2 + 2 + 1
+EIGHT = {"respiratory_rate_per_min": 26.0, "systolic_mmhg": 88.0, "temperature_c": 39.2}  # 3 + 3 + 2
 LOW = {"spo2_percent": 90.0}
 FAST = {"heart_rate_bpm": 89.0}
 BARE = dict.fromkeys(CALM)
-SIZE = 32   # of a sequence of chance readings
+SIZE = 32  # of a sequence of chance readings
 
 
 def at(minutes, **values):
@@ -197,8 +198,10 @@ def test_an_alert_says_what_it_rests_on(alerts):
 
 
 def test_an_alert_stands_at_the_instant_it_was_first_true(alerts):
-    minutes = {patient: {rule: (first.event_time - NOON).total_seconds() / 60 for rule, (first, *_) in by_rule.items()}
-               for patient, by_rule in alerts.items()}
+    minutes = {
+        patient: {rule: (first.event_time - NOON).total_seconds() / 60 for rule, (first, *_) in by_rule.items()}
+        for patient, by_rule in alerts.items()
+    }
     assert minutes["worse for an hour"] == {"deterioration": 30, "emergency_response": 0}
     assert minutes["copd at eighty-two"] == {"sustained_hypoxia": 30, "red_parameter": 0}
     assert minutes["fast for this patient"] == {"tachycardia": 45}
@@ -213,14 +216,16 @@ def test_events_sent_twice_or_in_another_order_change_nothing(spark, alerts):
     raised = detector.by_patient(spark.createDataFrame([*reversed(rows), *again], SCHEMA), SETTINGS).collect()
     expected = [alert for patient in chosen for alerts_of_rule in alerts[patient].values() for alert in alerts_of_rule]
     assert {(alert.alert_id, alert.score, alert.event) for alert in raised} == {
-        (alert.alert_id, alert.score, alert.event) for alert in expected}
+        (alert.alert_id, alert.score, alert.event) for alert in expected
+    }
 
 
 def test_an_observation_that_comes_again_under_another_model_counts_once(spark):
     twice = [at(0, **EIGHT, model_score=score, observation_id="again") for score in (0.1, 0.2)]
     rows = rows_of({"twice": [*CALM_MORNING, *twice, at(15, **EIGHT)]})
     assert {alert.rule for alert in detector.by_patient(spark.createDataFrame(list(rows), SCHEMA), SETTINGS).collect()} == {
-        "emergency_response"}
+        "emergency_response"
+    }
 
 
 def test_two_points_alarm_where_they_are_asked_for(spark):
@@ -258,7 +263,10 @@ def test_every_observation_gets_its_score(spark):
     patients = {"mixed": [at(0), at(15, **EIGHT), at(30, **FIVE, consciousness=None)]}
     rows = detector.per_event(spark.createDataFrame(list(rows_of(patients)), SCHEMA), SETTINGS).orderBy("event_time").collect()
     assert [(row.observation_id, row.news2.total, row.news2.risk) for row in rows] == [
-        ("mixed 0", 0, "low"), ("mixed 1", 8, "high"), ("mixed 2", None, None)]
+        ("mixed 0", 0, "low"),
+        ("mixed 1", 8, "high"),
+        ("mixed 2", None, None),
+    ]
     assert (rows[2].news2.known_total, rows[2].news2.missing, rows[1].news2.any_red) == (5, 1, True)
 
 

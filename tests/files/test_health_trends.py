@@ -46,8 +46,12 @@ def labels(spark):
 
 def test_a_baseline_is_of_the_three_days_before(frame, labels):
     rows = frame(
-        at(-73, heart_rate_bpm=200.0), at(-71, heart_rate_bpm=60.0), at(-1, heart_rate_bpm=80.0), at(0, heart_rate_bpm=200.0),
-        at(-2, patient_id="p2", heart_rate_bpm=None, temperature_c=36.0))
+        at(-73, heart_rate_bpm=200.0),
+        at(-71, heart_rate_bpm=60.0),
+        at(-1, heart_rate_bpm=80.0),
+        at(0, heart_rate_bpm=200.0),
+        at(-2, patient_id="p2", heart_rate_bpm=None, temperature_c=36.0),
+    )
     by_patient = {row.patient_id: row for row in baselines(rows, labels(), [MIDNIGHT.date()])["patient"].collect()}
     first, second = by_patient["p1"], by_patient["p2"]
     assert (first.patient_observations, first.patient_heart_rate_mean, first.patient_heart_rate_std) == (2, 70.0, 10.0)
@@ -79,17 +83,23 @@ def test_reliability_compares_what_was_said_with_what_came(spark, frame, labels)
     predictions = spark.createDataFrame(scores, "observation_id string, model_score double")
     table = trends._calibration(rows.join(predictions, "observation_id"), labels(("o0", "p0", 9))).collect()
     assert [(row.expected, row.predicted, row.observed, row.rows) for row in table] == [
-        ("from 0.00", 0.005, 0.0, 1), ("from 0.20", 0.275, 0.5, 2)]
+        ("from 0.00", 0.005, 0.0, 1),
+        ("from 0.20", 0.275, 0.5, 2),
+    ]
 
 
 def test_trends_of_wards_bands_slopes_and_alarms(spark, frame, labels):
     risky = {"respiratory_rate_per_min": 26.0, "systolic_mmhg": 88.0, "temperature_c": 39.2}
     falling = [at(-24 * day, patient_id="p2", systolic_mmhg=100.0 + 10 * day) for day in range(5)]
-    other = [at(-96, patient_id="p3", spo2_scale=2), at(-96, patient_id="p3", on_oxygen=True),
-             at(-96, patient_id="p4", on_oxygen=None)]
+    other = [
+        at(-96, patient_id="p3", spo2_scale=2),
+        at(-96, patient_id="p3", on_oxygen=True),
+        at(-96, patient_id="p4", on_oxygen=None),
+    ]
     rows = frame(at(1), at(2, **risky), at(3, ward=None, consciousness=None), *falling, *other)
     alerts = spark.createDataFrame(
-        [("a1", "tachycardia", MIDNIGHT), ("a1", "tachycardia", MIDNIGHT), ("a2", "red_parameter", MIDNIGHT)], ALERTS)
+        [("a1", "tachycardia", MIDNIGHT), ("a1", "tachycardia", MIDNIGHT), ("a2", "red_parameter", MIDNIGHT)], ALERTS
+    )
     tables = {name: table.collect() for name, table in trends.trends(rows, labels(), alerts).items()}
     today = {row.ward: row for row in tables["wards"] if row.day == MIDNIGHT.date()}
     assert (today["surgery"].patients, today["surgery"].observations, today["unknown"].mean_news2) == (2, 3, None)
@@ -99,9 +109,15 @@ def test_trends_of_wards_bands_slopes_and_alarms(spark, frame, labels):
     [slope] = tables["slopes"]
     assert (slope.patient_id, slope.days, slope.systolic_per_day) == ("p2", 4.0, -10.0)
     assert {row.rule: (row.alarms, row.per_patient_day) for row in tables["alarms"]} == {
-        "tachycardia": (1, 0.5), "red_parameter": (1, 0.5)}
+        "tachycardia": (1, 0.5),
+        "red_parameter": (1, 0.5),
+    }
     assert {row.cohort for row in tables["cohorts"]} == {
-        "scale 1, on air", "scale 1, on oxygen", "scale 1, oxygen unknown", "SpO2 scale 2"}
+        "scale 1, on air",
+        "scale 1, on oxygen",
+        "scale 1, oxygen unknown",
+        "SpO2 scale 2",
+    }
 
 
 def test_a_model_is_judged_by_outcomes_that_are_all_known(frame, labels, monkeypatch):

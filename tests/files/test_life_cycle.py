@@ -25,7 +25,14 @@ def hybrid(spark, tmp_path, monkeypatch):
     """Runs a command over a history, in the Spark session of all tests."""
     monkeypatch.setattr(runtime, "start_session", lambda *_, **__: spark)
     monkeypatch.setattr(spark, "stop", lambda: None)
-    backfill(spark, deployed(VERTICAL, Workspace(tmp_path, VERTICAL.name)), 7, START, DAYS, VERTICAL.population(**VERTICAL.small, fraud=5))
+    backfill(
+        spark,
+        deployed(VERTICAL, Workspace(tmp_path, VERTICAL.name)),
+        7,
+        START,
+        DAYS,
+        VERTICAL.population(**VERTICAL.small, fraud=5),
+    )
 
     def run(command, *words, refused=False):
         asked = [command, VERTICAL.name, *words, "--data", str(tmp_path)]

@@ -111,11 +111,18 @@ def drawn(random, depth):
     if depth == 0:
         return random.choice(["`amount`", "`usual`", "GET(model_parameters, 0)", "GET(model_parameters, 1)", "1", "0", "999999"])
     one, two, three, four = (drawn(random, random.randrange(depth)) for _ in range(4))
-    return random.choice([
-        f"({one}) + `amount`", f"({one}) * GET(model_parameters, 1)", f"(-({one})) - `usual`", f"TRY_DIVIDE({one}, {two})",
-        f"EXP({one})", f"ABS({one})", f"CASE WHEN {one} <= {two} AND NOT {three} = {four} THEN {two} ELSE {three} END",
-        f"CASE WHEN {one} > {two} OR {three} < {four} THEN {four} END",
-    ])
+    return random.choice(
+        [
+            f"({one}) + `amount`",
+            f"({one}) * GET(model_parameters, 1)",
+            f"(-({one})) - `usual`",
+            f"TRY_DIVIDE({one}, {two})",
+            f"EXP({one})",
+            f"ABS({one})",
+            f"CASE WHEN {one} <= {two} AND NOT {three} = {four} THEN {two} ELSE {three} END",
+            f"CASE WHEN {one} > {two} OR {three} < {four} THEN {four} END",
+        ]
+    )
 
 
 def test_whatever_passes_fails_on_no_row(spark):
@@ -128,7 +135,8 @@ def test_whatever_passes_fails_on_no_row(spark):
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "message"), [("label", 0, "0 known anomalies"), ("amount", None, "nulls or infinities: amount")])
+    ("column", "value", "message"), [("label", 0, "0 known anomalies"), ("amount", None, "nulls or infinities: amount")]
+)
 def test_rows_that_cannot_train_are_refused_with_the_reason(spark, column, value, message):
     rows = spark.createDataFrame(numbers(1)).withColumn(column, F.lit(value).cast("double"))
     with pytest.raises(TrainingRefused, match=message):
@@ -147,7 +155,12 @@ def exact_windows(events, labels):
 
 
 VERTICAL = SimpleNamespace(
-    name="small", event_id="event_id", entity="card_id", event_time="event_time", learn=learn, queries=(),
+    name="small",
+    event_id="event_id",
+    entity="card_id",
+    event_time="event_time",
+    learn=learn,
+    queries=(),
     baselines={"card": Baseline("card_id", T.StructType([T.StructField("usual_amount", T.DoubleType())]))},
     model=ModelSpec(FEATURES, lambda rows: rows.withColumn("usual", F.coalesce("usual_amount", F.lit(0.0))), exact_windows),
 )
@@ -158,16 +171,19 @@ def world(spark):
     """Three weeks of 60 cards, of which a few spend much more on some days; labels are known a week later."""
     rng = np.random.default_rng(0)
     size = 60 * DAYS
-    events = pd.DataFrame({
-        "event_id": [str(number) for number in range(size)],
-        "card_id": [f"card-{number % 60}" for number in range(size)],
-        "event_time": [datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(days=number // 60) for number in range(size)],
-    })
+    events = pd.DataFrame(
+        {
+            "event_id": [str(number) for number in range(size)],
+            "card_id": [f"card-{number % 60}" for number in range(size)],
+            "event_time": [datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(days=number // 60) for number in range(size)],
+        }
+    )
     events["anomalous"] = rng.random(size) < 0.03
     events["amount"] = np.where(events["anomalous"], 150.0, 50.0) + rng.normal(0, 15, size)
     frame = spark.createDataFrame(events)
     labels = frame.where("anomalous").selectExpr(
-        "event_id", "card_id as entity_id", "'large' as scenario", "event_time", "event_time + interval 7 days as known_time")
+        "event_id", "card_id as entity_id", "'large' as scenario", "event_time", "event_time + interval 7 days as known_time"
+    )
     return frame.drop("anomalous"), labels
 
 

@@ -39,8 +39,15 @@ NOON = "2026-01-01T12:00:00Z"
 def ward():
     nothing = dict.fromkeys(("title", "settings", "population", "generate_day", "dirty_fields", "learn", "trends"))
     return Vertical(
-        name="ward", event_schema=SCHEMA, contract=(*NOT_NULL, LENGTH), event_id="reading_id", entity="patient_id", queries=(),
-        baselines={}, pseudonymised=("patient_id",), **nothing,
+        name="ward",
+        event_schema=SCHEMA,
+        contract=(*NOT_NULL, LENGTH),
+        event_id="reading_id",
+        entity="patient_id",
+        queries=(),
+        baselines={},
+        pseudonymised=("patient_id",),
+        **nothing,
     )
 
 
@@ -67,8 +74,13 @@ def test_a_pseudonym_is_the_hmac_of_the_text_and_null_stays_null(spark):
 
 def test_nothing_that_the_archive_keeps_names_a_person(spark, ward, tmp_path):
     broken = [
-        event(PLANTED), event("Ada", heart_rate=PLANTED), event("Ada", **{PLANTED: 1}), PLANTED.encode(),
-        event("Ada")[:-3] + PLANTED.encode(), event("Ada", event_time=PLANTED), event("Ada", event_time="2036-01-01T00:00:00Z"),
+        event(PLANTED),
+        event("Ada", heart_rate=PLANTED),
+        event("Ada", **{PLANTED: 1}),
+        PLANTED.encode(),
+        event("Ada")[:-3] + PLANTED.encode(),
+        event("Ada", event_time=PLANTED),
+        event("Ada", event_time="2036-01-01T00:00:00Z"),
     ]
     workspace = Workspace(tmp_path, ward.name)
     ensure_tables(ward, workspace)
@@ -79,8 +91,10 @@ def test_nothing_that_the_archive_keeps_names_a_person(spark, ward, tmp_path):
     assert keep_labels(records(spark, label, PLANTED.encode()), Batch("l", 0), deployed(ward, workspace)).rows == 1
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     # Parquet compresses: the tables are read as well.
-    rows = [spark.read.parquet(*(str(path) for path in Path(workspace.table(name)).rglob("*.parquet"))).collect()
-            for name in ("events", "quarantine", "labels")]
+    rows = [
+        spark.read.parquet(*(str(path) for path in Path(workspace.table(name)).rglob("*.parquet"))).collect()
+        for name in ("events", "quarantine", "labels")
+    ]
     for said in (written, repr(rows).encode()):
         assert PLANTED.encode() not in said
         assert b"Ada" not in said

@@ -165,8 +165,16 @@ def test_a_batch_that_a_kill_left_unreported_counts_as_judged_like_the_next(tmp_
 
 def purchase(card, number, offset):
     """Card transactions two minutes apart, as they are archived."""
-    return {"transaction_id": f"{card}-{number}", "card_id": card, "terminal_id": "m1", "amount": 50.0, "kafka_partition": 0,
-            "kafka_offset": offset, "event_time": NOON + timedelta(minutes=2 * number), "ingest_time": NOON}
+    return {
+        "transaction_id": f"{card}-{number}",
+        "card_id": card,
+        "terminal_id": "m1",
+        "amount": 50.0,
+        "kafka_partition": 0,
+        "kafka_offset": offset,
+        "event_time": NOON + timedelta(minutes=2 * number),
+        "ingest_time": NOON,
+    }
 
 
 def test_a_window_is_judged_by_the_last_thresholds_that_saw_it_grow(spark, tmp_path):
@@ -242,12 +250,21 @@ def test_what_came_through_an_earlier_topic_of_that_name_is_not_compared(spark, 
     day = {"event_time": NOON, "event_day": NOON.date()}
     event = {"transaction_id": "t1", "card_id": "c1", "terminal_id": "m1", "amount": 9.5}
     put(workspace.table("events"), events_schema(VERTICAL), place | day | event)
-    put(workspace.table("alerts"), ALERTS_SCHEMA, place | day | {
-        "alert_id": "a", "rule": "velocity", "entity_id": "c1", "score": 6.0, "event": '["t1"]'})
+    put(
+        workspace.table("alerts"),
+        ALERTS_SCHEMA,
+        place | day | {"alert_id": "a", "rule": "velocity", "entity_id": "c1", "score": 6.0, "event": '["t1"]'},
+    )
     tables.ensure_table(workspace.table("topics"), TOPICS_SCHEMA)
     for name, since, found in (("first", NOON - timedelta(1), {("velocity", "extra"): 1}), ("second", NOON + timedelta(1), {})):
-        topic = {"name": f"{VERTICAL.name}.events", "cluster": "c", "partitions": 2, "id": name, "since": since,
-                 "noted_at": since}
+        topic = {
+            "name": f"{VERTICAL.name}.events",
+            "cluster": "c",
+            "partitions": 2,
+            "id": name,
+            "since": since,
+            "noted_at": since,
+        }
         put(workspace.table("topics"), TOPICS_SCHEMA, topic, topic | {"name": "other", "since": NOON})
         assert reconcile(spark, deployed(VERTICAL, workspace)).counts == found
 

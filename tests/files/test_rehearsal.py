@@ -80,4 +80,6 @@ def test_a_model_whose_inputs_moved_gets_a_challenger(spark, workspace):
     told = retrain_if_moved(spark, deployed(VERTICAL, workspace), as_of, limit=1e-6)
     assert challenger(workspace.tables).version in told and champion in told
     assert in_force(workspace.tables, MODEL).version == champion
-    assert retrain_if_moved(spark, deployed(VERTICAL, workspace), as_of, limit=1e-6) == "", "the one that waits is left to its proof"
+    assert retrain_if_moved(spark, deployed(VERTICAL, workspace), as_of, limit=1e-6) == "", (
+        "the one that waits is left to its proof"
+    )

@@ -27,8 +27,11 @@ def sold(shared_data):
     rows = rows.assign(day=rows["InvoiceDate"].dt.normalize(), revenue=rows["Quantity"] * rows["UnitPrice"])
     active = rows.groupby("StockCode")["day"].nunique().nlargest(300).index
     days = pd.date_range(rows["day"].min(), rows["day"].max())
-    tables = rows[rows["StockCode"].isin(active)].pivot_table(
-        index="StockCode", columns="day", values=["Quantity", "revenue"], aggfunc="sum").fillna(0.0)
+    tables = (
+        rows[rows["StockCode"].isin(active)]
+        .pivot_table(index="StockCode", columns="day", values=["Quantity", "revenue"], aggfunc="sum")
+        .fillna(0.0)
+    )
     units, revenue = (tables[name].reindex(columns=days, fill_value=0.0).to_numpy(float) for name in ("Quantity", "revenue"))
     return units, revenue, (days[0].weekday() + np.arange(len(days) + HORIZON)) % 7
 

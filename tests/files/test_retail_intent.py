@@ -18,11 +18,23 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "June", "Jul", "Aug", "Sep", "Oct",
 def sessions(shared_data):
     """(features, bought): what a shop knows of a session without PageValues, which tells the outcome after the fact."""
     rows = pd.read_csv(shared_data / "retail" / "online_shoppers_intention_part.csv")
-    numbers = rows[[
-        "ProductRelated", "ProductRelated_Duration", "Administrative", "Administrative_Duration", "Informational",
-        "Informational_Duration", "BounceRates", "ExitRates", "SpecialDay", "OperatingSystems", "Browser", "Region",
-        "TrafficType",
-    ]].astype(float)
+    numbers = rows[
+        [
+            "ProductRelated",
+            "ProductRelated_Duration",
+            "Administrative",
+            "Administrative_Duration",
+            "Informational",
+            "Informational_Duration",
+            "BounceRates",
+            "ExitRates",
+            "SpecialDay",
+            "OperatingSystems",
+            "Browser",
+            "Region",
+            "TrafficType",
+        ]
+    ].astype(float)
     features = numbers.assign(
         month=rows["Month"].map(MONTHS.index).astype(float),
         is_returning=(rows["VisitorType"] == "Returning_Visitor").astype(float),

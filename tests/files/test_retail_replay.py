@@ -50,7 +50,8 @@ def parsed_rows(spark, invoices, tmp_path_factory):
     path = str(tmp_path_factory.mktemp("invoices") / "records.parquet")
     table.to_parquet(path)
     records = spark.read.parquet(path).selectExpr(
-        "key", "value", "'events' as topic", "0 as partition", "offset", "timestamp'2026-01-01' as timestamp")
+        "key", "value", "'events' as topic", "0 as partition", "offset", "timestamp'2026-01-01' as timestamp"
+    )
     parsed = contract.parse(records, VERTICAL).persist()
     valid, invalid = parsed.where("reason IS NULL"), parsed.where("reason IS NOT NULL")
     stored = valid.select("event_id", *RECORD).limit(0)
@@ -85,10 +86,17 @@ def test_every_row_ends_in_events_or_in_quarantine_with_its_reason(parsed_rows, 
 
 
 def test_each_trap_of_the_file_is_told_from_the_others(parsed_rows):
-    by_reason = parsed_rows.where("reason IS NOT NULL").groupBy("reason").agg(
-        F.count_if(F.col("session_id").startswith("C")).alias("cancelled"), F.count("*").alias("all"),
-        F.count_if(F.col("visitor_id").isNull()).alias("nameless"), F.count_if(F.col("price") <= 0).alias("free"),
-        F.count_if(F.col("detail").contains("price") | F.col("detail").contains("quantity")).alias("explained"))
+    by_reason = (
+        parsed_rows.where("reason IS NOT NULL")
+        .groupBy("reason")
+        .agg(
+            F.count_if(F.col("session_id").startswith("C")).alias("cancelled"),
+            F.count("*").alias("all"),
+            F.count_if(F.col("visitor_id").isNull()).alias("nameless"),
+            F.count_if(F.col("price") <= 0).alias("free"),
+            F.count_if(F.col("detail").contains("price") | F.col("detail").contains("quantity")).alias("explained"),
+        )
+    )
     rows = {row.reason: row for row in by_reason.collect()}
     assert rows["bad_format"].cancelled == rows["bad_format"]["all"] > 6_000
     assert rows["missing_field"].nameless == rows["missing_field"]["all"] == 98_056
@@ -100,8 +108,11 @@ def test_what_is_accepted_keeps_what_the_file_says(parsed_rows, invoices):
     rows = pd.read_parquet(invoices).drop_duplicates()
     is_sale = ~rows["InvoiceNo"].str.startswith("C") & (rows["Quantity"] > 0) & (rows["UnitPrice"] > 0)
     valid = rows[rows["CustomerID"].notna() & is_sale]
-    accepted = parsed_rows.where("reason IS NULL").agg(
-        F.sum("quantity"), F.sum(F.col("quantity") * F.col("price")), F.countDistinct("visitor_id"), F.max("quantity")).first()
+    accepted = (
+        parsed_rows.where("reason IS NULL")
+        .agg(F.sum("quantity"), F.sum(F.col("quantity") * F.col("price")), F.countDistinct("visitor_id"), F.max("quantity"))
+        .first()
+    )
     assert accepted[0] == valid["Quantity"].sum()
     assert accepted[1] == pytest.approx((valid["Quantity"] * valid["UnitPrice"]).sum())
     assert accepted[2] == valid["CustomerID"].nunique()

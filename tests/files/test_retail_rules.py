@@ -231,7 +231,9 @@ def test_a_restock_raises_the_position_and_its_count_is_believed(alerts_of):
     assert alerts_of(detector.by_stock, restock, *sales(1, quantity=46)) == []
     # 40 and 20 make 60, yet 48 were counted on the shelf: something was lost.
     assert rules(alerts_of(detector.by_stock, {**restock, "stock_on_hand": 48.0}, *sales(1, quantity=46))) == [
-        "reorder_point", "stock_out_risk"]
+        "reorder_point",
+        "stock_out_risk",
+    ]
 
 
 def test_a_sale_sent_twice_leaves_stock_once_and_only_its_own_store_counts(alerts_of):
@@ -303,14 +305,20 @@ def test_a_restock_that_comes_late_takes_back_no_alert_and_counts_from_then_on(a
     late = alerts_of(detector.by_stock, {**sale, **at[0]}, {**restock, **at[1]}, {**next_sale, **at[2]})
     assert {alert.rule: alert.score for alert in late} == scores and {alert.event for alert in late} == {'["o0"]'}
     # In time it keeps the position up, sent twice or not.
-    assert alerts_of(detector.by_stock, {**restock, **at[0]}, {**restock, **at[0], **at[1], "event_id": "o0"},
-                     {**sale, **at[2]}) == []
+    assert (
+        alerts_of(detector.by_stock, {**restock, **at[0]}, {**restock, **at[0], **at[1], "event_id": "o0"}, {**sale, **at[2]})
+        == []
+    )
 
 
 def test_a_sale_that_is_sent_again_later_counts_once(alerts_of):
     [sale] = sales(1, quantity=20)
-    assert alerts_of(detector.by_stock, {**sale, "event_id": "o1"}, {
-        **sale, "event_id": "o1", "ingest_time": NOON + timedelta(hours=1)}) == []
+    assert (
+        alerts_of(
+            detector.by_stock, {**sale, "event_id": "o1"}, {**sale, "event_id": "o1", "ingest_time": NOON + timedelta(hours=1)}
+        )
+        == []
+    )
 
 
 def test_a_threshold_below_the_reorder_point_is_heard(spark):
@@ -337,4 +345,6 @@ def test_recommendations_go_with_views_and_purchases_only(alerts_of):
     others = [{"event_type": "add_to_cart"}, {"event_type": "restock"}, {"recommended": None}, {"recommended": []}]
     rows = alerts_of(detector.recommendations, {}, {"event_type": "purchase"}, *others)
     assert [(row.entity_id, row.event_id, row.product_id, row.recommended) for row in rows] == [
-        ("v1", "e0", "p1", ["p2"]), ("v1", "e1", "p1", ["p2"])]
+        ("v1", "e0", "p1", ["p2"]),
+        ("v1", "e1", "p1", ["p2"]),
+    ]

@@ -64,7 +64,8 @@ def listening(spark, folder):
     for option in ("rolling.enabled", "compress"):
         conf.set(f"spark.eventLog.{option}", "false")
     listener = spark._jvm.org.apache.spark.scheduler.EventLoggingListener(
-        "left", scala_none, spark._jvm.java.net.URI(folder.as_uri()), conf, spark.sparkContext._jsc.hadoopConfiguration())
+        "left", scala_none, spark._jvm.java.net.URI(folder.as_uri()), conf, spark.sparkContext._jsc.hadoopConfiguration()
+    )
     listener.start()
     spark.sparkContext._jsc.sc().addSparkListener(listener)
     return listener

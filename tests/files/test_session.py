@@ -78,8 +78,10 @@ def test_another_failure_of_a_job_stays_what_it_is(spark, commands_session):
 
 
 def test_a_java_that_cannot_start_is_told_with_what_it_was_given_and_another_spark_is_none_of_ours(tmp_path):
-    command = "import sys; from pathlib import Path; from common.spark.session import start_session; " \
-              "start_session('t', 1, Path(sys.argv[1]))"
+    command = (
+        "import sys; from pathlib import Path; from common.spark.session import start_session; "
+        "start_session('t', 1, Path(sys.argv[1]))"
+    )
     environment = {**os.environ, "HYBRID_DRIVER_MEMORY": "0g", "SPARK_HOME": str(tmp_path / "another")}
     ended = subprocess.run([sys.executable, "-c", command, tmp_path], env=environment, capture_output=True, text=True)
     told = ended.stderr.splitlines()[-1]

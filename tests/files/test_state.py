@@ -25,8 +25,10 @@ def built(spark, events, name, **changes):
     """A query of the vertical under settings that differ from its own."""
     rules = load(VERTICAL.settings).model_copy(update=changes)
     [query] = [query for query in VERTICAL.queries if query.name == name]
-    baselines = {name: spark.createDataFrame([], each.schema.add("baseline_version", "string"))
-                 for name, each in VERTICAL.baselines.items()}
+    baselines = {
+        name: spark.createDataFrame([], each.schema.add("baseline_version", "string"))
+        for name, each in VERTICAL.baselines.items()
+    }
     learnt = ReferenceData(baselines, spark.createDataFrame([], MODEL_SCHEMA))
     return query.build(join_reference_data(events, learnt, VERTICAL, query, rules), rules)
 

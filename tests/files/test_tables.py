@@ -18,8 +18,13 @@ pytestmark = pytest.mark.files
 
 PLACE = T.StructType().add("lat", "double").add("lon", "double")
 SCHEMA = (
-    T.StructType().add("id", "string").add("amount", "double").add("seen", "timestamp").add("raw", "binary")
-    .add("place", PLACE).add("event_day", "date")
+    T.StructType()
+    .add("id", "string")
+    .add("amount", "double")
+    .add("seen", "timestamp")
+    .add("raw", "binary")
+    .add("place", PLACE)
+    .add("event_day", "date")
 )
 FIRST, SECOND = date(2026, 1, 1), date(2026, 1, 2)
 BY_AMOUNT = tables.MergeRule(["id"], "amount")
@@ -207,9 +212,22 @@ def test_columns_that_do_not_fit_are_refused_by_name(spark, path):
         tables.read(spark, path.parent / "nowhere")
 
 
-@pytest.mark.parametrize("name", [
-    "a folder", "Jürgen", "a+b, c;d", "q?x", "h#1", "{a,b}", "st*r", "50%", "5% x", "c:d", "it's & 日本",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a folder",
+        "Jürgen",
+        "a+b, c;d",
+        "q?x",
+        "h#1",
+        "{a,b}",
+        "st*r",
+        "50%",
+        "5% x",
+        "c:d",
+        "it's & 日本",
+    ],
+)
 def test_a_folder_may_have_any_name(spark, tmp_path, name):
     path = tmp_path / name / "t"
     tables.ensure_table(path, SCHEMA, ["event_day"])

@@ -13,8 +13,12 @@ from common import tables
 pytestmark = pytest.mark.files
 
 SCHEMA = (
-    T.StructType().add("key", "string").add("score", "double").add("place", T.StructType().add("lat", "double"))
-    .add("kafka_offset", "long").add("event_day", "date")
+    T.StructType()
+    .add("key", "string")
+    .add("score", "double")
+    .add("place", T.StructType().add("lat", "double"))
+    .add("kafka_offset", "long")
+    .add("event_day", "date")
 )
 DAY, NEXT = date(2026, 1, 1), date(2026, 1, 2)
 BY_OFFSET = tables.MergeRule(["key"], "kafka_offset")
@@ -46,7 +50,7 @@ def test_batches_in_any_order_and_again_end_the_same(spark, path):
     expected = {row[0]: row[3] for row in updates}
     chance.shuffle(updates)
     for batch in range(10):
-        rows = spark.createDataFrame(updates[batch * 20:batch * 20 + 20], SCHEMA)
+        rows = spark.createDataFrame(updates[batch * 20 : batch * 20 + 20], SCHEMA)
         for _ in range(2):
             tables.upsert(rows, path, BY_OFFSET, "q", batch)
         tables.upsert(rows, path, BY_OFFSET)
@@ -80,8 +84,14 @@ def test_a_column_may_keep_its_earliest_value(spark, path):
 
 NEWEST = tables.Recency(growing=("event_time", "came"), partition="partition", offset="offset", time="time")
 PLACED = (
-    T.StructType().add("key", "string").add("number", "integer").add("event_time", "timestamp").add("partition", "integer")
-    .add("offset", "long").add("time", "timestamp").add("came", "timestamp")
+    T.StructType()
+    .add("key", "string")
+    .add("number", "integer")
+    .add("event_time", "timestamp")
+    .add("partition", "integer")
+    .add("offset", "long")
+    .add("time", "timestamp")
+    .add("came", "timestamp")
 )
 
 
@@ -106,8 +116,17 @@ def test_of_two_updates_the_newer_is_told_by_what_grows_with_them_not_by_offsets
         came[key] = max(came[key], clock)
         partition = ord(key) % partitions
         offsets[partition] = offsets.get(partition, -1) + 1
-        rows.append({"key": key, "number": number, "event_time": times[key], "partition": partition,
-                     "offset": offsets[partition], "time": clock, "came": came[key]})
+        rows.append(
+            {
+                "key": key,
+                "number": number,
+                "event_time": times[key],
+                "partition": partition,
+                "offset": offsets[partition],
+                "time": clock,
+                "came": came[key],
+            }
+        )
         expected[key] = number
         if chance.random() < 0.3:
             table = pa.Table.from_pylist(chance.sample(rows, len(rows)), schema=to_arrow_schema(PLACED, timezone="UTC"))

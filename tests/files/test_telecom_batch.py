@@ -17,16 +17,20 @@ from telecom_anomaly.settings import Population
 
 pytestmark = pytest.mark.files
 
-DAY = date(2020, 3, 2)   # a Monday
+DAY = date(2020, 3, 2)  # a Monday
 EMPTY_LABELS = "event_id string, entity_id string, scenario string, case_id string, event_time timestamp, known_time timestamp"
 
 
 def reports(spark, rows):
     usual = dict.fromkeys(KPIS, 100.0) | {"RRU_CellUnavailableTime": 0.0, "RRU_PrbTotDl": 20.0, "suspect_flag": False}
-    full = [{"report_id": f"r{n}", "cell_id": "C1", "site_id": "S1", "region": None, "technology": None, **usual, **row}
-            for n, row in enumerate(rows)]
-    return spark.createDataFrame([[row[name] for name in EVENT_SCHEMA.names] for row in full], T.StructType(
-        [T.StructField(field.name, field.dataType) for field in EVENT_SCHEMA]))
+    full = [
+        {"report_id": f"r{n}", "cell_id": "C1", "site_id": "S1", "region": None, "technology": None, **usual, **row}
+        for n, row in enumerate(rows)
+    ]
+    return spark.createDataFrame(
+        [[row[name] for name in EVENT_SCHEMA.names] for row in full],
+        T.StructType([T.StructField(field.name, field.dataType) for field in EVENT_SCHEMA]),
+    )
 
 
 def cells_of(spark, rows, day=DAY):
@@ -37,8 +41,10 @@ def cells_of(spark, rows, day=DAY):
 def mondays(values, hour=9, **report):
     """One report at `hour` of each Monday before DAY, the newest last."""
     first = datetime(2020, 3, 2, hour) - timedelta(weeks=len(values))
-    return [{"event_time": first + timedelta(weeks=number), "DRB_RlcSduDelayDl": value, **report}
-            for number, value in enumerate(values)]
+    return [
+        {"event_time": first + timedelta(weeks=number), "DRB_RlcSduDelayDl": value, **report}
+        for number, value in enumerate(values)
+    ]
 
 
 def test_a_baseline_is_the_median_and_spread_of_its_hour_of_the_week(spark):
@@ -51,9 +57,12 @@ def test_a_baseline_is_the_median_and_spread_of_its_hour_of_the_week(spark):
 
 
 def test_the_day_itself_what_is_too_old_and_what_is_suspect_teach_nothing(spark):
-    odd = [{"event_time": datetime(2020, 3, 2, 9), "DRB_RlcSduDelayDl": 1.0},
-           {"event_time": datetime(2020, 3, 2, 9) - timedelta(days=49), "DRB_RlcSduDelayDl": 1.0},
-           *mondays([1.0, 1.0], hour=9, suspect_flag=True, report_id="s"), *mondays([1.0], RRU_CellUnavailableTime=60.0)]
+    odd = [
+        {"event_time": datetime(2020, 3, 2, 9), "DRB_RlcSduDelayDl": 1.0},
+        {"event_time": datetime(2020, 3, 2, 9) - timedelta(days=49), "DRB_RlcSduDelayDl": 1.0},
+        *mondays([1.0, 1.0], hour=9, suspect_flag=True, report_id="s"),
+        *mondays([1.0], RRU_CellUnavailableTime=60.0),
+    ]
     odd = [{**row, "event_time": row["event_time"] + timedelta(minutes=15)} for row in odd]
     [row] = cells_of(spark, [*mondays([100.0, 100.0, 100.0]), *odd])
     assert row.known_values[9] == 3 and row.delay_median[9] == pytest.approx(log1p(100.0))
@@ -69,9 +78,15 @@ def test_a_report_that_came_twice_and_a_gap_change_nothing(spark):
 
 def test_a_drift_is_measured_against_the_older_half_at_the_same_load(spark):
     def day(age, factor):
-        return [{"event_time": datetime(2020, 3, 2) - timedelta(days=age) + timedelta(minutes=15 * period),
-                 "RRU_PrbTotDl": 10.0 + period % 48, "DRB_UEThpDl": factor * (30_000 - 250 * (10.0 + period % 48))}
-                for period in range(96)]
+        return [
+            {
+                "event_time": datetime(2020, 3, 2) - timedelta(days=age) + timedelta(minutes=15 * period),
+                "RRU_PrbTotDl": 10.0 + period % 48,
+                "DRB_UEThpDl": factor * (30_000 - 250 * (10.0 + period % 48)),
+            }
+            for period in range(96)
+        ]
+
     steady = [report for age in range(22, 36) for report in day(age, 1.0)]
     [row] = cells_of(spark, [*steady, *day(2, 0.8), *day(1, 0.8)])
     assert (row.speed_empty, row.speed_slope) == (pytest.approx(30_000), pytest.approx(-250))
@@ -91,8 +106,13 @@ def test_the_refused_share_is_that_of_reports_which_tell_both_numbers(spark):
 
 
 def test_a_site_has_the_cells_that_reported_from_it_last_and_within_a_week(spark):
-    rows = [*mondays([1.0] * 3), *mondays([1.0], cell_id="C2"), *mondays([1.0], cell_id="C3", hour=8, site_id="S2"),
-            *mondays([1.0], cell_id="C3", hour=9), *mondays([1.0], cell_id="C4", site_id="S2")]
+    rows = [
+        *mondays([1.0] * 3),
+        *mondays([1.0], cell_id="C2"),
+        *mondays([1.0], cell_id="C3", hour=8, site_id="S2"),
+        *mondays([1.0], cell_id="C3", hour=9),
+        *mondays([1.0], cell_id="C4", site_id="S2"),
+    ]
     gone = {**mondays([1.0] * 2)[0], "cell_id": "C5"}
     cells = {row.cell_id: row.site_cells for row in cells_of(spark, [*rows, gone])}
     assert cells == {"C1": 3, "C2": 3, "C3": 3, "C4": 1, "C5": None}
@@ -135,7 +155,8 @@ def test_a_new_cell_and_one_that_sends_no_users_keep_no_plan_from_the_others(spa
     new_cell, silent_cell = sorted(row.cell_id for row in events.select("cell_id").distinct().collect())[:2]
     newest = events.agg(F.max("event_time")).first()[0]
     holed = events.where((F.col("cell_id") != new_cell) | (F.col("event_time") > F.lit(newest - timedelta(days=9)))).withColumn(
-        "RRC_ConnMean", F.when(F.col("cell_id") != silent_cell, F.col("RRC_ConnMean")))
+        "RRC_ConnMean", F.when(F.col("cell_id") != silent_cell, F.col("RRC_ConnMean"))
+    )
     tables = trends.trends(holed, labels, alerts)
     plan = {row.cell_id: row for row in tables["capacity"].collect()}
     assert len(plan) == 18

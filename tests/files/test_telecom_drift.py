@@ -19,7 +19,7 @@ pytestmark = pytest.mark.files
 
 MIDNIGHT = datetime(2020, 3, 2)
 SCHEMA = "residuals array<struct<event_time:timestamp,report_id:string,residual:double>>, smoothed double"
-LOW = log1p(-0.12)      # more than nine percent lost
+LOW = log1p(-0.12)  # more than nine percent lost
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_day_can_reach_the_threshold_once_more_reports_are_that_low_than_a_med
 
     assert value_of(reaches, [LOW] * 4 + [0.0]) is True
     assert value_of(reaches, [LOW] * 3 + [0.0] * 9) is False
-    assert value_of(reaches, [log1p(-0.09)] * 4) is True    # exactly at the threshold
+    assert value_of(reaches, [log1p(-0.09)] * 4) is True  # exactly at the threshold
     assert value_of(reaches, []) is False
 
 
@@ -66,8 +66,8 @@ def test_the_lowest_median_is_of_whichever_beginning_was_worst(value_of):
         return lowest_median(residuals())
 
     assert value_of(lowest, [-0.2] * 6) == -0.2
-    assert value_of(lowest, [-0.2] * 6 + [0.0] * 12) == -0.2        # the rest of the day takes nothing back
-    assert value_of(lowest, [0.0] * 6 + [-0.2] * 8) == -0.2         # of fourteen, eight are low
+    assert value_of(lowest, [-0.2] * 6 + [0.0] * 12) == -0.2  # the rest of the day takes nothing back
+    assert value_of(lowest, [0.0] * 6 + [-0.2] * 8) == -0.2  # of fourteen, eight are low
     assert value_of(lowest, [0.0] * 6 + [-0.2] * 5) == 0.0
 
 
@@ -85,6 +85,6 @@ def test_a_loss_lasts_if_today_and_the_days_before_show_it(value_of):
         return lasting_loss(residuals(), F.col("smoothed"), F.lit(9.0))
 
     assert value_of(loss, [LOW] * 6, -0.5) == pytest.approx(LOW)
-    assert value_of(loss, [LOW] * 5, -0.5) is None                  # too few hours
-    assert value_of(loss, [LOW] * 3 + [0.0] * 5, -0.5) is None      # no beginning of the day can reach the threshold
+    assert value_of(loss, [LOW] * 5, -0.5) is None  # too few hours
+    assert value_of(loss, [LOW] * 3 + [0.0] * 5, -0.5) is None  # no beginning of the day can reach the threshold
     assert value_of(loss, [LOW] * 6, None) is None

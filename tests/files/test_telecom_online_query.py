@@ -12,8 +12,10 @@ from telecom_anomaly.settings import TelecomSettings
 pytestmark = pytest.mark.files
 
 START = datetime(2020, 3, 2)
-SCHEMA = ("report_id string, cell_id string, event_time timestamp, ingest_time timestamp, suspect_flag boolean, "
-          "DRB_RlcSduDelayDl double, RRC_ConnMean double, kafka_partition int, kafka_offset long")
+SCHEMA = (
+    "report_id string, cell_id string, event_time timestamp, ingest_time timestamp, suspect_flag boolean, "
+    "DRB_RlcSduDelayDl double, RRC_ConnMean double, kafka_partition int, kafka_offset long"
+)
 SETTINGS = TelecomSettings()
 SPIKES = {"C1": (400, 700), "C2": (550,)}
 
@@ -61,7 +63,7 @@ def arrived(spark, tmp_path_factory):
     every = [row for pair in zip(rows("C1"), rows("C2"), strict=True) for row in pair]
     size = len(every) // 5 + 1
     for number in range(5):
-        part = spark.createDataFrame(every[number * size:(number + 1) * size], SCHEMA)
+        part = spark.createDataFrame(every[number * size : (number + 1) * size], SCHEMA)
         part.coalesce(1).write.mode("append").parquet(str(path))
     assert spark.streams.active == []  # batch state needs the session's streams to have been asked for once
     return str(path)
@@ -86,8 +88,14 @@ def test_a_stream_in_pieces_gives_the_same(spark, arrived, tmp_path):
         batches.append(number)
         scores.update({alert.event: alert.score for alert in alerts.collect()})
 
-    query = (online(stream, SETTINGS).writeStream.outputMode("update").foreachBatch(keep)
-             .option("checkpointLocation", str(tmp_path / "checkpoint")).trigger(availableNow=True).start())
+    query = (
+        online(stream, SETTINGS)
+        .writeStream.outputMode("update")
+        .foreachBatch(keep)
+        .option("checkpointLocation", str(tmp_path / "checkpoint"))
+        .trigger(availableNow=True)
+        .start()
+    )
     query.awaitTermination()
     assert len(batches) >= 5
     assert scores == pytest.approx(expected("C1") | expected("C2"))

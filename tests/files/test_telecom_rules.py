@@ -29,9 +29,14 @@ BASELINE = {
     "known_values": [20] * HOURS, "refused_share": 0.01, "speed_empty": 30_000.0, "speed_slope": -250.0, "speed_residual": 0.0,
     "site_cells": 3,
 }  # fmt: skip
-SCHEMA = T.StructType([
-    *EVENT_SCHEMA, *CELL_BASELINE,
-    T.StructField("baseline_version", T.StringType()), T.StructField("ingest_time", T.TimestampType())])
+SCHEMA = T.StructType(
+    [
+        *EVENT_SCHEMA,
+        *CELL_BASELINE,
+        T.StructField("baseline_version", T.StringType()),
+        T.StructField("ingest_time", T.TimestampType()),
+    ]
+)
 
 
 @pytest.fixture
@@ -41,10 +46,23 @@ def alerts_of(spark):
     def run(query, reports, settings=SETTINGS):
         rows = []
         for number, report in enumerate(reports):
-            row = {"cell_id": "C1", "site_id": "S1", "event_time": START + timedelta(minutes=15 * number), "suspect_flag": False,
-                   "baseline_version": "b1", **USUAL, **BASELINE, **report}
-            row = {"report_id": f"{row['cell_id']}-{row['event_time']:%d%H%M}", "region": "north", "technology": "LTE",
-                   "ingest_time": row["event_time"], **row}
+            row = {
+                "cell_id": "C1",
+                "site_id": "S1",
+                "event_time": START + timedelta(minutes=15 * number),
+                "suspect_flag": False,
+                "baseline_version": "b1",
+                **USUAL,
+                **BASELINE,
+                **report,
+            }
+            row = {
+                "report_id": f"{row['cell_id']}-{row['event_time']:%d%H%M}",
+                "region": "north",
+                "technology": "LTE",
+                "ingest_time": row["event_time"],
+                **row,
+            }
             rows.append([row[field.name] for field in SCHEMA])
         return query(spark.createDataFrame(rows, SCHEMA), settings).collect()
 
@@ -79,9 +97,17 @@ def test_nulls_everywhere_raise_nothing(alarms_of):
     assert alarms_of(detector.by_cell, hours(6, **{**dict.fromkeys(BASELINE), **off("DRB_RlcSduDelayDl", 50)})) == {}
 
 
-@pytest.mark.parametrize(("name", "deviations", "caught"), [
-    ("DRB_RlcSduDelayDl", 6.5, True), ("DRB_RlcSduDelayDl", 5.5, False), ("DRB_RlcPacketDropRateDl", 6.5, True),
-    ("DRB_UEThpDl", -6.5, True), ("DRB_UEThpDl", 6.5, False), ("DRB_RlcSduDelayDl", -6.5, False)])
+@pytest.mark.parametrize(
+    ("name", "deviations", "caught"),
+    [
+        ("DRB_RlcSduDelayDl", 6.5, True),
+        ("DRB_RlcSduDelayDl", 5.5, False),
+        ("DRB_RlcPacketDropRateDl", 6.5, True),
+        ("DRB_UEThpDl", -6.5, True),
+        ("DRB_UEThpDl", 6.5, False),
+        ("DRB_RlcSduDelayDl", -6.5, False),
+    ],
+)
 def test_kpi_outlier_counts_deviations_towards_the_bad_side(alarms_of, name, deviations, caught):
     alarms = alarms_of(detector.by_cell, [{}, off(name, deviations), off(name, deviations), {}])
     assert set(alarms) == ({"kpi_outlier"} if caught else set())
@@ -159,8 +185,10 @@ def test_a_change_is_one_that_two_reports_in_a_row_have_seen(alarms_of):
     on_the_air = [at(period, RRU_CellUnavailableTime=None) for period in (1, 3)]
     assert alarms_of(detector.by_cell, [*alone, *on_the_air]) == {}
     assert alarms_of(detector.by_cell, [*alone, *on_the_air, at(7)])["flapping"].score == 6
-    late = [{**at(period, **more), "event_time": START + timedelta(minutes=15 * period, seconds=17 * period % 60)}
-            for period, more in enumerate([{}, down] * 3)]
+    late = [
+        {**at(period, **more), "event_time": START + timedelta(minutes=15 * period, seconds=17 * period % 60)}
+        for period, more in enumerate([{}, down] * 3)
+    ]
     assert alarms_of(detector.by_cell, late)["flapping"].score == 6
 
 
@@ -196,8 +224,15 @@ def test_throughput_that_load_takes_is_no_drift(alarms_of):
 
 def of_site(cells, **report):
     """Two hours of usual reports of three cells of a site, then two hours in which `cells` of them have `report`."""
-    return [{"cell_id": f"C{cell}", "event_time": START + timedelta(minutes=15 * period),
-             **(report if period >= 8 and cell < cells else {})} for period in range(16) for cell in range(3)]
+    return [
+        {
+            "cell_id": f"C{cell}",
+            "event_time": START + timedelta(minutes=15 * period),
+            **(report if period >= 8 and cell < cells else {}),
+        }
+        for period in range(16)
+        for cell in range(3)
+    ]
 
 
 def test_cells_in_trouble_together_are_one_alarm_of_their_site_with_its_likely_cause(alarms_of):
@@ -242,8 +277,10 @@ def test_planned_work_is_left_alone(alarms_of):
 
 def test_an_alarm_is_raised_changed_and_cleared_under_one_id(alarms_of):
     bad, worse = hours(1, **off("DRB_PacketLossRateUl", 5)), hours(1, **off("DRB_PacketLossRateUl", 12))
-    alarms = [alarms_of(detector.by_cell, reports)["interference"] for reports in (
-        bad, [*bad, *worse], [*bad, *worse, *hours(1)[:3]], [*bad, *worse, *hours(1)])]
+    alarms = [
+        alarms_of(detector.by_cell, reports)["interference"]
+        for reports in (bad, [*bad, *worse], [*bad, *worse, *hours(1)[:3]], [*bad, *worse, *hours(1)])
+    ]
     assert [alarm.severity for alarm in alarms] == ["major", "critical", "critical", "cleared"]
     assert len({alarm.alert_id for alarm in alarms}) == 1
     assert alarms[-1].score == alarms[1].score == pytest.approx(12, abs=0.01)
@@ -270,39 +307,61 @@ def test_an_alarm_lasts_as_long_as_its_reports_reach_the_threshold_together(alar
 
 def test_each_day_and_cell_has_an_alarm_of_its_own(alarms_of):
     late = hours(1, **off("DRB_PacketLossRateUl", 5))
-    ids = {alarms_of(detector.by_cell, [{**report, **other, "event_time": START + timedelta(days=day, minutes=15 * number)}
-                                        for number, report in enumerate(late)])["interference"].alert_id
-           for day in (0, 1) for other in ({}, {"cell_id": "C2"})}
+    ids = {
+        alarms_of(
+            detector.by_cell,
+            [
+                {**report, **other, "event_time": START + timedelta(days=day, minutes=15 * number)}
+                for number, report in enumerate(late)
+            ],
+        )["interference"].alert_id
+        for day in (0, 1)
+        for other in ({}, {"cell_id": "C2"})
+    }
     assert len(ids) == 4
 
 
 def test_neither_duplicates_nor_disorder_change_an_alarm(alarms_of):
-    timed = [{**report, "event_time": START + timedelta(minutes=15 * number)}
-             for number, report in enumerate([*hours(1), *hours(2, **off("DRB_PacketLossRateUl", 6)), *hours(1)])]
+    timed = [
+        {**report, "event_time": START + timedelta(minutes=15 * number)}
+        for number, report in enumerate([*hours(1), *hours(2, **off("DRB_PacketLossRateUl", 6)), *hours(1)])
+    ]
     assert alarms_of(detector.by_cell, timed) == alarms_of(detector.by_cell, [*timed[::-1], *timed[3:9]])
 
 
-ANY_REPORT = st.fixed_dictionaries({
-    "period": st.integers(0, 15),
-    "cell": st.sampled_from([0, 1, 2]),
-    "load": st.sampled_from([0, 0, 4]),
-    "delay": st.sampled_from([0, 4.5, 9]),
-    "drops": st.sampled_from([0, 6]),
-    "loss": st.sampled_from([0, 3, 8]),
-    "attempts": st.sampled_from([0, -4, -9]),
-    "refused": st.sampled_from([0.01, 0.2]),
-    "down": st.sampled_from([None, 0.0, 0.0, 300.0, 300.0]),
-    "site_cells": st.sampled_from([None, 1, 2, 3, 3]),
-})
+ANY_REPORT = st.fixed_dictionaries(
+    {
+        "period": st.integers(0, 15),
+        "cell": st.sampled_from([0, 1, 2]),
+        "load": st.sampled_from([0, 0, 4]),
+        "delay": st.sampled_from([0, 4.5, 9]),
+        "drops": st.sampled_from([0, 6]),
+        "loss": st.sampled_from([0, 3, 8]),
+        "attempts": st.sampled_from([0, -4, -9]),
+        "refused": st.sampled_from([0.01, 0.2]),
+        "down": st.sampled_from([None, 0.0, 0.0, 300.0, 300.0]),
+        "site_cells": st.sampled_from([None, 1, 2, 3, 3]),
+    }
+)
 
 
 def report_of(name, report):
     """A report of the cell, and the site, of that name."""
     attempts = off("RRC_ConnEstabAtt", report["attempts"])
-    return at(report["period"], **attempts, **off("RRU_PrbTotDl", report["load"]), **off("DRB_RlcSduDelayDl", report["delay"]),
-              **off("DRB_RlcPacketDropRateDl", report["drops"]), **off("DRB_PacketLossRateUl", report["loss"]),
-              RRC_ConnEstabSucc=attempts["RRC_ConnEstabAtt"] * (1 - report["refused"]), RRU_CellUnavailableTime=report["down"],
-              cell_id=name, site_id=name, report_id=f"{report['period']}-{report['cell']}", site_cells=report["site_cells"])
+    return at(
+        report["period"],
+        **attempts,
+        **off("RRU_PrbTotDl", report["load"]),
+        **off("DRB_RlcSduDelayDl", report["delay"]),
+        **off("DRB_RlcPacketDropRateDl", report["drops"]),
+        **off("DRB_PacketLossRateUl", report["loss"]),
+        RRC_ConnEstabSucc=attempts["RRC_ConnEstabAtt"] * (1 - report["refused"]),
+        RRU_CellUnavailableTime=report["down"],
+        cell_id=name,
+        site_id=name,
+        report_id=f"{report['period']}-{report['cell']}",
+        site_cells=report["site_cells"],
+    )
 
 
 def test_no_score_falls_as_reports_are_added_in_whatever_order(alerts_of):
@@ -311,11 +370,21 @@ def test_no_score_falls_as_reports_are_added_in_whatever_order(alerts_of):
     raised_rules = set()
 
     @given(st.lists(st.lists(ANY_REPORT, min_size=10, max_size=40), min_size=6, max_size=6))
-    @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None,
-              phases=[Phase.generate])
+    @settings(
+        max_examples=3,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+    )
     def scores_only_grow(days):
-        reports = [report_of(f"{day:02}-{count:02}", report) for day, drawn in enumerate(days)
-                   for count in range(1, len(drawn) + 1) for report in drawn[:count]]
+        reports = [
+            report_of(f"{day:02}-{count:02}", report)
+            for day, drawn in enumerate(days)
+            for count in range(1, len(drawn) + 1)
+            for report in drawn[:count]
+        ]
         every = TelecomSettings(**dict.fromkeys(rules, 1e-6))
         for query in (detector.by_cell, detector.by_site):
             scores = {(alert.rule, alert.entity_id): alert.score for alert in alerts_of(query, reports, every)}

@@ -26,6 +26,7 @@ def at(minute, cell="C1"):
 @pytest.fixture
 def alarms_of(spark):
     """(report id, severity, score, event_time's minute) of each alarm over reports given as rows, in the order of time."""
+
     def run(rows):
         alarms = silence(spark.createDataFrame(rows, SCHEMA), SETTINGS).orderBy("event_time").collect()
         return [(alarm.event, alarm.severity, alarm.score, (alarm.event_time - START).total_seconds() / 60) for alarm in alarms]
@@ -36,7 +37,9 @@ def alarms_of(spark):
 def test_a_silence_is_known_when_time_has_passed_it_and_is_over_with_the_next_report(alarms_of):
     assert alarms_of([at(0), at(15), at(30)]) == [("C1-30", "major", 3.0, 82.5)]
     assert alarms_of([at(0), at(15), at(150), at(165), at(180)]) == [
-        ("C1-15", "cleared", 9.0, 150.0), ("C1-180", "major", 3.0, 232.5)]
+        ("C1-15", "cleared", 9.0, 150.0),
+        ("C1-180", "major", 3.0, 232.5),
+    ]
 
 
 def test_it_is_not_over_before_the_watermark_has_passed_the_next_report(alarms_of):
@@ -62,7 +65,9 @@ def test_each_silence_has_an_id_of_its_own(spark):
     assert len({alarm.alert_id for alarm in alarms}) == len(alarms) == 4
     assert all(alarm.rule == "silent_cell" and alarm.vertical == "telecom_anomaly" for alarm in alarms)
     assert sorted((alarm.reasons for alarm in alarms if alarm.severity == "cleared"), reverse=True) == [
-        "no report for 90 minutes, 6 whole periods", "no report for 810 minutes, 54 whole periods"]
+        "no report for 90 minutes, 6 whole periods",
+        "no report for 810 minutes, 54 whole periods",
+    ]
 
 
 def test_a_stream_in_pieces_says_what_its_table_says(spark, tmp_path):
@@ -79,14 +84,24 @@ def test_a_stream_in_pieces_says_what_its_table_says(spark, tmp_path):
         part.write.mode("append").parquet(str(tmp_path / "reports"))
     stream = spark.readStream.schema(SCHEMA).option("maxFilesPerTrigger", 1).parquet(str(tmp_path / "reports"))
     came = []
-    query = (silence(stream, SETTINGS).writeStream.outputMode("append")
-             .foreachBatch(lambda alarms, number: came.extend(alarms.collect()))
-             .option("checkpointLocation", str(tmp_path / "checkpoint")).trigger(availableNow=True).start())
+    query = (
+        silence(stream, SETTINGS)
+        .writeStream.outputMode("append")
+        .foreachBatch(lambda alarms, number: came.extend(alarms.collect()))
+        .option("checkpointLocation", str(tmp_path / "checkpoint"))
+        .trigger(availableNow=True)
+        .start()
+    )
     query.awaitTermination()
     from_stream = {alarm.alert_id: (alarm.event, alarm.severity, alarm.score) for alarm in came}
     in_time = spark.read.parquet(str(tmp_path / "reports")).where(~F.col("report_id").isin("C2-60", "C3-0"))
     batch = only_closed(QUERY, silence(in_time, SETTINGS), in_time, SETTINGS).collect()
     assert from_stream == {alarm.alert_id: (alarm.event, alarm.severity, alarm.score) for alarm in batch}
     assert set(from_stream.values()) == {
-        ("C1-15", "cleared", 4.0), ("C1-90", "cleared", 14.0), ("C2-0", "cleared", 4.0), ("C2-70", "cleared", 17.0),
-        ("C1-315", "major", 3.0), ("C2-330", "major", 3.0)}
+        ("C1-15", "cleared", 4.0),
+        ("C1-90", "cleared", 14.0),
+        ("C2-0", "cleared", 4.0),
+        ("C2-70", "cleared", 17.0),
+        ("C1-315", "major", 3.0),
+        ("C2-330", "major", 3.0),
+    }

@@ -37,12 +37,15 @@ def pytest_runtest_protocol(item):
         return (yield)
     finally:
         time.sleep = real_sleep
-        note(kind="test", test=item.nodeid, seconds=time.monotonic() - began, cpu=processor_seconds() - before,
-             slept=slept["seconds"] - asleep)
+        note(
+            kind="test",
+            test=item.nodeid,
+            seconds=time.monotonic() - began,
+            cpu=processor_seconds() - before,
+            slept=slept["seconds"] - asleep,
+        )
 
 
 def pytest_runtest_logreport(report):
     if "PYTEST_XDIST_WORKER" in os.environ or not hasattr(report, "node"):
         note(kind="phase", test=report.nodeid, phase=report.when, seconds=report.duration, outcome=report.outcome)
-
-

@@ -61,8 +61,10 @@ def by_file(tests: list[dict]) -> str:
         file = test["test"].partition("::")[0].removeprefix("tests/")
         seconds[file] += test["seconds"]
         cpu[file] += test["cpu"]
-    return table(("file", "seconds", "processor seconds"),
-                 [(file, f"{all_of:,.0f}", f"{cpu[file]:,.0f}") for file, all_of in seconds.most_common(SLOWEST)])
+    return table(
+        ("file", "seconds", "processor seconds"),
+        [(file, f"{all_of:,.0f}", f"{cpu[file]:,.0f}") for file, all_of in seconds.most_common(SLOWEST)],
+    )
 
 
 def slowest(tests: list[dict]) -> str:

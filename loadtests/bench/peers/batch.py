@@ -48,17 +48,23 @@ def _draw_transactions(rng: np.random.Generator, first: int, count: int) -> pa.T
     terminals = pa.DictionaryArray.from_arrays(
         rng.integers(0, TERMINALS, count, dtype=np.int32), [f"T{number:05}" for number in range(TERMINALS)]
     )
-    return pa.table({
-        "transaction_id": np.char.mod("t%012d", np.arange(first, first + count)),
-        "card_id": np.char.mod("C%05d", rng.integers(0, 5_000, count)),
-        "terminal_id": terminals.cast(pa.string()),
-        "amount": np.round(rng.lognormal(3.3, 0.9, count), 2),
-        "event_time": pa.array(times, pa.timestamp("us", "UTC")),
-    })
+    return pa.table(
+        {
+            "transaction_id": np.char.mod("t%012d", np.arange(first, first + count)),
+            "card_id": np.char.mod("C%05d", rng.integers(0, 5_000, count)),
+            "terminal_id": terminals.cast(pa.string()),
+            "amount": np.round(rng.lognormal(3.3, 0.9, count), 2),
+            "event_time": pa.array(times, pa.timestamp("us", "UTC")),
+        }
+    )
 
 
 def measure_rounds(
-    engines: list[Engine], transactions: Path, folder: Path, repeats: int, not_measured: dict[str, str],
+    engines: list[Engine],
+    transactions: Path,
+    folder: Path,
+    repeats: int,
+    not_measured: dict[str, str],
     show_status: Callable[[str], object],
 ) -> tuple[Rounds, dict[str, str]]:
     """Rounds of seconds by engine, and by engine how its totals differ from ours ("": not at all).

@@ -113,11 +113,7 @@ def results_of(rounds: EngineRounds, job: CardJob, **options: Any) -> dict[str, 
         "latency_ms": {**latency, "rounds": dict(rounds.latency)},
         "ratios": {
             **{f"{field} / {name}": 1 / ratio for field in CATCH_UP for name, ratio in ratios_of_others(catch_up[field], OURS)},
-            **{
-                f"{field} of {name} / ours": ratio
-                for field in LATENCY
-                for name, ratio in ratios_of_others(latency[field], OURS)
-            },
+            **{f"{field} of {name} / ours": ratio for field in LATENCY for name, ratio in ratios_of_others(latency[field], OURS)},
         },
     }
 

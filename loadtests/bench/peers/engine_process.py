@@ -94,7 +94,7 @@ class RunningEngine:
     def wait(self, limit: float) -> float:
         """Seconds until the engine has ended by itself; raises PeerFailed when it fails or takes longer than `limit`."""
         began = time.monotonic()
-        child, = self.children
+        (child,) = self.children
         while child.exit_status() is None and time.monotonic() - began < limit:
             time.sleep(0.01)
         seconds = time.monotonic() - began

@@ -9,15 +9,24 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 
 def main(job: dict) -> None:
-    consumer = Consumer({
-        "bootstrap.servers": job["servers"], "group.id": job["group"], "enable.auto.commit": False,
-        "queued.min.messages": 200_000, "fetch.wait.max.ms": 10,
-    })
+    consumer = Consumer(
+        {
+            "bootstrap.servers": job["servers"],
+            "group.id": job["group"],
+            "enable.auto.commit": False,
+            "queued.min.messages": 200_000,
+            "fetch.wait.max.ms": 10,
+        }
+    )
     consumer.assign([TopicPartition(job["events"], partition, OFFSET_BEGINNING) for partition in range(job["partitions"])])
-    producer = Producer({
-        "bootstrap.servers": job["servers"], "linger.ms": 0 if job["low_latency"] else 5, "acks": "all",
-        "queue.buffering.max.messages": 1_000_000,
-    })
+    producer = Producer(
+        {
+            "bootstrap.servers": job["servers"],
+            "linger.ms": 0 if job["low_latency"] else 5,
+            "acks": "all",
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
     windows: dict[tuple[str, int], Totals] = {}
     newest = 0
     while True:

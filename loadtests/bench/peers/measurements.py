@@ -29,7 +29,7 @@ from loadtests.bench.steady_load import SteadyLoad
 
 ALERT_ID = re.compile(rb'^\{\s*"alert_id"\s*:\s*"([0-9a-f]{32})"')
 START_SECONDS = 300.0  # to an engine's first alert; some 20 on a quiet machine
-AFTER_SECONDS = 3.0    # in which alerts that nobody expected may still come
+AFTER_SECONDS = 3.0  # in which alerts that nobody expected may still come
 PATIENCE = Patience(before_first=START_SECONDS, while_missing=90.0, after_last=AFTER_SECONDS)
 
 

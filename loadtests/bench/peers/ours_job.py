@@ -99,8 +99,12 @@ def card_vertical() -> Vertical[CardJobSettings]:
 def main(job: dict[str, Any]) -> None:
     folder = Path(job["folder"])
     settings = load(
-        Settings, data=folder, bootstrap_servers=job["servers"], checkpoint_interval=job["checkpoint_seconds"],
-        partitions=job["partitions"], shuffle_partitions=job["partitions"],
+        Settings,
+        data=folder,
+        bootstrap_servers=job["servers"],
+        checkpoint_interval=job["checkpoint_seconds"],
+        partitions=job["partitions"],
+        shuffle_partitions=job["partitions"],
     )
     # Its alerts go to `<vertical>.<topic of the query>`, so both are named after the run's topic.
     prefix, _, topic = job["alerts"].rpartition(".")
