@@ -20,7 +20,7 @@ JARS = .venv/jars
 # Files from which Java has its classes at once: see common/embedded/class_data.py.
 CLASSES = .venv/classes
 
-.PHONY: help setup run examples test lint programs test-fast test-files test-broker test-faults test-vertical test-long test-planted \
+.PHONY: help setup run examples test lint newcomer programs test-fast test-files test-broker test-faults test-vertical test-long test-planted \
 	test-times bench docs lock clean FORCE
 .NOTPARALLEL:
 
@@ -33,6 +33,7 @@ help:
 	@echo 'make test-planted  faults planted on purpose, each to be found; test-times: where the time of make test goes'
 	@echo 'make lint       ruff, mypy, and whether docs/reference says what the code says'
 	@echo 'make docs       docs/reference anew from the code'
+	@echo 'make newcomer   make run as on a machine without Java, in a fresh clone'
 	@echo 'make bench      latency and throughput on this machine'
 	@echo 'make setup      only what the others need: .venv, locked packages, jars'
 	@echo 'make lock       requirements.lock anew from pyproject.toml (needs uv)'
@@ -87,11 +88,17 @@ programs:
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
+	.venv/bin/lint-imports
+	$(VENV_PYTHON) -m deptry .
 	$(VENV_PYTHON) docs/generate.py --check
 
 docs: $(INSTALLED)
 	$(VENV_PYTHON) docs/generate.py
+
+newcomer:
+	tests/newcomer.sh make run
 
 bench: setup
 	.venv/bin/hybrid bench

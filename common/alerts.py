@@ -40,8 +40,8 @@ SEVERITIES: tuple[str, ...] = get_args(Severity)
 def shaped(rows: DataFrame, verdict: Column, *, vertical: str, entity: str, subject: Column) -> DataFrame:
     """Rows that are alerts already, in the shape of ALERT_SCHEMA: for what `judge` cannot say, such as an alarm that clears.
 
-    verdict: a struct of rule, severity, score, threshold, reason (text for people) and evidence: the id, or a JSON array of the ids,
-    of the events behind the alert, in an order that is the same however they came. What is beyond MAX_EVIDENCE_BYTES and
+    verdict: a struct of rule, severity, score, threshold, reason (text for people) and evidence: the id, or a JSON array of the
+    ids, of the events behind the alert, in an order that is the same however they came. What is beyond MAX_EVIDENCE_BYTES and
     MAX_REASON_CHARACTERS is left out, and `reasons` says how many of the events are named. The rest as for `judge`.
     """
     bounded = _bounded(verdict.evidence, verdict.reason)

@@ -1,7 +1,7 @@
 """What the author of a vertical needs of the core: everything that verticals import, and nothing else is promised to stay.
 
-Declaring: Vertical, Query, Rule, Baseline, ModelSpec, Scenario, charts and formats. Rules: judge, thresholds, expressions. Settings
-with spans of time. Simulation: what generators are made of. Models: drift, calibration, an online detector.
+Declaring: Vertical, Query, Rule, Baseline, ModelSpec, Scenario, charts and formats. Rules: judge, thresholds, expressions.
+Settings with spans of time. Simulation: what generators are made of. Models: drift, calibration, an online detector.
 """
 
 from common.alerts import shaped

@@ -54,7 +54,10 @@ class UnsafeExpression(ValueError):
 
 
 def check_expression(spark: SparkSession, text: str, names: Collection[str]) -> set[str]:
-    """Those of the columns `names` whose text must be no longer than MAX_FIELD_CHARACTERS, as patterns are tried on them; raises UnsafeExpression."""
+    """Those of the columns `names` whose text must be no longer than MAX_FIELD_CHARACTERS, as patterns are tried on them.
+
+    Raises UnsafeExpression.
+    """
     if len(text) > MAX_CHARACTERS:
         raise UnsafeExpression(f"it is longer than {MAX_CHARACTERS:,} characters")
     if "${" in text:  # in a session that replaces them they would be gone before the tree is made

@@ -4,6 +4,7 @@ A stream joins its rows with a one-row frame (model_version, model_parameters) t
 adds `score_column`. The numbers arrive as data; the structure is fixed for as long as the query runs.
 """
 
+import re
 from typing import Protocol
 
 from pyspark.sql import Column, DataFrame
@@ -11,6 +12,8 @@ from pyspark.sql import functions as F
 
 from common.models.check import check_structure
 from common.models.structure import PARAMETERS
+
+QUOTED_FEATURE = re.compile(r"`[^`]+`")  # in a checked structure only features stand in backticks
 
 
 class ScoringModel(Protocol):
@@ -28,7 +31,17 @@ class ScoringModel(Protocol):
 
 def score_column(model: ScoringModel) -> Column:
     """A double from 0 to 1 over the model's feature columns and the column `model_parameters`; null while those are null."""
-    return F.expr(check_structure(model.structure, model.features, len(model.parameters)))
+    return F.expr(score_expression(model))
+
+
+def score_expression(model: ScoringModel) -> str:
+    """The checked structure as SQL that takes each feature as a double, whatever its column is. Raises UnsafeModel.
+
+    The check holds for doubles, which become infinite where whole numbers overflow, and so end the query. A value that is no
+    number gives no score. Spark leaves out a cast to the type that a column has.
+    """
+    structure = check_structure(model.structure, model.features, len(model.parameters))
+    return QUOTED_FEATURE.sub(r"TRY_CAST(\g<0> AS DOUBLE)", structure)
 
 
 def with_score(rows: DataFrame, model: ScoringModel) -> DataFrame:

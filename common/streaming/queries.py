@@ -52,7 +52,8 @@ MEMORY = f"Spark has too little memory for this: give it more ({MORE_MEMORY})"
 KNOWN_FAILURES = {
     "Could not allocate memory": MEMORY,
     "java.lang.OutOfMemoryError": MEMORY,
-    "TaskResultLost": f"a task's result was lost, as its machine is gone or had no room to keep it: give Spark more memory ({MORE_MEMORY})",
+    "TaskResultLost": "a task's result was lost, as its machine is gone or had no room to keep it: give Spark more memory "
+    f"({MORE_MEMORY})",
     SLOW_PYTHON: "the machine was too busy to start a Python process within the 10 s that Spark waits; give it less to do beside",
     FOREIGN_BYTES: "another program spoke to a port of Spark's, as a client does that looks for a server which was there before",
     DISK_FULL: f"the disk is full ({DISK_FULL})",

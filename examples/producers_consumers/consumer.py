@@ -28,9 +28,9 @@ class OrderReader:
                 "group.id": group,
                 # Where the group has no offset yet, it begins with the oldest record, and not with what comes from now on.
                 "auto.offset.reset": "earliest",
-                # Offsets are committed after the work, below: after a crash in between an order is read twice, and none is missed.
+                # Offsets are committed after the work, below: after a crash in between an order is read twice, none is missed.
                 "enable.auto.commit": False,
-                # Only the partitions that change hands are given back; with the older strategies every member gives all of them back.
+                # Only partitions that change hands are given back; with older strategies every member gives all of them back.
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": 6_000,
                 "fetch.wait.max.ms": 100,

@@ -50,7 +50,9 @@ def broker_with(folder, certificate, both, properties, client_options=()):
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
         "sasl.mechanism.inter.broker.protocol": "PLAIN",
         "listener.name.sasl_ssl.plain.sasl.jaas.config": f'{LOGIN} username="ann" password="{QUOTED}" user_ann="{QUOTED}";',
-        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        ),
     } | properties
     client = {name: value for name, value in login(certificate).client_options().items() if isinstance(value, str)}
     client |= dict(client_options)

@@ -1,13 +1,19 @@
 """A model's SQL: its numbers become parameters, and what the export writes passes the check of what is loaded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import pytest
+import sqlglot
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.pipeline import Pipeline
+from sqlglot import exp
 
-from common.models.check import check_structure
+from common.models.check import UnsafeModel, check_structure
+from common.models.scoring import score_expression
 from common.models.structure import format_expression
-from common.models.training import export_sql, fit_logistic
+from common.models.training import TrainedModel, export_sql, fit_logistic
 
 FEATURES = ("amount", "ratio", "always_zero")
 
@@ -61,3 +67,16 @@ def test_the_readable_form_has_the_numbers_back_in():
 def test_the_exported_structure_passes_its_own_check():
     structure, parameters = export_sql(fit_logistic(*rows_of(1)), FEATURES)
     assert check_structure(structure, FEATURES, len(parameters)) == structure
+
+
+def test_each_feature_is_scored_as_a_double_whatever_its_column_is():
+    structure, parameters = export_sql(fit_logistic(*rows_of(1)), FEATURES)
+    model = TrainedModel(FEATURES, structure, parameters)
+    scored = sqlglot.parse_one(score_expression(model), read="spark")
+    casts = list(scored.find_all(exp.TryCast))
+    assert {cast.this.name for cast in casts} == set(FEATURES) and {cast.to.sql() for cast in casts} == {"DOUBLE"}
+    assert all(isinstance(column.parent, exp.TryCast) for column in scored.find_all(exp.Column) if column.name in FEATURES)
+    without_casts = scored.transform(lambda node: node.this if isinstance(node, exp.TryCast) else node)
+    assert without_casts == sqlglot.parse_one(structure, read="spark"), "else it is the model's structure"
+    with pytest.raises(UnsafeModel):
+        score_expression(replace(model, structure="`other`"))

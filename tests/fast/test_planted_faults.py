@@ -1,4 +1,4 @@
-"""The faults that are planted on purpose can still be planted: what each replaces is there, once, and so is the test that finds it."""
+"""Faults can still be planted on purpose: what each replaces is there, once, and so is the test that finds it."""
 
 import ast
 import builtins

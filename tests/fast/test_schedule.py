@@ -266,7 +266,7 @@ def test_a_schedule_that_is_none_is_refused(expression):
 
 @pytest.mark.parametrize("expression", ["0 3 30 2 *", "0 3 31 2,4,6,9,11 *"])
 def test_a_schedule_that_never_comes_is_refused(expression):
-    with pytest.raises(SettingsError, match="never comes: day 3[01] is in none of its months"):
+    with pytest.raises(SettingsError, match=r"never comes: day 3[01] is in none of its months"):
         cron(expression)
 
 

@@ -87,6 +87,21 @@ def test_a_query_built_for_one_version_serves_the_next_from_its_one_row_table(sp
     assert set(served["model_version"]) == {newer.version}
 
 
+@pytest.mark.parametrize("sql_type", ["bigint", "int", "float", "decimal(20,3)", "string", "boolean"])
+def test_a_feature_counts_as_a_double_whatever_its_column_is(spark, sql_type):
+    model = SimpleNamespace(features=("a",), structure="`a` * `a` * GET(model_parameters, 0)", parameters=(1.0,), version="v")
+    largest = {"bigint": "9223372036854775807", "int": "2147483647", "boolean": "true"}.get(sql_type, "3")
+    rows = spark.sql(f"SELECT CAST({largest} AS {sql_type}) AS a")
+    [row] = with_score(rows, model).collect()
+    number = float({"true": 1}.get(largest, largest))
+    assert row["model_score"] == number * number and row["a"] == rows.collect()[0]["a"], "the column itself stays as it is"
+
+
+def test_a_feature_that_is_no_number_gives_no_score(spark):
+    model = SimpleNamespace(features=("a",), structure="`a` * GET(model_parameters, 0)", parameters=(1.0,), version="v")
+    assert with_score(spark.sql("SELECT 'many' AS a"), model).collect()[0]["model_score"] is None
+
+
 def test_without_a_model_in_force_there_is_no_score_and_no_failure(spark, trained):
     none = spark.createDataFrame([], "model_version string, model_parameters array<double>")
     short = spark.createDataFrame([("short", [1.0])], "model_version string, model_parameters array<double>")
