@@ -66,7 +66,7 @@ class Scheduled:
         """Whether the last run that is recorded was cut short, or the schedule had one since; without any, none was missed."""
         try:
             last = _newest_run(self.workspace)
-        except (DeltaError, OSError) as problem:
+        except (DeltaError, OSError, ValueError) as problem:  # ValueError: a file of the table is cut short
             LOG.warning("whether a batch run was missed cannot be read: %s", describe_failure(problem))
             return False
         if last is None or last["outcome"] == CUT_SHORT:

@@ -37,8 +37,8 @@ def score_column(model: ScoringModel) -> Column:
 def score_expression(model: ScoringModel) -> str:
     """The checked structure as SQL that takes each feature as a double, whatever its column is. Raises UnsafeModel.
 
-    The check holds for doubles, which become infinite where whole numbers overflow, and so end the query. A value that is no
-    number gives no score. Spark leaves out a cast to the type that a column has.
+    What the check admits fails on no row of doubles: they become infinite where whole numbers would overflow, which is an error
+    and ends the query. A value that is no number gives no score. Spark leaves out a cast to the type that a column has.
     """
     structure = check_structure(model.structure, model.features, len(model.parameters))
     return QUOTED_FEATURE.sub(r"TRY_CAST(\g<0> AS DOUBLE)", structure)

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from deltalake.exceptions import DeltaError
-
 from common.failures import describe_failure
-from common.published.versions import BASELINE, MODEL, newest, versions
+from common.published.versions import BASELINE, MODEL, UNREADABLE_VERSIONS, newest, versions
 from common.streaming.progress import QueryProgress
 from common.vertical import Query, Vertical
 
@@ -27,7 +25,7 @@ class BlindRuleReport:
         try:
             self._say_missing(missing_version_lines(self._vertical, self._folder))
             self._is_readable = True
-        except (DeltaError, OSError) as problem:  # the queries go on, and the next call tries again
+        except UNREADABLE_VERSIONS as problem:  # the queries go on, and the next call tries again
             if self._is_readable:
                 self._say(f"the published versions cannot be read: {describe_failure(problem)}")
             self._is_readable = False

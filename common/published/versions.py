@@ -12,10 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 from pyspark.sql import types as T
 from pyspark.sql.datasource import DataSource, DataSourceReader
 from pyspark.sql.pandas.types import to_arrow_schema
 
+# What reading them raises while they cannot be read. ValueError: a file of the table, or a row's JSON, is cut short.
+UNREADABLE_VERSIONS = (DeltaError, OSError, ValueError)
 BASELINE, MODEL, CHALLENGER, SETTINGS = "baseline", "model", "challenger", "settings"
 
 

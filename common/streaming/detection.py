@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from confluent_kafka.admin import AdminClient
-from deltalake.exceptions import DeltaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
@@ -24,7 +23,7 @@ from common.models.training import TrainedModel
 from common.published.live_thresholds import live_settings
 from common.published.model_registry import find_challenger
 from common.published.reference_data import live_reference_data, model_of
-from common.published.versions import MODEL, Version, newest, versions
+from common.published.versions import MODEL, UNREADABLE_VERSIONS, Version, newest, versions
 from common.streaming.checkpoint_topics import check_topics
 from common.streaming.lineage_rows import JUDGED_SCHEMA
 from common.streaming.progress_log import ProgressLog
@@ -47,7 +46,7 @@ from common.streaming.stalled_queries import StandstillWatch
 LOG = logging.getLogger(__name__)
 
 CHECKPOINT_STAGGER = 0.1  # each further query's checkpoint interval is shorter by this share, so that no two pause together
-UNREADABLE = (DeltaError, OSError, ValueError, UnsafeModel)  # ValueError: a file of the table, or a row's JSON, is cut short
+UNREADABLE = (*UNREADABLE_VERSIONS, UnsafeModel)
 RESTART_WINDOW_SECONDS = 300.0  # a query that ends twice within it is not started again
 STANDSTILL_STOP_SECONDS = 60.0  # that a query which stands still gets to end
 MIN_INTERVAL_SECONDS = 5  # Spark takes no shorter one in real-time mode

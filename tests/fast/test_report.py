@@ -1,5 +1,6 @@
 """What `detect` says while it runs: each thing once, when it is new, and what it cannot see."""
 
+import json
 from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +94,27 @@ def test_versions_that_cannot_be_read_are_told_once_and_end_nothing(stage):
     commit.write_text(whole)
     stage.report.say_all()
     assert stage.lines.new() == []
+
+
+def test_versions_of_which_a_file_is_half_written_are_told_once_and_end_nothing(stage):
+    put_in_force(Version(BASELINE, "v1", "2020-01-01", datetime.now(UTC), {}), stage.folder)
+    [file] = Path(stage.folder, "versions").glob("*.parquet")
+    whole = file.read_bytes()
+    for harm in (whole[:100], b""):
+        file.write_bytes(harm)
+        stage.report.say_all()
+        stage.report.say_all()
+        assert len([line for line in stage.lines.new() if "the published versions cannot be read" in line]) == 1
+        file.write_bytes(whole)
+        stage.report.say_all()
+        stage.lines.new()
+
+
+def test_versions_whose_details_are_no_json_are_told_and_end_nothing(stage, monkeypatch):
+    put_in_force(Version(BASELINE, "v1", "2020-01-01", datetime.now(UTC), {}), stage.folder)
+    monkeypatch.setattr("common.published.versions.json.loads", lambda _: json.JSONDecoder().decode("{"))
+    stage.report.say_all()
+    assert "the published versions cannot be read: JSONDecodeError" in " ".join(stage.lines.new())
 
 
 @pytest.mark.parametrize("problem", [DeltaError("the log is broken"), OSError("gone")])

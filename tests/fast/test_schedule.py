@@ -162,6 +162,17 @@ def test_a_record_that_cannot_be_read_keeps_nothing_from_starting(tmp_path):
     assert said == []
 
 
+def test_a_record_of_which_a_file_is_cut_short_keeps_nothing_from_starting(tmp_path):
+    earlier, _ = job(tmp_path)
+    earlier.run()
+    [file] = Path(earlier.workspace.table("batch_runs")).glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:100])
+    made, said = job(tmp_path)
+    with scheduled([made]):
+        pass
+    assert said == []
+
+
 def test_the_end_while_it_is_put_off_ends_it_without_a_run(tmp_path):
     made, _ = job(tmp_path, EVERY_SECOND, put_off=lambda: "the streams are behind")
     with scheduled([made]):
