@@ -11,9 +11,9 @@ from pyspark.sql import types as T
 
 from common.archive.archive import archive_events
 from common.archive.archive_tables import ensure_tables
+from common.deployment import Deployment
 from common.spark.session import start_session
 from common.workspace import Workspace
-from tests.deployments import deployed
 
 READINGS = SimpleNamespace(
     pseudonymised=(),
@@ -45,7 +45,7 @@ def main():
     ensure_tables(READINGS, workspace)
     records = spark.readStream.schema(RECORD).option("maxFilesPerTrigger", 1).parquet(str(folder / "in"))
     settings = SimpleNamespace(future_tolerance=300, event_age_days=0, archive_interval=0, vacuum_hours=168)
-    query = archive_events(records, deployed(READINGS, workspace, settings=settings))
+    query = archive_events(records, Deployment(READINGS, workspace, settings, rules=None))
     query.processAllAvailable()
     query.stop()
     spark.stop()
