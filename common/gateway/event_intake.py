@@ -124,7 +124,7 @@ class EventIntake:
                 await send_in_parts(send, answer.body)
                 return
             await send_parts(send, answer.body)
-        if answer.status != 408:  # to end the connection now would cut off the answer, while the client still sends
+        if answer.status != 408:  # to end the connection while the client still sends would cut off the answer
             await body.discard(BODY_TIMEOUT_SECONDS)
         await send({"type": "http.response.body"})
 

@@ -418,6 +418,15 @@ def test_who_is_refused_while_sending_reads_why(start_gateway, tmp_path, monkeyp
     assert status == 429 and "connection" not in headers, "its body is all there, so the connection can stay"
 
 
+def test_who_asks_before_it_sends_is_refused_without_being_asked_to(start_gateway):
+    gateway = start_gateway(is_open=False)
+    with connect(gateway) as client:
+        client.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n")
+        answer = client.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 401") and b"connection: close" in answer
+    wait_until(lambda: not gateway.server.server_state.tasks)
+
+
 OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
 
 
