@@ -11,7 +11,7 @@ from common.archive.repairs import parse_fixes
 from common.command_options import Data, Servers, VerticalName
 from common.installed import find_vertical
 from common.kafka.topics import topic_names
-from common.monitoring.summary import plain_table
+from common.monitoring.plain_table import plain_table
 from common.runtime import deployment_of, existing_broker, read_settings, session_of
 from common.terminal import console
 

@@ -16,7 +16,7 @@ from common.command_options import FIRST_DAY, Data, Seed, VerticalName
 from common.deployment import Deployment
 from common.installed import find_vertical
 from common.kafka.topics import ensure_topics
-from common.monitoring.summary import plain_table
+from common.monitoring.plain_table import plain_table
 from common.runtime import deployment_of, own_broker, read_settings, separate_settings, session
 from common.terminal import console
 from loadtests.bench.archive_latency import measure_archive_latency

@@ -9,7 +9,7 @@ import typer
 from common.command_options import FIRST_DAY, Data, Seed, VerticalName
 from common.installed import find_vertical
 from common.kafka.topics import ensure_topics
-from common.monitoring.summary import plain_table
+from common.monitoring.plain_table import plain_table
 from common.runtime import own_broker, population_of, read_settings, separate_settings
 from common.terminal import console
 from loadtests.bench.gateway_attacks import ATTACKS, REQUESTS_PER_SECOND, measure_attack, running_gateway, store_alerts

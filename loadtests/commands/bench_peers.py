@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from common.command_options import Data, Seed
-from common.monitoring.summary import plain_table
+from common.monitoring.plain_table import plain_table
 from common.runtime import own_broker, read_settings, separate_settings
 from common.terminal import console, error_console
 from loadtests.bench.peers import comparison

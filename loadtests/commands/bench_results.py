@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from common.command_options import named_values
-from common.monitoring.summary import plain_table
+from common.monitoring.plain_table import plain_table
 from common.runtime import population_of
 from common.terminal import console
 from common.vertical import Vertical

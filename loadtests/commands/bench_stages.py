@@ -9,7 +9,7 @@ from rich.table import Table
 from common.command_options import FIRST_DAY, Data, Seed, VerticalName
 from common.installed import find_vertical
 from common.kafka.topics import ensure_topics
-from common.monitoring.summary import plain_table
+from common.monitoring.plain_table import plain_table
 from common.runtime import deployment_of, own_broker, read_settings, separate_settings, session
 from common.terminal import console
 from loadtests.bench.results import format_figure, machine_line, markdown_table, measured_on, versions_of

@@ -24,7 +24,7 @@ from common.embedded.ports import find_free_port
 from common.installed import find_vertical
 from common.kafka.connection import Connection
 from common.kafka.topics import ensure_topics, records_sent, topic_names
-from common.monitoring.summary import plain_table
+from common.monitoring.plain_table import plain_table
 from common.runtime import deployment_of, population_of, read_settings, separate_settings, session
 from common.terminal import console
 from loadtests.chaos.expected import ExpectedRecords, digest, expect_records
