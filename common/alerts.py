@@ -37,7 +37,7 @@ Severity = Literal["cleared", "warning", "minor", "major", "critical"]
 SEVERITIES: tuple[str, ...] = get_args(Severity)
 
 
-def shaped(rows: DataFrame, verdict: Column, *, vertical: str, entity: str, subject: Column) -> DataFrame:
+def alert_rows(rows: DataFrame, verdict: Column, *, vertical: str, entity: str, subject: Column) -> DataFrame:
     """Rows that are alerts already, in the shape of ALERT_SCHEMA: for what `judge` cannot say, such as an alarm that clears.
 
     verdict: a struct of rule, severity, score, threshold, reason (text for people) and evidence: the id, or a JSON array of the

@@ -4,7 +4,7 @@ Declaring: Vertical, Query, Rule, Baseline, ModelSpec, Scenario, charts and form
 Settings with spans of time. Simulation: what generators are made of. Models: drift, calibration, an online detector.
 """
 
-from common.alerts import shaped
+from common.alerts import alert_rows
 from common.charts import Bars, Chart, DailyLines
 from common.columns import let
 from common.formats import Format, Json, Untranslatable, as_text, object_of, without_nulls
@@ -19,7 +19,7 @@ from common.simulation.anomalies import bursts, case_count, draw_distinct, episo
 from common.simulation.arrivals import delays, event_sources
 from common.simulation.dirt import DirtyFields
 from common.simulation.drift import growth, shifted_share
-from common.simulation.generated_events import GeneratedEvents, Identity
+from common.simulation.generated_events import EventColumns, GeneratedEvents
 from common.simulation.messages import object_array
 from common.simulation.randomness import EVERY_DAY, random_for
 from common.simulation.seasonality import DAY_SECONDS, is_weekend, seconds_of_day, to_utc, weekday_weight
@@ -35,9 +35,9 @@ __all__ = [
     "Chart",
     "DailyLines",
     "DirtyFields",
+    "EventColumns",
     "Format",
     "GeneratedEvents",
-    "Identity",
     "Json",
     "ModelSpec",
     "OnlineDetector",
@@ -48,6 +48,7 @@ __all__ = [
     "TrainedModel",
     "Untranslatable",
     "Vertical",
+    "alert_rows",
     "as_text",
     "bursts",
     "case_count",
@@ -70,7 +71,6 @@ __all__ = [
     "reliability",
     "scatter",
     "seconds_of_day",
-    "shaped",
     "shifted_share",
     "stability",
     "threshold",

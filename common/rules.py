@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.alerts import shaped
+from common.alerts import alert_rows
 from common.thresholds import threshold, with_thresholds
 
 SettingsT = TypeVar("SettingsT")
@@ -68,7 +68,7 @@ def judge(
     hits = rows.where(any_hit).withColumn(
         "verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold))
     )
-    return shaped(hits, F.col("verdict"), vertical=vertical, entity=entity, subject=subject)
+    return alert_rows(hits, F.col("verdict"), vertical=vertical, entity=entity, subject=subject)
 
 
 def entity_and_window(entity: str) -> Column:

@@ -16,7 +16,7 @@ from common.charts import Chart
 from common.formats import Format
 from common.rules import Rule, SettingsT
 from common.simulation.dirt import DirtyFields
-from common.simulation.generated_events import GeneratedEvents, Identity, message_stream
+from common.simulation.generated_events import EventColumns, GeneratedEvents, message_stream
 
 ALERTS = "alerts"
 
@@ -36,7 +36,7 @@ class Query(Generic[SettingsT]):
     """The rules whose alerts it raises."""
 
     build: Callable[[DataFrame, SettingsT], DataFrame]
-    """build(events, settings) gives its alerts, as `judge` or `shaped` makes them: pure, and the same for a stream and a table.
+    """build(events, settings) gives its alerts, as `judge` or `alert_rows` makes them: pure, the same for a stream and a table.
 
     `events` are joined with the baselines named below and, with `model`, have the model's features and `model_score`.
     Thresholds may change while it runs: `judge` takes them as they are; what reads one itself does so by `common.thresholds`.
@@ -248,6 +248,6 @@ class Vertical(Generic[SettingsT]):
 
         dirt: with broken, repeated and odd messages, as producers with bugs make them.
         """
-        identity = Identity(self.event_id, self.entity, self.event_time, self.label_delay)
+        event_columns = EventColumns(self.event_id, self.entity, self.event_time, self.label_delay)
         valid_days = (self.generate_day(seed, start + timedelta(days=number), population) for number in range(days))
-        return message_stream(seed, valid_days, identity, self.dirty_fields if dirt else None)
+        return message_stream(seed, valid_days, event_columns, self.dirty_fields if dirt else None)

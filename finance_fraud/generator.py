@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from common.authoring import (
     DAY_SECONDS,
     DirtyFields,
+    EventColumns,
     GeneratedEvents,
-    Identity,
     bursts,
     delays,
     draw_distinct,
@@ -42,7 +42,7 @@ from finance_fraud.simulation.population import (
 )
 from finance_fraud.simulation.scenarios import SCENARIO_NAMES, SCENARIOS, Day, far_away, purchases, usual_amounts
 
-IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
+EVENT_COLUMNS = EventColumns(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="amount", out_of_range=-12.5, required="terminal_id", time="event_time")
 
 # Weights of the 24 local hours.
@@ -164,7 +164,7 @@ def _events_and_labels(today: Day, rows: NDArray) -> GeneratedEvents:
     scenario = np.array(("", *SCENARIO_NAMES), object)[rows["scenario"]]
     case = _cases(today.date, scenario, columns)
     arrival_time = time + delays(today.random("delays"), len(rows))
-    return GeneratedEvents.from_columns(today.date, columns, scenario, arrival_time, IDENTITY, case)
+    return GeneratedEvents.from_columns(today.date, columns, scenario, arrival_time, EVENT_COLUMNS, case)
 
 
 def _cases(day: date, scenario: NDArray[np.object_], columns: dict[str, NDArray]) -> NDArray[np.object_]:

@@ -12,7 +12,7 @@ Silence (micro-batches, raised when the watermark passes): a session of a patien
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.authoring import Query, Rule, Scenario, entity_and_window, judge, shaped, threshold
+from common.authoring import Query, Rule, Scenario, alert_rows, entity_and_window, judge, threshold
 from health_monitoring.rules.findings import FIXED_SEVERITY, Finding, alert_of, with_findings
 from health_monitoring.rules.news2 import news2
 from health_monitoring.rules.observations import CREDIBLE, with_observation
@@ -144,7 +144,7 @@ def by_patient(events: DataFrame, settings: HealthSettings) -> DataFrame:
     hits = with_findings(windows, FINDINGS, settings).withColumn("verdict", F.explode(alerts))
     verdict = F.col("verdict")
     rows = hits.withColumn("event_time", verdict.reached_time)
-    return shaped(rows, verdict, vertical=VERTICAL, entity="patient_id", subject=entity_and_window("patient_id"))
+    return alert_rows(rows, verdict, vertical=VERTICAL, entity="patient_id", subject=entity_and_window("patient_id"))
 
 
 def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:

@@ -7,14 +7,14 @@ from datetime import date
 
 import numpy as np
 
-from common.authoring import DirtyFields, GeneratedEvents, Identity, delays, object_array, random_for
+from common.authoring import DirtyFields, EventColumns, GeneratedEvents, delays, object_array, random_for
 from health_monitoring.events import CHARTING_DELAY, ENTITY, EVENT_ID, EVENT_TIME, VITALS
 from health_monitoring.settings import Population
 from health_monitoring.simulation.population import COPD, WARDS, Stays, stays_on
 from health_monitoring.simulation.scenarios import Day, apply_all
 from health_monitoring.simulation.vitals import Readings, ordinary_readings, reported_readings
 
-IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=CHARTING_DELAY)
+EVENT_COLUMNS = EventColumns(EVENT_ID, ENTITY, EVENT_TIME, label_delay=CHARTING_DELAY)
 DIRTY_FIELDS = DirtyFields(number="heart_rate_bpm", out_of_range=-12.5, required="patient_id", time="event_time")
 
 OXYGEN_FLOWS = (1, 2, 3, 4)  # L/min
@@ -56,7 +56,7 @@ def _events_and_labels(today: Day, readings: Readings) -> GeneratedEvents:
         EVENT_TIME: time,
     }
     arrival_time = time + delays(random_for(today.seed, today.date, "delays"), len(readings))
-    return GeneratedEvents.from_columns(today.date, columns, readings.scenario, arrival_time, IDENTITY, case=readings.case)
+    return GeneratedEvents.from_columns(today.date, columns, readings.scenario, arrival_time, EVENT_COLUMNS, case=readings.case)
 
 
 def _is_last_of_stay(stays: Stays, readings: Readings) -> np.ndarray:

@@ -10,7 +10,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from common.authoring import DirtyFields, GeneratedEvents, Identity, delays, growth, object_array
+from common.authoring import DirtyFields, EventColumns, GeneratedEvents, delays, growth, object_array
 from retail_behavior.events import (
     ADD,
     CHANNELS,
@@ -37,7 +37,7 @@ from retail_behavior.simulation.stock import (
 )
 from retail_behavior.simulation.visits import KIND_NUMBER, Day, is_promoted
 
-IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
+EVENT_COLUMNS = EventColumns(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="price", out_of_range=-1.5, required="product_id", time="event_time")
 RESTOCK_PRICE_SHARE = 0.6  # of a product's price, that the shop pays for it
 GOODS_IN_SECONDS = 300.0  # after midnight, within which deliveries are booked
@@ -159,9 +159,8 @@ def _events_and_labels(
     no_scenario = np.full(len(restocks), "", object)
     # Goods-in is booked at the door: a delivery arrives as it happens.
     delay = np.where(np.arange(count) < len(restocks), np.timedelta64(100, "ms"), delays(today.random("delays"), count))
-    return GeneratedEvents.from_columns(
-        today.date, columns, np.concatenate((no_scenario, scenario)), time + delay, IDENTITY, np.concatenate((no_scenario, case))
-    )
+    scenarios, cases = np.concatenate((no_scenario, scenario)), np.concatenate((no_scenario, case))
+    return GeneratedEvents.from_columns(today.date, columns, scenarios, time + delay, EVENT_COLUMNS, cases)
 
 
 def _numbered_ids(prefix: str, numbers: Iterable[int], digits: int) -> NDArray[np.object_]:

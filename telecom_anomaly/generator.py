@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from common.authoring import (
     DirtyFields,
+    EventColumns,
     GeneratedEvents,
-    Identity,
     delays,
     growth,
     is_weekend,
@@ -23,7 +23,7 @@ from telecom_anomaly.settings import Population
 from telecom_anomaly.simulation.population import PERIODS, World, hourly_shape, world_of
 from telecom_anomaly.simulation.scenarios import Effects, effects_of
 
-IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
+EVENT_COLUMNS = EventColumns(EVENT_ID, ENTITY, EVENT_TIME, label_delay=LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="RRU_PrbTotDl", out_of_range=-12.5, required="site_id", time=EVENT_TIME)
 
 SATURATION = 8.0  # how sharply use of resource blocks bends towards 100%
@@ -115,4 +115,4 @@ def _events_and_labels(world: World, seed: int, day: date, measurements: dict[st
         **{name: measurements[name][rows] for name in KPIS},
     }
     arrival_time = time + delays(random_for(seed, day, "delays"), len(time))
-    return GeneratedEvents.from_columns(day, columns, effects.scenario[rows], arrival_time, IDENTITY, effects.case[rows])
+    return GeneratedEvents.from_columns(day, columns, effects.scenario[rows], arrival_time, EVENT_COLUMNS, effects.case[rows])

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from common.closed_windows import only_closed
-from common.models.protocol import Protocol, served_rows, with_labels
+from common.models.protocol import Protocol, point_in_time_features, with_labels
 from common.models.training import TrainedModel, train
 from common.published.reference_data import MODEL_SCHEMA, ReferenceData, prepare_rows, with_model
 from common.vertical import Query, Vertical
@@ -24,16 +24,16 @@ def backtest(
     days: whole UTC days, in order. Windows that a stream would still have open at the end raise nothing. Raises
     common.models.training.TrainingRefused where the history is too short to train the vertical's model.
     """
-    model = _trained(vertical, events, labels, days[0])
+    model = _train_as_of(vertical, events, labels, days[0])
     baselines = {name: rows.persist() for name, rows in vertical.learn(events, labels, days).items()}
-    tested = of_days(vertical, events, days)
+    tested_events = of_days(vertical, events, days)
 
     def alerts(settings: object) -> DataFrame:
         alerts_by_query = []
         for query in vertical.queries:
             if query.raises_alerts:
-                raised = query.build(_rows(vertical, query, tested, baselines, model, settings), settings)
-                alerts_by_query.append(only_closed(query, raised, tested, settings))
+                query_alerts = query.build(_rows(vertical, query, tested_events, baselines, model, settings), settings)
+                alerts_by_query.append(only_closed(query, query_alerts, tested_events, settings))
         return reduce(DataFrame.unionByName, alerts_by_query)
 
     return [alerts(settings) for settings in rule_settings]
@@ -41,16 +41,17 @@ def backtest(
 
 def of_days(vertical: Vertical, events: DataFrame, days: list[date]) -> DataFrame:
     """The events of whole UTC days that follow each other."""
-    first, end = F.lit(days[0]).cast("timestamp"), F.lit(days[-1] + timedelta(days=1)).cast("timestamp")
-    return events.where((F.col(vertical.event_time) >= first) & (F.col(vertical.event_time) < end))
+    start, end = F.lit(days[0]).cast("timestamp"), F.lit(days[-1] + timedelta(days=1)).cast("timestamp")
+    return events.where((F.col(vertical.event_time) >= start) & (F.col(vertical.event_time) < end))
 
 
-def _trained(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: date) -> TrainedModel | None:
+def _train_as_of(vertical: Vertical, events: DataFrame, labels: DataFrame, as_of: date) -> TrainedModel | None:
     if vertical.model is None:
         return None
     protocol, start = Protocol(as_of, delay_days=vertical.label_delay.days), F.lit(as_of).cast("timestamp")
-    past, known_labels = events.where(F.col(vertical.event_time) < start), labels.where(F.col("known_time") <= start)
-    rows = with_labels(vertical, past, served_rows(vertical, past, known_labels, protocol.training_dates()), known_labels)
+    past_events, known_labels = events.where(F.col(vertical.event_time) < start), labels.where(F.col("known_time") <= start)
+    features = point_in_time_features(vertical, past_events, known_labels, protocol.training_dates())
+    rows = with_labels(vertical, past_events, features, known_labels)
     return train(rows, vertical.model.features, vertical.model.fit, tolerance=vertical.model.tolerance)
 
 
@@ -62,10 +63,11 @@ def _rows(
     model: TrainedModel | None,
     rule_settings: object,
 ) -> DataFrame:
-    """What `query` builds its alerts from, as `join_reference_data` gives it live."""
+    """The rows from which `query` builds its alerts, as `join_reference_data` makes them on the stream."""
     rows = events.withColumn("as_of", F.to_date(vertical.event_time))
     for name in query.baselines:
         rows = rows.join(baselines[name], [vertical.baselines[name].key, "as_of"], "left")
     rows = prepare_rows(rows.withColumn("baseline_version", F.col("as_of").cast("string")), query, rule_settings)
-    numbers = [(model.version, list(model.parameters))] if model else []
-    return with_model(rows, ReferenceData({}, rows.sparkSession.createDataFrame(numbers, MODEL_SCHEMA), model), vertical, query)
+    model_rows = [(model.version, list(model.parameters))] if model else []
+    data = ReferenceData({}, rows.sparkSession.createDataFrame(model_rows, MODEL_SCHEMA), model)
+    return with_model(rows, data, vertical, query)

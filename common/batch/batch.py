@@ -17,7 +17,7 @@ from common.charts import draw_all
 from common.deployment import Deployment
 from common.errors import UserError
 from common.models.drift import stability
-from common.models.protocol import Protocol, evaluate_rows, served_rows, with_labels
+from common.models.protocol import Protocol, evaluate_rows, point_in_time_features, with_labels
 from common.models.storage import save
 from common.models.training import TrainedModel, TrainingRefused, train
 from common.published.model_registry import challenger, publish_model
@@ -73,7 +73,8 @@ def train_model(spark: SparkSession, deployment: Deployment, as_of: date | None 
     as_of = as_of or first_incomplete_day(events)
     known_labels = labels.where(F.col("known_time") <= F.lit(as_of).cast("timestamp"))
     protocol = Protocol(as_of, delay_days=vertical.label_delay.days)
-    rows = with_labels(vertical, events, served_rows(vertical, events, known_labels, protocol.training_dates()), known_labels)
+    features = point_in_time_features(vertical, events, known_labels, protocol.training_dates())
+    rows = with_labels(vertical, events, features, known_labels)
     model = train(
         rows,
         vertical.model.features,
@@ -96,7 +97,7 @@ def earlier_metrics(vertical: Vertical, events: DataFrame, labels: DataFrame, as
     oldest = events.agg(F.min("event_day")).first()
     if oldest is None or oldest[0] > protocol.train_from:
         return {}
-    rows = served_rows(vertical, events, labels, [*protocol.training_dates(), *protocol.test_dates()])
+    rows = point_in_time_features(vertical, events, labels, [*protocol.training_dates(), *protocol.test_dates()])
     try:
         metrics = evaluate_rows(vertical, events, rows, labels, protocol)[1]
     except TrainingRefused:  # those days hold no anomalies that were known by then
@@ -113,7 +114,7 @@ def drift_since_training(vertical: Vertical, events: DataFrame, labels: DataFram
     week = [as_of - timedelta(days=back) for back in range(1, 8)]
     if set(week) & set(training_days) or vertical.model is None:
         return None
-    rows = served_rows(vertical, events, labels, [*training_days, *week])
+    rows = point_in_time_features(vertical, events, labels, [*training_days, *week])
     rows = rows.withColumn("is_current", F.to_date(vertical.event_time).isin(week))
     return stability(rows, vertical.model.features).orderBy(F.desc_nulls_last("psi")).first()
 
@@ -176,8 +177,8 @@ def run_batch(
     vertical, workspace = deployment.vertical, deployment.workspace
     events, _, _ = read_history(spark, workspace)
     as_of = as_of or first_incomplete_day(events)
-    if few := find_future_events(events, vertical):
-        LOG.warning("%s: %s", vertical.name, few.line())
+    if future_events := find_future_events(events, vertical):
+        LOG.warning("%s: %s", vertical.name, future_events.describe())
     progress("checking the history against the contract")
     suite = contract.run_suite(events, vertical, workspace.docs)
     progress(f"learning baselines as of {as_of}")

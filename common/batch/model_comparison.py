@@ -27,8 +27,8 @@ class ModelComparison:
     champion: dict[str, float]
     challenger: dict[str, float]
 
-    def line(self) -> str:
-        """Both in one line."""
+    def describe(self) -> str:
+        """Both average precisions in one line, for people."""
         challenger, champion = (f"{metrics['average_precision']:.3f}" for metrics in (self.challenger, self.champion))
         return f"average precision {challenger} against {champion} of the champion, on {self.events:,} events"
 
@@ -47,20 +47,21 @@ def compare_models(spark: SparkSession, deployment: Deployment) -> ModelComparis
         return None
     tables.ensure_table(path, SHADOW_SCHEMA)  # an earlier version's lacks columns
     events, labels, _ = read_history(spark, workspace)
-    now = until_today(events).agg(F.max(vertical.event_time)).first()[0]  # type: ignore[index]
-    if now is None:
+    newest_time = until_today(events).agg(F.max(vertical.event_time)).first()[0]  # type: ignore[index]
+    if newest_time is None:
         return None
-    old_enough = F.col(vertical.event_time) <= F.lit(now - timedelta(seconds=vertical.label_delay.total_seconds()))
+    is_old_enough = F.col(vertical.event_time) <= F.lit(newest_time - timedelta(seconds=vertical.label_delay.total_seconds()))
     is_of_both = (F.col("champion_version") == champion.version) & (F.col("challenger_version") == candidate.version)
     scores = tables.read(spark, path).where(is_of_both).withColumnRenamed("ingest_time", "scored_until")
     # Of the topic that is there now, as places of one before it are those of other events; unknown in rows of an earlier version.
-    present = of_present_topic(events.where(old_enough), workspace, topic_names(vertical).events)
+    topic_events = of_present_topic(events.where(is_old_enough), workspace, topic_names(vertical).events)
     is_scored_after = F.coalesce(F.col("scored_until") >= F.col("ingest_time"), F.lit(True))
-    rows = present.join(scores, ["kafka_partition", "kafka_offset"]).where(is_scored_after).drop("scored_until")
-    labelled = with_labels(vertical, events, rows, labels.where(F.col("known_time") <= F.lit(now)))
+    rows = topic_events.join(scores, ["kafka_partition", "kafka_offset"]).where(is_scored_after).drop("scored_until")
+    labelled_rows = with_labels(vertical, events, rows, labels.where(F.col("known_time") <= F.lit(newest_time)))
     day, entity = F.to_date(vertical.event_time).alias("day"), F.col(vertical.entity).alias("entity")
-    scored: pd.DataFrame = labelled.select(day, entity, "label", *[f"{side}_score" for side in SIDES]).toPandas()
-    if scored.empty:
+    both_scores: pd.DataFrame = labelled_rows.select(day, entity, "label", *[f"{side}_score" for side in SIDES]).toPandas()
+    if both_scores.empty:
         return None
-    champion_metrics, challenger_metrics = (ranking_metrics(scored.rename(columns={f"{side}_score": "score"})) for side in SIDES)
-    return ModelComparison(len(scored), champion_metrics, challenger_metrics)
+    metrics = [ranking_metrics(both_scores.rename(columns={f"{side}_score": "score"})) for side in SIDES]
+    champion_metrics, challenger_metrics = metrics
+    return ModelComparison(len(both_scores), champion_metrics, challenger_metrics)

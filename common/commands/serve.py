@@ -196,7 +196,7 @@ def _train_or_compare(spark: SparkSession, deployment: Deployment) -> str:
     if candidate is None:
         return f"model {champion.version} stays in force"
     comparison = compare_models(spark, deployment)
-    return f"challenger {candidate.version}: {comparison.line() if comparison else 'no known label yet of what both scored'}"
+    return f"challenger {candidate.version}: {comparison.describe() if comparison else 'no known label yet of what both scored'}"
 
 
 def _run_batch(spark: SparkSession, served: ServedVertical) -> str:

@@ -15,8 +15,16 @@ from pyspark.sql import types as T
 from common.contract.check import Check, constant_text, null_as_false, null_as_true
 from common.contract.expectations import Expectation, check_contract
 from common.contract.json_outline import outline_pattern
-from common.contract.times import ARRIVAL, TimeBounds, arrival_checks, earliest_time_check, ingest_time, row_clock, with_arrival
-from common.privacy.pseudonyms import encrypt, with_pseudonyms
+from common.contract.times import (
+    ARRIVAL,
+    TimeBounds,
+    earliest_time_check,
+    event_time_checks,
+    ingest_time,
+    row_clock,
+    with_arrival,
+)
+from common.privacy.pseudonyms import encrypt_deterministically, with_pseudonyms
 from common.vertical import Vertical
 
 SHOWN_CHARACTERS = 120  # of an invalid value, in `detail`
@@ -65,7 +73,7 @@ def parse(records: DataFrame, vertical: Vertical, bounds: TimeBounds | None = DE
 
 def encrypt_record_part(value: Column, name: str) -> Column:
     """The bytes of column `name` of a Kafka record, encrypted."""
-    return encrypt(value, "topic", "kafka_partition", "kafka_offset", F.lit(name))
+    return encrypt_deterministically(value, "topic", "kafka_partition", "kafka_offset", F.lit(name))
 
 
 def _is_valid(checks: list[Check]) -> Column:
@@ -131,7 +139,7 @@ def _list_checks(vertical: Vertical, bounds: TimeBounds | None) -> list[Check]:
         *(replace(check, condition=F.col("_plain") | check.condition) for check in outline_checks),
         *map(_expectation_check, expectations),
         earliest_time_check(vertical.event_time),
-        *arrival_checks(vertical.event_time, bounds),
+        *event_time_checks(vertical.event_time, bounds),
     ]
 
 

@@ -83,7 +83,7 @@ def earliest_time_check(event_time: str) -> Check:
     return Check(null_as_true(F.col(event_time) >= _time_literal(EARLIEST_EVENT)), constant_text("out_of_range"), detail, text)
 
 
-def arrival_checks(event_time: str, bounds: TimeBounds | None) -> Iterator[Check]:
+def event_time_checks(event_time: str, bounds: TimeBounds | None) -> Iterator[Check]:
     """An event is not from the future and, if `bounds` say so, not too old when it came in (`with_arrival`)."""
     if bounds is None:
         return

@@ -151,7 +151,7 @@ class EventIntake:
             body, events = await self._read(body, encoding, is_ndjson, client, share)
         except BodyRefused as problem:  # it cost as much as one that is accepted
             if problem.status == 413:
-                resources.rates.charge_full_second(client)
+                resources.rates.charge_one_second(client)
             else:
                 resources.rates.charge(client, max(1, share.charged_bytes // BYTES_PER_EVENT))
             raise

@@ -64,7 +64,7 @@ class RateLimiter:
             if len(self._buckets) > MAX_BUCKETS:
                 self._buckets.popitem(last=False)
 
-    def charge_full_second(self, client: str) -> None:
+    def charge_one_second(self, client: str) -> None:
         """Empties a full bucket."""
         self.charge(client, math.ceil(self._per_second))
 

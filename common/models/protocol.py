@@ -46,7 +46,7 @@ def evaluate_protocol(vertical: Vertical, events: DataFrame, labels: DataFrame, 
     where it has none. Both score through the SQL that serving runs.
     """
     spec = _spec(vertical)
-    rows = {"served": served_rows(vertical, events, labels, [*protocol.training_dates(), *protocol.test_dates()])}
+    rows = {"served": point_in_time_features(vertical, events, labels, [*protocol.training_dates(), *protocol.test_dates()])}
     if spec.exact_windows is not None:
         past_events = _events_until_end(vertical, events, protocol)
         rows = {"exact": spec.with_features(spec.exact_windows(past_events, labels))} | rows
@@ -74,7 +74,7 @@ def evaluate_rows(
     return model, ranking_metrics(judged_scores, protocol.k) | {"model_version": model.version}
 
 
-def served_rows(vertical: Vertical, events: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
+def point_in_time_features(vertical: Vertical, events: DataFrame, labels: DataFrame, days: list[date]) -> DataFrame:
     """The events of `days` with the model's features from the baselines in force on each day, as serving has them."""
     with_earlier_events = _spec(vertical).so_far
     rows = with_earlier_events(events) if with_earlier_events else events

@@ -31,7 +31,7 @@ def find_opening_keys(quarantine: str, keys: Sequence[Key]) -> list[Key] | None:
 
 
 def _encrypted_values(quarantine: str) -> Iterator[bytes]:
-    """Values of the first MAX_ROWS_TRIED rows that `pseudonyms.encrypt` may have made."""
+    """Values of the first MAX_ROWS_TRIED rows that `pseudonyms.encrypt_deterministically` may have made."""
     rows_tried = 0
     for file in tables.files(quarantine):
         with pq.ParquetFile(file) as parquet:

@@ -38,22 +38,22 @@ def entity_pseudonym(vertical: Vertical, value: Column) -> Column:
     return pseudonym(value, present_key()) if vertical.entity in vertical.pseudonymised else value
 
 
-def encrypt(value: Column, *location: Column | str) -> Column:
+def encrypt_deterministically(value: Column, *nonce_context: Column | str) -> Column:
     """The key's id, followed by AES-GCM of bytes under the key.
 
-    The nonce is a hash of `location`, which names what is encrypted, and of the bytes: a retry gives the same result, and
-    different bytes never share a nonce. The location alone would not do: in a recreated topic or on another cluster it names
-    another record, and two texts under one nonce reveal each other.
+    The nonce is a hash of `nonce_context`, which names what is encrypted (a record's topic, partition, offset and column), and of
+    the bytes: a retry gives the same result, and different bytes never share a nonce. The context alone would not do: in a
+    recreated topic or on another cluster it names another record, and two texts under one nonce reveal each other.
     """
     key = present_key()
     secret = _secret_column(key.encryption_key)
-    of_record = F.concat(secret, F.concat_ws("|", *location, F.sha2(value, 256)).cast("binary"))
-    nonce = F.unhex(F.substring(F.sha2(of_record, 256), 1, 24))
+    nonce_source = F.concat(secret, F.concat_ws("|", *nonce_context, F.sha2(value, 256)).cast("binary"))
+    nonce = F.unhex(F.substring(F.sha2(nonce_source, 256), 1, 24))
     return F.concat(F.lit(key.id), F.aes_encrypt(value, secret, F.lit("GCM"), F.lit("DEFAULT"), nonce))
 
 
 def decrypt(value: Column) -> Column:
-    """The bytes that `encrypt` was given, by any of `all_keys`; null for another key or changed bytes.
+    """The bytes that `encrypt_deterministically` was given, by any of `all_keys`; null for another key or changed bytes.
 
     Bytes of an earlier version, without the key's id, are tried with each key.
     """
@@ -65,7 +65,7 @@ def decrypt(value: Column) -> Column:
 
 
 def key_id(value: Column) -> Column:
-    """The id of the key with which `encrypt` made the bytes."""
+    """The id of the key with which `encrypt_deterministically` made the bytes."""
     return F.substring(value, 1, ID_BYTES)
 
 

@@ -37,7 +37,7 @@ class NotAnEvent(UserError):
 
 
 @dataclass(frozen=True)
-class Identity:
+class EventColumns:
     """The names of the columns that every event has, and how long after an event its label becomes known."""
 
     event_id: str
@@ -74,7 +74,7 @@ class GeneratedEvents:
         columns: Mapping[str, NDArray],
         scenario: NDArray[np.object_],
         arrival_time: NDArray[np.datetime64],
-        identity: Identity,
+        event_columns: EventColumns,
         case: NDArray[np.object_] | None = None,
     ) -> "GeneratedEvents":
         """Make a chunk of columns in order of event time, each row's `scenario` ("" for an ordinary event) and arrival time.
@@ -85,42 +85,44 @@ class GeneratedEvents:
         events = pa.table({name: _arrow(name, values) for name, values in columns.items()})
         anomalous_rows = np.flatnonzero(scenario != "")
         anomalous_events = events.take(pa.array(anomalous_rows))
-        event_time = anomalous_events[identity.event_time]
-        known_time = pc.add(event_time, pa.scalar(identity.label_delay, pa.duration("us")))
+        event_time = anomalous_events[event_columns.event_time]
+        known_time = pc.add(event_time, pa.scalar(event_columns.label_delay, pa.duration("us")))
         scenarios = pa.array(scenario[anomalous_rows], pa.string())
-        cases = anomalous_events[identity.event_id] if case is None else pa.array(case[anomalous_rows], pa.string())
-        event_ids, entities = anomalous_events[identity.event_id], anomalous_events[identity.entity]
-        labels = pa.Table.from_arrays([event_ids, entities, scenarios, cases, event_time, known_time], schema=LABELS)
+        case_ids = anomalous_events[event_columns.event_id] if case is None else pa.array(case[anomalous_rows], pa.string())
+        event_ids, entities = anomalous_events[event_columns.event_id], anomalous_events[event_columns.entity]
+        labels = pa.Table.from_arrays([event_ids, entities, scenarios, case_ids, event_time, known_time], schema=LABELS)
         return cls(day, events, arrival_time, labels)
 
 
 def message_stream(
-    seed: int, days: Iterable[GeneratedEvents], identity: Identity, dirt: DirtyFields | None
+    seed: int, days: Iterable[GeneratedEvents], event_columns: EventColumns, dirt: DirtyFields | None
 ) -> Iterator[GeneratedEvents]:
     """The days in parts, each with the messages that arrive until it ends; one more chunk has the messages after the last end.
 
     Without `dirt` each event is sent exactly once; late events are late all the same.
     """
-    return reorder_by_arrival(with_messages(seed, part, identity, dirt) for day in days for part in split_day(day, identity))
+    return reorder_by_arrival(
+        with_messages(seed, part, event_columns, dirt) for day in days for part in split_day(day, event_columns)
+    )
 
 
-def split_day(day: GeneratedEvents, identity: Identity, rows: int = PART_ROWS) -> Iterator[GeneratedEvents]:
+def split_day(day: GeneratedEvents, event_columns: EventColumns, rows: int = PART_ROWS) -> Iterator[GeneratedEvents]:
     """The day in parts of about `rows` events; events of one moment stay together, and labels with their events."""
-    event_time, label_time = day.events[identity.event_time].to_numpy(), day.labels["event_time"].to_numpy()
+    event_time, label_time = day.events[event_columns.event_time].to_numpy(), day.labels["event_time"].to_numpy()
     begins = np.unique([0, *np.searchsorted(event_time, event_time[rows::rows])])
     next_label = 0
-    for number, (first, last) in enumerate(zip(begins, [*begins[1:], len(event_time)], strict=True)):
-        until = event_time[last] if last < len(event_time) else None
+    for number, (start, end) in enumerate(zip(begins, [*begins[1:], len(event_time)], strict=True)):
+        until = event_time[end] if end < len(event_time) else None
         first_label, next_label = next_label, len(label_time) if until is None else int(np.searchsorted(label_time, until))
         yield replace(
-            day, events=day.events.slice(first, last - first), arrival_time=day.arrival_time[first:last],
+            day, events=day.events.slice(start, end - start), arrival_time=day.arrival_time[start:end],
             labels=day.labels.slice(first_label, next_label - first_label), part=number, until=until,
         )  # fmt: skip
 
 
-def with_messages(seed: int, chunk: GeneratedEvents, identity: Identity, dirt: DirtyFields | None) -> GeneratedEvents:
+def with_messages(seed: int, chunk: GeneratedEvents, event_columns: EventColumns, dirt: DirtyFields | None) -> GeneratedEvents:
     """The chunk with its messages; without `dirt` each event is sent exactly once, late events late all the same."""
-    keys = object_array([entity.encode() for entity in chunk.events[identity.entity].to_pylist()])
+    keys = object_array([entity.encode() for entity in chunk.events[event_columns.entity].to_pylist()])
     values = encode_rows(json_columns(chunk.events))
     rng = random_for(seed, chunk.day, f"messages {chunk.part}" if chunk.part else "messages")
     return replace(chunk, messages=make_messages(rng, chunk.arrival_time, keys, values, dirt))
@@ -136,9 +138,9 @@ def reorder_by_arrival(chunks: Iterable[GeneratedEvents]) -> Iterator[GeneratedE
     for chunk in chunks:
         assert chunk.messages is not None
         arriving = sort_by_arrival(concatenate([pending, chunk.messages])) if pending else chunk.messages
-        due = arriving.arrival_time < chunk.end
-        pending = arriving.take(~due)
-        yield replace(chunk, messages=arriving.take(due))
+        is_due = arriving.arrival_time < chunk.end
+        pending = arriving.take(~is_due)
+        yield replace(chunk, messages=arriving.take(is_due))
     if chunk and pending:
         no_events = chunk.events.slice(0, 0), chunk.arrival_time[:0], chunk.labels.slice(0, 0)
         yield GeneratedEvents(chunk.day + timedelta(days=1), *no_events, pending)

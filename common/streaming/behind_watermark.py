@@ -33,7 +33,7 @@ class BehindQuery:
 
 
 @dataclass(frozen=True)
-class NewestEvent:
+class EntityAhead:
     """The newest event of an entity (event_time: UTC, as text), and how many of its events are not behind the watermark."""
 
     entity: str
@@ -46,7 +46,7 @@ class WatermarkWatch:
 
     def __init__(self) -> None:
         self._behind: dict[str, BehindQuery] = {}
-        self._ahead: dict[datetime, NewestEvent] = {}  # by watermark
+        self._ahead: dict[datetime, EntityAhead] = {}  # by watermark
         self._reported: dict[str, BehindQuery] = {}
 
     def take(self, query: str, progress: dict[str, Any]) -> None:
@@ -80,14 +80,14 @@ class WatermarkWatch:
         reported = self._reported.get(behind.query)
         return reported is None or reported.since != behind.since or behind.records >= 2 * reported.records
 
-    def _moved_by(self, spark: SparkSession, deployment: Deployment, watermark: datetime) -> NewestEvent | None:
+    def _moved_by(self, spark: SparkSession, deployment: Deployment, watermark: datetime) -> EntityAhead | None:
         with suppress(DeltaError, OSError, PySparkException):  # what judges goes on, whether or not we can say who did that
-            if watermark not in self._ahead and (event := find_newest_event(spark, deployment, watermark)):
+            if watermark not in self._ahead and (event := find_entity_ahead(spark, deployment, watermark)):
                 self._ahead[watermark] = event
         return self._ahead.get(watermark)
 
 
-def find_newest_event(spark: SparkSession, deployment: Deployment, watermark: datetime) -> NewestEvent | None:
+def find_entity_ahead(spark: SparkSession, deployment: Deployment, watermark: datetime) -> EntityAhead | None:
     """The entity of the newest event at or after the watermark, of those that are archived here."""
     vertical, path = deployment.vertical, deployment.workspace.table("events")
     if not tables.table_exists(path):
@@ -96,10 +96,10 @@ def find_newest_event(spark: SparkSession, deployment: Deployment, watermark: da
     ahead = tables.read(spark, path).where((F.col("event_day") >= F.to_date(F.lit(watermark))) & (time >= F.lit(watermark)))
     newest = ahead.groupBy(entity).agg(F.max(time).alias("newest"), F.count("*").alias("events"))
     row = newest.orderBy(F.desc("newest"), "entity").withColumn("newest", F.date_format("newest", TIME_OF_SPARK)).first()
-    return NewestEvent(row.entity, row.newest, row.events) if row else None
+    return EntityAhead(row.entity, row.newest, row.events) if row else None
 
 
-def _line(behind: BehindQuery, ahead: NewestEvent | None) -> str:
+def _line(behind: BehindQuery, ahead: EntityAhead | None) -> str:
     mover = (
         f"{ahead.entity} took it there: its newest event, of {ahead.events:,} not behind it, is of {ahead.event_time}"
         if ahead

@@ -10,12 +10,12 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from common.authoring import EVERY_DAY, DirtyFields, GeneratedEvents, Identity, delays, object_array, random_for
+from common.authoring import EVERY_DAY, DirtyFields, EventColumns, GeneratedEvents, delays, object_array, random_for
 from examples.predictive_maintenance.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DELAY
 from examples.predictive_maintenance.settings import Population
 
 HORIZON = timedelta(days=5)  # before a failure, within which a work order is to be raised
-IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, LABEL_DELAY)
+EVENT_COLUMNS = EventColumns(EVENT_ID, ENTITY, EVENT_TIME, LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="vibration_mm_s", out_of_range=-1.0, required="machine_id", time="event_time")
 
 BEARING, SEAL = "bearing", "seal"
@@ -113,4 +113,4 @@ def _events_and_labels(day: date, readings: Readings, rng: np.random.Generator) 
     case = object_array(
         [f"{name}:{machine}:{life}" if name else "" for name, machine, life in zip(scenario, machines, lives, strict=True)]
     )
-    return GeneratedEvents.from_columns(day, columns, scenario, time + delays(rng, len(time)), IDENTITY, case)
+    return GeneratedEvents.from_columns(day, columns, scenario, time + delays(rng, len(time)), EVENT_COLUMNS, case)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from common.authoring import (
     EVERY_DAY,
     DirtyFields,
+    EventColumns,
     GeneratedEvents,
-    Identity,
     case_count,
     delays,
     draw_distinct,
@@ -25,7 +25,7 @@ from examples.social_trends.events import ENTITY, EVENT_ID, EVENT_TIME, LABEL_DE
 from examples.social_trends.sentiment import lexicon
 from examples.social_trends.settings import Population
 
-IDENTITY = Identity(EVENT_ID, ENTITY, EVENT_TIME, LABEL_DELAY)
+EVENT_COLUMNS = EventColumns(EVENT_ID, ENTITY, EVENT_TIME, LABEL_DELAY)
 DIRTY_FIELDS = DirtyFields(number="followers", out_of_range=-1.0, required="author_id", time="event_time")
 
 VIRAL, OUTRAGE, CAMPAIGN = "viral", "outrage", "campaign"
@@ -143,7 +143,7 @@ def _events_and_labels(seed: int, day: date, population: Population, parts: list
     }
     case = object_array([f"{kind}:{name}:{day}" if kind else "" for kind, name in zip(scenario, names, strict=True)])
     arrival_time = time + delays(random_for(seed, day, "delays"), len(time))
-    return GeneratedEvents.from_columns(day, columns, scenario, arrival_time, IDENTITY, case)
+    return GeneratedEvents.from_columns(day, columns, scenario, arrival_time, EVENT_COLUMNS, case)
 
 
 def _texts(rng: np.random.Generator, names: NDArray, mood: NDArray, slogan: NDArray) -> list[str]:

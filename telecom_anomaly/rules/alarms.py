@@ -14,7 +14,7 @@ from functools import cached_property
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from common.authoring import Rule, shaped, threshold, threshold_names, with_thresholds
+from common.authoring import Rule, alert_rows, threshold, threshold_names, with_thresholds
 from telecom_anomaly.events import GRANULARITY_S
 from telecom_anomaly.settings import TelecomSettings
 
@@ -120,7 +120,7 @@ def raise_alarms(
     """Alerts of `rules`, each with the column that tells whether its alarm is over (None: it does not clear)."""
     verdicts = F.array_compact(F.array(*[_verdict(rule, is_over, settings) for rule, is_over in rules]))
     hits = with_thresholds(rows, threshold_names(rule for rule, _ in rules), settings).withColumn("verdict", F.explode(verdicts))
-    return shaped(hits, F.col("verdict"), vertical="telecom_anomaly", entity=entity, subject=subject)
+    return alert_rows(hits, F.col("verdict"), vertical="telecom_anomaly", entity=entity, subject=subject)
 
 
 def _stretches(alarm: Alarm) -> Column:

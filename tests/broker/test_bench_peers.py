@@ -43,14 +43,14 @@ def test_the_loop_finds_what_pandas_finds(broker, tmp_path):
     loop = next(peer for peer in PEERS if peer.name == "loop")
     population = POPULATION.model_copy(update={"cards": 50, "terminals": 100})
     job, transactions = CardJob(), generate_transactions(1, 2_000, population)
-    expected = alerts_by_pandas(transactions.columns, job)
-    assert len(expected) > 10
+    expected_ids = alerts_by_pandas(transactions.columns, job)
+    assert len(expected_ids) > 10
     site = Site(broker, tmp_path, partitions=2, checkpoint_seconds=300)
     name = uuid4().hex[:8]
     topic = site.new_topic(f"peers.{name}-events")
     send_all(site, topic, transactions)
-    backlog = Backlog(topic, len(transactions), expected)
+    backlog = Backlog(topic, len(transactions), expected_ids)
     catch_up = measure_catch_up(site, Engine(loop, Path(sys.executable)), job, backlog, name)
     assert not catch_up.differences
-    assert catch_up.updates >= len(expected)
+    assert catch_up.updates >= len(expected_ids)
     assert not [command for command in commands_below() if "loop_job.py" in command]

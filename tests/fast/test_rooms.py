@@ -78,7 +78,7 @@ FIRST = {
     "detector.py": ("QUERIES", "SCENARIOS"),
     "baselines.py": ("baselines",),
     "trends.py": ("CHARTS", "trends"),
-    "generator.py": ("DIRTY_FIELDS", "IDENTITY", "generate_day"),
+    "generator.py": ("DIRTY_FIELDS", "EVENT_COLUMNS", "generate_day"),
 }
 ROOMS = {"simulation", "rules", "planning", "formats", "studies"}
 

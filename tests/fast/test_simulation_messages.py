@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.simulation.dirt import FLAWS, DirtyFields
-from common.simulation.generated_events import GeneratedEvents, Identity, reorder_by_arrival, split_day, with_messages
+from common.simulation.generated_events import EventColumns, GeneratedEvents, reorder_by_arrival, split_day, with_messages
 from common.simulation.messages import encode_rows, iso_times, make_messages, object_array, split_messages
 
 FIELDS = DirtyFields(number="amount", out_of_range=-1.0, required="place", time="time")
-IDENTITY = Identity("id", "who", "time", timedelta(days=7))
+EVENT_COLUMNS = EventColumns("id", "who", "time", timedelta(days=7))
 DAY = date(2026, 3, 2)
 
 
@@ -44,7 +44,7 @@ def chunk(day, hours, hours_late, scenario=None):
     columns = {"id": names, "who": names, "amount": np.ones(len(hours)), "time": time}
     marks = object_array(scenario or [""] * len(hours))
     arrival_time = time + np.array(hours_late, "timedelta64[h]")
-    return with_messages(1, GeneratedEvents.from_columns(day, columns, marks, arrival_time, IDENTITY), IDENTITY, None)
+    return with_messages(1, GeneratedEvents.from_columns(day, columns, marks, arrival_time, EVENT_COLUMNS), EVENT_COLUMNS, None)
 
 
 def ids(generated):
@@ -154,17 +154,17 @@ def test_a_large_day_is_sent_in_parts_that_keep_order_moments_and_labels():
     time = np.datetime64(DAY, "ms") + np.array(hours, "timedelta64[h]")
     names = object_array([f"e{number}" for number in range(len(hours))])
     columns = {"id": names, "who": names, "amount": np.ones(len(hours)), "time": time}
-    day = GeneratedEvents.from_columns(DAY, columns, object_array(marks), time + np.array(late, "timedelta64[h]"), IDENTITY)
-    parts = list(split_day(day, IDENTITY, rows=3))
+    day = GeneratedEvents.from_columns(DAY, columns, object_array(marks), time + np.array(late, "timedelta64[h]"), EVENT_COLUMNS)
+    parts = list(split_day(day, EVENT_COLUMNS, rows=3))
     assert [part.events["id"].to_pylist() for part in parts] == [["e0"], ["e1", "e2", "e3", "e4"], ["e5", "e6", "e7"]]
     assert [part.labels["event_id"].to_pylist() for part in parts] == [[], ["e2"], ["e5"]]
-    sent = list(reorder_by_arrival(with_messages(1, part, IDENTITY, None) for part in parts))
+    sent = list(reorder_by_arrival(with_messages(1, part, EVENT_COLUMNS, None) for part in parts))
     assert [ids(part) for part in sent] == [["e0"], ["e1", "e3", "e4"], ["e5", "e2", "e7"], ["e6"]]
     assert [part.day for part in sent] == [DAY, DAY, DAY, DAY + timedelta(days=1)]
 
 
 def test_a_day_without_events_is_one_part():
-    [part] = split_day(chunk(DAY, [], []), IDENTITY)
+    [part] = split_day(chunk(DAY, [], []), EVENT_COLUMNS)
     assert (part.events.num_rows, part.end) == (0, np.datetime64(DAY + timedelta(days=1)))
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from pyspark.sql import functions as F
 
-from common.alerts import MAX_EVIDENCE_BYTES, event_ids, shaped, to_kafka
+from common.alerts import MAX_EVIDENCE_BYTES, alert_rows, event_ids, to_kafka
 
 pytestmark = pytest.mark.files
 
@@ -23,7 +23,7 @@ def ids_of(count, length, odd=False):
 def alerts_of(spark, evidence, reason="why"):
     rows = [(f"e{number}", datetime(2026, 1, 1), datetime(2026, 1, 1), text) for number, text in enumerate(evidence)]
     found = spark.createDataFrame(rows, "entity string, event_time timestamp, ingest_time timestamp, evidence string")
-    return shaped(
+    return alert_rows(
         found.withColumn("verdict", F.struct(
             F.lit("r").alias("rule"), F.lit("major").alias("severity"), F.lit(2.0).alias("score"), F.lit(1.0).alias("threshold"),
             F.lit(reason).alias("reason"), F.col("evidence"))),

@@ -49,7 +49,7 @@ def test_a_few_events_far_ahead_of_all_others_are_told(spark):
     usual = [("a", FIRST, 40), ("b", SECOND, 40)]
     few = find_future_events(cards(spark, *usual, ("c", date(2026, 6, 1), 2), ("d", date(2026, 6, 3), 1)), VERTICAL)
     assert few == FutureEvents(SECOND, date(2026, 6, 1), 3, ("c", "d"))
-    assert "3 events of 2026-06-01 or later, of c, d, are 150 days after all others, which end on 2026-01-02" in few.line()
+    assert "3 events of 2026-06-01 or later, of c, d, are 150 days after all others, which end on 2026-01-02" in few.describe()
 
 
 @pytest.mark.parametrize(

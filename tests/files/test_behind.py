@@ -8,7 +8,7 @@ from pyspark.sql import types as T
 from common import tables
 from common.archive.archive_tables import ensure_tables, events_schema
 from common.installed import find_vertical
-from common.streaming.behind_watermark import NewestEvent, WatermarkWatch, find_newest_event
+from common.streaming.behind_watermark import EntityAhead, WatermarkWatch, find_entity_ahead
 from common.workspace import Workspace
 from tests.deployments import deployed
 
@@ -19,7 +19,7 @@ FINANCE = find_vertical("finance_fraud")
 
 def test_the_entity_of_the_newest_event_not_behind_the_watermark(spark, tmp_path):
     workspace, watermark = Workspace(tmp_path, FINANCE.name), datetime(2026, 11, 27, 10, tzinfo=UTC)
-    assert find_newest_event(spark, deployed(FINANCE, workspace), watermark) is None
+    assert find_entity_ahead(spark, deployed(FINANCE, workspace), watermark) is None
     ensure_tables(FINANCE, workspace)
     times = [("old", "2020-01-01T00:00:00"), ("today", "2026-11-27T10:00:00"), ("today", "2026-11-28T10:00:00"),
              ("other", "2026-11-27T11:00:00"), ("old", "2026-11-27T09:59:59")]  # fmt: skip
@@ -30,8 +30,8 @@ def test_the_entity_of_the_newest_event_not_behind_the_watermark(spark, tmp_path
     ]  # fmt: skip
     schema = T.StructType([field for field in events_schema(FINANCE) if field.name in rows[0]])
     tables.append(spark.createDataFrame(rows, schema), workspace.table("events"))
-    assert find_newest_event(spark, deployed(FINANCE, workspace), watermark) == NewestEvent("today", "2026-11-28 10:00:00", 2)
-    assert find_newest_event(spark, deployed(FINANCE, workspace), datetime(2027, 1, 1, tzinfo=UTC)) is None
+    assert find_entity_ahead(spark, deployed(FINANCE, workspace), watermark) == EntityAhead("today", "2026-11-28 10:00:00", 2)
+    assert find_entity_ahead(spark, deployed(FINANCE, workspace), datetime(2027, 1, 1, tzinfo=UTC)) is None
 
     watch = WatermarkWatch()
     times = {"max": "2020-01-02T00:00:00.000Z", "watermark": "2026-11-27T10:00:00.000Z"}

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from common.models.check import check_structure
 from common.models.drift import stability
-from common.models.protocol import Protocol, describe_evaluation, evaluate_protocol, served_rows, with_labels
+from common.models.protocol import Protocol, describe_evaluation, evaluate_protocol, point_in_time_features, with_labels
 from common.models.scoring import have_same_structure, score_column, with_score
 from common.models.storage import from_json, load, save
 from common.models.training import ParityBroken, TrainingRefused, export_sql, fit_logistic, prove_parity, train
@@ -206,7 +206,7 @@ def test_training_and_serving_give_the_same_numbers(spark, world, trained):
     """The same events both ways: joined with the baselines of many days at once, and with the one in force on the day."""
     events, labels = world
     days = [START + timedelta(days=day) for day in (10, 11)]
-    trained_on = with_score(served_rows(VERTICAL, events, labels, days), trained)
+    trained_on = with_score(point_in_time_features(VERTICAL, events, labels, days), trained)
     served = []
     for day in days:
         in_force = learn(events, labels, [day])["card"].drop("as_of")

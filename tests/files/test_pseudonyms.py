@@ -13,7 +13,7 @@ from common import contract
 from common.archive.archive import Batch, keep_events, keep_labels
 from common.archive.archive_tables import ensure_tables
 from common.privacy.keys import ID_BYTES, KEY_BYTES, Key
-from common.privacy.pseudonyms import decrypt, encrypt, entity_pseudonym, key_id, pseudonym
+from common.privacy.pseudonyms import decrypt, encrypt_deterministically, entity_pseudonym, key_id, pseudonym
 from common.vertical import Vertical
 from common.workspace import Workspace
 from tests.deployments import deployed
@@ -115,21 +115,23 @@ def test_a_place_that_two_records_have_gives_no_nonce_twice(spark):
     """As after a topic was made anew, on a second cluster, and on every embedded broker of a machine."""
     rows = spark.createDataFrame([(bytearray(text),) for text in (b"one", b"two", b"one")], "value binary")
     place = [F.lit("ward.events"), F.lit(0), F.lit(7)]
-    bytes_ = [bytes(row.hidden) for row in rows.select(encrypt(F.col("value"), *place).alias("hidden")).collect()]
+    bytes_ = [
+        bytes(row.hidden) for row in rows.select(encrypt_deterministically(F.col("value"), *place).alias("hidden")).collect()
+    ]
     assert bytes_[0] == bytes_[2], "a retry is the same"
     assert bytes_[0][:12] != bytes_[1][:12]
-    hidden = rows.select(encrypt(F.col("value"), *place).alias("hidden"))
+    hidden = rows.select(encrypt_deterministically(F.col("value"), *place).alias("hidden"))
     assert [bytes(row[0]) for row in hidden.select(decrypt(F.col("hidden"))).collect()] == [b"one", b"two", b"one"]
 
 
 def test_after_a_rotation_old_bytes_are_read_and_new_ones_are_under_the_new_key(spark, monkeypatch):
     rows = spark.createDataFrame([(bytearray(b"one"),)], "value binary")
-    old = rows.select(encrypt(F.col("value"), F.lit("place")).alias("hidden")).collect()
+    old = rows.select(encrypt_deterministically(F.col("value"), F.lit("place")).alias("hidden")).collect()
     # As it was before the key's id stood with the bytes: nonce, text and tag alone.
     oldest = [(bytes(old[0].hidden)[ID_BYTES:],)]
     monkeypatch.setenv("HYBRID_PSEUDONYM_FORMER_KEYS", base64.b64encode(KEY).decode())
     monkeypatch.setenv("HYBRID_PSEUDONYM_KEY", base64.b64encode(OTHER).decode())
-    new = rows.select(encrypt(F.col("value"), F.lit("place")).alias("hidden")).collect()
+    new = rows.select(encrypt_deterministically(F.col("value"), F.lit("place")).alias("hidden")).collect()
     kept = spark.createDataFrame([*map(tuple, old), *oldest, *map(tuple, new)], "hidden binary")
     assert [bytes(row[0]) for row in kept.select(decrypt(F.col("hidden"))).collect()] == [b"one"] * 3
     assert [bytes(row[0]) for row in kept.select(key_id(F.col("hidden"))).collect()][::2] == [Key(KEY).id, Key(OTHER).id]
