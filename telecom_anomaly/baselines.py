@@ -1,8 +1,8 @@
-"""What batch learns of a cell (`baselines`), and how far a report is from it (`deviation`, `speed_residual`).
+"""What batch learns of a cell (`baselines`), and how far a report is from it (`deviation`, `throughput_residual`).
 
 Batch learns for each cell and hour of the week the median and the spread (median absolute deviation, as a standard
 deviation) of six measurements, on a logarithmic scale, as traffic and its troubles multiply. It learns nothing from a report
-that is suspect or of a period in which the cell was not available.
+that is suspect or of a period without full service.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ MAD_TO_STD = 1.4826
 LEAST_SPREAD = 0.03  # of a logarithm: 3%
 POOLED_SHARE = 0.7  # no hour is taken as steadier than this share of the cell's mean spread
 SMOOTHING = 0.3  # weight of a day in the smoothed residual
+# Five days of reports, all older than 21 days, before a line is drawn: slow_drift is mute for a cell's first 26 days.
 LEAST_REFERENCE_REPORTS = 96 * 5
 
 # The name of a metric in columns of ours (`delay_median`, `delay_dev`), and the measurement that it is.
@@ -27,13 +28,12 @@ METRICS = {
     "attempts": "RRC_ConnEstabAtt", "delay": "DRB_RlcSduDelayDl", "loss": "DRB_PacketLossRateUl",
     "drops": "DRB_RlcPacketDropRateDl", "speed": "DRB_UEThpDl", "prb": "RRU_PrbTotDl",
 }  # fmt: skip
+STATISTICS = ("median", "spread")  # of each, by hour of the week
 
 # Columns of a baseline beside its key and `as_of`. Arrays have one entry per hour of the week, Monday 00:00 UTC first.
 CELL_BASELINE = T.StructType([
-    *(T.StructField(name, T.ArrayType(T.DoubleType())) for name in (
-        "attempts_median", "attempts_spread", "delay_median", "delay_spread", "loss_median", "loss_spread",
-        "drops_median", "drops_spread", "speed_median", "speed_spread", "prb_median", "prb_spread")),
-    T.StructField("known_values", T.ArrayType(T.LongType())),
+    *(T.StructField(f"{metric}_{statistic}", T.ArrayType(T.DoubleType())) for metric in METRICS for statistic in STATISTICS),
+    T.StructField("known_values", T.ArrayType(T.LongType())),  # reports of the hour, those that lack a measurement included
     *(T.StructField(name, T.DoubleType()) for name in ("refused_share", "speed_empty", "speed_slope", "speed_residual")),
     T.StructField("site_cells", T.LongType()),
 ])  # fmt: skip
@@ -50,19 +50,22 @@ def is_suspect() -> Column:
 
 
 def is_normal() -> Column:
-    """Whether batch may learn from the report what is normal: it is not suspect, and the cell was available."""
+    """Whether batch may learn from the report what is normal: it is not suspect, and its period had full service."""
     return ~is_suspect() & (F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) == 0)
 
 
-def deviation(metric: str, least_values: int) -> Column:
-    """Robust deviations of the report's measurement from the cell's hour of the week; null where that is not known."""
+def deviation(metric: str, least_reports: int) -> Column:
+    """Robust deviations of the report's measurement from the cell's hour of the week.
+
+    Null where batch knows fewer than `least_reports` reports of that hour, and where they or the report lack the measurement.
+    """
     hour = hour_of_week("event_time")
     distance = F.log1p(METRICS[metric]) - F.get(f"{metric}_median", hour)
-    has_enough = F.get("known_values", hour) >= least_values
+    has_enough = F.get("known_values", hour) >= least_reports
     return F.when(has_enough, distance / F.get(f"{metric}_spread", hour))
 
 
-def speed_residual() -> Column:
+def throughput_residual() -> Column:
     """Logarithm of the throughput over what the cell reached at this load in the reference days; null where not known."""
     expected = F.col("speed_empty") + F.col("speed_slope") * F.col("RRU_PrbTotDl")
     return F.when(
@@ -72,7 +75,11 @@ def speed_residual() -> Column:
 
 
 def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
-    """{"cell"}: one row per cell with any normal report in its window, and `as_of` day of `days`; labels are not read."""
+    """{"cell": a row per cell and day of `days`}; that day is its `as_of`. Labels are not read.
+
+    A row holds what was known at the start of the day: it is learnt from the normal reports of the WINDOW_DAYS before. A cell
+    without any in them has no row.
+    """
     reports = _with_as_of(history.where(is_normal()), days)
     key = ["cell_id", "as_of"]
     cells = _hours_of_week(reports).join(_shares_and_sites(reports), key, "left").join(_drifts(reports), key, "left")
@@ -90,23 +97,23 @@ def _with_as_of(history: DataFrame, days: list[date]) -> DataFrame:
 
 
 def _hours_of_week(reports: DataFrame) -> DataFrame:
-    """Per cell: the arrays of medians, spreads and number of values by hour of the week."""
+    """Per cell: the arrays of medians, spreads and number of reports by hour of the week."""
     by_hour = reports.groupBy("cell_id", "as_of", hour_of_week("event_time").alias("hour")).agg(
-        F.count("*").alias("values"),
+        F.count("*").alias("reports"),
         *[F.sort_array(F.collect_list(F.log1p(name))).alias(metric) for metric, name in METRICS.items()],
     )
     medians = by_hour.withColumns({f"{metric}_m": _median(F.col(metric)) for metric in METRICS})
     spreads = medians.withColumns({f"{metric}_s": _spread(F.col(metric), F.col(f"{metric}_m")) for metric in METRICS})
     metrics = [F.struct(f"{metric}_m", f"{metric}_s").alias(metric) for metric in METRICS]
     cells = spreads.groupBy("cell_id", "as_of").agg(
-        F.map_from_entries(F.collect_list(F.struct("hour", F.struct("values", *metrics)))).alias("hours"),
+        F.map_from_entries(F.collect_list(F.struct("hour", F.struct("reports", *metrics)))).alias("hours"),
         *[F.avg(f"{metric}_s").alias(f"{metric}_pooled") for metric in METRICS],
     )
     return cells.select(
         "cell_id",
         "as_of",
         *[column for metric in METRICS for column in _medians_and_spreads(metric)],
-        _by_hour_of_week(lambda hour: F.coalesce(hour.values, F.lit(0))).alias("known_values"),
+        _by_hour_of_week(lambda hour: F.coalesce(hour.reports, F.lit(0))).alias("known_values"),
     )
 
 
@@ -149,7 +156,10 @@ def _shares_and_sites(reports: DataFrame) -> DataFrame:
 
 
 def _drifts(reports: DataFrame) -> DataFrame:
-    """Per cell: throughput as a line over load in the reference days, and its residual since, smoothed over days."""
+    """Per cell: throughput as a line over load in the reference days, and its residual since, smoothed over days.
+
+    The smoothed residual starts at 0, so that a new cell begins as one without loss.
+    """
     is_reference = F.col("age") > WINDOW_DAYS - REFERENCE_DAYS
     lines = reports.groupBy("cell_id", "as_of").agg(
         F.count_if(is_reference).alias("reference"),
@@ -162,7 +172,7 @@ def _drifts(reports: DataFrame) -> DataFrame:
         reports.where(~is_reference)
         .join(lines, ["cell_id", "as_of"])
         .groupBy("cell_id", "as_of", "event_day")
-        .agg(F.median(speed_residual()).alias("residual"))
+        .agg(F.median(throughput_residual()).alias("residual"))
     )
     days = F.sort_array(F.collect_list(F.when(F.col("residual").isNotNull(), F.struct("event_day", "residual"))))
     smoothed = F.aggregate(days, F.lit(0.0), lambda average, day: (1 - SMOOTHING) * average + SMOOTHING * day.residual)

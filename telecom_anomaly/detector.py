@@ -5,6 +5,9 @@ per event. What stands out is gathered in event-time windows, so that a trouble 
 a rule sums over a stretch of time, it divides by the reports that the stretch has when none is missing, however many came: one
 that is strong enough reaches the threshold alone.
 
+A query gets valid events with what the core adds: ingest_time, kafka_partition and kafka_offset; where it names `baselines` also
+the columns of CELL_BASELINE and baseline_version, those of the cell's row in force, null for a cell without one.
+
 - per cell and UTC day: real-time mode, RocksDB state; raised, changed and cleared under one id (`rules.alarms`);
 - per site and UTC day: the same, over the cells of the site;
 - silence: known when the watermark passes it, over with the next report (micro-batch, append): `rules.silence`;
@@ -17,7 +20,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.authoring import Query, Rule, Scenario, entity_and_window, threshold, threshold_names, with_thresholds
-from telecom_anomaly.baselines import deviation, is_suspect
+from telecom_anomaly.baselines import METRICS, deviation, is_suspect
 from telecom_anomaly.events import GRANULARITY_S
 from telecom_anomaly.rules import online_query, silence
 from telecom_anomaly.rules.alarms import (
@@ -29,21 +32,22 @@ from telecom_anomaly.rules.alarms import (
     trouble_is_over,
     with_stretches,
 )
-from telecom_anomaly.rules.drift import hourly_residuals, lasting_loss
+from telecom_anomaly.rules.drift import hourly_residuals, lasting_residual
 from telecom_anomaly.settings import TelecomSettings
 
 LOADED_DEVIATIONS = 3.0  # of use of resource blocks, beyond which load explains much
 SLOW_DEVIATIONS = 3.5  # of delay, from which a cell counts as slow, for its site
 DROPPING_DEVIATIONS = 3.5  # of drops, from which a cell counts as dropping packets, for its site
-DOWN_S = 300.0  # seconds of a period without service from which a cell counts as down, for its site
+DOWN_S = 300.0  # seconds of a period out of service, from which a cell counts as down, for its site
 UNSURE_SHARE = 0.3  # part of a cell's usual share of refused connections that comes and goes
 MAX_NEXT_S = 1.5 * GRANULARITY_S  # within which a report is the next one: reports do not come on the second
 
 KPI_OUTLIER = Alarm(
     "kpi_outlier",
-    "Robust deviations of delay, drops or throughput from the hour of the week, summed over half an hour, by 2. Per cell, day. "
-    "Towards the bad side only, and only where load does not explain it. Two reports of 6 reach 6, and so does one of 12.",
-    # Not `greatest` of nulls only: it is null then, and no trouble.
+    "Robust deviations of delay, drops or throughput from the hour of the week, summed over half an hour and "
+    "divided by 2. Per cell, day. Towards the bad side only, and only where load does not explain it. Two reports of 6 reach 6, "
+    "and so does one of 12.",
+    # `greatest` skips nulls; all null gives null: no trouble.
     weight=lambda: unless_loaded(F.greatest(F.col("delay_dev"), F.col("drops_dev"), -F.col("speed_dev"))),
     counts_from=4.0,
     stretch_minutes=30,
@@ -53,8 +57,8 @@ KPI_OUTLIER = Alarm(
 )
 SLEEPING_CELL = Alarm(
     "sleeping_cell",
-    "Robust deviations of attempts below the hour of the week, summed over two hours, by 8. Per cell, day. "
-    "Only of reports without a second out of service.",
+    "Robust deviations of attempts below the hour of the week, summed over two hours and divided by 8. Per cell, day. "
+    "Only of reports with full service.",
     weight=lambda: F.when(~lacks_service(), -F.col("attempts_dev")),
     counts_from=2.5,
     stretch_minutes=120,
@@ -63,7 +67,8 @@ SLEEPING_CELL = Alarm(
 )
 INTERFERENCE = Alarm(
     "interference",
-    "Robust deviations of uplink loss above the hour of the week without load, summed over an hour, by 4. Per cell, day.",
+    "Robust deviations of uplink loss above the hour of the week without load, summed over an hour and divided by 4. "
+    "Per cell, day.",
     weight=lambda: unless_loaded(F.col("loss_dev")),
     counts_from=2.5,
     stretch_minutes=60,
@@ -72,7 +77,7 @@ INTERFERENCE = Alarm(
 )
 CONGESTION = Alarm(
     "congestion",
-    "Deviations of refused connections above the cell's usual share, summed over an hour, by 4. Per cell, day.",
+    "Deviations of refused connections above the cell's usual share, summed over an hour and divided by 4. Per cell, day.",
     weight=lambda: refused_deviations(),
     counts_from=2.0,
     stretch_minutes=60,
@@ -81,13 +86,16 @@ CONGESTION = Alarm(
 )
 FLAPPING = Alarm(
     "flapping",
-    "Changes between available and not available within three hours: two for each fall (`falls`). Per cell, day.",
+    "Changes between full service and less, within three hours: two for each fall (`falls`). Per cell, day.",
     weight=lambda: F.when(lacks_service(), 1.0),
     counts_from=1.0,
     stretch_minutes=180,
+    # Each fall is two changes, the fall and the return. A weight of 2 would be another state than running checkpoints hold.
     divisor=1 / 2,
     reason=lambda score: F.format_string("%.0f changes of availability within three hours", score),
-    columns=AlarmColumns("down", "falls_stretches", "falls_worst", counting_reports="falls"),
+    # `down` holds the reports of `lacks_service`, not of `is_down`. The name stays: it is part of the checkpoint's structure, as
+    # is `served`, the times of reports with full service.
+    columns=AlarmColumns("down", "falls_stretches", "falls_worst", summed_reports="falls"),
 )
 SITE_ALARM = Alarm(
     "site_alarm",
@@ -110,19 +118,20 @@ CELL_ALARMS = (KPI_OUTLIER, SLEEPING_CELL, INTERFERENCE, CONGESTION, FLAPPING)
 def slow_drift(settings: TelecomSettings) -> Column:
     """Percent of throughput lost against the reference days at the same load: the lesser of today's and the smoothed loss.
 
-    Today's is the median over its reports of a full hour (minute 0: others are not read), LEAST_HOURS or more; the smoothed one
-    an exponentially weighted average over days (weight SMOOTHING) that batch carried to the start of the day. Per cell, day.
+    Today's is that of the lowest median of all beginnings of the day that have LEAST_HOURS or more reports of a full hour
+    (minute 0: others are not read). The smoothed one is an exponentially weighted average over days (weight SMOOTHING): batch
+    carries it to the start of the day, and today is added. Per cell, day.
     """
-    return 100 * (1 - F.exp("drift"))
+    return 100 * (1 - F.exp("lasting_residual"))
 
 
 SLOW_DRIFT = Rule(
-    "slow_drift",
-    slow_drift,
-    "slow_drift",
-    lambda settings: F.format_string("%.0f%% of throughput lost at the same load", slow_drift(settings)),
-    lambda settings: F.to_json(F.sort_array(F.transform("residuals", lambda report: report.report_id))),
-    "minor",
+    name="slow_drift",
+    score=slow_drift,
+    threshold="slow_drift",
+    reason=lambda settings: F.format_string("%.0f%% of throughput lost at the same load", slow_drift(settings)),
+    evidence=lambda settings: F.to_json(F.sort_array(F.transform("residuals", lambda report: report.report_id))),
+    severity="minor",
 )
 
 
@@ -142,9 +151,10 @@ def by_cell(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
         )
     )
     ends = [*((alarm.rule, trouble_is_over(alarm)) for alarm in CELL_ALARMS), (SLOW_DRIFT, None)]
+    # `lasting_residual` reads a threshold, so they are added here; `raise_alarms` then adds none.
     days = with_thresholds(days, threshold_names(rule for rule, _ in ends), settings)
-    drift = lasting_loss(F.col("residuals"), F.col("speed_residual"), threshold("slow_drift"))
-    days = days.withColumn("falls", falls()).transform(with_stretches, CELL_ALARMS).withColumn("drift", drift)
+    residual = lasting_residual(F.col("residuals"), F.col("speed_residual"), threshold("slow_drift"))
+    days = days.withColumn("falls", falls()).transform(with_stretches, CELL_ALARMS).withColumn("lasting_residual", residual)
     return raise_alarms(days, ends, settings, entity="cell_id", subject=entity_and_window("cell_id"))
 
 
@@ -162,28 +172,18 @@ def by_site(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
             *_newest(),
         )
     )
-    days = days.transform(with_stretches, [SITE_ALARM]).withColumn("together", reports_of_worst(SITE_ALARM))
+    days = days.transform(with_stretches, [SITE_ALARM]).withColumn("worst_reports", reports_of_worst(SITE_ALARM))
     ends = [(SITE_ALARM.rule, trouble_is_over(SITE_ALARM))]
     return raise_alarms(days, ends, settings, entity="site_id", subject=entity_and_window("site_id"))
 
 
 def with_deviations(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
-    """Adds the robust deviations of six measurements from the cell's hour of the week (`baselines.METRICS`). Per event."""
-    least = settings.min_history
-    return reports.withColumns(
-        {
-            "attempts_dev": deviation("attempts", least),
-            "delay_dev": deviation("delay", least),
-            "loss_dev": deviation("loss", least),
-            "drops_dev": deviation("drops", least),
-            "speed_dev": deviation("speed", least),
-            "prb_dev": deviation("prb", least),
-        }
-    )
+    """Adds `<metric>_dev` of each of METRICS: its robust deviations from the cell's hour of the week. Per event."""
+    return reports.withColumns({f"{metric}_dev": deviation(metric, settings.min_history) for metric in METRICS})
 
 
 def lacks_service() -> Column:
-    """Whether the report is of a period without full service; one that does not say counts as on the air."""
+    """Whether the report is of a period without full service: a second out of service or more. One that does not say had it."""
     return F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) > 0
 
 
@@ -200,7 +200,7 @@ def refused_deviations() -> Column:
 
 
 def falls() -> Column:
-    """The reports without full service whose report before is there and had it: more reports never make fewer falls."""
+    """The reports without full service that come right after one with it: more reports never make fewer falls."""
     return F.filter(
         "down",
         lambda report: F.exists(
@@ -210,7 +210,7 @@ def falls() -> Column:
 
 
 def is_down() -> Column:
-    """Whether the cell was out of service for DOWN_S or more of the period."""
+    """Whether the cell was down: out of service for DOWN_S or more of the period."""
     return F.coalesce(F.col("RRU_CellUnavailableTime"), F.lit(0.0)) >= DOWN_S
 
 
@@ -226,14 +226,14 @@ def drops_packets() -> Column:
 
 def cells_in_trouble() -> Column:
     """How many cells of the site have a report in trouble in its worst stretch."""
-    return F.size(F.array_distinct(F.transform("together", lambda report: report.cell_id)))
+    return F.size(F.array_distinct(F.transform("worst_reports", lambda report: report.cell_id)))
 
 
 def likely_cause() -> Column:
     """The site's likely trouble, by what most reports of its worst stretch show."""
-    half = F.size("together") / 2
-    down = F.size(F.filter("together", lambda report: report.is_down))
-    dropping = F.size(F.filter("together", lambda report: report.drops))
+    half = F.size("worst_reports") / 2
+    down = F.size(F.filter("worst_reports", lambda report: report.is_down))
+    dropping = F.size(F.filter("worst_reports", lambda report: report.drops))
     return (
         F.when(down > half, "power or transmission lost")
         .when(dropping > half, "backhaul degraded")
@@ -242,6 +242,7 @@ def likely_cause() -> Column:
 
 
 def _newest() -> tuple[Column, ...]:
+    """Aggregates: the newest event_time, ingest_time and baseline_version of the reports behind a row."""
     return (
         F.max("event_time").alias("event_time"),
         F.max("ingest_time").alias("ingest_time"),
@@ -254,7 +255,6 @@ QUERIES = (
     Query("by_site", (SITE_ALARM.rule,), by_site, baselines=("cell",), stateful=True),
     # In micro-batches, as what waits for the watermark is: real-time mode has no append.
     Query("silence", silence.RULES, silence.silence, stateful=True, output_mode="append"),
-    # In micro-batches, as the detector is a Python function, and none runs per event.
     Query(
         "online",
         online_query.RULES,

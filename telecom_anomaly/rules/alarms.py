@@ -1,10 +1,11 @@
 """Alarm life cycle: raise, change and clear under one id (TM Forum TMF642, perceived severities of X.733).
 
-An alarm is about an entity, a rule and an event-time window (or a silence: `silence`). Reports in trouble are gathered in a
-set. Each stretch of minutes that ends with one of them has a score, the sum of their weights over a divisor; the alarm's score
-is that of the worst stretch. The alarm is cleared once the entity has reported for CLEAR_MINUTES since the last stretch that
-reached the threshold. All that depends on sets alone: neither the order of reports nor duplicates matter, and the last update
-of a stream equals what batch computes.
+An alert is a row that a rule raises; an alarm is all alerts of one id: it is raised, changes, and clears. An alarm is about an
+entity, a rule and an event-time window (or a silence: `silence`). Reports in trouble are gathered in a set. Each stretch of
+minutes that ends with one of them has a score, the sum of their weights over a divisor; the alarm's score is that of the worst
+stretch. The alarm is cleared once the entity's newest report that is not planned work is CLEAR_MINUTES later than the last
+stretch that reached the threshold. All that depends on sets alone: neither the order of reports nor duplicates matter, and the
+last alert of a stream equals what batch computes.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,18 +28,18 @@ class AlarmColumns:
 
     gathered_reports: the set of reports in trouble (`gather_reports`). stretches: structs of score, ids and `end`.
     worst: the stretch with the highest score.
-    counting_reports: those of the gathered reports that count, where not all do; the query adds it.
+    summed_reports: those of the gathered reports whose weights are summed, where not all are; the query adds it.
     """
 
     gathered_reports: str
     stretches: str
     worst: str
-    counting_reports: str = ""
+    summed_reports: str = ""
 
     @property
     def reports(self) -> str:
         """The column of the reports whose weights are summed."""
-        return self.counting_reports or self.gathered_reports
+        return self.summed_reports or self.gathered_reports
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,11 @@ class Alarm:
     """A rule over reports in trouble, in one declaration.
 
     name: of the rule, and of the setting that holds its threshold. scores: what the score is, in words, with its unit.
-    weight() -> Column: how much trouble a report is in. A report counts, with its weight, where that is `counts_from` or more.
+    weight() -> Column: how much trouble a report is in. From `counts_from` on the report is gathered; below, it adds nothing.
     stretch_minutes: length of the stretches whose weights are summed. divisor: of the sum, a number or the column that holds it;
     None: the number of reports that a stretch has when none is missing.
     details() -> further columns of a gathered report. reason(score) -> Column of text for people.
+    severity: of an alarm below `critical_at` times the threshold; from there on it is critical.
     """
 
     name: str
@@ -73,9 +75,9 @@ class Alarm:
 
         score.__doc__ = self.scores
         return Rule(
-            self.name,
-            score,
-            self.name,
+            name=self.name,
+            score=score,
+            threshold=self.name,
             reason=lambda settings: self.reason(score(settings)),
             evidence=lambda settings: F.to_json(F.col(self.columns.worst).ids),
             severity=self.severity,
@@ -84,7 +86,7 @@ class Alarm:
 
 
 def gather_reports(alarm: Alarm) -> Column:
-    """Aggregate: the set of reports that count for the alarm, structs of event_time, report_id, weight and its details."""
+    """Aggregate: the set of reports in trouble, structs of event_time, report_id, weight and the alarm's details."""
     weight = alarm.weight()
     report = F.struct("event_time", "report_id", weight.cast("double").alias("weight"), *alarm.details())
     return F.collect_set(F.when(weight >= alarm.counts_from, report)).alias(alarm.columns.gathered_reports)
@@ -105,9 +107,9 @@ def reports_of_worst(alarm: Alarm) -> Column:
 
 
 def trouble_is_over(alarm: Alarm) -> Column:
-    """Whether the entity has reported for CLEAR_MINUTES since the end of the last stretch that reached the threshold.
+    """Whether the row's newest report is CLEAR_MINUTES or more later than the last stretch that reached the threshold.
 
-    Not since the last report in trouble: one alone, hours later, does not bring back what is over.
+    Later than that stretch, not than the last report in trouble: one alone, hours later, does not bring back what is over.
     """
     bad_stretches = F.filter(alarm.columns.stretches, lambda stretch: stretch.score >= threshold(alarm.rule.threshold))
     last_end = F.array_max(F.transform(bad_stretches, lambda stretch: stretch.end))
@@ -117,7 +119,7 @@ def trouble_is_over(alarm: Alarm) -> Column:
 def raise_alarms(
     rows: DataFrame, rules: Sequence[tuple[Rule, Column | None]], settings: TelecomSettings, *, entity: str, subject: Column
 ) -> DataFrame:
-    """Alerts of `rules`, each with the column that tells whether its alarm is over (None: it does not clear)."""
+    """The alerts of `rules`. Beside each rule stands the column that tells whether its alarm is over; None: it never clears."""
     verdicts = F.array_compact(F.array(*[_verdict(rule, is_over, settings) for rule, is_over in rules]))
     hits = with_thresholds(rows, threshold_names(rule for rule, _ in rules), settings).withColumn("verdict", F.explode(verdicts))
     return alert_rows(hits, F.col("verdict"), vertical="telecom_anomaly", entity=entity, subject=subject)
@@ -152,7 +154,7 @@ def _reports_of_stretch(alarm: Alarm, end: Column) -> Column:
 
 
 def _verdict(rule: Rule, is_over: Column | None, settings: TelecomSettings) -> Column:
-    """A rule's alert; null where its score does not reach the threshold: no text is put together for what is no alarm."""
+    """A rule's alert; null where its score does not reach the threshold: no text is put together for what is no alert."""
     least = threshold(rule.threshold)
     score = rule.score(settings).cast("double")
     severity = F.when(score >= least * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))

@@ -1,15 +1,16 @@
-"""The steps of slow_drift: from the day's residuals of throughput to the loss that both today and the days before show.
+"""The steps of slow_drift: from the day's residuals of throughput to the one that both today and the days before reach.
 
-A residual is the logarithm of the throughput over what the cell reached at the same load in the reference days. A stream sees
-the beginnings of a day one after the other, and cannot take an alert back; history sees the whole day. For both to raise the
-same alerts, the rule takes the lowest of the medians of all the day's beginnings of LEAST_HOURS reports or more.
+A residual is the logarithm of the throughput over what the cell reached at the same load in the reference days: negative is a
+loss, and the higher of two is the lesser loss. A stream sees the beginnings of a day one after the other, and cannot take an
+alert back; history sees the whole day. For both to raise the same alerts, the rule takes the lowest of the medians of all the
+day's beginnings of LEAST_HOURS reports or more.
 """
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from common.authoring import let
-from telecom_anomaly.baselines import SMOOTHING, speed_residual
+from telecom_anomaly.baselines import SMOOTHING, throughput_residual
 
 LEAST_HOURS = 6  # reports of a day, one an hour, before its median throughput counts
 ROUNDING = 1e-9  # of a logarithm: more than what a score loses on the way to it and back
@@ -20,23 +21,26 @@ def hourly_residuals() -> Column:
 
     All four reports of an hour would be four times the state.
     """
-    residual = speed_residual()
+    residual = throughput_residual()
     counts = residual.isNotNull() & (F.minute("event_time") == 0)
     return F.collect_set(F.when(counts, F.struct("event_time", "report_id", residual.alias("residual"))))
 
 
-def lasting_loss(residuals: Column, smoothed_residual: Column, threshold_percent: Column) -> Column:
-    """Logarithm of the throughput that is left: the lesser loss of today and of the days before, 0 for none.
+def lasting_residual(residuals: Column, smoothed_residual: Column, threshold_percent: Column) -> Column:
+    """The residual of today or of the days before, whichever is the lesser loss.
 
-    residuals: from `hourly_residuals`. smoothed_residual: the one that batch smoothed over the days before.
+    residuals: from `hourly_residuals`. smoothed_residual: batch's, over the days before this one.
     Null where either is not known, and where the day cannot reach the threshold.
     """
     can_alarm = can_reach(residuals, threshold_percent) & (F.size(residuals) >= LEAST_HOURS)
-    return F.when(can_alarm, let(lowest_median(residuals), lambda today: lesser_loss(today, smoothed_residual)))
+    return F.when(can_alarm, let(lowest_median(residuals), lambda today: higher_residual(today, smoothed_residual)))
 
 
 def can_reach(residuals: Column, threshold_percent: Column) -> Column:
-    """Whether as many reports are below the threshold as a median of LEAST_HOURS has on its lower side: else no median is."""
+    """Whether enough reports are at or below the threshold for a median to be.
+
+    Only saves work: without 4 reports at or below the threshold no median of LEAST_HOURS or more can reach it.
+    """
     highest = F.log1p(-threshold_percent / 100) + ROUNDING
     return F.size(F.filter(residuals, lambda report: report.residual <= highest)) > LEAST_HOURS // 2
 
@@ -61,10 +65,10 @@ def median_of_first(by_value: Column, count: Column) -> Column:
     return F.get(F.filter(by_value, lambda report: report.number < count), F.floor(count / 2).cast("int")).residual
 
 
-def lesser_loss(today: Column, smoothed_residual: Column) -> Column:
-    """The higher of today's residual and of the one smoothed over days with today as its newest; null where either is.
+def higher_residual(today: Column, smoothed_residual: Column) -> Column:
+    """The higher residual, so the lesser loss, of today and of the smoothed one with today added; null where either is.
 
-    The smoothed one grows with today's, so that the lesser loss is least where today's is.
+    It grows with today's: the day's lowest median gives the lowest result that any beginning of the day gives.
     """
     with_today = (1 - SMOOTHING) * smoothed_residual + SMOOTHING * today
     return F.when(today > with_today, today).otherwise(with_today)

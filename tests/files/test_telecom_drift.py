@@ -9,8 +9,8 @@ from pyspark.sql import functions as F
 from telecom_anomaly.rules.drift import (
     by_residual,
     can_reach,
-    lasting_loss,
-    lesser_loss,
+    higher_residual,
+    lasting_residual,
     lowest_median,
     median_of_first,
 )
@@ -73,7 +73,7 @@ def test_the_lowest_median_is_of_whichever_beginning_was_worst(value_of):
 
 def test_the_lesser_loss_is_todays_or_the_smoothed_one(value_of):
     def lesser(today):
-        return lambda: lesser_loss(F.lit(today).cast("double"), F.col("smoothed"))
+        return lambda: higher_residual(F.lit(today).cast("double"), F.col("smoothed"))
 
     assert value_of(lesser(-0.2), [], -0.3) == -0.2
     assert value_of(lesser(-0.2), [], -0.1) == pytest.approx(0.7 * -0.1 + 0.3 * -0.2)
@@ -82,7 +82,7 @@ def test_the_lesser_loss_is_todays_or_the_smoothed_one(value_of):
 
 def test_a_loss_lasts_if_today_and_the_days_before_show_it(value_of):
     def loss():
-        return lasting_loss(residuals(), F.col("smoothed"), F.lit(9.0))
+        return lasting_residual(residuals(), F.col("smoothed"), F.lit(9.0))
 
     assert value_of(loss, [LOW] * 6, -0.5) == pytest.approx(LOW)
     assert value_of(loss, [LOW] * 5, -0.5) is None  # too few hours
