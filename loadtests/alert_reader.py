@@ -46,7 +46,7 @@ class Label:
     case_id: str
 
 
-class AlertReader:
+class AlertAndLabelReader:
     """Reads the topics of alerts and labels from their present ends until `stop`.
 
     dropped_records: those for which there was no room. unreadable_records: those that are neither an alert nor a label. Neither

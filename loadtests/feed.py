@@ -1,4 +1,4 @@
-"""What a load test sends: the vertical's own simulation, of which each process sends the entities that it owns.
+"""Feeds a load test with the vertical's own simulation, of which each process sends the entities that it owns.
 
 Event ids are unique within one simulation only: two seeds make the same ids. So all processes walk through the same
 simulation, and an entity's events come from one process, in order. A turn is as many events of the simulation as there are
@@ -19,7 +19,7 @@ from common.simulation.generated_events import GeneratedEvents
 from common.simulation.messages import label_messages
 
 
-class Slice(NamedTuple):
+class EntitySlice(NamedTuple):
     """The entities of process `number`, counted from 0, of `processes`."""
 
     number: int
@@ -29,7 +29,7 @@ class Slice(NamedTuple):
         return self.processes == 1 or crc32(entity) % self.processes == self.number
 
 
-class OutgoingRecord(NamedTuple):
+class FeedRecord(NamedTuple):
     """A record to be sent. is_flawed: the generator broke it on purpose (a duplicate is not flawed)."""
 
     key: bytes
@@ -38,28 +38,28 @@ class OutgoingRecord(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Share:
+class ProcessShare:
     """The records and labels of a chunk that one process sends, each with its position in the whole chunk of `length` records."""
 
     length: int
     record_positions: list[int]
-    records: list[OutgoingRecord]
+    records: list[FeedRecord]
     label_positions: list[int]
-    labels: list[OutgoingRecord]
+    labels: list[FeedRecord]
 
 
-def select_share(chunk: GeneratedEvents, owner: Slice) -> Share:
+def select_share(chunk: GeneratedEvents, owner: EntitySlice) -> ProcessShare:
     """The owner's part of a chunk. A label's position is that of the first message that arrives at or after its event's time."""
     messages = chunk.messages
     assert messages is not None
     is_flawed = (messages.flaw != "") & (messages.flaw != "duplicate")
     rows = zip(messages.keys.tolist(), messages.values.tolist(), is_flawed.tolist(), strict=True)
-    records = [(position, OutgoingRecord(*row)) for position, row in enumerate(rows) if owner.owns(row[0])]
+    records = [(position, FeedRecord(*row)) for position, row in enumerate(rows) if owner.owns(row[0])]
     all_labels = label_messages(chunk.labels)
     due_positions = np.minimum(np.searchsorted(messages.arrival_time, all_labels.arrival_time), len(messages) - 1)
     label_rows = zip(due_positions.tolist(), all_labels.keys.tolist(), all_labels.values.tolist(), strict=True)
-    labels = [(position, OutgoingRecord(key, value)) for position, key, value in label_rows if owner.owns(key)]
-    return Share(
+    labels = [(position, FeedRecord(key, value)) for position, key, value in label_rows if owner.owns(key)]
+    return ProcessShare(
         len(messages), [position for position, _ in records], [record for _, record in records],
         [position for position, _ in labels], [record for _, record in labels],
     )  # fmt: skip
@@ -71,10 +71,10 @@ class Feed:
     One feed serves all users of a process. At most two chunks are in memory.
     """
 
-    def __init__(self, chunks: Iterator[GeneratedEvents], owner: Slice) -> None:
+    def __init__(self, chunks: Iterator[GeneratedEvents], owner: EntitySlice) -> None:
         self.owner = owner
         self._chunks, self._lock = chunks, RLock()
-        self._share, self._position, self._record, self._label = Share(0, [], [], [], []), 0, 0, 0
+        self._share, self._position, self._record, self._label = ProcessShare(0, [], [], [], []), 0, 0, 0
         self._start_next_chunk()
 
     def wait_until_ready(self) -> None:
@@ -82,10 +82,10 @@ class Feed:
         with self._lock:
             self._count_remaining()
 
-    def take(self, turns: int) -> tuple[list[OutgoingRecord], list[OutgoingRecord]]:
+    def take(self, turns: int) -> tuple[list[FeedRecord], list[FeedRecord]]:
         """The records of the next `turns` turns, and the labels that are due by then; either may be empty."""
-        records: list[OutgoingRecord] = []
-        labels: list[OutgoingRecord] = []
+        records: list[FeedRecord] = []
+        labels: list[FeedRecord] = []
         with self._lock:
             remaining = turns * self.owner.processes
             while remaining:
@@ -107,14 +107,14 @@ class Feed:
         # gevent has made threading's threads greenlets; in one of those a day's simulation would hold up every user.
         self._next = get_hub().threadpool.spawn(self._make_share)
 
-    def _make_share(self) -> Share:
+    def _make_share(self) -> ProcessShare:
         for chunk in self._chunks:
             if chunk.messages is not None and len(chunk.messages):
                 return select_share(chunk, self.owner)
         raise RuntimeError("the simulation has come to its last day")
 
 
-def _move_before(end: int, positions: list[int], items: list[OutgoingRecord], index: int, target: list[OutgoingRecord]) -> int:
+def _move_before(end: int, positions: list[int], items: list[FeedRecord], index: int, target: list[FeedRecord]) -> int:
     """Moves the items from `index` on whose position is before `end`; returns the index of the first that stays."""
     while index < len(positions) and positions[index] < end:
         target.append(items[index])

@@ -1,4 +1,4 @@
-"""A Kafka producer for gevent: the client's own threads send, a greenlet takes the answers, nothing blocks the event loop."""
+"""Produces to Kafka under gevent: the client's own threads send, a greenlet takes the answers, nothing blocks the event loop."""
 
 from collections.abc import Callable
 
@@ -8,15 +8,15 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from common.kafka.connection import Connection
 from common.kafka.producers import producer_options
 
-# topic, milliseconds, bytes, what went wrong
-Report = Callable[[str, float, int, Exception | None], None]
+# (topic, milliseconds until the acknowledgement, bytes, the failure or None)
+DeliveryReport = Callable[[str, float, int, Exception | None], None]
 
 POLL_SECONDS = 0.005
 BUFFERED_RECORDS = 20_000
 BUFFERED_MEGABYTES = 64
 
 
-class BufferFull(Exception):
+class ProducerBufferFull(Exception):
     """The broker does not keep up: the producer's buffer is full, and the event was not sent."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Sender:
     with what went wrong. A full buffer is reported as a failure; nobody waits for room. A label is reported only if it was lost.
     """
 
-    def __init__(self, connection: Connection, report: Report) -> None:
+    def __init__(self, connection: Connection, report: DeliveryReport) -> None:
         self._report = report
         self._producer = Producer(producer_options(connection, 0.001, 30, BUFFERED_RECORDS, BUFFERED_MEGABYTES))
         self._polling = gevent.spawn(self._poll)
@@ -39,7 +39,7 @@ class Sender:
         try:
             self._producer.produce(topic, value, key, on_delivery=self._report_event)
         except BufferError:
-            self._report(topic, 0.0, len(value), BufferFull())
+            self._report(topic, 0.0, len(value), ProducerBufferFull())
         except KafkaException as problem:  # larger than the client may send, say
             self._report(topic, 0.0, len(value), problem)
 
@@ -47,7 +47,7 @@ class Sender:
         try:
             self._producer.produce(topic, value, key, on_delivery=self._report_lost_label)
         except BufferError:
-            self._report(topic, 0.0, len(value), BufferFull())
+            self._report(topic, 0.0, len(value), ProducerBufferFull())
         except KafkaException as problem:
             self._report(topic, 0.0, len(value), problem)
 

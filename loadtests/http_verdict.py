@@ -1,4 +1,4 @@
-"""Decides what the gateway's answers mean for a load test: which row they are counted in, and whether they are failures."""
+"""Decides, for each of the gateway's answers, in which row of the load test it counts and whether it is a failure."""
 
 PROBLEMS = {
     0: ("no answer", "no answer: the connection was refused, cut or timed out"),

@@ -1,4 +1,6 @@
-"""Load for any vertical: locust -f loadtests/locustfile.py --vertical finance_fraud --shape ramp --rate 2000 --headless
+"""Defines the load test of any vertical for locust.
+
+    locust -f loadtests/locustfile.py --vertical finance_fraud --shape ramp --rate 2000 --headless
 
 Options, shapes and figures are in loadtests/README.md. A vertical's own locustfile imports these names.
 """
@@ -32,9 +34,9 @@ SWITCH_SECONDS = 0.0005  # the thread that makes the next events leaves the even
 
 
 class PlannedLoad(LoadTestShape):
-    """Users over time by the plan. The set-up before the first user, within the first tick, is not part of that time."""
+    """Users over time by the plan, counted from the second tick on, so that set-up does not count."""
 
-    _ticks, _began = 0, 0.0
+    _ticks, _started_at = 0, 0.0
 
     def reset_time(self) -> None:
         super().reset_time()
@@ -43,10 +45,10 @@ class PlannedLoad(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         assert self.runner
         if self._ticks < 2:
-            self._began = time.monotonic()
+            self._started_at = time.monotonic()
         self._ticks += 1
         load_test: LoadTest = getattr(self.runner.environment, LOAD_TEST)
-        return load_test.tick(time.monotonic() - self._began)
+        return load_test.tick(time.monotonic() - self._started_at)
 
 
 @events.init_command_line_parser.add_listener

@@ -1,4 +1,4 @@
-"""The login of locust's web page, which also keeps pages of other sites from using it in a browser that is logged in."""
+"""Asks for a login on locust's web page, and keeps pages of other sites from using it in a browser that is logged in."""
 
 import hmac
 import os

@@ -1,4 +1,4 @@
-"""Objectives: what has to hold under load, by vertical, read from one TOML file and compared with what was measured."""
+"""Reads the objectives of a load test by vertical from a TOML file, and compares them with what was measured."""
 
 import tomllib
 from dataclasses import asdict, dataclass, fields
@@ -61,13 +61,15 @@ class ObjectiveResult:
     text: str
 
 
-def check_objectives(objectives: LoadFigures, figures: LoadFigures, only: tuple[str, ...] | None = None) -> list[ObjectiveResult]:
-    """A result for each objective in the file; `only`: for these. What was not measured is not met."""
+def check_objectives(
+    objectives: LoadFigures, figures: LoadFigures, names: tuple[str, ...] | None = None
+) -> list[ObjectiveResult]:
+    """A result for each objective in the file, or for `names` only. What was not measured is not met."""
     values = asdict(figures)
     return [
         _check_objective(name, objective, values[name])
         for name, objective in asdict(objectives).items()
-        if objective is not None and (only is None or name in only)
+        if objective is not None and (names is None or name in names)
     ]
 
 
@@ -84,9 +86,9 @@ def _check_objective(name: str, objective: float, value: float | None) -> Object
     return ObjectiveResult(name, is_met, f"{name}: {_format_figure(value)}, {requirement}")
 
 
-def missed_objectives(objectives: LoadFigures, figures: LoadFigures, only: tuple[str, ...] | None = None) -> list[str]:
-    """A line for each objective that was not met, or not measured, beginning with its name; `only`: look at these."""
-    return [result.text for result in check_objectives(objectives, figures, only) if not result.is_met]
+def missed_objectives(objectives: LoadFigures, figures: LoadFigures, names: tuple[str, ...] | None = None) -> list[str]:
+    """A line for each objective that was not met, or not measured, beginning with its name; of `names` only if given."""
+    return [result.text for result in check_objectives(objectives, figures, names) if not result.is_met]
 
 
 def verdict_line(results: list[ObjectiveResult]) -> str:

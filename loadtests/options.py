@@ -1,4 +1,4 @@
-"""The load test's own options, beside locust's, and the plan that they make."""
+"""Adds the load test's options to locust's, and makes the plan from them."""
 
 import argparse
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def make_plan(options: Any) -> LoadPlan:
-    """From locust's parsed options. Raises OptionError that names the option."""
+    """Makes the plan from locust's parsed options. Raises OptionError, which names the option."""
     if options.rate <= 0 or options.per_user <= 0 or options.low_rate < 0 or options.batch < 1:
         raise OptionError("give --rate and --per-user above 0, --low-rate not below 0, --batch 1 or more")
     return LoadPlan(

@@ -20,7 +20,7 @@ class Pace:
             self.planned_rates[skipped_second] = self.planned_rates[newest]  # type: ignore[index]
         self.planned_rates[second] = rate
 
-    def share(self, sent_events: Mapping[int, int], since: float = 0.0) -> float | None:
+    def sent_share(self, sent_events: Mapping[int, int], since: float = 0.0) -> float | None:
         """The share of the planned events that were sent, by `sent_events` per second; None while no second can be compared.
 
         Left out: the seconds before `since`, those in which users were being started, and the last, which is incomplete.

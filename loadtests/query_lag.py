@@ -1,4 +1,4 @@
-"""How far behind the archive and the detector's queries are, as far as their checkpoints on this machine show.
+"""Computes how far behind the archive and the detector's queries are, as far as their checkpoints on this machine show.
 
 A query writes its position down when a batch ends. In micro-batches, it has taken no more than that. A real-time query takes
 records all the time and writes its position down once a checkpoint interval: its lag is known exactly when a batch has just
@@ -56,46 +56,47 @@ def read_positions(checkpoints: Path, topic: str, real_time: Mapping[str, bool])
     return {name: (read_position(checkpoints / name, topic), is_real_time) for name, is_real_time in real_time.items()}
 
 
-def compute_lag(ends: dict[int, int], position: QueryPosition | None, last_look: float, is_real_time: bool) -> int:
+def compute_lag(ends: dict[int, int], position: QueryPosition | None, last_update: float, is_real_time: bool) -> int:
     """Records that a query has yet to take, AtMost where only a bound is known; position None: it cannot be read now.
 
-    ends: of the topic, now. last_look: when `ends` were last read (epoch seconds): a batch that ended since then ended just now.
+    ends: of the topic, now. last_update: when they were read before (epoch seconds): a batch that ended since ended just now.
     """
     if position is None:
         return AtMost(records_behind(ends, {}))
     lag = records_behind(ends, position.offsets)
-    is_exact = not is_real_time or not lag or (position.offsets and position.time >= last_look)
+    is_exact = not is_real_time or not lag or (position.offsets and position.time >= last_update)
     return lag if is_exact else AtMost(lag)
 
 
 class LagTracker:
     """The lags of several queries, from one update to the next. current: as of the last update, by query."""
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, started_at: float) -> None:
         self.current: dict[str, int] = {}
-        self._last_look = began
+        self._last_update = started_at
         self._exact_lags: dict[str, tuple[float, int]] = {}
 
     def update(self, now: float, ends: dict[int, int], queries: Mapping[str, tuple[QueryPosition | None, bool]]) -> None:
         """now: epoch seconds; queries: by name its position, and whether it runs in real time."""
         lags = {
-            name: compute_lag(ends, position, self._last_look, is_real_time) for name, (position, is_real_time) in queries.items()
+            name: compute_lag(ends, position, self._last_update, is_real_time)
+            for name, (position, is_real_time) in queries.items()
         }
         for name, (position, _) in queries.items():
             # That nothing is behind because nothing came says nothing of how it does under load: a batch must have ended.
-            if position and position.offsets and position.time >= self._last_look:
+            if position and position.offsets and position.time >= self._last_update:
                 self._exact_lags[name] = now, lags[name]
-        self._last_look, self.current = now, lags
+        self._last_update, self.current = now, lags
 
-    def newest(self, now: float) -> dict[str, int]:
+    def newest_lags(self, now: float) -> dict[str, int]:
         """By query its last exact lag, where that is from within EXACT_LAG_SECONDS; else the bound of the last update.
 
         Empty where there was no update for so long, as when the broker or the checkpoints did not answer.
         """
-        if now - self._last_look > EXACT_LAG_SECONDS:
+        if now - self._last_update > EXACT_LAG_SECONDS:
             return {}
-        exact = {name: lag for name, (time, lag) in list(self._exact_lags.items()) if time >= now - EXACT_LAG_SECONDS}
-        return {name: exact.get(name, lag) if isinstance(lag, AtMost) else lag for name, lag in self.current.items()}
+        exact_lags = {name: lag for name, (time, lag) in list(self._exact_lags.items()) if time >= now - EXACT_LAG_SECONDS}
+        return {name: exact_lags.get(name, lag) if isinstance(lag, AtMost) else lag for name, lag in self.current.items()}
 
 
 def greatest_lag(lags: Iterable[int]) -> int | None:

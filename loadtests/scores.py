@@ -1,4 +1,4 @@
-"""Precision and recall of the detector while it is under load: labels against alerts, in plain Python and bounded memory.
+"""Computes the detector's precision and recall under load: labels against alerts, in plain Python and bounded memory.
 
 The light form of `common.batch.evaluation`, with the same meaning: an alert is right when an event behind it is
 labelled; a case is detected when an alert of a rule meant for its scenario names one of its events. Whichever comes first,
@@ -32,7 +32,7 @@ class Scores:
     """Counts so far. cases and detected_cases: by scenario; alerts (each alert_id once) and right_alerts: by rule."""
 
     def __init__(self, scenarios: Iterable[Scenario], capacity: int = CAPACITY) -> None:
-        self.meant_rules = {scenario.name: frozenset(scenario.rules) for scenario in scenarios}
+        self.expected_rules = {scenario.name: frozenset(scenario.rules) for scenario in scenarios}
         self.cases: Counter[str] = Counter()
         self.detected_cases: Counter[str] = Counter()
         self.alerts: Counter[str] = Counter()
@@ -55,7 +55,7 @@ class Scores:
         alerts = f"{self.alerts.total():,}, of them {self.right_alerts.total():,} right"
         return f"{alerts}; detected cases: {cases or 'there were none'}"
 
-    def label(self, event_id: str, scenario: str, case_id: str) -> None:
+    def add_label(self, event_id: str, scenario: str, case_id: str) -> None:
         """Take in one labelled event, as the labels topic has it; a case counts with its first.
 
         Raises TypeError, having counted nothing, for what is no text.
@@ -69,7 +69,7 @@ class Scores:
         for alert_id, rule in self._unlabelled_events.pop(event_id, {}).items():
             self._match(alert_id, rule, case)
 
-    def alert(self, alert_id: str, rule: str, event: str) -> None:
+    def add_alert(self, alert_id: str, rule: str, event: str) -> None:
         """Take in one alert or update of one; event: the id, or a JSON array of the ids, of the events behind it.
 
         Raises TypeError or ValueError, having counted nothing, for what is no text, or no such array.
@@ -93,7 +93,7 @@ class Scores:
         if self._is_right.get(alert_id) is False:
             self._is_right[alert_id] = True
             self.right_alerts[rule] += 1
-        if self._is_detected.get(case) is False and rule in self.meant_rules.get(case[0], ()):
+        if self._is_detected.get(case) is False and rule in self.expected_rules.get(case[0], ()):
             self._is_detected[case] = True
             self.detected_cases[case[0]] += 1
 

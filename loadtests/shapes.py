@@ -1,4 +1,4 @@
-"""How the rate changes with time: pure functions (seconds, low, high, length) -> events per second; and the users for a rate.
+"""Computes the rate at each second of a load test, by shapes: functions (seconds, low, high, length) -> events per second.
 
 seconds: since the start; low, high: rates between which the shape moves; length: of the shape, in seconds.
 """

@@ -1,4 +1,4 @@
-"""What the system under load does, once a second: latency from event to alert, lag, rows, precision and recall.
+"""Measures the system under load once a second: latency from event to alert, lag, rows, precision and recall.
 
 It runs in the master, or where there is only one process, in that. Its figures stand as rows of their own in locust's
 statistics, hence in its table, web page, report and CSV files. They are logged on their rows alone: as locust's
@@ -22,7 +22,7 @@ from common.monitoring.alert_watch import MAX_LATENCIES, percentiles
 from common.runtime import existing_broker, read_settings
 from common.vertical import Vertical
 from common.workspace import Workspace
-from loadtests.alert_reader import Alert, AlertReader, Label
+from loadtests.alert_reader import Alert, AlertAndLabelReader, Label
 from loadtests.options import LoadPlan
 from loadtests.query_lag import AtMost, LagTracker, greatest_lag, read_positions
 from loadtests.scores import Scores
@@ -35,7 +35,7 @@ COUNTED_TABLES = ("quarantine", "alerts")
 
 
 class SystemMonitor:
-    """rows: by table since the start; history: for the charts, a dictionary of figures per second."""
+    """Samples the system under load. rows: by table since the start; history: a dictionary of figures for each second."""
 
     def __init__(self, environment: Environment, plan: LoadPlan, vertical: Vertical) -> None:
         self._environment, self._plan, self._vertical = environment, plan, vertical
@@ -49,12 +49,12 @@ class SystemMonitor:
         self._latencies: deque[tuple[float, float]] = deque(maxlen=MAX_LATENCIES)
         self._lags = LagTracker(time.time())
         self._rows_before = self._count_rows()
-        self._reader = AlertReader(self._connection, self._topics)
-        self.began = time.time()
-        self._sampling = gevent.spawn(self._sample)
+        self._reader = AlertAndLabelReader(self._connection, self._topics)
+        self.started_at = time.time()
+        self._sampler = gevent.spawn(self._sample)
 
     def stop(self) -> None:
-        self._sampling.kill()
+        self._sampler.kill()
         self._count_alerts()
         self._reader.stop()
 
@@ -79,32 +79,32 @@ class SystemMonitor:
 
     def newest_lags(self) -> dict[str, int]:
         """By query, as far as known within the last minute."""
-        return self._lags.newest(time.time())
+        return self._lags.newest_lags(time.time())
 
     def _sample(self) -> None:
         while True:
-            began = time.monotonic()
+            started_at = time.monotonic()
             self._count_alerts()
             # A thread asks files, tables and the broker, so that no user waits for them.
             get_hub().threadpool.apply(self._update_lags_and_rows)
             self._log_figures()
-            gevent.sleep(max(0.1, SAMPLE_SECONDS - (time.monotonic() - began)))
+            gevent.sleep(max(0.1, SAMPLE_SECONDS - (time.monotonic() - started_at)))
 
     def _count_alerts(self) -> None:
         for record in self._reader.take():
             try:
-                self._count(record)
+                self._count_record(record)
             except (ValueError, TypeError):  # who may write to the topics may write anything
                 self._reader.unreadable_records += 1
 
-    def _count(self, record: Alert | Label) -> None:
+    def _count_record(self, record: Alert | Label) -> None:
         """Raises ValueError or TypeError for a record that is neither an alert nor a label."""
         if isinstance(record, Label):
-            self.scores.label(record.event_id, record.scenario, record.case_id)
-        elif record.ingest_time >= self.began - SAMPLE_SECONDS:  # the load has not made what came in before it
-            self.scores.alert(record.alert_id, record.rule, record.event)
+            self.scores.add_label(record.event_id, record.scenario, record.case_id)
+        elif record.ingest_time >= self.started_at - SAMPLE_SECONDS:  # the load has not made what came in before it
+            self.scores.add_alert(record.alert_id, record.rule, record.event)
             self._latencies.append((record.arrival_time, record.latency_ms))
-            self._log_of("ALERT", record.rule)(record.latency_ms, len(record.event))
+            self._log_function("ALERT", record.rule)(record.latency_ms, len(record.event))
 
     def _update_lags_and_rows(self) -> None:
         try:
@@ -134,13 +134,13 @@ class SystemMonitor:
                 figures[f"PERCENT {name}"] = 100 * share
         for row, value in figures.items():
             kind, name = row.split(" ", 1)
-            self._log_of(kind, name)(value, 0)
-        newest = self.alert_p99(time.time() - 10)
-        if newest is not None:
-            figures["ALERT p99 of the last 10 s, ms"] = newest
+            self._log_function(kind, name)(value, 0)
+        newest_p99 = self.alert_p99(time.time() - 10)
+        if newest_p99 is not None:
+            figures["ALERT p99 of the last 10 s, ms"] = newest_p99
         self.history.append(figures | {"time": time.time()})
 
-    def _log_of(self, kind: str, name: str) -> Callable[[float, int], None]:
+    def _log_function(self, kind: str, name: str) -> Callable[[float, int], None]:
         """The function that adds a value to a row of locust's statistics."""
         # locust declares `response_time: int`, and gives it floats itself.
         log: Callable[[float, int], None] = self._environment.stats.get(name, kind).log  # type: ignore[assignment]

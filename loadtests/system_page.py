@@ -1,4 +1,4 @@
-"""A page of locust's web interface, /system, that draws the system's figures over time; locust's charts draw only requests."""
+"""Adds a page, /system, to locust's web interface that draws the system's figures; locust's own charts draw only requests."""
 
 from collections.abc import Callable, Iterable
 from html import escape
@@ -29,9 +29,9 @@ def render_chart(title: str, points: list[tuple[float, float]]) -> str:
 
 def render_page(history: Iterable[dict[str, float]]) -> str:
     """All figures of the newest ten minutes; each second is a dictionary with `time` and what was known then."""
-    seconds = list(history)[-SHOWN_SECONDS:]
-    names = dict.fromkeys(name for second in seconds for name in second if name != "time")
-    charts = [render_chart(name, [(second["time"], second[name]) for second in seconds if name in second]) for name in names]
+    samples = list(history)[-SHOWN_SECONDS:]
+    names = dict.fromkeys(name for sample in samples for name in sample if name != "time")
+    charts = [render_chart(name, [(sample["time"], sample[name]) for sample in samples if name in sample]) for name in names]
     body = "".join(charts) or "<p>Nothing is watched yet: start a load, without --no-watch.</p>"
     style = "body{font-family:sans-serif;margin:2em}figure{display:inline-block;margin:1em}svg{border-bottom:1px solid #999}"
     refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'

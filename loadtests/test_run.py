@@ -1,4 +1,4 @@
-"""One load test from its first to its last second: the shape's ticks, what is measured, and the verdict."""
+"""Runs one load test: follows the shape tick by tick, measures, and gives the verdict."""
 
 import time
 from collections.abc import Iterable
@@ -45,7 +45,7 @@ class StepStart:
 
 
 class LoadTest:
-    """Made in every process; only the master, or the single process, calls `start` and what follows it."""
+    """One load test. Made in every process; only the master, or the single process, calls `start` and what follows it."""
 
     def __init__(self, environment: Environment) -> None:
         """Raises what a wrong option, vertical, objective or broker raises, before anything is sent."""
@@ -69,7 +69,7 @@ class LoadTest:
         return existing_broker(read_settings(plan.data, plan.servers)) if plan.via == "kafka" or plan.watch else None
 
     def start(self) -> None:
-        """Before the first user: topics, the simulation's first day, the monitor."""
+        """Prepares the topics, the simulation's first day and the monitor, before the first user."""
         plan = self.plan
         connection = self.connect()
         if connection:
@@ -83,7 +83,7 @@ class LoadTest:
 
     def tick(self, seconds: float) -> tuple[int, float] | None:
         """Users, and how many to start in a second; None once alerts have been waited for. seconds: since the load began."""
-        rate = None if self._load_end is not None else self._rate(seconds)
+        rate = None if self._load_end is not None else self._due_rate(seconds)
         if rate is not None:
             users = users_for(rate, self.plan.per_user, self.processes)
             self.pace.plan(users * self.plan.per_user)
@@ -105,10 +105,10 @@ class LoadTest:
         monitor = self.monitor
         scores = monitor.scores if monitor and not monitor.dropped_records else None
         return LoadFigures(
-            alert_p99_ms=monitor.alert_p99(monitor.began + self.plan.warm_up_seconds) if monitor else None,
+            alert_p99_ms=monitor.alert_p99(monitor.started_at + self.plan.warm_up_seconds) if monitor else None,
             lag_records=greatest_lag((self.lags_at_end or {}).values()),
             error_share=self.environment.stats.total.fail_ratio if self.environment.stats.total.num_requests else None,
-            pace=self.pace.share(self._events_by_second()),
+            pace=self.pace.sent_share(self._events_by_second()),
             recall=scores.recall if scores else None,
             precision=scores.precision if scores else None,
         )
@@ -153,7 +153,7 @@ class LoadTest:
         runner = self.environment.runner
         return int(self.options.expect_workers) if isinstance(runner, MasterRunner) else 1
 
-    def _rate(self, seconds: float) -> float | None:
+    def _due_rate(self, seconds: float) -> float | None:
         """The rate that is due `seconds` after the load began; None when the load is over."""
         plan = self.plan
         if self.search is None:
@@ -179,7 +179,7 @@ class LoadTest:
             alert_p99_ms=self.monitor.alert_p99(step.time + self.plan.step_seconds / 3) if self.monitor else None,
             lag_records=self.monitor.lag if self.monitor else None,
             error_share=(total.num_failures - step.failures) / requests if requests else None,
-            pace=self.pace.share(self._events_by_second(), step.time + SETTLING_SECONDS),
+            pace=self.pace.sent_share(self._events_by_second(), step.time + SETTLING_SECONDS),
         )
 
     def _start_step(self) -> StepStart:

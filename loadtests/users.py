@@ -8,7 +8,7 @@ import gevent
 from locust import FastHttpUser, User, task
 from locust.env import Environment
 
-from loadtests.feed import OutgoingRecord
+from loadtests.feed import FeedRecord
 from loadtests.http_verdict import classify_answer
 from loadtests.worker import Worker
 
@@ -42,14 +42,14 @@ class FeedUser(User):
             self.deliver(records)
         self.worker.send_labels(labels)
 
-    def deliver(self, records: list[OutgoingRecord]) -> None:
+    def deliver(self, records: list[FeedRecord]) -> None:
         raise NotImplementedError
 
 
 class KafkaUser(FeedUser):
     """Sends to the events topic. A request is a record; its time is that until the broker has acknowledged it (acks=all)."""
 
-    def deliver(self, records: list[OutgoingRecord]) -> None:
+    def deliver(self, records: list[FeedRecord]) -> None:
         assert self.worker.sender
         for record in records:
             self.worker.sender.send(self.worker.topics.events, record.key, record.value)
@@ -68,7 +68,7 @@ class HttpUser(FeedUser, FastHttpUser):
         self.host = (environment.host or self.host).rstrip("/")  # paths begin with one
         super().__init__(environment)
 
-    def deliver(self, records: list[OutgoingRecord]) -> None:
+    def deliver(self, records: list[FeedRecord]) -> None:
         """Sends requests of exactly `batch` events: a turn may have more or fewer, and the pace counts requests.
 
         What remains waits for the next turn of any user of this process, so that it is sent as early as possible.
@@ -79,7 +79,7 @@ class HttpUser(FeedUser, FastHttpUser):
             request_records, remainder[:batch] = remainder[:batch], []
             self._post(request_records)
 
-    def _post(self, records: list[OutgoingRecord]) -> None:
+    def _post(self, records: list[FeedRecord]) -> None:
         path = f"/v1/{self.worker.plan.vertical}/events"
         is_single = len(records) == 1
         content = {"Content-Type": "application/json" if is_single else "application/x-ndjson"}
@@ -97,7 +97,7 @@ class HttpUser(FeedUser, FastHttpUser):
 class NullUser(FeedUser):
     """Sends nowhere: only the work of the generator and of locust itself remains, hence the load tool's own ceiling."""
 
-    def deliver(self, records: list[OutgoingRecord]) -> None:
+    def deliver(self, records: list[FeedRecord]) -> None:
         for record in records:
             size = len(record.value)
             self.environment.events.request.fire(

@@ -1,4 +1,4 @@
-"""One locust process that sends: what its users share, that is the feed, the producer, and how they report."""
+"""Makes what the users of one locust process share: the feed, the producer and the report of deliveries."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from locust.runners import WorkerRunner
 from common.installed import find_vertical
 from common.kafka.topics import TopicNames, topic_names
 from common.runtime import existing_broker, population_of, read_settings
-from loadtests.feed import Feed, OutgoingRecord, Slice
+from loadtests.feed import EntitySlice, Feed, FeedRecord
 from loadtests.gevent_producer import Sender
 from loadtests.options import LoadPlan, OptionError, make_plan
 
@@ -25,16 +25,19 @@ CHANGEABLE = (
 
 @dataclass
 class Worker:
-    """sender: None where there is no Kafka to send to. headers: of each HTTP request. http_remainder: for the next request."""
+    """What the users of one locust process share.
+
+    sender: None where there is no Kafka to send to. headers: of each HTTP request. http_remainder: for the next request.
+    """
 
     plan: LoadPlan
     topics: TopicNames
     feed: Feed
     sender: Sender | None
     headers: dict[str, str]
-    http_remainder: list[OutgoingRecord] = field(default_factory=list)
+    http_remainder: list[FeedRecord] = field(default_factory=list)
 
-    def send_labels(self, labels: list[OutgoingRecord]) -> None:
+    def send_labels(self, labels: list[FeedRecord]) -> None:
         """Send labels to their topic, by Kafka also where events go by HTTP: no detector may see them."""
         if self.sender:
             for label in labels:
@@ -42,7 +45,7 @@ class Worker:
 
 
 def make_worker(environment: Environment, previous: Worker | None = None) -> Worker:
-    """Everything that this process's users need; the first chunk of the simulation is made when it returns.
+    """Makes all that this process's users need; the first chunk of the simulation is made when it returns.
 
     previous: of the load test before this one, on locust's web page. Unless the plan needs another simulation or another
     broker, it is used again, and the simulation goes on from where it is.
@@ -53,26 +56,26 @@ def make_worker(environment: Environment, previous: Worker | None = None) -> Wor
         return previous
     vertical = find_vertical(plan.vertical)
     chunks = vertical.generate(plan.seed, plan.first_day or FIRST_DAY, DAYS, population_of(vertical), True)
-    feed = Feed(chunks, own_slice(environment))
+    feed = Feed(chunks, process_slice(environment))
 
-    def report(name: str, milliseconds: float, size: int, failure: Exception | None) -> None:
+    def report_delivery(name: str, milliseconds: float, size: int, failure: Exception | None) -> None:
         environment.events.request.fire(
             request_type="KAFKA", name=name, response_time=milliseconds, response_length=size, exception=failure, context={}
         )
 
     sender = None
     if plan.via == "kafka" or plan.watch:
-        sender = Sender(existing_broker(read_settings(plan.data, plan.servers)), report)
+        sender = Sender(existing_broker(read_settings(plan.data, plan.servers)), report_delivery)
     token = os.environ.get(TOKEN)
     feed.wait_until_ready()
     return Worker(plan, topic_names(vertical), feed, sender, {"Authorization": f"Bearer {token}"} if token else {})
 
 
-def own_slice(environment: Environment) -> Slice:
+def process_slice(environment: Environment) -> EntitySlice:
     """The entities that this process sends. Raises OptionError where it does not know the number of processes."""
     runner = environment.runner
     if not isinstance(runner, WorkerRunner):
-        return Slice(0, 1)
+        return EntitySlice(0, 1)
     assert environment.parsed_options
     processes = environment.parsed_options.expect_workers
     if runner.worker_index >= processes:
@@ -80,4 +83,4 @@ def own_slice(environment: Environment) -> Slice:
             f"worker {runner.worker_index + 1} of {processes}: start the master with --expect-workers and the number of all "
             "workers; one that is started again during a load test cannot take its place"
         )
-    return Slice(runner.worker_index, processes)
+    return EntitySlice(runner.worker_index, processes)

@@ -1,4 +1,4 @@
-"""Times how a backlog is worked off: when each of its alerts comes first, and the speed that follows from that."""
+"""Measures how fast a backlog is worked off, by the time at which each of its alerts first comes."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ LIMIT_SECONDS = 1_800.0  # for one backlog
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds without a new alert after which none is waited for any more.
+    """For how many seconds without a new alert the measurement still waits for one.
 
     before_first: until the first alert. while_missing: as long as an expected alert has not come; afterwards it is taken as
     missing. after_last: once all expected alerts have come; others may still come.
@@ -41,40 +41,40 @@ class CatchUp:
         return self.events / self.seconds
 
 
-def catch_up_of(events: int, arrivals: Mapping[str, float], expected: set[str]) -> CatchUp:
-    """arrivals: seconds from the start by alert id, as `time_arrivals` gives them; of these the expected count."""
-    seconds = sorted(arrivals[alert_id] for alert_id in expected if alert_id in arrivals)
-    is_complete = len(seconds) == len(expected)
+def catch_up_of(events: int, arrivals: Mapping[str, float], expected_ids: set[str]) -> CatchUp:
+    """The speed at which `events` were worked off. arrivals: by alert id, seconds from the start; only `expected_ids` count."""
+    seconds = sorted(arrivals[alert_id] for alert_id in expected_ids if alert_id in arrivals)
+    is_complete = len(seconds) == len(expected_ids)
     return CatchUp(events, seconds[-1] if seconds else float("nan"), steady_rate(events, seconds) if is_complete else None)
 
 
 def time_arrivals(
     consumer: Consumer,
     read_id: Callable[[bytes], str | None],
-    expected: set[str],
+    expected_ids: set[str],
     patience: Patience,
-    began: float,
-    check: Callable[[], object] = lambda: None,
+    started_at: float,
+    raise_if_ended: Callable[[], object] = lambda: None,
 ) -> tuple[dict[str, float], int]:
-    """Seconds from `began` (`time.monotonic()`) at which each alert came first, and how many records there were of all alerts.
+    """Seconds from `started_at` (`time.monotonic()`) at which each alert came first, and how many records all alerts had.
 
-    read_id: the alert's id in a record's value, None in one that is no alert. check: called again and again; may raise.
+    read_id: the alert's id in a record's value, None in one that is no alert. raise_if_ended: called again and again.
     """
     arrivals: dict[str, float] = {}
-    missing, records, last_new = set(expected), 0, began
+    missing, record_count, last_new_at = set(expected_ids), 0, started_at
     while True:
         now = time.monotonic()
-        silence = patience.before_first if not arrivals else patience.while_missing if missing else patience.after_last
-        if now - began > LIMIT_SECONDS or now - last_new > silence:
-            return arrivals, records
-        check()
+        patience_seconds = patience.before_first if not arrivals else patience.while_missing if missing else patience.after_last
+        if now - started_at > LIMIT_SECONDS or now - last_new_at > patience_seconds:
+            return arrivals, record_count
+        raise_if_ended()
         messages = poll_batch(consumer, timeout=0.1, at_most=10_000)
         now = time.monotonic()
         for message in messages:
             alert_id = read_id(message.value() or b"") if message.error() is None else None
             if alert_id:
-                records += 1
+                record_count += 1
                 if alert_id not in arrivals:
-                    arrivals[alert_id] = now - began
-                    last_new = now
+                    arrivals[alert_id] = now - started_at
+                    last_new_at = now
                     missing.discard(alert_id)

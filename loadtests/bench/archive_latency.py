@@ -1,4 +1,4 @@
-"""Latency of the archive: from an event's time in Kafka to the commit by which a reader of the table sees its row."""
+"""Measures the archive's latency: from an event's time in Kafka to the commit by which a reader of the table sees its row."""
 
 import time
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ from loadtests.process_memory import PeakMemory
 
 
 def measure_archive_latency(spark: SparkSession, deployment: Deployment, messages: list[Messages], load: SteadyLoad) -> Latency:
-    """Sends at the load's rate: the first second's messages, then, once these are archived, those that are measured."""
-    opening, following = split_messages(messages, round(load.rate))
+    """Measures archive latency at a steady rate. One second's messages are archived first and not measured."""
+    start_up_messages, load_messages = split_messages(messages, round(load.rate))
     events = topic_names(deployment.vertical).events
     workspace = Workspace(deployment.settings.data / f"archived-{time.time_ns()}", deployment.vertical.name)
 
@@ -34,21 +34,21 @@ def measure_archive_latency(spark: SparkSession, deployment: Deployment, message
     archive = archiving(spark, replace(deployment, workspace=workspace), from_end=True)
     with PeakMemory() as memory, archive as queries:
         with Producer(deployment.kafka, linger=0) as producer:
-            send_paced(schedule_at_rate(opening, load.rate), send)
+            send_paced(schedule_at_rate(start_up_messages, load.rate), send)
             producer.flush()
             queries.drain()
-            began = time.time()
-            send_paced(end_schedule(schedule_at_rate(following, load.rate), load.total_seconds), send)
+            started_at = time.time()
+            send_paced(end_schedule(schedule_at_rate(load_messages, load.rate), load.total_seconds), send)
         queries.drain()
-    warm_up_end, warm_up, after = began + load.warm_up_seconds, list[float](), list[float]()
+    warm_up_end, warm_up_latencies, latencies = started_at + load.warm_up_seconds, list[float](), list[float]()
     for ingest_time, milliseconds in read_commit_latencies(workspace.table("events")):
-        if ingest_time >= began:
-            (warm_up if ingest_time < warm_up_end else after).append(milliseconds)
-    return Latency(percentiles(warm_up), percentiles(after), memory.mib)
+        if ingest_time >= started_at:
+            (warm_up_latencies if ingest_time < warm_up_end else latencies).append(milliseconds)
+    return Latency(percentiles(warm_up_latencies), percentiles(latencies), memory.mib)
 
 
 def read_commit_latencies(path: str) -> Iterator[tuple[float, float]]:
-    """Of each row that was added to the table: its time in Kafka, epoch seconds, and milliseconds from then to its commit."""
+    """Yields, for each row that was added to the table, its time in Kafka (epoch seconds) and the milliseconds to its commit."""
     earlier_files: set[str] = set()
     for commit in sorted(tables.open_table(path).history(), key=lambda commit: commit["version"]):
         files = set(tables.files(path, version=commit["version"]))

@@ -5,8 +5,9 @@ import base64
 import gzip
 import itertools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import uvloop
 
@@ -27,14 +28,14 @@ Exchange = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[obje
 
 
 class Attack:
-    """One attacker's means. path: of a vertical's events; each coroutine without underscore is a kind of attack."""
+    """The kinds of attack on a gateway, as coroutines that run until they are cancelled. path: of a vertical's events."""
 
     def __init__(self, port: int, path: str, token: str) -> None:
         self.port, self.path, self.alerts = port, path, path.replace("/events", "/alerts")
         self.bearer = f"Authorization: Bearer {token}\r\n".encode()
 
-    async def headers(self) -> None:
-        """Fields of 60 KB without end."""
+    async def endless_heads(self) -> None:
+        """Sends header fields of 60 KB without end."""
 
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(self._head("POST", self.path))
@@ -44,12 +45,12 @@ class Attack:
 
         await self._connect(64, send)
 
-    async def idle(self) -> None:
-        """Connections that send nothing, more than there may be."""
+    async def idle_connections(self) -> None:
+        """Opens more connections than are allowed, and sends nothing over them."""
         await self._connect(1_500, lambda reader, writer: reader.read())
 
-    async def half(self) -> None:
-        """Heads that do not end."""
+    async def unfinished_heads(self) -> None:
+        """Sends heads without their end and waits, as slowloris does."""
 
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(self._head("POST", self.path))
@@ -57,28 +58,28 @@ class Attack:
 
         await self._connect(1_500, send)
 
-    async def numbers(self) -> None:
-        """8 KB that are 8 MB of zeros, each of which would be refused by itself."""
+    async def compressed_zeros(self) -> None:
+        """Posts 8 KB that decompress to 8 MB of zeros, each of which the gateway would refuse as an event of its own."""
         await self._post(16, ZEROS, b"Content-Encoding: gzip")
 
-    async def members(self) -> None:
-        """A gzip body of very many empty members."""
+    async def empty_gzip_members(self) -> None:
+        """Posts a gzip body of very many empty members."""
         await self._post(16, EMPTY_MEMBERS, b"Content-Encoding: gzip")
 
-    async def lists(self) -> None:
-        """As many odd events as a request may have."""
+    async def odd_events(self) -> None:
+        """Posts as many odd events (empty arrays) as a request may have."""
         await self._post(16, EMPTY_LISTS)
 
-    async def nested(self) -> None:
-        """As many levels as an array may have, and as many such elements as a body."""
+    async def nested_arrays(self) -> None:
+        """Posts arrays as deep as is allowed, as many as fit into a body."""
         await self._post(16, DEEP_EVENTS, b"Content-Encoding: gzip")
 
-    async def lines(self) -> None:
-        """Lines of NDJSON that are as large as an event may be, and nothing but levels."""
+    async def nested_lines(self) -> None:
+        """Posts lines of NDJSON that are as large as an event may be and consist of nested objects alone."""
         await self._post(16, DEEP_LINES, b"Content-Encoding: gzip", content_type=b"application/x-ndjson")
 
-    async def bodies(self) -> None:
-        """Bodies of 8 MB whose end does not come."""
+    async def unfinished_bodies(self) -> None:
+        """Posts bodies of 8 MB whose end does not come."""
 
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             fields = (b"Content-Type: application/json", b"Content-Length: %d" % (8 * MEGABYTE))
@@ -90,20 +91,20 @@ class Attack:
 
         await self._connect(100, send)
 
-    async def pages(self) -> None:
-        """The largest pages of alerts, of all times."""
+    async def largest_pages(self) -> None:
+        """Gets the largest pages of alerts, of all times."""
         await self._get(32, self.alerts + "?limit=1000")
 
-    async def cursors(self) -> None:
-        """Pages of a version that the table never had."""
+    async def unknown_cursors(self) -> None:
+        """Gets pages of alerts by cursors with a version that the table never had."""
         await self._get(32, self.alerts + f"?cursor={UNKNOWN_CURSOR}")
 
-    async def streams(self) -> None:
-        """Streams of alerts, more than one client may open."""
+    async def open_streams(self) -> None:
+        """Opens more streams of alerts than one client may open."""
         await self._get(100, self.alerts + "/stream")
 
-    async def leaving(self) -> None:
-        """Streams of alerts that are opened and left, on and on."""
+    async def abandoned_streams(self) -> None:
+        """Opens streams of alerts and closes the connection at once, again and again."""
 
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(self._head("GET", self.alerts + "/stream") + self.bearer + b"\r\n")
@@ -111,8 +112,8 @@ class Attack:
 
         await self._connect(40, send)
 
-    async def unread(self) -> None:
-        """The largest pages of alerts, whose answers the client does not read."""
+    async def unread_answers(self) -> None:
+        """Requests the largest pages of alerts and does not read the answers."""
 
         async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -121,13 +122,13 @@ class Attack:
 
         await self._connect(200, send)
 
-    async def queries(self) -> None:
-        """Queries of 30 KB for alerts, without a token."""
+    async def long_queries(self) -> None:
+        """Sends queries of 30 KB for alerts, without a token."""
         request = self._head("GET", self.alerts + "?limit=0" + "&a=1" * 7_500) + b"\r\n"
         await self._connect(100, self._repeat(request))
 
-    async def nothing(self) -> None:
-        """Requests for a path that does not exist, without a token."""
+    async def unknown_paths(self) -> None:
+        """Requests a path that does not exist, without a token."""
         await self._connect(100, self._repeat(self._head("GET", "/v1/nothing") + b"\r\n"))
 
     def _head(self, method: str, path: str, *fields: bytes) -> bytes:
@@ -152,7 +153,7 @@ class Attack:
         return send
 
     async def _connect(self, connections: int, exchange: Exchange) -> None:
-        """So many connections at once, for good; one that is cut off connects again."""
+        """Keeps that many connections open and runs `exchange` over each; one that is cut off connects again."""
 
         async def reconnect() -> None:
             while True:
@@ -167,14 +168,29 @@ class Attack:
         await asyncio.gather(*(reconnect() for _ in range(connections)))
 
 
-KINDS = (
-    "headers", "idle", "half", "queries", "nothing", "numbers", "members", "lists", "nested", "lines", "bodies", "pages",
-    "cursors", "unread", "streams", "leaving",
-)  # fmt: skip
+KINDS: dict[str, Callable[[Attack], Coroutine[Any, Any, None]]] = {
+    "headers": Attack.endless_heads,
+    "idle": Attack.idle_connections,
+    "half": Attack.unfinished_heads,
+    "queries": Attack.long_queries,
+    "nothing": Attack.unknown_paths,
+    "numbers": Attack.compressed_zeros,
+    "members": Attack.empty_gzip_members,
+    "lists": Attack.odd_events,
+    "nested": Attack.nested_arrays,
+    "lines": Attack.nested_lines,
+    "bodies": Attack.unfinished_bodies,
+    "pages": Attack.largest_pages,
+    "cursors": Attack.unknown_cursors,
+    "unread": Attack.unread_answers,
+    "streams": Attack.open_streams,
+    "leaving": Attack.abandoned_streams,
+}
+"""By the name that users give (`hybrid bench gateway-attacks --only`), what the attackers do."""
 
 
 def main(kind: str, port: str, path: str, token: str = "") -> None:
-    uvloop.run(getattr(Attack(int(port), path, token), kind)())
+    uvloop.run(KINDS[kind](Attack(int(port), path, token)))
 
 
 if __name__ == "__main__":

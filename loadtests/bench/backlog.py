@@ -10,13 +10,13 @@ from common.replay.pacing import schedule_at_speed
 from common.replay.send_generated_events import send_generated_events
 from common.simulation.generated_events import GeneratedEvents
 from common.simulation.messages import Messages
-from loadtests.simulated_world import World
+from loadtests.simulation_spec import SimulationSpec
 
 
-def fill_topic(deployment: Deployment, world: World, events: int) -> int:
+def fill_topic(deployment: Deployment, simulation: SimulationSpec, events: int) -> int:
     """Send at least `events` clean events as fast as they go into the topic; returns how many it holds then."""
     with Producer(deployment.kafka, linger=0.02) as producer:
-        chunks = take_at_least(world.generate(deployment.vertical, with_dirt=False), events)
+        chunks = take_at_least(simulation.generate(deployment.vertical, with_dirt=False), events)
         send_generated_events(deployment.vertical, chunks, producer, partial(schedule_at_speed, speed=float("inf")))
     return count_events(deployment)
 
@@ -26,9 +26,9 @@ def count_events(deployment: Deployment) -> int:
     return records_sent(deployment.kafka, topic_names(deployment.vertical).events)
 
 
-def clean_messages(deployment: Deployment, world: World, events: int) -> list[Messages]:
-    """At least `events` clean events, in memory."""
-    chunks = take_at_least(world.generate(deployment.vertical, with_dirt=False), events)
+def clean_messages(deployment: Deployment, simulation: SimulationSpec, events: int) -> list[Messages]:
+    """Generates at least `events` clean events, in memory."""
+    chunks = take_at_least(simulation.generate(deployment.vertical, with_dirt=False), events)
     return [chunk.messages for chunk in chunks if chunk.messages is not None]
 
 

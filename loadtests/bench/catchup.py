@@ -1,4 +1,4 @@
-"""Catch-up of a query: how fast it works off a backlog, timed until every alert that batch finds in the backlog has come."""
+"""Measures how fast a query works off a backlog: the time until every alert that batch finds in the backlog has come."""
 
 import time
 from dataclasses import dataclass
@@ -24,37 +24,41 @@ PATIENCE = Patience(before_first=LIMIT_SECONDS, while_missing=20.0, after_last=0
 
 @dataclass(frozen=True)
 class QueryCatchUp:
-    """The query's planning and JIT warm-up count into its speed. alerts, of `expected`: where one is missing the speed is no
-    measure. memory_mib: the most of all processes, by kind. files: that the query's checkpoint then has.
+    """How a query worked off a backlog; its planning and JIT warm-up count into its speed.
+
+    alert_count, of `expected_count`: where one is missing the speed is no measure. memory_mib: the most of all processes, by
+    kind. files: that the checkpoint then has.
     """
 
     speed: CatchUp
-    alerts: int
-    expected: int
+    alert_count: int
+    expected_count: int
     memory_mib: dict[str, float]
     files: int
 
 
-def measure_catch_up(spark: SparkSession, deployment: Deployment, query: Query, events: int, expected: set[str]) -> QueryCatchUp:
+def measure_catch_up(
+    spark: SparkSession, deployment: Deployment, query: Query, events: int, expected_ids: set[str]
+) -> QueryCatchUp:
     """Start `query` at the beginning of the events topic and time it to the last expected alert, or other record it sends."""
     vertical = deployment.vertical
     with consume_from_ends(deployment.kafka, topic_of(vertical, query), group="bench") as consumer, PeakMemory() as memory:
         records = read_topic(spark, deployment.kafka, topic_names(vertical).events)
         data = live_reference_data(spark, deployment.tables, vertical)
         checkpoint = deployment.workspace.checkpoint(f"catch-up-{query.name}-{time.time_ns()}")
-        began = time.monotonic()
+        started_at = time.monotonic()
         rules = live_settings(spark, vertical, deployment.tables, deployment.rules)
         inputs = QueryInputs(data, rules, checkpoint, deployment.settings.checkpoint_interval)
-        running = start_query(records, deployment, query, inputs)
+        running_query = start_query(records, deployment, query, inputs)
         try:
             arrivals: dict[str, float] = {}
-            if expected:
-                arrivals, _ = time_arrivals(consumer, partial(read_id, vertical, query), expected, PATIENCE, began)
+            if expected_ids:
+                arrivals, _ = time_arrivals(consumer, partial(read_id, vertical, query), expected_ids, PATIENCE, started_at)
         finally:
-            running.streaming.stop()
+            running_query.streaming.stop()
     files = sum(path.is_file() for path in Path(checkpoint).rglob("*"))
-    speed = catch_up_of(events, arrivals, expected)
-    return QueryCatchUp(speed, len(expected & arrivals.keys()), len(expected), memory.by_kind, files)
+    speed = catch_up_of(events, arrivals, expected_ids)
+    return QueryCatchUp(speed, len(expected_ids & arrivals.keys()), len(expected_ids), memory.by_kind, files)
 
 
 def expected_alerts(spark: SparkSession, deployment: Deployment, query: Query) -> set[str]:

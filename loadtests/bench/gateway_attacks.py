@@ -47,8 +47,8 @@ class AttackResult:
 
 
 @dataclass(frozen=True)
-class Gateway:
-    """A running gateway with two tokens, that of the well-behaved client and that of the attackers."""
+class GatewayUnderAttack:
+    """A running gateway, and two tokens for it: that of the well-behaved client and that of the attackers."""
 
     port: int
     process: SupervisedProcess
@@ -57,19 +57,19 @@ class Gateway:
 
 
 @contextmanager
-def running_gateway(vertical: Vertical, connection: Connection, data: Path) -> Iterator[Gateway]:
-    """A gateway of default settings, until the block ends."""
+def running_gateway(vertical: Vertical, connection: Connection, data: Path) -> Iterator[GatewayUnderAttack]:
+    """Runs a gateway of default settings until the block ends."""
     tokens, port = TokenFile(data), find_free_port()
     scopes = [f"{vertical.name}:read", f"{vertical.name}:write"]
     client_token, attacker_token = (tokens.add(name, scopes, [vertical.name]) for name in ("good", "bad"))
     command = [sys.executable, "-m", "common.cli", "gateway", vertical.name, "--http", f"{HOST}:{port}", "--data", str(data)]
     with start_supervised([*command, "--bootstrap-servers", connection.bootstrap_servers], data / "gateway.log") as process:
         wait_until_listening(port, START_SECONDS)
-        yield Gateway(port, process, client_token, attacker_token)
+        yield GatewayUnderAttack(port, process, client_token, attacker_token)
 
 
-def measure_attack(attack: str, path: str, bodies: list[bytes], gateway: Gateway, log: Path) -> AttackResult:
-    """Sends `bodies` to `path` while the attack goes on. log: of the attackers."""
+def measure_attack(attack: str, path: str, bodies: list[bytes], gateway: GatewayUnderAttack, log: Path) -> AttackResult:
+    """Measures the client that sends `bodies` to `path` while the attack goes on. log: of the attackers."""
     attackers = [sys.executable, "-m", "loadtests.bench.attackers", attack, str(gateway.port), path, gateway.attacker_token]
     with ExitStack() as stack:
         memory_mib = stack.enter_context(_memory_samples(gateway.process))
@@ -79,22 +79,24 @@ def measure_attack(attack: str, path: str, bodies: list[bytes], gateway: Gateway
         endpoint = Endpoint(HOST, gateway.port, path, token=gateway.client_token)
         times = post_all(endpoint, bodies, CONNECTIONS, REQUESTS_PER_SECOND)
     latencies = times.latencies[round(WARM_UP_SHARE * len(bodies)) :]
-    shares = percentiles(latencies)
-    return AttackResult(len(latencies), shares.p50, shares.p99, max(latencies), max(memory_mib))
+    latency_percentiles = percentiles(latencies)
+    return AttackResult(len(latencies), latency_percentiles.p50, latency_percentiles.p99, max(latencies), max(memory_mib))
 
 
-def store_alerts(vertical: Vertical, data: Path, number: int) -> None:
+def store_alerts(vertical: Vertical, data: Path, alert_count: int) -> None:
     """Writes a table of so many alerts, over a month."""
     path, schema = Workspace(data, vertical.name).table("alerts"), to_arrow_schema(ALERTS_SCHEMA, timezone="UTC")
     tables.ensure_table(path, ALERTS_SCHEMA, [PARTITION])
     for day in range(DAYS):
-        midnight, rows = FIRST_DAY + timedelta(days=day), number // DAYS
-        times = pa.array([midnight + timedelta(seconds=86_400 * row / rows) for row in range(rows)], pa.timestamp("us", tz="UTC"))
-        columns = {field.name: pa.nulls(rows, field.type) for field in schema}
-        columns |= {"event_time": times, "ingest_time": times}
-        columns |= {"alert_id": pa.array([f"{day:04x}{row:028x}" for row in range(rows)])}
-        columns |= {name: pa.array(["x" * 60] * rows) for name in TEXT_COLUMNS}
-        columns |= {"score": pa.array([1.0] * rows), PARTITION: pa.array([midnight.date()] * rows)}
+        midnight, row_count = FIRST_DAY + timedelta(days=day), alert_count // DAYS
+        event_times = pa.array(
+            [midnight + timedelta(seconds=86_400 * row / row_count) for row in range(row_count)], pa.timestamp("us", tz="UTC")
+        )
+        columns = {field.name: pa.nulls(row_count, field.type) for field in schema}
+        columns |= {"event_time": event_times, "ingest_time": event_times}
+        columns |= {"alert_id": pa.array([f"{day:04x}{row:028x}" for row in range(row_count)])}
+        columns |= {name: pa.array(["x" * 60] * row_count) for name in TEXT_COLUMNS}
+        columns |= {"score": pa.array([1.0] * row_count), PARTITION: pa.array([midnight.date()] * row_count)}
         tables.append_arrow(pa.table(columns, schema=schema), path)
 
 

@@ -1,4 +1,4 @@
-"""HTTP load from one process: over each persistent connection the next request goes out once it is due and the last answered."""
+"""Sends HTTP requests from one process; on each connection one goes out when it is due and the one before it is answered."""
 
 import asyncio
 import math
@@ -44,33 +44,33 @@ def post_all(endpoint: Endpoint, bodies: Sequence[bytes], connections: int, per_
     latencies: list[float] = []
 
     async def send_all() -> float:
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         is_paced = per_second < math.inf
-        due_times = [began + number / per_second if is_paced else None for number in range(len(requests))]
+        due_times = [started_at + number / per_second if is_paced else None for number in range(len(requests))]
         timed_requests = zip(requests, due_times, strict=True)
         async with asyncio.TaskGroup() as group:
             for _ in range(connections):
                 group.create_task(_send(endpoint, timed_requests, latencies))
-        return time.perf_counter() - began
+        return time.perf_counter() - started_at
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return LoadTimes(runner.run(send_all()), latencies)
 
 
 async def _send(endpoint: Endpoint, requests: Iterator[tuple[bytes, float | None]], latencies: list[float]) -> None:
-    """Send requests over one connection until there are none. requests: with when they are due, None for at once."""
+    """Send requests over one connection until there are none. requests: each with its due time; None: send it at once."""
     reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
     try:
-        for request, due in requests:
-            began = time.perf_counter() if due is None else due
-            while due is not None and (early := due - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
+        for request, due_time in requests:
+            started_at = time.perf_counter() if due_time is None else due_time
+            while due_time is not None and (seconds_early := due_time - time.perf_counter()) > 0:
+                await asyncio.sleep(seconds_early)
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(_content_length(head))
             if not head.startswith(b"HTTP/1.1 202"):
                 raise NotAccepted(f"{head.splitlines()[0].decode()}: {body[:300].decode(errors='replace')}")
-            latencies.append((time.perf_counter() - began) * 1000)
+            latencies.append((time.perf_counter() - started_at) * 1000)
     finally:
         writer.close()
 

@@ -1,4 +1,4 @@
-"""Latency from the producer's send to the subscriber's receipt of the alert, of all events that the query's first rule scores."""
+"""Measures latency from the producer's send to the receipt of the alert, of all events that the query's first rule scores."""
 
 import time
 from collections.abc import Callable
@@ -20,19 +20,19 @@ from common.simulation.messages import Messages, split_messages
 from common.streaming.queries import QueryInputs, read_topic, start_query
 from common.vertical import Query, Vertical
 from loadtests.bench.output_records import read_newest_event, with_lowest_threshold
-from loadtests.bench.round_trip import receiving, send_rows
+from loadtests.bench.round_trip import background_receiver, send_rows
 from loadtests.bench.steady_load import SteadyLoad
 from loadtests.process_memory import PeakMemory
 
 START_SECONDS = 30.0  # a query whose first alert takes longer has at least read its events by then
 QUIET_SECONDS = 10.0  # a window's alert names its newest event, so that some events never have one
 MAX_WAIT_SECONDS = 60.0  # after the last event
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Latency:
-    """During the warm-up and after it; peak_mib: of all processes, broker and Spark included."""
+    """Percentiles during the warm-up and after it; peak_mib: of all processes, broker and Spark included."""
 
     warm_up: Percentiles
     after: Percentiles
@@ -71,10 +71,10 @@ class EventLedger:
 def measure_latency(
     spark: SparkSession, deployment: Deployment, query: Query, messages: list[Messages], load: SteadyLoad
 ) -> Latency:
-    """Sends at the load's rate: the first second's messages, then, once the query has started, those that are measured."""
+    """Measures a query's latency at a steady rate. One second's messages start the query first and are not measured."""
     vertical, kafka = deployment.vertical, deployment.kafka
     events = topic_names(vertical).events
-    opening, following = split_messages(messages, round(load.rate))
+    start_up_messages, load_messages = split_messages(messages, round(load.rate))
     rules = live_settings(spark, vertical, deployment.tables, with_lowest_threshold(deployment.rules, query))
     ledger = EventLedger(vertical, query)
     with consume_from_ends(kafka, topic_of(vertical, query), group="bench") as consumer, PeakMemory() as memory:
@@ -82,25 +82,25 @@ def measure_latency(
         data = live_reference_data(spark, deployment.tables, vertical)
         checkpoint = deployment.workspace.checkpoint(f"latency-{query.name}-{time.time_ns()}")
         inputs = QueryInputs(data, rules, checkpoint, deployment.settings.checkpoint_interval)
-        running = start_query(records, deployment, query, inputs)
+        running_query = start_query(records, deployment, query, inputs)
         try:
-            with receiving(consumer, ledger):
+            with background_receiver(consumer, ledger):
                 with Producer(kafka, linger=0) as producer:
                     send = partial(send_rows, producer, events, ledger)
-                    send_paced(schedule_at_rate(opening, load.rate), send)
+                    send_paced(schedule_at_rate(start_up_messages, load.rate), send)
                     _wait_until(lambda: bool(ledger.latencies), START_SECONDS)
-                    began = time.monotonic()
-                    send_paced(end_schedule(schedule_at_rate(following, load.rate), load.total_seconds), send)
-                last_sent = time.monotonic()
+                    started_at = time.monotonic()
+                    send_paced(end_schedule(schedule_at_rate(load_messages, load.rate), load.total_seconds), send)
+                last_sent_at = time.monotonic()
                 _wait_until(
-                    lambda: ledger.is_complete or time.monotonic() - max(last_sent, ledger.last_arrival) > QUIET_SECONDS,
+                    lambda: ledger.is_complete or time.monotonic() - max(last_sent_at, ledger.last_arrival) > QUIET_SECONDS,
                     MAX_WAIT_SECONDS,
                 )
         finally:
-            running.streaming.stop()
-    warm_up_end = began + load.warm_up_seconds
+            running_query.streaming.stop()
+    warm_up_end = started_at + load.warm_up_seconds
     return Latency(
-        percentiles([latency for sent_at, latency in ledger.latencies if began <= sent_at < warm_up_end]),
+        percentiles([latency for sent_at, latency in ledger.latencies if started_at <= sent_at < warm_up_end]),
         percentiles([latency for sent_at, latency in ledger.latencies if sent_at >= warm_up_end]),
         memory.mib,
     )
@@ -110,4 +110,4 @@ def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
     """Returns when the condition holds, or after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)

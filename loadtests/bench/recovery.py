@@ -1,4 +1,4 @@
-"""Recovery: how long after a SIGKILL amid a steady stream alerts come again, of a detector that is started again at once."""
+"""Measures how long after a SIGKILL amid a steady stream alerts come again, of a detector that is started again at once."""
 
 import os
 import sys
@@ -17,13 +17,13 @@ from common.replay.pacing import schedule_at_rate
 from common.replay.send_generated_events import send_generated_events
 from common.streaming.queries import QueryEnded
 from loadtests.chaos.drivers import Driver
-from loadtests.chaos.kill_plan import HALVES
-from loadtests.simulated_world import World
+from loadtests.chaos.kill_plan import PROCESS_KINDS
+from loadtests.simulation_spec import SimulationSpec
 
 WORK_SECONDS = 20.0  # between a recovery and the next kill
 CURRENT_MS = 1000.0  # a stream whose alerts come so soon after their events has caught up
 MAX_WAIT_SECONDS = 300.0
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Recovery:
     current: float | None
 
 
-def measure_recoveries(deployment: Deployment, world: World, rate: float, kills: int) -> list[Recovery]:
-    """Of each kill, of the detector's Python and of its JVM in turns; empty where no alert comes at all. Raises QueryEnded."""
+def measure_recoveries(deployment: Deployment, simulation: SimulationSpec, rate: float, kills: int) -> list[Recovery]:
+    """Kills the detector's Python and JVM in turns and measures each recovery; empty if no alert comes. Raises QueryEnded."""
     vertical, workspace = deployment.vertical, deployment.workspace
     log = workspace.folder / "recovery.log"
     folder_and_broker = ["--data", str(workspace.data), "--bootstrap-servers", deployment.kafka.bootstrap_servers]
@@ -49,17 +49,17 @@ def measure_recoveries(deployment: Deployment, world: World, rate: float, kills:
         try:
             if not driver.wait_until_ready():
                 raise QueryEnded(f"detect did not start; see {log}")
-            with _steady_events(deployment, world, rate):
+            with _steady_events(deployment, simulation, rate):
                 if _wait_for_alert(watch, lambda sent_at, arrival: True) is None:
                     return []
-                return [_measure_recovery(driver, watch, HALVES[number % len(HALVES)]) for number in range(kills)]
+                return [_measure_recovery(driver, watch, PROCESS_KINDS[number % len(PROCESS_KINDS)]) for number in range(kills)]
         finally:
             driver.stop()
 
 
-def _measure_recovery(driver: Driver, watch: AlertWatch, half: str) -> Recovery:
+def _measure_recovery(driver: Driver, watch: AlertWatch, process_kind: str) -> Recovery:
     time.sleep(WORK_SECONDS)
-    driver.kill(half)
+    driver.kill(process_kind)
     kill_time = time.time()
     driver.start()
     first = _wait_for_alert(watch, lambda sent_at, arrival: sent_at > kill_time)
@@ -74,17 +74,17 @@ def _wait_for_alert(watch: AlertWatch, is_sought: Callable[[float, float], bool]
         for arrival, milliseconds in list(watch.tally.latencies):
             if is_sought(arrival - milliseconds / 1000, arrival):
                 return arrival
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return None
 
 
 @contextmanager
-def _steady_events(deployment: Deployment, world: World, rate: float) -> Iterator[None]:
-    """Events come in at `rate` a second while the block runs."""
+def _steady_events(deployment: Deployment, simulation: SimulationSpec, rate: float) -> Iterator[None]:
+    """Sends events at `rate` a second while the block runs."""
     stop = threading.Event()
 
     def send() -> None:
-        chunks = world.generate(deployment.vertical, with_dirt=False)
+        chunks = simulation.generate(deployment.vertical, with_dirt=False)
         with Producer(deployment.kafka, linger=0) as producer:
             send_generated_events(deployment.vertical, chunks, producer, partial(schedule_at_rate, per_second=rate), stop=stop)
 

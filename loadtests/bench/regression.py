@@ -20,21 +20,21 @@ class NotComparable(UserError):
 
 @dataclass(frozen=True)
 class Change:
-    """A ratio then and now, higher is better; None where it was measured in one of the runs only."""
+    """A ratio of the earlier run and of this one, higher is better; None where it was not measured."""
 
     name: str
-    before: float | None
-    now: float | None
+    earlier_ratio: float | None
+    ratio: float | None
 
     @property
-    def share(self) -> float | None:
+    def relative_change(self) -> float | None:
         """0.1: a tenth more than before."""
-        return self.now / self.before - 1 if self.before and self.now is not None else None
+        return self.ratio / self.earlier_ratio - 1 if self.earlier_ratio and self.ratio is not None else None
 
     @property
     def is_worse(self) -> bool:
         """Also where the ratio now is NaN: that of a path none of whose alerts came."""
-        return self.share is not None and not self.share >= -WORSE_SHARE
+        return self.relative_change is not None and not self.relative_change >= -WORSE_SHARE
 
 
 def read_ratios(path: Path, **options: Any) -> dict[str, float]:
@@ -50,6 +50,6 @@ def read_ratios(path: Path, **options: Any) -> dict[str, float]:
     return ratios
 
 
-def compare_ratios(before: Mapping[str, float], now: Mapping[str, float]) -> list[Change]:
+def compare_ratios(earlier_ratios: Mapping[str, float], ratios: Mapping[str, float]) -> list[Change]:
     """A change for every ratio that either run has."""
-    return [Change(name, before.get(name), now.get(name)) for name in dict.fromkeys((*before, *now))]
+    return [Change(name, earlier_ratios.get(name), ratios.get(name)) for name in dict.fromkeys((*earlier_ratios, *ratios))]

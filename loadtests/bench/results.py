@@ -1,4 +1,4 @@
-"""Results of a benchmark, and the machine they were measured on: medians, ratios, and the same as JSON, Markdown and bars."""
+"""Computes a benchmark's medians and ratios, describes the machine, and writes both as JSON, Markdown and bars."""
 
 import json
 import math
@@ -26,7 +26,7 @@ def median_of(rounds: Sequence[float | None]) -> float | None:
     return median(figures) if figures else None
 
 
-def ratios(figures: Mapping[str, float | None], base: str) -> EngineFigures:
+def ratios_to_base(figures: Mapping[str, float | None], base: str) -> EngineFigures:
     """Each engine's figure in multiples of that of `base`."""
     base_figure = figures.get(base)
     return {name: round(value / base_figure, 3) if value is not None and base_figure else None for name, value in figures.items()}
@@ -40,7 +40,7 @@ def medians(rounds: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> En
 def compare_engines(rounds: Mapping[str, Sequence[Mapping[str, Any]]], fields: Sequence[str], base: str) -> dict[str, Any]:
     """For each of `fields`: medians, and their ratios to those of `base`."""
     medians_by_field = {field: medians(rounds, field) for field in fields}
-    return {field: {"median": figures, "ratio": ratios(figures, base)} for field, figures in medians_by_field.items()}
+    return {field: {"median": figures, "ratio": ratios_to_base(figures, base)} for field, figures in medians_by_field.items()}
 
 
 def ratios_of_others(comparison: Mapping[str, EngineFigures], base: str) -> list[tuple[str, float]]:
@@ -72,8 +72,8 @@ def load_average() -> list[float]:
     return [round(load, 2) for load in os.getloadavg()]
 
 
-def commit() -> str | None:
-    """Of the checkout that this code is in, with a + where files differ from it; None outside of one."""
+def git_revision() -> str | None:
+    """The checkout's revision (`git describe`), with + if files differ; None outside a checkout."""
     folder = Path(__file__).parent
     try:
         command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
@@ -82,9 +82,9 @@ def commit() -> str | None:
         return None
 
 
-def measured_on(versions: Mapping[str, str]) -> dict[str, Any]:
-    """What every benchmark's results begin with: the machine as it is before, the commit, and versions by package."""
-    return {"machine": hardware(), "commit": commit(), "versions": dict(versions)}
+def measurement_context(versions: Mapping[str, str]) -> dict[str, Any]:
+    """What a benchmark's results begin with: the machine (its load before the run included), revision, versions by package."""
+    return {"machine": hardware(), "commit": git_revision(), "versions": dict(versions)}
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
@@ -105,8 +105,8 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def machine_line(results: Mapping[str, Any]) -> str:
-    """Hardware, versions, commit and load, in a sentence."""
+def hardware_line(results: Mapping[str, Any]) -> str:
+    """The hardware, versions, revision and load of a benchmark, in a sentence."""
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (

@@ -33,7 +33,7 @@ def send_rows(producer: Producer, topic: str, ledger: Ledger, messages: Messages
 
 
 @contextmanager
-def receiving(consumer: Consumer, ledger: Ledger) -> Iterator[None]:
+def background_receiver(consumer: Consumer, ledger: Ledger) -> Iterator[None]:
     """A thread notes every record that the consumer gets, until the block ends."""
     stop = threading.Event()
     thread = threading.Thread(target=_receive, args=(consumer, ledger, stop), daemon=True)

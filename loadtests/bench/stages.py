@@ -23,7 +23,7 @@ from loadtests.bench.backlog import clean_messages, count_events, fill_topic, ta
 from loadtests.bench.http_load import Endpoint, post_all
 from loadtests.bench.yardsticks import bare_spark, consume, python_loop
 from loadtests.process_memory import PeakMemory
-from loadtests.simulated_world import World
+from loadtests.simulation_spec import SimulationSpec
 
 BATCH_EVENTS = 500  # events in a request, where they come in batches
 HTTP_SHARE = 5  # one in so many events is sent by HTTP, which is not what a backlog is worked off by
@@ -57,16 +57,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageInput:
-    """A world, so many days of history in it, and so many events after them."""
+    """A simulation, its days of history, and the number of events after them."""
 
-    world: World
+    simulation: SimulationSpec
     history_days: int
     events: int
 
     @property
-    def world_after(self) -> World:
-        """The world after its history."""
-        return self.world.after(self.history_days)
+    def later_simulation(self) -> SimulationSpec:
+        """The simulation from the day after its history on."""
+        return self.simulation.after(self.history_days)
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class HttpServer:
 
 
 def stages(spark: SparkSession, deployment: Deployment, data: StageInput) -> Iterator[tuple[str, Callable[[], Stage]]]:
-    """Names of the stages, and the function that measures each; in this order, as a stage needs the data of the ones before."""
-    world, archive = data.world_after, Workspace(deployment.workspace.data / "archived", deployment.vertical.name)
+    """Yields each stage's name and the function that measures it, in an order in which a stage finds the data that it needs."""
+    simulation, archive = data.later_simulation, Workspace(deployment.workspace.data / "archived", deployment.vertical.name)
     yield "generator", partial(_measure_generator, deployment, data)
     yield "backfill", partial(_measure_backfill, spark, deployment, data)
     yield "batch", partial(_measure_batch, spark, deployment, data)
-    yield "producer", lambda: _measure(lambda: fill_topic(deployment, world, data.events))
+    yield "producer", lambda: _measure(lambda: fill_topic(deployment, simulation, data.events))
     yield "consume alone", lambda: _measure_rate(deployment, partial(consume, deployment))
     yield "python loop", lambda: _measure_rate(deployment, partial(python_loop, deployment))
     yield "bare Spark", lambda: _measure_rate(deployment, partial(bare_spark, spark, deployment))
@@ -113,7 +113,7 @@ def gateway_stages(deployment: Deployment, data: StageInput) -> Iterator[tuple[s
 
 
 def _http_loads(deployment: Deployment, data: StageInput) -> dict[str, HttpLoad]:
-    chunks = clean_messages(deployment, data.world_after, data.events // HTTP_SHARE)
+    chunks = clean_messages(deployment, data.later_simulation, data.events // HTTP_SHARE)
     events = [value for chunk in chunks for value in chunk.values]
     single = events[: len(events) // SINGLE_SHARE]
     batches = [b"\n".join(events[first : first + BATCH_EVENTS]) for first in range(0, len(events), BATCH_EVENTS)]
@@ -136,20 +136,21 @@ def _gateway(deployment: Deployment) -> HttpServer:
 
 
 def _measure_generator(deployment: Deployment, data: StageInput) -> Stage:
-    chunks = data.world_after.generate(deployment.vertical)
+    chunks = data.later_simulation.generate(deployment.vertical)
     return _measure(lambda: sum(len(chunk.messages or ()) for chunk in take_at_least(chunks, data.events)))
 
 
 def _measure_backfill(spark: SparkSession, deployment: Deployment, data: StageInput) -> Stage:
-    world = data.world
+    simulation = data.simulation
     return _measure(
-        lambda: backfill(spark, deployment, world.seed, world.start, data.history_days, world.population), deployment.workspace
+        lambda: backfill(spark, deployment, simulation.seed, simulation.start, data.history_days, simulation.population),
+        deployment.workspace,
     )
 
 
 def _measure_batch(spark: SparkSession, deployment: Deployment, data: StageInput) -> Stage:
     """Contract suite, baselines, trends and plots of all the history."""
-    return _measure(lambda: run_batch(spark, deployment, data.world_after.start).events)
+    return _measure(lambda: run_batch(spark, deployment, data.later_simulation.start).events)
 
 
 def _measure_archive(spark: SparkSession, deployment: Deployment, workspace: Workspace) -> Stage:
@@ -182,9 +183,9 @@ def _measure_http(deployment: Deployment, server: HttpServer, load: HttpLoad, pe
 def _measure(work: Callable[[], int], workspace: Workspace | None = None) -> Stage:
     """work: returns how many events it handled. workspace: whose files are counted afterwards."""
     with PeakMemory() as memory:
-        began = time.monotonic()
+        started_at = time.monotonic()
         events = work()
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started_at
     return Stage(events, seconds, memory.mib, len(tables.files(workspace.table("events"))) if workspace else None)
 
 

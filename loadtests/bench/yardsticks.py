@@ -1,4 +1,4 @@
-"""Yardsticks: what the same backlog costs without us, in a bare Spark job and in a loop of plain Python with one rule."""
+"""Measures the same backlog without this project: in a bare Spark job, and in a loop of plain Python with one rule."""
 
 import time
 from collections import defaultdict, deque
@@ -29,7 +29,7 @@ def bare_spark(spark: SparkSession, deployment: Deployment, events: int, is_pars
     records = read_topic(spark, deployment.kafka, topic_names(deployment.vertical).events)
     if is_parsed:
         records = records.select(F.from_json(F.col("value").cast("string"), deployment.vertical.event_schema).alias("event"))
-    began = time.monotonic()
+    started_at = time.monotonic()
     query = (
         records.writeStream.format("noop")
         .option("checkpointLocation", deployment.workspace.checkpoint(f"noop-{time.time_ns()}"))
@@ -37,15 +37,15 @@ def bare_spark(spark: SparkSession, deployment: Deployment, events: int, is_pars
         .start()
     )
     query.awaitTermination()
-    return events / (time.monotonic() - began)
+    return events / (time.monotonic() - started_at)
 
 
 def consume(deployment: Deployment, events: int) -> float:
     """Events per second that confluent-kafka reads, without parsing any."""
-    consumer, count, began = _consumer_from_start(deployment), 0, time.monotonic()
+    consumer, count, started_at = _consumer_from_start(deployment), 0, time.monotonic()
     while count < events:
         count += len(consumer.consume(10_000, timeout=1))
-    elapsed = time.monotonic() - began
+    elapsed = time.monotonic() - started_at
     consumer.close()
     return events / elapsed
 
@@ -74,7 +74,7 @@ def python_loop(deployment: Deployment, events: int) -> float:
     consumer = _consumer_from_start(deployment)
     entity, event_time = deployment.vertical.entity, deployment.vertical.event_time
     recent_times: dict[str, deque[float]] = defaultdict(deque)
-    count, began = 0, time.monotonic()
+    count, started_at = 0, time.monotonic()
     with Producer(deployment.kafka, linger=0.005) as producer:
         while count < events:
             for message in consumer.consume(10_000, timeout=1):
@@ -93,6 +93,6 @@ def python_loop(deployment: Deployment, events: int) -> float:
                         None,
                         orjson.dumps({"entity_id": event[entity], "score": len(window)}),
                     )
-    elapsed = time.monotonic() - began
+    elapsed = time.monotonic() - started_at
     consumer.close()
     return events / elapsed

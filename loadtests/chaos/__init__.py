@@ -1,1 +1,1 @@
-"""Chaos runs: drivers and broker are killed at random moments while known events come in, and every record is counted after."""
+"""Runs chaos: drivers and broker are killed at random moments while known events come in, then every record is counted."""

@@ -1,4 +1,4 @@
-"""Drivers: commands of ours as processes that are killed and started again, as a service manager would."""
+"""Runs commands of `hybrid` as processes, kills them, and starts them again as a service manager would."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,14 +13,14 @@ from loadtests.process_memory import measure_memory
 
 START_SECONDS = 180.0
 MEMORY_SAMPLE_SECONDS = 5.0
-END_SECONDS = 60.0  # within which all processes of a driver must be gone once one half of it is killed
+END_SECONDS = 60.0  # within which all processes of a driver must be gone once its Python or its JVM is killed
 
 
 @dataclass
 class Driver:
-    """ready_text: what it prints once it works; progress() grows with its work.
+    """A command that runs as a process. ready_text: what it prints once it works; progress() grows with its work.
 
-    own_exits: exit statuses of ends that nobody here caused, such as giving up on a broker that is away; survivors: processes
+    spontaneous_exits: exit statuses of ends that no kill caused, such as giving up on a broker that is away; survivors: processes
     that were still there when their driver had long been killed; memory_mib: that it held, sampled every few seconds.
     """
 
@@ -30,7 +30,7 @@ class Driver:
     log: Path
     environment: Mapping[str, str]
     progress: Callable[[], int]
-    own_exits: list[int] = field(default_factory=list)
+    spontaneous_exits: list[int] = field(default_factory=list)
     survivors: int = 0
     memory_mib: list[float] = field(default_factory=list)
     _next_memory_sample: float = 0.0
@@ -52,17 +52,17 @@ class Driver:
         """Start it again if it ended; sample its memory now and then."""
         status = self._process.exit_status() if self._process else None
         if status is not None:
-            self.own_exits.append(status)
+            self.spontaneous_exits.append(status)
             self.start()
         if self._process and time.monotonic() >= self._next_memory_sample:
             self._next_memory_sample = time.monotonic() + MEMORY_SAMPLE_SECONDS
             self.memory_mib.append(measure_memory(self._process.pid))
 
-    def kill(self, half: str) -> None:
-        """SIGKILL to one half of it; returns when all of it is gone."""
+    def kill(self, process_kind: str) -> None:
+        """Sends SIGKILL to its processes of that kind (python or java); returns when all of its processes are gone."""
         assert self._process is not None
         children = self._children()
-        for victim in [process for process in children if _belongs_to(half, process)] or children:
+        for victim in [process for process in children if _is_of_kind(process_kind, process)] or children:
             _kill(victim)
         _, survivors = psutil.wait_procs(children, timeout=END_SECONDS)
         self.survivors += len(survivors)
@@ -71,7 +71,7 @@ class Driver:
         self._process.stop()
 
     def stop(self) -> None:
-        """SIGTERM, and its end is awaited."""
+        """Sends SIGTERM and waits for its end."""
         if self._process:
             self._process.stop()
         self._process = None
@@ -84,9 +84,9 @@ class Driver:
             return []
 
 
-def _belongs_to(half: str, process: psutil.Process) -> bool:
+def _is_of_kind(process_kind: str, process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):  # what Spark's Java starts for a moment may have ended
-        return (process.name() == "java") == (half == "java")
+        return (process.name() == "java") == (process_kind == "java")
     return False
 
 

@@ -1,4 +1,4 @@
-"""What a chaos run will send, computed before it is sent: valid events by id, repeated and broken ones by their bytes."""
+"""Computes, before a chaos run, what it will send: valid events by id, repeated and broken ones by their bytes."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ import orjson
 from common.simulation.fuzz import Envelope, fuzz_envelope, fuzz_value
 from common.simulation.generated_events import GeneratedEvents
 from common.vertical import Vertical
-from loadtests.simulated_world import World
+from loadtests.simulation_spec import SimulationSpec
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def digest(value: bytes | None) -> str:
     return sha256(value or b"").hexdigest()
 
 
-def expect_records(vertical: Vertical, world: World, events: int, fuzz: int) -> ExpectedRecords:
-    """The first `events` records that `hybrid generate` sends of this world, and `fuzz` records beside them."""
-    expected = ExpectedRecords(Fuzz(vertical, world.seed, [], fuzz))
+def expect_records(vertical: Vertical, simulation: SimulationSpec, events: int, fuzz: int) -> ExpectedRecords:
+    """The first `events` records that `hybrid generate` sends of this simulation, and `fuzz` records beside them."""
+    expected = ExpectedRecords(Fuzz(vertical, simulation.seed, [], fuzz))
     label_times: list[np.ndarray] = []
-    for chunk in _take_messages(world.generate(vertical), events):
+    for chunk in _take_messages(simulation.generate(vertical), events):
         assert chunk.messages is not None
         label_times.append(chunk.labels["event_time"].to_numpy().astype("datetime64[ms]"))
         for value, flaw in zip(chunk.messages.values.tolist(), chunk.messages.flaw.tolist(), strict=True):

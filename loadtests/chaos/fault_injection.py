@@ -22,9 +22,9 @@ from loadtests.chaos.drivers import Driver
 from loadtests.chaos.expected import Fuzz
 from loadtests.chaos.kill_plan import BROKER, PARTITIONS, Kill
 from loadtests.chaos.topic_faults import add_partition, roll_back_transaction
-from loadtests.simulated_world import World
+from loadtests.simulation_spec import SimulationSpec
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 QUIET_SECONDS = 25.0  # without an alert, after which none is expected any more
 RECOVERY_SECONDS = 120.0  # of such quiet that a driver gets which is still starting
 CHECKPOINT_INTERVAL = "10"
@@ -37,14 +37,14 @@ class PipelineUnsettled(QueryEnded):
 
 @dataclass
 class FaultReport:
-    """What happened. own_exits: by driver, exit statuses of ends that nobody here caused; memory_mib: by driver, samples.
+    """What happened. spontaneous_exits: by driver, exit statuses of ends that no kill caused; memory_mib: by driver, samples.
 
     survivors: processes that outlived their driver; alerts: different ones on the topic; fuzz_sent, fuzz_refused: records that
     Kafka took, and that were too large for it; rolled_back: offsets of the topic that belong to a rolled-back transaction.
     """
 
     kills: list[Kill]
-    own_exits: dict[str, list[int]] = field(default_factory=dict)
+    spontaneous_exits: dict[str, list[int]] = field(default_factory=dict)
     memory_mib: dict[str, list[float]] = field(default_factory=dict)
     survivors: int = 0
     alerts: int = 0
@@ -55,13 +55,13 @@ class FaultReport:
 
 @dataclass(frozen=True)
 class ChaosRun:
-    """events: records of `world` to send, at `rate` a second; fuzz: records that are sent among them.
+    """What is run. events: records of `simulation` to send, at `rate` a second; fuzz: records that are sent among them.
 
     broker_away_seconds: for which a killed broker stays away.
     """
 
     deployment: Deployment
-    world: World
+    simulation: SimulationSpec
     events: int
     rate: float
     fuzz: Fuzz
@@ -74,24 +74,24 @@ class ChaosRun:
 
 
 def run_with_faults(run: ChaosRun, broker: EmbeddedKafka, kills: list[Kill]) -> FaultReport:
-    """Run it all, kill as planned, and return when every event is judged and archived. Raises PipelineUnsettled."""
+    """Runs the pipeline, kills as planned, and returns when every event is judged and archived. Raises PipelineUnsettled."""
     report = FaultReport(kills)
     vertical, folder = run.deployment.vertical, run.deployment.workspace.folder
     with ExitStack() as stack:
         watch = stack.enter_context(AlertWatch(run.deployment.kafka, topic_names(vertical).alerts))
-        drivers = {driver.name: stack.enter_context(_running(driver)) for driver in _make_drivers(run, watch)}
+        drivers = {driver.name: stack.enter_context(_running_driver(driver)) for driver in _make_drivers(run, watch)}
         for driver in drivers.values():
             if not driver.wait_until_ready():
                 raise PipelineUnsettled(f"{driver.name} did not start; see {driver.log}")
         report.rolled_back = roll_back_transaction(run.deployment.kafka, vertical, run.fuzz.values)
-        generator = stack.enter_context(_generator(run))
+        generator = stack.enter_context(_running_generator(run))
         recoveries = _inject_kills(run, broker, drivers, report, generator)
         if generator.exit_status():
             raise PipelineUnsettled(f"the generator ended with {generator.exit_status()}; see {folder / 'generator.log'}")
         _wait_until_settled(run, drivers, watch, recoveries)
         # By a clock that is set back, some alerts come before the watch's start: these count as earlier.
         report.alerts = watch.tally.alerts.total() + watch.tally.earlier
-        report.own_exits = {driver.name: driver.own_exits for driver in drivers.values()}
+        report.spontaneous_exits = {driver.name: driver.spontaneous_exits for driver in drivers.values()}
         report.memory_mib = {driver.name: driver.memory_mib for driver in drivers.values()}
         report.survivors = sum(driver.survivors for driver in drivers.values())
     status, _ = archive_all(run)
@@ -111,7 +111,7 @@ def _make_drivers(run: ChaosRun, watch: AlertWatch) -> list[Driver]:
 
 
 @contextmanager
-def _running(driver: Driver) -> Iterator[Driver]:
+def _running_driver(driver: Driver) -> Iterator[Driver]:
     driver.start()
     try:
         yield driver
@@ -120,12 +120,12 @@ def _running(driver: Driver) -> Iterator[Driver]:
 
 
 @contextmanager
-def _generator(run: ChaosRun) -> Iterator[SupervisedProcess]:
+def _running_generator(run: ChaosRun) -> Iterator[SupervisedProcess]:
     # Record n is due n / rate seconds after the start: half a record less than `events` sends exactly that many.
     pace = ["--rate", str(run.rate), "--for", f"{(run.events - 0.5) / run.rate:.6f}s"]
-    world = ["--seed", str(run.world.seed), "--start", run.world.start.isoformat()]
+    simulation = ["--seed", str(run.simulation.seed), "--start", run.simulation.start.isoformat()]
     environment = {**os.environ, "HYBRID_DELIVERY_TIMEOUT": f"{END_SECONDS + run.broker_away_seconds}"}
-    command = [*_command(run, "generate"), *pace, *world]
+    command = [*_command(run, "generate"), *pace, *simulation]
     with start_supervised(command, run.deployment.workspace.folder / "generator.log", environment=environment) as generator:
         yield generator
 
@@ -139,14 +139,14 @@ def _command(run: ChaosRun, name: str, *options: str) -> list[str]:
 
 def _inject_kills(
     run: ChaosRun, broker: EmbeddedKafka, drivers: dict[str, Driver], report: FaultReport, generator: SupervisedProcess
-) -> "list[_Recovery]":
+) -> "list[_PendingRecovery]":
     """Carry out each kill when it is due, until the generator has ended. Returns the recoveries that are not over."""
-    due_kills, recoveries, fuzz = list(report.kills), list[_Recovery](), run.fuzz.records()
-    began, fuzz_sent = time.monotonic(), 0
+    due_kills, recoveries, fuzz = list(report.kills), list[_PendingRecovery](), run.fuzz.records()
+    started_at, fuzz_sent = time.monotonic(), 0
     producer = Producer(run.deployment.kafka, delivery_timeout=END_SECONDS + run.broker_away_seconds)
     with suppress(DeliveryFailed), producer:  # what is too large for the topic is counted below
         while generator.exit_status() is None or due_kills:
-            elapsed = time.monotonic() - began
+            elapsed = time.monotonic() - started_at
             while due_kills and due_kills[0].at_seconds <= elapsed:
                 recoveries.append(_kill_and_restart(due_kills.pop(0), run, broker, drivers))
             target = int(len(run.fuzz) * min(1.0, elapsed / run.seconds))
@@ -159,47 +159,47 @@ def _inject_kills(
 
 
 @dataclass(frozen=True)
-class _Recovery:
-    """A kill whose victim's work has not gone on yet. began: of `time.monotonic()`; progress: the driver's when it was gone."""
+class _PendingRecovery:
+    """A kill whose victim's work has not gone on yet. started_at: `time.monotonic()`; progress: the driver's when it was gone."""
 
     kill: Kill
     driver: Driver
-    began: float
+    started_at: float
     progress: int
 
     def finish(self) -> bool:
         """Whether the driver's work has gone on; if so, notes in the kill how long that took."""
         if self.driver.progress() <= self.progress:
             return False
-        self.kill.recovery_seconds = time.monotonic() - self.began
+        self.kill.recovery_seconds = time.monotonic() - self.started_at
         return True
 
 
-def _kill_and_restart(kill: Kill, run: ChaosRun, broker: EmbeddedKafka, drivers: dict[str, Driver]) -> _Recovery:
+def _kill_and_restart(kill: Kill, run: ChaosRun, broker: EmbeddedKafka, drivers: dict[str, Driver]) -> _PendingRecovery:
     """Kill and start again. A broker's work goes on when an alert comes through it, counted from its return."""
-    began, driver = time.monotonic(), drivers.get(kill.victim, drivers["detect"])
+    started_at, driver = time.monotonic(), drivers.get(kill.victim, drivers["detect"])
     if kill.victim == BROKER:
         broker.kill()
         progress = driver.progress()
-        while time.monotonic() < began + run.broker_away_seconds:
+        while time.monotonic() < started_at + run.broker_away_seconds:
             _keep_running(drivers, [])
-        began = time.monotonic()
+        started_at = time.monotonic()
         broker.start()
     elif kill.victim == PARTITIONS:
         add_partition(run.deployment.kafka, run.deployment.vertical)
         progress = driver.progress()
     else:
-        driver.kill(kill.half)
+        driver.kill(kill.process_kind)
         progress = driver.progress()
         driver.start()
-    return _Recovery(kill, driver, began, progress)
+    return _PendingRecovery(kill, driver, started_at, progress)
 
 
-def _keep_running(drivers: dict[str, Driver], recoveries: list[_Recovery]) -> list[_Recovery]:
+def _keep_running(drivers: dict[str, Driver], recoveries: list[_PendingRecovery]) -> list[_PendingRecovery]:
     """Start again what has ended; returns, a moment later, the recoveries that are not over."""
     for driver in drivers.values():
         driver.keep_running()
-    time.sleep(LOOK_SECONDS)
+    time.sleep(POLL_SECONDS)
     return [recovery for recovery in recoveries if not recovery.finish()]
 
 
@@ -208,7 +208,7 @@ def _send_fuzz(producer: Producer, run: ChaosRun, fuzz: Iterable[tuple[bytes | N
         producer.send(topic_names(run.deployment.vertical).events, key, value, timestamp, headers=headers)
 
 
-def _wait_until_settled(run: ChaosRun, drivers: dict[str, Driver], watch: AlertWatch, recoveries: list[_Recovery]) -> None:
+def _wait_until_settled(run: ChaosRun, drivers: dict[str, Driver], watch: AlertWatch, recoveries: list[_PendingRecovery]) -> None:
     """Returns when every query has judged all records, no alert has come for a while, and all killed drivers are at work again.
 
     The wait for a driver has a limit: an archive that was killed last may have nothing left to do.
@@ -217,15 +217,15 @@ def _wait_until_settled(run: ChaosRun, drivers: dict[str, Driver], watch: AlertW
     topic_ends = end_offsets(run.deployment.kafka, topic_names(vertical).events)
     targets = {(query.name, partition): end for query in vertical.queries for partition, end in topic_ends.items()}
     deadline, quiet_since, updates = time.monotonic() + END_SECONDS, time.monotonic(), -1
-    while (quiet := time.monotonic() - quiet_since) < QUIET_SECONDS or (recoveries and quiet < RECOVERY_SECONDS):
+    while (quiet_seconds := time.monotonic() - quiet_since) < QUIET_SECONDS or (recoveries and quiet_seconds < RECOVERY_SECONDS):
         recoveries = _keep_running(drivers, recoveries)
         ends = finished_ends(run.deployment.workspace)
-        behind = {query: target - ends.get(query, 0) for query, target in targets.items() if ends.get(query, 0) < target}
+        missing_offsets = {query: target - ends.get(query, 0) for query, target in targets.items() if ends.get(query, 0) < target}
         if time.monotonic() > deadline:
             raise PipelineUnsettled(
-                f"{END_SECONDS:.0f} s after the last kill, records of query and partition are not judged: {behind}"
+                f"{END_SECONDS:.0f} s after the last kill, records of query and partition are not judged: {missing_offsets}"
             )
-        if behind or watch.tally.updates != updates:
+        if missing_offsets or watch.tally.updates != updates:
             quiet_since, updates = time.monotonic(), watch.tally.updates
 
 
@@ -236,7 +236,7 @@ def archive_all(run: ChaosRun) -> tuple[int | None, str]:
     with start_supervised(_command(run, "archive", "--until-idle"), log) as archive:
         deadline = time.monotonic() + END_SECONDS
         while archive.exit_status() is None and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         return archive.exit_status(), log.read_bytes()[log_size:].decode(errors="replace")
 
 

@@ -24,7 +24,7 @@ def recreate_topic(deployment: Deployment, values: Sequence[bytes], archive: Cal
     """
     vertical, workspace = deployment.vertical, deployment.workspace
     topic, admin = topic_names(vertical).events, AdminClient(deployment.kafka.client_options())
-    before = _count_rows(workspace)
+    rows_before = _count_rows(workspace)
     partitions = len(partition_ids(admin, deployment.kafka, topic))
     admin.delete_topics([topic])[topic].result()
     wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, f"the topic {topic} is still there")
@@ -33,15 +33,15 @@ def recreate_topic(deployment: Deployment, values: Sequence[bytes], archive: Cal
         for number in range(RECORDS):
             valid = with_event_id(vertical, values[number % len(values)], f"anew-{number}")
             producer.send(topic, b"anew", b"broken-%d" % number if number % 2 else valid)
-    refusal, output = archive()
+    first_status, output = archive()
     shutil.rmtree(workspace.checkpoint("archive-events"))
     status, _ = archive()
-    after = _count_rows(workspace)
+    rows_after = _count_rows(workspace)
     return [
-        Count("topic made anew: refused by the archive, in words", int(refusal == 1 and "made anew" in output), 1),
+        Count("topic made anew: refused by the archive, in words", int(first_status == 1 and "made anew" in output), 1),
         Count("topic made anew: gone on with once the checkpoint was removed", int(status == 0), 1),
-        Count("topic made anew: its valid events in `events`", after["events"] - before["events"], RECORDS // 2),
-        Count("topic made anew: its others in `quarantine`", after["quarantine"] - before["quarantine"], RECORDS // 2),
+        Count("topic made anew: its valid events in `events`", rows_after["events"] - rows_before["events"], RECORDS // 2),
+        Count("topic made anew: its others in `quarantine`", rows_after["quarantine"] - rows_before["quarantine"], RECORDS // 2),
     ]
 
 

@@ -27,7 +27,7 @@ OFFSET_COLUMNS = ("kafka_partition", "kafka_offset")
 
 @dataclass(frozen=True)
 class Count:
-    """expected: None for a count that is only shown."""
+    """One count of the verification. expected: None for a count that is only shown."""
 
     name: str
     count: int
@@ -41,7 +41,7 @@ class Count:
 def count_records(
     spark: SparkSession, deployment: Deployment, expected: ExpectedRecords, report: FaultReport, offsets: int
 ) -> list[Count]:
-    """Every record that was sent: on the topic once, and in one table once. offsets: how many the topic has given out."""
+    """Counts every record that was sent: on the topic once, and in one table once. offsets: how many the topic has given out."""
     vertical, workspace = deployment.vertical, deployment.workspace
     events, _, _ = read_live_history(spark, workspace)
     quarantine = tables.read(spark, workspace.table("quarantine"))
@@ -49,9 +49,9 @@ def count_records(
     archived_offsets = events.select(*OFFSET_COLUMNS).unionByName(rejected_records.select(*OFFSET_COLUMNS))
     rows, distinct_offsets = archived_offsets.count(), archived_offsets.distinct().count()
     rows_by_id = Counter({row[0]: row[1] for row in events.groupBy(vertical.event_id).count().collect()})
-    other_events = rows_by_id.total() - sum(rows_by_id[name] for name in expected.ids)
-    in_quarantine = _count_by_digest(rejected_records, bool(vertical.pseudonymised))
-    other_rejected = in_quarantine - expected.rejected
+    unexpected_events = rows_by_id.total() - sum(rows_by_id[name] for name in expected.ids)
+    quarantined_values = _count_by_digest(rejected_records, bool(vertical.pseudonymised))
+    unexpected_values = quarantined_values - expected.rejected
     counts = [
         Count("records on the topic", offsets - report.rolled_back, expected.count + report.fuzz_sent),
         Count("records in a table", distinct_offsets, expected.count + report.fuzz_sent),
@@ -60,7 +60,7 @@ def count_records(
         Count("events in `events` more than once", sum(count > 1 for count in rows_by_id.values()), 0),
         Count(
             "known repeated and broken records in `quarantine`",
-            (in_quarantine & expected.rejected).total(),
+            (quarantined_values & expected.rejected).total(),
             expected.rejected.total(),
         ),
         Count("records in `quarantine` without a reason", rejected_records.where("reason is null").count(), 0),
@@ -68,15 +68,15 @@ def count_records(
         Count("labels or alerts in `quarantine`", quarantine.count() - rejected_records.count(), 0),
     ]
     if not expected.fuzz:
-        return [*counts, Count("records that nobody sent", other_events + other_rejected.total(), 0)]
-    unsent_records = other_rejected - Counter(map(digest, expected.fuzz))
+        return [*counts, Count("records that nobody sent", unexpected_events + unexpected_values.total(), 0)]
+    unsent_records = unexpected_values - Counter(map(digest, expected.fuzz))
     taken_or_refused = report.fuzz_sent + report.fuzz_refused
     return [
         *counts,
         Count("fuzzed records: on the topic or refused by Kafka", taken_or_refused, len(expected.fuzz)),
         Count("fuzzed records: refused by Kafka as too large", report.fuzz_refused),
-        Count("fuzzed records: valid all the same", other_events),
-        Count("fuzzed records: in `events` or in `quarantine`", other_events + other_rejected.total(), report.fuzz_sent),
+        Count("fuzzed records: valid all the same", unexpected_events),
+        Count("fuzzed records: in `events` or in `quarantine`", unexpected_events + unexpected_values.total(), report.fuzz_sent),
         Count("records that nobody sent", unsent_records.total(), 0),
     ]
 
@@ -88,7 +88,7 @@ def _count_by_digest(rejected_records: DataFrame, is_encrypted: bool) -> Counter
 
 
 def count_alerts(spark: SparkSession, deployment: Deployment, report: FaultReport) -> list[Count]:
-    """Every alert of the topic: in the table once. Every alert of the table: as `hybrid reconcile` finds it in history."""
+    """Counts alerts: each of the topic must be in the table once, each of the table agree with history (`hybrid reconcile`)."""
     _, _, alerts = read_live_history(spark, deployment.workspace)
     rows, distinct_alerts = alerts.count(), alerts.select("alert_id").distinct().count()
     by_status = Counter[str]()
@@ -102,23 +102,23 @@ def count_alerts(spark: SparkSession, deployment: Deployment, report: FaultRepor
 
 
 def count_baselines(spark: SparkSession, deployment: Deployment, expected: ExpectedRecords, as_of: date) -> list[Count]:
-    """The baselines learnt from the tables, row by row, beside those learnt from the same events without any stream."""
+    """Compares, row by row, the baselines learnt from the tables with those learnt from the same events without any stream."""
     vertical = deployment.vertical
     events, labels, _ = read_history(spark, deployment.workspace)
     backfilled_events, streamed_events = events.where(is_backfilled()), events.where(came_through_kafka())
     expected_events = _parse_expected(spark, vertical, expected)
     streamed_events = streamed_events.join(expected_events.select(vertical.event_id), vertical.event_id, "left_semi")  # no fuzz
-    of_tables, of_expected = (
+    from_tables, from_expected = (
         vertical.learn(backfilled_events.unionByName(rows), labels, [as_of]) for rows in (streamed_events, expected_events)
     )
     return [
         Count(
             f"baselines of {name}, rows that differ",
-            count_differing_keys(vertical.baselines[name].key, of_tables[name], of_expected[name]),
+            count_differing_keys(vertical.baselines[name].key, from_tables[name], from_expected[name]),
             0,
         )
-        for name in of_tables
-    ] + [Count("baselines, rows", sum(baselines.count() for baselines in of_expected.values()))]
+        for name in from_tables
+    ] + [Count("baselines, rows", sum(baselines.count() for baselines in from_expected.values()))]
 
 
 def _parse_expected(spark: SparkSession, vertical: Vertical, expected: ExpectedRecords) -> DataFrame:

@@ -25,7 +25,7 @@ from loadtests.bench.catchup import QueryCatchUp, expected_alerts, measure_catch
 from loadtests.bench.latency import measure_latency
 from loadtests.bench.output_records import measured_queries
 from loadtests.bench.recovery import measure_recoveries
-from loadtests.bench.results import format_figure, machine_line, markdown_table, measured_on, median_of, versions_of
+from loadtests.bench.results import format_figure, hardware_line, markdown_table, measurement_context, median_of, versions_of
 from loadtests.bench.steady_load import SteadyLoad
 from loadtests.bench.yardsticks import bare_spark, python_loop
 from loadtests.commands.bench_attacks import gateway_attacks
@@ -40,7 +40,7 @@ from loadtests.commands.bench_results import (
     write_results,
 )
 from loadtests.commands.bench_stages import bench_stages
-from loadtests.simulated_world import World
+from loadtests.simulation_spec import SimulationSpec
 
 OF_A_VERTICAL = "vertical"
 PACKAGES = ("pyspark", "confluent-kafka", "deltalake", "scikit-learn")
@@ -86,30 +86,30 @@ def bench(
 ) -> None:
     """Measure a vertical: latency to alerts and archive, catch-up beside bare Spark and a Python loop, recovery."""
     subject, settings, loads = find_vertical(vertical), read_settings(data), parse_loads(rates, warm_up, seconds)
-    world = World(sized_population(subject, population), seed, FIRST_DAY)
-    sizes = world.population.model_dump(mode="json")
+    simulation = SimulationSpec(sized_population(subject, population), seed, FIRST_DAY)
+    sizes = simulation.population.model_dump(mode="json")
     options = {"vertical": subject.name, "events": events, "rates": [load.rate for load in loads], "population": sizes}
     before = read_earlier_ratios(against, **options)
     deployment = deployment_of(subject, separate_settings(settings, "bench"))
-    settings, world_after = deployment.settings, world.after(history_days)
+    settings, later_simulation = deployment.settings, simulation.after(history_days)
     results: dict[str, Any] = options | {"repeats": repeats, "history_days": history_days, "seed": seed}
-    results |= measured_on(versions_of(PACKAGES))
+    results |= measurement_context(versions_of(PACKAGES))
     with ExitStack() as stack:
         deployment = replace(deployment, connection=stack.enter_context(own_broker(settings)))
         partitions = ensure_topics(deployment.kafka, subject, settings.partitions)
         spark = stack.enter_context(session([subject], settings, partitions))
         with console.status("history, baselines and model to judge by"):
-            backfill(spark, deployment, seed, FIRST_DAY, history_days, world.population)
-            learn(spark, deployment, world_after.start)
+            backfill(spark, deployment, seed, FIRST_DAY, history_days, simulation.population)
+            learn(spark, deployment, later_simulation.start)
             if subject.model:
-                train_model(spark, deployment, world_after.start)
-        results["latency"], next_world = measure_latencies(spark, deployment, loads, world_after)
-        results["archive_latency"], next_world = measure_archive_latencies(spark, deployment, loads, next_world)
+                train_model(spark, deployment, later_simulation.start)
+        results["latency"], next_simulation = measure_latencies(spark, deployment, loads, later_simulation)
+        results["archive_latency"], next_simulation = measure_archive_latencies(spark, deployment, loads, next_simulation)
         results["archive_interval"] = settings.archive_interval
-        results["catch_up"] = measure_catch_ups(spark, deployment, events, repeats, next_world)
+        results["catch_up"] = measure_catch_ups(spark, deployment, events, repeats, next_simulation)
     if kills:
-        results["recovery"] = measure_recovery(deployment, world_after, loads[0].rate, kills)
-    results["ratios"] = ratios(results["catch_up"])
+        results["recovery"] = measure_recovery(deployment, later_simulation, loads[0].rate, kills)
+    results["ratios"] = catch_up_ratios(results["catch_up"])
     paths = write_results(results, markdown, output or settings.data / "bench.json")
     print_results(results)
     console.print(paths, soft_wrap=True)
@@ -128,38 +128,44 @@ def parse_loads(rates: str, warm_up: float, seconds: float) -> list[SteadyLoad]:
 
 
 def measure_latencies(
-    spark: SparkSession, deployment: Deployment, loads: list[SteadyLoad], world: World
-) -> tuple[list[dict[str, Any]], World]:
-    """Of each path at each load; and the world after all that was sent."""
+    spark: SparkSession, deployment: Deployment, loads: list[SteadyLoad], simulation: SimulationSpec
+) -> tuple[list[dict[str, Any]], SimulationSpec]:
+    """Measures each path at each load. Returns the figures, and the simulation after the last message that was sent."""
     latencies = []
     for load in loads:
         for name, query in measured_queries(deployment.vertical).items():
             with console.status(f"latency, {name}, {load.rate:,.0f} events/s"):
-                messages = clean_messages(deployment, world, round((1 + load.total_seconds) * load.rate))
+                messages = clean_messages(deployment, simulation, round((1 + load.total_seconds) * load.rate))
                 latency = measure_latency(spark, deployment, query, messages, load)
             latencies.append({"path": name, "rate": load.rate} | asdict(latency))
-            world = world.after_messages(messages)
-    return latencies, world
+            simulation = simulation.after_messages(messages)
+    return latencies, simulation
 
 
 def measure_archive_latencies(
-    spark: SparkSession, deployment: Deployment, loads: list[SteadyLoad], world: World
-) -> tuple[list[dict[str, Any]], World]:
-    """At each load; and the world after all that was sent."""
+    spark: SparkSession, deployment: Deployment, loads: list[SteadyLoad], simulation: SimulationSpec
+) -> tuple[list[dict[str, Any]], SimulationSpec]:
+    """Measures the archive at each load. Returns the figures, and the simulation after the last message that was sent."""
     latencies = []
     for load in loads:
         with console.status(f"latency, archive, {load.rate:,.0f} events/s"):
-            messages = clean_messages(deployment, world, round((1 + load.total_seconds) * load.rate))
+            messages = clean_messages(deployment, simulation, round((1 + load.total_seconds) * load.rate))
             latencies.append({"rate": load.rate} | asdict(measure_archive_latency(spark, deployment, messages, load)))
-        world = world.after_messages(messages)
-    return latencies, world
+        simulation = simulation.after_messages(messages)
+    return latencies, simulation
 
 
-def measure_catch_ups(spark: SparkSession, deployment: Deployment, events: int, repeats: int, world: World) -> dict[str, Any]:
-    """Events per second, medians by path and of the yardsticks; by path the steady ones, MiB at most, files of the checkpoint."""
+def measure_catch_ups(
+    spark: SparkSession, deployment: Deployment, events: int, repeats: int, simulation: SimulationSpec
+) -> dict[str, Any]:
+    """Measures each path's catch-up `repeats` times.
+
+    Returns the rounds, median events per second (paths and yardsticks) and, by path, steady speed, peak memory and the
+    checkpoint's files.
+    """
     queries = measured_queries(deployment.vertical)
     with console.status(f"a backlog of {events:,} events"):
-        total = fill_topic(deployment, world, events)
+        total = fill_topic(deployment, simulation, events)
         expected = {name: expected_alerts(spark, deployment, query) for name, query in queries.items()}
     rounds: dict[str, list[float]] = {name: [] for name in (*YARDSTICKS, *queries)}
     catch_ups: dict[str, list[QueryCatchUp]] = {name: [] for name in queries}
@@ -181,13 +187,13 @@ def measure_catch_ups(spark: SparkSession, deployment: Deployment, events: int, 
     }
 
 
-def measure_recovery(deployment: Deployment, world: World, rate: float, kills: int) -> dict[str, Any]:
-    """Of a detector with a broker of its own, so that it finds no backlog but what came in while it was away."""
+def measure_recovery(deployment: Deployment, simulation: SimulationSpec, rate: float, kills: int) -> dict[str, Any]:
+    """Measures a detector's recoveries, with a broker of its own: its only backlog is what came in while it was away."""
     settings = deployment.settings
     broker_settings = settings.model_copy(update={"data": settings.data / "recovery"})
     with own_broker(broker_settings) as connection, console.status(f"{kills} kills at {rate:,.0f} events/s"):
         ensure_topics(connection, deployment.vertical, settings.partitions)
-        recoveries = measure_recoveries(replace(deployment, connection=connection), world, rate, kills)
+        recoveries = measure_recoveries(replace(deployment, connection=connection), simulation, rate, kills)
     return {"rate": rate, "kills": [asdict(recovery) for recovery in recoveries]}
 
 
@@ -201,14 +207,14 @@ def _total(mib_by_kind: dict[str, float]) -> float:
 
 def _valid_speed(name: str, catch_up: QueryCatchUp) -> float:
     """Events per second; 0 where alerts are missing: a query that leaves out work has no speed to compare."""
-    if catch_up.alerts == catch_up.expected:
+    if catch_up.alert_count == catch_up.expected_count:
         return catch_up.speed.per_second
-    missing = f"{catch_up.expected - catch_up.alerts:,} of {catch_up.expected:,} expected alerts did not come"
+    missing = f"{catch_up.expected_count - catch_up.alert_count:,} of {catch_up.expected_count:,} expected alerts did not come"
     console.print(f"[yellow]{name}: {missing}: this round counts as 0[/]")
     return 0.0
 
 
-def ratios(catch_up: dict[str, Any]) -> dict[str, float]:
+def catch_up_ratios(catch_up: dict[str, Any]) -> dict[str, float]:
     """Of each path, its events per second in multiples of each yardstick's."""
     speeds = catch_up["per_second"]
     return {
@@ -273,7 +279,7 @@ def markdown(results: dict[str, Any]) -> str:
     parts = [f"# {results['vertical']}: real-time paths"]
     for title, columns, rows in result_tables(results):
         parts += [f"## {title}", markdown_table(columns, rows)]
-    return "\n\n".join([*parts, machine_line(results)]) + "\n"
+    return "\n\n".join([*parts, hardware_line(results)]) + "\n"
 
 
 def print_results(results: dict[str, Any]) -> None:
@@ -282,4 +288,4 @@ def print_results(results: dict[str, Any]) -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
-    console.print(machine_line(results), soft_wrap=True)
+    console.print(hardware_line(results), soft_wrap=True)

@@ -13,9 +13,9 @@ from common.monitoring.plain_table import plain_table
 from common.runtime import own_broker, population_of, read_settings, separate_settings
 from common.terminal import console
 from loadtests.bench.gateway_attacks import ATTACKS, REQUESTS_PER_SECOND, measure_attack, running_gateway, store_alerts
-from loadtests.bench.results import format_figure, machine_line, markdown_table, measured_on, versions_of
+from loadtests.bench.results import format_figure, hardware_line, markdown_table, measurement_context, versions_of
 from loadtests.commands.bench_results import write_results
-from loadtests.simulated_world import World
+from loadtests.simulation_spec import SimulationSpec
 
 PACKAGES = ("uvicorn", "httptools", "fastapi", "confluent-kafka", "deltalake")
 COLUMNS = ["attack", "answers", "p50 ms", "p99 ms", "max ms", "MiB"]
@@ -35,8 +35,8 @@ def gateway_attacks(
     if unknown := set(only or ()) - set(ATTACKS):
         raise typer.BadParameter(f"--only {min(unknown)!r}: give one of {', '.join(ATTACKS)}")
     results: dict[str, Any] = {"vertical": subject.name, "seconds": seconds, "alerts": alerts, "seed": seed, "attacks": {}}
-    results |= measured_on(versions_of(PACKAGES))
-    chunks = World(population_of(subject), seed, FIRST_DAY).generate(subject, with_dirt=False)
+    results |= measurement_context(versions_of(PACKAGES))
+    chunks = SimulationSpec(population_of(subject), seed, FIRST_DAY).generate(subject, with_dirt=False)
     events = (value for chunk in chunks if chunk.messages is not None for value in chunk.messages.values)
     with own_broker(settings) as connection, console.status("alerts") as status:
         ensure_topics(connection, subject, settings.partitions)
@@ -52,7 +52,7 @@ def gateway_attacks(
     for row in attack_rows(results):
         table.add_row(*row)
     console.print(table)
-    console.print(machine_line(results), soft_wrap=True)
+    console.print(hardware_line(results), soft_wrap=True)
     console.print(paths, soft_wrap=True)
 
 
@@ -70,4 +70,4 @@ def attack_rows(results: dict[str, Any]) -> list[list[str]]:
 
 def markdown(results: dict[str, Any]) -> str:
     table = markdown_table(COLUMNS, attack_rows(results))
-    return f"# The gateway of {results['vertical']} under attack\n\n{table}\n\n{machine_line(results)}\n"
+    return f"# The gateway of {results['vertical']} under attack\n\n{table}\n\n{hardware_line(results)}\n"

@@ -13,14 +13,14 @@ from common.terminal import console, error_console
 from loadtests.bench.peers.batch import (
     BATCH_PEERS,
     FIELDS,
+    batch_ratios,
     markdown,
     measure_rounds,
-    ratios,
     round_results,
     write_transactions,
 )
 from loadtests.bench.peers.engine_process import install_engines
-from loadtests.bench.results import comparison_cells, measured_on
+from loadtests.bench.results import comparison_cells, measurement_context
 from loadtests.commands.bench_results import Against, read_earlier_ratios, report_changes, write_results
 
 
@@ -36,7 +36,7 @@ def batch(
     sizes = parse_sizes(rows)
     before, settings = read_earlier_ratios(against), read_settings(data)
     folder = separate_settings(settings, "batch").data
-    results: dict[str, Any] = measured_on({peer.package: peer.version for peer in BATCH_PEERS})
+    results: dict[str, Any] = measurement_context({peer.package: peer.version for peer in BATCH_PEERS})
     results |= {"repeats": repeats, "seed": seed, "not_measured": {}, "rows": {}, "differences": {}}
     not_measured = results["not_measured"]
     with console.status("") as status:
@@ -51,7 +51,7 @@ def batch(
                 f"{name}, {size:,} rows": difference for name, difference in differences.items() if difference
             }
             shutil.rmtree(transactions)
-    results["ratios"] = ratios(results["rows"])
+    results["ratios"] = batch_ratios(results["rows"])
     paths = write_results(results, markdown, output or folder / "batch.json")
     print_results(results)
     console.print(paths, soft_wrap=True)

@@ -16,7 +16,7 @@ from loadtests.bench.peers.measurements import START_SECONDS, Site
 from loadtests.bench.peers.peer import PEERS, UnknownPeer, parse_peers
 from loadtests.bench.peers.reference import CardJob
 from loadtests.bench.peers.transactions import generate_transactions
-from loadtests.bench.results import comparison_cells, measured_on
+from loadtests.bench.results import comparison_cells, measurement_context
 from loadtests.bench.steady_load import SteadyLoad
 from loadtests.commands.bench_results import Against, read_earlier_ratios, report_changes, write_results
 
@@ -45,7 +45,7 @@ def peers(
     settings = separate_settings(settings, "peers")
     settings.data.mkdir(parents=True)
     rounds, job, load = comparison.EngineRounds(), CardJob(), SteadyLoad(rate, warm_up, seconds)
-    machine = measured_on({peer.package: peer.version for peer in requested_peers})
+    machine = measurement_context({peer.package: peer.version for peer in requested_peers})
     with console.status("") as status:
         installed_engines = install_engines(requested_peers, settings.home, rounds.not_measured, status.update)
     with own_broker(settings) as connection, console.status("") as status:

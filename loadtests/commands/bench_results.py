@@ -1,4 +1,4 @@
-"""What the benchmarks' commands share: the options `--against` and `--population`, and where results are written."""
+"""Holds what the benchmarks' commands share: the options `--against` and `--population`, and how results are written."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,15 +44,17 @@ def write_results(results: dict[str, Any], markdown: Callable[[dict[str, Any]], 
     return f"results: {path}, {write_json_and_markdown(results, markdown(results), path)}"
 
 
-def report_changes(before: Mapping[str, float], now: Mapping[str, float]) -> None:
+def report_changes(earlier_ratios: Mapping[str, float], ratios: Mapping[str, float]) -> None:
     """Print what changed since the earlier run, if there is one; raises typer.Exit where a ratio is worse."""
-    if not before:
+    if not earlier_ratios:
         return
-    changes = compare_ratios(before, now)
+    changes = compare_ratios(earlier_ratios, ratios)
     table = plain_table("Ratios against the stored run, higher is better", "ratio", "then", "now", "change")
     for change in changes:
-        share = "-" if change.share is None else f"{change.share:+.0%}" + (" worse" if change.is_worse else "")
-        table.add_row(change.name, format_figure(change.before, 2), format_figure(change.now, 2), share)
+        relative_change = (
+            "-" if change.relative_change is None else f"{change.relative_change:+.0%}" + (" worse" if change.is_worse else "")
+        )
+        table.add_row(change.name, format_figure(change.earlier_ratio, 2), format_figure(change.ratio, 2), relative_change)
     console.print(table)
     if any(change.is_worse for change in changes):
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from common.kafka.topics import ensure_topics
 from common.monitoring.plain_table import plain_table
 from common.runtime import deployment_of, own_broker, read_settings, separate_settings, session
 from common.terminal import console
-from loadtests.bench.results import format_figure, machine_line, markdown_table, measured_on, versions_of
+from loadtests.bench.results import format_figure, hardware_line, markdown_table, measurement_context, versions_of
 from loadtests.bench.stages import Stage, StageInput, stages
 from loadtests.commands.bench_results import (
     Against,
@@ -22,7 +22,7 @@ from loadtests.commands.bench_results import (
     sized_population,
     write_results,
 )
-from loadtests.simulated_world import World
+from loadtests.simulation_spec import SimulationSpec
 
 PACKAGES = ("pyspark", "confluent-kafka", "deltalake", "uvicorn")
 COLUMNS = ["stage", "events", "events/s", "ratio", "p50 ms", "p99 ms", "MiB", "files"]
@@ -42,24 +42,24 @@ def bench_stages(
 ) -> None:
     """Measure generator, backfill, batch, producer, archive and gateway of a vertical, beside reading alone and an HTTP echo."""
     subject, settings = find_vertical(vertical), read_settings(data)
-    world = World(sized_population(subject, population), seed, FIRST_DAY)
-    sizes = world.population.model_dump(mode="json")
+    simulation = SimulationSpec(sized_population(subject, population), seed, FIRST_DAY)
+    sizes = simulation.population.model_dump(mode="json")
     before = read_earlier_ratios(against, vertical=subject.name, events=events, population=sizes)
     settings = separate_settings(settings, "stages")
     results: dict[str, Any] = {"vertical": subject.name, "events": events, "seed": seed}
     results |= {"population": sizes, "history_days": history_days, "stages": {}}
-    results |= measured_on(versions_of(PACKAGES))
+    results |= measurement_context(versions_of(PACKAGES))
     with own_broker(settings) as connection, session([subject], settings) as spark:
         deployment = deployment_of(subject, settings, connection)
         ensure_topics(connection, subject, settings.partitions)
         with console.status("") as status:
-            for name, measure in stages(spark, deployment, StageInput(world, history_days, events)):
+            for name, measure in stages(spark, deployment, StageInput(simulation, history_days, events)):
                 status.update(name)
                 results["stages"][name] = stage_figures(measure())
-    results["ratios"] = ratios(results["stages"])
+    results["ratios"] = stage_ratios(results["stages"])
     paths = write_results(results, markdown, output or settings.data / "stages.json")
     console.print(results_table(results))
-    console.print(machine_line(results), soft_wrap=True)
+    console.print(hardware_line(results), soft_wrap=True)
     console.print(paths, soft_wrap=True)
     report_changes(before, results["ratios"])
 
@@ -72,7 +72,7 @@ def yardstick_of(stage: str) -> str | None:
     return stage.replace("gateway", "echo") if stage.startswith("gateway") else YARDSTICK.get(stage)
 
 
-def ratios(figures: dict[str, dict[str, Any]]) -> dict[str, float]:
+def stage_ratios(figures: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Of each stage that has a yardstick, its events per second in multiples of the yardstick's."""
     yardsticks = {name: yardstick_of(name) or "" for name in figures}
     speeds = {name: stage["per_second"] for name, stage in figures.items()}
@@ -106,4 +106,4 @@ def results_table(results: dict[str, Any]) -> Table:
 
 def markdown(results: dict[str, Any]) -> str:
     table = markdown_table(COLUMNS, stage_rows(results))
-    return f"# {results['vertical']}: stages\n\n{table}\n\n{machine_line(results)}\n"
+    return f"# {results['vertical']}: stages\n\n{table}\n\n{hardware_line(results)}\n"

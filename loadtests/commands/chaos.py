@@ -33,7 +33,7 @@ from loadtests.chaos.kill_plan import BROKER, DRIVERS, PARTITIONS, draw_kills
 from loadtests.chaos.topic_faults import TOMBSTONES
 from loadtests.chaos.topic_recreation import recreate_topic
 from loadtests.chaos.verification import Count, count_alerts, count_baselines, count_records
-from loadtests.simulated_world import World
+from loadtests.simulation_spec import SimulationSpec
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,10 +62,10 @@ def chaos(
     subject, settings = find_vertical(vertical), read_settings(data)
     settings = separate_settings(settings, "chaos run")  # with a blank, as users' folders may have
     deployment = deployment_of(subject, settings)
-    world = World(population_of(subject), seed, FIRST_DAY)
-    run_world = world.after(history_days)
+    simulation = SimulationSpec(population_of(subject), seed, FIRST_DAY)
+    run_simulation = simulation.after(history_days)
     with console.status(f"counting what {events:,} records are to become"):
-        expected = expect_records(subject, run_world, events, fuzz)
+        expected = expect_records(subject, run_simulation, events, fuzz)
     expected.rejected[digest(None)] += TOMBSTONES
     kills = draw_kills(seed, events / rate, driver_kills, broker_kills)
     # Records that are counted afterwards must still be on the topic, however far behind the drivers fall.
@@ -76,9 +76,9 @@ def chaos(
         deployment = replace(deployment, connection=Connection(broker.bootstrap_servers))
         ensure_topics(deployment.kafka, subject, settings.partitions)
         with session([subject], settings) as spark:
-            prepare_history(spark, deployment, world, history_days)
+            prepare_history(spark, deployment, simulation, history_days)
         labels_before = tables.row_count(deployment.workspace.table("labels"))
-        run = ChaosRun(deployment, run_world, events, rate, expected.fuzz, broker_away)
+        run = ChaosRun(deployment, run_simulation, events, rate, expected.fuzz, broker_away)
         console.print(f"{events:,} records at {rate:,.0f}/s, {len(kills)} kills; logs in {deployment.workspace.folder}")
         with console.status("killing"):
             faults = run_with_faults(run, broker, kills)
@@ -96,13 +96,13 @@ def chaos(
         raise typer.Exit(1)
 
 
-def prepare_history(spark: SparkSession, deployment: Deployment, world: World, days: int) -> None:
+def prepare_history(spark: SparkSession, deployment: Deployment, simulation: SimulationSpec, days: int) -> None:
     """Backfills history, and learns the baselines that the stream judges by."""
     ensure_tables(deployment.vertical, deployment.workspace)
     if days:
         with console.status(f"backfilling {days} days, and learning from them"):
-            backfill(spark, deployment, world.seed, world.start, days, world.population)
-            learn(spark, deployment, world.after(days).start)
+            backfill(spark, deployment, simulation.seed, simulation.start, days, simulation.population)
+            learn(spark, deployment, simulation.after(days).start)
 
 
 def count_all(
@@ -128,7 +128,7 @@ def recovery_table(faults: FaultReport) -> Table:
         kills = [kill for kill in faults.kills if kill.victim == victim]
         seconds = sorted(kill.recovery_seconds for kill in kills if kill.recovery_seconds is not None)
         times = [f"{statistics.median(seconds):.1f}", f"{seconds[-1]:.1f}"] if seconds else ["-", "-"]
-        exits = Counter(faults.own_exits.get(victim, []))
+        exits = Counter(faults.spontaneous_exits.get(victim, []))
         codes = ", ".join(f"{count} times {code}" for code, count in sorted(exits.items()))
         table.add_row(victim, f"{len(kills)}", f"{len(seconds)}", *times, codes or "-")
     return table

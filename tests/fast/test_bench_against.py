@@ -46,7 +46,8 @@ def test_a_ratio_that_fell_by_more_than_a_fifth_is_worse(now, is_worse):
 
 def test_a_ratio_of_one_run_only_is_listed_and_not_worse():
     changes = compare_ratios({"gone": 1.0}, {"new": 2.0})
-    assert [(change.name, change.share, change.is_worse) for change in changes] == [("gone", None, False), ("new", None, False)]
+    summaries = [(change.name, change.relative_change, change.is_worse) for change in changes]
+    assert summaries == [("gone", None, False), ("new", None, False)]
 
 
 def test_the_command_ends_with_1_where_a_ratio_is_worse():
@@ -71,7 +72,7 @@ def test_results_are_written_as_markdown():
         "recovery": {"rate": 1000.0, "kills": [{"first": 9.0, "current": 12.0}, {"first": 11.0, "current": None}]},
         "machine": {"cores": 2, "memory_gib": 24.0, "system": "Linux", "python": "3.11", "load_average": [0.1, 0.2, 0.3]},
         "versions": {"pyspark": "4.3.0"}, "commit": None, "load_after": [1.0, 1.0, 1.0],
-        "ratios": bench.ratios(catch_up),
+        "ratios": bench.catch_up_ratios(catch_up),
     }  # fmt: skip
     text = bench.markdown(results)
     assert "| windowed | 1,000 | 1,234 | 1.2 | - | 45.0 | 3,000 |" in text

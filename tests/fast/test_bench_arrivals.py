@@ -42,9 +42,9 @@ def test_each_alert_is_timed_once_and_all_of_its_records_are_counted():
 
 
 def test_a_missing_alert_is_waited_for_after_the_last_new_one():
-    began = time.monotonic()
-    arrivals, _ = time_arrivals(ScriptedConsumer([b"a1"]), read_id, {"a1", "a2"}, PATIENCE, began)
-    assert set(arrivals) == {"a1"} and 0.3 <= time.monotonic() - began < 3
+    started_at = time.monotonic()
+    arrivals, _ = time_arrivals(ScriptedConsumer([b"a1"]), read_id, {"a1", "a2"}, PATIENCE, started_at)
+    assert set(arrivals) == {"a1"} and 0.3 <= time.monotonic() - started_at < 3
 
 
 def test_what_the_check_raises_ends_the_wait():

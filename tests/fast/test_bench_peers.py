@@ -11,12 +11,12 @@ import typer
 
 from loadtests.bench.peers import batch, card_rules
 from loadtests.bench.peers.comparison import EngineRounds, difference_lines, markdown, results_of
-from loadtests.bench.peers.environments import NotInstalled, run
+from loadtests.bench.peers.environments import NotInstalled, run_logged
 from loadtests.bench.peers.measurements import ALERT_ID, CardLedger
 from loadtests.bench.peers.peer import OURS, PEERS, UnknownPeer, parse_peers, pinned_version
 from loadtests.bench.peers.reference import EVERY_EVENT, CardJob, Thresholds, compare_ids, expected_alerts
 from loadtests.bench.peers.transactions import POPULATION, generate_transactions
-from loadtests.bench.results import compare_engines, markdown_table, measured_on, median_of, ratios
+from loadtests.bench.results import compare_engines, markdown_table, measurement_context, median_of, ratios_to_base
 from loadtests.commands.bench_batch import parse_sizes
 
 SMALL = POPULATION.model_copy(update={"cards": 50, "terminals": 100})
@@ -114,7 +114,7 @@ def test_medians_and_ratios_leave_out_what_was_not_measured():
         "ratio": {"ours": 1.0, "flink": 2.0, "quix": None},
     }
     assert median_of([float("nan"), None]) is None
-    assert ratios({"flink": 2.0}, OURS) == {"flink": None}
+    assert ratios_to_base({"flink": 2.0}, OURS) == {"flink": None}
 
 
 def test_a_run_fails_when_ours_differ_and_not_when_others_do():
@@ -142,7 +142,7 @@ def test_the_report_names_engines_agreement_and_what_was_not_measured():
     rounds.catch_up["flink"].append(figures | {"per_second": 500.0, "missing": ["abc"]})
     rounds.latency["ours"].append({"p50": 2.0, "p95": 3.0, "p99": 4.0, "count": 9, "sent": 9, "answered": 1.0})
     rounds.not_measured["quix"] = "ERROR: no such version\nmore"
-    machine = measured_on({peer.package: peer.version for peer in PEERS})
+    machine = measurement_context({peer.package: peer.version for peer in PEERS})
     results = results_of(rounds, CardJob(), **machine, events=100, rate=10.0, repeats=1, load_after=[0, 0, 0])
     assert results["ratios"] == {"per_second / flink": 2.0, "steady / flink": 1.0}
     text = markdown(results, list(PEERS), rounds)
@@ -173,7 +173,7 @@ def test_every_engine_has_a_script_and_its_version_is_pinned_with_hashes():
 def test_an_environment_that_cannot_be_made_says_why(tmp_path):
     log, script = tmp_path / "log", "print('Collecting'); print('ERROR: No matching distribution'); print(); raise SystemExit(1)"
     with log.open("w") as output, pytest.raises(NotInstalled, match=r"^ERROR: No matching distribution \(all of it: .*log\)"):
-        run([sys.executable, "-c", script], output, log)
+        run_logged([sys.executable, "-c", script], output, log)
 
 
 def test_sizes_are_read_from_a_list():

@@ -11,7 +11,7 @@ from rich.console import Console
 from common.embedded.ports import HOST, find_free_port, wait_until_listening
 from common.embedded.supervise import start_supervised
 from loadtests.bench.http_load import Endpoint, NotAccepted, post_all
-from loadtests.commands.bench_stages import markdown, ratios, results_table
+from loadtests.commands.bench_stages import markdown, results_table, stage_ratios
 from loadtests.process_memory import PeakMemory, measure_memory
 
 REFUSING = """
@@ -74,13 +74,13 @@ def test_stages_are_compared_with_what_does_nothing():
         "generator": stage(5), "consume alone": stage(200), "archive": stage(50, files=3),
         "echo, one by one": stage(10, p50=1.0, p99=2.0), "gateway, one by one": stage(8, p50=1.5, p99=3.0),
     }  # fmt: skip
-    stage_ratios = ratios(measured)
-    assert stage_ratios == {"archive / consume alone": 0.25, "gateway, one by one / echo, one by one": 0.8}
+    measured_ratios = stage_ratios(measured)
+    assert measured_ratios == {"archive / consume alone": 0.25, "gateway, one by one / echo, one by one": 0.8}
     machine = {"cores": 2, "memory_gib": 4, "system": "s", "python": "3", "load_average": [0]}
     results = {
         "vertical": "v",
         "stages": measured,
-        "ratios": stage_ratios,
+        "ratios": measured_ratios,
         "machine": machine,
         "versions": {},
         "commit": None,

@@ -6,23 +6,23 @@ from common.installed import find_vertical
 from common.simulation.fuzz import TIMESTAMPS
 from loadtests.chaos.expected import digest, expect_records
 from loadtests.chaos.kill_plan import BROKER, DRIVERS, PARTITIONS, draw_kills
-from loadtests.simulated_world import World
+from loadtests.simulation_spec import SimulationSpec
 
 FINANCE = find_vertical("finance_fraud")
-WORLD = World(FINANCE.population(**FINANCE.small), seed=3, start=date(2020, 1, 31))
+SIMULATION = SimulationSpec(FINANCE.population(**FINANCE.small), seed=3, start=date(2020, 1, 31))
 
 
 def sent(events):
     """The first records that `generate` sends, with what they are."""
     records = []
-    for chunk in FINANCE.generate(WORLD.seed, WORLD.start, 30, WORLD.population):
+    for chunk in FINANCE.generate(SIMULATION.seed, SIMULATION.start, 30, SIMULATION.population):
         records += zip(chunk.messages.values.tolist(), chunk.messages.flaw.tolist(), strict=True)
         if len(records) >= events:
             return records[:events]
 
 
 def test_every_record_that_is_sent_is_expected_as_valid_or_rejected():
-    expected, records = expect_records(FINANCE, WORLD, 2_000, 0), sent(2_000)
+    expected, records = expect_records(FINANCE, SIMULATION, 2_000, 0), sent(2_000)
     assert expected.count == len(records) == 2_000
     assert expected.values == [value for value, flaw in records if not flaw]
     assert sum(expected.rejected[digest(value)] > 0 for value, flaw in records if flaw) == expected.rejected.total() > 0
@@ -31,14 +31,14 @@ def test_every_record_that_is_sent_is_expected_as_valid_or_rejected():
 
 
 def test_fuzz_is_the_same_for_a_seed_and_none_of_it_has_an_expected_id():
-    expected, again = (expect_records(FINANCE, WORLD, 1_000, 200) for _ in range(2))
+    expected, again = (expect_records(FINANCE, SIMULATION, 1_000, 200) for _ in range(2))
     assert list(expected.fuzz) == list(again.fuzz) == list(expected.fuzz)
     assert len(expected.fuzz) == len(list(expected.fuzz)) == 200
     assert not {digest(value) for value in expected.fuzz} & {digest(value) for value in expected.values}
 
 
 def test_fuzz_comes_in_odd_keys_headers_and_timestamps_the_same_for_a_seed():
-    fuzz, same_fuzz = (expect_records(FINANCE, WORLD, 1_000, 2_000).fuzz for _ in range(2))
+    fuzz, same_fuzz = (expect_records(FINANCE, SIMULATION, 1_000, 2_000).fuzz for _ in range(2))
     records = list(fuzz.records())
     assert records == list(same_fuzz.records()) and [value for value, _ in records] == list(fuzz)
     envelopes = [envelope for _, envelope in records]

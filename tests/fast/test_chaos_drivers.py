@@ -19,8 +19,8 @@ def ended_process():
     return process
 
 
-@pytest.mark.parametrize("half", ["java", "python"])
-def test_a_child_that_ended_by_itself_meanwhile_is_no_error(tmp_path, monkeypatch, ended_process, half):
+@pytest.mark.parametrize("process_kind", ["java", "python"])
+def test_a_child_that_ended_by_itself_meanwhile_is_no_error(tmp_path, monkeypatch, ended_process, process_kind):
     driver = Driver("archive", ["sh", "-c", "echo at work; sleep 60"], "at work", tmp_path / "log", dict(os.environ), lambda: 0)
     children = driver._children
     monkeypatch.setattr(driver, "_children", lambda: [ended_process, *children()])
@@ -28,5 +28,5 @@ def test_a_child_that_ended_by_itself_meanwhile_is_no_error(tmp_path, monkeypatc
     assert driver.wait_until_ready()
     started = children()
     assert started
-    driver.kill(half)
+    driver.kill(process_kind)
     assert driver.survivors == 0 and not any(process.is_running() for process in started)

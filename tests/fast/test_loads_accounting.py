@@ -20,7 +20,7 @@ from common.kafka.producers import Producer
 from common.kafka.topics import topic_names
 from common.runtime import population_of
 from common.vertical import Scenario
-from loadtests.feed import Feed, Slice
+from loadtests.feed import EntitySlice, Feed
 from loadtests.objectives import LoadFigures, check_objectives
 from loadtests.options import OptionError, make_plan
 from loadtests.planned_rate import Pace
@@ -67,7 +67,7 @@ def take_all(vertical, owner, turns, at_a_time):
 
 def test_processes_together_send_the_simulation_once_and_each_entity_comes_from_one(telecom, first_day):
     count = len(first_day.messages) - len(first_day.messages) % 3
-    shares = [take_all(telecom, Slice(index, 3), count // 3, at_a_time=1) for index in range(3)]
+    shares = [take_all(telecom, EntitySlice(index, 3), count // 3, at_a_time=1) for index in range(3)]
     sent = Counter(record.value for records, _ in shares for record in records)
     assert sent == Counter(first_day.messages.values[:count].tolist())
     keys = [{record.key for record in records} for records, _ in shares]
@@ -75,7 +75,7 @@ def test_processes_together_send_the_simulation_once_and_each_entity_comes_from_
 
 
 def test_labels_are_sent_once_and_not_before_the_simulation_has_come_to_their_event(telecom, first_day):
-    feed, arrival_times, sent = Feed(chunks(telecom), Slice(0, 1)), iter(first_day.messages.arrival_time), Counter()
+    feed, arrival_times, sent = Feed(chunks(telecom), EntitySlice(0, 1)), iter(first_day.messages.arrival_time), Counter()
     for _ in range(len(first_day.messages)):
         _, labels = feed.take(1)
         now = next(arrival_times)
@@ -87,22 +87,22 @@ def test_labels_are_sent_once_and_not_before_the_simulation_has_come_to_their_ev
 
 
 def test_broken_events_are_marked_and_repeated_ones_are_not(telecom, first_day):
-    records, _ = take_all(telecom, Slice(0, 1), len(first_day.messages), at_a_time=7)
+    records, _ = take_all(telecom, EntitySlice(0, 1), len(first_day.messages), at_a_time=7)
     flaws = Counter(first_day.messages.flaw[: len(records)].tolist())
     assert sum(record.is_flawed for record in records) == flaws.total() - flaws[""] - flaws["duplicate"] > 0
 
 
 def test_a_case_is_found_by_a_rule_meant_for_it_whichever_comes_first():
     scores = Scores(SCENARIOS)
-    scores.label("e1", "burst", "c1")
-    scores.label("e2", "burst", "c1")
-    scores.alert("a1", "travel", '["e1","e9"]')  # right, yet not meant for bursts
+    scores.add_label("e1", "burst", "c1")
+    scores.add_label("e2", "burst", "c1")
+    scores.add_alert("a1", "travel", '["e1","e9"]')  # right, yet not meant for bursts
     assert (scores.recall, scores.precision) == (0.0, 1.0)
-    scores.alert("a2", "velocity", '["e2"]')
+    scores.add_alert("a2", "velocity", '["e2"]')
     assert scores.recall == 1.0
-    scores.alert("a3", "region", "e3")  # before its label
+    scores.add_alert("a3", "region", "e3")  # before its label
     assert scores.precision == pytest.approx(2 / 3)
-    scores.label("e3", "copy", "c2")
+    scores.add_label("e3", "copy", "c2")
     assert (scores.recall, scores.precision) == (1.0, 1.0)
     assert scores.detected_cases == {"burst": 1, "copy": 1}
 
@@ -110,10 +110,10 @@ def test_a_case_is_found_by_a_rule_meant_for_it_whichever_comes_first():
 def test_updates_of_an_alert_count_once_and_any_of_them_may_make_it_right():
     scores = Scores(SCENARIOS)
     for event in ('["e1"]', '["e1","e2"]', '["e1","e2","e3"]'):
-        scores.alert("a1", "velocity", event)
+        scores.add_alert("a1", "velocity", event)
     assert (scores.alerts.total(), scores.precision) == (1, 0.0)
-    scores.label("e3", "burst", "c1")
-    scores.label("e1", "burst", "c1")
+    scores.add_label("e3", "burst", "c1")
+    scores.add_label("e1", "burst", "c1")
     assert (scores.alerts.total(), scores.right_alerts.total(), scores.cases.total(), scores.recall) == (1, 1, 1, 1.0)
 
 
@@ -125,8 +125,8 @@ def test_without_labels_or_alerts_nothing_is_claimed():
 def test_memory_is_bounded_and_what_is_dropped_keeps_its_count():
     scores = Scores(SCENARIOS, capacity=10)
     for number in range(1_000):
-        scores.label(f"e{number}", "burst", f"c{number}")
-        scores.alert(f"a{number}", "velocity", f'["e{number}","x{number}"]')
+        scores.add_label(f"e{number}", "burst", f"c{number}")
+        scores.add_alert(f"a{number}", "velocity", f'["e{number}","x{number}"]')
     assert scores.cases.total() == scores.detected_cases.total() == scores.right_alerts.total() == 1_000
     entries = (scores._case_by_event, scores._is_detected, scores._is_right, scores._unlabelled_events)
     assert all(len(recent) <= 10 for recent in entries)
@@ -139,7 +139,7 @@ def test_memory_is_bounded_and_what_is_dropped_keeps_its_count():
 def test_an_odd_label_is_not_counted(event_id, scenario, case_id):
     scores = Scores(SCENARIOS)
     with pytest.raises(TypeError):
-        scores.label(event_id, scenario, case_id)
+        scores.add_label(event_id, scenario, case_id)
     assert not scores.cases and not scores._is_detected
 
 
@@ -150,7 +150,7 @@ def test_an_odd_label_is_not_counted(event_id, scenario, case_id):
 def test_an_odd_alert_is_not_counted(alert_id, rule, event):
     scores = Scores(SCENARIOS)
     with pytest.raises((TypeError, ValueError)):
-        scores.alert(alert_id, rule, event)
+        scores.add_alert(alert_id, rule, event)
     assert not scores.alerts and not scores._is_right and not scores._unlabelled_events
 
 
@@ -166,7 +166,7 @@ row = SimpleNamespace(log=lambda *_: None)
 monitor = SystemMonitor.__new__(SystemMonitor)
 monitor._reader = SimpleNamespace(unreadable_records=0, take=lambda: records)
 monitor._environment = SimpleNamespace(stats=SimpleNamespace(get=lambda *_: row))
-monitor.scores, monitor.began, monitor._latencies = Scores([]), 0.0, deque()
+monitor.scores, monitor.started_at, monitor._latencies = Scores([]), 0.0, deque()
 monitor._count_alerts()
 print(monitor.unreadable_records, monitor.scores.cases.total(), monitor.scores.precision, len(monitor._latencies))
 """
@@ -186,9 +186,9 @@ def test_what_is_no_label_at_the_end_of_the_topic_is_passed_over(mock_kafka):
             producer.send(topic, b"k", b'{"event_time": "2020-02-%02dT10:00:00.000Z"}' % day)
         for value in (None, b"", b"{", b"[]", b"1", b'{"event_time": 5}', b'{"event_time": "soon"}', b"{}"):
             producer.send(topic, b"k", value)
-    began = time.monotonic()
+    started_at = time.monotonic()
     assert read_next_day(mock_kafka, vertical) == date(2020, 3, 3)
-    assert time.monotonic() - began < WAIT_SECONDS / 2
+    assert time.monotonic() - started_at < WAIT_SECONDS / 2
 
 
 def test_without_a_label_there_is_no_next_day(mock_kafka):
@@ -203,10 +203,10 @@ def test_the_pace_is_what_was_sent_of_what_was_planned_in_whole_seconds():
     for second, rate in ((100, 500), (101, 500), (104, 1_000), (105, 1_000), (106, 0)):
         pace.plan(rate, now=second + 0.3)
     sent = {101: 20, 102: 900, 103: 450, 104: 900, 105: 950, 106: 300}
-    assert pace.share(sent) == pytest.approx((450 + 900 + 950) / (500 + 1_000 + 1_000))
-    assert pace.share(sent, since=105) == pytest.approx(0.95)
-    assert pace.share({}) == 0.0
-    assert Pace().share({}) is None
+    assert pace.sent_share(sent) == pytest.approx((450 + 900 + 950) / (500 + 1_000 + 1_000))
+    assert pace.sent_share(sent, since=105) == pytest.approx(0.95)
+    assert pace.sent_share({}) == 0.0
+    assert Pace().sent_share({}) is None
 
 
 def checkpoint(folder, batches, at):
@@ -230,11 +230,11 @@ def test_a_query_has_taken_what_its_last_committed_batch_ended_with(tmp_path):
 
 
 def test_a_query_that_never_ran_is_the_one_that_is_furthest_behind(tmp_path):
-    real_time, lags = {"archive-events": False, "detect": True}, LagTracker(began=0)
+    real_time, lags = {"archive-events": False, "detect": True}, LagTracker(started_at=0)
     assert read_positions(tmp_path, "x.events", real_time) == {}
     checkpoint(tmp_path / "archive-events", {0: [{"0": 24_190}]}, at=9.5)
     lags.update(10, {0: 24_203}, read_positions(tmp_path, "x.events", real_time))
-    figures = LoadFigures(lag_records=greatest_lag(lags.newest(11).values()))
+    figures = LoadFigures(lag_records=greatest_lag(lags.newest_lags(11).values()))
     assert isinstance(figures.lag_records, AtMost) and figures.lag_records == 24_203
     [result] = check_objectives(LoadFigures(lag_records=20_000), figures)
     assert not result.is_met and "unknown" in result.text
@@ -247,25 +247,25 @@ def test_of_two_sources_the_slower_counts(tmp_path):
 def test_what_runs_in_micro_batches_has_taken_what_its_batches_ended_with(tmp_path):
     position = read_position(checkpoint(tmp_path, {0: [{"0": 900}]}, at=1_010), "x.events")
     for now in (1_011, 5_000):
-        behind = compute_lag({0: 1_000, 1: 50}, position, last_look=now - 1, is_real_time=False)
+        behind = compute_lag({0: 1_000, 1: 50}, position, last_update=now - 1, is_real_time=False)
         assert (behind, isinstance(behind, AtMost)) == (150, False)
 
 
 def test_the_lag_of_a_real_time_query_is_known_when_a_batch_has_just_ended_and_not_in_between(tmp_path):
     position = read_position(checkpoint(tmp_path, {0: [{"0": 900}]}, at=1_010), "x.events")
-    ended_now = compute_lag({0: 1_000}, position, last_look=1_009.2, is_real_time=True)
+    ended_now = compute_lag({0: 1_000}, position, last_update=1_009.2, is_real_time=True)
     assert (ended_now, isinstance(ended_now, AtMost)) == (100, False)
-    later = compute_lag({0: 24_203}, position, last_look=1_011, is_real_time=True)
+    later = compute_lag({0: 24_203}, position, last_update=1_011, is_real_time=True)
     assert (later, isinstance(later, AtMost)) == (23_303, True)
-    assert not isinstance(compute_lag({0: 900}, position, last_look=1_500, is_real_time=True), AtMost), "nothing has come since"
+    assert not isinstance(compute_lag({0: 900}, position, last_update=1_500, is_real_time=True), AtMost), "nothing has come since"
 
 
 def test_before_its_first_batch_has_ended_a_real_time_query_may_lack_all_there_is(tmp_path):
     (tmp_path / "metadata").touch()
     position = read_position(tmp_path, "x.events")
-    behind = compute_lag({0: 5_000}, position, last_look=position.time - 1, is_real_time=True)
+    behind = compute_lag({0: 5_000}, position, last_update=position.time - 1, is_real_time=True)
     assert (behind, isinstance(behind, AtMost)) == (5_000, True)
-    assert isinstance(compute_lag({0: 5_000}, None, last_look=0, is_real_time=False), AtMost)
+    assert isinstance(compute_lag({0: 5_000}, None, last_update=0, is_real_time=False), AtMost)
 
 
 @given(ends=st.integers(0, 10_000), taken_by_commit=st.integers(0, 10_000), more=st.integers(0, 10_000), fresh=st.booleans())
@@ -274,23 +274,23 @@ def test_a_lag_that_is_told_as_known_is_what_a_query_lacks_and_another_is_no_les
     taken_by_commit = min(ends, taken_by_commit)
     position = taken_by_commit if fresh else min(ends, taken_by_commit + more)
     committed = QueryPosition({0: taken_by_commit}, 1_010.0)
-    behind = compute_lag({0: ends}, committed, last_look=1_009.0 if fresh else 1_011.0, is_real_time=True)
+    behind = compute_lag({0: ends}, committed, last_update=1_009.0 if fresh else 1_011.0, is_real_time=True)
     assert behind >= ends - position
     assert isinstance(behind, AtMost) or behind == ends - position
 
 
 def test_what_was_known_of_a_real_time_query_counts_for_a_minute_and_idleness_before_the_load_does_not():
-    lags, offsets = LagTracker(began=1_000), {0: 900}
+    lags, offsets = LagTracker(started_at=1_000), {0: 900}
     idle = {"q": (QueryPosition(offsets, 500.0), True)}
     lags.update(1_001, {0: 900}, idle)
-    assert lags.newest(1_001) == {"q": 0}
+    assert lags.newest_lags(1_001) == {"q": 0}
     lags.update(1_010, {0: 12_992}, idle)
-    assert isinstance(lags.newest(1_010)["q"], AtMost), "it may not even run"
-    assert lags.newest(1_010 + EXACT_LAG_SECONDS + 1) == {}, "nobody looked for so long"
+    assert isinstance(lags.newest_lags(1_010)["q"], AtMost), "it may not even run"
+    assert lags.newest_lags(1_010 + EXACT_LAG_SECONDS + 1) == {}, "nobody looked for so long"
     lags.update(1_011, {0: 13_000}, {"q": (QueryPosition({0: 12_950}, 1_010.5), True)})
     for second in range(1_012, 1_100):
         lags.update(second, {0: 13_000 + second}, {"q": (QueryPosition({0: 12_950}, 1_010.5), True)})
-        [newest] = lags.newest(second).values()
+        [newest] = lags.newest_lags(second).values()
         assert (newest, isinstance(newest, AtMost)) == ((50, False) if second <= 1_071 else (50 + second, True))
 
 

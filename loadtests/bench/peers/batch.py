@@ -1,4 +1,4 @@
-"""The batch job in other engines: each terminal's daily count, sum, mean and deviation over the same Parquet files."""
+"""Measures the batch job in several engines: each terminal's daily count, sum, mean and deviation over the same Parquet files."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from loadtests.bench.peers.engine_process import Engine, PeerFailed, running_engine
 from loadtests.bench.peers.peer import Peer
-from loadtests.bench.results import compare_engines, comparison_cells, machine_line, markdown_table, ratios_of_others
+from loadtests.bench.results import compare_engines, comparison_cells, hardware_line, markdown_table, ratios_of_others
 
 BATCH_OURS = "batch_ours"
 BATCH_PEERS = (
@@ -91,7 +91,7 @@ def measure_rounds(
 
 
 def _measure_round(engine: Engine, transactions: Path, folder: Path) -> dict[str, float]:
-    """Seconds by field."""
+    """Runs the engine once; returns seconds by field."""
     if folder.exists():
         shutil.rmtree(folder)
     seconds_file = folder / "seconds.json"
@@ -114,7 +114,7 @@ def read_totals(path: Path) -> pd.DataFrame:
 
 
 def describe_difference(our_totals: pd.DataFrame, other_totals: pd.DataFrame) -> str:
-    """In words, what differs: counts exactly, sums to 1e-9 of their size, as engines add in different orders. "": nothing."""
+    """Says what differs, "" if nothing: counts exactly, sums to 1e-9 of their size, as engines add in different orders."""
     if not our_totals[KEYS].equals(other_totals[KEYS]):
         return f"other days or terminals: {len(other_totals)} rows, ours {len(our_totals)}"
     if unequal := int((our_totals[EXACT_COLUMN] != other_totals[EXACT_COLUMN]).sum()):
@@ -131,7 +131,7 @@ def round_results(rounds: Rounds) -> dict[str, Any]:
     return {**compare_engines(rounds, FIELDS, BATCH_OURS), "rounds": rounds}
 
 
-def ratios(results_by_rows: dict[str, dict[str, Any]]) -> dict[str, float]:
+def batch_ratios(results_by_rows: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Every other engine's seconds in multiples of ours: higher is better for us."""
     return {
         f"{int(rows):,} rows: {field} of {name} / ours": ratio
@@ -160,4 +160,4 @@ def markdown(results: dict[str, Any]) -> str:
         parts += [f"## {int(rows):,} rows", markdown_table(columns, lines)]
     parts += [f"{name}: not measured: {reason.splitlines()[0]}" for name, reason in results["not_measured"].items()]
     parts += [f"{name}: {problem}" for name, problem in results["differences"].items()]
-    return "\n\n".join([*parts, machine_line(results)]) + "\n"
+    return "\n\n".join([*parts, hardware_line(results)]) + "\n"

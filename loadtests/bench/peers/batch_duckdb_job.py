@@ -21,9 +21,9 @@ def main(job: dict) -> None:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
         for _ in range(job["executions"]):
-            began = time.monotonic()
+            started_at = time.monotonic()
             connection.execute(TOTALS.format(**job))
-            seconds.append(time.monotonic() - began)
+            seconds.append(time.monotonic() - started_at)
     Path(job["seconds"]).write_text(json.dumps(seconds))
 
 

@@ -16,7 +16,7 @@ def main(job: dict[str, Any]) -> None:
     spark = start_session("batch", os.cpu_count() or 2, Path(job["folder"]))
     seconds = []
     for _ in range(job["executions"]):
-        began = time.monotonic()
+        started_at = time.monotonic()
         totals = (
             spark.read.parquet(job["transactions"])
             .groupBy(F.to_date("event_time").alias("day"), "terminal_id")
@@ -28,7 +28,7 @@ def main(job: dict[str, Any]) -> None:
             )
         )
         totals.write.mode("overwrite").parquet(job["totals"])
-        seconds.append(time.monotonic() - began)
+        seconds.append(time.monotonic() - started_at)
     Path(job["seconds"]).write_text(json.dumps(seconds))
     spark.stop()
 

@@ -1,4 +1,4 @@
-"""One run of the card job in every engine: the check by id, catch-up in interleaved rounds, latency, and the report of it."""
+"""Runs the card job in every engine: checks its alerts by id, measures catch-up and latency in rounds, and reports them."""
 
 import json
 from collections import defaultdict
@@ -16,7 +16,7 @@ from loadtests.bench.results import (
     compare_engines,
     comparison_cells,
     draw_bars,
-    machine_line,
+    hardware_line,
     markdown_table,
     ratios_of_others,
 )
@@ -47,7 +47,7 @@ class EngineRounds:
 
 @dataclass(frozen=True)
 class ComparisonRun:
-    """What is run: the job, so many times, in each of the engines at the site. The rounds are filled as engines are measured."""
+    """What is run: `job`, `repeats` times, in each of the engines at `site`. `rounds` fills as engines are measured."""
 
     site: Site
     engines: list[Engine]
@@ -62,7 +62,7 @@ class ComparisonRun:
 
 
 def measure_catch_ups(run: ComparisonRun, transactions: Transactions) -> None:
-    """Every engine over the same backlog, once a round; the alerts of every round are checked by id."""
+    """Measures every engine over the same backlog, once a round, and checks the alerts of every round by id."""
     run.show_status(f"a backlog of {len(transactions):,} transactions, and the alerts to be found in it")
     topic = run.site.new_topic("peers.events")
     backlog = Backlog(topic, len(transactions), expected_alerts(transactions.columns, run.job))
@@ -78,13 +78,13 @@ def measure_catch_ups(run: ComparisonRun, transactions: Transactions) -> None:
                 continue
             per_second = catch_up.speed.per_second if not catch_up.differences.missing else None
             figures = {"per_second": per_second, "steady": catch_up.speed.steady, "updates": catch_up.updates}
-            figures |= asdict(catch_up.differences) | {"expected": len(backlog.expected)}
+            figures |= asdict(catch_up.differences) | {"expected": len(backlog.expected_ids)}
             run.rounds.catch_up[name].append(figures)
             run.rounds.save(run.site.folder)
 
 
 def measure_latencies(run: ComparisonRun, transactions: Transactions, load: SteadyLoad) -> None:
-    """Every engine at the same load, once a round."""
+    """Measures every engine's latency at the same load, once a round."""
     for number in range(1, run.repeats + 1):
         for engine in run.measured_engines():
             name = engine.peer.name
@@ -99,7 +99,7 @@ def measure_latencies(run: ComparisonRun, transactions: Transactions, load: Stea
 
 
 def _latency_figures(latency: EngineLatency) -> dict[str, Any]:
-    return asdict(latency.percentiles) | {"sent": latency.sent, "answered": latency.answered}
+    return asdict(latency.percentiles) | {"sent": latency.sent, "answered": latency.answered_share}
 
 
 def results_of(rounds: EngineRounds, job: CardJob, **options: Any) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def markdown(results: dict[str, Any], peers: list[Peer], rounds: EngineRounds) -
             f"{peer.title} {peer.version}",
             *(cell for field in CATCH_UP for cell in comparison_cells(catch_up[field], peer.name, 0)),
             *(cell for field in LATENCY for cell in comparison_cells(latency[field], peer.name, 1)),
-            _has_same_alerts(rounds, peer.name),
+            _agreement_text(rounds, peer.name),
         ]
         for peer in peers
         if peer.name not in rounds.not_measured
@@ -155,13 +155,13 @@ def markdown(results: dict[str, Any], peers: list[Peer], rounds: EngineRounds) -
         markdown_table([*columns, "same alerts"], rows),
         *(f"{name}: not measured: {reason.splitlines()[0]}" for name, reason in rounds.not_measured.items()),
         *difference_lines(rounds),
-        machine_line(results),
+        hardware_line(results),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _has_same_alerts(rounds: EngineRounds, name: str) -> str:
-    """yes, no, or - where no round was measured."""
+def _agreement_text(rounds: EngineRounds, name: str) -> str:
+    """Whether all rounds gave the expected alerts, as text: yes, no, or - where no round was measured."""
     engine_rounds = rounds.catch_up.get(name, [])
     if not engine_rounds:
         return "-"

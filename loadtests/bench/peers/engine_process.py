@@ -1,4 +1,4 @@
-"""An engine at work: its processes with their log, started for one measurement and always ended."""
+"""Starts an engine's processes for one measurement, and always ends them."""
 
 import json
 import os
@@ -93,11 +93,11 @@ class RunningEngine:
 
     def wait(self, limit: float) -> float:
         """Seconds until the engine has ended by itself; raises PeerFailed when it fails or takes longer than `limit`."""
-        began = time.monotonic()
+        started_at = time.monotonic()
         (child,) = self.children
-        while child.exit_status() is None and time.monotonic() - began < limit:
+        while child.exit_status() is None and time.monotonic() - started_at < limit:
             time.sleep(0.01)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started_at
         if child.exit_status() is None:
             raise PeerFailed(f"{self.peer.name} had not ended after {limit:g} s")
         if child.exit_status():

@@ -25,14 +25,14 @@ def ensure_environment(requirements: Path, home: Path) -> Path:
         if not marker.exists():
             log = folder.with_suffix(".log")
             with log.open("w") as output:
-                run([sys.executable, "-m", "venv", "--clear", str(folder)], output, log)
+                run_logged([sys.executable, "-m", "venv", "--clear", str(folder)], output, log)
                 install = ["-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "-r", str(requirements)]
-                run([str(python), *install], output, log)
+                run_logged([str(python), *install], output, log)
             marker.touch()
     return python
 
 
-def run(command: list[str], output: IO[str], log: Path) -> None:
+def run_logged(command: list[str], output: IO[str], log: Path) -> None:
     """Runs `command` with its output to `output`, which is the file `log`; raises NotInstalled when it fails."""
     if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT).returncode:
         raise NotInstalled(f"{failure_line(log.read_text(errors='replace'))} (all of it: {log})")

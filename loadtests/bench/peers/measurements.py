@@ -24,13 +24,13 @@ from loadtests.bench.peers.card_rules import VELOCITY, alert_id
 from loadtests.bench.peers.engine_process import Engine, RunningEngine, running_engine
 from loadtests.bench.peers.reference import EVERY_EVENT, CardJob, Differences, compare_ids, running_totals
 from loadtests.bench.peers.transactions import Transactions
-from loadtests.bench.round_trip import receiving, send_rows
+from loadtests.bench.round_trip import background_receiver, send_rows
 from loadtests.bench.steady_load import SteadyLoad
 
 ALERT_ID = re.compile(rb'^\{\s*"alert_id"\s*:\s*"([0-9a-f]{32})"')
 START_SECONDS = 300.0  # to an engine's first alert; some 20 on a quiet machine
-AFTER_SECONDS = 3.0  # in which alerts that nobody expected may still come
-PATIENCE = Patience(before_first=START_SECONDS, while_missing=90.0, after_last=AFTER_SECONDS)
+EXTRA_ALERT_SECONDS = 3.0  # in which alerts that nobody expected may still come
+PATIENCE = Patience(before_first=START_SECONDS, while_missing=90.0, after_last=EXTRA_ALERT_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Site:
     checkpoint_seconds: int
 
     def script_job(self, job: CardJob, events: str, alerts: str, low_latency: bool) -> dict[str, Any]:
-        """What an engine's script is told: the job's numbers, the topics of events and alerts, and the layout."""
+        """The argument of an engine's script: the job's numbers, the topics of events and alerts, and the layout."""
         return job.values() | {
             "servers": self.connection.bootstrap_servers,
             "events": events,
@@ -64,7 +64,7 @@ class Backlog:
 
     topic: str
     events: int
-    expected: set[str]
+    expected_ids: set[str]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class EngineCatchUp:
 
 
 def send_all(site: Site, topic: str, transactions: Transactions) -> None:
-    """As fast as they go into the topic, keyed by card."""
+    """Sends the transactions as fast as they go into the topic, keyed by card."""
     with Producer(site.connection, linger=0.02) as producer:
         producer.send_many(topic, transactions.messages.keys.tolist(), transactions.messages.values.tolist())
 
@@ -87,11 +87,11 @@ def measure_catch_up(site: Site, engine: Engine, job: CardJob, backlog: Backlog,
     alerts = site.new_topic(f"peers.{name}")
     script_job = site.script_job(job, backlog.topic, alerts, low_latency=False)
     with consume_from_ends(site.connection, alerts, group="bench") as consumer:
-        began = time.monotonic()
+        started_at = time.monotonic()
         with running_engine(engine, script_job, site.folder / name) as process:
-            arrivals, updates = time_arrivals(consumer, _read_id, backlog.expected, PATIENCE, began, process.check)
-    speed = catch_up_of(backlog.events, arrivals, backlog.expected)
-    return EngineCatchUp(speed, updates, compare_ids(backlog.expected, set(arrivals)))
+            arrivals, updates = time_arrivals(consumer, _read_id, backlog.expected_ids, PATIENCE, started_at, process.check)
+    speed = catch_up_of(backlog.events, arrivals, backlog.expected_ids)
+    return EngineCatchUp(speed, updates, compare_ids(backlog.expected_ids, set(arrivals)))
 
 
 def _read_id(value: bytes) -> str | None:
@@ -101,13 +101,13 @@ def _read_id(value: bytes) -> str | None:
 
 @dataclass(frozen=True)
 class EngineLatency:
-    """Milliseconds from send to the alert's arrival, after the warm-up; sent: events of that time; answered: those alerted."""
+    """Milliseconds from send to the alert's arrival, after the warm-up; sent: events of that time; answered_share: of these."""
 
     percentiles: Percentiles
     sent: int
 
     @property
-    def answered(self) -> float:
+    def answered_share(self) -> float:
         return self.percentiles.count / self.sent if self.sent else 0.0
 
 
@@ -122,20 +122,20 @@ def measure_latency(
     with (
         consume_from_ends(site.connection, alerts, group="bench") as consumer,
         running_engine(engine, script_job, site.folder / name) as process,
-        receiving(consumer, ledger),
+        background_receiver(consumer, ledger),
     ):
         with Producer(site.connection, linger=0) as producer:
             send = partial(send_rows, producer, events, ledger, messages)
             probes = _send_until_first_alert(send, ledger, process)
-            began = time.monotonic()
-            following = messages.take(np.arange(probes, len(transactions)))
+            started_at = time.monotonic()
+            load_messages = messages.take(np.arange(probes, len(transactions)))
             send_paced(
-                end_schedule(schedule_at_rate([following], load.rate), load.total_seconds),
+                end_schedule(schedule_at_rate([load_messages], load.rate), load.total_seconds),
                 lambda _, first, last: send(first + probes, last + probes),
             )
-        time.sleep(AFTER_SECONDS)
+        time.sleep(EXTRA_ALERT_SECONDS)
         process.check()
-    return ledger.summary(began + load.warm_up_seconds)
+    return ledger.summary(started_at + load.warm_up_seconds)
 
 
 class CardLedger:
@@ -150,12 +150,12 @@ class CardLedger:
         windows = zip(totals["card_id"], totals["start"], strict=True)
         self._alert_ids = [alert_id(VELOCITY, card, start) for card, start in windows]
         self._numbers = totals["count"].tolist()
-        self._unanswered: dict[str, deque[tuple[int, float]]] = defaultdict(deque)
+        self._unanswered_events: dict[str, deque[tuple[int, float]]] = defaultdict(deque)
         self._sent_times: list[float] = []
         self.latencies: list[tuple[float, float]] = []
 
     def note_sent(self, row: int, value: bytes, now: float) -> None:
-        self._unanswered[self._alert_ids[row]].append((self._numbers[row], now))
+        self._unanswered_events[self._alert_ids[row]].append((self._numbers[row], now))
         self._sent_times.append(now)
 
     def note_received(self, value: bytes, now: float) -> None:
@@ -163,9 +163,9 @@ class CardLedger:
         self.note_alert(alert["alert_id"], round(alert["score"]), now)
 
     def note_alert(self, name: str, count: int, now: float) -> None:
-        unanswered = self._unanswered.get(name)
-        while unanswered and unanswered[0][0] <= count:
-            sent_at = unanswered.popleft()[1]
+        unanswered_events = self._unanswered_events.get(name)
+        while unanswered_events and unanswered_events[0][0] <= count:
+            sent_at = unanswered_events.popleft()[1]
             self.latencies.append((sent_at, (now - sent_at) * 1000))
 
     def summary(self, warm_up_end: float) -> EngineLatency:

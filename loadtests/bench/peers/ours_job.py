@@ -114,13 +114,13 @@ def main(job: dict[str, Any]) -> None:
     spark = start_session(JOB_NAME, slots, folder, settings)
     rules = CardJobSettings(**{name: job[name] for name in CardJobSettings.model_fields})
     deployment = Deployment(vertical, Workspace(folder, vertical.name), settings, rules, Connection.from_settings(settings))
-    records = read_topic(spark, deployment.kafka, job["events"])
+    event_records = read_topic(spark, deployment.kafka, job["events"])
     no_data = ReferenceData({}, spark.createDataFrame([], "none int"))
     inputs = QueryInputs(no_data, rules, str(folder / "checkpoint"), settings.checkpoint_interval)
-    running = start_query(records, deployment, query, inputs)
-    if running.mode != REAL_TIME:
-        raise SystemExit(f"not in real-time mode: {running.reason}")
-    running.streaming.awaitTermination()
+    running_query = start_query(event_records, deployment, query, inputs)
+    if running_query.mode != REAL_TIME:
+        raise SystemExit(f"not in real-time mode: {running_query.reason}")
+    running_query.streaming.awaitTermination()
 
 
 if __name__ == "__main__":

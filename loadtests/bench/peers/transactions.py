@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from common.simulation.messages import Messages, concatenate
 from finance_fraud import VERTICAL
 from finance_fraud.settings import Population
-from loadtests.simulated_world import World
+from loadtests.simulation_spec import SimulationSpec
 
 FIRST_DAY = date(2020, 1, 1)
 # Half of the windows that have a transaction have more than one. 490,000 transactions a day.
@@ -44,7 +44,7 @@ class Transactions:
 def generate_transactions(seed: int, count: int, population: Population = POPULATION) -> Transactions:
     """The first `count` of the world that `seed` and `population` make."""
     chunks, total = list[Messages](), 0
-    for messages in _punctual_messages(World(population, seed, FIRST_DAY)):
+    for messages in _punctual_messages(SimulationSpec(population, seed, FIRST_DAY)):
         chunks.append(messages)
         total += len(messages)
         if total >= count:
@@ -52,8 +52,8 @@ def generate_transactions(seed: int, count: int, population: Population = POPULA
     return Transactions(concatenate(chunks).take(np.arange(count)))
 
 
-def _punctual_messages(world: World) -> Iterator[Messages]:
-    for chunk in world.generate(VERTICAL, with_dirt=False):
+def _punctual_messages(simulation: SimulationSpec) -> Iterator[Messages]:
+    for chunk in simulation.generate(VERTICAL, with_dirt=False):
         if chunk.messages is not None:
             yield chunk.messages.take(_delays(chunk.messages) <= MAX_DELAY)
 

@@ -1,4 +1,4 @@
-"""A simulated world: what a benchmark or a chaos run generates its events from."""
+"""Specifies the simulation that a benchmark or a chaos run generates its events from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,19 +13,19 @@ MAX_DAYS = 100_000
 
 
 @dataclass(frozen=True)
-class World:
+class SimulationSpec:
     """A vertical's population, simulated from `seed`; its days begin at `start`."""
 
     population: Any
     seed: int
     start: date
 
-    def after(self, days: int) -> "World":
-        """The same world, so many days later."""
+    def after(self, days: int) -> "SimulationSpec":
+        """The same simulation from `days` days later on."""
         return replace(self, start=self.start + timedelta(days=days))
 
-    def after_messages(self, messages: list[Messages]) -> "World":
-        """The same world from the day that follows the last message."""
+    def after_messages(self, messages: list[Messages]) -> "SimulationSpec":
+        """The same simulation from the day after the last message on."""
         newest: date = messages[-1].arrival_time[-1].astype("datetime64[D]").item()
         return replace(self, start=newest + timedelta(days=1))
 
