@@ -27,20 +27,30 @@ class TelecomSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TELECOM_ANOMALY_", frozen=True, extra="forbid", env_ignore_empty=True)
 
-    kpi_outlier: float = Field(6.0, gt=0, description="robust deviations from the hour of week, summed over half an hour, by 2")
-    sleeping_cell: float = Field(6.0, gt=0, description="robust deviations of attempts below usual, summed over two hours, by 8")
-    interference: float = Field(4.5, gt=0, description="robust deviations of uplink loss beyond load, summed over an hour, by 4")
-    congestion: float = Field(5.0, gt=0, description="deviations of refused connections, summed over an hour, by 4")
-    flapping: float = Field(6, gt=0, description="changes between available and not within three hours")
+    kpi_outlier: float = Field(
+        6.0, gt=0, description="robust deviations from the hour of week, summed over half an hour and divided by 2"
+    )
+    sleeping_cell: float = Field(
+        6.0, gt=0, description="robust deviations of attempts below usual, summed over two hours and divided by 8"
+    )
+    interference: float = Field(
+        4.5, gt=0, description="robust deviations of uplink loss beyond load, summed over an hour and divided by 4"
+    )
+    congestion: float = Field(5.0, gt=0, description="deviations of refused connections, summed over an hour and divided by 4")
+    flapping: float = Field(6, gt=0, description="changes between full service and less, within three hours")
     slow_drift: float = Field(9.0, gt=0, lt=100, description="percent of throughput lost at the same load")
     site_alarm: float = Field(3.0, gt=0, description="reports in trouble per cell of the site within an hour; there are four")
-    silent_cell: float = Field(3.0, gt=0, description="whole reporting periods since the last report; raised half a period later")
+    silent_cell: float = Field(
+        3.0, gt=0, description="whole reporting periods since the last report; raised half a period and the watermark later"
+    )
     online_anomaly: float = Field(ONLINE_THRESHOLD, gt=0, description="score of the online detector")
     online_grace: int = Field(192, ge=0, description="measurements of a cell before the online detector may raise an alert")
     online_metrics: str = Field("DRB_RlcSduDelayDl", description="measurements it scores, names with commas between")
 
-    min_history: int = Field(3, ge=1, description="values of an hour of the week before it counts as known")
-    watermark: Span = Field("2 hours", description="how late, in event time, a report may be for a window")
+    min_history: int = Field(3, ge=1, description="reports of an hour of the week before it counts as known; a week brings four")
+    watermark: Span = Field(
+        "2 hours", description="how late, in event time, a report may be; silent_cell waits as long beyond its periods"
+    )
     prb_limit: float = Field(70.0, gt=0, le=100, description="busy-hour use of resource blocks at which a cell is full, %")
 
     @field_validator("online_metrics")

@@ -1,8 +1,8 @@
 """Runs the online detector inside Spark: one state for each cell and measurement, in micro-batches.
 
-The detector is a Python class, so this query is transformWithState in Python, not in real-time mode: expect seconds. It takes
-the rows of a series in the order in which they arrived and passes over one that is not newer than the last, so that a stream,
-however cut into batches, and the table that it became give the same alerts.
+The detector is a Python class, so its state is kept in Python (transformWithState), which real-time mode fails on: expect
+seconds. It takes the rows of a series in the order in which they arrived and passes over one that is not newer than the last, so
+that a stream, however cut into batches, and the table that it became give the same alerts.
 """
 
 import struct
@@ -39,14 +39,14 @@ def online_anomaly(settings: TelecomSettings) -> Column:
 
 RULES = (
     Rule(
-        "online_anomaly",
-        online_anomaly,
-        "online_anomaly",
-        lambda settings: F.format_string("%s of %.1f is unlike this cell's own past", F.col("metric"), F.col("value")),
-        lambda settings: F.col("report_id"),
-        "warning",
+        name="online_anomaly",
+        score=online_anomaly,
+        threshold="online_anomaly",
+        reason=lambda settings: F.format_string("%s of %.1f is unlike this cell's own past", F.col("metric"), F.col("value")),
+        evidence=lambda settings: F.col("report_id"),
+        severity="warning",
         critical_at=float("inf"),
-        live=False,
+        live=False,  # the detector in the state needs it: an alarm suppresses those that follow
     ),
 )
 

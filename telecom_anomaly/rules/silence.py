@@ -4,6 +4,9 @@ What a stream raises depends on which reports there are, not on when they came: 
 has passed its end, so that a report that comes out of order, but in time, still fills the gap it belongs into. To clear an
 alarm one must know the silence before the report, and neither a window nor a session of Spark's knows the one before it: hence
 transformWithState in Python, in micro-batches.
+
+The watermark follows the newest report of all cells: a silence is raised once that is `gap_seconds` and the watermark's delay (by
+default 52.5 minutes and 2 hours) later than the cell's last. If all cells stop, the watermark stops, and nothing is raised.
 """
 
 from collections.abc import Iterator
@@ -20,7 +23,7 @@ from telecom_anomaly.events import GRANULARITY_S
 from telecom_anomaly.rules.alarms import raise_alarms
 from telecom_anomaly.settings import TelecomSettings
 
-# A silence, begun or over: the last report before it, and how long it is so far.
+# A silence, begun or over: the last report before it, the moment at which it stands so, and how long it is then.
 SILENCE = T.StructType(
     [
         T.StructField("cell_id", T.StringType()),
@@ -69,21 +72,24 @@ class CellState(NamedTuple):
 
 
 def silent_cell(settings: TelecomSettings) -> Column:
-    """Whole reporting periods since the last report: the threshold when the silence is raised, all when it is over. Per cell.
+    """Whole reporting periods since the last report. Per cell.
 
-    When it is over, that is one more than the reports that are missing.
+    A silence is raised with the threshold as its score. Once it is over, the score counts all periods up to the next report:
+    one more than the reports that are missing.
     """
     return F.greatest(F.lit(float(settings.silent_cell)), F.floor(F.col("minutes") * 60 / GRANULARITY_S).cast("double"))
 
 
 RULES = (
     Rule(
-        "silent_cell",
-        silent_cell,
-        "silent_cell",
-        lambda settings: F.format_string("no report for %.0f minutes, %.0f whole periods", "minutes", silent_cell(settings)),
-        lambda settings: F.col("report_id"),
-        live=False,
+        name="silent_cell",
+        score=silent_cell,
+        threshold="silent_cell",
+        reason=lambda settings: F.format_string(
+            "no report for %.0f minutes, %.0f whole periods", "minutes", silent_cell(settings)
+        ),
+        evidence=lambda settings: F.col("report_id"),
+        live=False,  # timers in the state are set by the threshold (`gap_seconds`)
     ),
 )
 
@@ -91,8 +97,10 @@ RULES = (
 def silence(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
     """Alerts of cells that stop reporting, cleared when they report again. Suspect reports count: they are reports.
 
-    An alarm's event_time is the moment at which the silence became known or, once it is over, that of the report which ended it.
-    Over a table each silence comes once, as over only if the watermark has passed its end: a stream clears it only then.
+    An alarm's event_time is the moment at which the gap is full or, once the silence is over, that of the report which ended it.
+    Over a table each silence is one row. It is over if the watermark has passed the report that ended it, as a stream clears the
+    alarm only then. Each cell's last report yields a beginning there, a healthy cell's too. Those ahead of the watermark are
+    dropped by the core, which keeps only what the watermark has closed (`common.closed_windows.only_closed`).
     """
     times = {"event_micros": F.unix_micros("event_time"), "ingest_micros": F.unix_micros("ingest_time")}
     timed_reports = reports.withWatermark("event_time", settings.watermark)
@@ -119,9 +127,9 @@ def silence(reports: DataFrame, settings: TelecomSettings) -> DataFrame:
 
 
 def gap_seconds(settings: TelecomSettings) -> int:
-    """Seconds without a report that make a silence.
+    """Seconds without a report that make a silence: the threshold's periods and half a one, as reports do not come on the second.
 
-    It ends half a period after the last report that may be missing was due: reports do not come on the second.
+    With a threshold of 3, the reports due after 15, 30 and 45 minutes have not come by 52.5.
     """
     return round((settings.silent_cell + 0.5) * GRANULARITY_S)
 
@@ -129,7 +137,8 @@ def gap_seconds(settings: TelecomSettings) -> int:
 class CellSilence(StatefulProcessor):
     """A cell's state: the last report that the watermark has passed, whether a silence followed it, and the later reports.
 
-    Spark leaves out what was behind the watermark of the batch before, up to which all is decided: what comes is later.
+    All silences up to the watermark of the batch before are decided, and no later row changes them: Spark drops rows at or before
+    that watermark.
     """
 
     def __init__(self, gap_seconds: int, *, is_stream: bool) -> None:
@@ -219,7 +228,7 @@ def _watermark_micros(times: Any) -> int:
 
 
 def _silence_row(cell: str, last: Report, micros: int, ingest_micros: int, *, is_over: bool) -> Row:
-    """A row of SILENCE: as of `micros`, what follows the report `last` is a silence, or one that is over."""
+    """A row of SILENCE: the silence after the report `last`, as it stands at `micros`."""
     return Row(
         cell_id=cell,
         report_id=last.report_id,
