@@ -1,4 +1,4 @@
-"""The shape that all alerts share: its columns, its bounds, and alerts as Kafka records."""
+"""Defines the shape that all alerts share, bounds their size, and makes Kafka records of them."""
 
 from typing import Literal, get_args
 
@@ -23,7 +23,7 @@ ALERT_SCHEMA = T.StructType(
         T.StructField("threshold", T.DoubleType()),
         T.StructField("reasons", T.StringType()),
         T.StructField("versions", VERSIONS),
-        T.StructField("event", T.StringType()),  # the id, or a JSON array of the ids, of the events behind it (`_bounded`)
+        T.StructField("event", T.StringType()),  # the id, or a JSON array of the ids, of the events behind it
         T.StructField("ingest_time", T.TimestampType()),
     ]
 )
@@ -44,10 +44,10 @@ def alert_rows(rows: DataFrame, verdict: Column, *, vertical: str, entity: str, 
     ids, of the events behind the alert, in an order that is the same however they came. What is beyond MAX_EVIDENCE_BYTES and
     MAX_REASON_CHARACTERS is left out, and `reasons` says how many of the events are named. The rest as for `judge`.
     """
-    bounded = _bounded(verdict.evidence, verdict.reason)
+    bounded_evidence = _bounded_evidence(verdict.evidence, verdict.reason)
     versions = {
-        kind: F.col(f"{kind}_version") if f"{kind}_version" in rows.columns else F.lit(None).cast("string")
-        for kind in VERSIONS.names
+        name: F.col(f"{name}_version") if f"{name}_version" in rows.columns else F.lit(None).cast("string")
+        for name in VERSIONS.names
     }
     return rows.select(
         F.substring(F.sha2(F.concat_ws("|", F.lit(vertical), verdict.rule, subject), 256), 1, 32).alias("alert_id"),
@@ -58,31 +58,33 @@ def alert_rows(rows: DataFrame, verdict: Column, *, vertical: str, entity: str, 
         verdict.severity.alias("severity"),
         verdict.score.cast("double").alias("score"),
         verdict.threshold.cast("double").alias("threshold"),
-        bounded.reasons.alias("reasons"),
-        F.struct(*[version.alias(kind) for kind, version in versions.items()]).alias("versions"),
-        bounded.event.alias("event"),
+        bounded_evidence.reasons.alias("reasons"),
+        F.struct(*[version.alias(name) for name, version in versions.items()]).alias("versions"),
+        bounded_evidence.event.alias("event"),
         F.col("ingest_time"),
     )
 
 
-def _bounded(evidence: Column, reason: Column) -> Column:
-    """struct(event, reasons): of too many ids the first that there is room for."""
-    words = F.left(reason, F.lit(MAX_REASON_CHARACTERS))
+def _bounded_evidence(evidence: Column, reason: Column) -> Column:
+    """struct(event, reasons): the evidence, or where it is too large as many of its first ids as MAX_EVIDENCE_BYTES hold."""
+    short_reason = F.left(reason, F.lit(MAX_REASON_CHARACTERS))
 
-    def both(event: Column, reasons: Column) -> Column:
+    def event_and_reasons(event: Column, reasons: Column) -> Column:
         return F.struct(event.alias("event"), reasons.alias("reasons"))
 
-    def first(ids: Column) -> Column:
-        named = F.slice(ids, 1, _with_room(ids))
-        remark = F.format_string("; %d of %d events are named", F.size(named), F.size(ids))
-        return F.when(ids.isNotNull(), both(F.to_json(named), F.concat(words, remark)))
+    def first_ids_of(ids: Column) -> Column:
+        first_ids = F.slice(ids, 1, _fitting_id_count(ids))
+        remark = F.format_string("; %d of %d events are named", F.size(first_ids), F.size(ids))
+        return F.when(ids.isNotNull(), event_and_reasons(F.to_json(first_ids), F.concat(short_reason, remark)))
 
-    of_many = F.when(evidence.startswith("["), let(F.from_json(evidence, "array<string>"), first))
-    of_one = both(F.left(evidence, F.lit(MAX_EVIDENCE_BYTES // 4)), words)  # a character of UTF-8 is four bytes at most
-    return F.when(F.octet_length(evidence) > MAX_EVIDENCE_BYTES, F.coalesce(of_many, of_one)).otherwise(both(evidence, words))
+    of_many = F.when(evidence.startswith("["), let(F.from_json(evidence, "array<string>"), first_ids_of))
+    # A character of UTF-8 is four bytes at most.
+    of_one = event_and_reasons(F.left(evidence, F.lit(MAX_EVIDENCE_BYTES // 4)), short_reason)
+    of_all = event_and_reasons(evidence, short_reason)
+    return F.when(F.octet_length(evidence) > MAX_EVIDENCE_BYTES, F.coalesce(of_many, of_one)).otherwise(of_all)
 
 
-def _with_room(ids: Column) -> Column:
+def _fitting_id_count(ids: Column) -> Column:
     """How many of the first ids a JSON array of MAX_EVIDENCE_BYTES bytes has room for."""
 
     def step(so_far: Column, event_id: Column) -> Column:

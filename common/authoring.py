@@ -1,4 +1,4 @@
-"""What the author of a vertical needs of the core: everything that verticals import, and nothing else is promised to stay.
+"""Lists all of the core that a vertical may import. Other modules of the core may change without notice.
 
 Declaring: Vertical, Query, Rule, Baseline, ModelSpec, Scenario, charts and formats. Rules: judge, thresholds, expressions.
 Settings with spans of time. Simulation: what generators are made of. Models: drift, calibration, an online detector.

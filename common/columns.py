@@ -1,4 +1,4 @@
-"""Column expressions for which Spark has no function."""
+"""Makes column expressions for which Spark has no function."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +7,9 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 
-def let(value: Column, then: Callable[[Column], Column]) -> Column:
-    """`then(value)`, where the value is computed once, however often `then` uses it."""
-    return F.get(F.transform(F.array(value), then), 0)
+def let(value: Column, body: Callable[[Column], Column]) -> Column:
+    """`body(value)`, where the value is computed once, however often `body` uses it."""
+    return F.get(F.transform(F.array(value), body), 0)
 
 
 def null_on_error(value: Column) -> Column:
@@ -20,5 +20,6 @@ def null_on_error(value: Column) -> Column:
     """
     jvm: Any = SparkSession.active()._jvm
     columns = jvm.org.apache.spark.sql.classic.ExpressionUtils
-    attempt = Column(columns.column(jvm.org.apache.spark.sql.catalyst.expressions.TryEval(columns.expression(value._jc))))
-    return let(F.lit(0), lambda _: attempt)
+    try_eval = jvm.org.apache.spark.sql.catalyst.expressions.TryEval(columns.expression(value._jc))
+    value_or_null = Column(columns.column(try_eval))
+    return let(F.lit(0), lambda _: value_or_null)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from threading import Thread
 
-POLL_SECONDS = 0.25  # seconds
+POLL_SECONDS = 0.25
 
 
 def run_concurrently(calls: Iterable[Callable[[], object]], meanwhile: Callable[[], object] = lambda: None) -> None:
@@ -13,13 +13,13 @@ def run_concurrently(calls: Iterable[Callable[[], object]], meanwhile: Callable[
     """
     problems: list[BaseException] = []
 
-    def run(call: Callable[[], object]) -> None:
+    def run_and_catch(call: Callable[[], object]) -> None:
         try:
             call()
         except BaseException as problem:
             problems.append(problem)
 
-    threads = [Thread(target=run, args=(call,), daemon=True) for call in calls]
+    threads = [Thread(target=run_and_catch, args=(call,), daemon=True) for call in calls]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,4 @@
-"""Rules, and how they become alerts.
+"""Defines what a rule is, and judges rows by rules: the rows that reach a rule's threshold become alerts.
 
 A rule is a function to a Column: a score. Rows whose score reaches the rule's threshold become alerts. Rules over the
 same rows are judged in one projection (an array of structs, filtered and exploded), so that the stream is read once.
@@ -63,7 +63,7 @@ def judge(
     that of the newest event behind a row: by it reconcile knows under which thresholds the row was judged last.
     """
     rows = with_thresholds(rows, threshold_names(rules), settings)
-    verdicts = F.array(*[_verdict(rule, settings) for rule in rules])
+    verdicts = F.array(*[_verdict_struct(rule, settings) for rule in rules])
     any_hit = reduce(Column.__or__, [rule.score(settings) >= threshold(rule.threshold) for rule in rules])
     hits = rows.where(any_hit).withColumn(
         "verdict", F.explode(F.filter(verdicts, lambda verdict: verdict.score >= verdict.threshold))
@@ -76,14 +76,15 @@ def entity_and_window(entity: str) -> Column:
     return F.concat_ws("|", F.col(entity), F.col("window.start").cast("string"))
 
 
-def _verdict(rule: Rule[Any], settings: Any) -> Column:
-    least = threshold(rule.threshold)
+def _verdict_struct(rule: Rule[Any], settings: Any) -> Column:
+    """The struct that `alert_rows` takes: rule, score, threshold, severity, reason, evidence."""
+    rule_threshold = threshold(rule.threshold)
     score = rule.score(settings).cast("double")
-    severity = F.when(score >= least * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))
+    severity = F.when(score >= rule_threshold * rule.critical_at, F.lit("critical")).otherwise(F.lit(rule.severity))
     return F.struct(
         F.lit(rule.name).alias("rule"),
         score.alias("score"),
-        least.alias("threshold"),
+        rule_threshold.alias("threshold"),
         severity.alias("severity"),
         rule.reason(settings).alias("reason"),
         rule.evidence(settings).alias("evidence"),

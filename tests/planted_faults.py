@@ -73,7 +73,7 @@ FAULTS = (
     Fault(
         "a record in quarantine twice: read again under a new checkpoint it is taken for new",
         "common/archive/duplicates.py",
-        'return rows.join(F.broadcast(present), [*RECORD], "left_anti")',
+        'return rows.join(F.broadcast(common_records), [*RECORD], "left_anti")',
         "return rows",
         "tests/files/test_archive.py::test_records_read_again_under_a_new_checkpoint_add_nothing",
     ),

@@ -1,1 +1,1 @@
-"""What arrives on Kafka is kept in Delta tables: valid events, and quarantined ones that can be repaired and sent again."""
+"""Keeps what arrives on Kafka in Delta tables: valid events, and quarantined records that can be repaired and sent again."""

@@ -1,6 +1,6 @@
-"""The archive: what comes in on Kafka is kept in Delta tables, each record once.
+"""Puts Kafka records into the archive's Delta tables, each record once, batch by batch (`streaming.archiving` starts it).
 
-Three micro-batch queries. Events: the valid ones go to `events`, once per event id; the others, and later ones of the
+It has three micro-batch queries. Events: the valid ones go to `events`, once per event id; the others, and later ones of the
 same id, go to `quarantine` with their reason and raw bytes, and to the dead-letter topic. Labels go to `labels`, alerts
 to `alerts`, where a newer update of an alert replaces the older one. Whatever is killed when, the tables end up the same:
 every commit carries the query's id and the batch's number, and a batch that is tried again splits as it did before. A record
@@ -61,7 +61,7 @@ NEWEST = tables.Recency(("event_time", "ingest_time"), partition="kafka_partitio
 
 @dataclass(frozen=True)
 class Batch:
-    """Which work: `query` is the id in its checkpoint, `number` what Spark counts batches by.
+    """A micro-batch: `query` is the id in its checkpoint, `number` what Spark counts batches by.
 
     committed_until: the newest ingest_time in the tables before the query was started; None where it is not known. A record that
     came later cannot be in them: an earlier one may be, by an attempt at this batch that was cut short, by a query whose
@@ -94,16 +94,16 @@ class DeadLetters:
     most_bytes: int = MOST_BYTES
 
     @classmethod
-    def of(cls, vertical: Vertical, connection: Connection) -> "DeadLetters":
-        """As the topic is now; where it is not there, or may not be asked for, as Kafka makes topics."""
-        topic, most = topic_names(vertical).dead_letter, MOST_BYTES
+    def for_vertical(cls, vertical: Vertical, connection: Connection) -> "DeadLetters":
+        """Reads the topic's limit; where the topic does not exist or may not be read, assumes the limit of a new topic."""
+        topic, most_bytes = topic_names(vertical).dead_letter, MOST_BYTES
         with suppress(KafkaException):
             topics = read_topic_settings(AdminClient(connection.client_options()), [topic])
-            most = min([MOST_BYTES, *(max(0, settings.max_bytes - HEADER_BYTES) for settings in topics.values())])
-        return cls(topic, connection, most)
+            most_bytes = min([MOST_BYTES, *(max(0, settings.max_bytes - HEADER_BYTES) for settings in topics.values())])
+        return cls(topic, connection, most_bytes)
 
     def send(self, quarantined: DataFrame) -> None:
-        """Each at least once. Where Kafka takes less than is known here, they go without keys and values from then on."""
+        """Sends each at least once. Where Kafka refuses a letter as too large, letters go without key and value from then on."""
         try:
             self._send(quarantined)
         except (PySparkException, Py4JJavaError) as failure:
@@ -125,7 +125,7 @@ KeepBatch = Callable[[DataFrame, Batch], AddedRows]
 def archive_events(records: DataFrame, deployment: Deployment) -> StreamingQuery:
     """Start archiving a stream of Kafka records of events; without a connection there is no dead-letter topic."""
     vertical, connection = deployment.vertical, deployment.connection
-    letters = DeadLetters.of(vertical, connection) if connection else None
+    letters = DeadLetters.for_vertical(vertical, connection) if connection else None
     times = [tables.newest_time(deployment.workspace.table(name), "ingest_time") for name in ("events", "quarantine")]
     committed_until = None if None in times else max(time for time in times if time is not None)
 
@@ -161,27 +161,28 @@ def keep_events(parsed: DataFrame, batch: Batch, deployment: Deployment, letters
     with _persisted(parsed.withColumn(PARTITION, F.to_date(vertical.event_time))) as received:
         is_valid = F.isnull("reason")
         # An event of another time is not stored, and Python has no day for it.
-        is_held = contract.is_storable(F.col(vertical.event_time))
-        seen = _observed(received, F.struct(
+        is_storable = contract.is_storable(F.col(vertical.event_time))
+        summary = _observe_aggregate(received, F.struct(
             F.collect_set(F.when(is_valid, F.col(PARTITION))).alias("days"),
             F.count_if(is_valid).alias("valid"),
-            F.collect_set(F.when(~is_valid & is_held, F.col(PARTITION))).alias("invalid_days"),
+            F.collect_set(F.when(~is_valid & is_storable, F.col(PARTITION))).alias("invalid_days"),
             F.collect_set(F.when(is_valid, F.to_date("ingest_time"))).alias("ingest_days"),
             F.min(F.unix_micros("ingest_time")).alias("oldest"),
         ))  # fmt: skip
         path, valid, invalid = workspace.table("events"), received.where("reason is null"), received.where("reason is not null")
-        if seen["oldest"] is not None and not batch.is_later_than_all(seen["oldest"]):
+        if summary["oldest"] is not None and not batch.is_later_than_all(summary["oldest"]):
             # It may have been judged by other settings then: what was put into one table is not to come into the other too.
             quarantine, spark = workspace.table("quarantine"), received.sparkSession
-            valid = without_stored(valid, tables.read(spark, quarantine, _days_to_read(seen["ingest_days"]), RECORD))
-            invalid = without_stored(invalid, tables.read(spark, path, _days_to_read(seen["invalid_days"]), RECORD))
-        stored = tables.read(received.sparkSession, path, _days_to_read(seen["days"]), [vertical.event_id, PARTITION, *RECORD])
-        with _persisted(find_repetitions(valid, stored, vertical.event_id)) as repetitions:
-            split = without_duplicates(valid, repetitions, vertical.event_id)
-            events = split.where("reason is null").select(*events_schema(vertical).names)
-            added = _append(events, seen["valid"], PARTITION, seen["days"], path, batch)
-            refused = invalid.unionByName(split.where("reason is not null"))
-            return AddedRows(added, _quarantine(refused, deployment, batch, letters))
+            valid = without_stored(valid, tables.read(spark, quarantine, _days_to_read(summary["ingest_days"]), RECORD))
+            invalid = without_stored(invalid, tables.read(spark, path, _days_to_read(summary["invalid_days"]), RECORD))
+        identity = [vertical.event_id, PARTITION, *RECORD]
+        stored_events = tables.read(received.sparkSession, path, _days_to_read(summary["days"]), identity)
+        with _persisted(find_repetitions(valid, stored_events, vertical.event_id)) as repetitions:
+            new_records = without_duplicates(valid, repetitions, vertical.event_id)
+            events = new_records.where("reason is null").select(*events_schema(vertical).names)
+            event_count = _append(events, summary["valid"], PARTITION, summary["days"], path, batch)
+            rejected = invalid.unionByName(new_records.where("reason is not null"))
+            return AddedRows(event_count, _quarantine(rejected, deployment, batch, letters))
 
 
 def keep_labels(records: DataFrame, batch: Batch, deployment: Deployment) -> AddedRows:
@@ -190,29 +191,30 @@ def keep_labels(records: DataFrame, batch: Batch, deployment: Deployment) -> Add
     As an event's, its identity is its id within the UTC day of its event time, so that only labels of these days are read.
     """
     vertical, path, time = deployment.vertical, deployment.workspace.table("labels"), F.unix_micros("event_time")
-    readable = parse_json(records, LABELS_SCHEMA, ("event_id", "event_time", "known_time"))
-    readable = readable.withColumn("entity_id", entity_pseudonym(vertical, F.col("entity_id")))
-    with _persisted(_hidden(readable, vertical)) as parsed:
-        of_time = F.when(F.isnull("reason"), time)
-        first, last = _observed(parsed, F.struct(F.min(of_time).alias("first"), F.max(of_time).alias("last")))
-        if first is None:
+    label_records = parse_json(records, LABELS_SCHEMA, ("event_id", "event_time", "known_time"))
+    label_records = label_records.withColumn("entity_id", entity_pseudonym(vertical, F.col("entity_id")))
+    with _persisted(_with_protected_bytes(label_records, vertical)) as parsed:
+        valid_time = F.when(F.isnull("reason"), time)
+        time_range = F.struct(F.min(valid_time).alias("earliest"), F.max(valid_time).alias("latest"))
+        earliest, latest = _observe_aggregate(parsed, time_range)
+        if earliest is None:
             return AddedRows(0, _quarantine(_unreadable(parsed), deployment, batch))
         day = DAY_MICROSECONDS
-        days = tables.TimeRange("event_time", first - first % day, last - last % day + day - 1)
+        days = tables.TimeRange("event_time", earliest - earliest % day, latest - latest % day + day - 1)
         identity = ["event_id", "day"]
-        stored = tables.read(records.sparkSession, path, columns=["event_id", "event_time"], between=days)
-        stored = stored.withColumn("day", F.to_date("event_time")).select(*identity)
+        stored_labels = tables.read(records.sparkSession, path, columns=["event_id", "event_time"], between=days)
+        stored_labels = stored_labels.withColumn("day", F.to_date("event_time")).select(*identity)
         labels = parsed.where("reason is null").withColumn("day", F.to_date("event_time")).dropDuplicates(identity)
-        present = stored.join(F.broadcast(labels.select(*identity)), identity, "left_semi")
-        new = labels.join(present, identity, "left_anti").select(*LABELS_SCHEMA.names)
-        added = _append_new(new.coalesce(1), path, batch.query, batch)
-        return AddedRows(added, _quarantine(_unreadable(parsed), deployment, batch))
+        common_ids = stored_labels.join(F.broadcast(labels.select(*identity)), identity, "left_semi")
+        new_labels = labels.join(common_ids, identity, "left_anti").select(*LABELS_SCHEMA.names)
+        label_count = _append_new(new_labels.coalesce(1), path, batch.query, batch)
+        return AddedRows(label_count, _quarantine(_unreadable(parsed), deployment, batch))
 
 
 def keep_alerts(records: DataFrame, batch: Batch, deployment: Deployment) -> AddedRows:
     """Put one batch of Kafka records into `alerts`: one row per alert id, its newest update."""
-    readable = parse_json(records, ALERT_SCHEMA, ("alert_id", "event_time", "ingest_time"))
-    with _persisted(_hidden(readable, deployment.vertical)) as parsed:
+    alert_records = parse_json(records, ALERT_SCHEMA, ("alert_id", "event_time", "ingest_time"))
+    with _persisted(_with_protected_bytes(alert_records, deployment.vertical)) as parsed:
         alerts = (
             parsed.where("reason is null")
             .withColumns(
@@ -226,7 +228,7 @@ def keep_alerts(records: DataFrame, batch: Batch, deployment: Deployment) -> Add
         return AddedRows(rows, _quarantine(_unreadable(parsed), deployment, batch))
 
 
-def _observed(rows: DataFrame, aggregate: Column) -> Any:
+def _observe_aggregate(rows: DataFrame, aggregate: Column) -> Any:
     """The aggregate over all rows, in the one job that also fills their cache: no shuffle."""
     observation = Observation()
     rows.observe(observation, aggregate.alias("value")).write.format("noop").mode("overwrite").save()
@@ -255,20 +257,20 @@ def _append_new(rows: DataFrame, path: str, query: str, batch: Batch) -> int:
     """Add the rows, whose records are not in the table.
 
     The log may have a batch of this number that held other rows: an attempt that was cut short and judged by other settings, or
-    one of before the checkpoint was restored from an older copy. What is in no table then is committed under a further name.
-    Names are looked for before anything is written: a commit that was made and whose answer was lost is this one's own.
+    one of before the checkpoint was restored from an older copy. The rows are then committed under a further name. It is chosen
+    before anything is written: a commit that was made and whose answer was lost is this one's own.
     """
-    name, attempt = query, 1
+    name, name_number = query, 1
     while tables.is_committed(tables.open_table(path), name, batch.number):
-        attempt += 1
-        name = f"{query}-{attempt}"
+        name_number += 1
+        name = f"{query}-{name_number}"
     return tables.append(rows, path, name, batch.number)
 
 
-def _hidden(parsed: DataFrame, vertical: Vertical) -> DataFrame:
-    """Labels or alerts (`parse_json`) with the raw bytes of those that could not be read, encrypted where events are so too.
+def _with_protected_bytes(parsed: DataFrame, vertical: Vertical) -> DataFrame:
+    """Labels or alerts (`parse_json`) with the raw bytes of unreadable ones alone, encrypted where the vertical has pseudonyms.
 
-    Before they are persisted or shuffled: Spark's own files on the disk must not name a person.
+    Call it before they are persisted or shuffled: Spark's own files on the disk must not name a person.
     """
     raw = {name: F.when(F.col("reason").isNotNull(), F.col(name)) for name in ("raw", "key")}
     if vertical.pseudonymised:
@@ -281,29 +283,29 @@ def _unreadable(parsed: DataFrame) -> DataFrame:
     return parsed.where("reason is not null").withColumn("ingest_time", F.col("timestamp"))
 
 
-def _quarantine(refused: DataFrame, deployment: Deployment, batch: Batch, letters: DeadLetters | None = None) -> int:
-    """Put the rows that are new into `quarantine`, and before that on the dead-letter topic, if there is one: how many."""
+def _quarantine(rejected: DataFrame, deployment: Deployment, batch: Batch, letters: DeadLetters | None = None) -> int:
+    """Send the rows that are new to the dead-letter topic, if there is one, then append them to `quarantine`. Their number."""
     path = deployment.workspace.table("quarantine")
-    with _persisted(to_quarantine(refused)) as quarantined:
-        days = _observed(quarantined, F.collect_set(QUARANTINE_PARTITION))
+    with _persisted(to_quarantine(rejected)) as quarantined:
+        days = _observe_aggregate(quarantined, F.collect_set(QUARANTINE_PARTITION))
         if not days:
             return 0
-        stored = tables.read(quarantined.sparkSession, path, _days_to_read(days), RECORD)
-        with _persisted(without_stored(quarantined, stored)) as new:
-            count = new.count()
+        stored_records = tables.read(quarantined.sparkSession, path, _days_to_read(days), RECORD)
+        with _persisted(without_stored(quarantined, stored_records)) as new_rows:
+            count = new_rows.count()
             if letters and count:  # before the commit, after which they are not new any more
-                letters.send(new)
-            return _append(new, count, QUARANTINE_PARTITION, days, path, batch)
+                letters.send(new_rows)
+            return _append(new_rows, count, QUARANTINE_PARTITION, days, path, batch)
 
 
 def _start(records: DataFrame, name: str, deployment: Deployment, keep: KeepBatch) -> StreamingQuery:
-    def run(batch_records: DataFrame, number: int) -> None:
-        added = keep(batch_records, Batch(tables.query_id(batch_records), number))
-        LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, added.rows, added.quarantined)
+    def keep_batch(batch_records: DataFrame, number: int) -> None:
+        added_rows = keep(batch_records, Batch(tables.query_id(batch_records), number))
+        LOG.info("archive of %s, batch %d: %d kept, %d quarantined", name, number, added_rows.rows, added_rows.quarantined)
 
     return (
         records.writeStream.queryName(f"{deployment.vertical.name}.archive-{name}")
-        .foreachBatch(run)
+        .foreachBatch(keep_batch)
         .option("checkpointLocation", deployment.workspace.checkpoint(f"archive-{name}"))
         .trigger(processingTime=f"{deployment.settings.archive_interval} seconds")
         .start()

@@ -1,4 +1,4 @@
-"""The tables of the archive: their columns, and how Kafka records become their rows."""
+"""Defines the columns of the archive's tables, and makes their rows of Kafka records."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -14,7 +14,7 @@ QUARANTINE_PARTITION = "ingest_day"
 MOST_BYTES = 900_000  # of a dead letter's key and value: with its headers less than the 1 MB that Spark's producer sends
 HEADER_BYTES = 10_000  # room for a dead letter's headers
 
-PLACE = [
+PLACE_FIELDS = [
     T.StructField("topic", T.StringType()),
     T.StructField("kafka_partition", T.IntegerType()),
     T.StructField("kafka_offset", T.LongType()),
@@ -33,7 +33,7 @@ QUARANTINE_SCHEMA = T.StructType(
         T.StructField("detail", T.StringType()),
         T.StructField("raw", T.BinaryType()),
         T.StructField("key", T.BinaryType()),
-        *PLACE,
+        *PLACE_FIELDS,
         T.StructField("ingest_time", T.TimestampType()),
         T.StructField(QUARANTINE_PARTITION, T.DateType()),
     ]
@@ -58,7 +58,7 @@ ALERTS_SCHEMA = T.StructType(
             "first_event_time", T.TimestampType()
         ),  # event_time when it was first raised; event_time moves with updates
         T.StructField("alert_time", T.TimestampType()),
-        *PLACE,
+        *PLACE_FIELDS,
         T.StructField(PARTITION, T.DateType()),
     ]
 )
@@ -70,7 +70,7 @@ def events_schema(vertical: Vertical) -> T.StructType:
         [
             *vertical.event_schema.fields,
             T.StructField("ingest_time", T.TimestampType()),
-            *PLACE,
+            *PLACE_FIELDS,
             T.StructField(PARTITION, T.DateType()),
         ]
     )
@@ -82,7 +82,7 @@ def came_through_kafka() -> Column:
 
 
 def is_backfilled() -> Column:
-    """Whether a row of `events` was made straight into the table."""
+    """Whether a row of `events` was written by backfill rather than read from Kafka."""
     return F.col("kafka_partition") < 0
 
 
@@ -94,9 +94,9 @@ def ensure_tables(vertical: Vertical, workspace: Workspace) -> None:
     tables.ensure_table(workspace.table("alerts"), ALERTS_SCHEMA, [PARTITION])
 
 
-def to_quarantine(rejected: DataFrame) -> DataFrame:
+def to_quarantine(invalid_records: DataFrame) -> DataFrame:
     """Rows with a reason, in the shape of the quarantine table."""
-    return rejected.withColumn(QUARANTINE_PARTITION, F.to_date("ingest_time")).select(*QUARANTINE_SCHEMA.names)
+    return invalid_records.withColumn(QUARANTINE_PARTITION, F.to_date("ingest_time")).select(*QUARANTINE_SCHEMA.names)
 
 
 def to_dead_letters(quarantined: DataFrame, most_bytes: int = MOST_BYTES) -> DataFrame:
@@ -111,9 +111,9 @@ def to_dead_letters(quarantined: DataFrame, most_bytes: int = MOST_BYTES) -> Dat
     key_bytes, value_bytes = (F.coalesce(size, F.lit(0)) for size in sizes.values())
     no_key = key_bytes > most_bytes
     no_value = F.when(no_key, value_bytes).otherwise(key_bytes + value_bytes) > most_bytes
-    sized = quarantined.withColumns(sizes).withColumn("left_out", _names({"key": no_key, "value": no_value}))
+    letters = quarantined.withColumns(sizes).withColumn("left_out", _names_where({"key": no_key, "value": no_value}))
     key, value = F.when(~no_key, F.col("key")), F.when(~no_value, F.col("raw"))
-    return sized.select(key.alias("key"), value.alias("value"), F.array(*headers).alias("headers"))
+    return letters.select(key.alias("key"), value.alias("value"), F.array(*headers).alias("headers"))
 
 
 def parse_json(records: DataFrame, schema: T.StructType, required: tuple[str, ...]) -> DataFrame:
@@ -121,7 +121,7 @@ def parse_json(records: DataFrame, schema: T.StructType, required: tuple[str, ..
 
     Anybody who may write to the topic may have written them: a time that not every reader of the table could hold is a reason.
     """
-    parsed = records.select(
+    field_rows = records.select(
         F.from_json(F.col("value").cast("string"), schema).alias("fields"),
         F.col("value").alias("raw"),
         "key",
@@ -131,9 +131,9 @@ def parse_json(records: DataFrame, schema: T.StructType, required: tuple[str, ..
         contract.ingest_time().alias("timestamp"),
     )
     times = [field.name for field in schema if isinstance(field.dataType, T.TimestampType)]
-    missing = _names({name: F.col(f"fields.{name}").isNull() for name in required})
-    beyond = _names({name: ~contract.is_storable(F.col(f"fields.{name}")) for name in times})
-    return parsed.select(
+    missing_fields = _names_where({name: F.col(f"fields.{name}").isNull() for name in required})
+    unstorable_times = _names_where({name: ~contract.is_storable(F.col(f"fields.{name}")) for name in times})
+    return field_rows.select(
         "fields.*",
         "raw",
         "key",
@@ -141,14 +141,14 @@ def parse_json(records: DataFrame, schema: T.StructType, required: tuple[str, ..
         "kafka_partition",
         "kafka_offset",
         "timestamp",
-        F.when(missing != "", F.lit("unreadable")).when(beyond != "", F.lit("out_of_range")).alias("reason"),
-        F.when(missing != "", F.concat(F.lit("missing or unreadable: "), missing))
-        .when(beyond != "", F.concat(F.lit(f"not within {contract.STORABLE_YEARS}: "), beyond))
+        F.when(missing_fields != "", F.lit("unreadable")).when(unstorable_times != "", F.lit("out_of_range")).alias("reason"),
+        F.when(missing_fields != "", F.concat(F.lit("missing or unreadable: "), missing_fields))
+        .when(unstorable_times != "", F.concat(F.lit(f"not within {contract.STORABLE_YEARS}: "), unstorable_times))
         .alias("detail"),
     )
 
 
-def _names(conditions: dict[str, Column]) -> Column:
+def _names_where(conditions: dict[str, Column]) -> Column:
     """The names whose condition is true, as text."""
     return F.concat_ws(", ", *[F.when(is_true, F.lit(name)) for name, is_true in conditions.items()])
 

@@ -1,6 +1,6 @@
-"""What the archive holds of the past, as batch reads it, and up to which day it is whole.
+"""Reads the archive's history for batch, and finds the days up to which it is complete.
 
-Batch never learns as of a day that our clock has not come to.
+Batch never learns as of a day that is in the future by this machine's clock.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -50,7 +50,7 @@ def newest_day(events: DataFrame) -> date:
 
 
 def first_incomplete_day(events: DataFrame) -> date:
-    """The first day whose events may not all be there: that of the newest event, or the next where that day was backfilled.
+    """The first day whose events may be incomplete: that of the newest event, or the next where that day was backfilled.
 
     Learning as of a later day would count a few hours as a whole day.
     """

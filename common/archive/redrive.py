@@ -1,8 +1,8 @@
-"""Redrive: quarantined events, repaired or not, go back through the front door, and what was tried is kept in table `redriven`.
+"""Repairs quarantined events and sends them to the events topic again; table `redriven` keeps what was sent and what was not.
 
-Only what meets the contract now is sent; the rest stays where it is. A record that was sent once is not sent again: its
-event is in `events`, or, if it was refused for another reason, in `quarantine` under its new place. A redrive that is
-killed between sending and writing that down sends up to a batch again, which the archive then knows as duplicates.
+A record is sent if it meets the contract now; the others stay in quarantine. A record that was sent once is not sent again: its
+event is in `events`, or, if it was rejected for another reason, in `quarantine` under its new place. A redrive that is killed
+between sending and writing to `redriven` sends up to ROWS_AT_ONCE records again, which the archive then takes for duplicates.
 """
 
 import logging
@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from common import contract, tables
-from common.archive.archive_tables import PLACE, RECORD, ensure_tables
+from common.archive.archive_tables import PLACE_FIELDS, RECORD, ensure_tables
 from common.archive.repairs import Fix, FixError, with_fixes
 from common.deployment import Deployment
 from common.kafka.connection import Connection
@@ -44,7 +44,7 @@ MAX_NAMED_KEYS = 9  # of unknown keys, in a warning
 # The quarantined record (`archive_tables.RECORD`); sent_partition and sent_offset are where it is on the topic now.
 REDRIVEN_SCHEMA = T.StructType(
     [
-        *PLACE,
+        *PLACE_FIELDS,
         T.StructField("ingest_time", T.TimestampType()),
         T.StructField("reason", T.StringType()),
         T.StructField("fix", T.StringType()),
@@ -59,9 +59,10 @@ REDRIVEN_SCHEMA = T.StructType(
 
 @dataclass
 class Redrive:
-    """Quarantined records by their reason: those sent (or that would be), those refused again, by (reason, new reason).
+    """Counts of quarantined records by their reason.
 
-    What meets the contract, and Kafka does not take, has REFUSED for its new reason.
+    sent: those sent, or that would be sent. still_invalid: those rejected again, by (reason, new reason); REFUSED is the new
+    reason of one that meets the contract and that Kafka refuses. earlier: those that an earlier redrive sent.
     """
 
     sent: Counter[str] = field(default_factory=Counter)
@@ -85,17 +86,17 @@ def redrive(
     try:
         verdicts = _with_verdicts(unsent, deployment, fixes).persist()
         remaining = verdicts.toLocalIterator()
-        while rows := list(islice(remaining, ROWS_AT_ONCE)):
-            attempts = [_attempt(row) for row in rows]
+        while records := list(islice(remaining, ROWS_AT_ONCE)):
+            rows = [_redrive_row(record) for record in records]
             if connection:
                 try:
-                    _send(rows, attempts, vertical, connection)
+                    _send(records, rows, vertical, connection)
                 finally:  # cut short, too: what Kafka took is not sent again
-                    done = [attempt for attempt in attempts if attempt["status"] != SENT or "sent_offset" in attempt]
-                    _record(done, fixes, workspace)
-            result.sent.update(attempt["reason"] for attempt in attempts if attempt["status"] == SENT)
-            refused = (attempt for attempt in attempts if attempt["status"] != SENT)
-            result.still_invalid.update((attempt["reason"], attempt["refused_as"] or attempt["status"]) for attempt in refused)
+                    settled_rows = [row for row in rows if row["status"] != SENT or "sent_offset" in row]
+                    _append_redrive_rows(settled_rows, fixes, workspace)
+            result.sent.update(row["reason"] for row in rows if row["status"] == SENT)
+            rejected_rows = (row for row in rows if row["status"] != SENT)
+            result.still_invalid.update((row["reason"], row["refused_as"] or row["status"]) for row in rejected_rows)
     except PySparkException as problem:
         # Not Spark's own message, which may show what a record holds.
         condition = problem.getCondition() or type(problem).__name__
@@ -106,45 +107,49 @@ def redrive(
 def _unsent(spark: SparkSession, deployment: Deployment, reasons: Sequence[str], result: Redrive) -> DataFrame:
     """Quarantined events of these reasons that were not sent before, in the clear."""
     vertical, workspace = deployment.vertical, deployment.workspace
-    refused = tables.read(spark, workspace.table("quarantine")).where(F.col("topic") == topic_names(vertical).events)
-    existing = sorted(row.reason for row in refused.select("reason").distinct().collect())
-    missing = [reason for reason in reasons if reason not in existing]
-    if missing:
-        listed = ", ".join(existing) or "nothing at all"
-        raise FixError(f"--reason {missing[0]}: nothing was quarantined for it; there is {listed}")
-    chosen = refused.where(F.col("reason").isin(list(reasons)) if reasons else F.col("reason") != DUPLICATE)
-    sent = tables.read(spark, workspace.table("redriven")).where(F.col("status") == SENT).select(*RECORD)
-    before = _same_record(chosen, F.broadcast(sent.distinct()))
-    sent_counts = chosen.join(*before, "left_semi").groupBy("reason").count().collect()
+    quarantined = tables.read(spark, workspace.table("quarantine")).where(F.col("topic") == topic_names(vertical).events)
+    present_reasons = sorted(row.reason for row in quarantined.select("reason").distinct().collect())
+    absent_reasons = [reason for reason in reasons if reason not in present_reasons]
+    if absent_reasons:
+        reasons_text = ", ".join(present_reasons) or "nothing at all"
+        raise FixError(f"--reason {absent_reasons[0]}: nothing was quarantined for it; there is {reasons_text}")
+    candidates = quarantined.where(F.col("reason").isin(list(reasons)) if reasons else F.col("reason") != DUPLICATE)
+    sent_records = tables.read(spark, workspace.table("redriven")).where(F.col("status") == SENT).select(*RECORD)
+    sent_join = _join_on_record(candidates, F.broadcast(sent_records.distinct()))
+    sent_counts = candidates.join(*sent_join, "left_semi").groupBy("reason").count().collect()
     result.earlier.update({row.reason: row["count"] for row in sent_counts})
     # Once each, also where a version before this one has kept a record twice.
-    unsent = chosen.join(*before, "left_anti").dropDuplicates([*RECORD]).select("raw", "key", "reason", *RECORD)
-    return _decrypted(unsent) if vertical.pseudonymised else unsent
+    unsent = candidates.join(*sent_join, "left_anti").dropDuplicates([*RECORD]).select("raw", "key", "reason", *RECORD)
+    return _decrypt_records(unsent) if vertical.pseudonymised else unsent
 
 
-def _decrypted(encrypted: DataFrame) -> DataFrame:
-    """The records decrypted; those that no known key opens stay where they are, which is said."""
-    clear = encrypted.withColumns({name: decrypt(F.col(name)) for name in ("raw", "key")} | {"_hidden": F.col("raw")})
-    is_read = F.col("_hidden").isNull() | F.col("raw").isNotNull()
-    unread = clear.where(~is_read).groupBy(F.lower(F.hex(key_id(F.col("_hidden")))).alias("id")).count()
-    for row in unread.orderBy(F.desc("count"), "id").limit(MAX_NAMED_KEYS).collect():
+def _decrypt_records(records: DataFrame) -> DataFrame:
+    """The records decrypted; those that no known key opens are left out, and the log names their keys' ids."""
+    clear = records.withColumns({name: decrypt(F.col(name)) for name in ("raw", "key")} | {"_encrypted": F.col("raw")})
+    is_decrypted = F.col("_encrypted").isNull() | F.col("raw").isNotNull()
+    key_counts = clear.where(~is_decrypted).groupBy(F.lower(F.hex(key_id(F.col("_encrypted")))).alias("id")).count()
+    for row in key_counts.orderBy(F.desc("count"), "id").limit(MAX_NAMED_KEYS).collect():
         LOG.warning(
             "%d records stay in quarantine: no known key opens them, they name the key with id %s. Give former keys in "
             "HYBRID_PSEUDONYM_FORMER_KEYS",
             row["count"],
             row.id,
         )
-    return clear.where(is_read).drop("_hidden")
+    return clear.where(is_decrypted).drop("_encrypted")
 
 
-def _same_record(rows: DataFrame, sent: DataFrame) -> tuple[DataFrame, Column]:
-    """What to join with: versions before this one wrote no time down of what they sent, so that the place alone is known."""
-    place = [rows[column.name] == sent[column.name] for column in PLACE]
-    return sent, reduce(and_, place) & (sent["ingest_time"].isNull() | (rows["ingest_time"] == sent["ingest_time"]))
+def _join_on_record(rows: DataFrame, sent_records: DataFrame) -> tuple[DataFrame, Column]:
+    """The frame and the condition of a join with the same records.
+
+    Versions before this one wrote no ingest time into `redriven`: of their records the place alone is compared.
+    """
+    are_equal = [rows[column.name] == sent_records[column.name] for column in PLACE_FIELDS]
+    has_same_time = sent_records["ingest_time"].isNull() | (rows["ingest_time"] == sent_records["ingest_time"])
+    return sent_records, reduce(and_, are_equal) & has_same_time
 
 
 def _with_verdicts(quarantined: DataFrame, deployment: Deployment, fixes: Sequence[Fix]) -> DataFrame:
-    """The records repaired: key, value, which record it was, reason, and `refused_as` where they still break the contract."""
+    """The records repaired: key, value, RECORD, reason, and in `refused_as` why they still break the contract."""
     vertical, bounds = deployment.vertical, contract.TimeBounds.from_settings(deployment.settings)
     records = quarantined.select(
         F.col("raw").alias("value"),
@@ -170,45 +175,45 @@ def _with_verdicts(quarantined: DataFrame, deployment: Deployment, fixes: Sequen
     return repaired.join(verdicts, RECORD_NUMBER).orderBy("partition", "offset", "ingest_time")
 
 
-def _send(rows: Sequence[Row], attempts: list[dict[str, Any]], vertical: Vertical, connection: Connection) -> None:
-    """Send what is valid now; the row's attempt gets the place that Kafka gave it, or REFUSED."""
-    valid = [(row, attempt) for row, attempt in zip(rows, attempts, strict=True) if attempt["status"] == SENT]
+def _send(records: Sequence[Row], rows: list[dict[str, Any]], vertical: Vertical, connection: Connection) -> None:
+    """Send the valid records; the row of each gets the place that Kafka gave the record, or the status REFUSED."""
+    pairs = [(record, row) for record, row in zip(records, rows, strict=True) if row["status"] == SENT]
     try:
         with Producer(connection) as producer:
-            for row, attempt in valid:
-                key, value = (None if row[name] is None else bytes(row[name]) for name in ("key", "value"))
-                producer.send(topic_names(vertical).events, key, value, on_delivery=_PlaceRecorder(attempt))
-    except RecordsRefused as refused:
-        LOG.warning("%s. They stay in quarantine", refused)
-        for _, attempt in valid:
-            if "sent_offset" not in attempt:
-                attempt["status"] = REFUSED
+            for record, row in pairs:
+                key, value = (None if record[name] is None else bytes(record[name]) for name in ("key", "value"))
+                producer.send(topic_names(vertical).events, key, value, on_delivery=_PlaceRecorder(row))
+    except RecordsRefused as problem:
+        LOG.warning("%s. They stay in quarantine", problem)
+        for _, row in pairs:
+            if "sent_offset" not in row:
+                row["status"] = REFUSED
 
 
-def _attempt(row: Row) -> dict[str, Any]:
-    """A row of table `redriven`, as it is before the record is sent."""
+def _redrive_row(record: Row) -> dict[str, Any]:
+    """The row of `redriven` for a record about to be sent."""
     return {
-        "topic": row.topic,
-        "kafka_partition": row.partition,
-        "kafka_offset": row.offset,
-        "ingest_time": row.ingest_micros,
-        "reason": row.reason,
-        "status": STILL_INVALID if row.refused_as else SENT,
-        "refused_as": row.refused_as,
+        "topic": record.topic,
+        "kafka_partition": record.partition,
+        "kafka_offset": record.offset,
+        "ingest_time": record.ingest_micros,
+        "reason": record.reason,
+        "status": STILL_INVALID if record.refused_as else SENT,
+        "refused_as": record.refused_as,
         "redriven_at": datetime.now(UTC),
     }
 
 
 @dataclass(frozen=True)
 class _PlaceRecorder:
-    """Notes where Kafka put a record."""
+    """Notes in a row of `redriven` where Kafka put the record."""
 
-    attempt: dict[str, Any]
+    redrive_row: dict[str, Any]
 
     def __call__(self, message: Message) -> None:
-        self.attempt.update(sent_partition=message.partition(), sent_offset=message.offset())
+        self.redrive_row.update(sent_partition=message.partition(), sent_offset=message.offset())
 
 
-def _record(attempts: list[dict[str, Any]], fixes: Sequence[Fix], workspace: Workspace) -> None:
-    rows = [attempt | {"fix": "; ".join(map(str, fixes)) or None} for attempt in attempts]
-    tables.append_rows(rows, REDRIVEN_SCHEMA, workspace.table("redriven"))
+def _append_redrive_rows(rows: list[dict[str, Any]], fixes: Sequence[Fix], workspace: Workspace) -> None:
+    fix_text = "; ".join(map(str, fixes)) or None
+    tables.append_rows([row | {"fix": fix_text} for row in rows], REDRIVEN_SCHEMA, workspace.table("redriven"))

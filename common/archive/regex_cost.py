@@ -27,8 +27,8 @@ def count_ways(pattern: str, length: int) -> int:
     Raises UnreadablePattern.
     """
     tokens = list(_tokens(pattern))
-    ways_of_all, rest = _alternatives(tokens, length)
-    if rest:
+    ways_of_all, remaining_tokens = _count_ways_until_close(tokens, length)
+    if remaining_tokens:
         raise UnreadablePattern("a ) closes nothing")
     return min(ways_of_all * (1 if _is_anchored(tokens) else length + 1), ENDLESS)
 
@@ -36,9 +36,9 @@ def count_ways(pattern: str, length: int) -> int:
 def _is_anchored(tokens: list[tuple[str, str]]) -> bool:
     """Whether it is tried from the text's beginning only: it begins with ^, and has no alternative that does not."""
     depth = 0
-    for kind, _ in tokens:
-        depth += {"open": 1, "close": -1}.get(kind, 0)
-        if kind == "or" and depth == 0:
+    for token_kind, _ in tokens:
+        depth += {"open": 1, "close": -1}.get(token_kind, 0)
+        if token_kind == "or" and depth == 0:
             return False
     return tokens[:1] == [("edge", "^")]
 
@@ -53,21 +53,21 @@ def _tokens(pattern: str) -> Iterator[tuple[str, str]]:
         position = token.end()
 
 
-def _alternatives(tokens: list[tuple[str, str]], length: int) -> tuple[int, list[tuple[str, str]]]:
-    """The ways of what stands before the next ) that closes nothing, and the tokens from there on."""
+def _count_ways_until_close(tokens: list[tuple[str, str]], length: int) -> tuple[int, list[tuple[str, str]]]:
+    """The ways of the tokens before the next ) that closes nothing, and the tokens from there on."""
     total, ways_here = 0, 1
     while tokens and tokens[0][0] != "close":
-        (kind, _), tokens = tokens[0], tokens[1:]
-        if kind == "or":
+        (token_kind, _), tokens = tokens[0], tokens[1:]
+        if token_kind == "or":
             total, ways_here = total + ways_here, 1
             continue
-        if kind == "repeat":
+        if token_kind == "repeat":
             raise UnreadablePattern("a repeat has nothing to repeat")
-        if kind == "edge":  # not to be repeated: a ^ that may be left out holds nothing
+        if token_kind == "edge":  # not to be repeated: a ^ that may be left out holds nothing
             continue
         part_ways = 1
-        if kind == "open":
-            part_ways, tokens = _alternatives(tokens, length)
+        if token_kind == "open":
+            part_ways, tokens = _count_ways_until_close(tokens, length)
             if not tokens:
                 raise UnreadablePattern("a ( is not closed")
             tokens = tokens[1:]
@@ -78,15 +78,15 @@ def _alternatives(tokens: list[tuple[str, str]], length: int) -> tuple[int, list
 
 
 def _repeated_ways(part_ways: int, repeat: str, length: int) -> int:
-    least, most = _times(repeat, length)
+    min_times, max_times = _times_range(repeat, length)
     if part_ways == 1:
-        return most - least + 1
-    return ENDLESS if most > 40 else min(sum(part_ways**times for times in range(least, most + 1)), ENDLESS)
+        return max_times - min_times + 1
+    return ENDLESS if max_times > 40 else min(sum(part_ways**times for times in range(min_times, max_times + 1)), ENDLESS)
 
 
-def _times(repeat: str, length: int) -> tuple[int, int]:
+def _times_range(repeat: str, length: int) -> tuple[int, int]:
     if repeat[0] != "{":
         return {"*": (0, length), "+": (1, max(1, length)), "?": (0, 1)}[repeat[0]]
     low, comma, high = repeat[1 : repeat.index("}")].partition(",")
-    most = int(high) if high else length if comma else int(low)
-    return int(low), max(int(low), min(most, max(length, 1)))
+    max_times = int(high) if high else length if comma else int(low)
+    return int(low), max(int(low), min(max_times, max(length, 1)))

@@ -1,8 +1,8 @@
-"""Checks what may stand in a repair, on the tree that Spark's own parser makes of it: what is checked is what runs.
+"""Checks a fix's expression on the tree that Spark's own parser makes of it, so that what is checked is what runs.
 
-Names of fields, literals, operators, casts and some sixty functions of text, numbers and times; nothing that reads a file, a
-table or the environment. Names that come in with the data are names of fields and nothing else. What a text can grow to, and
-how long a pattern can be tried, is bounded before anything runs.
+Allowed are names of fields, literals, operators, casts and some sixty functions of text, numbers and times; nothing that reads a
+file, a table or the environment. Names that come in with the data are names of fields and nothing else. What a text can grow to,
+and how long a pattern can be tried, is bounded before anything runs.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -50,7 +50,7 @@ MAX_DIGITS = 38
 
 
 class UnsafeExpression(ValueError):
-    """An expression that a fix may not hold; the message says what of it."""
+    """An expression that a fix may not hold; the message says which part of it."""
 
 
 def check_expression(spark: SparkSession, text: str, names: Collection[str]) -> set[str]:
@@ -68,15 +68,15 @@ def check_expression(spark: SparkSession, text: str, names: Collection[str]) -> 
         raise UnsafeExpression(f"Spark does not take it: {first_line(problem)}") from None
     except Py4JJavaError:
         raise UnsafeExpression("Spark does not take it: it is nested too deeply to be read") from None
-    nodes = list(_nodes(tree))
+    nodes = list(_walk_bounded(tree))
     names_by_lower_case = {name.lower(): name for name in names}
     for node in nodes:
         _check_node(node, names_by_lower_case)
     if _longest(tree) > MAX_FIELD_CHARACTERS * MAX_GROWTH:
         raise UnsafeExpression(f"it can make a text more than {MAX_GROWTH} times as long as a field")
-    if not any(_named(node) in PATTERN_FUNCTIONS for node in nodes):
+    if not any(_operation_name(node) in PATTERN_FUNCTIONS for node in nodes):
         return set()
-    return {_listed(node.nameParts())[0] for node in nodes if _kind(node) == "UnresolvedAttribute"}
+    return {_to_list(node.nameParts())[0] for node in nodes if _class_name(node) == "UnresolvedAttribute"}
 
 
 def unknown(name: str, names: Sequence[str]) -> str:
@@ -84,7 +84,8 @@ def unknown(name: str, names: Sequence[str]) -> str:
     return f"{name} is unknown{did_you_mean(name, names)}; known are {', '.join(names)}"
 
 
-def _nodes(tree: Any) -> Iterator[Any]:
+def _walk_bounded(tree: Any) -> Iterator[Any]:
+    """Every node, parents before children. Raises UnsafeExpression where there are more than MAX_NODES."""
     to_visit, count = [tree], 0
     while to_visit:
         node = to_visit.pop()
@@ -96,10 +97,11 @@ def _nodes(tree: Any) -> Iterator[Any]:
 
 
 def _parts(node: Any) -> list[Any]:
-    return _listed(node.children())
+    return _to_list(node.children())
 
 
-def _listed(sequence: Any) -> list[Any]:
+def _to_list(sequence: Any) -> list[Any]:
+    """The items of a Scala sequence."""
     iterator = sequence.iterator()
     items = []
     while iterator.hasNext():
@@ -107,27 +109,27 @@ def _listed(sequence: Any) -> list[Any]:
     return items
 
 
-def _kind(node: Any) -> str:
+def _class_name(node: Any) -> str:
     return str(node.getClass().getName()).rpartition(".")[2]
 
 
-def _named(node: Any) -> str:
+def _operation_name(node: Any) -> str:
     """A function's name, or the name of another node's class."""
-    kind = _kind(node)
-    return ".".join(_listed(node.nameParts())).lower() if kind == "UnresolvedFunction" else kind
+    class_name = _class_name(node)
+    return ".".join(_to_list(node.nameParts())).lower() if class_name == "UnresolvedFunction" else class_name
 
 
 def _check_node(node: Any, names: dict[str, str]) -> None:
-    kind = _kind(node)
-    if kind == "UnresolvedAttribute":
-        _check_name(_listed(node.nameParts()), names)
-    elif kind == "UnresolvedFunction":
+    class_name = _class_name(node)
+    if class_name == "UnresolvedAttribute":
+        _check_name(_to_list(node.nameParts()), names)
+    elif class_name == "UnresolvedFunction":
         _check_function(node)
-    elif kind in ("Literal", "Cast"):
+    elif class_name in ("Literal", "Cast"):
         _check_type(str(node.dataType().catalogString()))
-    elif kind not in OPERATORS:
-        raise UnsafeExpression(f"{kind} is not allowed; use names of fields, literals, operators and functions")
-    if _named(node) in PATTERN_FUNCTIONS:
+    elif class_name not in OPERATORS:
+        raise UnsafeExpression(f"{class_name} is not allowed; use names of fields, literals, operators and functions")
+    if _operation_name(node) in PATTERN_FUNCTIONS:
         _check_pattern(node)
 
 
@@ -139,7 +141,7 @@ def _check_name(parts: list[str], names: dict[str, str]) -> None:
 
 
 def _check_function(node: Any) -> None:
-    parts = _listed(node.nameParts())
+    parts = _to_list(node.nameParts())
     if len(parts) != 1 or parts[0].lower() not in FUNCTIONS:
         raise UnsafeExpression(f"function {unknown('.'.join(parts), sorted(FUNCTIONS))}")
     if node.isDistinct() or node.filter().isDefined() or node.ignoreNulls().isDefined() or node.orderingWithinGroup().size():
@@ -158,9 +160,10 @@ def _check_pattern(node: Any) -> None:
     parts = _parts(node)
     pattern = _text(parts[1]) if len(parts) > 1 else None
     if pattern is None:
-        raise UnsafeExpression(f"{_named(node)} takes a pattern in quotes")
+        raise UnsafeExpression(f"{_operation_name(node)} takes a pattern in quotes")
     try:
-        count = _like_ways(pattern, _longest(parts[0])) if _kind(node) == "Like" else count_ways(pattern, _longest(parts[0]))
+        count_pattern_ways = _count_like_ways if _class_name(node) == "Like" else count_ways
+        count = count_pattern_ways(pattern, _longest(parts[0]))
     except UnreadablePattern as problem:
         raise UnsafeExpression(f"pattern {pattern}: {problem}") from None
     if count > MAX_WAYS:
@@ -170,40 +173,41 @@ def _check_pattern(node: Any) -> None:
         )
 
 
-def _like_ways(pattern: str, length: int) -> int:
+def _count_like_ways(pattern: str, length: int) -> int:
     return (length + 1) ** min(pattern.count("%"), 20)
 
 
 def _value(node: Any) -> Any:
     """A literal's value, None for other nodes."""
-    return node.value() if _kind(node) == "Literal" else None
+    return node.value() if _class_name(node) == "Literal" else None
 
 
 def _text(node: Any) -> str | None:
     """A literal's text, None for other nodes."""
-    return str(node.value().toString()) if _kind(node) == "Literal" and node.dataType().catalogString() == "string" else None
+    is_text = _class_name(node) == "Literal" and node.dataType().catalogString() == "string"
+    return str(node.value().toString()) if is_text else None
 
 
 def _longest(node: Any) -> int:
     """Characters that a node's text has at most, where no field has more than MAX_FIELD_CHARACTERS."""
-    kind, parts = _named(node), _parts(node)
-    if kind == "UnresolvedAttribute":
+    operation, parts = _operation_name(node), _parts(node)
+    if operation == "UnresolvedAttribute":
         return MAX_FIELD_CHARACTERS
-    if kind == "Literal":
+    if operation == "Literal":
         return MAX_DIGITS if (text := _text(node)) is None else len(text)
-    if kind in ("replace", "regexp_replace"):
-        return _longest_replaced(kind, parts)
+    if operation in ("replace", "regexp_replace"):
+        return _longest_after_replacement(operation, parts)
     lengths = [_longest(part) for part in parts]
-    between = lengths[0] * max(0, len(parts) - 2) if kind == "concat_ws" and parts else 0  # what it puts between any two
-    return max(MAX_DIGITS, sum(lengths) + between)
+    separators = lengths[0] * max(0, len(parts) - 2) if operation == "concat_ws" and parts else 0
+    return max(MAX_DIGITS, sum(lengths) + separators)
 
 
-def _longest_replaced(kind: str, parts: list[Any]) -> int:
-    searched, new = ([_text(part) for part in parts[1:3]] + ["", ""])[:2]
-    if not parts or new is None or searched is None:
-        raise UnsafeExpression(f"{kind} takes what it looks for, and what it puts there, in quotes")
-    length = _longest(parts[0])
-    if kind == "replace":
-        return length * max(1, -(-len(new) // max(1, len(searched))))
+def _longest_after_replacement(function: str, arguments: list[Any]) -> int:
+    pattern, replacement = ([_text(argument) for argument in arguments[1:3]] + ["", ""])[:2]
+    if not arguments or replacement is None or pattern is None:
+        raise UnsafeExpression(f"{function} takes what it looks for, and what it puts there, in quotes")
+    length = _longest(arguments[0])
+    if function == "replace":
+        return length * max(1, -(-len(replacement) // max(1, len(pattern))))
     # Between any two characters there may be an empty match; what $1 stands for is never more than the text in all.
-    return length * (1 + new.count("$")) + (length + 1) * len(new)
+    return length * (1 + replacement.count("$")) + (length + 1) * len(replacement)

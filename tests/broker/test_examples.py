@@ -32,22 +32,28 @@ def lines():
 def test_producers_consumers(broker, vertical_name, lines):
     outcome = producers_consumers.run_story(broker.bootstrap_servers, vertical_name, lines.append)
     bought = [*producers_consumers.MORNING, *producers_consumers.NOON, *producers_consumers.EVENING]
-    assert sorted(order for order, _ in outcome.sent) == sorted(bought)
+    assert sorted(order for order, _ in outcome.sent_orders) == sorted(bought)
     for customer in producers_consumers.CUSTOMERS:
-        partitions = {place.partition for order, place in outcome.sent if order.customer == customer}
+        partitions = {place.partition for order, place in outcome.sent_orders if order.customer == customer}
         assert len(partitions) == 1, "all of one key lie in one partition"
-    by_partition = Counter(place.partition for _, place in outcome.sent)
+    by_partition = Counter(place.partition for _, place in outcome.sent_orders)
     in_order = {(partition, offset) for partition, count in by_partition.items() for offset in range(count)}
-    assert {place for _, place in outcome.sent} == in_order
+    assert {place for _, place in outcome.sent_orders} == in_order
 
-    assert outcome.alone == outcome.after_leave == {0, 1, 2}, "whoever is alone in a group has all partitions"
-    assert all(outcome.shared) and not set.intersection(*outcome.shared) and set.union(*outcome.shared) == {0, 1, 2}
-    orders = [order for reader in outcome.kitchen.values() for order in reader]
-    assert sorted(orders) == sorted(outcome.sent), "the group's readers have read each order once, together"
-    assert sorted(order for order, _ in outcome.kitchen["reader 3"]) == sorted(producers_consumers.EVENING)
-    assert {place.partition for _, place in outcome.kitchen["reader 2"]} <= outcome.shared[1]
-    assert sorted(outcome.audit) == sorted(outcome.sent), "another group reads all for itself"
-    for reader in (*outcome.kitchen.values(), outcome.audit):
+    assert outcome.partitions_alone == outcome.partitions_after_leave == {0, 1, 2}, (
+        "whoever is alone in a group has all partitions"
+    )
+    assert (
+        all(outcome.partitions_shared)
+        and not set.intersection(*outcome.partitions_shared)
+        and set.union(*outcome.partitions_shared) == {0, 1, 2}
+    )
+    orders = [order for reader in outcome.kitchen_orders.values() for order in reader]
+    assert sorted(orders) == sorted(outcome.sent_orders), "the group's readers have read each order once, together"
+    assert sorted(order for order, _ in outcome.kitchen_orders["reader 3"]) == sorted(producers_consumers.EVENING)
+    assert {place.partition for _, place in outcome.kitchen_orders["reader 2"]} <= outcome.partitions_shared[1]
+    assert sorted(outcome.audit_orders) == sorted(outcome.sent_orders), "another group reads all for itself"
+    for reader in (*outcome.kitchen_orders.values(), outcome.audit_orders):
         for (_, before), (_, after) in pairwise(sorted(reader, key=lambda order: order[1].partition)):
             assert before.partition < after.partition or before.offset < after.offset, "in order within a partition"
     assert any(line.startswith("reader 1 gives back partitions") for line in lines)
@@ -88,7 +94,7 @@ def test_stock_prices(spark, broker, vertical_name, tmp_path, lines):
         batch = sent[first : first + stock_prices.TICKS_PER_BATCH]
         left_out += [tick for tick in batch if tick.time.replace(second=0, microsecond=0) + timedelta(minutes=1) <= closed]
         closed, watermark = watermark, max(watermark, max(tick.time for tick in batch) - timedelta(minutes=2))
-    assert {tick.arrives - tick.time for tick in left_out} == {ticks.TOO_LATE}, "none that was only slightly late"
+    assert {tick.arrival_time - tick.time for tick in left_out} == {ticks.TOO_LATE}, "none that was only slightly late"
     assert outcome.dropped_ticks == len(left_out) > 0 and set(outcome.stream) <= set(outcome.batch)
     lacking = {(tick.symbol, tick.time.replace(second=0, microsecond=0, tzinfo=None)) for tick in left_out}
     assert outcome.differences == sorted(lacking)
@@ -124,13 +130,13 @@ def test_ticket_sales(spark, broker, vertical_name, tmp_path, lines):
             assert answer.seats == requests[answer.request_id].seats
             free_seats -= answer.seats if answer.status == GRANTED else 0
             assert answer.free_seats == free_seats >= 0
-        row = outcome.stock[show]
+        row = outcome.final_stock[show]
         assert (row.sold, row.free_seats, row.is_oversold, row.is_miscounted) == (capacity - free_seats, free_seats, False, False)
-        assert outcome.live[show] == row, "the stream and the batch job are one function"
+        assert outcome.live_stock[show] == row, "the stream and the batch job are one function"
         assert row.refused == sum(answer.status == REFUSED for answer in answers)
-    sold_out = {show for show, row in outcome.stock.items() if row.free_seats == 0}
+    sold_out = {show for show, row in outcome.final_stock.items() if row.free_seats == 0}
     assert sold_out >= {"opera", "final", "comedy"}, "there was a rush"
-    assert outcome.stock["ballet"].free_seats > 0 and 1 < outcome.stock["ballet"].lasts_seconds < 1_000
+    assert outcome.final_stock["ballet"].free_seats > 0 and 1 < outcome.final_stock["ballet"].lasts_seconds < 1_000
 
 
 def test_a_seller_sells_no_seat_twice_whatever_is_asked_for():
