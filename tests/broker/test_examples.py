@@ -76,7 +76,7 @@ def test_stock_prices(spark, broker, vertical_name, tmp_path, lines):
     for tick in sorted(sent, key=lambda tick: tick.time):
         minute = tick.time.replace(second=0, microsecond=0, tzinfo=None)
         expected.setdefault((tick.symbol, minute), []).append(tick)
-    assert {bar: (row.open, row.high, row.low, row.close, row.volume, row.ticks) for bar, row in outcome.batch.items()} == {
+    assert {bar: (row.open, row.high, row.low, row.close, row.volume, row.ticks) for bar, row in outcome.batch_bars.items()} == {
         bar: (
             own[0].price,
             max(tick.price for tick in own),
@@ -88,18 +88,18 @@ def test_stock_prices(spark, broker, vertical_name, tmp_path, lines):
         for bar, own in expected.items()
     }
 
-    # By hand, batch by batch: what a batch brings closes minutes at the end of the next one, and is left out of those after that.
+    # By hand, batch by batch_bars: what a batch brings closes minutes at the end of the next one, and is left out of those after that.
     left_out, closed, watermark = [], *[datetime.min.replace(tzinfo=UTC)] * 2
     for first in range(0, len(sent), stock_prices.TICKS_PER_BATCH):
-        batch = sent[first : first + stock_prices.TICKS_PER_BATCH]
-        left_out += [tick for tick in batch if tick.time.replace(second=0, microsecond=0) + timedelta(minutes=1) <= closed]
-        closed, watermark = watermark, max(watermark, max(tick.time for tick in batch) - timedelta(minutes=2))
+        batch_bars = sent[first : first + stock_prices.TICKS_PER_BATCH]
+        left_out += [tick for tick in batch_bars if tick.time.replace(second=0, microsecond=0) + timedelta(minutes=1) <= closed]
+        closed, watermark = watermark, max(watermark, max(tick.time for tick in batch_bars) - timedelta(minutes=2))
     assert {tick.arrival_time - tick.time for tick in left_out} == {ticks.TOO_LATE}, "none that was only slightly late"
-    assert outcome.dropped_ticks == len(left_out) > 0 and set(outcome.stream) <= set(outcome.batch)
+    assert outcome.dropped_ticks == len(left_out) > 0 and set(outcome.stream_bars) <= set(outcome.batch_bars)
     lacking = {(tick.symbol, tick.time.replace(second=0, microsecond=0, tzinfo=None)) for tick in left_out}
     assert outcome.differences == sorted(lacking)
-    end = max(minute for _, minute in outcome.batch)
-    assert len(outcome.stream) >= 3 * (stock_prices.MINUTES - 4) and end == datetime(2026, 3, 2, 10, 29)
+    end = max(minute for _, minute in outcome.batch_bars)
+    assert len(outcome.stream_bars) >= 3 * (stock_prices.MINUTES - 4) and end == datetime(2026, 3, 2, 10, 29)
     jump = (ticks.OPENING + timedelta(minutes=ticks.JUMP_MINUTE)).replace(tzinfo=None)
     assert outcome.stream_alerts == outcome.batch_alerts == [(ticks.JUMP_SYMBOL, jump)]
 

@@ -55,7 +55,8 @@ def send(broker, topic, timestamps, times=(PAST, FUTURE)):
 
 def archived(spark, broker, vertical, workspace, start=archive_events, topic="events"):
     ensure_tables(vertical, workspace)
-    query = start(read_topic(spark, broker, f"{vertical.name}.{topic}"), vertical, workspace, broker, SETTINGS)
+    records = read_topic(spark, broker, f"{vertical.name}.{topic}")
+    query = start(records, deployed(vertical, workspace, settings=SETTINGS, connection=broker))
     try:
         query.processAllAvailable()
     finally:

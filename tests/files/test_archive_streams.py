@@ -62,7 +62,8 @@ def feed(spark, folder, values, offset=0):
 
 def run(spark, folder, start, workspace):
     """One run of an archive query, from its checkpoint to the end of the input."""
-    query = start(spark.readStream.schema(RECORD).parquet(str(folder)), VERTICAL, workspace, None, SETTINGS)
+    records = spark.readStream.schema(RECORD).parquet(str(folder))
+    query = start(records, deployed(VERTICAL, workspace, settings=SETTINGS))
     try:
         query.processAllAvailable()
     finally:
