@@ -14,7 +14,7 @@ EVENT_TIME = "event_time"
 LABEL_DELAY = timedelta(days=2)  # until it is known which reports belonged to a fault
 
 TECHNOLOGIES = ("LTE", "NR")
-GRANULARITY_S = 900
+GRANULARITY_S = 900  # seconds that a report covers; they end at event_time
 
 # Column, unit, greatest valid value. An event may lack any of them but RRU_PrbTotDl: gaps stay gaps.
 MEASUREMENTS: tuple[tuple[str, str, float], ...] = (

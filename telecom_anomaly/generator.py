@@ -97,7 +97,10 @@ def _rate(share: NDArray) -> NDArray:
 
 
 def _events_and_labels(world: World, seed: int, day: date, measurements: dict[str, NDArray], effects: Effects) -> GeneratedEvents:
-    """The reports that are not missing, in order of time, and the labels of those with a scenario."""
+    """The reports that are not missing, in order of time, and the labels of those with a scenario.
+
+    A report's event_time is the end of its period: that of number 00 is midnight, and what it covers lies on the day before.
+    """
     period, cell = np.nonzero(~effects.missing.T)
     rows = cell, period
     since_midnight = (period * GRANULARITY_S * 1_000).astype("timedelta64[ms]")

@@ -51,7 +51,10 @@ CHARTS: tuple[tuple[str, Chart], ...] = (
 
 
 def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: TrainedModel | None = None) -> dict[str, DataFrame]:
-    """Busy hours, forecasts and their errors, plans, availability, worst cells, faults, alerts. Empty without history."""
+    """Busy hours, forecasts and their errors, plans, availability, worst cells, faults, alerts. Empty without history.
+
+    model: unused.
+    """
     newest = history.agg(F.max(F.to_date("event_time"))).first()
     if newest is None or newest[0] is None:
         return {}

@@ -5,7 +5,9 @@ refused: it would have to become several reports, and a message becomes one even
 Measurements with a name that EVENT_SCHEMA does not know are left out. Results are read from `sValue`, as ONAP's mapper
 writes them; one that is no number is a gap, NaN or an infinity is refused. The report's id is made of cell and period, so that
 a counter sent twice is one report. The cell's id is what follows the last `=` of measObjInstId: it must be unique in the
-network, not only within its managed element.
+network, not only within its managed element. With "NRCell" in measObjInstId the cell is NR, else LTE; region is never set. The
+granularity period is not read: rules take every report for one of 15 minutes. An event without RRU.PrbTotDl becomes a report
+that breaks the contract: the gateway refuses it, and what intake sends goes to quarantine.
 """
 
 import math

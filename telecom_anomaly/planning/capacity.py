@@ -27,7 +27,8 @@ TREND_WEEKS = 4  # fewest to speak of growth
 LONGEST_DAYS = 5 * 365  # later dates are not given
 BLOCKED_SHARE = 0.02  # of calls that are lost or wait, for the number of channels
 Z90 = 1.645  # standard errors on either side of an estimate that hold 90%
-LEAST_SPREAD = 1 / 3  # of the mean growth: no network is so even that its cells differ by less, whatever six weeks say
+LEAST_GROWTH_SPREAD = 1 / 3  # of the mean growth: no network is so even that its cells differ by less, whatever history says
+DAYS_TO_WEEK_END = 3.0  # from the middle of a week, for which its median stands, to its last day
 
 
 def hour_matrix(hourly: pd.DataFrame) -> tuple[NDArray[np.object_], pd.Timestamp, NDArray[np.float64]]:
@@ -117,8 +118,9 @@ class Growth:
 def growth_of(busy_load: NDArray[np.float64]) -> Growth:
     """From busy_load[cell, day], the busy-hour load of each day: a line through the logarithms of weekly medians.
 
-    Six weeks say little of one cell, so its growth is drawn towards the network's, and the more so the less certain it is
-    (empirical Bayes). Without TREND_WEEKS weeks of load, a cell's growth is unknown (NaN), and its load that of the last week.
+    Eight weeks (`trends.PLANNING_DAYS`) say little of one cell, so its growth is drawn towards the network's, and the more so the
+    less certain it is (empirical Bayes). Without TREND_WEEKS weeks of load, a cell's growth is unknown (NaN), and its load that
+    of the last week.
     """
     weeks = busy_load.shape[1] // 7
     by_week = busy_load[:, busy_load.shape[1] % 7 :].reshape(len(busy_load), weeks, 7)
@@ -142,11 +144,11 @@ def _fit_lines(weekly: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
     middle = weekly.mean(axis=1, where=has_load)
     residual = np.where(has_load, weekly - middle[:, None] - slope[:, None] * offset, 0.0)
     noise = (residual**2).sum() / (has_load.sum() - 2 * len(weekly)) / squares
-    spread = max(float(np.var(slope) - noise.mean()), (LEAST_SPREAD * slope.mean()) ** 2)
+    spread = max(float(np.var(slope) - noise.mean()), (LEAST_GROWTH_SPREAD * slope.mean()) ** 2)
     trust = np.divide(spread, spread + noise, out=np.zeros(len(weekly)), where=spread + noise > 0)
     per_day = slope.mean() + trust * (slope - slope.mean())
     error = np.sqrt(trust * noise + (1 - trust) ** 2 * spread + noise.mean() / len(weekly))
-    return np.exp(middle + per_day * (day[:, -1] + 3.0 - centre)), per_day, error
+    return np.exp(middle + per_day * (day[:, -1] + DAYS_TO_WEEK_END - centre)), per_day, error
 
 
 def plans(

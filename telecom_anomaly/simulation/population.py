@@ -10,7 +10,7 @@ from common.authoring import EVERY_DAY, random_for
 from telecom_anomaly.settings import Population
 
 CELLS_PER_SITE = 3
-PERIODS = 96  # of 15 minutes in a day
+PERIODS = 96  # of 15 minutes in a day; period 0 ends at the midnight with which the day begins
 REGIONS = ("north", "east", "south", "west")
 
 # Weights of the 24 UTC hours. People move: offices fill as homes empty, and roads are busy in between.
@@ -33,7 +33,7 @@ class World:
     technology: NDArray[np.object_]
     kind: NDArray[np.int64]  # row of HOURLY
     peak: NDArray[np.float64]  # share of resource blocks in use in the busy hour of an ordinary day, at the opening
-    growth: NDArray[np.float64]  # factor on the population's growth
+    growth: NDArray[np.float64]  # exponent on the population's growth: above 1 the site grows faster
     speed: NDArray[np.float64]  # throughput of a user in the empty cell, kbit/s
     users: NDArray[np.float64]  # connected users of a full cell
     calls: NDArray[np.float64]  # attempts of a user in 15 minutes

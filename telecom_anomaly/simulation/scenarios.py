@@ -1,7 +1,7 @@
 """The faults of the simulated network, and harmless events that look like one: each changes what cells measure on a day.
 
-A fault begins at any quarter of an hour and may run into the next day. A drift is labelled from the day on which it has
-taken DRIFT_SHOWS of the throughput: before that, nobody could call it one.
+A scenario is a kind of fault, a case one occurrence of it. A fault begins at any quarter of an hour and may run into the next
+day. A drift is labelled from the day on which it has taken DRIFT_SHOWS of the throughput: before that, nobody could call it one.
 """
 
 from collections.abc import Callable
@@ -81,8 +81,8 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A kind of fault.
+class FaultKind:
+    """A kind of fault; labels name it as the scenario.
 
     duration: the fewest periods that it lasts, and one more than the most. apply(effects, case) adds what it does.
     begins: the first period of the day in which it may begin, and the one after the last.
@@ -138,14 +138,14 @@ def silent_cell(effects: Effects, case: Case) -> None:
     effects.missing[case.index] = True
 
 
-FAULTS = (
-    Fault("sleeping_cell", (16, 48), sleeping_cell),
-    Fault("site_backhaul", (8, 32), site_backhaul, whole_site=True),
-    Fault("interference", (8, 32), interference),
-    Fault("flapping", (12, 28), flapping),
-    Fault("congestion", (6, 20), congestion, begins=(36, 76)),
-    Fault("degraded_cell", (6, 20), degraded_cell),
-    Fault("silent_cell", (8, 40), silent_cell),
+FAULT_KINDS = (
+    FaultKind("sleeping_cell", (16, 48), sleeping_cell),
+    FaultKind("site_backhaul", (8, 32), site_backhaul, whole_site=True),
+    FaultKind("interference", (8, 32), interference),
+    FaultKind("flapping", (12, 28), flapping),
+    FaultKind("congestion", (6, 20), congestion, begins=(36, 76)),
+    FaultKind("degraded_cell", (6, 20), degraded_cell),
+    FaultKind("silent_cell", (8, 40), silent_cell),
 )
 DRIFT = "slow_drift"
 
@@ -169,31 +169,31 @@ def _apply_faults(effects: Effects, world: World, seed: int, start: date, day: d
     rng = random_for(seed, start, "faults")
     sites = iter(rng.permutation(cells // CELLS_PER_SITE))
     shift = (day - start).days * PERIODS
-    for fault in FAULTS:
-        for number in range(case_count(seed, start, fault.name, FAULTS_PER_CELL * cells * factor)):
-            begin, length = int(rng.integers(*fault.begins)), int(rng.integers(*fault.duration))
+    for kind in FAULT_KINDS:
+        for number in range(case_count(seed, start, kind.name, FAULTS_PER_CELL * cells * factor)):
+            begin, length = int(rng.integers(*kind.begins)), int(rng.integers(*kind.duration))
             single_cell = rng.integers(CELLS_PER_SITE)
             site = next(sites, None)
             if site is None:
                 return
-            cells_of_site = np.arange(CELLS_PER_SITE) if fault.whole_site else np.array([single_cell])
+            cells_of_site = np.arange(CELLS_PER_SITE) if kind.whole_site else np.array([single_cell])
             first, end = max(begin - shift, 0), min(begin + length - shift, PERIODS)
             if first < end:
-                case_rng = random_for(seed, start, f"{fault.name} {number}")
+                case_rng = random_for(seed, start, f"{kind.name} {number}")
                 case = Case(case_rng, site * CELLS_PER_SITE + cells_of_site, first, end, shift == 0)
-                fault.apply(effects, case)
-                _label(effects, world, fault, case, start)
+                kind.apply(effects, case)
+                _label(effects, world, kind, case, start)
 
 
-def _label(effects: Effects, world: World, fault: Fault, case: Case, start: date) -> None:
+def _label(effects: Effects, world: World, kind: FaultKind, case: Case, start: date) -> None:
     """Labels the reports of a fault; of a silent cell, the last report before."""
-    entity = (world.site_id if fault.whole_site else world.cell_id)[case.cells[0]]
-    if fault.name != "silent_cell":
-        effects.scenario[case.index], effects.case[case.index] = fault.name, f"{fault.name}:{entity}:{start}"
+    entity = (world.site_id if kind.whole_site else world.cell_id)[case.cells[0]]
+    if kind.name != "silent_cell":
+        effects.scenario[case.index], effects.case[case.index] = kind.name, f"{kind.name}:{entity}:{start}"
     elif case.is_first_day:
         cell, last_period = case.cells[0], case.begin - 1
         effects.missing[cell, last_period] = False
-        effects.scenario[cell, last_period], effects.case[cell, last_period] = fault.name, f"{fault.name}:{entity}:{start}"
+        effects.scenario[cell, last_period], effects.case[cell, last_period] = kind.name, f"{kind.name}:{entity}:{start}"
 
 
 def _apply_drifts(effects: Effects, world: World, seed: int, day: date, factor: float) -> None:

@@ -15,7 +15,7 @@ from telecom_anomaly.events import EVENT_SCHEMA, GRANULARITY_S, MEASUREMENTS
 from telecom_anomaly.generator import generate_day
 from telecom_anomaly.settings import Population
 from telecom_anomaly.simulation.population import CELLS_PER_SITE, PERIODS, world_of
-from telecom_anomaly.simulation.scenarios import DRIFT, DRIFT_SHOWS, FAULTS
+from telecom_anomaly.simulation.scenarios import DRIFT, DRIFT_SHOWS, FAULT_KINDS
 
 START = date(2020, 3, 2)
 SMALL = Population(sites=8)
@@ -120,7 +120,7 @@ def test_load_makes_a_cell_slow_and_late(healthy):
 
 
 def test_every_fault_happens_and_no_scenario_is_unknown(reports):
-    names = {DRIFT, *(fault.name for fault in FAULTS)}
+    names = {DRIFT, *(kind.name for kind in FAULT_KINDS)}
     assert {scenario.name for scenario in SCENARIOS} == names == set(reports["scenario"]) - {""}
     cases = reports[reports["case"] != ""].groupby("scenario")["case"].nunique()
     assert cases.drop("slow_drift").min() >= DAYS  # one and a half a day
@@ -156,7 +156,7 @@ def test_a_backhaul_fault_takes_all_cells_of_its_site(reports):
 
 def test_a_silent_cell_sends_nothing_after_its_last_labelled_report(reports):
     silent = reports[reports["scenario"] == "silent_cell"]
-    shortest = next(fault.duration[0] for fault in FAULTS if fault.name == "silent_cell")
+    shortest = next(kind.duration[0] for kind in FAULT_KINDS if kind.name == "silent_cell")
     for row in silent.itertuples():
         after = reports[(reports["cell_id"] == row.cell_id) & (reports["event_time"] > row.event_time)]["event_time"]
         gap = ((after.min() - row.event_time).total_seconds() / GRANULARITY_S) - 1 if len(after) else PERIODS
