@@ -1,4 +1,4 @@
-"""What the examples' commands share: their arguments, a broker, a Spark session, and lines on the terminal."""
+"""Provides what the examples' commands share: arguments, a broker, a Spark session, and lines on the terminal."""
 
 import argparse
 import subprocess

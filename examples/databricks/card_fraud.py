@@ -23,7 +23,7 @@ from finance_fraud import VERTICAL
 try:
     spark, display  # noqa: B018  Databricks has both
 except NameError:
-    from examples.databricks.here import display, notebook_session
+    from examples.databricks.notebook import display, notebook_session
 
     spark = notebook_session()
 
@@ -81,8 +81,8 @@ def alerts_of(transactions: DataFrame) -> DataFrame:
     return per_event.build(join_reference_data(transactions, no_model, VERTICAL, per_event, rules), rules)
 
 
-newest = events.where(F.col("event_time") >= F.lit(AS_OF))
-batch_alerts = alerts_of(newest).persist()
+newest_transactions = events.where(F.col("event_time") >= F.lit(AS_OF))
+batch_alerts = alerts_of(newest_transactions).persist()
 display(batch_alerts.select("event_time", "rule", "severity", "entity_id", "reasons").orderBy("event_time"))
 
 # COMMAND ----------
@@ -96,10 +96,12 @@ display(batch_alerts.select("event_time", "rule", "severity", "entity_id", "reas
 
 files = TemporaryDirectory(prefix="card-fraud-")
 folder = files.name
-newest.repartition(4).write.parquet(f"{folder}/transactions")
-arriving = spark.readStream.schema(newest.schema).option("maxFilesPerTrigger", 1).parquet(f"{folder}/transactions")
-streaming = (
-    alerts_of(arriving)
+newest_transactions.repartition(4).write.parquet(f"{folder}/transactions")
+transaction_stream = (
+    spark.readStream.schema(newest_transactions.schema).option("maxFilesPerTrigger", 1).parquet(f"{folder}/transactions")
+)
+stream_query = (
+    alerts_of(transaction_stream)
     .writeStream.format("memory")
     .queryName("stream_alerts")
     .outputMode("append")
@@ -107,7 +109,7 @@ streaming = (
     .trigger(availableNow=True)
     .start()
 )
-streaming.awaitTermination()
+stream_query.awaitTermination()
 stream_alerts = spark.table("stream_alerts")
 
 # COMMAND ----------
@@ -142,7 +144,7 @@ precision = labelled_alerts.groupBy("rule").agg(
     F.count("*").alias("alerts"), F.count("scenario").alias("right"), (F.count("scenario") / F.count("*")).alias("precision")
 )
 true_alerts = labelled_alerts.where("scenario is not null").select("event_id").distinct().withColumn("is_found", F.lit(1))
-newest_ids = newest.select(F.col("transaction_id").alias("event_id"))
+newest_ids = newest_transactions.select(F.col("transaction_id").alias("event_id"))
 newest_frauds = frauds.join(newest_ids, "event_id").join(true_alerts, "event_id", "left")
 recall = newest_frauds.groupBy("scenario").agg(F.count("*").alias("transactions"), F.count("is_found").alias("found"))
 display(precision.orderBy("rule"))

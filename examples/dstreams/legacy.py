@@ -1,4 +1,4 @@
-"""The count with DStreams: each batch is an RDD of rows that Spark knows nothing of, on which Python functions are run.
+"""Counts with DStreams: each batch is an RDD of rows that Spark knows nothing of, on which Python functions are run.
 
 Deprecated since Spark 3.4; still there in 4.3, from sockets, files and queues alone: Python has no Kafka and no Flume for them.
 """
@@ -14,8 +14,8 @@ from pyspark.streaming import DStream, StreamingContext
 
 from examples.dstreams.lines import UNREADABLE
 
-INTERVAL = 1  # seconds of a batch, which windows and states are counted in
-PATIENCE = 90.0  # seconds
+BATCH_SECONDS = 1  # in which windows and states are counted
+MAX_WAIT_SECONDS = 90.0
 
 Counts = dict[str, int]
 
@@ -40,33 +40,33 @@ def count_in_window(lines: DStream[str], seconds: int) -> DStream[tuple[str, int
     needs a checkpoint, and the filter, or levels stay for ever with a count of 0.
     """
     pairs = lines.map(lambda line: (level_of(line), 1))
-    return pairs.reduceByKeyAndWindow(operator.add, operator.sub, seconds, INTERVAL, filterFunc=lambda pair: pair[1] > 0)
+    return pairs.reduceByKeyAndWindow(operator.add, operator.sub, seconds, BATCH_SECONDS, filterFunc=lambda pair: pair[1] > 0)
 
 
 def count_so_far(lines: DStream[str]) -> DStream[tuple[str, int]]:
     """Counts by level of all batches so far: a Python function makes a key's new state of its values and the state before."""
 
-    def update(values: Iterable[int], before: int | None) -> int:
-        return sum(values) + (before or 0)
+    def add_to_total(batch_counts: Iterable[int], total_before: int | None) -> int:
+        return sum(batch_counts) + (total_before or 0)
 
-    return lines.map(lambda line: (level_of(line), 1)).updateStateByKey(update)
+    return lines.map(lambda line: (level_of(line), 1)).updateStateByKey(add_to_total)
 
 
 def run_on_queue(spark: SparkContext, batches: list[list[str]], window: int, checkpoint: Path) -> tuple[list[Counts], Counts]:
     """Counts of the window that ends with each batch, and of all, from a queue: one RDD a batch."""
-    context = StreamingContext(spark, INTERVAL)
+    context = StreamingContext(spark, BATCH_SECONDS)
     context.checkpoint(str(checkpoint))
     lines = context.queueStream([spark.parallelize(batch, 2) for batch in batches])
     windows, totals = _collect_batches(count_in_window(lines, window)), _collect_batches(count_so_far(lines))
-    _run(context, lambda: min(len(windows), len(totals)) >= len(batches))
+    _run_until(context, lambda: min(len(windows), len(totals)) >= len(batches))
     return windows[: len(batches)], totals[len(batches) - 1]
 
 
 def run_on_socket(spark: SparkContext, host: str, port: int, number: int) -> Counts:
     """Counts of so many lines that a server at host and port sends."""
-    context = StreamingContext(spark, INTERVAL)
+    context = StreamingContext(spark, BATCH_SECONDS)
     batches = _collect_batches(count_in_batch(context.socketTextStream(host, port)))
-    _run(context, lambda: sum(sum(batch.values()) for batch in batches) >= number)
+    _run_until(context, lambda: sum(sum(batch.values()) for batch in batches) >= number)
     levels = {level for batch in batches for level in batch}
     return {level: sum(batch.get(level, 0) for batch in batches) for level in levels}
 
@@ -82,14 +82,14 @@ def _collect_batches(counts: DStream[tuple[str, int]]) -> list[Counts]:
     return batches
 
 
-def _run(context: StreamingContext, is_done: Callable[[], bool]) -> None:
+def _run_until(context: StreamingContext, is_done: Callable[[], bool]) -> None:
     """Run the stream until `is_done`."""
     context.start()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
     try:
         while not is_done():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the batches did not come within {PATIENCE:g} s")
+                raise TimeoutError(f"the batches did not come within {MAX_WAIT_SECONDS:g} s")
             time.sleep(0.2)
     finally:
         context.stop(stopSparkContext=False, stopGraceFully=False)

@@ -1,4 +1,4 @@
-"""The input of both programs: log lines, as they came second by second."""
+"""Makes the input of both programs: log lines, as they came second by second."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The story: eight seconds of log lines are counted with DStreams and with Structured Streaming."""
+"""Counts eight seconds of log lines with DStreams and with Structured Streaming."""
 
 import json
 import socket
@@ -57,12 +57,12 @@ def run_story(spark: SparkSession, folder: Path, say: Say) -> Outcome:
     outcome.structured_total = {row.level: row["count"] for row in total.collect()}
 
     for second in range(SECONDS):
-        of_dstreams, counts = outcome.legacy_windows[second], outcome.structured_windows[second]
-        difference = "" if of_dstreams == counts else f", but DStreams: {_line(of_dstreams)}"
-        say(f"the {WINDOW} seconds up to second {second}: {_line(counts)}{difference}")
-    say(f"all, DStreams:             {_line(outcome.legacy_total)}")
-    say(f"all, DStreams by a socket: {_line(outcome.legacy_socket)}")
-    say(f"all, Structured Streaming: {_line(outcome.structured_total)}")
+        legacy_counts, structured_counts = outcome.legacy_windows[second], outcome.structured_windows[second]
+        difference = "" if legacy_counts == structured_counts else f", but DStreams: {_format_counts(legacy_counts)}"
+        say(f"the {WINDOW} seconds up to second {second}: {_format_counts(structured_counts)}{difference}")
+    say(f"all, DStreams:             {_format_counts(outcome.legacy_total)}")
+    say(f"all, DStreams by a socket: {_format_counts(outcome.legacy_socket)}")
+    say(f"all, Structured Streaming: {_format_counts(outcome.structured_total)}")
     return outcome
 
 
@@ -71,7 +71,7 @@ def _end_of(second: int) -> datetime:
     return (BEGIN + timedelta(seconds=second + 1)).replace(tzinfo=None)
 
 
-def _line(counts: Counts) -> str:
+def _format_counts(counts: Counts) -> str:
     return ", ".join(f"{level} {count}" for level, count in sorted(counts.items()))
 
 
@@ -84,10 +84,10 @@ def _line_server(lines: list[str]) -> Iterator[tuple[str, int]]:
         client, _ = server.accept()
         with client:
             client.sendall("".join(f"{line}\n" for line in lines).encode())
-            has_ended.wait(legacy.PATIENCE)
+            has_ended.wait(legacy.MAX_WAIT_SECONDS)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(legacy.PATIENCE)
+        server.settimeout(legacy.MAX_WAIT_SECONDS)
         threading.Thread(target=send, args=(server,), daemon=True).start()
         try:
             yield server.getsockname()

@@ -1,4 +1,4 @@
-"""The count with Structured Streaming: rows with columns, all of it planned by Spark, and time that stands in the rows."""
+"""Counts with Structured Streaming: rows have columns, Spark plans all of it, and time stands in the rows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The agent: Flume's own Java program, with a source that follows files and a channel that is a Kafka topic."""
+"""Starts the agent: Flume's own Java program, with a source that follows files and a channel that is a Kafka topic."""
 
 import os
 from pathlib import Path

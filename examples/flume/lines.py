@@ -1,4 +1,4 @@
-"""A line's id, and a till's line as an event of a vertical.
+"""Makes a log line's id, and maps a till's line to an event of a vertical.
 
 Flume passes on a line's text and nothing else: neither its file nor its place in it. So the id is made of the text: the same
 line, sent again, has the same id. Two lines of one text would count as one: the log's writer puts a number or a time into each.

@@ -1,4 +1,4 @@
-"""The story: a shop writes log files, and an agent that sends their lines to Kafka is killed while it does."""
+"""Writes a shop's log files, and kills the agent that sends their lines to Kafka while it does."""
 
 import json
 import time
@@ -21,7 +21,7 @@ from examples.log_levels.levels import count_levels
 
 LINES, KILL_AT_LINE = 3_000, 1_400
 LEVELS = ("INFO", "INFO", "DEBUG", "WARN", "INFO", "ERROR")
-PATIENCE = 120.0  # seconds
+MAX_WAIT_SECONDS = 120.0
 
 Say = Callable[[str], None]
 
@@ -56,23 +56,23 @@ def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: 
         say(f"an agent follows {logs}/*.log; a shop and its tills write there:")
         with (logs / "shop.log").open("ab") as shop, (logs / "tills.log").open("ab") as tills:
             for number in range(LINES):
-                line = _line(number)
+                line = _make_line(number)
                 file = tills if b"till" in line else shop
                 file.write(line + b"\n")
                 file.flush()
                 outcome.written_lines.append(line)
                 if number == KILL_AT_LINE:
-                    _wait_for(connection, topic, 1)
+                    _wait_for_lines(connection, topic, 1)
                     say(f"after {number + 1:,} lines the agent is killed, and started again; the shop goes on writing")
                     agent.kill()
                     agent.stop()
                     agent = start_agent(folder / "agent", logs, servers, topic)
                 if number % 10 == 0:
                     time.sleep(0.005)
-        deadline = time.monotonic() + PATIENCE
-        while (received := len(set(outcome.received_lines))) < LINES:
+        deadline = time.monotonic() + MAX_WAIT_SECONDS
+        while (received_count := len(set(outcome.received_lines))) < LINES:
             if time.monotonic() > deadline or agent.exit_status() is not None:
-                raise TimeoutError(f"{received:,} of {LINES:,} lines came: see {folder}/agent/agent.log")
+                raise TimeoutError(f"{received_count:,} of {LINES:,} lines came: see {folder}/agent/agent.log")
             time.sleep(0.5)
             outcome.received_lines = [record.value or b"" for record in read_all(connection, topic)]
     finally:
@@ -102,11 +102,17 @@ def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: 
     return outcome
 
 
-def _line(number: int) -> bytes:
+def _make_line(number: int) -> bytes:
     """The line of that number: four of five are the shop's own log, the fifth is a till's."""
     if number % 5 == 4:
-        at = f"2026-03-02T{9 + number // 600:02}:{number // 10 % 60:02}:{number % 60:02}.000Z"
-        payment = {"at": at, "till": f"t{number % 7}", "card": f"c{number % 90}", "amount": 5.0 + number % 40, "currency": "EUR"}
+        timestamp = f"2026-03-02T{9 + number // 600:02}:{number // 10 % 60:02}:{number % 60:02}.000Z"
+        payment = {
+            "at": timestamp,
+            "till": f"t{number % 7}",
+            "card": f"c{number % 90}",
+            "amount": 5.0 + number % 40,
+            "currency": "EUR",
+        }
         return json.dumps(payment | {"number": number}).encode()
     return json.dumps({"level": LEVELS[number % 6], "message": f"line {number}"}).encode()
 
@@ -116,9 +122,9 @@ def count_levels_by_hand(lines: list[bytes]) -> Counter[str]:
     return Counter(json.loads(line)["level"] for line in lines if b"level" in line)
 
 
-def _wait_for(connection: Connection, topic: str, lines: int) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _wait_for_lines(connection: Connection, topic: str, lines: int) -> None:
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
     while len(read_all(connection, topic)) < lines:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"no line came within {PATIENCE:g} s")
+            raise TimeoutError(f"no line came within {MAX_WAIT_SECONDS:g} s")
         time.sleep(0.2)

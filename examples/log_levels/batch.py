@@ -1,4 +1,4 @@
-"""The same count over a file: batch is a stream that ends."""
+"""Counts the log lines of a file by level, with the function that the stream uses."""
 
 from pyspark.sql import SparkSession
 

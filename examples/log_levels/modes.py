@@ -1,4 +1,4 @@
-"""The same count from topic to topic, in micro-batches or in real-time mode: only the trigger differs."""
+"""Counts from topic to topic, in micro-batches or in real-time mode: only the trigger differs."""
 
 from typing import Any
 

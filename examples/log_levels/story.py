@@ -1,4 +1,4 @@
-"""The story: the same lines are counted in three ways, and the time from a line to its count is measured for each."""
+"""Counts the same lines in three ways, and measures for each the time from a line to its count."""
 
 import json
 import statistics
@@ -21,7 +21,7 @@ LEVELS = ("INFO", "INFO", "DEBUG", "info", "WARN", "INFO", "ERROR", "DEBUG")
 LINES = [json.dumps({"level": level, "message": f"line {number}"}) for number, level in enumerate(islice(cycle(LEVELS), 198))]
 LINES += ["not JSON at all", '{"message": "of no level"}']
 TIMED_LINES = 30  # lines sent one by one, to be timed
-PATIENCE = 120.0  # seconds
+MAX_WAIT_SECONDS = 120.0
 
 Say = Callable[[str], None]
 
@@ -49,9 +49,9 @@ def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: 
 
     file = folder / "lines.json"
     file.write_text("".join(f"{line}\n" for line in LINES))
-    start = time.monotonic()
+    started_at = time.monotonic()
     outcome.batch = count_in_file(spark, str(file))
-    outcome.seconds["batch, whenever it is run"] = time.monotonic() - start
+    outcome.seconds["batch, whenever it is run"] = time.monotonic() - started_at
 
     say("the same lines from a file, in a batch job, and from the topic in both of Spark's streaming modes:")
     outcome.stream, outcome.seconds["micro-batches"] = _count_in_mode(
@@ -73,7 +73,7 @@ def _count_in_mode(
     target = f"{topic}-{name}"
     query = count_to_topic(spark, servers, topic, target, str(folder / name), trigger)
     try:
-        with Counts(servers, target, query) as counts:
+        with LevelCounts(servers, target, query) as counts:
             by_level = counts.wait_for_sum(len(LINES))
             producer = Producer({"bootstrap.servers": servers, "linger.ms": 0})
             seconds = [_time_line(producer, topic, counts, f"TIMED IN {name}".upper()) for _ in range(TIMED_LINES)]
@@ -82,7 +82,7 @@ def _count_in_mode(
         query.stop()
 
 
-class Counts:
+class LevelCounts:
     """The newest count of each level on a topic of counts; use as a context manager."""
 
     def __init__(self, servers: str, topic: str, query: StreamingQuery) -> None:
@@ -93,7 +93,7 @@ class Counts:
         )
         self._consumer.subscribe([topic])
 
-    def __enter__(self) -> "Counts":
+    def __enter__(self) -> "LevelCounts":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,36 +102,36 @@ class Counts:
     def wait_for_sum(self, lines: int) -> dict[str, int]:
         """The counts when they are of so many lines, without the lines that are sent to be timed."""
 
-        def counts() -> dict[str, int]:
+        def untimed_counts() -> dict[str, int]:
             return {level: count for level, count in self.by_level.items() if not level.startswith("TIMED")}
 
-        self._wait(lambda: sum(counts().values()) >= lines)
-        return counts()
+        self._poll_until(lambda: sum(untimed_counts().values()) >= lines)
+        return untimed_counts()
 
     def wait_for_one_more(self, level: str) -> None:
         """Wait until one more line of that level is counted than now."""
         before = self.by_level.get(level, 0)
-        self._wait(lambda: self.by_level.get(level, 0) > before)
+        self._poll_until(lambda: self.by_level.get(level, 0) > before)
 
-    def _wait(self, is_so: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not is_so():
+    def _poll_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + MAX_WAIT_SECONDS
+        while not condition():
             if not self._query.isActive:
                 raise RuntimeError(f"the query ended: {self._query.exception()}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the count did not come within {PATIENCE:g} s")
+                raise TimeoutError(f"the count did not come within {MAX_WAIT_SECONDS:g} s")
             message = self._consumer.poll(0.1)
             if message is not None and not message.error():
                 self.by_level[message.key().decode()] = int(message.value())
 
 
-def _time_line(producer: Producer, topic: str, counts: Counts, level: str) -> float:
+def _time_line(producer: Producer, topic: str, counts: LevelCounts, level: str) -> float:
     """Seconds from sending a line to its count."""
-    start = time.monotonic()
+    started_at = time.monotonic()
     producer.produce(topic, json.dumps({"level": level, "message": "timed"}).encode())
     producer.flush(30)
     counts.wait_for_one_more(level)
-    return time.monotonic() - start
+    return time.monotonic() - started_at
 
 
 def _send(servers: str, topic: str, lines: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Structured Streaming in some 15 lines: a topic's log lines, counted by level, on the terminal."""
+"""Counts a topic's log lines by level on the terminal, with Structured Streaming in some 15 lines."""
 
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery

@@ -29,16 +29,18 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     """
     first = min(days) - timedelta(days=BASELINE_DAYS)
     # Each reading once for every day of `days`, then only those of the days before it.
-    dated = history.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
+    dated_readings = history.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
     age_days = F.datediff(F.col("as_of"), F.to_date("event_time"))
-    past = dated.where((F.col("event_time") >= F.lit(first).cast("timestamp")) & age_days.between(1, BASELINE_DAYS))
-    failures = labels.select(F.col("event_id").alias("reading_id"), "known_time").dropDuplicates(["reading_id"])
+    past_readings = dated_readings.where(
+        (F.col("event_time") >= F.lit(first).cast("timestamp")) & age_days.between(1, BASELINE_DAYS)
+    )
+    failure_readings = labels.select(F.col("event_id").alias("reading_id"), "known_time").dropDuplicates(["reading_id"])
     is_before_failure = F.coalesce(F.col("known_time") <= F.col("as_of").cast("timestamp"), F.lit(False))
-    healthy = past.join(failures, "reading_id", "left").where(~is_before_failure)
-    values = healthy.groupBy("machine_id", "as_of").agg(
+    healthy_readings = past_readings.join(failure_readings, "reading_id", "left").where(~is_before_failure)
+    healthy_values = healthy_readings.groupBy("machine_id", "as_of").agg(
         F.count("*").alias("readings"),
         F.percentile(vibration_at_usual_load(), 0.4).alias("vibration_healthy"),
         F.percentile(temperature_at_usual_load(), 0.4).alias("temperature_healthy"),
         F.percentile(F.col("pressure_bar"), 0.6).alias("pressure_healthy"),
     )
-    return {"machine": values}
+    return {"machine": healthy_values}

@@ -41,9 +41,9 @@ def _wear(settings: PredictiveMaintenanceSettings) -> dict[str, Column]:
 
 def _most_worn_part(settings: PredictiveMaintenanceSettings) -> Column:
     """The name of the value whose wear is the highest."""
-    ranked = [F.struct(F.coalesce(wear, F.lit(-1.0)).alias("wear"), F.lit(name).alias("name"))
+    wear_by_name = [F.struct(F.coalesce(wear, F.lit(-1.0)).alias("wear"), F.lit(name).alias("name"))
               for name, wear in _wear(settings).items()]  # fmt: skip
-    return F.greatest(*ranked)["name"]
+    return F.greatest(*wear_by_name)["name"]
 
 
 def _reading_id(settings: PredictiveMaintenanceSettings) -> Column:

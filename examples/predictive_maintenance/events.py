@@ -23,8 +23,8 @@ EVENT_SCHEMA = T.StructType(
 )
 
 
-def _between(column: str, least: float, most: float) -> dict:
-    return {"type": "expect_column_values_to_be_between", "kwargs": {"column": column, "min_value": least, "max_value": most}}
+def _between(column: str, low: float, high: float) -> dict:
+    return {"type": "expect_column_values_to_be_between", "kwargs": {"column": column, "min_value": low, "max_value": high}}
 
 
 CONTRACT: tuple[dict, ...] = (

@@ -11,9 +11,9 @@ FEATURES = (
 
 def with_features(readings: DataFrame) -> DataFrame:
     """Adds FEATURES, never null, to readings with their machine's baseline; a machine without one counts as healthy."""
-    ratio = _bounded(F.try_divide(vibration_at_usual_load(), F.col("vibration_healthy")), 0.0, 6.0, absent=1.0)
-    excess = _bounded(temperature_at_usual_load() - F.col("temperature_healthy"), -20.0, 60.0, absent=0.0)
-    pressure_loss = _bounded(1 - F.try_divide(F.col("pressure_bar"), F.col("pressure_healthy")), -0.3, 1.0, absent=0.0)
+    ratio = _clamp(F.try_divide(vibration_at_usual_load(), F.col("vibration_healthy")), 0.0, 6.0, default=1.0)
+    excess = _clamp(temperature_at_usual_load() - F.col("temperature_healthy"), -20.0, 60.0, default=0.0)
+    pressure_loss = _clamp(1 - F.try_divide(F.col("pressure_bar"), F.col("pressure_healthy")), -0.3, 1.0, default=0.0)
     return readings.withColumns(
         {
             "run_weeks": F.least(F.col("run_hours") / 168, F.lit(52.0)),
@@ -44,5 +44,5 @@ def _above(name: str, border: float) -> Column:
     return F.greatest(F.col(name) - border, F.lit(0.0))
 
 
-def _bounded(value: Column, least: float, most: float, absent: float) -> Column:
-    return F.coalesce(F.least(F.greatest(value, F.lit(least)), F.lit(most)), F.lit(absent))
+def _clamp(value: Column, low: float, high: float, default: float) -> Column:
+    return F.coalesce(F.least(F.greatest(value, F.lit(low)), F.lit(high)), F.lit(default))

@@ -60,16 +60,16 @@ def generate_day(seed: int, day: date, population: Population) -> GeneratedEvent
     hours = (np.arange(shape[1]) + world.phase[:, None]) * 24 / shape[1]
     since_opening = (day - population.opening).days + hours / 24
     # A life lasts for days, so that at most one ends on a day.
-    machine = np.arange(shape[0])
+    machines = np.arange(shape[0])
     life = (world.ends <= since_opening[:, :1]).sum(axis=1)[:, None]
-    life = life + (world.ends[machine[:, None], life] <= since_opening)
-    end, length = world.ends[machine[:, None], life], world.lengths[machine[:, None], life]
-    run = since_opening - (end - length)  # negative while it is repaired
-    wear = np.clip(run / length, 0, 1)
-    is_bearing = world.is_bearing[machine[:, None], life]
+    life = life + (world.ends[machines[:, None], life] <= since_opening)
+    end, length = world.ends[machines[:, None], life], world.lengths[machines[:, None], life]
+    run_days = since_opening - (end - length)  # negative while it is repaired
+    wear = np.clip(run_days / length, 0, 1)
+    is_bearing = world.is_bearing[machines[:, None], life]
     load = np.clip(0.6 + 0.25 * np.sin((hours - 9) * np.pi / 12) + rng.normal(0, 0.08, shape), 0.1, 1.2)
     columns = {
-        "run_hours": np.round(run * 24, 2),
+        "run_hours": np.round(run_days * 24, 2),
         "load": np.round(load, 3),
         "vibration_mm_s": np.round(world.vibration[:, None] * (1 + np.where(is_bearing, 1.5, 0.4) * wear**6)
                                    * (0.8 + 0.4 * load) / 1.04 * rng.lognormal(0, 0.05, shape), 3),
@@ -78,9 +78,9 @@ def generate_day(seed: int, day: date, population: Population) -> GeneratedEvent
         "pressure_bar": np.round(world.pressure[:, None] * (1 - np.where(is_bearing, 0.03, 0.2) * wear**6)
                                  + rng.normal(0, 0.05, shape), 3),
     }  # fmt: skip
-    is_last = (end - since_opening) * 86_400 <= HORIZON.total_seconds()
-    scenario = np.where(is_last, np.where(is_bearing, BEARING, SEAL), "").astype(object)
-    return _events_and_labels(day, Readings(hours, life, columns, scenario, run >= 0), random_for(seed, day, "delays"))
+    is_before_failure = (end - since_opening) * 86_400 <= HORIZON.total_seconds()
+    scenario = np.where(is_before_failure, np.where(is_bearing, BEARING, SEAL), "").astype(object)
+    return _events_and_labels(day, Readings(hours, life, columns, scenario, run_days >= 0), random_for(seed, day, "delays"))
 
 
 def world_of(seed: int, population: Population) -> World:

@@ -1,4 +1,4 @@
-"""How long a machine still runs: a regression on its last readings, evaluated by the score of the PHM challenge.
+"""Predicts how long a machine still runs, by a regression on its last readings, and evaluates it by the PHM challenge's score.
 
     .venv/bin/python -m examples.predictive_maintenance.remaining_life                    # on simulated lives
     .venv/bin/python -m examples.predictive_maintenance.remaining_life --cmapss FOLDER    # on NASA's files, if you have them
@@ -50,11 +50,11 @@ def features_of(readings: pd.DataFrame, sensors: list[str]) -> pd.DataFrame:
     """A row for each of a unit's readings: value, mean and slope of WINDOW readings, and the mean's distance from the first."""
     rolling = readings[sensors].rolling(WINDOW, min_periods=1)
     means = rolling.mean()
-    first = readings[sensors].iloc[:WINDOW].mean()
+    first_mean = readings[sensors].iloc[:WINDOW].mean()
     slopes = (means - means.shift(WINDOW // 2)).fillna(0.0)
-    parts = {"now": readings[sensors], "mean": means, "slope": slopes, "since": means - first}
-    prefixed = [part.add_prefix(f"{name}_") for name, part in parts.items()]
-    return pd.concat([*prefixed, readings[["cycle"]]], axis=1)
+    statistics = {"now": readings[sensors], "mean": means, "slope": slopes, "since": means - first_mean}
+    prefixed_statistics = [columns.add_prefix(f"{name}_") for name, columns in statistics.items()]
+    return pd.concat([*prefixed_statistics, readings[["cycle"]]], axis=1)
 
 
 def evaluate(train: pd.DataFrame, test: pd.DataFrame, remaining: np.ndarray, sensors: list[str], max_cycles: float) -> Evaluation:
@@ -69,10 +69,15 @@ def evaluate(train: pd.DataFrame, test: pd.DataFrame, remaining: np.ndarray, sen
     target = np.concatenate([np.minimum(life["cycle"].max() - life["cycle"].to_numpy(), max_cycles) for life in lives])
     model = HistGradientBoostingRegressor(max_iter=200, learning_rate=0.06, min_samples_leaf=40, random_state=0)
     model.fit(features, target)
-    last = pd.concat([features_of(life.reset_index(drop=True), sensors).tail(1) for _, life in test.groupby("unit")])
-    predicted, true = np.clip(model.predict(last), 0, max_cycles), np.minimum(remaining, max_cycles)
-    plain = np.sqrt(np.mean((target.mean() - true) ** 2))
-    return Evaluation(len(true), float(np.sqrt(np.mean((predicted - true) ** 2))), phm_score(predicted, true), float(plain))
+    last_features = pd.concat([features_of(life.reset_index(drop=True), sensors).tail(1) for _, life in test.groupby("unit")])
+    predictions, true_remaining = np.clip(model.predict(last_features), 0, max_cycles), np.minimum(remaining, max_cycles)
+    plain_rmse = np.sqrt(np.mean((target.mean() - true_remaining) ** 2))
+    return Evaluation(
+        len(true_remaining),
+        float(np.sqrt(np.mean((predictions - true_remaining) ** 2))),
+        phm_score(predictions, true_remaining),
+        float(plain_rmse),
+    )
 
 
 def simulated_lives(
@@ -87,20 +92,20 @@ def simulated_lives(
     rows = pd.concat([generate_day(seed, day, population).events.to_pandas() for day in dates])
     rows = rows.sort_values(["machine_id", "event_time"], ignore_index=True)
     sensors = ["vibration_mm_s", "temperature_c", "pressure_bar", "load"]
-    begins = rows["run_hours"].diff().lt(0) | rows["machine_id"].ne(rows["machine_id"].shift())
-    rows["unit"] = begins.cumsum()
+    is_first_reading = rows["run_hours"].diff().lt(0) | rows["machine_id"].ne(rows["machine_id"].shift())
+    rows["unit"] = is_first_reading.cumsum()
     rows["cycle"] = rows.groupby("unit").cumcount() // 4 + 1
     rows = rows.groupby(["machine_id", "unit", "cycle"], as_index=False)[sensors].mean()
     # A machine's first life lacks its beginning, its last its end.
-    of_machine = rows.groupby("machine_id")["unit"]
-    whole = rows[(rows["unit"] > of_machine.transform("min")) & (rows["unit"] < of_machine.transform("max"))]
-    is_train = whole["machine_id"].str[1:].astype(int) % 2 == 0
+    units_by_machine = rows.groupby("machine_id")["unit"]
+    complete_lives = rows[(rows["unit"] > units_by_machine.transform("min")) & (rows["unit"] < units_by_machine.transform("max"))]
+    is_train = complete_lives["machine_id"].str[1:].astype(int) % 2 == 0
     rng, test, remaining = np.random.default_rng(seed), [], []
-    for _, life in whole[~is_train].groupby("unit"):
-        cut = int(rng.uniform(0.3, 0.98) * len(life))
-        test.append(life.head(cut))
-        remaining.append(len(life) - cut)
-    return whole[is_train], pd.concat(test), np.array(remaining), sensors
+    for _, life in complete_lives[~is_train].groupby("unit"):
+        cut_cycle = int(rng.uniform(0.3, 0.98) * len(life))
+        test.append(life.head(cut_cycle))
+        remaining.append(len(life) - cut_cycle)
+    return complete_lives[is_train], pd.concat(test), np.array(remaining), sensors
 
 
 def read_cmapss(folder: Path, name: str = "FD001") -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, list[str]]:

@@ -1,4 +1,4 @@
-"""A consumer of a group: it reads the partitions that the group assigns to it, and commits how far it has read."""
+"""Consumes orders as a member of a group: reads the partitions that the group assigns to it, and commits how far it has read."""
 
 import json
 from collections.abc import Callable

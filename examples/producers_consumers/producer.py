@@ -1,4 +1,4 @@
-"""A producer: it makes the topic, sends orders keyed by customer, and is told by the broker where each order lies."""
+"""Produces orders keyed by customer to a topic that it makes, and learns from the broker where each order lies."""
 
 import json
 from collections.abc import Iterable
@@ -38,18 +38,18 @@ def send_orders(servers: str, topic: str, orders: Iterable[Order]) -> list[tuple
     because its acknowledgement was lost is not written twice. Records of one key go to one partition, and so keep their order.
     """
     producer = Producer({"bootstrap.servers": servers, "acks": "all", "enable.idempotence": True})
-    sent: list[tuple[Order, Place]] = []
+    acknowledged_orders: list[tuple[Order, Place]] = []
 
     def acknowledge(order: Order, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             raise RuntimeError(f"the broker did not take {order}: {error.str()}")
-        sent.append((order, Place(message.partition(), message.offset())))
+        acknowledged_orders.append((order, Place(message.partition(), message.offset())))
 
     for order in orders:
         value = json.dumps(order._asdict()).encode()
         producer.produce(topic, value, key=order.customer.encode(), on_delivery=partial(acknowledge, order))
     # `produce` only fills a queue; `flush` waits until all of it is acknowledged, and calls `acknowledge` for each order.
-    unsent = producer.flush(30)
-    if unsent:
-        raise RuntimeError(f"{unsent} orders were not acknowledged within 30 s")
-    return sent
+    unsent_count = producer.flush(30)
+    if unsent_count:
+        raise RuntimeError(f"{unsent_count} orders were not acknowledged within 30 s")
+    return acknowledged_orders

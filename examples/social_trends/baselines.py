@@ -33,15 +33,15 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     """
     first = min(days) - timedelta(days=BASELINE_DAYS)
     # Each post once for every day of `days`, then only those of the days before it.
-    dated = history.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
+    dated_posts = history.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
     age_days = F.datediff(F.col("as_of"), F.to_date("event_time"))
-    past = dated.where((F.col("event_time") >= F.lit(first).cast("timestamp")) & age_days.between(1, BASELINE_DAYS))
-    anomalies = labels.select(F.col("event_id").alias("post_id"), "known_time").dropDuplicates(["post_id"])
+    past_posts = dated_posts.where((F.col("event_time") >= F.lit(first).cast("timestamp")) & age_days.between(1, BASELINE_DAYS))
+    anomalous_posts = labels.select(F.col("event_id").alias("post_id"), "known_time").dropDuplicates(["post_id"])
     is_anomalous = F.coalesce(F.col("known_time") <= F.col("as_of").cast("timestamp"), F.lit(False))
-    ordinary = past.join(anomalies, "post_id", "left").where(~is_anomalous)
+    ordinary_posts = past_posts.join(anomalous_posts, "post_id", "left").where(~is_anomalous)
     is_negative = sentiment(F.col("text")) <= load(SocialTrendsSettings).negative
     # Of each hour of each day first, then of the term: a few thousand rows a term at most.
-    hours = ordinary.groupBy("term", "as_of", F.to_date("event_time").alias("day"), F.hour("event_time").alias("hour")).agg(
+    hours = ordinary_posts.groupBy("term", "as_of", F.to_date("event_time").alias("day"), F.hour("event_time").alias("hour")).agg(
         F.count("*").alias("posts"), F.count_if(is_negative).alias("negative")
     )
     terms = hours.groupBy("term", "as_of").agg(
@@ -70,8 +70,8 @@ def _weekday_factor(weekday: Column, day_count: Column) -> Column:
     """Posts on that weekday, over what as many days usually have; both with one usual day more."""
     usual = F.col("posts") / day_count
     dates = F.sequence(F.col("first_day"), F.date_sub(F.col("as_of"), F.lit(1)))
-    such_days = F.size(F.filter(dates, lambda day: F.weekday(day) == weekday))
-    return (_posts_in(lambda hour: F.weekday(hour.day) == weekday) + usual) / (usual * (such_days + 1))
+    matching_days = F.size(F.filter(dates, lambda day: F.weekday(day) == weekday))
+    return (_posts_in(lambda hour: F.weekday(hour.day) == weekday) + usual) / (usual * (matching_days + 1))
 
 
 def _posts_in(is_counted: Callable[[Column], Column]) -> Column:

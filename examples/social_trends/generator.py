@@ -52,14 +52,14 @@ class Posts:
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:
     """The valid posts of one UTC day and the labels of the anomalous ones; no messages yet."""
-    usual, negativity = _season(seed, day, population)
+    usual_posts, negativity = _season(seed, day, population)
     rng = random_for(seed, day, "posts")
-    counts = rng.poisson(usual * rng.lognormal(0, 0.05, (len(usual), 1)))
+    counts = rng.poisson(usual_posts * rng.lognormal(0, 0.05, (len(usual_posts), 1)))
     term, hour = (axis.repeat(counts.ravel()) for axis in np.indices(counts.shape).reshape(2, -1))
     mood = _moods(rng, negativity[term])
     posts = [Posts(term, (hour + rng.random(len(hour))) * 3_600, mood)]
-    posts += [*_viral(seed, day, population, usual, negativity), *_outrage(seed, day, population, usual),
-              *_campaign(seed, day, population)]  # fmt: skip
+    posts += [*_viral_posts(seed, day, population, usual_posts, negativity), *_outrage_posts(seed, day, population, usual_posts),
+              *_campaign_posts(seed, day, population)]  # fmt: skip
     return _events_and_labels(seed, day, population, posts)
 
 
@@ -70,8 +70,8 @@ def _season(seed: int, day: date, population: Population) -> tuple[NDArray[np.fl
     peak, depth = rng.uniform(8, 22, population.terms), rng.uniform(0.3, 0.8, population.terms)
     weekend, negativity = rng.lognormal(0, 0.4, population.terms), rng.uniform(0.05, 0.25, population.terms)
     by_hour = 1 + depth[:, None] * np.cos((np.arange(24) - peak[:, None]) * np.pi / 12)
-    of_day = rate * (weekend if day.weekday() >= 5 else 1.0)
-    return of_day[:, None] * by_hour / 24, negativity
+    posts_per_day = rate * (weekend if day.weekday() >= 5 else 1.0)
+    return posts_per_day[:, None] * by_hour / 24, negativity
 
 
 def _moods(rng: np.random.Generator, negativity: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -80,43 +80,51 @@ def _moods(rng: np.random.Generator, negativity: NDArray[np.float64]) -> NDArray
     return np.where(quantile < negativity, -1, np.where(quantile < negativity + 0.35, 1, 0))
 
 
-def _viral(
-    seed: int, day: date, population: Population, usual: NDArray[np.float64], negativity: NDArray[np.float64]
+def _viral_posts(
+    seed: int, day: date, population: Population, usual_posts: NDArray[np.float64], negativity: NDArray[np.float64]
 ) -> Iterator[Posts]:
     """For one to three hours a term is talked about five to nine times as much as usual, and by 25 people an hour at least."""
     rng = random_for(seed, day, VIRAL)
-    for term in draw_distinct(rng, len(usual), _cases(seed, day, VIRAL, population)):
-        begin, hours = rng.uniform(0, 20), rng.uniform(1, 3)
-        number = rng.poisson(hours * (25 + usual[term, int(begin)] * rng.uniform(4, 8)))
-        of_term = np.full(number, term)
-        yield Posts(of_term, _within(rng, begin, hours, number), _moods(rng, negativity[of_term]), VIRAL)
+    for term in draw_distinct(rng, len(usual_posts), _draw_case_count(seed, day, VIRAL, population)):
+        begin_hour, hours = rng.uniform(0, 20), rng.uniform(1, 3)
+        post_count = rng.poisson(hours * (25 + usual_posts[term, int(begin_hour)] * rng.uniform(4, 8)))
+        terms = np.full(post_count, term)
+        yield Posts(terms, _draw_seconds(rng, begin_hour, hours, post_count), _moods(rng, negativity[terms]), VIRAL)
 
 
-def _outrage(seed: int, day: date, population: Population, usual: NDArray[np.float64]) -> Iterator[Posts]:
+def _outrage_posts(seed: int, day: date, population: Population, usual_posts: NDArray[np.float64]) -> Iterator[Posts]:
     """For one to three hours people are angry about a term: as many negative posts as it usually has posts, and 15 an hour."""
     rng = random_for(seed, day, OUTRAGE)
-    for term in draw_distinct(rng, len(usual), _cases(seed, day, OUTRAGE, population)):
-        begin, hours = rng.uniform(0, 20), rng.uniform(1, 3)
-        number = rng.poisson(hours * (15 + usual[term, int(begin)]))
-        yield Posts(np.full(number, term), _within(rng, begin, hours, number), np.full(number, -1), OUTRAGE)
+    for term in draw_distinct(rng, len(usual_posts), _draw_case_count(seed, day, OUTRAGE, population)):
+        begin_hour, hours = rng.uniform(0, 20), rng.uniform(1, 3)
+        post_count = rng.poisson(hours * (15 + usual_posts[term, int(begin_hour)]))
+        yield Posts(
+            np.full(post_count, term), _draw_seconds(rng, begin_hour, hours, post_count), np.full(post_count, -1), OUTRAGE
+        )
 
 
-def _campaign(seed: int, day: date, population: Population) -> Iterator[Posts]:
+def _campaign_posts(seed: int, day: date, population: Population) -> Iterator[Posts]:
     """Within half an hour 15 to 40 accounts post one and the same text."""
     rng = random_for(seed, day, CAMPAIGN)
-    for term in draw_distinct(rng, population.terms, _cases(seed, day, CAMPAIGN, population)):
-        number = int(rng.integers(15, 41))
+    for term in draw_distinct(rng, population.terms, _draw_case_count(seed, day, CAMPAIGN, population)):
+        post_count = int(rng.integers(15, 41))
         slogan = SLOGANS[rng.integers(len(SLOGANS))]
-        yield Posts(np.full(number, term), _within(rng, rng.uniform(0, 23), 0.5, number), np.zeros(number, int), CAMPAIGN, slogan)
+        yield Posts(
+            np.full(post_count, term),
+            _draw_seconds(rng, rng.uniform(0, 23), 0.5, post_count),
+            np.zeros(post_count, int),
+            CAMPAIGN,
+            slogan,
+        )
 
 
-def _within(rng: np.random.Generator, begin: float, hours: float, number: int) -> NDArray[np.float64]:
-    """Seconds of the day, within so many hours from the hour `begin` on."""
-    return (begin + rng.random(number) * hours) * 3_600
+def _draw_seconds(rng: np.random.Generator, begin_hour: float, hours: float, post_count: int) -> NDArray[np.float64]:
+    """Seconds of the day, within so many hours from `begin_hour` on."""
+    return (begin_hour + rng.random(post_count) * hours) * 3_600
 
 
-def _cases(seed: int, day: date, purpose: str, population: Population) -> int:
-    """How many cases of a scenario begin on a day."""
+def _draw_case_count(seed: int, day: date, purpose: str, population: Population) -> int:
+    """The number of cases of a scenario that begin on a day."""
     return case_count(seed, day, purpose, CASES_PER_DAY * population.terms * population.anomalies)
 
 

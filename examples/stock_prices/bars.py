@@ -1,4 +1,4 @@
-"""From ticks to bars, and from bars to alerts: functions that a stream and a batch job share."""
+"""Turns ticks into bars, and bars into alerts, by functions that a stream and a batch job share."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -35,12 +35,12 @@ def minute_bars(ticks: DataFrame) -> DataFrame:
 
 def usual_ranges(bars: DataFrame) -> DataFrame:
     """Mean and standard deviation of each share's returns within a minute, which batch learns from bars of days before."""
-    return bars.groupBy("symbol").agg(F.avg(_return()).alias("usual"), F.stddev(_return()).alias("spread"))
+    return bars.groupBy("symbol").agg(F.avg(_minute_return()).alias("usual"), F.stddev(_minute_return()).alias("spread"))
 
 
 def unusual_bars(bars: DataFrame, ranges: DataFrame) -> DataFrame:
     """Bars whose return lies more than UNUSUAL_DEVIATIONS from what is usual for the share; adds `deviations`."""
-    deviations = (_return() - F.col("usual")) / F.col("spread")
+    deviations = (_minute_return() - F.col("usual")) / F.col("spread")
     return (
         bars.join(F.broadcast(ranges), "symbol")
         .withColumn("deviations", deviations)
@@ -49,5 +49,5 @@ def unusual_bars(bars: DataFrame, ranges: DataFrame) -> DataFrame:
     )
 
 
-def _return() -> Column:
+def _minute_return() -> Column:
     return F.log(F.col("close") / F.col("open"))

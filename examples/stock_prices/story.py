@@ -1,4 +1,4 @@
-"""The story: a morning's ticks become bars in a stream, and the same ticks once more in a batch job."""
+"""Makes bars of a morning's ticks in a stream, and of the same ticks once more in a batch job."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,8 +28,8 @@ Bar = tuple[str, datetime]
 class Outcome:
     """What happened: bars by share and minute, of the stream (those it closed) and of batch; alerts of both; ticks too late."""
 
-    stream: dict[Bar, Row] = field(default_factory=dict)
-    batch: dict[Bar, Row] = field(default_factory=dict)
+    stream_bars: dict[Bar, Row] = field(default_factory=dict)
+    batch_bars: dict[Bar, Row] = field(default_factory=dict)
     stream_alerts: list[Bar] = field(default_factory=list)
     batch_alerts: list[Bar] = field(default_factory=list)
     dropped_ticks: int = 0
@@ -37,44 +37,44 @@ class Outcome:
     @property
     def differences(self) -> list[Bar]:
         """The bars that differ: the stream closed them before all of their ticks had come."""
-        return sorted(bar for bar in self.stream if self.stream[bar] != self.batch[bar])
+        return sorted(bar for bar in self.stream_bars if self.stream_bars[bar] != self.batch_bars[bar])
 
 
 def run_story(spark: SparkSession, servers: str, topic: str, folder: Path, say: Say) -> Outcome:
     """Run the story on a topic that does not exist yet. folder: for tables and checkpoints."""
     outcome = Outcome()
-    yesterday = spark.createDataFrame([_row(tick) for tick in day_of_ticks(1, 240, with_jump=False)], TICK_SCHEMA)
+    yesterday = spark.createDataFrame([_tick_row(tick) for tick in day_of_ticks(1, 240, with_jump=False)], TICK_SCHEMA)
     ranges = usual_ranges(minute_bars(yesterday)).persist()
     for row in ranges.orderBy("symbol").collect():
         say(f"usual for {row.symbol:6}: a minute's return of {row.usual:+.5f}, give or take {row.spread:.5f}")
 
     ticks = day_of_ticks(2, MINUTES, with_jump=True)
-    _send(servers, topic, ticks)
+    _send_ticks(servers, topic, ticks)
     say(f"{len(ticks)} ticks of {MINUTES} minutes lie on topic {topic}, in the order in which they came")
-    outcome.dropped_ticks = _stream(spark, servers, topic, ranges, folder)
-    outcome.stream = _by_bar(spark.read.parquet(str(folder / "bars")))
+    outcome.dropped_ticks = _run_stream(spark, servers, topic, ranges, folder)
+    outcome.stream_bars = _by_bar(spark.read.parquet(str(folder / "bars")))
     outcome.stream_alerts = sorted(_by_bar(spark.read.schema(ALERT_SCHEMA).parquet(str(folder / "alerts"))))
     say(
-        f"the stream has closed {len(outcome.stream)} bars; {outcome.dropped_ticks} ticks came after their bar was closed, "
+        f"the stream has closed {len(outcome.stream_bars)} bars; {outcome.dropped_ticks} ticks came after their bar was closed, "
         "and were left out"
     )
 
     records = spark.read.format("kafka").options(**{"kafka.bootstrap.servers": servers, "subscribe": topic}).load()
     bars = minute_bars(parse_ticks(records)).persist()
-    outcome.batch = _by_bar(bars)
+    outcome.batch_bars = _by_bar(bars)
     outcome.batch_alerts = sorted(_by_bar(unusual_bars(bars, ranges)))
     differences = outcome.differences
-    say(f"batch has made {len(outcome.batch)} bars of the same ticks; of those that both have, {len(differences)} differ:")
+    say(f"batch has made {len(outcome.batch_bars)} bars of the same ticks; of those that both have, {len(differences)} differ:")
     for bar in differences:
-        stream, batch = outcome.stream[bar], outcome.batch[bar]
-        say(f"  {bar[0]:6} {bar[1]:%H:%M}  stream {_line(stream)}   batch {_line(batch)}")
+        stream_bars, batch_bars = outcome.stream_bars[bar], outcome.batch_bars[bar]
+        say(f"  {bar[0]:6} {bar[1]:%H:%M}  stream {_format_bar(stream_bars)}   batch {_format_bar(batch_bars)}")
     for symbol, minute in outcome.stream_alerts:
-        bar = outcome.stream[symbol, minute]
+        bar = outcome.stream_bars[symbol, minute]
         say(f"alert: {symbol} at {minute:%H:%M} went from {bar.open:.2f} to {bar.close:.2f}")
     return outcome
 
 
-def _stream(spark: SparkSession, servers: str, topic: str, ranges: DataFrame, folder: Path) -> int:
+def _run_stream(spark: SparkSession, servers: str, topic: str, ranges: DataFrame, folder: Path) -> int:
     """Write bars and alerts of the topic's ticks to Parquet, batch by batch; returns how many ticks the watermark left out."""
     options = {
         "kafka.bootstrap.servers": servers,
@@ -108,15 +108,15 @@ def _by_bar(bars: DataFrame) -> dict[Bar, Row]:
     return {(row.symbol, row.minute): row for row in rows}
 
 
-def _row(tick: Tick) -> tuple[Any, ...]:
+def _tick_row(tick: Tick) -> tuple[Any, ...]:
     return tick.tick_id, tick.symbol, tick.price, tick.size, tick.time
 
 
-def _line(bar: Row) -> str:
+def _format_bar(bar: Row) -> str:
     return f"{bar.open:.2f} {bar.high:.2f} {bar.low:.2f} {bar.close:.2f} of {bar.ticks} ticks"
 
 
-def _send(servers: str, topic: str, ticks: list[Tick]) -> None:
+def _send_ticks(servers: str, topic: str, ticks: list[Tick]) -> None:
     # One partition, so that this story is the same each time: of several partitions the one that is read ahead of the others
     # moves the watermark, and which ticks are late depends on that.
     make_topic(servers, topic, partitions=1)

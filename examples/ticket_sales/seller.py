@@ -1,4 +1,4 @@
-"""A seller: it reads requests and answers each once, and may be killed at any moment.
+"""Reads requests for seats and answers each once, though it may be killed at any moment.
 
 `python -m examples.ticket_sales.seller NAME SERVERS TOPIC`: requests on TOPIC, answers on TOPIC-answers.
 
@@ -79,15 +79,15 @@ class Seller:
         answers: list[Reservation] = []
         with Consumer(options | {"isolation.level": "read_committed", "enable.partition.eof": True}) as consumer:
             consumer.assign([TopicPartition(self._answers, partition, OFFSET_BEGINNING)])
-            reached = 0
-            while reached < end:
+            read_offset = 0
+            while read_offset < end:
                 message = consumer.poll(1.0)
                 if message is None:
                     continue
                 if message.error() is None:
                     answers.append(Reservation.from_json(message.value()))
                 elif message.error().code() == KafkaError._PARTITION_EOF:
-                    reached = message.offset()
+                    read_offset = message.offset()
                 else:
                     raise KafkaException(message.error())
         return answers

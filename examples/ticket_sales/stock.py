@@ -1,4 +1,4 @@
-"""The stock detector: from the answers alone, whether a show was oversold and how long its seats will last."""
+"""Detects from the answers alone whether a show was oversold, and how long its seats will last."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F

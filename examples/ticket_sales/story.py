@@ -1,4 +1,4 @@
-"""The story: thousands of requests, two sellers that are killed again and again, and the count of seats in the end."""
+"""Sells seats to thousands of requests while two sellers are killed again and again, and counts the seats in the end."""
 
 import random
 import subprocess
@@ -20,7 +20,7 @@ from examples.ticket_sales.tickets import CAPACITY, GRANTED, Request, Reservatio
 
 PARTITIONS, SELLERS = 3, ("ann", "bob")
 REQUESTS, REQUESTS_PER_SECOND, KILLS = 6_000, 400, 6
-PATIENCE = 120.0  # seconds
+MAX_WAIT_SECONDS = 120.0
 
 Say = Callable[[str], None]
 
@@ -29,14 +29,15 @@ Say = Callable[[str], None]
 class Outcome:
     """What happened: every request, every answer, how often a seller was killed.
 
-    live, stock: the stock detector's rows by show, of the stream when the sale has ended, and of a batch job over all answers.
+    live_stock, final_stock: the stock detector's rows by show, of the stream when the sale has ended, and of a batch job over all
+    answers.
     """
 
     requests: list[Request] = field(default_factory=list)
     answers: list[Reservation] = field(default_factory=list)
     kills: int = 0
-    live: dict[str, Row] = field(default_factory=dict)
-    stock: dict[str, Row] = field(default_factory=dict)
+    live_stock: dict[str, Row] = field(default_factory=dict)
+    final_stock: dict[str, Row] = field(default_factory=dict)
 
     @property
     def sold(self) -> Counter[str]:
@@ -51,33 +52,38 @@ def run_story(spark: SparkSession, servers: str, topic: str, checkpoint: Path, s
     for name in (topic, f"{topic}-answers"):
         make_topic(servers, name, PARTITIONS)
     say(f"{REQUESTS:,} requests for {', '.join(f'{seats:,} seats of {show}' for show, seats in CAPACITY.items())}")
-    with _sellers(servers, topic) as sellers, _detector(spark, servers, topic, outcome.live, checkpoint) as query:
-        for number in _send(servers, topic, rng, outcome.requests):
+    with (
+        _running_sellers(servers, topic) as sellers,
+        _running_detector(spark, servers, topic, outcome.live_stock, checkpoint) as query,
+    ):
+        for number in _send_requests(servers, topic, rng, outcome.requests):
             if number % (REQUESTS // KILLS) == REQUESTS // KILLS - 1:
                 victim = rng.choice(SELLERS)
                 say(f"after {number + 1:,} requests seller {victim} is killed, and started again")
                 sellers.kill(victim)
                 outcome.kills += 1
-                lines = [_forecast_line(row) for _, row in sorted(outcome.live.items())]
+                lines = [_forecast_line(row) for _, row in sorted(outcome.live_stock.items())]
                 say(f"  the stock detector: {'; '.join(lines) or 'starting'}")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + MAX_WAIT_SECONDS
         while len(outcome.answers) < len(outcome.requests):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(outcome.answers):,} of {REQUESTS:,} requests were answered within {PATIENCE:g} s")
+                raise TimeoutError(
+                    f"{len(outcome.answers):,} of {REQUESTS:,} requests were answered within {MAX_WAIT_SECONDS:g} s"
+                )
             sellers.keep_running()
             time.sleep(0.5)
             outcome.answers = _read_answers(servers, f"{topic}-answers")
         query.processAllAvailable()
     records = spark.read.format("kafka").options(**_source_options(servers, topic)).load()
-    outcome.stock = {row.show: row for row in stock_of_shows(parse_answers(records)).collect()}
+    outcome.final_stock = {row.show: row for row in stock_of_shows(parse_answers(records)).collect()}
     counts = Counter(answer.request_id for answer in outcome.answers)
     say(f"{len(counts):,} requests were answered, {sum(count > 1 for count in counts.values())} of them more than once")
-    for show, row in sorted(outcome.stock.items()):
+    for show, row in sorted(outcome.final_stock.items()):
         verdict = "OVERSOLD" if row.is_oversold else "MISCOUNTED" if row.is_miscounted else "not oversold"
-        live = "as it was live" if row == outcome.live[show] else f"but live: {outcome.live[show]}"
+        comparison = "as it was live" if row == outcome.live_stock[show] else f"but live: {outcome.live_stock[show]}"
         say(
             f"{_forecast_line(row)}: {row.sold:,} of {CAPACITY[show]:,} seats, {row.refused:,} requests refused; "
-            f"{verdict}, {live}"
+            f"{verdict}, {comparison}"
         )
     return outcome
 
@@ -93,11 +99,13 @@ def _source_options(servers: str, topic: str) -> dict[str, str]:
 
 
 @contextmanager
-def _detector(spark: SparkSession, servers: str, topic: str, live: dict[str, Row], checkpoint: Path) -> Iterator[StreamingQuery]:
-    """The stock detector as a stream beside the sale; it writes its newest row of each show into `live`."""
+def _running_detector(
+    spark: SparkSession, servers: str, topic: str, live_stock: dict[str, Row], checkpoint: Path
+) -> Iterator[StreamingQuery]:
+    """Runs the stock detector as a stream beside the sale; it writes its newest row of each show into `live_stock`."""
 
-    def update_live(stock: DataFrame, number: int) -> None:
-        live.update({row.show: row for row in stock.collect()})
+    def update_live(stock_rows: DataFrame, number: int) -> None:
+        live_stock.update({row.show: row for row in stock_rows.collect()})
 
     answers = parse_answers(spark.readStream.format("kafka").options(**_source_options(servers, topic)).load())
     query = (
@@ -118,24 +126,24 @@ class Sellers:
 
     def __init__(self, servers: str, topic: str) -> None:
         self._arguments = [servers, topic]
-        self._running = {name: self._start(name) for name in SELLERS}
+        self._processes = {name: self._start(name) for name in SELLERS}
 
     def kill(self, name: str) -> None:
         """End a seller by SIGKILL, in the middle of what it does, and start it again."""
-        self._running[name].kill()
-        self._running[name].wait()
-        self._running[name] = self._start(name)
+        self._processes[name].kill()
+        self._processes[name].wait()
+        self._processes[name] = self._start(name)
 
     def keep_running(self) -> None:
         """Start sellers again that have ended by themselves, as one does whose place in the group another one has taken."""
-        for name, process in self._running.items():
+        for name, process in self._processes.items():
             if process.poll() is not None:
-                self._running[name] = self._start(name)
+                self._processes[name] = self._start(name)
 
     def stop(self) -> None:
-        for process in self._running.values():
+        for process in self._processes.values():
             process.kill()
-        for process in self._running.values():
+        for process in self._processes.values():
             process.wait()
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
@@ -144,7 +152,7 @@ class Sellers:
 
 
 @contextmanager
-def _sellers(servers: str, topic: str) -> Iterator[Sellers]:
+def _running_sellers(servers: str, topic: str) -> Iterator[Sellers]:
     sellers = Sellers(servers, topic)
     try:
         yield sellers
@@ -152,10 +160,10 @@ def _sellers(servers: str, topic: str) -> Iterator[Sellers]:
         sellers.stop()
 
 
-def _send(servers: str, topic: str, rng: random.Random, requests: list[Request]) -> Iterator[int]:
+def _send_requests(servers: str, topic: str, rng: random.Random, requests: list[Request]) -> Iterator[int]:
     """Send the requests at their pace and append them to `requests`; yields the number of each."""
     producer = Producer({"bootstrap.servers": servers, "acks": "all", "enable.idempotence": True, "linger.ms": 5})
-    start = time.monotonic()
+    started_at = time.monotonic()
     for number in range(REQUESTS):
         show = rng.choices(list(CAPACITY), [3, 6, 2, 1])[0]
         request = Request(f"r{number}", show, rng.randint(1, 4), int(time.time() * 1_000))
@@ -163,7 +171,7 @@ def _send(servers: str, topic: str, rng: random.Random, requests: list[Request])
         requests.append(request)
         yield number
         producer.poll(0)
-        time.sleep(max(0.0, start + number / REQUESTS_PER_SECOND - time.monotonic()))
+        time.sleep(max(0.0, started_at + number / REQUESTS_PER_SECOND - time.monotonic()))
     if producer.flush(30):
         raise RuntimeError("not all requests were acknowledged within 30 s")
 
@@ -179,12 +187,12 @@ def _read_answers(servers: str, topic: str) -> list[Reservation]:
         "enable.auto.commit": False,
     }
     with Consumer(options) as consumer:
-        unread = set(range(PARTITIONS))
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread])
-        while unread:
+        unread_partitions = set(range(PARTITIONS))
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in unread_partitions])
+        while unread_partitions:
             for message in consumer.consume(1_000, timeout=0.2):
                 if message.error() is None:
                     answers.append(Reservation.from_json(message.value()))
                 elif message.error().code() == KafkaError._PARTITION_EOF:
-                    unread.discard(message.partition())
+                    unread_partitions.discard(message.partition())
     return answers

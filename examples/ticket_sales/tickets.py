@@ -1,4 +1,4 @@
-"""Requests for seats, the answers to them, and the one rule: no seat is sold that does not exist."""
+"""Defines requests for seats, the answers to them, and the stock that keeps the one rule: no seat is sold that does not exist."""
 
 import json
 from typing import NamedTuple

@@ -88,7 +88,7 @@ def test_stock_prices(spark, broker, vertical_name, tmp_path, lines):
         for bar, own in expected.items()
     }
 
-    # By hand, batch by batch_bars: what a batch brings closes minutes at the end of the next one, and is left out of those after that.
+    # By hand, batch by batch: what a batch brings closes minutes at the end of the next one, and is left out of those after that.
     left_out, closed, watermark = [], *[datetime.min.replace(tzinfo=UTC)] * 2
     for first in range(0, len(sent), stock_prices.TICKS_PER_BATCH):
         batch_bars = sent[first : first + stock_prices.TICKS_PER_BATCH]

@@ -1,4 +1,4 @@
-"""What a Databricks notebook has when it starts, for one that runs here: `spark` and `display`."""
+"""Provides what a Databricks notebook has when it starts, `spark` and `display`, to one that runs here."""
 
 import atexit
 import tempfile
