@@ -24,7 +24,7 @@ from common.published.reference_data import publish_baselines
 from common.published.versions import BASELINE, in_force
 from common.settings import Settings, load
 from common.streaming import stalled_queries
-from common.streaming.detection import detection
+from common.streaming.detection import run_detection
 from common.streaming.queries import REAL_TIME
 from common.workspace import Workspace
 from tests.deployments import deployed
@@ -154,7 +154,7 @@ def test_queries_that_get_no_task_slots_are_told_and_go_on_when_there_are_some(s
     holding = Thread(target=lambda: spark.sparkContext.parallelize(range(slots), slots).foreach(lambda _: wait_for_file(free)))
     holding.start()
     try:
-        with detection(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as detecting:
+        with run_detection(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as detecting:
             runs = {each.query.name: each.streaming.runId for each in detecting.running}
             send(broker, 9000.0, prefix="f")
             deadline, restarted = time.monotonic() + 150, set()
@@ -187,7 +187,7 @@ def greet_every_port(java):
 def test_a_strangers_bytes_at_sparks_ports_lose_nothing(spark, place):
     broker, workspace, settings = place
     java = psutil.Process(spark.sparkContext._gateway.proc.pid)
-    with detection(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as detecting:
+    with run_detection(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as detecting:
         send(broker, 9000.0, prefix="d")
         alerts_for(broker, {"d0"})
         greet_every_port(java)

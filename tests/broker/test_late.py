@@ -15,8 +15,8 @@ from common.reconciliation.late_alerts import add_late_alerts
 from common.reconciliation.lineage import finished_ends
 from common.reconciliation.reconcile import reconcile
 from common.settings import Settings, load
-from common.streaming.archiving import archiving
-from common.streaming.detection import detection
+from common.streaming.archiving import run_archiving
+from common.streaming.detection import run_detection
 from common.workspace import Workspace
 from tests.deployments import deployed
 
@@ -59,7 +59,7 @@ def wait_until_judged(broker, vertical, workspace):
 def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broker, place, wait_for_next_batches):
     vertical, workspace, settings, rules = place
     burst = [AFTERNOON + timedelta(minutes=number) for number in range(6)]
-    with detection(spark, deployed(vertical, workspace, rules, settings=settings, connection=broker)) as detecting:
+    with run_detection(spark, deployed(vertical, workspace, rules, settings=settings, connection=broker)) as detecting:
         send(broker, vertical, "c1", *burst[:5])
         send(broker, vertical, "c2", AFTERNOON + timedelta(days=3))
         wait_until_judged(broker, vertical, workspace)
@@ -70,7 +70,7 @@ def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broke
         detecting.keep_running()
         [behind] = detecting.log.watermarks.all()
         assert (behind.query, behind.records) == ("by_card", 2) and behind.watermark > AFTERNOON
-    with archiving(spark, deployed(vertical, workspace, settings=settings, connection=broker)) as archived:
+    with run_archiving(spark, deployed(vertical, workspace, settings=settings, connection=broker)) as archived:
         archived.drain()
     assert archived.counts() == {"events": 7, "quarantine": 1, "labels": 0, "alerts": 0}
     for added in (1, 0):
@@ -84,12 +84,12 @@ def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broke
     [alert] = tables.read_arrow(workspace.table("alerts")).to_pylist()
     assert (alert["rule"], alert["entity_id"], alert["score"], alert["kafka_offset"]) == ("velocity", "c1", 6.0, -1)
 
-    with detection(
+    with run_detection(
         spark, deployed(vertical, workspace, rules, settings=settings, connection=broker)
     ):  # it grows by another that comes too late
         send(broker, vertical, "c1", AFTERNOON + timedelta(minutes=6))
         wait_until_judged(broker, vertical, workspace)
-    with archiving(spark, deployed(vertical, workspace, settings=settings, connection=broker)) as archived:
+    with run_archiving(spark, deployed(vertical, workspace, settings=settings, connection=broker)) as archived:
         archived.drain()
     assert reconcile(spark, deployed(vertical, workspace, rules)).counts == {("velocity", "late"): 1}
     assert add_late_alerts(spark, deployed(vertical, workspace, rules)).added == 0

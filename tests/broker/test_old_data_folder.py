@@ -32,8 +32,8 @@ from common.published.reference_data import live_reference_data
 from common.published.versions import BASELINE, in_force
 from common.reconciliation.lineage import finished_ends
 from common.settings import Settings, SettingsError, load
-from common.streaming.archiving import archiving
-from common.streaming.detection import detection
+from common.streaming.archiving import run_archiving
+from common.streaming.detection import run_detection
 from common.workspace import Workspace
 from tests.deployments import deployed
 
@@ -114,8 +114,8 @@ def test_what_was_learnt_published_and_allowed_is_in_force(opened, spark):
     assert published == {"amount_zscore": (4.5, "operator")}
     token = Tokens(TokenFile(opened.data)).find(f"Bearer {opened.note['token']}".encode())
     assert token is not None
-    assert token.allows("finance_fraud", "read") and not token.allows("health_monitoring", "read")
-    assert token.allows("health_monitoring", "write")
+    assert token.has_scope("finance_fraud", "read") and not token.allows("health_monitoring", "read")
+    assert token.has_scope("health_monitoring", "write")
 
 
 def test_what_is_quarantined_can_be_read_with_the_key_of_then_and_with_no_other(opened, spark, monkeypatch):
@@ -143,8 +143,8 @@ def test_archive_and_detection_go_on_from_their_checkpoints(opened, spark, verti
     send(opened, vertical, **{vertical.event_id: "new"})
     send(opened, vertical, **{vertical.event_id: "broken", vertical.event_time: "yesterday"})
     with (
-        archiving(spark, deployed(vertical, workspace, settings=opened.settings, connection=opened.connection)) as archived,
-        detection(spark, deployed(vertical, workspace, settings=opened.settings, connection=opened.connection)) as detecting,
+        run_archiving(spark, deployed(vertical, workspace, settings=opened.settings, connection=opened.connection)) as archived,
+        run_detection(spark, deployed(vertical, workspace, settings=opened.settings, connection=opened.connection)) as detecting,
     ):
         wait_for_next_batches(detecting)
         archived.drain()

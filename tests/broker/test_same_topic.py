@@ -19,8 +19,8 @@ from common.kafka.producers import Producer
 from common.kafka.topic_identity import TopicChanged
 from common.kafka.topics import create_topics, end_offsets, ensure_topics, partition_ids
 from common.settings import Settings
-from common.streaming.archiving import archiving
-from common.streaming.checkpoint_topics import FILE, of_present_topic
+from common.streaming.archiving import run_archiving
+from common.streaming.checkpoint_topics import NOTE_FILE, of_present_topic
 from common.streaming.queries import QueryEnded
 from common.workspace import Workspace
 from tests.deployments import deployed
@@ -51,7 +51,7 @@ class Cards:
                 producer.send(self.topic, b"c", event_of(name, **changes))
 
     def archiving(self):
-        return archiving(self.spark, deployed(self.vertical, self.workspace, settings=self.settings, connection=self.broker))
+        return run_archiving(self.spark, deployed(self.vertical, self.workspace, settings=self.settings, connection=self.broker))
 
     def archive(self):
         with self.archiving() as archived:
@@ -126,7 +126,7 @@ def test_partitions_that_are_added_are_told_and_read_and_a_checkpoint_of_before_
     monkeypatch.setattr(topic_identity, "CHECK_INTERVAL_SECONDS", 0.0)
     cards.send("a")
     cards.archive()
-    Path(cards.workspace.checkpoint("archive-events"), FILE).unlink()  # as an older version leaves it
+    Path(cards.workspace.checkpoint("archive-events"), NOTE_FILE).unlink()  # as an older version leaves it
     with cards.archiving() as archived:
         archived.drain()
         cards.admin.create_partitions([NewPartitions(cards.topic, 3)])[cards.topic].result()

@@ -17,8 +17,8 @@ from common.models.training import TrainedModel
 from common.published.model_registry import promote, publish_model
 from common.published.reference_data import publish_baselines
 from common.settings import Settings, load
-from common.streaming.archiving import archiving
-from common.streaming.detection import detection
+from common.streaming.archiving import run_archiving
+from common.streaming.detection import run_detection
 from common.workspace import Workspace
 from tests.deployments import deployed
 
@@ -80,8 +80,8 @@ def test_a_challenger_is_scored_beside_the_champion_and_takes_over_without_a_res
         VERTICAL, workspace.tables, "2020-03-02")  # fmt: skip
     publish_model(WEEKENDS, "2020-03-02", workspace.tables)
     with (
-        archiving(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as archived,
-        detection(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as detecting,
+        run_archiving(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as archived,
+        run_detection(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as detecting,
     ):
         detecting.follow_model()
         assert detecting.shadow is None

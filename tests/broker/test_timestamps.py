@@ -127,7 +127,7 @@ def test_odd_timestamps_of_labels_keep_no_label_out(spark, broker, meters, tmp_p
 
 
 def test_doctor_names_topics_with_the_producers_time(broker, monkeypatch, meters, of_producers, tmp_path):
-    monkeypatch.setattr(doctor, "verticals", lambda: [meters.name])
+    monkeypatch.setattr(doctor, "vertical_names", lambda: [meters.name])
     settings = Settings(home=tmp_path, data=tmp_path, bootstrap_servers=broker.bootstrap_servers)
     found = {finding.name: finding for finding in doctor.diagnose(settings)}["timestamps"]
     assert not found.ok and of_producers in found.state and "LogAppendTime" in found.remedy

@@ -17,8 +17,8 @@ from common.published.reference_data import publish_baselines
 from common.published.versions import SETTINGS, in_force
 from common.reconciliation.reconcile import reconcile
 from common.settings import Settings, SettingsError, load
-from common.streaming.archiving import archiving
-from common.streaming.detection import detection
+from common.streaming.archiving import run_archiving
+from common.streaming.detection import run_detection
 from common.streaming.queries import REAL_TIME
 from common.workspace import Workspace
 from tests.deployments import deployed
@@ -69,8 +69,8 @@ def test_a_threshold_changes_under_a_running_window_and_history_judges_as_the_st
         {name: spark.createDataFrame([], baseline.schema) for name, baseline in VERTICAL.baselines.items()},
         VERTICAL, workspace.tables, "2020-03-02")  # fmt: skip
     with (
-        archiving(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as archived,
-        detection(spark, deployed(VERTICAL, workspace, RULES, settings=settings, connection=broker)) as detecting,
+        run_archiving(spark, deployed(VERTICAL, workspace, settings=settings, connection=broker)) as archived,
+        run_detection(spark, deployed(VERTICAL, workspace, RULES, settings=settings, connection=broker)) as detecting,
     ):
         assert {each.mode for each in detecting.running} == {REAL_TIME}
         runs = {each.query.name: each.streaming.runId for each in detecting.running}

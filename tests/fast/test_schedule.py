@@ -11,7 +11,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from common import tables
-from common.batch.schedule import CUT_SHORT, GRACE, Scheduled, cron, last_run, scheduled
+from common.batch.schedule import CUT_SHORT, GRACE, BatchJob, cron, newest_run_started_at, run_schedule
 from common.settings import SettingsError
 from common.workspace import FolderInUse, Workspace
 
@@ -21,7 +21,7 @@ EVERY_SECOND = CronTrigger(second="*", timezone=UTC)
 
 def job(tmp_path, trigger=NEVER, work=lambda: "done", put_off=lambda: None, **given):
     said = []
-    made = Scheduled(Workspace(tmp_path, "v"), trigger, work, put_off, say=said.append, ending=threading.Event(), **given)
+    made = BatchJob(Workspace(tmp_path, "v"), trigger, work, put_off, say=said.append, ending=threading.Event(), **given)
     return made, said
 
 
@@ -45,7 +45,7 @@ def wait_until(condition, seconds=60):
 def test_a_run_that_is_due_is_done_and_recorded(tmp_path):
     done = threading.Event()
     made, _ = job(tmp_path, EVERY_SECOND, work=lambda: done.set() or "two baselines")
-    with scheduled([made]):
+    with run_schedule([made]):
         assert done.wait(60)
     assert set(outcomes(tmp_path)) == {"two baselines"}
 
@@ -63,7 +63,7 @@ def test_a_run_due_during_another_waits_for_its_end(tmp_path):
         return "done"
 
     made, _ = job(tmp_path, EVERY_SECOND, work)
-    with scheduled([made]):
+    with run_schedule([made]):
         wait_until(lambda: began)
         time.sleep(2.2)  # two more are due meanwhile
         assert len(began) == 1
@@ -90,11 +90,11 @@ def test_all_that_were_due_during_a_run_are_one_run_after_it(tmp_path):
 def test_missed_is_told_from_what_is_recorded(tmp_path):
     now = datetime.now(UTC)
     made, _ = job(tmp_path, CronTrigger(hour=(now.hour + 12) % 24, timezone=UTC))
-    assert not made.missed(now), "it never ran, so nothing was missed"
+    assert not made.has_missed_run(now), "it never ran, so nothing was missed"
     made.run()
-    assert last_run(made.workspace) >= now
-    assert not made.missed(now + timedelta(minutes=5))
-    assert made.missed(now + timedelta(days=1, seconds=5))
+    assert newest_run_started_at(made.workspace) >= now
+    assert not made.has_missed_run(now + timedelta(minutes=5))
+    assert made.has_missed_run(now + timedelta(days=1, seconds=5))
 
 
 def test_what_was_missed_while_nothing_ran_is_caught_up_once(tmp_path):
@@ -102,7 +102,7 @@ def test_what_was_missed_while_nothing_ran_is_caught_up_once(tmp_path):
     earlier.run()
     made, _ = job(tmp_path, IntervalTrigger(hours=24, start_date=datetime.now(UTC), timezone=UTC))
     time.sleep(0.01)
-    with scheduled([made]):
+    with run_schedule([made]):
         wait_until(lambda: len(outcomes(tmp_path)) == 2)
         time.sleep(0.5)
     assert outcomes(tmp_path) == ["done", "done"]
@@ -157,7 +157,7 @@ def test_a_record_that_cannot_be_read_keeps_nothing_from_starting(tmp_path):
     table.mkdir(parents=True)
     (table / "00000000000000000000.json").write_text("{")
     made, said = job(tmp_path)
-    with scheduled([made]):
+    with run_schedule([made]):
         pass
     assert said == []
 
@@ -168,16 +168,16 @@ def test_a_record_of_which_a_file_is_cut_short_keeps_nothing_from_starting(tmp_p
     [file] = Path(earlier.workspace.table("batch_runs")).glob("*.parquet")
     file.write_bytes(file.read_bytes()[:100])
     made, said = job(tmp_path)
-    with scheduled([made]):
+    with run_schedule([made]):
         pass
     assert said == []
 
 
 def test_the_end_while_it_is_put_off_ends_it_without_a_run(tmp_path):
     made, _ = job(tmp_path, EVERY_SECOND, put_off=lambda: "the streams are behind")
-    with scheduled([made]):
+    with run_schedule([made]):
         time.sleep(1.5)
-    assert last_run(made.workspace) is None
+    assert newest_run_started_at(made.workspace) is None
 
 
 def test_two_processes_do_not_run_it_at_once(tmp_path):
@@ -208,7 +208,7 @@ def test_a_command_that_is_at_work_puts_it_off_and_does_not_take_its_place(tmp_p
 
 def test_what_puts_it_off_keeps_no_command_from_its_work(tmp_path):
     made, said = job(tmp_path, put_off=lambda: "the streams are behind", wait_seconds=60)
-    with scheduled([made]):
+    with run_schedule([made]):
         thread = threading.Thread(target=made.run)
         thread.start()
         wait_until(lambda: said)
@@ -227,7 +227,7 @@ def test_the_end_cuts_a_run_short_which_is_no_failure_and_is_caught_up(tmp_path,
         raise RuntimeError("Job 7 cancelled")
 
     made, said = job(tmp_path, EVERY_SECOND, work, cancel=cancelled.set)
-    with scheduled([made]):
+    with run_schedule([made]):
         assert inside.wait(60)
         began = time.monotonic()
     assert time.monotonic() - began < GRACE + 1
@@ -238,10 +238,10 @@ def test_the_end_cuts_a_run_short_which_is_no_failure_and_is_caught_up(tmp_path,
     assert said == ["batch begins", "batch: cut short"]
 
     again, _ = job(tmp_path)
-    assert again.missed(datetime.now(UTC))
-    with scheduled([again]):
+    assert again.has_missed_run(datetime.now(UTC))
+    with run_schedule([again]):
         wait_until(lambda: outcomes(tmp_path) == [CUT_SHORT, "done"])
-    assert not again.missed(datetime.now(UTC))
+    assert not again.has_missed_run(datetime.now(UTC))
 
 
 def test_a_failure_is_recorded_and_the_next_run_comes(tmp_path):

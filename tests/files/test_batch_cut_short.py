@@ -9,7 +9,7 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 
 from common import tables
-from common.batch.schedule import CUT_SHORT, GRACE, Scheduled, scheduled
+from common.batch.schedule import CUT_SHORT, GRACE, BatchJob, run_schedule
 from common.spark.session import cancel_group, use_group
 from common.workspace import Workspace
 
@@ -34,7 +34,7 @@ def test_the_end_cancels_the_spark_jobs_of_the_run_and_those_it_starts_yet_and_n
                 failures.append(str(problem))
         raise RuntimeError("cancelled")
 
-    job = Scheduled(
+    job = BatchJob(
         Workspace(tmp_path, "v"), CronTrigger(second="*", timezone=UTC), work, lambda: None, [].append, threading.Event(),
         cancel=lambda: cancel_group(spark, "of this run"),
     )  # fmt: skip
@@ -46,7 +46,7 @@ def test_the_end_cancels_the_spark_jobs_of_the_run_and_those_it_starts_yet_and_n
     other = threading.Thread(target=beside, daemon=True)
     try:
         other.start()
-        with scheduled([job]):
+        with run_schedule([job]):
             while not context.statusTracker().getJobIdsForGroup("of this run"):
                 time.sleep(0.05)
             began = time.monotonic()
