@@ -1,4 +1,4 @@
-"""What batch learns of cards and terminals for the running rules and the model: habits, places, shares of fraud.
+"""Learns of cards and terminals what the running rules and the model need: habits, places, shares of fraud.
 
 A baseline of a day is what was known when that day began: events before it, and labels whose known_time had come. Its
 windows are whole days (UTC), so that a card's row is the same all day long and one sum over days serves every window.
@@ -44,9 +44,9 @@ TERMINAL_BASELINE = T.StructType(
 
 def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
     """{"card", "terminal"}: one row per entity with any transaction in its windows, and `as_of` day of `days`."""
-    card = _card_habits(history, days).select("card_id", "as_of", *CARD_BASELINE.names)
-    terminal = _terminal_risks(history, labels, days).select("terminal_id", "as_of", *TERMINAL_BASELINE.names)
-    return {"card": card, "terminal": terminal}
+    card_habits = _card_habits(history, days).select("card_id", "as_of", *CARD_BASELINE.names)
+    terminal_risks = _terminal_risks(history, labels, days).select("terminal_id", "as_of", *TERMINAL_BASELINE.names)
+    return {"card": card_habits, "terminal": terminal_risks}
 
 
 def events_between(history: DataFrame, first: date, end: date) -> DataFrame:
@@ -56,8 +56,8 @@ def events_between(history: DataFrame, first: date, end: date) -> DataFrame:
 
 
 def _card_habits(history: DataFrame, days: list[date]) -> DataFrame:
-    daily = (
-        _in_windows(history, days, timedelta(0))
+    daily_sums = (
+        _events_in_windows(history, days, timedelta(0))
         .groupBy("card_id", F.to_date("event_time").alias("event_day"))
         .agg(
             F.count("*").alias("count"),
@@ -69,9 +69,9 @@ def _card_habits(history: DataFrame, days: list[date]) -> DataFrame:
             F.collect_set("terminal_id").alias("terminals"),
         )
     )
-    # daily: a row per card and day with transactions. sums: a row per card and day of `days`.
+    # daily_sums: a row per card and day with transactions. sums: a row per card and day of `days`.
     sums = (
-        _with_as_of(daily, days, delay_days=0)
+        _with_as_of(daily_sums, days, delay_days=0)
         .groupBy("card_id", "as_of")
         .agg(
             *(
@@ -109,17 +109,19 @@ def _moments(count: Column, total: Column, squares: Column) -> tuple[Column, Col
 
 
 def _median(ordered: str) -> Column:
-    """Of the numbers in a sorted array that is not empty."""
+    """The median of the numbers in a sorted array that is not empty."""
     first, second = (F.size(ordered) + 1) / 2, F.size(ordered) / 2 + 1
     return (F.element_at(ordered, first.cast("int")) + F.element_at(ordered, second.cast("int"))) / 2
 
 
 def _card_places(history: DataFrame, days: list[date]) -> DataFrame:
     """A card's home (the median of its places, so that one journey does not move it) and how far from it the card has been."""
-    located = _in_windows(history, days, timedelta(0)).where("latitude IS NOT NULL AND longitude IS NOT NULL")
-    dated = located.withColumn("event_day", F.to_date("event_time"))
+    transactions_with_place = _events_in_windows(history, days, timedelta(0)).where(
+        "latitude IS NOT NULL AND longitude IS NOT NULL"
+    )
+    dated_transactions = transactions_with_place.withColumn("event_day", F.to_date("event_time"))
     places = (
-        _with_as_of(dated, days, delay_days=0)
+        _with_as_of(dated_transactions, days, delay_days=0)
         .groupBy("card_id", "as_of")
         .agg(
             F.percentile("latitude", 0.5).alias("card_home_latitude"),
@@ -142,13 +144,13 @@ def _terminal_risks(history: DataFrame, labels: DataFrame, days: list[date]) -> 
             "known_day"
         ),
     ).distinct()
-    transactions = _in_windows(history, days, LABEL_DELAY).join(frauds, "transaction_id", "left")
+    transactions = _events_in_windows(history, days, LABEL_DELAY).join(frauds, "transaction_id", "left")
     event_day = F.to_date("event_time").alias("event_day")
-    daily = transactions.groupBy("terminal_id", event_day, "known_day").agg(F.count("*").alias("count"))
+    daily_counts = transactions.groupBy("terminal_id", event_day, "known_day").agg(F.count("*").alias("count"))
     fraud_count = F.when(F.col("known_day") <= F.col("as_of"), F.col("count")).otherwise(0)
     # Rows of daily, repeated for each day of `days` whose window has them.
-    dated = _with_as_of(daily, days, LABEL_DELAY.days).withColumn("fraud_count", fraud_count)
-    counts = dated.groupBy("terminal_id", "as_of").agg(
+    dated_counts = _with_as_of(daily_counts, days, LABEL_DELAY.days).withColumn("fraud_count", fraud_count)
+    counts = dated_counts.groupBy("terminal_id", "as_of").agg(
         *[
             F.coalesce(F.sum(F.when(F.col("age") <= window, F.col(name))), F.lit(0)).alias(f"terminal_{name}_{window}d")
             for window in WINDOWS_DAYS
@@ -165,16 +167,16 @@ def _terminal_risks(history: DataFrame, labels: DataFrame, days: list[date]) -> 
     )
 
 
-def _with_as_of(daily: DataFrame, days: list[date], delay_days: int) -> DataFrame:
+def _with_as_of(daily_rows: DataFrame, days: list[date], delay_days: int) -> DataFrame:
     """Each row once for every day of `days` (`as_of`) whose longest window has the row's event_day.
 
     `age` counts the days from event_day to the window's end: 1 on its last day. Windows end `delay_days` before `as_of`.
     """
     age = F.datediff(F.col("as_of"), F.col("event_day")) - delay_days
-    rows = daily.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
-    return rows.withColumn("age", age).where(F.col("age").between(1, LONGEST_DAYS))
+    dated_rows = daily_rows.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
+    return dated_rows.withColumn("age", age).where(F.col("age").between(1, LONGEST_DAYS))
 
 
-def _in_windows(history: DataFrame, days: list[date], delay: timedelta) -> DataFrame:
+def _events_in_windows(history: DataFrame, days: list[date], delay: timedelta) -> DataFrame:
     """The events that the longest window of any of `days` has, where windows end `delay` before the day begins."""
     return events_between(history, min(days) - timedelta(days=LONGEST_DAYS) - delay, max(days) - delay)

@@ -1,4 +1,4 @@
-"""The rules of card fraud: what each scores, and which rows or window it reads.
+"""Defines the rules of card fraud: what each scores, and which rows or window it reads.
 
 Per event (real-time mode, milliseconds): the transaction joined with its card's and terminal's baselines, and the model.
 Per card and window (real-time mode, RocksDB state): the set of the card's distinct transactions within an event-time
@@ -192,7 +192,7 @@ def by_card(transactions: DataFrame, settings: FraudSettings) -> DataFrame:
         .groupBy(F.window("event_time", settings.card_window, settings.card_slide), "card_id")
         .agg(
             # Sorted within the aggregation: of a column made after it, the optimizer would sort anew at every mention.
-            let(F.sort_array(F.collect_set(transaction)), _each_once).alias("transactions"),
+            let(F.sort_array(F.collect_set(transaction)), _distinct_transactions).alias("transactions"),
             F.max("ingest_time").alias("ingest_time"),
         )
     )
@@ -246,8 +246,8 @@ def _is_large(settings: FraudSettings) -> Column:
     return F.coalesce(F.col("amount") >= settings.spree_ratio * median, F.lit(False))
 
 
-def _each_once(transactions: Column) -> Column:
-    """A sorted array of transactions, each once.
+def _distinct_transactions(transactions: Column) -> Column:
+    """A sorted array of transactions without those that are in it twice.
 
     A transaction that was sent again under another version of its card's baseline stands in the array twice, side by side,
     if its `is_large` has changed. The later one is kept, which is the one that is large, as false sorts before true.
@@ -277,13 +277,13 @@ def _largest_burst(is_counted: Callable[[Column], Column], minutes: float) -> Co
             ),
         )
 
-    def largest(candidates: Column) -> Column:
+    def largest_burst(candidates: Column) -> Column:
         bursts = F.transform(candidates, lambda last: burst_ending_with(last, candidates))
         return F.array_max(F.transform(bursts, lambda burst: F.struct(F.size(burst).alias("size"), burst.alias("burst")))).burst
 
     # Every event is judged in one or two windows, and most windows hold no other event: these are not worth a search.
-    single = F.when(is_counted(transactions[0]), transactions)
-    return F.when(F.size(transactions) == 1, single).otherwise(let(F.filter(transactions, is_counted), largest))
+    single_burst = F.when(is_counted(transactions[0]), transactions)
+    return F.when(F.size(transactions) == 1, single_burst).otherwise(let(F.filter(transactions, is_counted), largest_burst))
 
 
 def _successive_places() -> Column:

@@ -1,4 +1,4 @@
-"""A card transaction: its fields, and the contract that a valid one meets."""
+"""Defines a card transaction: its fields, and the contract that a valid one meets."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What the model knows of a transaction: the event, its card's habits and its terminal's past.
+"""Computes what the model reads of a transaction: the event, its card's habits and its terminal's past.
 
 `with_features` is the one definition, for training and for serving. It reads the columns of the event joined with a
 card's and a terminal's baseline and uses native columns only, so that it runs in Spark's real-time mode. Where those
@@ -56,10 +56,10 @@ def _amount_features() -> dict[str, Column]:
         "is_high_amount": _flag(F.col("amount") > HIGH_AMOUNT),
         "is_night": _flag(F.hour("event_time") < NIGHT_ENDS_HOUR),
         "is_weekend": _flag(F.weekday("event_time") >= 5),
-        "amount_ratio": _bounded(_ratio(F.col("amount"), mean), 0.0, 10.0, absent=1.0),
-        "amount_deviations": _bounded(deviations, -3.0, 10.0, absent=0.0),
-        "spending_change_1d": _bounded(_ratio(F.col("card_amount_mean_1d"), mean), 0.0, 5.0, absent=1.0),
-        "spending_change_7d": _bounded(_ratio(F.col("card_amount_mean_7d"), mean), 0.0, 5.0, absent=1.0),
+        "amount_ratio": _clamp(_ratio(F.col("amount"), mean), 0.0, 10.0, default=1.0),
+        "amount_deviations": _clamp(deviations, -3.0, 10.0, default=0.0),
+        "spending_change_1d": _clamp(_ratio(F.col("card_amount_mean_1d"), mean), 0.0, 5.0, default=1.0),
+        "spending_change_7d": _clamp(_ratio(F.col("card_amount_mean_7d"), mean), 0.0, 5.0, default=1.0),
     }
 
 
@@ -67,16 +67,16 @@ def _terminal_features() -> dict[str, Column]:
     risks = {f"risk_{days}d": F.coalesce(f"terminal_risk_{days}d", F.lit(0.0)) for days in WINDOWS_DAYS}
     any_fraud = {f"any_fraud_{days}d": _flag(F.col(f"terminal_fraud_count_{days}d") > 0) for days in WINDOWS_DAYS}
     counts = {days: F.col(f"terminal_fraud_count_{days}d").cast("double") for days in (7, 30)}
-    return risks | any_fraud | {f"frauds_{days}d": _bounded(count, 0.0, 10.0, absent=0.0) for days, count in counts.items()}
+    return risks | any_fraud | {f"frauds_{days}d": _clamp(count, 0.0, 10.0, default=0.0) for days, count in counts.items()}
 
 
 def _ratio(amount: Column, usual: Column) -> Column:
     return F.when(usual > 0, amount / usual)
 
 
-def _bounded(value: Column, low: float, high: float, absent: float) -> Column:
+def _clamp(value: Column, low: float, high: float, default: float) -> Column:
     # Nulls are filled first, as greatest and least skip them.
-    return F.least(F.greatest(F.coalesce(value, F.lit(absent)), F.lit(low)), F.lit(high))
+    return F.least(F.greatest(F.coalesce(value, F.lit(default)), F.lit(low)), F.lit(high))
 
 
 def _flag(condition: Column) -> Column:
@@ -93,8 +93,10 @@ def exact_windows(history: DataFrame, labels: DataFrame) -> DataFrame:
     Of a card's transactions at the same instant, one sees those of a lower transaction_id. Times count in milliseconds.
     A label that took longer than LABEL_DELAY to be known is not counted: no window would be sure to have it.
     """
-    in_time = F.col("known_time") <= F.col("event_time") + F.expr(f"INTERVAL {LABEL_DELAY.days} DAYS")
-    frauds = labels.where(in_time).select(F.col("event_id").alias("transaction_id"), F.lit(1.0).alias("is_fraud")).distinct()
+    is_known_in_time = F.col("known_time") <= F.col("event_time") + F.expr(f"INTERVAL {LABEL_DELAY.days} DAYS")
+    frauds = (
+        labels.where(is_known_in_time).select(F.col("event_id").alias("transaction_id"), F.lit(1.0).alias("is_fraud")).distinct()
+    )
     transactions = history.join(frauds, "transaction_id", "left").fillna(0.0, ["is_fraud"])
     return transactions.transform(_with_card_windows).transform(_with_terminal_windows).drop("is_fraud")
 
@@ -107,22 +109,22 @@ def _with_card_windows(transactions: DataFrame) -> DataFrame:
     """
     card = Window.partitionBy("card_id")
     tie = F.row_number().over(card.orderBy("event_time", "transaction_id")) - F.rank().over(card.orderBy("event_time"))
-    ordered = transactions.withColumn("position", F.unix_micros("event_time") * TIES_PER_MICROSECOND + tie)
+    ordered_transactions = transactions.withColumn("position", F.unix_micros("event_time") * TIES_PER_MICROSECOND + tie)
     columns: dict[str, Column] = {}
     for days in WINDOWS_DAYS:
-        begin = (_microseconds(days) - 1) * TIES_PER_MICROSECOND  # exclusive: a transaction just `days` before is left out
-        window = card.orderBy("position").rangeBetween(-begin, 0)
+        reach = (_microseconds(days) - 1) * TIES_PER_MICROSECOND  # exclusive: a transaction just `days` before is left out
+        window = card.orderBy("position").rangeBetween(-reach, 0)
         columns |= {
             f"card_count_{days}d": F.count("*").over(window),
             f"card_amount_mean_{days}d": F.avg("amount").over(window),
             f"card_amount_std_{days}d": F.stddev_pop("amount").over(window),
         }
-    return ordered.withColumns(columns).drop("position")
+    return ordered_transactions.withColumns(columns).drop("position")
 
 
 def _with_terminal_windows(transactions: DataFrame) -> DataFrame:
     """Adds counts and shares of frauds at the terminal over the days that end LABEL_DELAY before each transaction."""
-    ordered = transactions.withColumn("microsecond", F.unix_micros("event_time"))
+    ordered_transactions = transactions.withColumn("microsecond", F.unix_micros("event_time"))
     columns: dict[str, Column] = {}
     for days in WINDOWS_DAYS:
         window = _delayed_window(days)
@@ -131,7 +133,7 @@ def _with_terminal_windows(transactions: DataFrame) -> DataFrame:
             f"terminal_fraud_count_{days}d": F.coalesce(F.sum("is_fraud").over(window), F.lit(0.0)).cast("long"),
             f"terminal_risk_{days}d": F.coalesce(F.avg("is_fraud").over(window), F.lit(0.0)),
         }
-    return ordered.withColumns(columns).drop("microsecond")
+    return ordered_transactions.withColumns(columns).drop("microsecond")
 
 
 def _delayed_window(days: int) -> WindowSpec:

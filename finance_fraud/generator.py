@@ -1,4 +1,4 @@
-"""Card transactions of a simulated world, day by day, and apart from them labels: which of them are fraud.
+"""Generates card transactions of a simulated world, day by day, and apart from them labels: which of them are fraud.
 
 The idea follows the Fraud Detection Handbook: cards buy near home by their habits, and frauds come in named scenarios.
 Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
@@ -82,12 +82,12 @@ def honest_purchases(today: Day, population: Population) -> NDArray:
     online = shifted_share(ONLINE_SHARE, today.date, population.opening, population.online_shift_per_year)
     # A mean of `online` over cards, yet some buy nearly everything online and many hardly anything.
     is_online = rng.random(size) < online * 2 * world.online_affinity[card]
-    terminal = world.usual[card, rng.integers(USUAL_TERMINALS, size=size)]
+    terminal = world.usual_terminals[card, rng.integers(USUAL_TERMINALS, size=size)]
     terminal = np.where(rng.random(size) < STRAYING_SHARE, terminals_in(rng, world, world.home[card]), terminal)
     terminal = np.where(is_online, online_terminals(rng, world, size), terminal)
     amount = usual_amounts(rng, world, card) * np.where(rng.random(size) < LARGE_PURCHASE_SHARE, rng.uniform(2.5, 6, size), 1.0)
-    habitual = purchases(card, terminal, _purchase_seconds(rng, today, card), amount)
-    return np.concatenate((habitual, _top_ups(today), _festivals(today)))
+    habitual_purchases = purchases(card, terminal, _purchase_seconds(rng, today, card), amount)
+    return np.concatenate((habitual_purchases, _top_ups(today), _festivals(today)))
 
 
 def with_trips(today: Day, rows: NDArray) -> NDArray:
@@ -95,15 +95,15 @@ def with_trips(today: Day, rows: NDArray) -> NDArray:
     world, rng = today.world, today.random("trips")
     card, age = episodes(today.seed, today.date, "trips", TRIPS * len(world.home), TRIP_DAYS + 1, len(world.home))
     destination = np.full(len(world.home), -1)
-    hop = 1 + (card * 7919 + today.date.toordinal() - age) % (len(METROS) - 1)
-    destination[card] = np.where(age < TRIP_DAYS, (world.home[card] + hop) % len(METROS), -1)
-    travels = np.zeros(len(world.home), bool)
-    travels[card] = (age == 0) | (age == TRIP_DAYS)
-    in_place = world.kind[rows["terminal"]] != ONLINE
-    abroad = np.flatnonzero(in_place & (destination[rows["card"]] >= 0))
-    rows["terminal"][abroad] = terminals_in(rng, world, destination[rows["card"][abroad]])
-    in_flight = np.flatnonzero(in_place & travels[rows["card"]] & (rows["second"] < ARRIVAL_SECOND))
-    rows["terminal"][in_flight] = online_terminals(rng, world, len(in_flight))
+    step = 1 + (card * 7919 + today.date.toordinal() - age) % (len(METROS) - 1)
+    destination[card] = np.where(age < TRIP_DAYS, (world.home[card] + step) % len(METROS), -1)
+    is_travelling = np.zeros(len(world.home), bool)
+    is_travelling[card] = (age == 0) | (age == TRIP_DAYS)
+    is_in_place = world.kind[rows["terminal"]] != ONLINE
+    rows_abroad = np.flatnonzero(is_in_place & (destination[rows["card"]] >= 0))
+    rows["terminal"][rows_abroad] = terminals_in(rng, world, destination[rows["card"][rows_abroad]])
+    rows_in_flight = np.flatnonzero(is_in_place & is_travelling[rows["card"]] & (rows["second"] < ARRIVAL_SECOND))
+    rows["terminal"][rows_in_flight] = online_terminals(rng, world, len(rows_in_flight))
     return rows
 
 
@@ -115,9 +115,9 @@ def with_partners(today: Day, rows: NDArray) -> NDArray:
 
 def _purchase_seconds(rng: np.random.Generator, today: Day, card: NDArray[np.int64]) -> NDArray[np.float64]:
     """A time of purchase for each card, in seconds of the UTC day."""
-    usual = seconds_of_day(rng, WEEKEND_HOURS if is_weekend(today.date) else WORKDAY_HOURS, len(card))
-    late = seconds_of_day(rng, NIGHT_OWL_HOURS, len(card))
-    return to_utc(np.where(today.world.is_night_owl[card], late, usual), UTC_OFFSETS[today.world.home[card]])
+    usual_seconds = seconds_of_day(rng, WEEKEND_HOURS if is_weekend(today.date) else WORKDAY_HOURS, len(card))
+    night_owl_seconds = seconds_of_day(rng, NIGHT_OWL_HOURS, len(card))
+    return to_utc(np.where(today.world.is_night_owl[card], night_owl_seconds, usual_seconds), UTC_OFFSETS[today.world.home[card]])
 
 
 def _top_ups(today: Day) -> NDArray:
@@ -135,7 +135,7 @@ def _festivals(today: Day) -> NDArray:
     rng, world = today.random("festivals"), today.world
     cards = draw_distinct(rng, len(world.home), rng.binomial(len(world.home), FESTIVALS[is_weekend(today.date)]))
     case, offset = bursts(rng, rng.integers(4, 10, len(cards)), rng.uniform(3_600, 10_800, len(cards)))
-    terminal = world.usual[cards[case], rng.integers(USUAL_TERMINALS, size=len(case))]
+    terminal = world.usual_terminals[cards[case], rng.integers(USUAL_TERMINALS, size=len(case))]
     start = _purchase_seconds(rng, today, cards) * (1 - 10_800 / DAY_SECONDS)
     return purchases(cards[case], terminal, start[case] + offset, rng.uniform(2, 15, len(case)))
 
@@ -162,19 +162,19 @@ def _events_and_labels(today: Day, rows: NDArray) -> GeneratedEvents:
         EVENT_TIME: time,
     }
     scenario = np.array(("", *SCENARIO_NAMES), object)[rows["scenario"]]
-    case = _cases(today.date, scenario, columns)
+    case_ids = _case_ids(today.date, scenario, columns)
     arrival_time = time + delays(today.random("delays"), len(rows))
-    return GeneratedEvents.from_columns(today.date, columns, scenario, arrival_time, EVENT_COLUMNS, case)
+    return GeneratedEvents.from_columns(today.date, columns, scenario, arrival_time, EVENT_COLUMNS, case_ids)
 
 
-def _cases(day: date, scenario: NDArray[np.object_], columns: dict[str, NDArray]) -> NDArray[np.object_]:
-    """Which anomaly each row belongs to: a terminal's or card's weeks are one, otherwise a card's day is."""
-    case = object_array([""] * len(scenario))
+def _case_ids(day: date, scenario: NDArray[np.object_], columns: dict[str, NDArray]) -> NDArray[np.object_]:
+    """The id of the anomaly that each row belongs to: a terminal's or card's weeks are one, otherwise a card's day is."""
+    case_ids = object_array([""] * len(scenario))
     for row in np.flatnonzero(scenario != ""):
         if scenario[row] == "compromised_terminal":
-            case[row] = f"compromised_terminal:{columns['terminal_id'][row]}"
+            case_ids[row] = f"compromised_terminal:{columns['terminal_id'][row]}"
         elif scenario[row] == "leaked_card":
-            case[row] = f"leaked_card:{columns[ENTITY][row]}"
+            case_ids[row] = f"leaked_card:{columns[ENTITY][row]}"
         else:
-            case[row] = f"{scenario[row]}:{columns[ENTITY][row]}:{day}"
-    return case
+            case_ids[row] = f"{scenario[row]}:{columns[ENTITY][row]}:{day}"
+    return case_ids

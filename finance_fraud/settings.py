@@ -1,4 +1,4 @@
-"""Settings of finance_fraud, with units."""
+"""Declares the settings of finance_fraud, with units."""
 
 from datetime import date
 

@@ -1,4 +1,4 @@
-"""What batch reports to people: frauds and losses, cards whose spending moved, drift of what the model reads, alerts."""
+"""Computes what batch reports to people: frauds and losses, cards whose spending moved, drift of the model's features, alerts."""
 
 from datetime import date, timedelta
 
@@ -29,16 +29,16 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
     Fraud is reported of whole days whose labels were due by the end of the newest day. `model` adds its score to the drift
     of its features. Empty without history.
     """
-    newest = history.agg(F.max(F.to_date("event_time"))).first()
-    if newest is None or newest[0] is None:
+    newest_day = history.agg(F.max(F.to_date("event_time"))).first()
+    if newest_day is None or newest_day[0] is None:
         return {}
-    last_day: date = newest[0]
+    last_day: date = newest_day[0]
     end = last_day + timedelta(days=1)
     frauds = labels.where(F.col("known_time") <= F.lit(end).cast("timestamp"))
     frauds = frauds.select(F.col("event_id").alias("transaction_id"), "scenario")
     # Younger days look free of fraud only because their labels are still to come.
-    due = history.withColumn("day", F.to_date("event_time")).where(F.col("day") < F.lit(end - LABEL_DELAY))
-    transactions = due.join(frauds.dropDuplicates(["transaction_id"]), "transaction_id", "left")
+    labelled_transactions = history.withColumn("day", F.to_date("event_time")).where(F.col("day") < F.lit(end - LABEL_DELAY))
+    transactions = labelled_transactions.join(frauds.dropDuplicates(["transaction_id"]), "transaction_id", "left")
     return {
         "fraud_by_scenario": _frauds_by(transactions.where("scenario IS NOT NULL"), "scenario"),
         "fraud_by_channel": _frauds_by(transactions.fillna("unknown", ["channel"]), "channel"),
@@ -78,11 +78,11 @@ def _drift(history: DataFrame, labels: DataFrame, last_day: date, model: Trained
     """PSI of the model's features and score, as serving has them: the last 7 days against the 7 days before."""
     days = [last_day - timedelta(days=age) for age in range(14)]
     transactions = history.withColumn("as_of", F.to_date("event_time")).where(F.col("as_of").isin(days))
-    tables = baselines(history, labels, days)
-    joined = transactions.join(tables["card"], ["card_id", "as_of"], "left").join(
-        tables["terminal"], ["terminal_id", "as_of"], "left"
+    baseline_tables = baselines(history, labels, days)
+    transactions_with_baselines = transactions.join(baseline_tables["card"], ["card_id", "as_of"], "left").join(
+        baseline_tables["terminal"], ["terminal_id", "as_of"], "left"
     )
-    rows = with_features(joined).withColumn("is_current", F.col("as_of") > F.lit(last_day - WEEK))
+    rows = with_features(transactions_with_baselines).withColumn("is_current", F.col("as_of") > F.lit(last_day - WEEK))
     if model is None:
         return stability(rows, ["amount", *FEATURES])
     return stability(with_score(rows, model), ["amount", *FEATURES, "model_score"])

@@ -1,4 +1,4 @@
-"""The world that transactions happen in: metropolitan areas, terminals in them, cards that live there and their habits."""
+"""Draws the world that transactions happen in: metropolitan areas, terminals in them, cards at home there and their habits."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,7 +38,7 @@ class World:
 
     card_id: NDArray[np.object_]
     home: NDArray[np.int64]  # index into METROS
-    usual: NDArray[np.int64]  # (cards, USUAL_TERMINALS) terminal indices
+    usual_terminals: NDArray[np.int64]  # (cards, USUAL_TERMINALS) terminal indices
     mean_amount: NDArray[np.float64]
     sigma: NDArray[np.float64]  # of the logarithm of an amount
     rate: NDArray[np.float64]  # transactions per average day
@@ -51,54 +51,54 @@ class World:
     metro: NDArray[np.int64]  # ascending over terminals in a place; those come before the online ones
     latitude: NDArray[np.float64]  # NaN online
     longitude: NDArray[np.float64]
-    first: NDArray[np.int64]  # terminals in a place of metro m are first[m] .. first[m + 1] - 1
+    first_terminal: NDArray[np.int64]  # terminals in a place of metro m are first_terminal[m] .. first_terminal[m + 1] - 1
 
 
 @lru_cache(maxsize=4)
 def world_of(seed: int, population: Population) -> World:
     """The world of a seed and a population: always the same one."""
-    terminals = _terminals(random_for(seed, EVERY_DAY, "terminals"), population.terminals)
-    cards = _cards(random_for(seed, EVERY_DAY, "cards"), population, terminals)
+    terminals = _draw_terminals(random_for(seed, EVERY_DAY, "terminals"), population.terminals)
+    cards = _draw_cards(random_for(seed, EVERY_DAY, "cards"), population, terminals)
     return World(**cards, **terminals)
 
 
 def terminals_in(rng: np.random.Generator, world: World, metro: NDArray[np.int64]) -> NDArray[np.int64]:
     """Any terminal of each metropolitan area in `metro`."""
-    count = world.first[metro + 1] - world.first[metro]
-    return world.first[metro] + (rng.random(len(metro)) * count).astype(np.int64)
+    count = world.first_terminal[metro + 1] - world.first_terminal[metro]
+    return world.first_terminal[metro] + (rng.random(len(metro)) * count).astype(np.int64)
 
 
 def online_terminals(rng: np.random.Generator, world: World, size: int) -> NDArray[np.int64]:
     """`size` online merchants, a few of them much more popular than the rest."""
-    first = world.first[-1]
-    return first + (rng.random(size) ** 2 * (len(world.kind) - first)).astype(np.int64)
+    first_online = world.first_terminal[-1]
+    return first_online + (rng.random(size) ** 2 * (len(world.kind) - first_online)).astype(np.int64)
 
 
-def _terminals(rng: np.random.Generator, count: int) -> dict[str, NDArray]:
-    online = int(count * ONLINE_SHARE)
-    first = np.concatenate(([0], np.round(np.cumsum(SHARES) / SHARES.sum() * (count - online)))).astype(np.int64)
-    metro = np.repeat(np.arange(len(METROS)), np.diff(first))
+def _draw_terminals(rng: np.random.Generator, count: int) -> dict[str, NDArray]:
+    online_count = int(count * ONLINE_SHARE)
+    first_terminal = np.concatenate(([0], np.round(np.cumsum(SHARES) / SHARES.sum() * (count - online_count)))).astype(np.int64)
+    metro = np.repeat(np.arange(len(METROS)), np.diff(first_terminal))
     latitude, longitude = scatter(rng, LATITUDES[metro], LONGITUDES[metro], SPREAD_KM)
     kind = np.where(rng.random(len(metro)) < CASH_SHARE, CASH, SHOP)
-    no_position = np.full(online, np.nan)
+    no_position = np.full(online_count, np.nan)
     return {
         "terminal_id": _numbered_ids("T", count),
-        "kind": np.concatenate((kind, np.full(online, ONLINE))),
-        "metro": np.concatenate((metro, np.zeros(online, np.int64))),
+        "kind": np.concatenate((kind, np.full(online_count, ONLINE))),
+        "metro": np.concatenate((metro, np.zeros(online_count, np.int64))),
         "latitude": np.concatenate((latitude, no_position)),
         "longitude": np.concatenate((longitude, no_position)),
-        "first": first,
+        "first_terminal": first_terminal,
     }
 
 
-def _cards(rng: np.random.Generator, population: Population, terminals: dict[str, NDArray]) -> dict[str, NDArray]:
+def _draw_cards(rng: np.random.Generator, population: Population, terminals: dict[str, NDArray]) -> dict[str, NDArray]:
     count = population.cards
     home = rng.choice(len(METROS), count, p=SHARES / SHARES.sum())
     wealthy = np.where(rng.random(count) < 0.01, 8.0, 1.0)  # naturally large amounts, and honest
     return {
         "card_id": _numbered_ids("C", count),
         "home": home,
-        "usual": _usual_terminals(rng, home, terminals),
+        "usual_terminals": _draw_usual_terminals(rng, home, terminals),
         "mean_amount": 28 * rng.lognormal(0, 0.7, count) * wealthy,
         "sigma": rng.uniform(0.25, 0.6, count),
         "rate": rng.gamma(3, population.transactions_per_card / 3, count),
@@ -108,11 +108,11 @@ def _cards(rng: np.random.Generator, population: Population, terminals: dict[str
     }
 
 
-def _usual_terminals(rng: np.random.Generator, home: NDArray[np.int64], terminals: dict[str, NDArray]) -> NDArray[np.int64]:
+def _draw_usual_terminals(rng: np.random.Generator, home: NDArray[np.int64], terminals: dict[str, NDArray]) -> NDArray[np.int64]:
     latitude, longitude = scatter(rng, LATITUDES[home], LONGITUDES[home], SPREAD_KM)
-    first = terminals["first"]
-    count = (first[home + 1] - first[home])[:, None]
-    candidates = first[home][:, None] + (rng.random((len(home), CANDIDATE_TERMINALS)) * count).astype(np.int64)
+    first_terminal = terminals["first_terminal"]
+    count = (first_terminal[home + 1] - first_terminal[home])[:, None]
+    candidates = first_terminal[home][:, None] + (rng.random((len(home), CANDIDATE_TERMINALS)) * count).astype(np.int64)
     distance = distance_km(
         latitude[:, None], longitude[:, None], terminals["latitude"][candidates], terminals["longitude"][candidates]
     )

@@ -1,4 +1,4 @@
-"""Frauds by name: each function takes a day's purchases and returns them with its own frauds added and marked.
+"""Adds frauds by name: each function takes a day's purchases and returns them with its own frauds added and marked.
 
 No fraud can be told by its amount alone, and each kind has an innocent look-alike in `generator`.
 """
@@ -42,8 +42,8 @@ class Day:
         """Random numbers of that purpose on this day."""
         return random_for(self.seed, self.date, purpose)
 
-    def cases(self, purpose: str, per_card: float) -> int:
-        """How many cases begin on this day."""
+    def draw_case_count(self, purpose: str, per_card: float) -> int:
+        """Draws how many cases begin on this day."""
         return case_count(self.seed, self.date, purpose, per_card * len(self.world.home) * self.fraud)
 
 
@@ -56,7 +56,7 @@ def purchases(card: NDArray, terminal: NDArray, second: NDArray, amount: NDArray
 
 
 def usual_amounts(rng: np.random.Generator, world: World, card: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Log-normal around the card's mean."""
+    """Amounts drawn for each of the cards, log-normal around the card's mean."""
     sigma = world.sigma[card]
     return world.mean_amount[card] * np.exp(sigma * rng.standard_normal(len(card)) - sigma**2 / 2)
 
@@ -64,7 +64,7 @@ def usual_amounts(rng: np.random.Generator, world: World, card: NDArray[np.int64
 def large_amount(day: Day, honest: NDArray) -> NDArray:
     """One purchase of 5 to 14 times what the card usually spends, at any hour."""
     rng, world = day.random("large_amount frauds"), day.world
-    card = draw_distinct(rng, len(world.home), day.cases("large_amount", LARGE_AMOUNTS))
+    card = draw_distinct(rng, len(world.home), day.draw_case_count("large_amount", LARGE_AMOUNTS))
     terminal = _terminals_for(rng, world, card, online_share=0.5)
     amount = world.mean_amount[card] * rng.uniform(5, 14, len(card))
     return np.concatenate((honest, purchases(card, terminal, rng.random(len(card)) * DAY_SECONDS, amount, "large_amount")))
@@ -73,14 +73,16 @@ def large_amount(day: Day, honest: NDArray) -> NDArray:
 def compromised_terminal(day: Day, honest: NDArray) -> NDArray:
     """For four weeks, beside its honest customers, more purchases with cards copied elsewhere, for ordinary amounts."""
     rng, world = day.random("compromised_terminal frauds"), day.world
-    per_day, in_places = COMPROMISES * len(world.kind) * day.fraud, int(world.first[-1])
+    per_day, in_places = COMPROMISES * len(world.kind) * day.fraud, int(world.first_terminal[-1])
     terminal, _ = episodes(day.seed, day.date, "compromised_terminal", per_day, COMPROMISED_DAYS, in_places)
-    base = honest[np.isin(honest["terminal"], terminal)]
-    base = np.repeat(base, rng.poisson(COPIES_PER_HONEST_PURCHASE, len(base)))
-    card = _cards_from_afar(rng, world, base["terminal"])
-    second = (base["second"] + rng.uniform(-3_600, 3_600, len(base))).clip(0, DAY_SECONDS - 1)
-    copies = purchases(card, base["terminal"], second, usual_amounts(rng, world, card), "compromised_terminal")
-    return np.concatenate((honest, copies))
+    sampled_purchases = honest[np.isin(honest["terminal"], terminal)]
+    sampled_purchases = np.repeat(sampled_purchases, rng.poisson(COPIES_PER_HONEST_PURCHASE, len(sampled_purchases)))
+    card = _cards_from_afar(rng, world, sampled_purchases["terminal"])
+    second = (sampled_purchases["second"] + rng.uniform(-3_600, 3_600, len(sampled_purchases))).clip(0, DAY_SECONDS - 1)
+    copied_purchases = purchases(
+        card, sampled_purchases["terminal"], second, usual_amounts(rng, world, card), "compromised_terminal"
+    )
+    return np.concatenate((honest, copied_purchases))
 
 
 def leaked_card(day: Day, honest: NDArray) -> NDArray:
@@ -98,7 +100,7 @@ def leaked_card(day: Day, honest: NDArray) -> NDArray:
 def card_testing(day: Day, honest: NDArray) -> NDArray:
     """6 to 20 tiny amounts within minutes at one merchant, mostly online: is the number still good?"""
     rng, world = day.random("card_testing frauds"), day.world
-    cards = draw_distinct(rng, len(world.home), day.cases("card_testing", BURSTS))
+    cards = draw_distinct(rng, len(world.home), day.draw_case_count("card_testing", BURSTS))
     sizes = np.minimum(5 + rng.geometric(0.4, len(cards)), 20)
     case, second = _burst_times(rng, sizes, rng.uniform(120, 480, len(cards)))
     merchant = _terminals_for(rng, world, cards, online_share=0.9)
@@ -109,7 +111,7 @@ def card_testing(day: Day, honest: NDArray) -> NDArray:
 def velocity(day: Day, honest: NDArray) -> NDArray:
     """6 to 12 ordinary purchases within 10 to 20 minutes, in shops of the card's own area and online."""
     rng, world = day.random("velocity frauds"), day.world
-    cards = draw_distinct(rng, len(world.home), day.cases("velocity", BURSTS))
+    cards = draw_distinct(rng, len(world.home), day.draw_case_count("velocity", BURSTS))
     sizes = np.minimum(5 + rng.geometric(0.6, len(cards)), 12)
     case, second = _burst_times(rng, sizes, rng.uniform(600, 1_200, len(cards)))
     card = cards[case]
@@ -120,18 +122,26 @@ def velocity(day: Day, honest: NDArray) -> NDArray:
 def impossible_travel(day: Day, honest: NDArray) -> NDArray:
     """Within an hour of an honest purchase in a shop, one thousands of kilometres away with the same card."""
     rng, world = day.random("impossible_travel frauds"), day.world
-    return np.concatenate((honest, far_away(rng, world, honest, day.cases("impossible_travel", TRAVELS), "impossible_travel")))
+    return np.concatenate(
+        (honest, far_away(rng, world, honest, day.draw_case_count("impossible_travel", TRAVELS), "impossible_travel"))
+    )
 
 
-def far_away(rng: np.random.Generator, world: World, honest: NDArray, cases: int, scenario: str = "") -> NDArray:
+def far_away(rng: np.random.Generator, world: World, honest: NDArray, count: int, scenario: str = "") -> NDArray:
     """Purchases thousands of kilometres from an honest one in a shop, 5 to 55 minutes after it, with the same card."""
-    in_place = (honest["scenario"] == 0) & (world.kind[honest["terminal"]] != ONLINE)
-    candidates = honest[in_place & (honest["second"] < DAY_SECONDS - 3_600)]
-    base = candidates[draw_distinct(rng, len(candidates), cases)]
-    is_far = DISTANCES_KM[world.metro[base["terminal"]]] > FAR_KM
+    is_in_place = (honest["scenario"] == 0) & (world.kind[honest["terminal"]] != ONLINE)
+    candidates = honest[is_in_place & (honest["second"] < DAY_SECONDS - 3_600)]
+    sampled_purchases = candidates[draw_distinct(rng, len(candidates), count)]
+    is_far = DISTANCES_KM[world.metro[sampled_purchases["terminal"]]] > FAR_KM
     metro = np.argmax(np.where(is_far, rng.random(is_far.shape), 0), axis=1)
-    second = base["second"] + rng.uniform(300, 3_300, len(base))
-    return purchases(base["card"], terminals_in(rng, world, metro), second, usual_amounts(rng, world, base["card"]), scenario)
+    second = sampled_purchases["second"] + rng.uniform(300, 3_300, len(sampled_purchases))
+    return purchases(
+        sampled_purchases["card"],
+        terminals_in(rng, world, metro),
+        second,
+        usual_amounts(rng, world, sampled_purchases["card"]),
+        scenario,
+    )
 
 
 SCENARIOS: tuple[Callable[[Day, NDArray], NDArray], ...] = (
