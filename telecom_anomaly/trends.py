@@ -73,13 +73,13 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
 def _availability(reports: DataFrame) -> DataFrame:
     """Share and minutes of availability by day and region, and the share of reports that came.
 
-    Planned work counts as down: the customer does not care why. A report that did not come counts as neither up nor down.
+    Planned work counts as unavailable: the customer does not care why. A report that did not come counts as neither.
     """
-    down_seconds = F.sum(F.coalesce("RRU_CellUnavailableTime", F.lit(0.0)))
+    unavailable_seconds = F.sum(F.coalesce("RRU_CellUnavailableTime", F.lit(0.0)))
     cell_days = F.count_distinct("cell_id")
     return reports.groupBy("day", "region").agg(
-        F.round(1 - down_seconds / (F.count("*") * GRANULARITY_S), 6).alias("availability"),
-        F.round(down_seconds / 60 / cell_days, 2).alias("unavailable_minutes"),
+        F.round(1 - unavailable_seconds / (F.count("*") * GRANULARITY_S), 6).alias("availability"),
+        F.round(unavailable_seconds / 60 / cell_days, 2).alias("unavailable_minutes"),
         F.round(F.count("*") / (cell_days * REPORTS_A_DAY), 4).alias("reports_received"),
     )
 

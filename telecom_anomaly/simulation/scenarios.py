@@ -97,7 +97,7 @@ class FaultKind:
 
 
 def sleeping_cell(effects: Effects, case: Case) -> None:
-    """On the air, no alarm, and hardly a user gets in."""
+    """Full service, no alarm, and hardly a user gets in."""
     effects.traffic[case.index] *= case.rng.uniform(0.03, 0.15)
 
 
