@@ -1,4 +1,4 @@
-"""What a command runs with: settings, the vertical and its workspace, a broker, a Spark session, and the running streams."""
+"""Makes what a command runs with: settings, the vertical in its workspace, a broker, a Spark session and running streams."""
 
 import os
 import signal
@@ -23,8 +23,8 @@ from common.privacy.key_ids import check_key
 from common.privacy.keys import use_data_folder
 from common.settings import Settings, SettingsError, load
 from common.spark.session import SessionMode, java_is_gone, start_session
-from common.streaming.archiving import Archiving, archiving
-from common.streaming.detection import Detection, detection
+from common.streaming.archiving import Archiving, run_archiving
+from common.streaming.detection import Detection, run_detection
 from common.streaming.queries import QueryEnded, known_reason, task_slots
 from common.tables import check_folder
 from common.terminal import console, error_console
@@ -43,7 +43,7 @@ def deployment_of(vertical: Vertical, settings: Settings, connection: Connection
 
 
 def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
-    """The vertical's folders: found unwritable, unusable, or written with another key now rather than later."""
+    """The vertical's folders, made where missing. Raises SettingsError where they cannot be written or have another key."""
     workspace = Workspace(settings.data, vertical.name)
     try:
         check_folder(workspace.folder)
@@ -62,7 +62,7 @@ def workspace_of(vertical: Vertical, settings: Settings) -> Workspace:
 
 
 def _keep_private(folder: Path) -> None:
-    """What an earlier version made, open to everybody, is its owner's alone; a group that was let in on purpose stays in."""
+    """Takes a folder that an earlier version made open to everybody from all but its owner and its group."""
     status = folder.stat()
     if status.st_mode & 0o007 and status.st_uid == os.geteuid():
         folder.chmod(0o700)
@@ -71,16 +71,16 @@ def _keep_private(folder: Path) -> None:
 
 
 def population_of(vertical: Vertical, **sizes: Any) -> Any:
-    """The simulated world, with what was given on the command line."""
+    """The vertical's simulated population, of the sizes given on the command line. Raises SettingsError."""
     try:
         return vertical.population(**{name: value for name, value in sizes.items() if value is not None})
     except ValidationError as problem:
         raise SettingsError(f"population of {vertical.name}: {problem.errors()[0]['msg']}") from None
 
 
-def separate_settings(settings: Settings, kind: str) -> Settings:
-    """For a command that measures or disturbs: a new folder, of its kind and this moment, and a broker of its own."""
-    folder = (settings.data / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+def separate_settings(settings: Settings, command: str) -> Settings:
+    """Settings for a command that measures or disturbs: a new folder named after it and the time, and a broker of its own."""
+    folder = (settings.data / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
     return settings.model_copy(update={"data": folder, "bootstrap_servers": None})
 
 
@@ -92,8 +92,8 @@ def own_broker(settings: Settings) -> Iterator[Connection]:
         return
     with console.status("starting an embedded Kafka broker"), ExitStack() as stack:
         broker = stack.enter_context(EmbeddedKafka(settings.data / "kafka", partitions=settings.partitions))
-        started = stack.pop_all()
-    with started:
+        broker_context = stack.pop_all()
+    with broker_context:
         yield Connection(broker.bootstrap_servers)
 
 
@@ -123,10 +123,10 @@ def streams(spark: SparkSession, deployment: Deployment) -> Iterator[tuple[Archi
     with (
         deployment.workspace.lock("archive"),
         deployment.workspace.lock("detect"),
-        archiving(spark, deployment) as archived,
-        detection(spark, deployment) as detecting,
+        run_archiving(spark, deployment) as archiving,
+        run_detection(spark, deployment) as detection,
     ):
-        yield archived, detecting
+        yield archiving, detection
 
 
 @contextmanager
@@ -147,11 +147,11 @@ def session(
     slots = task_slots(verticals, partitions or {}, settings)
     ensure_jars("spark", progress=_FetchNotice())
     with console.status("starting Spark"):
-        at_ctrl_c = signal.getsignal(signal.SIGINT)
+        interrupt_handler = signal.getsignal(signal.SIGINT)
         spark = start_session("hybrid", slots, settings.data / "spark", settings, SessionMode(is_brief, encrypts))
         # PySpark's own would call the JVM from within a signal, in the midst of whatever is said to it just then.
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, at_ctrl_c)
+            signal.signal(signal.SIGINT, interrupt_handler)
     try:
         yield spark
     except Exception as failure:

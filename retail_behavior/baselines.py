@@ -56,18 +56,18 @@ FORECAST_SCHEMA = (
 def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
     """{"product": one row per product ever sold in its windows, "visitor": one per visitor} and `as_of` day of `days`."""
     sales = events_between(history, min(days) - timedelta(days=SALES_DAYS), max(days))
-    product = (
-        _forecasts(sales, days)
-        .join(_stock(sales, days, load(RetailSettings)), ["product_id", "as_of"], "left")
+    product_rows = (
+        _weekly_forecasts(sales, days)
+        .join(_stock_by_store(sales, days, load(RetailSettings)), ["product_id", "as_of"], "left")
         .withColumn("stock_as_of", F.col("as_of").cast("timestamp"))
     )
     if len(days) == 1:
         sessions = events_between(history, days[0] - timedelta(days=HABIT_DAYS), days[0])
-        product = product.join(recommended_products(sessions), "product_id", "left")
+        product_rows = product_rows.join(recommended_products(sessions), "product_id", "left")
     else:
-        product = product.withColumn("recommended", F.lit(None).cast(T.ArrayType(T.StringType())))
+        product_rows = product_rows.withColumn("recommended", F.lit(None).cast(T.ArrayType(T.StringType())))
     return {
-        "product": product.select("product_id", "as_of", *PRODUCT_BASELINE.names),
+        "product": product_rows.select("product_id", "as_of", *PRODUCT_BASELINE.names),
         "visitor": _visitor_habits(history, days).select("visitor_id", "as_of", *VISITOR_BASELINE.names),
     }
 
@@ -78,7 +78,7 @@ def events_between(history: DataFrame, first: date, end: date) -> DataFrame:
     return history.where((F.col("event_time") >= start) & (F.col("event_time") < stop))
 
 
-def _forecasts(sales: DataFrame, days: list[date]) -> DataFrame:
+def _weekly_forecasts(sales: DataFrame, days: list[date]) -> DataFrame:
     """Demand of the seven days from `as_of`, as a sum with its interval and by hour of the week. One model for each of `days`."""
     hourly = (
         sales.where(F.col("event_type") == PURCHASE)
@@ -97,28 +97,28 @@ def _forecast_week(sales: pd.DataFrame) -> pd.DataFrame:
     units, orders = (by_day[name].reindex(columns=calendar).fillna(0.0).to_numpy() for name in ("units", "orders"))
     weekday = (calendar[0].weekday() + np.arange(len(calendar) + WEEK_DAYS)) % WEEK_DAYS
     demand = forecast(units, weekday, WEEK_DAYS)
-    of_hour = np.bincount(sales["hour"], sales["units"], 24)
-    from_monday = np.argsort(weekday[-WEEK_DAYS:])
-    by_hour = (demand.mean[:, from_monday, None] * (of_hour / of_hour.sum())).reshape(len(units), -1)
+    hourly_units = np.bincount(sales["hour"], sales["units"], 24)
+    monday_first = np.argsort(weekday[-WEEK_DAYS:])
+    by_hour = (demand.mean[:, monday_first, None] * (hourly_units / hourly_units.sum())).reshape(len(units), -1)
     # A product that is seldom sold borrows the shop's units per order.
     prior_units = PRIOR_ORDERS * units.sum() / orders.sum()
     units_per_order = (units.sum(axis=1) + prior_units) / (orders.sum(axis=1) + PRIOR_ORDERS)
-    week = demand.mean.sum(axis=1)
+    weekly_units = demand.mean.sum(axis=1)
     spread = np.sqrt(((demand.high - demand.low) ** 2).sum(axis=1)) / 2
     return pd.DataFrame(
         {
             "product_id": by_day.index,
             "as_of": as_of.date(),
-            "forecast_units_7d": week,
-            "forecast_low_7d": np.maximum(week - spread, 0),
-            "forecast_high_7d": week + spread,
+            "forecast_units_7d": weekly_units,
+            "forecast_low_7d": np.maximum(weekly_units - spread, 0),
+            "forecast_high_7d": weekly_units + spread,
             "units_by_hour": list(by_hour),
             "orders_by_hour": list(by_hour / units_per_order[:, None]),
         }
     ).round({"forecast_units_7d": DIGITS, "forecast_low_7d": DIGITS, "forecast_high_7d": DIGITS})
 
 
-def _stock(sales: DataFrame, days: list[date], settings: RetailSettings) -> DataFrame:
+def _stock_by_store(sales: DataFrame, days: list[date], settings: RetailSettings) -> DataFrame:
     """Per product and `as_of` the map {store: STOCK}; a store that did not count the product after any restock is left out.
 
     A count older than SALES_DAYS is forgotten. Demand is of the last LEVEL_DAYS, or of the days since anything moved at all.
@@ -137,38 +137,38 @@ def _stock(sales: DataFrame, days: list[date], settings: RetailSettings) -> Data
         .groupBy(*item)
         .agg(F.max(F.struct("event_time", "event_id", "stock_on_hand")).alias("newest_count"))
     )
-    sold = F.when(is_sale, F.col("quantity")).otherwise(0)
+    units_sold = F.when(is_sale, F.col("quantity")).otherwise(0)
     # In the order that the live position is counted in. A restock after the newest count is one that nobody counted.
     is_after = F.struct("event_time", "event_id") > F.struct("newest_count.event_time", "newest_count.event_id")
     net_sold = F.when(is_after, F.when(is_sale, F.col("quantity")).otherwise(-F.col("quantity"))).otherwise(0)
-    daily = (
+    daily_movements = (
         movements.join(newest_counts, item)
         .groupBy(*item, "newest_count", "day", "age")
-        .agg(F.sum(sold).alias("units"), F.sum(net_sold).alias("net_sold"))
+        .agg(F.sum(units_sold).alias("units"), F.sum(net_sold).alias("net_sold"))
     )
-    recent = F.when(F.col("age") <= LEVEL_DAYS, F.col("units")).otherwise(0).cast("double")
+    recent_units = F.when(F.col("age") <= LEVEL_DAYS, F.col("units")).otherwise(0).cast("double")
     day_count = F.least(F.max("age"), F.lit(LEVEL_DAYS))
-    stock = daily.groupBy(*item, "newest_count").agg(
-        (F.sum(recent) / day_count).alias("daily_units"),
-        (F.sum(recent**2) / day_count).alias("mean_square"),
+    stock = daily_movements.groupBy(*item, "newest_count").agg(
+        (F.sum(recent_units) / day_count).alias("daily_units"),
+        (F.sum(recent_units**2) / day_count).alias("mean_square"),
         F.sum("net_sold").alias("net_sold"),
     )
     entry = F.struct("store_id", F.struct(*_stock_columns(settings)))
-    stores = F.map_from_entries(F.array_sort(F.collect_list(entry)))
-    return stock.groupBy("product_id", "as_of").agg(stores.alias("stock_by_store"))
+    stock_by_store = F.map_from_entries(F.array_sort(F.collect_list(entry)))
+    return stock.groupBy("product_id", "as_of").agg(stock_by_store.alias("stock_by_store"))
 
 
 def _stock_columns(settings: RetailSettings) -> list[Column]:
     """The columns of STOCK: what is left of the count, its demand, and when to order how much."""
     mean, lead_days = F.col("daily_units"), float(settings.lead_days)
     std = F.sqrt(F.greatest(F.col("mean_square") - mean**2, mean, F.lit(0.01)))
-    point = mean * lead_days + std * safety_stock(settings.cycle_service, 1.0, lead_days)
+    reorder_level = mean * lead_days + std * safety_stock(settings.cycle_service, 1.0, lead_days)
     values = {
         "on_hand": F.greatest(F.col("newest_count.stock_on_hand") - F.col("net_sold"), F.lit(0.0)),
         "daily_units": mean,
         "variance_ratio": std**2 / F.greatest(mean, F.lit(0.01)),
-        "reorder_point": point,
-        "order_up_to": point + F.greatest(mean * WEEK_DAYS, F.lit(1.0)),
+        "reorder_point": reorder_level,
+        "order_up_to": reorder_level + F.greatest(mean * WEEK_DAYS, F.lit(1.0)),
     }
     return [F.round(value.cast("double"), DIGITS).alias(name) for name, value in values.items()]
 
@@ -197,5 +197,5 @@ def _with_as_of(rows: DataFrame, days: list[date], window_days: int) -> DataFram
 
     `age` counts the days from `day` to `as_of`: 1 for the day before.
     """
-    dated = rows.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
-    return dated.withColumn("age", F.datediff("as_of", "day")).where(F.col("age").between(1, window_days))
+    dated_rows = rows.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
+    return dated_rows.withColumn("age", F.datediff("as_of", "day")).where(F.col("age").between(1, window_days))

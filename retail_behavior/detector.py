@@ -139,8 +139,8 @@ def by_visitor(events: DataFrame, settings: RetailSettings) -> DataFrame:
         )
     )
     windows = with_thresholds(windows, threshold_names(BY_VISITOR), settings)
-    long_enough = windows.where(F.size("arrivals") >= threshold("bot_streak"))
-    streaks = long_enough.withColumn("streak", _longest_streak_ever(settings))
+    long_windows = windows.where(F.size("arrivals") >= threshold("bot_streak"))
+    streaks = long_windows.withColumn("streak", _longest_streak_ever(settings))
     subject = entity_and_window("visitor_id")
     return judge(streaks, BY_VISITOR, settings, vertical="retail_behavior", entity="visitor_id", subject=subject)
 
@@ -226,11 +226,11 @@ def _counts_before_late_views(arrivals: Column) -> Column:
     """For each view that came in after a later one, how many views had come in before it."""
 
     def add(state: Column, view: Column) -> Column:
-        late = F.when(view.event_time < state["newest"], F.array(state["count"])).otherwise(F.array().cast("array<int>"))
+        late_counts = F.when(view.event_time < state["newest"], F.array(state["count"])).otherwise(F.array().cast("array<int>"))
         return F.struct(
             (state["count"] + 1).alias("count"),
             F.greatest(state["newest"], view.event_time).alias("newest"),
-            F.concat(state["counts"], late).alias("counts"),
+            F.concat(state["counts"], late_counts).alias("counts"),
         )
 
     start = F.struct(
@@ -258,17 +258,17 @@ def _longest_streak(views: Column, settings: RetailSettings) -> Column:
         positions, no_run, lambda state, position: _next_run(state, position, _gap_seconds(views, position), settings)
     )
 
-    def ids(run: Column) -> Column:
-        members = F.slice(views, F.greatest(run.end - run.longest, F.lit(1)), run.longest + 1)
-        return F.transform(members, lambda view: view.event_id)
+    def view_ids(run: Column) -> Column:
+        run_views = F.slice(views, F.greatest(run.end - run.longest, F.lit(1)), run.longest + 1)
+        return F.transform(run_views, lambda view: view.event_id)
 
-    return let(runs, lambda run: F.struct(run.longest.alias("gaps"), run.pace.alias("pace"), ids(run).alias("ids")))
+    return let(runs, lambda run: F.struct(run.longest.alias("gaps"), run.pace.alias("pace"), view_ids(run).alias("ids")))
 
 
 def _gap_seconds(views: Column, position: Column) -> Column:
     """Seconds from the view before to that at `position`, which counts from 1."""
-    view, before = F.element_at(views, position), F.element_at(views, position - 1)
-    return (F.unix_millis(view.event_time) - F.unix_millis(before.event_time)) / 1000
+    view, previous_view = F.element_at(views, position), F.element_at(views, position - 1)
+    return (F.unix_millis(view.event_time) - F.unix_millis(previous_view.event_time)) / 1000
 
 
 def _next_run(state: Column, position: Column, gap: Column, settings: RetailSettings) -> Column:
@@ -277,8 +277,8 @@ def _next_run(state: Column, position: Column, gap: Column, settings: RetailSett
     gap: seconds of the newest gap. run, run_seconds: how many even gaps end with it, and how long they are together.
     longest, end, pace: gaps of the longest run so far, the position of its last view, and the mean seconds of its gaps.
     """
-    before = state["gap"]
-    is_even = (gap <= settings.longest_gap_seconds) & (F.greatest(gap, before) <= settings.even_pace * F.least(gap, before))
+    previous_gap = state["gap"]
+    is_even = (gap <= settings.longest_gap_seconds) & (F.greatest(gap, previous_gap) <= settings.even_pace * F.least(gap, previous_gap))
     run = F.when(is_even, state["run"] + 1).otherwise(1)
     run_seconds = F.when(is_even, state["run_seconds"] + gap).otherwise(gap)
     is_longest = run > state["longest"]

@@ -84,10 +84,10 @@ def sessions_so_far(history: DataFrame, window: str = RetailSettings.model_field
 
 def purchase_labels(events: DataFrame, labels: DataFrame) -> DataFrame:
     """event_id and label: 1 where the event's session has a purchase. Purchases themselves are left out."""
-    shopping = _shopping_events(events)
-    purchases = shopping.where(F.col("event_type") == PURCHASE)
-    buying = purchases.select("visitor_id", "session_id", F.lit(1).alias("label")).distinct()
-    other_events = shopping.where(F.col("event_type") != PURCHASE).join(buying, ["visitor_id", "session_id"], "left")
+    shopping_events = _shopping_events(events)
+    purchases = shopping_events.where(F.col("event_type") == PURCHASE)
+    buying_sessions = purchases.select("visitor_id", "session_id", F.lit(1).alias("label")).distinct()
+    other_events = shopping_events.where(F.col("event_type") != PURCHASE).join(buying_sessions, ["visitor_id", "session_id"], "left")
     return other_events.select("event_id", F.coalesce("label", F.lit(0)).alias("label")).distinct()
 
 
@@ -95,15 +95,15 @@ def with_features(sessions: DataFrame) -> DataFrame:
     """Adds FEATURES, never null, to rows of `running_sessions` or of `sessions_so_far` joined with the visitor's baseline."""
     views, minutes = _count_of("events", VIEW), _session_seconds() / 60
     newest = F.element_at("events", -1).event_time
-    distinct = F.size(F.array_distinct(F.transform("events", lambda event: event.product_id))).cast("double")
-    sessions_before = F.coalesce(F.col("visitor_sessions_30d").cast("double"), F.lit(0.0))
-    buys_before = F.coalesce(F.col("visitor_buying_sessions_30d").cast("double"), F.lit(0.0))
+    distinct_products = F.size(F.array_distinct(F.transform("events", lambda event: event.product_id))).cast("double")
+    earlier_sessions = F.coalesce(F.col("visitor_sessions_30d").cast("double"), F.lit(0.0))
+    earlier_buys = F.coalesce(F.col("visitor_buying_sessions_30d").cast("double"), F.lit(0.0))
     columns = {
         "views": views,
         "adds": _count_of("events", ADD),
         "removes": _count_of("events", REMOVE),
-        "distinct_products": distinct,
-        "repeated_share": 1 - distinct / F.size("events"),
+        "distinct_products": distinct_products,
+        "repeated_share": 1 - distinct_products / F.size("events"),
         "cart_value": cart_value("events"),
         "mean_price": sum_of(F.transform("events", lambda event: event.price)) / F.size("events"),
         "ends_with_add": _flag(F.element_at("events", -1).event_type == ADD),
@@ -112,8 +112,8 @@ def with_features(sessions: DataFrame) -> DataFrame:
         "hour_of_day": F.hour(newest).cast("double"),
         "is_weekend": _flag(F.weekday(newest) >= 5),
         **{f"by_{channel}": _flag(F.col("channel") == channel) for channel in ("email", "search", "social")},
-        "earlier_sessions": sessions_before,
-        "earlier_buys_share": F.coalesce(F.try_divide(buys_before, sessions_before), F.lit(0.0)),
+        "earlier_sessions": earlier_sessions,
+        "earlier_buys_share": F.coalesce(F.try_divide(earlier_buys, earlier_sessions), F.lit(0.0)),
         "earlier_spend": F.coalesce("visitor_spend_30d", F.lit(0.0)),
     }
     return sessions.withColumns(columns)
@@ -149,9 +149,9 @@ def cart_value(events: str) -> Column:
     """
 
     def value_of(product: Column, lines: Column) -> Column:
-        of_product = F.filter(lines, lambda line: line.product_id == product)
-        units = sum_of(F.transform(of_product, _units_added))
-        return left_in_cart(units, sum_of(F.transform(of_product, lambda line: _units_added(line) * line.price)))
+        product_lines = F.filter(lines, lambda line: line.product_id == product)
+        units = sum_of(F.transform(product_lines, _units_added))
+        return left_in_cart(units, sum_of(F.transform(product_lines, lambda line: _units_added(line) * line.price)))
 
     def value_of_all(lines: Column) -> Column:
         products = F.array_distinct(F.transform(lines, lambda line: line.product_id))

@@ -45,11 +45,11 @@ GOODS_IN_SECONDS = 300.0  # after midnight, within which deliveries are booked
 
 @dataclass(frozen=True)
 class Goods:
-    """A day's goods. prices: of each product; stock: units of each pair when the day begins; delivered: those that came then."""
+    """A day's goods. prices: of each product; stock: units of each pair when the day begins; delivered_units: those that came then."""
 
     prices: NDArray[np.float64]
     stock: NDArray[np.int64]
-    delivered: NDArray[np.int64]
+    delivered_units: NDArray[np.int64]
 
 
 def generate_day(seed: int, day: date, population: Population) -> GeneratedEvents:
@@ -67,8 +67,8 @@ def _rows_in_stock(world: World, rows: NDArray, stock: NDArray[np.int64]) -> tup
     """Rows without the purchases for which nothing was left, and the units left after each purchase (-1 elsewhere)."""
     rows = rows.copy()
     stock_after = np.full(len(rows), -1)
-    buys = np.flatnonzero(rows["kind"] == KIND_NUMBER[PURCHASE])
-    rows["quantity"][buys], stock_after[buys] = sell(world, rows[buys], stock)
+    purchase_rows = np.flatnonzero(rows["kind"] == KIND_NUMBER[PURCHASE])
+    rows["quantity"][purchase_rows], stock_after[purchase_rows] = sell(world, rows[purchase_rows], stock)
     has_units = rows["quantity"] > 0
     return rows[has_units], stock_after[has_units]
 
@@ -76,8 +76,8 @@ def _rows_in_stock(world: World, rows: NDArray, stock: NDArray[np.int64]) -> tup
 def _prices(today: Day) -> NDArray[np.float64]:
     """The price of each product on the day, with inflation by month and promotions."""
     population = today.world.population
-    inflated = today.world.price * growth(today.date.replace(day=1), population.opening, population.inflation_per_year)
-    return np.maximum(np.round(inflated * np.where(is_promoted(today), DISCOUNT, 1.0), 2), 0.01)
+    inflated_prices = today.world.price * growth(today.date.replace(day=1), population.opening, population.inflation_per_year)
+    return np.maximum(np.round(inflated_prices * np.where(is_promoted(today), DISCOUNT, 1.0), 2), 0.01)
 
 
 def _labels(
@@ -87,7 +87,7 @@ def _labels(
     world, day = today.world, today.date
     scenario, case = np.full(len(rows), "", object), np.full(len(rows), "", object)
 
-    def mark(is_hit: NDArray[np.bool_], name: str, subjects: list[str]) -> None:
+    def mark_rows(is_hit: NDArray[np.bool_], name: str, subjects: list[str]) -> None:
         scenario[is_hit] = name
         case[is_hit] = object_array([f"{name}:{subject}" for subject in subjects])
 
@@ -97,19 +97,19 @@ def _labels(
     is_in_spike = (rows["session"] >= demand.spikes_from) & (rows["session"] < demand.bots_from)
     is_spike = (rows["kind"] == KIND_NUMBER[PURCHASE]) & is_in_spike
     is_bot = rows["session"] >= demand.bots_from
-    mark(is_low, RUNNING_OUT, [f"{_pair_name(world, item)}:{last_delivery_day(item, day)}" for item in pair[is_low].tolist()])
-    mark(is_abandoned, ABANDONED, [f"{world.visitor_id[visitor]}:{day}" for visitor in rows["visitor"][is_abandoned]])
-    mark(is_spike, SPIKE, [f"{world.product_id[product]}:{day}" for product in rows["product"][is_spike]])
-    mark(is_bot, BOT, [f"{world.visitor_id[visitor]}:{day}" for visitor in rows["visitor"][is_bot]])
+    mark_rows(is_low, RUNNING_OUT, [f"{_pair_name(world, item)}:{last_delivery_day(item, day)}" for item in pair[is_low].tolist()])
+    mark_rows(is_abandoned, ABANDONED, [f"{world.visitor_id[visitor]}:{day}" for visitor in rows["visitor"][is_abandoned]])
+    mark_rows(is_spike, SPIKE, [f"{world.product_id[product]}:{day}" for product in rows["product"][is_spike]])
+    mark_rows(is_bot, BOT, [f"{world.visitor_id[visitor]}:{day}" for visitor in rows["visitor"][is_bot]])
     return scenario, case
 
 
 def _is_abandoned_end(rows: NDArray, prices: NDArray[np.float64]) -> NDArray[np.bool_]:
     """For each row, whether it is the last of a session that leaves goods worth CART_VALUE or more and bought nothing."""
     sessions = int(rows["session"].max(initial=-1)) + 1
-    worth = rows["quantity"] * prices[rows["product"]]
-    change = np.where(rows["kind"] == KIND_NUMBER[ADD], worth, np.where(rows["kind"] == KIND_NUMBER[REMOVE], -worth, 0.0))
-    cart = np.bincount(rows["session"], change, sessions)
+    line_value = rows["quantity"] * prices[rows["product"]]
+    cart_change = np.where(rows["kind"] == KIND_NUMBER[ADD], line_value, np.where(rows["kind"] == KIND_NUMBER[REMOVE], -line_value, 0.0))
+    cart = np.bincount(rows["session"], cart_change, sessions)
     has_bought = np.bincount(rows["session"], rows["kind"] == KIND_NUMBER[PURCHASE], sessions) > 0
     last = np.full(sessions, -1)
     last[rows["session"]] = np.arange(len(rows))  # rows are in order of time: the last one stays
@@ -133,7 +133,7 @@ def _events_and_labels(
 ) -> GeneratedEvents:
     """Deliveries and then `rows`, in order of time, as events, and the labels of those with a scenario."""
     world, rng, products = today.world, today.random("description"), len(goods.prices)
-    restocks = np.flatnonzero(goods.delivered)  # the pairs
+    restocks = np.flatnonzero(goods.delivered_units)  # the pairs
     count = len(restocks) + len(rows)
     second = np.concatenate((np.sort(rng.random(len(restocks))) * GOODS_IN_SECONDS, rows["second"]))
     store = np.concatenate((restocks // products, world.home_store[rows["visitor"]]))
@@ -150,7 +150,7 @@ def _events_and_labels(
         "event_type": np.array(EVENT_TYPES, object)[kind],
         "product_id": world.product_id[product],
         "store_id": world.store_id[store],
-        "quantity": np.concatenate((goods.delivered[restocks], rows["quantity"])),
+        "quantity": np.concatenate((goods.delivered_units[restocks], rows["quantity"])),
         "price": np.maximum(price, 0.01),
         "channel": np.concatenate((_nulls(len(restocks)), np.array(CHANNELS, object)[channel[rows["session"]]])),
         "stock_on_hand": np.concatenate((goods.stock[restocks].astype(float), np.full(len(rows), np.nan))),

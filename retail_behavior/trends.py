@@ -32,24 +32,24 @@ CHARTS: tuple[tuple[str, Chart], ...] = (
 
 def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: TrainedModel | None = None) -> dict[str, DataFrame]:
     """The tables of CHARTS, and recommendations. Empty without history."""
-    newest = history.agg(F.max(F.to_date("event_time"))).first()
-    if newest is None or newest[0] is None:
+    newest_day = history.agg(F.max(F.to_date("event_time"))).first()
+    if newest_day is None or newest_day[0] is None:
         return {}
-    tomorrow: date = newest[0] + timedelta(days=1)
+    tomorrow: date = newest_day[0] + timedelta(days=1)
     # A local checkpoint is freed with its frame; a cached frame would stay in memory in a process that serves for months.
-    product = baselines(history, labels, [tomorrow])["product"].localCheckpoint()
+    product_baselines = baselines(history, labels, [tomorrow])["product"].localCheckpoint()
     sales = _daily_sales(events_between(history, tomorrow - timedelta(days=SALES_DAYS), tomorrow))
     sessions, settings = sessions_of(history), load(RetailSettings)
     return {
         "funnel": _funnel(sessions),
         "abandonment": abandonment(sessions),
         "segments": segments(events_between(history, tomorrow - timedelta(days=3 * HABIT_DAYS), tomorrow), tomorrow),
-        "demand_forecast": product.select("product_id", "forecast_units_7d", "forecast_low_7d", "forecast_high_7d"),
+        "demand_forecast": product_baselines.select("product_id", "forecast_units_7d", "forecast_low_7d", "forecast_high_7d"),
         "forecast_backtest": sales.groupBy(F.lit(1).alias("shop")).applyInPandas(backtest_forecast, BACKTEST_SCHEMA),
         "stock_policy": sales.groupBy("product_id").applyInPandas(
-            lambda rows: plan_stock(rows, settings, newest[0]), POLICY_SCHEMA
+            lambda rows: plan_stock(rows, settings, newest_day[0]), POLICY_SCHEMA
         ),
-        "recommendations": product.select("product_id", F.posexplode("recommended").alias("place", "goes_with")),
+        "recommendations": product_baselines.select("product_id", F.posexplode("recommended").alias("place", "goes_with")),
         "alerts_by_rule": alerts.groupBy(F.to_date("event_time").alias("day"), "rule").agg(F.count("*").alias("alerts")),
     }
 
@@ -104,15 +104,15 @@ def sessions_of(history: DataFrame) -> DataFrame:
     quantity, event_type = F.col("quantity"), F.col("event_type")
     units = F.when(event_type == ADD, quantity).when(event_type == REMOVE, -quantity).otherwise(0)
     cart = left_in_cart(F.sum(units), F.sum(units * F.col("price")))
-    shopping = history.where((F.col("event_type") != RESTOCK) & F.col("session_id").isNotNull())
-    by_product = shopping.groupBy("visitor_id", "session_id", "product_id").agg(
+    shopping_events = history.where((F.col("event_type") != RESTOCK) & F.col("session_id").isNotNull())
+    product_sums = shopping_events.groupBy("visitor_id", "session_id", "product_id").agg(
         F.min("event_time").alias("start"),
         count_of(VIEW).alias("views"),
         count_of(ADD).alias("adds"),
         count_of(PURCHASE).alias("purchases"),
         cart.alias("cart"),
     )
-    return by_product.groupBy("visitor_id", "session_id").agg(
+    return product_sums.groupBy("visitor_id", "session_id").agg(
         F.to_date(F.min("start")).alias("day"), *[F.sum(name).alias(name) for name in ("views", "adds", "purchases", "cart")]
     )
 

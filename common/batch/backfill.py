@@ -1,4 +1,4 @@
-"""History straight into Delta, simulated days in parallel by Spark, from the same generator and seed as the live stream."""
+"""Writes simulated history straight into Delta tables, days in parallel, by the generator and the seed of the live stream."""
 
 import os
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from common.archive.archive_tables import LABELS_SCHEMA, NO_PARTITION, PARTITION
 from common.deployment import Deployment
 from common.errors import UserError
 from common.privacy.pseudonyms import entity_pseudonym, with_pseudonyms
+from common.simulation.generated_events import GeneratedEvents
 from common.vertical import Vertical
 from common.workspace import Workspace
 
@@ -48,9 +49,9 @@ def backfill(spark: SparkSession, deployment: Deployment, seed: int, start: date
     name = f"backfill-{seed}-{start}-{days}"
     ensure_tables(vertical, workspace)
     _check_days(spark, workspace, name, start, days)
-    generated = _generated(spark, vertical, seed, start, days, population).persist()
+    labelled_events = _generate_days(spark, vertical, seed, start, days, population).persist()
     try:
-        labels = generated.where("label is not null").select(
+        labels = labelled_events.where("label is not null").select(
             F.col(vertical.event_id).alias("event_id"),
             entity_pseudonym(vertical, F.col(vertical.entity)).alias("entity_id"),
             "label.scenario",
@@ -58,12 +59,12 @@ def backfill(spark: SparkSession, deployment: Deployment, seed: int, start: date
             F.col(vertical.event_time).alias("event_time"),
             "label.known_time",
         )
-        events = generated.select(*with_pseudonyms(vertical, events_schema(vertical).names))
-        added = tables.append(events, workspace.table("events"), query=name, batch=0)
+        events = labelled_events.select(*with_pseudonyms(vertical, events_schema(vertical).names))
+        event_count = tables.append(events, workspace.table("events"), query=name, batch=0)
         tables.append(labels.select(*LABELS_SCHEMA.names), workspace.table("labels"), query=name, batch=0)
-        return added
+        return event_count
     finally:
-        generated.unpersist()
+        labelled_events.unpersist()
 
 
 def _check_days(spark: SparkSession, workspace: Workspace, name: str, start: date, days: int) -> None:
@@ -72,21 +73,23 @@ def _check_days(spark: SparkSession, workspace: Workspace, name: str, start: dat
         return
     new_days = [start + timedelta(days=number) for number in range(days)]
     backfilled = tables.read(spark, path, new_days, [PARTITION, "kafka_partition"]).where(is_backfilled())
-    first, last = backfilled.agg(F.min(PARTITION), F.max(PARTITION)).first()  # type: ignore[misc]
-    if first:
+    first_day, last_day = backfilled.agg(F.min(PARTITION), F.max(PARTITION)).first()  # type: ignore[misc]
+    if first_day:
         raise OtherHistory(
-            f"of these days {first} to {last} were backfilled into {path} before, by another seed or for another number of days: "
-            "use another data folder, or a --start behind them"
+            f"of these days {first_day} to {last_day} were backfilled into {path} before, by another seed or for another number "
+            "of days: use another data folder, or a --start behind them"
         )
 
 
-def _generated(spark: SparkSession, vertical: Vertical, seed: int, start: date, days: int, population: BaseModel) -> DataFrame:
+def _generate_days(
+    spark: SparkSession, vertical: Vertical, seed: int, start: date, days: int, population: BaseModel
+) -> DataFrame:
     """The events table's rows and their labels; a day depends on nothing but the seed and itself."""
     schema = T.StructType([*events_schema(vertical).fields, LABEL])
     arrow_schema = to_arrow_schema(schema, timezone="UTC")
     generate_day, event_id = vertical.generate_day, vertical.event_id
 
-    def make(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def make_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column("id").to_pylist():
                 day = start + timedelta(days=number)
@@ -94,19 +97,20 @@ def _generated(spark: SparkSession, vertical: Vertical, seed: int, start: date, 
 
     # A Python worker a core: a local session has many more slots than cores, and each worker takes its memory.
     context = spark.sparkContext
-    at_once = (os.cpu_count() or 1) if (context.master or "").startswith("local") else context.defaultParallelism
-    return spark.range(0, days, 1, numPartitions=min(days, at_once)).mapInArrow(make, schema)
+    workers = (os.cpu_count() or 1) if (context.master or "").startswith("local") else context.defaultParallelism
+    return spark.range(0, days, 1, numPartitions=min(days, workers)).mapInArrow(make_rows, schema)
 
 
-def _rows(generated: object, day: date, event_id: str, schema: pa.Schema) -> pa.Table:
-    events, labels = generated.events, generated.labels  # type: ignore[attr-defined]
+def _rows(chunk: GeneratedEvents, day: date, event_id: str, schema: pa.Schema) -> pa.Table:
+    """A day's events with the columns of the events table, and their labels as column `label`."""
+    events, labels = chunk.events, chunk.labels
     count = events.num_rows
     position = {name: row for row, name in enumerate(labels.column("event_id").to_pylist())}
     label_rows = [position.get(name) for name in events.column(event_id).to_pylist()]
     label_values = labels.select(["scenario", "case_id", "known_time"]).to_pylist()
     label = [None if row is None else label_values[row] for row in label_rows]
     columns = {name: events.column(name) for name in events.column_names} | {
-        "ingest_time": pa.array(generated.arrival_time.astype("datetime64[us]")).cast(pa.timestamp("us", tz="UTC")),  # type: ignore[attr-defined]
+        "ingest_time": pa.array(chunk.arrival_time.astype("datetime64[us]")).cast(pa.timestamp("us", tz="UTC")),
         "topic": pa.nulls(count, pa.string()),
         "kafka_partition": pa.array(np.full(count, NO_PARTITION, np.int32)),
         "kafka_offset": pa.array(np.arange(count, dtype=np.int64)),

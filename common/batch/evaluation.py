@@ -20,7 +20,7 @@ LEAST_RECALL, LEAST_PRECISION = 0.9, 0.8
 
 @dataclass(frozen=True)
 class RuleQuality:
-    """alerts, and how many of them were right; precision is None without alerts."""
+    """The quality of one rule, or of several together: alerts, and how many of them were right; no precision without alerts."""
 
     rule: str
     alerts: int
@@ -67,24 +67,27 @@ class Evaluation:
 
 
 def evaluate(vertical: Vertical, events: DataFrame, labels: DataFrame, alerts: DataFrame) -> Evaluation:
-    """Alerts against the labels of `events`; what lies outside these events is left out of all counts."""
+    """Compares alerts with the labels of `events`; labels of other events are left out of all counts."""
     ids = events.select(F.col(vertical.event_id).alias("event_id"))
     own_labels = labels.join(ids, "event_id", "left_semi").select("event_id", "scenario", "case_id", "event_time").persist()
-    named = named_events(alerts).persist()
+    alert_events = named_events(alerts).persist()
     try:
-        rules = _by_rule(named, own_labels)
+        rules = _quality_by_rule(alert_events, own_labels)
         plain = _plain_recalls(vertical, events, own_labels)
         right = sum(rule.right for rule in rules.values())
         total = RuleQuality("all rules", sum(rule.alerts for rule in rules.values()), right)
         days = events.select(vertical.entity, F.to_date(vertical.event_time)).distinct().count()
         return Evaluation(
             [rules.get(rule.name, RuleQuality(rule.name, 0, 0)) for rule in vertical.rules],
-            [_scenario(scenario, _count_cases(own_labels, named, scenario), rules, plain) for scenario in vertical.scenarios],
+            [
+                _scenario_quality(scenario, _count_cases(own_labels, alert_events, scenario), rules, plain)
+                for scenario in vertical.scenarios
+            ],
             total,
             (total.alerts - total.right) / days if days else 0.0,
         )
     finally:
-        named.unpersist()
+        alert_events.unpersist()
         own_labels.unpersist()
 
 
@@ -107,43 +110,52 @@ def named_events(alerts: DataFrame) -> DataFrame:
     return alerts.select("alert_id", "rule", F.explode(event_ids("event")).alias("event_id"), F.col(time).alias("alert_time"))
 
 
-def _by_rule(named: DataFrame, labels: DataFrame) -> dict[str, RuleQuality]:
+def _quality_by_rule(alert_events: DataFrame, labels: DataFrame) -> dict[str, RuleQuality]:
     is_right = F.col("scenario").isNotNull()
-    marked = named.join(labels.select("event_id", "scenario"), "event_id", "left")
-    rows = marked.groupBy("rule").agg(
+    with_scenario = alert_events.join(labels.select("event_id", "scenario"), "event_id", "left")
+    rows = with_scenario.groupBy("rule").agg(
         F.countDistinct("alert_id").alias("alerts"), F.countDistinct(F.when(is_right, F.col("alert_id"))).alias("right")
     )
     return {row.rule: RuleQuality(row.rule, row.alerts, row.right) for row in rows.collect()}
 
 
-def _count_cases(labels: DataFrame, named: DataFrame, scenario: Scenario) -> Row:
-    """cases, found (by the scenario's own rules), by (the rule first most often), seconds (median, from a case's start)."""
+def _count_cases(labels: DataFrame, alert_events: DataFrame, scenario: Scenario) -> Row:
+    """cases, found_cases (by the scenario's own rules), first_rule (most often), seconds (median, from a case's start)."""
     cases = (
         labels.where(F.col("scenario") == scenario.name)
-        .join(named.where(F.col("rule").isin(list(scenario.rules))), "event_id", "left")
+        .join(alert_events.where(F.col("rule").isin(list(scenario.rules))), "event_id", "left")
         .groupBy("case_id")
         .agg(
-            F.min("event_time").alias("began"),
-            F.min("alert_time").alias("alerted"),
+            F.min("event_time").alias("started_at"),
+            F.min("alert_time").alias("alerted_at"),
             F.min_by("rule", "alert_time").alias("rule"),
         )
     )
     # Not `greatest` alone: it skips nulls, and a case that nothing found would count as found at once.
-    seconds = F.greatest(F.lit(0.0), F.unix_millis("alerted") - F.unix_millis("began")) / 1000
+    seconds = F.greatest(F.lit(0.0), F.unix_millis("alerted_at") - F.unix_millis("started_at")) / 1000
     counts = cases.withColumn("seconds", F.when(F.col("rule").isNotNull(), seconds)).agg(
         F.count("*").alias("cases"),
-        F.count("rule").alias("found"),
-        F.mode("rule").alias("by"),
+        F.count("rule").alias("found_cases"),
+        F.mode("rule").alias("first_rule"),
         F.median("seconds").alias("seconds"),
     )
     return counts.collect()[0]
 
 
-def _scenario(scenario: Scenario, counts: Row, rules: dict[str, RuleQuality], plain: dict[str, float | None]) -> ScenarioQuality:
-    own = [rules[name] for name in scenario.rules if name in rules]
-    of_its_rules = RuleQuality(", ".join(scenario.rules), sum(rule.alerts for rule in own), sum(rule.right for rule in own))
-    recall = plain.get(scenario.name)
-    return ScenarioQuality(scenario.name, counts.cases, counts.found, counts.by or "", counts.seconds, of_its_rules, recall)
+def _scenario_quality(
+    scenario: Scenario, counts: Row, rules: dict[str, RuleQuality], plain: dict[str, float | None]
+) -> ScenarioQuality:
+    qualities = [rules[name] for name in scenario.rules if name in rules]
+    alerts, right = sum(quality.alerts for quality in qualities), sum(quality.right for quality in qualities)
+    return ScenarioQuality(
+        scenario.name,
+        counts.cases,
+        counts.found_cases,
+        counts.first_rule or "",
+        counts.seconds,
+        RuleQuality(", ".join(scenario.rules), alerts, right),
+        plain.get(scenario.name),
+    )
 
 
 def _plain_recalls(vertical: Vertical, events: DataFrame, labels: DataFrame) -> dict[str, float | None]:
@@ -157,9 +169,10 @@ def _plain_recalls(vertical: Vertical, events: DataFrame, labels: DataFrame) -> 
     scenario, case = rows["scenario"].to_numpy(object), rows["case_id"].to_numpy(object)
     labelled = rows["scenario"].notna().to_numpy()
     recalls = {}
-    for number, declared in enumerate(vertical.scenarios):
-        own_case = np.where(scenario == declared.name, case, np.array(None, object))
-        recalls[declared.name] = best_plain_recall(rows[f"plain_{number}"].to_numpy(float), labelled, own_case)
+    for number, declared_scenario in enumerate(vertical.scenarios):
+        own_case = np.where(scenario == declared_scenario.name, case, np.array(None, object))
+        recall = best_plain_recall(rows[f"plain_{number}"].to_numpy(float), labelled, own_case)
+        recalls[declared_scenario.name] = recall
     return recalls
 
 
@@ -169,16 +182,16 @@ def best_plain_recall(scores: np.ndarray, labelled: np.ndarray, case: np.ndarray
     scores, labelled and case (None for events of no case of this scenario) have one entry per event; an event without a
     score (NaN) is never above it. None when there are no cases, 0 when no threshold is precise enough.
     """
-    cases = {name for name in case if name is not None}
-    if not cases:
+    case_ids = {case_id for case_id in case if case_id is not None}
+    if not case_ids:
         return None
     order = np.argsort(-scores, kind="stable")
     order = order[~np.isnan(scores[order])]
     precision = np.cumsum(labelled[order]) / np.arange(1, len(order) + 1)
     # A threshold takes all events of one score or none of them.
-    last_of_score = np.append(np.diff(scores[order]) != 0, True) if len(order) else np.empty(0, bool)
-    precise = np.flatnonzero((precision >= LEAST_PRECISION) & last_of_score)
-    if not len(precise):
+    is_last_of_score = np.append(np.diff(scores[order]) != 0, True) if len(order) else np.empty(0, bool)
+    precise_ranks = np.flatnonzero((precision >= LEAST_PRECISION) & is_last_of_score)
+    if not len(precise_ranks):
         return 0.0
-    above = case[order[: precise[-1] + 1]]
-    return len({name for name in above if name is not None}) / len(cases)
+    case_above = case[order[: precise_ranks[-1] + 1]]
+    return len({case_id for case_id in case_above if case_id is not None}) / len(case_ids)

@@ -1,4 +1,4 @@
-"""Runs batch on schedule beside the streams: one run of a vertical at a time, put off while something speaks against it."""
+"""Runs batch on schedule beside the streams: one run of a vertical at a time, put off while its job gives a reason to wait."""
 
 import logging
 import re
@@ -32,7 +32,7 @@ _DAY = f"[0-7]|{'|'.join(WEEKDAYS)}"
 WEEKDAY = re.compile(rf"(?:(?P<all>\*)|(?P<first>{_DAY})(?:-(?P<last>{_DAY}))?)(?:/(?P<step>[1-7]))?")
 CUT_SHORT = "cut short"
 GRACE = 2.0  # seconds that a run gets to end at the end of all work; service managers kill after 10
-CANCEL_EVERY = 0.2
+CANCEL_INTERVAL_SECONDS = 0.2
 RUNS_SCHEMA = T.StructType(
     [
         T.StructField("started_at", T.TimestampType()),
@@ -43,11 +43,11 @@ RUNS_SCHEMA = T.StructType(
 
 
 @dataclass
-class Scheduled:
-    """A vertical's batch job. work() returns a line about what it did; put_off() why it should not begin yet, if it should not.
+class BatchJob:
+    """A vertical's batch job. work() returns a line about what it did; put_off() a reason not to begin yet, or None.
 
-    Each run leaves a row in table `batch_runs`, by which a later process knows whether one was missed. cancel() ends what work()
-    is at: it is called again and again, in a thread of its own, when the end comes meanwhile.
+    Each run leaves a row in table `batch_runs`, by which a later process knows whether one was missed. cancel() interrupts
+    work(): when the end comes meanwhile, a thread of its own calls it again and again.
     """
 
     workspace: Workspace
@@ -58,46 +58,46 @@ class Scheduled:
     ending: threading.Event
     cancel: Callable[[], None] = lambda: None
     wait_seconds: float = 10.0
-    # When the run at work began, None while there is none: whoever takes it records the run.
-    _began: datetime | None = field(default=None, init=False)
+    # When the run at work began, None while there is none: whoever sets it to None records the run.
+    _started_at: datetime | None = field(default=None, init=False)
     _turn: threading.Condition = field(default_factory=threading.Condition, init=False)
 
-    def missed(self, now: datetime) -> bool:
+    def has_missed_run(self, now: datetime) -> bool:
         """Whether the last run that is recorded was cut short, or the schedule had one since; without any, none was missed."""
         try:
-            last = _newest_run(self.workspace)
+            newest_run = _newest_run(self.workspace)
         except (DeltaError, OSError, ValueError) as problem:  # ValueError: a file of the table is cut short
             LOG.warning("whether a batch run was missed cannot be read: %s", describe_failure(problem))
             return False
-        if last is None or last["outcome"] == CUT_SHORT:
-            return last is not None
-        due = self.trigger.get_next_fire_time(None, last["started_at"])
-        return due is not None and due <= now
+        if newest_run is None or newest_run["outcome"] == CUT_SHORT:
+            return newest_run is not None
+        due_at = self.trigger.get_next_fire_time(None, newest_run["started_at"])
+        return due_at is not None and due_at <= now
 
     def run(self) -> None:
-        """One run, once nothing speaks against it, and one more for all that were due while it waited or worked.
+        """Runs the job once `put_off` gives no reason to wait, and once more for all that were due while it waited or worked.
 
-        None where another process did it meanwhile, or the end has come. What goes wrong around it is said, and the next one
-        comes at its time.
+        Runs nothing where another process did it meanwhile, or the end has come. What goes wrong around a run is said, and the
+        next run comes at its time.
         """
         try:
-            self._run()
+            self._run_when_possible()
         except Exception as problem:
             LOG.info("batch ended: %s", failure_trace(problem))
             self.say(f"batch ended: {describe_failure(problem)}")
 
-    def _run(self) -> None:
-        due_since, has_told = datetime.now(UTC), False
+    def _run_when_possible(self) -> None:
+        due_since, has_announced = datetime.now(UTC), False
         while not self.ending.is_set():
-            why = self._attempt(due_since)
-            if why is None:
-                if not self.missed(datetime.now(UTC)):
+            reason = self._run_unless_put_off(due_since)
+            if reason is None:
+                if not self.has_missed_run(datetime.now(UTC)):
                     return
-                due_since, has_told = datetime.now(UTC), False
+                due_since, has_announced = datetime.now(UTC), False
                 continue
-            if not has_told:
-                self.say(f"batch put off: {why}")
-            has_told = True
+            if not has_announced:
+                self.say(f"batch put off: {reason}")
+            has_announced = True
             self.ending.wait(self.wait_seconds)
 
     def end(self, deadline: float) -> None:
@@ -106,27 +106,27 @@ class Scheduled:
         Call it once `ending` is set. The run is recorded, as one that is to be caught up.
         """
         with self._turn:
-            if self._began is None:
+            if self._started_at is None:
                 return
             threading.Thread(target=self._cancel, name="cancel", daemon=True).start()
-            self._turn.wait_for(lambda: self._began is None, deadline - time.monotonic())
+            self._turn.wait_for(lambda: self._started_at is None, deadline - time.monotonic())
         try:
             self._record(CUT_SHORT)
         except Exception as problem:  # such as a full disk: then it is as if we had been killed
             LOG.warning("a batch run that was cut short could not be recorded: %s", problem)
 
-    def _attempt(self, due_since: datetime) -> str | None:
-        """A run, unless another process did it since then; or why not yet."""
+    def _run_unless_put_off(self, due_since: datetime) -> str | None:
+        """Does the run, unless another process did it since `due_since`; returns the reason where it cannot begin yet."""
         try:
-            why = self.put_off()
+            reason = self.put_off()
         except Exception as problem:  # a broker that is away, say, which the streams wait for as well
-            why = f"how the streams do cannot be seen: {describe_failure(problem)}"
-        if why:
-            return why
+            reason = f"how the streams do cannot be seen: {describe_failure(problem)}"
+        if reason:
+            return reason
         try:
             with self.workspace.lock("batch"):
-                last = _newest_run(self.workspace)
-                if last and last["ended_at"] >= due_since and last["outcome"] != CUT_SHORT:
+                newest_run = _newest_run(self.workspace)
+                if newest_run and newest_run["ended_at"] >= due_since and newest_run["outcome"] != CUT_SHORT:
                     self.say("batch done by another process meanwhile")
                 else:
                     self._run_and_record()
@@ -138,7 +138,7 @@ class Scheduled:
         with self._turn:
             if self.ending.is_set():
                 return
-            self._began = datetime.now(UTC)
+            self._started_at = datetime.now(UTC)
         self.say("batch begins")
         try:
             outcome = self.work()
@@ -153,10 +153,10 @@ class Scheduled:
     def _record(self, outcome: str) -> None:
         """Put the run at work down in table `batch_runs`, if nobody has yet."""
         with self._turn:
-            if self._began is None:
+            if self._started_at is None:
                 return
-            path, row = self.workspace.table("batch_runs"), {"started_at": self._began, "ended_at": datetime.now(UTC)}
-            self._began = None
+            path, row = self.workspace.table("batch_runs"), {"started_at": self._started_at, "ended_at": datetime.now(UTC)}
+            self._started_at = None
             self._turn.notify_all()
             tables.ensure_table(path, RUNS_SCHEMA)
             tables.append_rows([row | {"outcome": outcome}], RUNS_SCHEMA, path)
@@ -164,9 +164,9 @@ class Scheduled:
 
     def _cancel(self) -> None:
         with suppress(Exception):  # the JVM may be in trouble or gone, which ends the run as well
-            while self._began:
+            while self._started_at:
                 self.cancel()
-                time.sleep(CANCEL_EVERY)
+                time.sleep(CANCEL_INTERVAL_SECONDS)
 
 
 def cron(expression: str) -> BaseTrigger:
@@ -193,26 +193,26 @@ def cron(expression: str) -> BaseTrigger:
 
 def _weekdays(field: str) -> str:
     """A cron field of weekdays as APScheduler reads it, which counts from Monday: by name. Raises ValueError."""
-    chosen: set[int] = set()
-    for part in field.lower().split(","):
-        days = WEEKDAY.fullmatch(part)
+    weekdays: set[int] = set()
+    for entry in field.lower().split(","):
+        days = WEEKDAY.fullmatch(entry)
         if days is None:
-            raise ValueError(f"weekday {part!r} is none: they are 0 to 7 or {' '.join(WEEKDAYS)}, as 1-5 or mon,thu")
-        first, last = (WEEKDAYS.index(day) if day in WEEKDAYS else int(day or -1) for day in days.group("first", "last"))
+            raise ValueError(f"weekday {entry!r} is none: they are 0 to 7 or {' '.join(WEEKDAYS)}, as 1-5 or mon,thu")
+        first_day, last_day = (WEEKDAYS.index(day) if day in WEEKDAYS else int(day or -1) for day in days.group("first", "last"))
         if days["all"]:
-            first, last = 0, 6
-        elif last < 0:
-            last = 6 if days["step"] else first
-        if last < first:
-            raise ValueError(f"weekdays {part!r} end before they begin")
-        chosen |= {day % 7 for day in range(first, last + 1, int(days["step"] or 1))}
-    return ",".join(WEEKDAYS[day] for day in sorted(chosen))
+            first_day, last_day = 0, 6
+        elif last_day < 0:
+            last_day = 6 if days["step"] else first_day
+        if last_day < first_day:
+            raise ValueError(f"weekdays {entry!r} end before they begin")
+        weekdays |= {day % 7 for day in range(first_day, last_day + 1, int(days["step"] or 1))}
+    return ",".join(WEEKDAYS[day] for day in sorted(weekdays))
 
 
-def last_run(workspace: Workspace) -> datetime | None:
-    """When the newest batch run began."""
-    last = _newest_run(workspace)
-    return last["started_at"] if last else None
+def newest_run_started_at(workspace: Workspace) -> datetime | None:
+    """When the newest batch run began; None before the first."""
+    newest_run = _newest_run(workspace)
+    return newest_run["started_at"] if newest_run else None
 
 
 def _newest_run(workspace: Workspace) -> dict[str, Any] | None:
@@ -223,13 +223,13 @@ def _newest_run(workspace: Workspace) -> dict[str, Any] | None:
 
 
 @contextmanager
-def scheduled(jobs: list[Scheduled]) -> Iterator[None]:
-    """Run the jobs when they are due, and at once where a run was missed, until the block ends, which cuts short one at work."""
+def run_schedule(jobs: list[BatchJob]) -> Iterator[None]:
+    """Run each job when it is due, and at once where a run was missed, until the block ends; its end cuts a run at work short."""
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None})
     now = datetime.now(UTC)
     for job in jobs:
-        at_once = {"next_run_time": now} if job.missed(now) else {}
-        scheduler.add_job(job.run, job.trigger, **at_once)
+        first_run = {"next_run_time": now} if job.has_missed_run(now) else {}
+        scheduler.add_job(job.run, job.trigger, **first_run)
     scheduler.start()
     try:
         yield

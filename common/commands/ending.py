@@ -6,7 +6,7 @@ from types import FrameType
 
 REPEAT_SECONDS = 1.0  # within which a second signal counts as the first: a key held down, a process told twice
 
-_last = {"number": 0, "at": -REPEAT_SECONDS}
+_last_signal = {"number": 0, "at": -REPEAT_SECONDS}
 
 
 def end_at_signals() -> None:
@@ -17,13 +17,13 @@ def end_at_signals() -> None:
 
 def ending_signal() -> int:
     """The number of the signal that asked for the end; 0 if none did."""
-    return int(_last["number"])
+    return int(_last_signal["number"])
 
 
 def _end(number: int, frame: FrameType | None) -> None:
     # A second exception in the midst of the first one's way out would cut short what is being stopped there.
-    is_repeated = time.monotonic() - _last["at"] < REPEAT_SECONDS
-    _last.update(number=number, at=time.monotonic())
+    is_repeated = time.monotonic() - _last_signal["at"] < REPEAT_SECONDS
+    _last_signal.update(number=number, at=time.monotonic())
     if is_repeated:
         return
     if number == signal.SIGINT:

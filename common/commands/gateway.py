@@ -1,4 +1,4 @@
-"""`hybrid gateway`: events in and alerts out over HTTP; `hybrid token`: who may."""
+"""Runs `hybrid gateway`, which takes events and gives alerts over HTTP, and `hybrid token`, which makes and revokes its tokens."""
 
 from pathlib import Path
 from typing import Annotated
@@ -55,16 +55,17 @@ def gateway(
     tokens = Tokens(TokenFile(settings.data))
     address.check(tokens)
     connection = existing_broker(settings)
-    for declared in verticals:
-        ensure_topics(connection, declared, settings.partitions, settings.replication)
+    for declared_vertical in verticals:
+        ensure_topics(connection, declared_vertical, settings.partitions, settings.replication)
 
     def announce() -> None:
-        console.print(f"gateway at {address.url}, for {_who(tokens, settings, address)}; Ctrl-C ends it", soft_wrap=True)
+        console.print(f"gateway at {address.url}, for {_describe_clients(tokens, settings, address)}; Ctrl-C ends it", soft_wrap=True)
 
     run_gateway(verticals, settings, connection, address, announce)
 
 
-def _who(tokens: Tokens, settings: Settings, address: Address) -> str:
+def _describe_clients(tokens: Tokens, settings: Settings, address: Address) -> str:
+    """Whom the gateway serves, for people."""
     if tokens.is_in_use:
         remark = f", as there was one: --open changes nothing ({settings.data / 'gateway'} tells)"
         return "whoever has a token" + remark * settings.gateway_open
@@ -89,7 +90,7 @@ def add(
 
 
 @token.command("list")
-def listed(data: Data = None) -> None:
+def list_tokens(data: Data = None) -> None:
     """List tokens: name, scopes, when each was made, and until when it is good."""
     table = Table("name", "scopes", "made", "until", box=None, pad_edge=False)
     for entry in TokenFile(read_settings(data).data).read():

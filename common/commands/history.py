@@ -110,13 +110,13 @@ def reconcile(
     with workspace.lock("batch"), session_of(deployment) as spark:
         with console.status("judging history again"):
             result = reconcile_stream(spark, deployment, since.replace(tzinfo=UTC) if since else None)
-            late = add_late_alerts(spark, deployment)
+            late_alerts = add_late_alerts(spark, deployment)
         console.print(reconcile_table(result, deployment.vertical))
         if not result.agrees or any(status == "late" for _, status in result.counts):
             console.print(differences_table(result))
         console.print(
-            f"{late.events:,} events came behind the watermark; {late.alerts:,} alerts were lost to it, "
-            f"{late.added:,} of them are new in {workspace.table('alerts')}"
+            f"{late_alerts.events:,} events came behind the watermark; {late_alerts.alerts:,} alerts were lost to it, "
+            f"{late_alerts.added:,} of them are new in {workspace.table('alerts')}"
         )
     if not result.agrees:
         raise typer.Exit(1)
@@ -142,20 +142,20 @@ def evaluate(
 ) -> None:
     """Stored alerts against the labels: precision by rule, recall, precision and time to detect by scenario."""
     deployment = deployment_of(find_vertical(vertical), read_settings(data))
-    declared, workspace = deployment.vertical, deployment.workspace
+    declared_vertical, workspace = deployment.vertical, deployment.workspace
     with session_of(deployment) as spark:
         if test_from:
             with console.status("training and testing on exact windows, and as served"):
                 events, labels, _ = read_history(spark, workspace)
-                protocol = Protocol(test_from.date(), delay_days=declared.label_delay.days)
-                metrics = evaluate_protocol(declared, events, labels, protocol)
+                protocol = Protocol(test_from.date(), delay_days=declared_vertical.label_delay.days)
+                metrics = evaluate_protocol(declared_vertical, events, labels, protocol)
             console.print(describe_evaluation(metrics), soft_wrap=True)
             return
         with console.status("comparing alerts with labels"):
             result = (
                 _evaluate_days(spark, deployment, days)
                 if days
-                else evaluate_alerts(declared, *read_live_history(spark, workspace))
+                else evaluate_alerts(declared_vertical, *read_live_history(spark, workspace))
             )
         for table in evaluation_tables(result):
             console.print(table)

@@ -1,4 +1,4 @@
-"""`hybrid intake`: documents in another format, from a topic or a file, become events of a vertical."""
+"""Runs `hybrid intake`, which makes events of a vertical from documents in another format, on a topic or in a file."""
 
 from collections.abc import Callable
 from functools import partial
@@ -64,17 +64,17 @@ def intake(
     counts = IntakeCounts()
     try:
         if topic is not None:
-            report = progress_report(counts, then=partial(check_connection, connection, MAX_SILENCE_SECONDS))
-            TopicIntake(connection, topic, translator).run(counts, until_idle, report)
+            print_progress = progress_printer(counts, partial(check_connection, connection, MAX_SILENCE_SECONDS))
+            TopicIntake(connection, topic, translator).run(counts, until_idle, print_progress)
         elif file is not None:
             with Producer(connection, delivery_timeout=settings.delivery_timeout) as producer:
-                translate_file(file, translator, producer, counts, progress_report(counts))
+                translate_file(file, translator, producer, counts, progress_printer(counts))
     finally:  # whatever ended it: what Kafka has acknowledged by then
         console.print(str(counts), markup=False, soft_wrap=True)
 
 
 def find_format(vertical: Vertical, name: str) -> Format:
-    """Raises SettingsError for a format in which the vertical's events do not come."""
+    """The vertical's format of that name. Raises SettingsError where it has none."""
     if name in vertical.formats:
         return vertical.formats[name]
     if not vertical.formats:
@@ -100,16 +100,16 @@ def ensure_source(connection: Connection, topic: str, settings: Settings) -> Non
     console.print(f"topic {topic} was not there: it is now, with {settings.partitions} partitions", markup=False)
 
 
-def progress_report(counts: IntakeCounts, then: Callable[[], object] = lambda: None) -> Callable[[], None]:
-    """A function that, now and then as it is called, prints the counts if they have changed, and calls `then`."""
-    is_due, line = due_every(LINE_SECONDS), str(counts)
+def progress_printer(counts: IntakeCounts, on_interval: Callable[[], object] = lambda: None) -> Callable[[], None]:
+    """A function to be called often: every LINE_SECONDS it prints the counts if they have changed, and calls `on_interval`."""
+    is_due, last_line = due_every(LINE_SECONDS), str(counts)
 
-    def report() -> None:
-        nonlocal line
+    def print_progress() -> None:
+        nonlocal last_line
         if is_due():
-            if str(counts) != line:
-                line = str(counts)
-                console.print(line, markup=False, soft_wrap=True)
-            then()
+            if str(counts) != last_line:
+                last_line = str(counts)
+                console.print(last_line, markup=False, soft_wrap=True)
+            on_interval()
 
-    return report
+    return print_progress

@@ -1,4 +1,4 @@
-"""The live part of `hybrid run`: generator, rules, archive and batch at once, of one vertical or of several in one session."""
+"""Runs generator, rules, archive and batch at once, of one vertical or of several in one session, for `hybrid run`."""
 
 import os
 import sys
@@ -51,40 +51,44 @@ class RunningVertical:
 
     plan: RunPlan
     state: RunState
-    archived: Archiving
-    detecting: Detection
+    archiving: Archiving
+    detection: Detection
     source: SupervisedProcess
     lag: LagMeter
 
+    def is_sending(self) -> bool:
+        """Whether its generator still runs."""
+        return self.source.exit_status() is None
+
     def follow(self) -> None:
         """Bring the state up to date; raises when a stream has ended."""
-        self.archived.raise_failure()
-        self.detecting.keep_running()
-        self.detecting.follow_model()
-        looked, ends = time.monotonic(), self.lag.read_ends()
-        self.state.record_total(sum(ends.values()), looked)
+        self.archiving.raise_failure()
+        self.detection.keep_running()
+        self.detection.follow_model()
+        measured_at, ends = time.monotonic(), self.lag.read_ends()
+        self.state.record_total(sum(ends.values()), measured_at)
         # By the same ends, or more records would be behind than ever came.
-        self.state.lag = records_behind(ends, read_offsets(self.archived.progress(), self.lag.topic))
-        self.state.tables = self.archived.counts()
+        self.state.lag = records_behind(ends, read_offsets(self.archiving.progress(), self.lag.topic))
+        self.state.tables = self.archiving.counts()
 
 
 def stream(spark: SparkSession, plans: list[RunPlan]) -> list[RunState]:
     """Run all verticals at once until the time is over, Ctrl-C, or something ends that should run."""
     seconds = plans[0].seconds
     with ExitStack() as stack:
-        opened = [stack.enter_context(_open(spark, plan)) for plan in plans]
+        all_streams = [stack.enter_context(_open_streams(spark, plan)) for plan in plans]
         # Only now, when every rule runs: starting queries takes a while, and events would wait for those of the last vertical.
-        verticals = [stack.enter_context(_start_source(streams)) for streams in opened]
-        states = [running.state for running in verticals]
+        verticals = [stack.enter_context(_start_source(open_streams)) for open_streams in all_streams]
+        states = [vertical.state for vertical in verticals]
         interval = plans[0].deployment.settings.archive_interval
         states[0].say(f"archive lag climbs between its micro-batches, {interval} s or more apart")
         batch = BatchRuns(spark, verticals)
         with Screen(console, states) as screen:
             try:
                 start, clock = time.monotonic(), ClockWatch()
-                while time.monotonic() - start < seconds and any(running.source.exit_status() is None for running in verticals):
-                    for running in verticals:
-                        running.follow()
+                while time.monotonic() - start < seconds and any(vertical.is_sending() for vertical in verticals):
+                    for vertical in verticals:
+                        vertical.follow()
                     clock.check()
                     batch.begin_once(time.monotonic() - start > seconds / 2)
                     screen.refresh()
@@ -92,66 +96,66 @@ def stream(spark: SparkSession, plans: list[RunPlan]) -> list[RunState]:
             except KeyboardInterrupt:
                 for state in states:
                     state.say("stopping as asked")
-            for running in verticals:
-                running.source.stop()
+            for vertical in verticals:
+                vertical.source.stop()
             _drain(verticals, screen, batch)
     return states
 
 
 @dataclass(frozen=True)
 class OpenStreams:
-    """A vertical whose archive and rules run, and the watch of its alerts: begun before them, so that it misses none."""
+    """A vertical whose archive and rules run, and the watch over its alerts, started before them so that it misses none."""
 
     plan: RunPlan
     watch: AlertWatch
-    archived: Archiving
-    detecting: Detection
+    archiving: Archiving
+    detection: Detection
 
 
 @contextmanager
-def _open(spark: SparkSession, plan: RunPlan) -> Iterator[OpenStreams]:
+def _open_streams(spark: SparkSession, plan: RunPlan) -> Iterator[OpenStreams]:
     deployment = plan.deployment
     alerts = topic_names(deployment.vertical).alerts
     with console.status(f"{deployment.vertical.name}: starting the archive and the rules"), ExitStack() as stack:
         watch = stack.enter_context(AlertWatch(deployment.kafka, alerts, deployment.settings.alert_cooldown))
-        archived, detecting = stack.enter_context(streams(spark, deployment))
-        started = stack.pop_all()
-    with started:
-        yield OpenStreams(plan, watch, archived, detecting)
+        archiving, detection = stack.enter_context(streams(spark, deployment))
+        open_contexts = stack.pop_all()
+    with open_contexts:
+        yield OpenStreams(plan, watch, archiving, detection)
 
 
 @contextmanager
-def _start_source(opened: OpenStreams) -> Iterator[RunningVertical]:
-    plan, detecting = opened.plan, opened.detecting
+def _start_source(open_streams: OpenStreams) -> Iterator[RunningVertical]:
+    plan, detection = open_streams.plan, open_streams.detection
     vertical, connection = plan.deployment.vertical, plan.deployment.kafka
     with _generator(plan) as source:
-        state = RunState(vertical, detecting.modes(), plan.seconds, opened.watch)
+        state = RunState(vertical, detection.modes(), plan.seconds, open_streams.watch)
         lag = LagMeter(connection, topic_names(vertical).events)
-        yield RunningVertical(plan, state, opened.archived, detecting, source, lag)
+        yield RunningVertical(plan, state, open_streams.archiving, detection, source, lag)
 
 
 def _drain(verticals: list[RunningVertical], screen: Screen, batch: "BatchRuns") -> None:
     """After the last event: wait for its alerts, and until everything is in the tables. Raises ClockSetBack."""
-    for running in verticals:
-        running.state.say("the last alerts and the archive are awaited")
+    for vertical in verticals:
+        vertical.state.say("the last alerts and the archive are awaited")
     clock = ClockWatch()
 
     def follow() -> None:
         clock.check()  # Spark's triggers would wait until the clock has come to where it was
-        for running in verticals:
-            running.follow()
+        for vertical in verticals:
+            vertical.follow()
         screen.refresh()
 
-    last = -1
-    while last != (updates := sum(running.state.watch.tally.updates for running in verticals)):
-        last = updates
+    earlier_updates = -1
+    while earlier_updates != (updates := sum(vertical.state.watch.tally.updates for vertical in verticals)):
+        earlier_updates = updates
         time.sleep(SETTLE_SECONDS)
         follow()
     # One after the other, as late alerts may come while the batch job ends.
     run_concurrently([batch.join], follow)
-    run_concurrently([running.archived.drain for running in verticals], follow)
-    for running in verticals:
-        running.state.tables = running.archived.counts()
+    run_concurrently([vertical.archiving.drain for vertical in verticals], follow)
+    for vertical in verticals:
+        vertical.state.tables = vertical.archiving.counts()
     screen.refresh()
 
 
@@ -196,20 +200,21 @@ class BatchRuns:
     thread: threading.Thread | None = None
     ending: threading.Event = field(default_factory=threading.Event)
 
-    def begin_once(self, due: bool) -> None:
-        if self.thread is None and due:
+    def begin_once(self, is_due: bool) -> None:
+        """Start the thread at the first call with `is_due`; later calls do nothing."""
+        if self.thread is None and is_due:
             self.thread = threading.Thread(target=self._work, name="batch", daemon=True)
             self.thread.start()
 
     def join(self) -> None:
-        """Returns when the vertical whose turn it is has been studied; those after it are put off."""
+        """Returns when the batch run under way has ended; those of the verticals after it are put off."""
         self.ending.set()
         if self.thread:
             self.thread.join()
 
     def _work(self) -> None:
-        for running in self.verticals:
-            deployment, state = running.plan.deployment, running.state
+        for vertical in self.verticals:
+            deployment, state = vertical.plan.deployment, vertical.state
             if self.ending.is_set():
                 state.say("batch put off: the stream has ended")
                 continue

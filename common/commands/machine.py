@@ -100,16 +100,17 @@ def topics(
 ) -> None:
     """Create the topics that a vertical needs, and grant logins what their commands need of them."""
     subject, settings = find_vertical(vertical), read_settings(data, servers)
-    granted = [_granted(text) for text in allow_ or []]
+    grants = [_parse_grant(text) for text in allow_ or []]
     connection = existing_broker(settings)
     for name, partitions in ensure_topics(connection, subject, settings.partitions, settings.replication).items():
         console.print(f"{name}: {partitions} partitions")
-    for role, user in granted:
+    for role, user in grants:
         for line in grant_role(connection, subject, role, user):
             console.print(line)
 
 
-def _granted(text: str) -> tuple[str, str]:
+def _parse_grant(text: str) -> tuple[str, str]:
+    """Role and user of a text such as detector=alice. Raises SettingsError."""
     role, _, user = text.partition("=")
     if role not in ROLES or not user:
         raise SettingsError(f"--allow {text}: give role=user, the role one of {', '.join(ROLES)}")

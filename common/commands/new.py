@@ -1,4 +1,4 @@
-"""`hybrid new`: a vertical of your own, that runs before a line of it is changed."""
+"""Runs `hybrid new`, which writes a new vertical from the template, tests included, and installs it; it runs unchanged."""
 
 import subprocess
 import sys
@@ -25,17 +25,17 @@ def new(
 
     It is a package of its own and needs no change in the core. docs/new-domain.md walks from there to your own detector.
     """
-    written = write_vertical(name, path, entity)
-    target = written[0].parents[1]
-    for file in written:
+    files = write_vertical(name, path, entity)
+    target = files[0].parents[1]
+    for file in files:
         console.print(f"wrote {file}")
     if not install:
         console.print(f"install it with: pip install --no-build-isolation --no-deps -e {target}")
         return
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     offline = ["--no-build-isolation", "--no-deps"]
-    done = subprocess.run([*pip, "install", *offline, "--editable", str(target)], capture_output=True, text=True)
-    if done.returncode:
-        error_console.print(f"it is written, but could not be installed:\n{done.stderr.strip()}", style="red", markup=False)
+    process = subprocess.run([*pip, "install", *offline, "--editable", str(target)], capture_output=True, text=True)
+    if process.returncode:
+        error_console.print(f"it is written, but could not be installed:\n{process.stderr.strip()}", style="red", markup=False)
         raise typer.Exit(1)
     console.print(f"installed; now: hybrid run {name}, pytest {target}/tests")

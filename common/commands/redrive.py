@@ -1,4 +1,4 @@
-"""`hybrid redrive`: quarantined events, repaired, through the front door again."""
+"""Runs `hybrid redrive`, which repairs quarantined events and sends them to the events topic again."""
 
 from typing import Annotated
 
@@ -40,9 +40,9 @@ def redrive(
 
     What still does not meet it stays in quarantine. Table `redriven` keeps what was tried, when and with which fixes.
     """
-    declared, settings = find_vertical(vertical), read_settings(data, servers)
-    fixes = parse_fixes(fix or [], declared)
-    deployment = deployment_of(declared, settings, None if dry_run else existing_broker(settings))
+    declared_vertical, settings = find_vertical(vertical), read_settings(data, servers)
+    fixes = parse_fixes(fix or [], declared_vertical)
+    deployment = deployment_of(declared_vertical, settings, None if dry_run else existing_broker(settings))
     with (
         deployment.workspace.lock("redrive"),
         session_of(deployment, encrypts=True) as spark,
@@ -51,13 +51,17 @@ def redrive(
         result = send_again(spark, deployment, reason or [], fixes, dry_run=dry_run)
     console.print(table_of(result, "would be sent" if dry_run else "sent"))
     if result.sent and not dry_run:
-        console.print(f"sent to {topic_names(declared).events}; the archive puts each into `events` or into `quarantine` again")
+        console.print(
+            f"sent to {topic_names(declared_vertical).events}; the archive puts each into `events` or into `quarantine` again"
+        )
 
 
-def table_of(result: Redrive, sent: str) -> Table:
-    table = plain_table("Quarantined events", "reason", sent, "redriven before", "still invalid", "because of")
-    for reason in sorted(result.sent | result.earlier | {refused: 0 for refused, _ in result.still_invalid}):
-        refusals = {new: count for (old, new), count in result.still_invalid.items() if old == reason}
-        because = ", ".join(f"{new} {count:,}" for new, count in sorted(refusals.items())) or "-"
-        table.add_row(reason, f"{result.sent[reason]:,}", f"{result.earlier[reason]:,}", f"{sum(refusals.values()):,}", because)
+def table_of(result: Redrive, sent_heading: str) -> Table:
+    """The counts of a redrive, a row for each reason."""
+    table = plain_table("Quarantined events", "reason", sent_heading, "redriven before", "still invalid", "because of")
+    for reason in sorted(result.sent | result.earlier | {reason: 0 for reason, _ in result.still_invalid}):
+        new_reasons = {new_reason: count for (old, new_reason), count in result.still_invalid.items() if old == reason}
+        causes = ", ".join(f"{new_reason} {count:,}" for new_reason, count in sorted(new_reasons.items())) or "-"
+        counts = (f"{result.sent[reason]:,}", f"{result.earlier[reason]:,}", f"{sum(new_reasons.values()):,}")
+        table.add_row(reason, *counts, causes)
     return table

@@ -1,4 +1,4 @@
-"""`hybrid run`: all of a vertical at once, or of all of them, live in the terminal, with a summary at the end."""
+"""Runs `hybrid run`: everything of one vertical or of all at once, live in the terminal, with a summary at the end."""
 
 import os
 from contextlib import ExitStack
@@ -66,12 +66,14 @@ def run(
     interval = max(10, min(settings.checkpoint_interval, int(seconds / 3) * len(verticals)))
     settings = settings.model_copy(update={"data": folder, "checkpoint_interval": interval})
     is_brief = seconds <= BRIEF_SECONDS
-    populations = [population_of(declared) for declared in verticals]
-    deployments = [deployment_of(declared, settings) for declared in verticals]  # a folder that cannot be written is told at once
+    populations = [population_of(declared_vertical) for declared_vertical in verticals]
+    deployments = [
+        deployment_of(declared_vertical, settings) for declared_vertical in verticals
+    ]  # a folder that cannot be written is told at once
     with ExitStack() as stack:
         connection, partitions = stack.enter_context(own_broker(settings)), dict[str, int]()
-        for declared in verticals:
-            partitions |= ensure_topics(connection, declared, settings.partitions, settings.replication)
+        for declared_vertical in verticals:
+            partitions |= ensure_topics(connection, declared_vertical, settings.partitions, settings.replication)
         spark = stack.enter_context(session(verticals, settings, partitions, is_brief=is_brief))
         live_from = FIRST_DAY + timedelta(days=history_days)
         plans = [
@@ -94,7 +96,7 @@ def run(
 
 
 def prepare(spark: SparkSession, plan: RunPlan, population: Any, days: int) -> None:
-    """Make history, the first baselines and the first model."""
+    """Backfill the history, learn the first baselines from it and train the first model."""
     vertical = plan.deployment.vertical
     with console.status(f"{vertical.name}: backfilling {days} days of history"):
         count = backfill(spark, plan.deployment, plan.seed, FIRST_DAY, days, population)
@@ -109,13 +111,13 @@ def prepare(spark: SparkSession, plan: RunPlan, population: Any, days: int) -> N
 
 def latencies(plan: RunPlan, state: RunState) -> dict[str, Percentiles]:
     """Latency of the warm-up, and of what came after it."""
-    warm = state.started_at + min(WARM_UP_SECONDS, plan.seconds / 3)
+    warm_at = state.started_at + min(WARM_UP_SECONDS, plan.seconds / 3)
     watch = state.watch
-    return {f"warm-up, first {warm - state.started_at:.0f} s": watch.latency(0, warm), "after it": watch.latency(warm)}
+    return {f"warm-up, first {warm_at - state.started_at:.0f} s": watch.latency(0, warm_at), "after it": watch.latency(warm_at)}
 
 
-def machine_line() -> str:
-    """A remark on latencies where more wanted to run than there were cores; empty where not."""
+def overload_warning() -> str:
+    """A remark on latencies for a machine whose load is over twice its cores; else empty."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     return f"load average {load:.0f} on {cores} cores: these latencies are the machine's" if load > 2 * cores else ""
 
@@ -128,7 +130,7 @@ def summarise(spark: SparkSession, plan: RunPlan, state: RunState) -> None:
     with console.status("comparing alerts with labels"):
         for table in evaluation_tables(evaluate(vertical, *read_live_history(spark, workspace))):
             console.print(table)
-    console.print(latency_table(latencies(plan, state), machine_line()))
+    console.print(latency_table(latencies(plan, state), overload_warning()))
     with console.status("the batch job: contract suite, trends"):
         report = run_batch(spark, plan.deployment)
         console.print(suite_line(report))
@@ -159,13 +161,13 @@ def summarise_all(spark: SparkSession, plans: list[RunPlan], states: list[RunSta
         for plan, state in zip(plans, states, strict=True)
         for name, percentiles in latencies(plan, state).items()
     }
-    console.print(latency_table(named_latencies, machine_line()))
+    console.print(latency_table(named_latencies, overload_warning()))
     for plan in plans:
         name = plan.deployment.vertical.name
         with console.status(f"{name}: judging history again, to compare with the stream"):
             result = reconcile(spark, plan.deployment)
         console.print(f"{name}: {reconciled_line(result)}")
-    first = plans[0].deployment
-    folder = first.settings.data.absolute()
-    line = f"tables: {folder}\ntrends, plots and data docs of one: hybrid trends {first.vertical.name} --data {folder}"
-    console.print(line, soft_wrap=True)
+    deployment = plans[0].deployment
+    folder = deployment.settings.data.absolute()
+    hint = f"tables: {folder}\ntrends, plots and data docs of one: hybrid trends {deployment.vertical.name} --data {folder}"
+    console.print(hint, soft_wrap=True)

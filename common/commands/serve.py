@@ -1,4 +1,4 @@
-"""`hybrid serve`: a vertical's streams for good, and its batch jobs on schedule beside them."""
+"""Runs `hybrid serve`: a vertical's streams until stopped, and beside them its batch job on schedule."""
 
 import logging
 import threading
@@ -14,7 +14,7 @@ from common import tables
 from common.archive.history import has_history
 from common.batch.batch import run_batch, train_model
 from common.batch.model_comparison import compare_models
-from common.batch.schedule import Scheduled, cron, scheduled
+from common.batch.schedule import BatchJob, cron, run_schedule
 from common.command_options import Data, Servers, VerticalOrAll, duration
 from common.commands.gateway import Certificate, Key, Open
 from common.deployment import Deployment
@@ -51,8 +51,8 @@ class ServedVertical:
     """A vertical whose streams run."""
 
     deployment: Deployment
-    archived: Archiving
-    detecting: Detection
+    archiving: Archiving
+    detection: Detection
     lag: LagMeter
     blind_rules: BlindRuleReport
 
@@ -60,14 +60,15 @@ class ServedVertical:
     def vertical(self) -> Vertical:
         return self.deployment.vertical
 
-    def behind(self) -> int:
-        return self.lag.measure(self.archived.progress())
+    def records_behind(self) -> int:
+        """Records of the events topic that the archive has not taken yet."""
+        return self.lag.measure(self.archiving.progress())
 
     def put_off_batch(self, lag_limit: int) -> str | None:
-        """Why batch should not begin yet."""
-        behind = self.behind()
-        if behind > lag_limit:
-            return f"the streams are {behind:,} records behind"
+        """The reason why batch should not begin yet; None if there is none."""
+        records_behind = self.records_behind()
+        if records_behind > lag_limit:
+            return f"the streams are {records_behind:,} records behind"
         return None if has_history(self.deployment.workspace) else "no event is archived yet"
 
 
@@ -93,8 +94,8 @@ def serve(
 ) -> None:
     """Archive and judge what comes, and on schedule: contract suite, baselines, trends, drift of the model, reconcile.
 
-    Batch is put off while the archive is behind or holds no event yet. A run that was missed, also while this did not run, is
-    caught up once. A gateway that ends is started again.
+    Batch is put off while the archive is behind or holds no event yet. A run that was missed, also while `hybrid serve` was not
+    running, is done once when it is started again. A gateway that ends is started again.
     """
     settings = read_settings(data, servers, batch_schedule=schedule, gateway_open=open_)
     cron(settings.batch_schedule)  # refused before anything is started
@@ -103,31 +104,29 @@ def serve(
         address.check(Tokens(TokenFile(settings.data)))
     connection, ending = existing_broker(settings), threading.Event()
     verticals, partitions = find_verticals(vertical), dict[str, int]()
-    for declared in verticals:
-        partitions |= ensure_topics(connection, declared, settings.partitions, settings.replication)
+    for declared_vertical in verticals:
+        partitions |= ensure_topics(connection, declared_vertical, settings.partitions, settings.replication)
     with session(verticals, settings, partitions) as spark, ExitStack() as stack:
-        served = [_start(stack, spark, deployment_of(declared, settings, connection)) for declared in verticals]
+        deployments = [deployment_of(declared_vertical, settings, connection) for declared_vertical in verticals]
+        served_verticals = [_start(stack, spark, deployment) for deployment in deployments]
         gateway = None
         if address:
             gateway = stack.enter_context(GatewayProcess(vertical, address, connection, settings, _say))
             _say(f"a gateway starts at {address.url}; its log is {settings.data / 'gateway.log'}")
-        stack.enter_context(scheduled([_job(spark, running, ending) for running in served]))
+        stack.enter_context(run_schedule([_batch_job(spark, served_vertical, ending) for served_vertical in served_verticals]))
         console.print(f"serving; batch runs at {settings.batch_schedule} UTC; Ctrl-C ends it")
         is_due = due_every(STATUS_INTERVAL_SECONDS)
         for _ in while_streaming(duration(for_)):
-            for running in served:
-                running.archived.raise_failure()
-                running.detecting.keep_running()
-                running.detecting.follow_model()
+            for served_vertical in served_verticals:
+                served_vertical.archiving.raise_failure()
+                served_vertical.detection.keep_running()
+                served_vertical.detection.follow_model()
             if gateway:
                 gateway.keep_running()
             if is_due():
                 check_connection(connection, MAX_SILENCE_SECONDS)
-                for running in served:
-                    _say(_status_line(running))
-                    running.blind_rules.say_changes()
-                    for line in running.detecting.log.watermarks.new_lines(spark, running.deployment):
-                        _say_of(running.vertical, line)
+                for served_vertical in served_verticals:
+                    _say_status(spark, served_vertical)
 
 
 def _say(line: str) -> None:
@@ -136,53 +135,61 @@ def _say(line: str) -> None:
 
 def _start(stack: ExitStack, spark: SparkSession, deployment: Deployment) -> ServedVertical:
     vertical = deployment.vertical
-    archived, detecting = stack.enter_context(streams(spark, deployment))
-    for line in detecting.modes():
+    archiving, detection = stack.enter_context(streams(spark, deployment))
+    for line in detection.modes():
         console.print(f"{vertical.name}: {line}")
-    blind_rules = BlindRuleReport(vertical, deployment.tables, detecting.log.progress, partial(_say_of, vertical))
-    return ServedVertical(deployment, archived, detecting, LagMeter(deployment.kafka, topic_names(vertical).events), blind_rules)
+    blind_rules = BlindRuleReport(vertical, deployment.tables, detection.log.progress, partial(_say_of, vertical))
+    return ServedVertical(deployment, archiving, detection, LagMeter(deployment.kafka, topic_names(vertical).events), blind_rules)
 
 
 def _say_of(vertical: Vertical, line: str) -> None:
     _say(f"{vertical.name}: {line}")
 
 
-def _job(spark: SparkSession, served: ServedVertical, ending: threading.Event) -> Scheduled:
-    settings = served.deployment.settings
-    group = f"batch of {served.vertical.name}"
+def _batch_job(spark: SparkSession, served_vertical: ServedVertical, ending: threading.Event) -> BatchJob:
+    settings = served_vertical.deployment.settings
+    group = f"batch of {served_vertical.vertical.name}"
 
     def work() -> str:
         use_group(spark, group)
         try:
-            report = _run_batch(spark, served)
+            result_line = _run_batch(spark, served_vertical)
         finally:  # a batch that fails every night is no reason for tables to grow
-            upkeep = "" if ending.is_set() else _maintain(served)
-        return report + upkeep
+            upkeep_problem = "" if ending.is_set() else _maintain(served_vertical)
+        return result_line + upkeep_problem
 
-    return Scheduled(
-        workspace=served.deployment.workspace,
+    return BatchJob(
+        workspace=served_vertical.deployment.workspace,
         trigger=cron(settings.batch_schedule),
         work=work,
         cancel=partial(cancel_group, spark, group),
-        put_off=partial(served.put_off_batch, settings.batch_lag_limit),
-        say=partial(_say_of, served.vertical),
+        put_off=partial(served_vertical.put_off_batch, settings.batch_lag_limit),
+        say=partial(_say_of, served_vertical.vertical),
         ending=ending,
     )
 
 
-def _maintain(served: ServedVertical) -> str:
+def _maintain(served_vertical: ServedVertical) -> str:
     """Maintain the tables; what went wrong, as text to append: it does not fail the run."""
     try:
-        tables.maintain_all(served.deployment.tables, served.deployment.settings.vacuum_hours)
+        tables.maintain_all(served_vertical.deployment.tables, served_vertical.deployment.settings.vacuum_hours)
     except UpkeepFailed as problem:
         LOG.warning("%s", problem)
         return f"; {problem}"
     return ""
 
 
-def _status_line(served: ServedVertical) -> str:
-    """How its streams do, in a line."""
-    return f"{served.vertical.name}: {archived_line(served.archived.counts)}; {served.behind():,} records wait in the topic"
+def _say_status(spark: SparkSession, served_vertical: ServedVertical) -> None:
+    """Print the archive's tables and lag, and what is new of blind rules and of queries behind their watermark."""
+    _say(_status_line(served_vertical))
+    served_vertical.blind_rules.say_changes()
+    for line in served_vertical.detection.log.watermarks.new_lines(spark, served_vertical.deployment):
+        _say_of(served_vertical.vertical, line)
+
+
+def _status_line(served_vertical: ServedVertical) -> str:
+    tables_text = archived_line(served_vertical.archiving.counts)
+    return f"{served_vertical.vertical.name}: {tables_text}; {served_vertical.records_behind():,} records wait in the topic"
 
 
 def _train_or_compare(spark: SparkSession, deployment: Deployment) -> str:
@@ -199,9 +206,9 @@ def _train_or_compare(spark: SparkSession, deployment: Deployment) -> str:
     return f"challenger {candidate.version}: {comparison.describe() if comparison else 'no known label yet of what both scored'}"
 
 
-def _run_batch(spark: SparkSession, served: ServedVertical) -> str:
+def _run_batch(spark: SparkSession, served_vertical: ServedVertical) -> str:
     """Do all that batch does for a vertical; a line of its results."""
-    deployment = served.deployment
+    deployment = served_vertical.deployment
     report = run_batch(spark, deployment, retrain_above=deployment.settings.retrain_drift)
     lines = [] if report.suite.success else ["the history breaks its contract: see its data docs"]
     lines += [f"baselines {report.baseline_version} in force", f"{len(report.trends)} trends"]
@@ -210,7 +217,7 @@ def _run_batch(spark: SparkSession, served: ServedVertical) -> str:
     if deployment.vertical.model:
         lines.append(_train_or_compare(spark, deployment))
     reconciliation = reconcile(spark, deployment)
-    late = add_late_alerts(spark, deployment)
-    lines.append(f"{late.added} alerts added that came too late for the stream")
+    late_alerts = add_late_alerts(spark, deployment)
+    lines.append(f"{late_alerts.added} alerts added that came too late for the stream")
     lines.append("stream and history agree" if reconciliation.agrees else "stream and history differ: see table reconciled")
     return "; ".join(lines)

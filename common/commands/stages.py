@@ -28,8 +28,8 @@ from common.replay.pacing import end_schedule, schedule_at_rate, schedule_at_spe
 from common.replay.send_generated_events import SendCounts, send_generated_events
 from common.runtime import deployment_of, existing_broker, population_of, read_settings, session, session_of
 from common.settings import SettingsError
-from common.streaming.archiving import Archiving, archiving
-from common.streaming.detection import detection
+from common.streaming.archiving import Archiving, run_archiving
+from common.streaming.detection import run_detection
 from common.terminal import console  # fmt: skip
 from common.waiting import due_every, while_streaming
 
@@ -53,18 +53,24 @@ def generate(
     servers: Servers = None,
 ) -> None:
     """Send synthetic events, and apart from them their labels, to the vertical's topics."""
-    declared, settings = find_vertical(vertical), read_settings(data, servers)
+    declared_vertical, settings = find_vertical(vertical), read_settings(data, servers)
     connection = existing_broker(settings)
-    topics = role_rights(declared, "producer") | role_rights(declared, "labeller")
-    ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
-    chunks = declared.generate(seed, first_day(start), days, population_of(declared), dirt)
+    topics = role_rights(declared_vertical, "producer") | role_rights(declared_vertical, "labeller")
+    ensure_topics(connection, declared_vertical, settings.partitions, settings.replication, only=topics)
+    chunks = declared_vertical.generate(seed, first_day(start), days, population_of(declared_vertical), dirt)
     seconds = duration(for_) or math.inf
-    say = _ProgressLine(lambda sent: f"{sent.events:,} events, {sent.labels:,} labels sent; simulated time {sent.simulated_time}")
+    say = _ProgressLine(
+        lambda counts: f"{counts.events:,} events, {counts.labels:,} labels sent; simulated time {counts.simulated_time}"
+    )
     with Producer(connection, 0.0 if rate <= 20_000 else 0.005, settings.delivery_timeout) as producer:
-        sent = send_generated_events(
-            declared, chunks, producer, lambda chunks: end_schedule(schedule_at_rate(chunks, rate), seconds), progress=say
+        counts = send_generated_events(
+            declared_vertical,
+            chunks,
+            producer,
+            lambda chunks: end_schedule(schedule_at_rate(chunks, rate), seconds),
+            progress=say,
         )
-    console.print(f"sent {sent.events:,} events and {sent.labels:,} labels")
+    console.print(f"sent {counts.events:,} events and {counts.labels:,} labels")
 
 
 def replay(
@@ -86,17 +92,17 @@ def replay(
     servers: Servers = None,
 ) -> None:
     """Send a file that nobody here generated through the very same path, in the order and at the pace of its own time."""
-    declared, settings = find_vertical(vertical), read_settings(data, servers)
-    plan = plan_replay(declared, file, parse_mapping(map_ or []), label, scenario, timedelta(days=label_delay))
-    times = speed_of(speed)
+    declared_vertical, settings = find_vertical(vertical), read_settings(data, servers)
+    plan = plan_replay(declared_vertical, file, parse_mapping(map_ or []), label, scenario, timedelta(days=label_delay))
+    speed_factor = speed_of(speed)
     connection = existing_broker(settings)
-    topics = role_rights(declared, "producer") | (role_rights(declared, "labeller") if plan.labels else {})
-    ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
+    topics = role_rights(declared_vertical, "producer") | (role_rights(declared_vertical, "labeller") if plan.labels else {})
+    ensure_topics(connection, declared_vertical, settings.partitions, settings.replication, only=topics)
     with Producer(connection, delivery_timeout=settings.delivery_timeout) as producer:
         counts = replay_file(
             plan,
             producer,
-            partial(schedule_at_speed, speed=times),
+            partial(schedule_at_speed, speed=speed_factor),
             progress=_ProgressLine(lambda counts: f"{counts.rows:,} rows read, {counts.events:,} events sent"),
         )
     console.print(replay_line(counts))
@@ -110,43 +116,45 @@ def archive(
     servers: Servers = None,
 ) -> None:
     """Keep what comes in: valid events, quarantine, labels and alerts, each once, in Delta tables."""
-    declared, settings = find_vertical(vertical), read_settings(data, servers)
+    declared_vertical, settings = find_vertical(vertical), read_settings(data, servers)
     if until_idle:  # the pause between batches is there to make files large: here somebody waits
         settings = settings.model_copy(update={"archive_interval": 1})
     connection = existing_broker(settings)
-    deployment = deployment_of(declared, settings, connection)
-    ensure_topics(connection, declared, settings.partitions, settings.replication, only=role_rights(declared, "archive"))
-    archived: Archiving | None = None
+    deployment = deployment_of(declared_vertical, settings, connection)
+    ensure_topics(
+        connection, declared_vertical, settings.partitions, settings.replication, only=role_rights(declared_vertical, "archive")
+    )
+    archiving: Archiving | None = None
     try:
         with (
             deployment.workspace.lock("archive"),
             session_of(deployment) as spark,
-            archiving(spark, deployment) as archived,
+            run_archiving(spark, deployment) as archiving,
         ):
             console.print(f"archiving to {deployment.tables}; Ctrl-C ends it")
             if until_idle:
-                drain(archived, connection)
+                drain(archiving, connection)
             else:
-                _report_archive(archived, connection, topic_names(declared).events, duration(for_))
+                _report_archive(archiving, connection, topic_names(declared_vertical).events, duration(for_))
     finally:
-        if archived:  # whatever ended it: what has come into the tables by then
-            console.print(f"in the tables: {archived_line(archived.counts)}", soft_wrap=True)
+        if archiving:  # whatever ended it: what has come into the tables by then
+            console.print(f"in the tables: {archived_line(archiving.counts)}", soft_wrap=True)
 
 
-def _report_archive(archived: Archiving, connection: Connection, topic: str, seconds: float | None) -> None:
-    """A line whenever more has come, every few seconds, until the time is over."""
+def _report_archive(archiving: Archiving, connection: Connection, topic: str, seconds: float | None) -> None:
+    """Prints a line every few seconds if more records have come, until the time is over."""
     lag, last_line, is_due = LagMeter(connection, topic), "", due_every(STATUS_INTERVAL_SECONDS)
     for _ in while_streaming(seconds):
-        archived.raise_failure()
+        archiving.raise_failure()
         if is_due():
             check_connection(connection, MAX_SILENCE_SECONDS)
-            line = f"archived: {archived_line(archived.counts)}; {lag.measure(archived.progress()):,} records wait in the topic"
+            line = f"archived: {archived_line(archiving.counts)}; {lag.measure(archiving.progress()):,} records wait in the topic"
             if line != last_line:
                 last_line = line
                 console.print(line, soft_wrap=True)
 
 
-def drain(archived: Archiving, connection: Connection) -> None:
+def drain(archiving: Archiving, connection: Connection) -> None:
     """Return once all that is in the topics is archived.
 
     Raises BrokerError when the broker is gone, and ClockSetBack: Spark would wait for good, or until the clock is where it was.
@@ -155,12 +163,12 @@ def drain(archived: Archiving, connection: Connection) -> None:
     is_due()  # the broker has just answered
 
     def check_surroundings() -> None:
-        archived.raise_failure()
+        archiving.raise_failure()
         clock.check()
         if is_due():
             check_connection(connection, MAX_SILENCE_SECONDS)
 
-    archived.drain(check_surroundings)
+    archiving.drain(check_surroundings)
 
 
 def detect(
@@ -170,35 +178,35 @@ def detect(
     servers: Servers = None,
 ) -> None:
     """Judge events as they come; alerts go to the vertical's alerts topic."""
-    declared, settings = find_vertical(vertical), read_settings(data, servers)
+    declared_vertical, settings = find_vertical(vertical), read_settings(data, servers)
     connection = existing_broker(settings)
-    deployment = deployment_of(declared, settings, connection)
-    topics = role_rights(declared, "detector")
-    partitions = ensure_topics(connection, declared, settings.partitions, settings.replication, only=topics)
+    deployment = deployment_of(declared_vertical, settings, connection)
+    topics = role_rights(declared_vertical, "detector")
+    partitions = ensure_topics(connection, declared_vertical, settings.partitions, settings.replication, only=topics)
     with (
         deployment.workspace.lock("detect"),
-        session([declared], settings, partitions) as spark,
-        AlertWatch(connection, topic_names(declared).alerts, settings.alert_cooldown) as watch,
+        session([declared_vertical], settings, partitions) as spark,
+        AlertWatch(connection, topic_names(declared_vertical).alerts, settings.alert_cooldown) as watch,
         ExitStack() as ending,
-        detection(spark, deployment) as detecting,
+        run_detection(spark, deployment) as detection,
     ):
-        for line in detecting.modes():
+        for line in detection.modes():
             console.print(line)
-        for threshold in thresholds(declared, deployment.tables):
-            if threshold.changed:
-                console.print(f"{threshold.name}: {threshold.value:g}, published by {threshold.changed.details['who']}")
-        report = StageReport(declared, deployment.tables, watch, detecting.log.progress, _say)
+        for threshold in thresholds(declared_vertical, deployment.tables):
+            if threshold.changed_by:
+                console.print(f"{threshold.name}: {threshold.value:g}, published by {threshold.changed_by.details['who']}")
+        report = StageReport(declared_vertical, deployment.tables, watch, detection.log.progress, _say)
         ending.callback(report.say_all)  # once the queries have ended, and what they judged last is on record
         console.print("judging; Ctrl-C ends it")
         is_due = due_every(STATUS_INTERVAL_SECONDS)
         for _ in while_streaming(duration(for_)):
-            detecting.keep_running()
-            detecting.follow_model()
+            detection.keep_running()
+            detection.follow_model()
             report.say_alerts()
             if is_due():
                 check_connection(connection, MAX_SILENCE_SECONDS)
                 report.say_all()
-                for line in detecting.log.watermarks.new_lines(spark, deployment):
+                for line in detection.log.watermarks.new_lines(spark, deployment):
                     _say(line)
 
 
@@ -233,10 +241,10 @@ def replay_line(counts: ReplayCounts) -> str:
 class _ProgressLine:
     """Prints a line of progress every few seconds."""
 
-    def __init__(self, line: Callable[[Any], str]) -> None:
-        self._line, self._last = line, 0.0
+    def __init__(self, format_counts: Callable[[Any], str]) -> None:
+        self._format_counts, self._printed_at = format_counts, 0.0
 
     def __call__(self, counts: ReplayCounts | SendCounts) -> None:
-        if time.monotonic() - self._last > STATUS_INTERVAL_SECONDS:
-            self._last = time.monotonic()
-            console.print(self._line(counts))
+        if time.monotonic() - self._printed_at > STATUS_INTERVAL_SECONDS:
+            self._printed_at = time.monotonic()
+            console.print(self._format_counts(counts))

@@ -1,4 +1,4 @@
-"""Commands that change rules: settings (thresholds of running streams), backtest (over history, before that)."""
+"""Defines the commands that change rules: settings (thresholds of running streams), backtest (tries them over history)."""
 
 from typing import Annotated
 
@@ -32,13 +32,13 @@ def settings(
     data: Data = None,
 ) -> None:
     """List the thresholds of a vertical's rules, or change them under running streams: live within a checkpoint interval."""
-    declared = find_vertical(vertical)
-    workspace = workspace_of(declared, read_settings(data))
+    declared_vertical = find_vertical(vertical)
+    workspace = workspace_of(declared_vertical, read_settings(data))
     changes = parse_changes(set_ or []) | dict.fromkeys(reset or [])
     if changes:
-        version = publish_settings(declared, workspace.tables, changes, who or psutil.Process().username())
+        version = publish_settings(declared_vertical, workspace.tables, changes, who or psutil.Process().username())
         console.print(f"thresholds {version.version} in force; running streams take them up within a checkpoint interval")
-    console.print(_table(thresholds(declared, workspace.tables)))
+    console.print(_thresholds_table(thresholds(declared_vertical, workspace.tables)))
 
 
 def backtest(
@@ -64,12 +64,11 @@ def parse_changes(words: list[str]) -> dict[str, str]:
     return named_values("--set", words, "threshold=value, for instance amount_zscore=5")
 
 
-def _table(listed: list[Threshold]) -> Table:
+def _thresholds_table(thresholds_now: list[Threshold]) -> Table:
     table = Table("threshold", "value", "default", "may be", "changed", "what it is", box=None, pad_edge=False)
-    for threshold in listed:
-        change = threshold.changed
-        by = f"{change.created_at:%Y-%m-%d %H:%M:%S} by {change.details['who']}" if change else ""
-        changed = by if threshold.live else "only by a restart"
+    for threshold in thresholds_now:
+        change = threshold.changed_by
+        change_text = f"{change.created_at:%Y-%m-%d %H:%M:%S} by {change.details['who']}" if change else ""
         values = (f"{threshold.value:g}", f"{threshold.default:g}", threshold.bounds)
-        table.add_row(threshold.name, *values, changed, threshold.description)
+        table.add_row(threshold.name, *values, change_text if threshold.live else "only by a restart", threshold.description)
     return table

@@ -67,7 +67,7 @@ class Archiving:
 
 
 @contextmanager
-def archiving(spark: SparkSession, deployment: Deployment, from_end: bool = False) -> Iterator[Archiving]:
+def run_archiving(spark: SparkSession, deployment: Deployment, from_end: bool = False) -> Iterator[Archiving]:
     """Archive the vertical's topics, from their beginning or present end, until the block ends; a checkpoint resumes.
 
     The tables are looked after meanwhile. Raises TopicChanged where a checkpoint is of another topic than the one that is there.

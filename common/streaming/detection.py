@@ -178,7 +178,7 @@ class Detection:
 
 
 @contextmanager
-def detection(spark: SparkSession, deployment: Deployment) -> Iterator[Detection]:
+def run_detection(spark: SparkSession, deployment: Deployment) -> Iterator[Detection]:
     """Run every query of the vertical until the block ends.
 
     Raises TopicChanged where a checkpoint is of another topic than the one that is there.
@@ -191,12 +191,12 @@ def detection(spark: SparkSession, deployment: Deployment) -> Iterator[Detection
     tables.ensure_table(workspace.table("judged"), JUDGED_SCHEMA)
     log = ProgressLog(workspace.table("judged"), deployment.settings.vacuum_hours)
     log.start(query.name for query in vertical.queries)
-    detecting = Detection(spark, deployment, log, topics, standstills)
+    detection = Detection(spark, deployment, log, topics, standstills)
     try:
-        detecting._start([query.name for query in vertical.queries])
-        yield detecting
+        detection._start([query.name for query in vertical.queries])
+        yield detection
     finally:
-        shadow = {detecting.challenger_version: detecting.shadow} if detecting.shadow else {}
-        queries = {running.query.name: running.streaming for running in detecting.running}
+        shadow = {detection.challenger_version: detection.shadow} if detection.shadow else {}
+        queries = {running.query.name: running.streaming for running in detection.running}
         stop_all(shadow | queries, STOP_GRACE_SECONDS)
         log.close()

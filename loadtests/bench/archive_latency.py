@@ -14,7 +14,7 @@ from common.kafka.topics import topic_names
 from common.monitoring.alert_watch import percentiles
 from common.replay.pacing import end_schedule, schedule_at_rate, send_paced
 from common.simulation.messages import Messages, split_messages
-from common.streaming.archiving import archiving
+from common.streaming.archiving import run_archiving
 from common.workspace import Workspace
 from loadtests.bench.latency import Latency
 from loadtests.bench.steady_load import SteadyLoad
@@ -31,7 +31,7 @@ def measure_archive_latency(spark: SparkSession, deployment: Deployment, message
         for row in range(first, last):
             producer.send(events, chunk.keys[row], chunk.values[row])
 
-    archive = archiving(spark, replace(deployment, workspace=workspace), from_end=True)
+    archive = run_archiving(spark, replace(deployment, workspace=workspace), from_end=True)
     with PeakMemory() as memory, archive as queries:
         with Producer(deployment.kafka, linger=0) as producer:
             send_paced(schedule_at_rate(start_up_messages, load.rate), send)

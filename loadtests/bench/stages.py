@@ -17,7 +17,7 @@ from common.deployment import Deployment
 from common.embedded.ports import HOST, find_free_port, wait_until_listening
 from common.embedded.supervise import start_supervised
 from common.monitoring.alert_watch import percentiles
-from common.streaming.archiving import archiving
+from common.streaming.archiving import run_archiving
 from common.workspace import Workspace
 from loadtests.bench.backlog import clean_messages, count_events, fill_topic, take_at_least
 from loadtests.bench.http_load import Endpoint, post_all
@@ -158,7 +158,7 @@ def _measure_archive(spark: SparkSession, deployment: Deployment, workspace: Wor
     settings = deployment.settings.model_copy(update={"archive_interval": 1})
 
     def drain() -> int:
-        with archiving(spark, replace(deployment, workspace=workspace, settings=settings)) as queries:
+        with run_archiving(spark, replace(deployment, workspace=workspace, settings=settings)) as queries:
             queries.drain()
             return queries.counts()["events"] + queries.counts()["quarantine"]
 

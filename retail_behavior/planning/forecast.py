@@ -40,13 +40,13 @@ class Forecast:
 def forecast(units: Units, weekday: Days, horizon: int = HORIZON) -> Forecast:
     """The `horizon` days after the last one of `units`; `weekday` covers those too. Needs LEVEL_DAYS days, one open at least."""
     last = units.shape[1]
-    capped = _cap(units)
+    capped_units = _cap_units(units)
     holdout = last - horizon  # the first day that a second model does not see
     # Residuals of a model that did not see them say how wide the interval must be; a short history has none to spare.
-    has_holdout = holdout >= LEVEL_DAYS + horizon and bool(_had_sales(units[:, holdout:]).any())
+    has_holdout = holdout >= LEVEL_DAYS + horizon and bool(_has_sales(units[:, holdout:]).any())
     has_holdout = has_holdout and bool(_open_weekdays(units, weekday, holdout).any())
-    spread = _residual_quantiles(capped, units, weekday, holdout, horizon) if has_holdout else POISSON_INTERVAL
-    mean = _predict(capped, weekday, last, horizon)
+    spread = _residual_quantiles(capped_units, units, weekday, holdout, horizon) if has_holdout else POISSON_INTERVAL
+    mean = _predict(capped_units, weekday, last, horizon)
     low, high = (np.maximum(mean + bound * np.sqrt(mean + SMALLEST_LEVEL), 0.0) for bound in spread)
     is_closed = mean == 0
     return Forecast(mean, np.where(is_closed, 0.0, np.minimum(low, mean)), np.where(is_closed, 0.0, np.maximum(high, mean)))
@@ -64,13 +64,13 @@ def seasonal_naive(units: Units, horizon: int = HORIZON) -> Units:
     return units[:, units.shape[1] - 7 + np.arange(horizon) % 7]
 
 
-def weighted_rmsse(past: Units, revenue: Units, actual: Units, predicted: Units) -> float:
+def weighted_rmsse(past_units: Units, revenue: Units, actual_units: Units, predicted_units: Units) -> float:
     """RMSSE of each product (scaled by its one-step naive error since its first sale), weighted by the past's recent revenue.
 
     A product without a scale, as its past has no two days or never varied, is left out; nan when all are.
     """
-    errors = np.sqrt(((actual - predicted) ** 2).mean(axis=1))
-    steps = [np.diff(row[np.argmax(row > 0) :]) for row in past]
+    errors = np.sqrt(((actual_units - predicted_units) ** 2).mean(axis=1))
+    steps = [np.diff(row[np.argmax(row > 0) :]) for row in past_units]
     scales = np.array([np.sqrt((step**2).mean()) if len(step) else 0.0 for step in steps])
     weights = revenue[:, -LEVEL_DAYS:].sum(axis=1)
     has_scale = (scales > 0) & (weights > 0)
@@ -87,13 +87,13 @@ def backtest(units: Units, revenue: Units, weekday: Days, cuts: int = 3, horizon
     origins = [units.shape[1] - horizon * cut for cut in range(cuts, 0, -1)]
     figures: dict[str, list[float]] = {name: [] for name in ("model", "calendar_mean", "seasonal_naive", "coverage")}
     for origin in origins:
-        past, actual = units[:, :origin], units[:, origin : origin + horizon]
-        model = forecast(past, weekday, horizon)
-        yardsticks = {"calendar_mean": calendar_mean(past, weekday, horizon), "seasonal_naive": seasonal_naive(past, horizon)}
+        past_units, actual_units = units[:, :origin], units[:, origin : origin + horizon]
+        model = forecast(past_units, weekday, horizon)
+        yardsticks = {"calendar_mean": calendar_mean(past_units, weekday, horizon), "seasonal_naive": seasonal_naive(past_units, horizon)}
         for name, prediction in {"model": model.mean, **yardsticks}.items():
-            figures[name].append(weighted_rmsse(past, revenue[:, :origin], actual, prediction))
-        is_inside = (actual >= np.floor(model.low)) & (actual <= np.ceil(model.high))
-        has_sales = _had_sales(actual)
+            figures[name].append(weighted_rmsse(past_units, revenue[:, :origin], actual_units, prediction))
+        is_inside = (actual_units >= np.floor(model.low)) & (actual_units <= np.ceil(model.high))
+        has_sales = _has_sales(actual_units)
         figures["coverage"].append(float(is_inside[:, has_sales].mean()) if has_sales.any() else float("nan"))
     return {name: _mean_of_numbers(values) for name, values in figures.items()}
 
@@ -111,7 +111,7 @@ def _predict(units: Units, weekday: Days, origin: int, horizon: int) -> Units:
     mean = np.zeros((len(units), horizon))
     if not len(days):
         return mean
-    level = _level(units, origin)
+    level = _recent_level(units, origin)
     model = _fit(units, weekday, origin, is_open, horizon)
     # Without a model: as much as the level.
     ratio = model.predict(_features(units, weekday, origin, days)) if model else np.ones(len(days) * len(units))
@@ -126,10 +126,10 @@ def _fit(
     features, ratios, weights = [], [], []
     for origin in range(last - horizon, LEVEL_DAYS - 1, -7)[:ORIGINS]:
         days = _open_days_from(weekday, origin, is_open, horizon)
-        days = days[_had_sales(units[:, days])]
+        days = days[_has_sales(units[:, days])]
         if not len(days):
             continue  # the shop was closed all that time
-        level = _level(units, origin)
+        level = _recent_level(units, origin)
         features.append(_features(units, weekday, origin, days))
         ratios.append((units[:, days] / level[:, None]).T.ravel())
         weights.append(np.tile(level, len(days)))
@@ -145,53 +145,53 @@ def _fit(
 
 def _features(units: Units, weekday: Days, origin: int, days: Days) -> NDArray[np.float64]:
     """Rows for every product and each of `days` (day by day): recent means over the level, size, weekday, distance."""
-    past = _open_days(units, origin)
-    level = _level(units, origin)
-    recent = [units[:, past[-window:]].mean(axis=1) / level for window in (7, 14, 56)]
-    share_with_sales = (units[:, past[-LEVEL_DAYS:]] > 0).mean(axis=1)
-    of_weekday = [_weekday_mean(units, weekday, past[-48:], day) / level for day in range(WEEK_DAYS)]
-    of_product = [*recent, np.log(level), share_with_sales]
-    of_day = {day: np.full((len(units), 2), (weekday[day], day - origin)) for day in days}
-    return np.concatenate([np.column_stack([*of_product, of_weekday[weekday[day]], of_day[day]]) for day in days])
+    past_days = _open_days(units, origin)
+    level = _recent_level(units, origin)
+    recent = [units[:, past_days[-window:]].mean(axis=1) / level for window in (7, 14, 56)]
+    share_with_sales = (units[:, past_days[-LEVEL_DAYS:]] > 0).mean(axis=1)
+    weekday_features = [_weekday_mean(units, weekday, past_days[-48:], day) / level for day in range(WEEK_DAYS)]
+    product_features = [*recent, np.log(level), share_with_sales]
+    day_features = {day: np.full((len(units), 2), (weekday[day], day - origin)) for day in days}
+    return np.concatenate([np.column_stack([*product_features, weekday_features[weekday[day]], day_features[day]]) for day in days])
 
 
 def _weekday_mean(units: Units, weekday: Days, days: Days, number: int) -> Units:
     """Mean of each product over those of `days` that are the weekday of that number; 0 where there is none."""
-    such_days = days[weekday[days] == number]
-    return units[:, such_days].mean(axis=1) if len(such_days) else np.zeros(len(units))
+    matching_days = days[weekday[days] == number]
+    return units[:, matching_days].mean(axis=1) if len(matching_days) else np.zeros(len(units))
 
 
-def _residual_quantiles(capped: Units, units: Units, weekday: Days, origin: int, horizon: int) -> tuple[float, float]:
+def _residual_quantiles(capped_units: Units, units: Units, weekday: Days, origin: int, horizon: int) -> tuple[float, float]:
     """INTERVAL quantiles of (actual - forecast) / sqrt(forecast) over the `horizon` days from `origin`."""
-    mean, actual = _predict(capped, weekday, origin, horizon), units[:, origin : origin + horizon]
+    mean, actual = _predict(capped_units, weekday, origin, horizon), units[:, origin : origin + horizon]
     residuals = (actual - mean) / np.sqrt(mean + SMALLEST_LEVEL)
-    low, high = np.quantile(residuals[:, _had_sales(actual)], INTERVAL)
+    low, high = np.quantile(residuals[:, _has_sales(actual)], INTERVAL)
     return float(low), float(high)
 
 
-def _level(units: Units, origin: int) -> Units:
+def _recent_level(units: Units, origin: int) -> Units:
     """Units a day of each product over the last LEVEL_DAYS open days before `origin`."""
     return units[:, _open_days(units, origin)[-LEVEL_DAYS:]].mean(axis=1) + SMALLEST_LEVEL
 
 
-def _cap(units: Units) -> Units:
+def _cap_units(units: Units) -> Units:
     return np.minimum(units, np.maximum(np.quantile(units, CAP, axis=1), 1.0)[:, None])
 
 
-def _had_sales(units: Units) -> NDArray[np.bool_]:
+def _has_sales(units: Units) -> NDArray[np.bool_]:
     """For each day, whether anything was sold."""
     return units.sum(axis=0) > 0
 
 
 def _open_days(units: Units, origin: int) -> Days:
-    return np.flatnonzero(_had_sales(units[:, :origin]))
+    return np.flatnonzero(_has_sales(units[:, :origin]))
 
 
 def _open_weekdays(units: Units, weekday: Days, origin: int) -> NDArray[np.bool_]:
     """For each of the seven weekdays, whether anything was sold on it in the CALENDAR_DAYS before `origin`."""
     recent = np.arange(max(0, origin - CALENDAR_DAYS), origin)
-    with_sales = recent[_had_sales(units[:, recent])]
-    return np.isin(np.arange(WEEK_DAYS), weekday[with_sales])
+    days_with_sales = recent[_has_sales(units[:, recent])]
+    return np.isin(np.arange(WEEK_DAYS), weekday[days_with_sales])
 
 
 def _open_days_from(weekday: Days, origin: int, is_open: NDArray[np.bool_], horizon: int) -> Days:

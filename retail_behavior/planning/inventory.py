@@ -29,10 +29,10 @@ class Service:
     cycles: int
 
 
-def economic_order_quantity(fixed: float, holding: float, demand: float) -> tuple[float, float]:
+def economic_order_quantity(order_cost: float, holding_cost: float, demand: float) -> tuple[float, float]:
     """(quantity, cost per period) that balances ordering and holding (chapter 3.2 of the book)."""
-    quantity = sqrt(2 * fixed * demand / holding)
-    return quantity, holding * quantity
+    quantity = sqrt(2 * order_cost * demand / holding_cost)
+    return quantity, holding_cost * quantity
 
 
 def safety_stock(service: float, std: float, lead_time: float) -> float:
@@ -40,7 +40,7 @@ def safety_stock(service: float, std: float, lead_time: float) -> float:
     return float(norm.ppf(service)) * std * sqrt(lead_time)
 
 
-def reorder_point(service: float, mean: float, std: float, lead_time: float) -> float:
+def compute_reorder_point(service: float, mean: float, std: float, lead_time: float) -> float:
     """Mean demand over the lead time and its safety stock; `mean` and `std` per period of normal demand."""
     return mean * lead_time + safety_stock(service, std, lead_time)
 
@@ -50,18 +50,18 @@ def simulated_service(demand: NDArray[np.float64], policy: Policy, lead_time: in
 
     Demand beyond the stock is lost. A cycle ends with a delivery; it had a stock-out when any demand in it was lost.
     """
-    stock, orders = policy.order_up_to, dict[int, float]()
+    units_in_stock, orders = policy.order_up_to, dict[int, float]()
     cycles = short_cycles = 0
-    lost, is_short = 0.0, False
-    for period, units in enumerate(demand):
+    lost_units, is_short = 0.0, False
+    for period, demanded_units in enumerate(demand):
         if period in orders:
-            stock += orders.pop(period)
+            units_in_stock += orders.pop(period)
             cycles, short_cycles, is_short = cycles + 1, short_cycles + is_short, False
-        sold = min(stock, float(units))
-        is_short |= sold < units
-        lost, stock = lost + float(units) - sold, stock - sold
-        position = stock + sum(orders.values())
+        sold_units = min(units_in_stock, float(demanded_units))
+        is_short |= sold_units < demanded_units
+        lost_units, units_in_stock = lost_units + float(demanded_units) - sold_units, units_in_stock - sold_units
+        position = units_in_stock + sum(orders.values())
         if position <= policy.reorder_point:
             orders[period + 1 + lead_time] = ceil(policy.order_up_to - position)
     total = float(demand.sum())
-    return Service(1 - short_cycles / cycles if cycles else float("nan"), 1 - lost / total if total else float("nan"), cycles)
+    return Service(1 - short_cycles / cycles if cycles else float("nan"), 1 - lost_units / total if total else float("nan"), cycles)

@@ -9,7 +9,7 @@ from retail_behavior.planning.forecast import HORIZON, LEVEL_DAYS, WEEK_DAYS, ba
 from retail_behavior.planning.inventory import (
     Policy,
     economic_order_quantity,
-    reorder_point,
+    compute_reorder_point,
     safety_stock,
     simulated_service,
 )
@@ -32,9 +32,9 @@ def backtest_forecast(sales: pd.DataFrame) -> pd.DataFrame:
     """
     day = pd.to_datetime(sales["day"])
     calendar = pd.date_range(day.min(), day.max())
-    spare = len(calendar) - 2 * LEVEL_DAYS
-    horizon = HORIZON if spare >= HORIZON else WEEK_DAYS
-    cuts = min(CUTS, (spare if horizon == HORIZON else len(calendar) - LEVEL_DAYS) // horizon)
+    spare_days = len(calendar) - 2 * LEVEL_DAYS
+    horizon = HORIZON if spare_days >= HORIZON else WEEK_DAYS
+    cuts = min(CUTS, (spare_days if horizon == HORIZON else len(calendar) - LEVEL_DAYS) // horizon)
     if cuts < 1:
         row = pd.DataFrame({"method": "", "wrmsse": 0.0, "days_inside_interval": 0.0}, index=[0])
         return row.iloc[:0]  # empty, and of the right types
@@ -43,8 +43,8 @@ def backtest_forecast(sales: pd.DataFrame) -> pd.DataFrame:
     weekday = (calendar[0].weekday() + np.arange(len(calendar) + HORIZON)) % WEEK_DAYS
     figures = backtest(units, revenue, weekday, cuts, horizon)
     methods = ("model", "calendar_mean", "seasonal_naive")
-    inside = [figures["coverage"], np.nan, np.nan]
-    return pd.DataFrame({"method": methods, "wrmsse": [figures[name] for name in methods], "days_inside_interval": inside})
+    inside_shares = [figures["coverage"], np.nan, np.nan]
+    return pd.DataFrame({"method": methods, "wrmsse": [figures[name] for name in methods], "days_inside_interval": inside_shares})
 
 
 def plan_stock(sales: pd.DataFrame, settings: RetailSettings, until: date | None = None) -> pd.DataFrame:
@@ -59,20 +59,20 @@ def plan_stock(sales: pd.DataFrame, settings: RetailSettings, until: date | None
     price = float(sales["revenue"].sum() / sales["units"].sum())
     service, days = settings.cycle_service, settings.lead_days + REVIEW_DAYS
     quantity, _ = economic_order_quantity(settings.order_cost, settings.holding_cost * price / 365, mean)
-    point = reorder_point(service, mean, std, days)
+    reorder_level = compute_reorder_point(service, mean, std, days)
     demand = np.random.default_rng(0).choice(units, SIMULATED_DAYS)
-    realised = simulated_service(demand, Policy(point, point + quantity), settings.lead_days)
+    realised_service = simulated_service(demand, Policy(reorder_level, reorder_level + quantity), settings.lead_days)
     return pd.DataFrame(
         {
             "product_id": [sales["product_id"].iloc[0]],
             "daily_units": mean,
             "daily_deviation": std,
             "safety_stock": safety_stock(service, std, days),
-            "reorder_point": point,
-            "order_up_to": point + quantity,
+            "reorder_point": reorder_level,
+            "order_up_to": reorder_level + quantity,
             "nominal_cycle_service": service,
-            "realised_cycle_service": realised.cycle_service,
-            "realised_fill_rate": realised.fill_rate,
-            "cycles": realised.cycles,
+            "realised_cycle_service": realised_service.cycle_service,
+            "realised_fill_rate": realised_service.fill_rate,
+            "cycles": realised_service.cycles,
         }
     )

@@ -8,12 +8,12 @@ HOURS_PER_WEEK = 168
 
 def sum_of_hours(by_hour: str, since: Column, hours: int) -> Column:
     """Sum over `hours` whole hours, of which the first has the time `since`; null without numbers."""
-    first = 24 * F.weekday(since) + F.hour(since)
-    ahead = F.sequence(F.lit(0), F.lit(hours - 1))
-    return sum_of(F.transform(ahead, lambda hour: F.get(by_hour, (first + hour) % HOURS_PER_WEEK)))
+    first_hour = 24 * F.weekday(since) + F.hour(since)
+    hour_offsets = F.sequence(F.lit(0), F.lit(hours - 1))
+    return sum_of(F.transform(hour_offsets, lambda hour: F.get(by_hour, (first_hour + hour) % HOURS_PER_WEEK)))
 
 
-def most_in_hours(by_hour: str, hours: int) -> Column:
+def max_of_hours(by_hour: str, hours: int) -> Column:
     """An upper bound of the sum over any `hours` of the week: that many times its busiest hour, at most the whole week."""
     return F.least(hours * F.array_max(by_hour), sum_of(by_hour))
 

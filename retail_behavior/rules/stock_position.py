@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from common.authoring import let, threshold
 from retail_behavior.events import PURCHASE, RESTOCK
-from retail_behavior.rules.hour_of_week import HOURS_PER_WEEK, most_in_hours, sum_of, sum_of_hours
+from retail_behavior.rules.hour_of_week import HOURS_PER_WEEK, max_of_hours, sum_of, sum_of_hours
 from retail_behavior.settings import STOCK_SLIDE, RetailSettings
 
 LOGISTIC_PROBIT = 1.702  # a logistic curve of this slope is the normal distribution within 0.01
@@ -102,25 +102,25 @@ def _reorder_ratio(position: Column) -> Column:
 
 def _risk_after(sale: Column, settings: RetailSettings) -> Column:
     """Probability that demand of the `risk_hours` after a sale exceeds what it left, by the normal distribution."""
-    of_product = sum_of_hours("baseline.units_by_hour", sale.event_time, settings.risk_hours)
-    expected = _expected_units(of_product, settings.risk_hours)
+    product_units = sum_of_hours("baseline.units_by_hour", sale.event_time, settings.risk_hours)
+    expected = _expected_units(product_units, settings.risk_hours)
     deviations = (expected - sale.position - 0.5) / F.sqrt(F.col("baseline.variance_ratio") * expected + 0.01)
     return 1 / (1 + F.exp(-LOGISTIC_PROBIT * deviations))
 
 
 def _scarce_sales(settings: RetailSettings) -> Column:
     """Those of `sales` that left less than any `risk_hours` of a week may take: only after these a risk is worth computing."""
-    most = _expected_units(most_in_hours("baseline.units_by_hour", settings.risk_hours), settings.risk_hours)
-    enough = most + NO_RISK_DEVIATIONS * F.sqrt(F.col("baseline.variance_ratio") * most + 0.01)
-    return let(enough, lambda units: F.filter("sales", lambda sale: sale.position < units))
+    max_units = _expected_units(max_of_hours("baseline.units_by_hour", settings.risk_hours), settings.risk_hours)
+    safe_units = max_units + NO_RISK_DEVIATIONS * F.sqrt(F.col("baseline.variance_ratio") * max_units + 0.01)
+    return let(safe_units, lambda units: F.filter("sales", lambda sale: sale.position < units))
 
 
-def _expected_units(of_product: Column, hours: int) -> Column:
+def _expected_units(product_units: Column, hours: int) -> Column:
     """Units that this store may sell in some hours, from the forecast of the product in all stores for those hours.
 
     The store's usual week, times the hours' share of the product's forecast for a week; without a forecast, of the clock's.
     """
-    share = F.try_divide(of_product, sum_of("baseline.units_by_hour"))
+    share = F.try_divide(product_units, sum_of("baseline.units_by_hour"))
     return 7 * F.col("baseline.daily_units") * F.coalesce(share, F.lit(hours / HOURS_PER_WEEK))
 
 
@@ -137,10 +137,10 @@ def _judged_sales() -> Column:
 def _arrivals_of_late_restocks() -> Column:
     """The ingest times of restocks that came in after a sale that is later than they are in event time."""
 
-    def has_come_late(restock: Column) -> Column:
+    def is_late(restock: Column) -> Column:
         return F.exists("movements", lambda movement: _overtakes(movement, restock))
 
-    late_restocks = F.filter("movements", lambda movement: (movement.event_type == RESTOCK) & has_come_late(movement))
+    late_restocks = F.filter("movements", lambda movement: (movement.event_type == RESTOCK) & is_late(movement))
     return F.transform(late_restocks, lambda restock: restock.ingest_time)
 
 
@@ -176,8 +176,8 @@ def _positions_after(movements: Column) -> Column:
 
 def _position_after(position: Column, movement: Column) -> Column:
     """Units after a sale or a restock; a count that comes with a restock is taken instead of what was computed."""
-    restocked = F.coalesce(movement.stock_on_hand, position + movement.quantity)
-    return F.when(movement.event_type == RESTOCK, restocked).otherwise(position - movement.quantity)
+    position_after_restock = F.coalesce(movement.stock_on_hand, position + movement.quantity)
+    return F.when(movement.event_type == RESTOCK, position_after_restock).otherwise(position - movement.quantity)
 
 
 def _ids_of(sales: Column) -> Column:

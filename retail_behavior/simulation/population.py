@@ -52,9 +52,9 @@ class World:
 @lru_cache(maxsize=4)
 def world_of(seed: int, population: Population) -> World:
     """The shop of a seed and a population: always the same one."""
-    products = _products(random_for(seed, EVERY_DAY, "products"), population.products)
+    products = _draw_products(random_for(seed, EVERY_DAY, "products"), population.products)
     store_share = np.linspace(1.4, 0.6, population.stores) / population.stores if population.stores > 1 else np.ones(1)
-    visitors = _visitors(random_for(seed, EVERY_DAY, "visitors"), population.visitors, store_share)
+    visitors = _draw_visitors(random_for(seed, EVERY_DAY, "visitors"), population.visitors, store_share)
     stores: dict[str, Any] = {"store_id": _numbered_ids("S", population.stores, 2), "store_share": store_share}
     return World(**products, **visitors, **stores, population=population)
 
@@ -73,7 +73,7 @@ def usual_units(world: World, day: date) -> NDArray[np.float64]:
     return np.outer(world.store_share, views / views.sum() * visits * UNITS_PER_VISIT).ravel()
 
 
-def _products(rng: np.random.Generator, count: int) -> dict[str, Any]:
+def _draw_products(rng: np.random.Generator, count: int) -> dict[str, Any]:
     category = np.sort(rng.integers(CATEGORIES, size=count))
     popularity = rng.permutation((np.arange(count) + 12.0) ** -0.8)
     first = np.searchsorted(category, category)
@@ -88,7 +88,7 @@ def _products(rng: np.random.Generator, count: int) -> dict[str, Any]:
     }
 
 
-def _visitors(rng: np.random.Generator, count: int, store_share: NDArray[np.float64]) -> dict[str, Any]:
+def _draw_visitors(rng: np.random.Generator, count: int, store_share: NDArray[np.float64]) -> dict[str, Any]:
     return {
         "visitor_id": _numbered_ids("V", count, 6),
         "activity": rng.gamma(1.5, 1 / 1.5, count) + 0.05,

@@ -34,12 +34,12 @@ FAST_UNITS = 2.5  # units a day
 FAILED_DELIVERIES = 2  # in a row
 
 
-def bot_views(today: Day, busy: NDArray[np.int64], session: int) -> NDArray:
-    """Sessions numbered from `session` on, by visitors other than `busy`: 30 to 120 views, each gap within 15% of the last."""
+def bot_views(today: Day, busy_visitors: NDArray[np.int64], session: int) -> NDArray:
+    """Sessions numbered from `session` on, by visitors other than `busy_visitors`: 30 to 120 views, each gap within 15% of the last."""
     rng, world = today.random("bots"), today.world
-    free = np.setdiff1d(np.arange(len(world.visitor_id)), busy)
+    free_visitors = np.setdiff1d(np.arange(len(world.visitor_id)), busy_visitors)
     count = case_count(today.seed, today.date, BOT, BOTS * world.population.anomalies)
-    visitor = free[draw_distinct(rng, len(free), count)]
+    visitor = free_visitors[draw_distinct(rng, len(free_visitors), count)]
     counts = rng.integers(30, 121, len(visitor))
     number = np.repeat(np.arange(len(visitor)), counts)
     gaps = np.exp(rng.uniform(np.log(2), np.log(30), len(visitor)))[number] * rng.uniform(0.93, 1.07, len(number))
@@ -48,17 +48,17 @@ def bot_views(today: Day, busy: NDArray[np.int64], session: int) -> NDArray:
     return session_rows(visitor[number], session + number, start[number] + seconds_since_first(gaps, counts), VIEW, product)
 
 
-def spike_visits(today: Day, busy: NDArray[np.int64], session: int) -> NDArray:
-    """Visits by others than `busy` in which a view ends with one product bought: 14 to 34 of them within SPIKE_HOURS."""
+def spike_visits(today: Day, busy_visitors: NDArray[np.int64], session: int) -> NDArray:
+    """Visits by others than `busy_visitors` in which a view ends with one product bought: 14 to 34 of them within SPIKE_HOURS."""
     rng, world = today.random("spikes"), today.world
-    free = np.setdiff1d(np.arange(len(world.visitor_id)), busy)
+    free_visitors = np.setdiff1d(np.arange(len(world.visitor_id)), busy_visitors)
     count = case_count(today.seed, today.date, SPIKE, SPIKES * world.population.anomalies)
     products = draw_distinct(rng, len(world.product_id), count)
     sizes = rng.integers(14, 35, len(products))
     case, offset = bursts(rng, sizes, rng.uniform(*SPIKE_HOURS, len(products)) * 3_600)
-    case, offset = case[: len(free)], offset[: len(free)]
+    case, offset = case[: len(free_visitors)], offset[: len(free_visitors)]
     start = (OPENING_SECOND + 6 * 3_600 + rng.random(len(products)) * 9 * 3_600)[case] + offset
-    visitor = free[draw_distinct(rng, len(free), len(case))]
+    visitor = free_visitors[draw_distinct(rng, len(free_visitors), len(case))]
     views = session_rows(visitor, session + np.arange(len(case)), start, VIEW, products[case])
     adds = as_later_events(views, ADD, start + rng.uniform(20, 90, len(case)), 1 + (rng.random(len(case)) < 0.15))
     return np.concatenate((views, adds, as_later_events(adds, PURCHASE, adds["second"] + rng.uniform(15, 90, len(case)))))

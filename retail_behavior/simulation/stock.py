@@ -46,16 +46,16 @@ class Demand:
 def demand_on(seed: int, day: date, population: Population) -> Demand:
     """What visitors do and want on a day."""
     today = Day(world_of(seed, population), day, seed)
-    ordinary, channel = visits(today)
-    busy, spikes_from = np.unique(ordinary["visitor"]), len(channel)
+    ordinary_rows, channel = visits(today)
+    busy, spikes_from = np.unique(ordinary_rows["visitor"]), len(channel)
     spikes = spike_visits(today, busy, spikes_from)
     bots_from = spikes_from + len(np.unique(spikes["session"]))
     bots = bot_views(today, np.union1d(busy, spikes["visitor"]), bots_from)
     sessions = bots_from + len(np.unique(bots["session"]))
-    others = today.random("other channels").integers(len(CHANNELS), size=sessions - spikes_from)
-    rows = np.concatenate((ordinary, spikes, bots))
+    other_channels = today.random("other channels").integers(len(CHANNELS), size=sessions - spikes_from)
+    rows = np.concatenate((ordinary_rows, spikes, bots))
     rows = rows[rows["second"] < DAY_SECONDS - 1]
-    return Demand(rows[np.argsort(rows["second"], kind="stable")], np.concatenate((channel, others)), spikes_from, bots_from)
+    return Demand(rows[np.argsort(rows["second"], kind="stable")], np.concatenate((channel, other_channels)), spikes_from, bots_from)
 
 
 @lru_cache(maxsize=512)
@@ -75,10 +75,10 @@ def order_up_to(world: World, day: date) -> NDArray[np.int64]:
 def opening_stock(seed: int, day: date, population: Population) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(units of each pair when the day begins, its deliveries included; units delivered just then)."""
     world = world_of(seed, population)
-    before = _stock_before(seed, day, world)
+    stock_before = _stock_before(seed, day, world)
     has_delivery = _is_delivery_day(world, day) & ~has_failed(seed, day, world)
-    delivery = np.where(has_delivery, np.maximum(order_up_to(world, day) - before, 0), 0)
-    return before + delivery, delivery
+    delivery = np.where(has_delivery, np.maximum(order_up_to(world, day) - stock_before, 0), 0)
+    return stock_before + delivery, delivery
 
 
 def sell(world: World, rows: NDArray, stock: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -48,34 +48,34 @@ class Day:
 def is_promoted(today: Day) -> NDArray[np.bool_]:
     """For each product, whether it is on promotion."""
     products = len(today.world.product_id)
-    member, _ = episodes(today.seed, today.date, "promotions", PROMOTIONS * products, PROMOTION_DAYS, products)
-    return np.isin(np.arange(products), member)
+    promoted_products, _ = episodes(today.seed, today.date, "promotions", PROMOTIONS * products, PROMOTION_DAYS, products)
+    return np.isin(np.arange(products), promoted_products)
 
 
 def visits(today: Day) -> tuple[NDArray, NDArray[np.int64]]:
     """The ordinary visits of a day: rows of ROW, and the channel of each session."""
     rng, world = today.random("visits"), today.world
-    visitor = _visitors(rng, today)
+    visitor = _draw_visitors(rng, today)
     channel = rng.choice(len(CHANNELS), len(visitor), p=CHANNEL_SHARES)
     resolve = world.resolve[visitor] * CHANNEL_RESOLVE[channel]
-    wants = np.where(rng.random(len(visitor)) < resolve * 0.75, SHOP, np.where(rng.random(len(visitor)) < 0.4, BOUNCE, BROWSE))
-    views = _views(rng, today, visitor, wants)
-    adds = _adds(rng, views, wants)
+    intents = np.where(rng.random(len(visitor)) < resolve * 0.75, SHOP, np.where(rng.random(len(visitor)) < 0.4, BOUNCE, BROWSE))
+    views = _view_rows(rng, today, visitor, intents)
+    adds = _add_rows(rng, views, intents)
     is_removed = rng.random(len(adds)) < REMOVED_SHARE
-    ends = np.zeros(len(visitor))
-    np.maximum.at(ends, views["session"], views["second"])
-    np.maximum.at(ends, adds["session"], adds["second"])
+    session_end = np.zeros(len(visitor))
+    np.maximum.at(session_end, views["session"], views["second"])
+    np.maximum.at(session_end, adds["session"], adds["second"])
     seconds_to_removal = rng.uniform(5, 40, is_removed.sum())
-    removals = as_later_events(adds[is_removed], REMOVE, ends[adds["session"][is_removed]] + seconds_to_removal)
-    checks_out = rng.random(len(visitor)) < CHECKOUT_CHANCE[wants]
+    removals = as_later_events(adds[is_removed], REMOVE, session_end[adds["session"][is_removed]] + seconds_to_removal)
+    checks_out = rng.random(len(visitor)) < CHECKOUT_CHANCE[intents]
     is_bought = ~is_removed & checks_out[adds["session"]]
-    checkout = ends + _seconds_to_checkout(rng, len(visitor))
+    checkout = session_end + _seconds_to_checkout(rng, len(visitor))
     line_seconds = rng.random(is_bought.sum())  # the lines of one order follow within a second
     purchases = as_later_events(adds[is_bought], PURCHASE, checkout[adds["session"][is_bought]] + line_seconds)
     return np.concatenate((views, adds, removals, purchases)), channel
 
 
-def _visitors(rng: np.random.Generator, today: Day) -> NDArray[np.int64]:
+def _draw_visitors(rng: np.random.Generator, today: Day) -> NDArray[np.int64]:
     """Who visits: each visitor at most once, active ones more often (exponential clocks, of which the first to ring come)."""
     world = today.world
     count = min(int(rng.poisson(visits_on(today.date, world.population))), len(world.visitor_id))
@@ -83,12 +83,12 @@ def _visitors(rng: np.random.Generator, today: Day) -> NDArray[np.int64]:
     return np.argsort(clocks, kind="stable")[:count]
 
 
-def _views(rng: np.random.Generator, today: Day, visitor: NDArray[np.int64], wants: NDArray[np.int64]) -> NDArray:
+def _view_rows(rng: np.random.Generator, today: Day, visitor: NDArray[np.int64], intents: NDArray[np.int64]) -> NDArray:
     is_hasty = rng.random(len(visitor)) < HASTY_SHARE
-    counts = np.minimum(rng.geometric(LAST_VIEW_CHANCE[wants]) * np.where(is_hasty, 6, 1), MAX_VIEWS)
+    counts = np.minimum(rng.geometric(LAST_VIEW_CHANCE[intents]) * np.where(is_hasty, 6, 1), MAX_VIEWS)
     session = np.repeat(np.arange(len(visitor)), counts)
-    ordinary, fast = rng.normal(3.4, 0.9, len(session)), rng.normal(1.6, 0.5, len(session))
-    gaps = np.exp(np.where(is_hasty[session], fast, ordinary)).clip(2, 600)
+    ordinary_logs, fast_logs = rng.normal(3.4, 0.9, len(session)), rng.normal(1.6, 0.5, len(session))
+    gaps = np.exp(np.where(is_hasty[session], fast_logs, ordinary_logs)).clip(2, 600)
     open_seconds = DAY_SECONDS - OPENING_SECOND - LONGEST_VISIT_SECONDS
     start = OPENING_SECOND + seconds_of_day(rng, HOUR_WEIGHTS, len(visitor)) * open_seconds / DAY_SECONDS
     second = start[session] + seconds_since_first(gaps, counts)
@@ -112,10 +112,10 @@ def products_viewed(
     return np.where(is_complement, world.complement[np.roll(product, 1)], product)
 
 
-def _adds(rng: np.random.Generator, views: NDArray, wants: NDArray[np.int64]) -> NDArray:
-    sources = views[rng.random(len(views)) < ADD_SHARE[wants[views["session"]]]]
-    few = np.where(rng.random(len(sources)) < 0.75, 1, rng.integers(2, 5, len(sources)))
-    quantity = np.where(rng.random(len(sources)) < BULK_SHARE, rng.integers(10, 21, len(sources)), few)
+def _add_rows(rng: np.random.Generator, views: NDArray, intents: NDArray[np.int64]) -> NDArray:
+    sources = views[rng.random(len(views)) < ADD_SHARE[intents[views["session"]]]]
+    usual_quantity = np.where(rng.random(len(sources)) < 0.75, 1, rng.integers(2, 5, len(sources)))
+    quantity = np.where(rng.random(len(sources)) < BULK_SHARE, rng.integers(10, 21, len(sources)), usual_quantity)
     return as_later_events(sources, ADD, sources["second"] + rng.uniform(1, 12, len(sources)), quantity)
 
 

@@ -114,7 +114,7 @@ def test_what_was_learnt_published_and_allowed_is_in_force(opened, spark):
     assert published == {"amount_zscore": (4.5, "operator")}
     token = Tokens(TokenFile(opened.data)).find(f"Bearer {opened.note['token']}".encode())
     assert token is not None
-    assert token.has_scope("finance_fraud", "read") and not token.allows("health_monitoring", "read")
+    assert token.has_scope("finance_fraud", "read") and not token.has_scope("health_monitoring", "read")
     assert token.has_scope("health_monitoring", "write")
 
 

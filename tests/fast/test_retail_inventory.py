@@ -9,7 +9,7 @@ import pytest
 from retail_behavior.planning.inventory import (
     Policy,
     economic_order_quantity,
-    reorder_point,
+    compute_reorder_point,
     safety_stock,
     simulated_service,
 )
@@ -23,13 +23,13 @@ def test_economic_order_quantity_is_the_published_one():
 
 def test_safety_stock_is_the_quantile_of_normal_demand():
     assert safety_stock(0.95, 10, 4) == pytest.approx(1.644854 * 20, abs=1e-4)
-    assert reorder_point(0.95, 50, 10, 4) == pytest.approx(200 + 1.644854 * 20, abs=1e-4)
+    assert compute_reorder_point(0.95, 50, 10, 4) == pytest.approx(200 + 1.644854 * 20, abs=1e-4)
     assert safety_stock(0.5, 10, 4) == pytest.approx(0)
 
 
 def test_a_simulation_shows_what_nominal_service_leaves_out():
     demand = np.random.default_rng(2).normal(50, 10, 60_000).clip(0)
-    lead_time_only, with_review = (reorder_point(0.95, 50, 10, periods) for periods in (3, 4))
+    lead_time_only, with_review = (compute_reorder_point(0.95, 50, 10, periods) for periods in (3, 4))
     nominal = simulated_service(demand, Policy(lead_time_only, lead_time_only + 400), 3)
     protected = simulated_service(demand, Policy(with_review, with_review + 400), 3)
     # By the time the review sees it the position is below the reorder point already, which the formula does not know.
