@@ -304,7 +304,7 @@ TABLES = {
     "shadow": "Scores of champion and challenger on the same events, while there is a challenger.",
     "backtest": "The last trial of changed thresholds on history, a row per alert; written anew each time. Status: kept, "
     "added or removed.",
-    "batch_runs": "BatchJob batch runs of `hybrid serve`.",
+    "batch_runs": "Scheduled batch runs of `hybrid serve`.",
 }  # fmt: skip
 
 REASONS = {
