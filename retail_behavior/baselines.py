@@ -1,4 +1,4 @@
-"""What batch learns of products and visitors for the running rules: forecast demand, stock and its policy, habits.
+"""Learns of products and visitors what the running rules need: forecast demand, stock and its policy, habits.
 
 A baseline of a day is what was known when that day began. Recommendations take long to mine and no model reads them: for
 several days at once, as training needs them, they are left out.

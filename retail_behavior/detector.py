@@ -1,4 +1,4 @@
-"""The rules of the shop: what each scores, and which events or window it reads.
+"""Defines the rules of the shop: what each scores, and which events or window it reads.
 
 Per visitor and window (real-time mode, RocksDB state): the visitor's views in their order of arrival, and the pace between them.
 Per visitor and session (micro-batches, when the watermark has passed): the cart that is left when the visitor falls silent.
@@ -146,7 +146,7 @@ def by_visitor(events: DataFrame, settings: RetailSettings) -> DataFrame:
 
 
 def by_session(events: DataFrame, settings: RetailSettings) -> DataFrame:
-    """Alerts over what a visitor leaves behind; a session is a visitor's events less than `session_gap` apart."""
+    """Alerts over what a visitor leaves in the cart; a session is a visitor's events less than `session_gap` apart."""
     # A row per visitor and session: `events`, an array of them in order of time.
     sessions = (
         events.where(F.col("event_type") != RESTOCK)
@@ -203,7 +203,7 @@ def recommendations(events: DataFrame, settings: RetailSettings) -> DataFrame:
 
 
 def _longest_streak_ever(settings: RetailSettings) -> Column:
-    """The longest even streak that there was at any arrival, in the shape of `_longest_streak`.
+    """The longest even streak that there was after any arrival, in the shape of `_longest_streak`.
 
     Only a late view can shorten a streak. So the longest one ever is the longest of those that there were just before each
     late view, and of the one that there is now.
@@ -278,7 +278,9 @@ def _next_run(state: Column, position: Column, gap: Column, settings: RetailSett
     longest, end, pace: gaps of the longest run so far, the position of its last view, and the mean seconds of its gaps.
     """
     previous_gap = state["gap"]
-    is_even = (gap <= settings.longest_gap_seconds) & (F.greatest(gap, previous_gap) <= settings.even_pace * F.least(gap, previous_gap))
+    is_even = (gap <= settings.longest_gap_seconds) & (
+        F.greatest(gap, previous_gap) <= settings.even_pace * F.least(gap, previous_gap)
+    )
     run = F.when(is_even, state["run"] + 1).otherwise(1)
     run_seconds = F.when(is_even, state["run_seconds"] + gap).otherwise(gap)
     is_longest = run > state["longest"]

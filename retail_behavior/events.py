@@ -1,4 +1,4 @@
-"""An event in a shop (a visitor's view, cart and purchase, a store's restock): its fields, and the contract of a valid one."""
+"""Defines an event in a shop (a visitor's view, cart and purchase, a store's restock): its fields, and its contract."""
 
 from datetime import timedelta
 

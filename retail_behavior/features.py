@@ -1,4 +1,4 @@
-"""What the intent model reads of a session so far, live and in training by the same expressions.
+"""Computes what the intent model reads of a session so far, live and in training by the same expressions.
 
 `running_sessions` gathers a running session's events; `sessions_so_far` gives history the same rows, one for each event, with
 the events that had come in by then. The label of such a row is whether the session went on to a purchase.
@@ -87,7 +87,9 @@ def purchase_labels(events: DataFrame, labels: DataFrame) -> DataFrame:
     shopping_events = _shopping_events(events)
     purchases = shopping_events.where(F.col("event_type") == PURCHASE)
     buying_sessions = purchases.select("visitor_id", "session_id", F.lit(1).alias("label")).distinct()
-    other_events = shopping_events.where(F.col("event_type") != PURCHASE).join(buying_sessions, ["visitor_id", "session_id"], "left")
+    other_events = shopping_events.where(F.col("event_type") != PURCHASE).join(
+        buying_sessions, ["visitor_id", "session_id"], "left"
+    )
     return other_events.select("event_id", F.coalesce("label", F.lit(0)).alias("label")).distinct()
 
 
@@ -142,7 +144,7 @@ def fit_live(features: pd.DataFrame, labels: np.ndarray) -> "Pipeline":
 
 
 def cart_value(events: str) -> Column:
-    """Worth of what was put into the cart and not taken out again, over an array of EVENT_FIELDS (currency units).
+    """The value of what was put into the cart and not taken out again, over an array of EVENT_FIELDS (currency units).
 
     Product by product: what is taken out lessens only what these events put in, and a product of which all is taken out is
     worth nothing.

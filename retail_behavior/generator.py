@@ -1,4 +1,4 @@
-"""Events of a simulated shop, day by day, and apart from them labels: which of them belong to an anomaly.
+"""Generates the events of a simulated shop, day by day, and apart from them labels: which of them belong to an anomaly.
 
 Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
 """
@@ -45,7 +45,7 @@ GOODS_IN_SECONDS = 300.0  # after midnight, within which deliveries are booked
 
 @dataclass(frozen=True)
 class Goods:
-    """A day's goods. prices: of each product; stock: units of each pair when the day begins; delivered_units: those that came then."""
+    """A day's goods. prices: of each product; stock: units of each pair when the day begins; delivered_units: of them."""
 
     prices: NDArray[np.float64]
     stock: NDArray[np.int64]
@@ -97,7 +97,9 @@ def _labels(
     is_in_spike = (rows["session"] >= demand.spikes_from) & (rows["session"] < demand.bots_from)
     is_spike = (rows["kind"] == KIND_NUMBER[PURCHASE]) & is_in_spike
     is_bot = rows["session"] >= demand.bots_from
-    mark_rows(is_low, RUNNING_OUT, [f"{_pair_name(world, item)}:{last_delivery_day(item, day)}" for item in pair[is_low].tolist()])
+    mark_rows(
+        is_low, RUNNING_OUT, [f"{_pair_name(world, item)}:{last_delivery_day(item, day)}" for item in pair[is_low].tolist()]
+    )
     mark_rows(is_abandoned, ABANDONED, [f"{world.visitor_id[visitor]}:{day}" for visitor in rows["visitor"][is_abandoned]])
     mark_rows(is_spike, SPIKE, [f"{world.product_id[product]}:{day}" for product in rows["product"][is_spike]])
     mark_rows(is_bot, BOT, [f"{world.visitor_id[visitor]}:{day}" for visitor in rows["visitor"][is_bot]])
@@ -108,7 +110,9 @@ def _is_abandoned_end(rows: NDArray, prices: NDArray[np.float64]) -> NDArray[np.
     """For each row, whether it is the last of a session that leaves goods worth CART_VALUE or more and bought nothing."""
     sessions = int(rows["session"].max(initial=-1)) + 1
     line_value = rows["quantity"] * prices[rows["product"]]
-    cart_change = np.where(rows["kind"] == KIND_NUMBER[ADD], line_value, np.where(rows["kind"] == KIND_NUMBER[REMOVE], -line_value, 0.0))
+    cart_change = np.where(
+        rows["kind"] == KIND_NUMBER[ADD], line_value, np.where(rows["kind"] == KIND_NUMBER[REMOVE], -line_value, 0.0)
+    )
     cart = np.bincount(rows["session"], cart_change, sessions)
     has_bought = np.bincount(rows["session"], rows["kind"] == KIND_NUMBER[PURCHASE], sessions) > 0
     last = np.full(sessions, -1)

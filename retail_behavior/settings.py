@@ -1,4 +1,4 @@
-"""Settings of retail_behavior, with units."""
+"""Declares the settings of retail_behavior, with units."""
 
 from datetime import date
 

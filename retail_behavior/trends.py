@@ -1,4 +1,4 @@
-"""What batch reports to people: the funnel, carts left, customer segments, demand forecast, stock policy, recommendations."""
+"""Computes what batch reports to people: funnel, abandoned carts, customer segments, demand, stock policy, recommendations."""
 
 from datetime import date, timedelta
 

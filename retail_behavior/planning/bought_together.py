@@ -1,4 +1,4 @@
-"""Products that go together: association rules between the products of one session, by FP-growth (Spark MLlib)."""
+"""Mines products that go together: association rules between the products of one session, by FP-growth (Spark MLlib)."""
 
 from pyspark.ml.fpm import FPGrowth
 from pyspark.sql import DataFrame

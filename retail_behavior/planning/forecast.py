@@ -1,4 +1,4 @@
-"""Demand per product and day: one global model over all products, with intervals, and what it must beat.
+"""Forecasts demand per product and day by one global model over all products, with intervals and yardsticks.
 
 Units are an array (products, days); days are counted from 0 and `weekday` has the weekday of each (0 is Monday). One gradient
 boosting with Poisson loss learns units over the product's recent level, directly for every day ahead, from weekly origins
@@ -89,7 +89,10 @@ def backtest(units: Units, revenue: Units, weekday: Days, cuts: int = 3, horizon
     for origin in origins:
         past_units, actual_units = units[:, :origin], units[:, origin : origin + horizon]
         model = forecast(past_units, weekday, horizon)
-        yardsticks = {"calendar_mean": calendar_mean(past_units, weekday, horizon), "seasonal_naive": seasonal_naive(past_units, horizon)}
+        yardsticks = {
+            "calendar_mean": calendar_mean(past_units, weekday, horizon),
+            "seasonal_naive": seasonal_naive(past_units, horizon),
+        }
         for name, prediction in {"model": model.mean, **yardsticks}.items():
             figures[name].append(weighted_rmsse(past_units, revenue[:, :origin], actual_units, prediction))
         is_inside = (actual_units >= np.floor(model.low)) & (actual_units <= np.ceil(model.high))
@@ -152,7 +155,9 @@ def _features(units: Units, weekday: Days, origin: int, days: Days) -> NDArray[n
     weekday_features = [_weekday_mean(units, weekday, past_days[-48:], day) / level for day in range(WEEK_DAYS)]
     product_features = [*recent, np.log(level), share_with_sales]
     day_features = {day: np.full((len(units), 2), (weekday[day], day - origin)) for day in days}
-    return np.concatenate([np.column_stack([*product_features, weekday_features[weekday[day]], day_features[day]]) for day in days])
+    return np.concatenate(
+        [np.column_stack([*product_features, weekday_features[weekday[day]], day_features[day]]) for day in days]
+    )
 
 
 def _weekday_mean(units: Units, weekday: Days, days: Days, number: int) -> Units:

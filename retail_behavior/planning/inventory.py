@@ -1,7 +1,7 @@
-"""How much to order and when: economic order quantity, safety stock, and a simulation of what a policy really delivers.
+"""Computes how much to order and when: order quantity, safety stock, and a simulation of what a policy really delivers.
 
-Quantities are units; costs are per order (fixed) or per unit and period held (holding), and demand is per period, of whatever
-length the caller chooses. Formulas follow Snyder and Shen, Fundamentals of Supply Chain Theory (2019).
+Quantities are units; costs are per order (order_cost) or per unit and period held (holding_cost), and demand is per period, of
+whatever length the caller chooses. Formulas follow Snyder and Shen, Fundamentals of Supply Chain Theory (2019).
 """
 
 from dataclasses import dataclass
@@ -64,4 +64,6 @@ def simulated_service(demand: NDArray[np.float64], policy: Policy, lead_time: in
         if position <= policy.reorder_point:
             orders[period + 1 + lead_time] = ceil(policy.order_up_to - position)
     total = float(demand.sum())
-    return Service(1 - short_cycles / cycles if cycles else float("nan"), 1 - lost_units / total if total else float("nan"), cycles)
+    return Service(
+        1 - short_cycles / cycles if cycles else float("nan"), 1 - lost_units / total if total else float("nan"), cycles
+    )

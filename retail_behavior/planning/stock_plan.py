@@ -1,4 +1,4 @@
-"""What a planner reads: the demand forecast's errors on the past, and stock policies with the service that they deliver."""
+"""Computes what a planner reads: the demand forecast's errors on the past, and stock policies with the service they deliver."""
 
 from datetime import date
 
@@ -8,8 +8,8 @@ import pandas as pd
 from retail_behavior.planning.forecast import HORIZON, LEVEL_DAYS, WEEK_DAYS, backtest
 from retail_behavior.planning.inventory import (
     Policy,
-    economic_order_quantity,
     compute_reorder_point,
+    economic_order_quantity,
     safety_stock,
     simulated_service,
 )

@@ -1,1 +1,1 @@
-"""What the detector's rules are made of: the live stock position, and sums over hours of the week."""
+"""The parts of the detector's rules: the live stock position, and sums over hours of the week."""

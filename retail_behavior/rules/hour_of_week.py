@@ -1,4 +1,4 @@
-"""Sums over numbers by hour of the week, as baselines hold them: arrays of 168 hours, from Monday 0:00 UTC on."""
+"""Sums numbers by hour of the week, as baselines hold them: arrays of 168 hours, from Monday 0:00 UTC on."""
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F

@@ -1,4 +1,4 @@
-"""The live stock position of a product in a store: units that batch counted, less sales and plus restocks since, event by event.
+"""Tracks the live stock position of a product in a store: units that batch counted, less sales and plus restocks since.
 
 Every window of `stock_window` gathers the movements (sales and restocks) in it. A sale is judged in one window only: the one
 that began when the baseline in force at the sale had counted the stock (`stock_as_of`). When a newer baseline comes into

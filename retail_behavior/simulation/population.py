@@ -1,4 +1,4 @@
-"""The shop that visits happen in: products with popularity, season and complements, visitors with tastes, warehouses."""
+"""Draws the shop that visits happen in: products with popularity, season and complements, visitors with tastes, warehouses."""
 
 from dataclasses import dataclass
 from datetime import date

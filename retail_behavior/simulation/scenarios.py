@@ -1,4 +1,4 @@
-"""The anomalies of the shop by name, each beside its innocent look-alike.
+"""Adds the anomalies of the shop by name, each beside its innocent look-alike.
 
 bot                a scraper views dozens of products at an even pace; a hasty person clicks as fast, but unevenly
 cart_abandoned     goods worth CART_VALUE or more stay in the cart; others pause before checkout, and then buy
@@ -35,7 +35,7 @@ FAILED_DELIVERIES = 2  # in a row
 
 
 def bot_views(today: Day, busy_visitors: NDArray[np.int64], session: int) -> NDArray:
-    """Sessions numbered from `session` on, by visitors other than `busy_visitors`: 30 to 120 views, each gap within 15% of the last."""
+    """Sessions numbered from `session` on, by others than `busy_visitors`: 30 to 120 views, each gap within 15% of the last."""
     rng, world = today.random("bots"), today.world
     free_visitors = np.setdiff1d(np.arange(len(world.visitor_id)), busy_visitors)
     count = case_count(today.seed, today.date, BOT, BOTS * world.population.anomalies)

@@ -1,4 +1,4 @@
-"""Stock that runs out: weekly deliveries, suppliers that fail, and how much of a day's demand can be sold.
+"""Simulates stock: weekly deliveries, suppliers that fail, and how much of a day's demand can be sold.
 
 Each store and product is delivered on its own weekday, just after midnight, up to a fixed level. So the stock of any day
 follows from the demand since the last delivery that came, a few weeks at most, and no day needs all days before it.
@@ -55,7 +55,9 @@ def demand_on(seed: int, day: date, population: Population) -> Demand:
     other_channels = today.random("other channels").integers(len(CHANNELS), size=sessions - spikes_from)
     rows = np.concatenate((ordinary_rows, spikes, bots))
     rows = rows[rows["second"] < DAY_SECONDS - 1]
-    return Demand(rows[np.argsort(rows["second"], kind="stable")], np.concatenate((channel, other_channels)), spikes_from, bots_from)
+    return Demand(
+        rows[np.argsort(rows["second"], kind="stable")], np.concatenate((channel, other_channels)), spikes_from, bots_from
+    )
 
 
 @lru_cache(maxsize=512)

@@ -1,4 +1,4 @@
-"""A day's visits as rows: sessions as a funnel from view to cart to purchase, before stock decides what can be sold."""
+"""Simulates a day's visits as rows: sessions from view to cart to purchase, before stock decides what can be sold."""
 
 from dataclasses import dataclass
 from datetime import date

@@ -8,8 +8,8 @@ import pytest
 
 from retail_behavior.planning.inventory import (
     Policy,
-    economic_order_quantity,
     compute_reorder_point,
+    economic_order_quantity,
     safety_stock,
     simulated_service,
 )
