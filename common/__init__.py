@@ -1,0 +1,1 @@
+"""The core: everything that the verticals share. It imports no vertical."""

@@ -1,4 +1,4 @@
-"""The command `examples`: the small programs beside the verticals, listed and run."""
+"""Runs `hybrid examples`, which lists and runs the small programs beside the verticals."""
 
 import importlib
 import pkgutil
@@ -40,7 +40,7 @@ def examples(
 
 
 def first_sentences() -> dict[str, str]:
-    """By name, what each says of itself first."""
+    """By name, the first sentence of each example's docstring."""
     package = importlib.import_module("examples")
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg)
     return {name: first_line(importlib.import_module(f"examples.{name}").__doc__ or "") for name in names}

@@ -1,4 +1,4 @@
-"""Commands over history: backfill, train, trends, reconcile, evaluate."""
+"""Defines the commands over history: backfill, train, trends, reconcile, evaluate."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Commands about this machine: doctor, setup, broker, topics, verticals."""
+"""Defines the commands about this machine: doctor, setup, broker, topics, verticals."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Commands over a vertical's models: promote the challenger, go back to the model before."""
+"""Defines the commands over a vertical's models: promote the challenger, go back to the model before."""
 
 from typing import Annotated
 

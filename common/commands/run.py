@@ -69,7 +69,7 @@ def run(
     populations = [population_of(declared_vertical) for declared_vertical in verticals]
     deployments = [
         deployment_of(declared_vertical, settings) for declared_vertical in verticals
-    ]  # a folder that cannot be written is told at once
+    ]  # a bad folder is reported at once
     with ExitStack() as stack:
         connection, partitions = stack.enter_context(own_broker(settings)), dict[str, int]()
         for declared_vertical in verticals:

@@ -1,4 +1,4 @@
-"""Commands for one stage each, long-running until stopped: generate, replay, archive, detect."""
+"""Defines the commands for one stage each, which run until stopped: generate, replay, archive, detect."""
 
 import math
 import time

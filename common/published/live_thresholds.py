@@ -1,4 +1,4 @@
-"""Changes thresholds while streams run: checks them, publishes them with who and when, and gives them to every running query.
+"""Changes thresholds while streams run: checks and publishes them, with who changed them when, and gives them to running queries.
 
 A change is one row in the `versions` table that holds every value changed so far; the newest row is in force, before
 the environment and the defaults. Only the thresholds of rules can change so: other settings decide what a window is or
@@ -32,7 +32,7 @@ BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "to"}
 
 @dataclass(frozen=True)
 class Threshold:
-    """One threshold as it stands. changed: the publication that gave it its value; None: environment or default."""
+    """One threshold as it stands. changed_by: the publication that gave it its value; None: environment or default."""
 
     name: str
     value: float
@@ -40,7 +40,7 @@ class Threshold:
     bounds: str
     description: str
     live: bool
-    changed: Version | None
+    changed_by: Version | None
 
 
 def publish_settings(vertical: Vertical, folder: str, changes: Mapping[str, str | None], who: str) -> Version:
@@ -53,36 +53,38 @@ def publish_settings(vertical: Vertical, folder: str, changes: Mapping[str, str 
         _check_name(vertical, name)
         _check_live(vertical, name)
 
-    def publication(so_far: list[Version]) -> Version:
-        values = {**_of(vertical, newest(so_far, SETTINGS)), **changes}
+    def publication(earlier_versions: list[Version]) -> Version:
+        values = {**_live_values(vertical, newest(earlier_versions, SETTINGS)), **changes}
         settings = load(vertical.settings, **values)
         thresholds = {name: float(getattr(settings, name)) for name, value in values.items() if value is not None}
         infinite = [name for name, value in thresholds.items() if not isfinite(value)]
         if infinite:
             raise SettingsError(f"{', '.join(infinite)}: give a finite number")
-        now = datetime.now(UTC)
+        created_at = datetime.now(UTC)
         details = {"values": thresholds, "who": who, "changed": sorted(changes)}
-        return Version(SETTINGS, f"{_hash(thresholds)}.{now:%Y%m%d%H%M%S}", now.date().isoformat(), now, details)
+        version = f"{_hash(thresholds)}.{created_at:%Y%m%d%H%M%S}"
+        return Version(SETTINGS, version, created_at.date().isoformat(), created_at, details)
 
     return publish(publication, folder)
 
 
 def settings_in_force(vertical: Vertical, folder: str) -> BaseSettings:
     """The vertical's settings as they are now: what was published, before the environment and the defaults."""
-    return load(vertical.settings, **_published(vertical, folder))
+    return load(vertical.settings, **_values_in_force(vertical, folder))
 
 
 def changed_settings(vertical: Vertical, folder: str, changes: Mapping[str, str | None]) -> BaseSettings:
     """The same with `changes`, of thresholds or of other settings; raises SettingsError."""
     for name in changes:
         _check_name(vertical, name)
-    return load(vertical.settings, **{**_published(vertical, folder), **changes})
+    return load(vertical.settings, **{**_values_in_force(vertical, folder), **changes})
 
 
 def thresholds(vertical: Vertical, folder: str) -> list[Threshold]:
     """Every threshold of the vertical's rules as it stands."""
-    settings, published = settings_in_force(vertical, folder), [change for change in versions(folder) if change.kind == SETTINGS]
-    changed_by = {name: change for change in published for name in change.details["changed"]}
+    settings, changes = settings_in_force(vertical, folder), [change for change in versions(folder) if change.kind == SETTINGS]
+    last_changes = {name: change for change in changes for name in change.details["changed"]}
+    values_in_force = _values_in_force(vertical, folder)
     return [
         Threshold(
             name,
@@ -91,7 +93,7 @@ def thresholds(vertical: Vertical, folder: str) -> list[Threshold]:
             _bounds(field),
             field.description or "",
             name in vertical.live_thresholds,
-            changed_by[name] if name in _published(vertical, folder) else None,
+            last_changes[name] if name in values_in_force else None,
         )
         for name, field in vertical.settings.model_fields.items()
         if name in {rule.threshold for rule in vertical.rules}
@@ -130,14 +132,14 @@ def _schema(vertical: Vertical) -> T.StructType:
     return T.StructType([T.StructField(SETTINGS_VERSION, T.StringType()), *thresholds])
 
 
-def _published(vertical: Vertical, folder: str) -> dict[str, float]:
-    """What is in force of it."""
-    return _of(vertical, in_force(folder, SETTINGS))
+def _values_in_force(vertical: Vertical, folder: str) -> dict[str, float]:
+    """The published values of the version in force, by threshold."""
+    return _live_values(vertical, in_force(folder, SETTINGS))
 
 
-def _of(vertical: Vertical, published: Version | None) -> dict[str, float]:
-    """The published values; a threshold that the vertical has no longer is passed over, here as on the stream."""
-    values = published.details["values"] if published else {}
+def _live_values(vertical: Vertical, version: Version | None) -> dict[str, float]:
+    """The version's values; a threshold that the vertical has no longer is passed over, here as on the stream."""
+    values = version.details["values"] if version else {}
     return {name: value for name, value in values.items() if name in vertical.live_thresholds}
 
 

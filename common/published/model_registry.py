@@ -21,8 +21,8 @@ class NoSuchModel(UserError):
 def publish_model(model: TrainedModel, as_of: str, folder: str) -> Version:
     """Put a trained model in force if it is the first, or the champion trained again; else make it the challenger."""
 
-    def publication(published: list[Version]) -> Version:
-        champion = newest(published, MODEL)
+    def publication(earlier_versions: list[Version]) -> Version:
+        champion = newest(earlier_versions, MODEL)
         kind = MODEL if champion is None or champion.version == model.version else CHALLENGER
         return Version(kind, model.version, as_of, datetime.now(UTC), as_json(model))
 
@@ -34,9 +34,9 @@ def challenger(folder: str) -> Version | None:
     return find_challenger(versions(folder))
 
 
-def find_challenger(published: list[Version]) -> Version | None:
-    """The same of publications that were read already."""
-    candidate, champion = newest(published, CHALLENGER), newest(published, MODEL)
+def find_challenger(all_versions: list[Version]) -> Version | None:
+    """The challenger among versions that were read already."""
+    candidate, champion = newest(all_versions, CHALLENGER), newest(all_versions, MODEL)
     return candidate if candidate and champion and candidate.created_at > champion.created_at else None
 
 
@@ -46,9 +46,9 @@ def promote(folder: str, who: str) -> Version:
     if candidate is None:
         raise NoSuchModel("there is no challenger: train one with hybrid train")
 
-    def publication(published: list[Version]) -> Version:
-        if find_challenger(published) != candidate:
-            raise NoSuchModel(f"model {candidate.version} was not promoted: meanwhile {_last_change(published)}")
+    def publication(earlier_versions: list[Version]) -> Version:
+        if find_challenger(earlier_versions) != candidate:
+            raise NoSuchModel(f"model {candidate.version} was not promoted: meanwhile {_describe_last_change(earlier_versions)}")
         return _put_in_force(candidate, who)
 
     return publish(publication, folder)
@@ -58,10 +58,10 @@ def rollback(folder: str, who: str) -> Version:
     """Put the champion before the present one in force again. Raises NoSuchModel."""
     champion = in_force(folder, MODEL)
 
-    def publication(published: list[Version]) -> Version:
-        if newest(published, MODEL) != champion:
-            raise NoSuchModel(f"nothing was rolled back: meanwhile {_last_change(published)}")
-        champions = _successive_champions(published)
+    def publication(earlier_versions: list[Version]) -> Version:
+        if newest(earlier_versions, MODEL) != champion:
+            raise NoSuchModel(f"nothing was rolled back: meanwhile {_describe_last_change(earlier_versions)}")
+        champions = _successive_champions(earlier_versions)
         if len(champions) < 2:
             raise NoSuchModel("no model was in force before this one")
         return _put_in_force(champions[-2], who, rollback=True)
@@ -69,10 +69,10 @@ def rollback(folder: str, who: str) -> Version:
     return publish(publication, folder)
 
 
-def _successive_champions(published: list[Version]) -> list[Version]:
+def _successive_champions(all_versions: list[Version]) -> list[Version]:
     """The champions of which each is the one to go back to from the next; the last is in force."""
     champions: list[Version] = []
-    for version in published:
+    for version in all_versions:
         if version.kind == MODEL and version.details.get("rollback"):
             champions.pop()
         elif version.kind == MODEL and (not champions or champions[-1].version != version.version):
@@ -80,12 +80,12 @@ def _successive_champions(published: list[Version]) -> list[Version]:
     return champions
 
 
-def _last_change(published: list[Version]) -> str:
+def _describe_last_change(all_versions: list[Version]) -> str:
     """For people: what was done to models last, and by whom, if a person did it."""
-    last = next(version for version in reversed(published) if version.kind in (MODEL, CHALLENGER))
-    action = "was put in force" if last.kind == MODEL else "was trained and challenges the champion"
-    by = f" by {last.details['who']}" if "who" in last.details else ""
-    return f"model {last.version} {action}{by}; look at it, and then do this again if it is still wanted"
+    newest_version = next(version for version in reversed(all_versions) if version.kind in (MODEL, CHALLENGER))
+    action = "was put in force" if newest_version.kind == MODEL else "was trained and challenges the champion"
+    person = f" by {newest_version.details['who']}" if "who" in newest_version.details else ""
+    return f"model {newest_version.version} {action}{person}; look at it, and then do this again if it is still wanted"
 
 
 def _put_in_force(model: Version, who: str, rollback: bool = False) -> Version:

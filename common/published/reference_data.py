@@ -1,4 +1,4 @@
-"""Reference data of running queries: baselines, the model and thresholds, published by batch under versions.
+"""Publishes the reference data of running queries under versions, and joins events with it: baselines, model and thresholds.
 
 A publication writes the rows of all its baselines under a new version, and then one row into the `versions` table:
 that row is what puts the version in force, so a reader sees all of it or nothing. Old versions stay, for reconcile.
@@ -59,15 +59,15 @@ class ReferenceData:
 def publish_baselines(frames: Mapping[str, DataFrame], vertical: Vertical, folder: str, as_of: str) -> Version:
     """Write every frame to `<folder>/baselines_<name>` under one new version and put that version in force."""
     # The time at which it begins makes the version unique, so that a publication killed half-way is never mistaken for its retry.
-    started = datetime.now(UTC)
-    version = Version(BASELINE, f"{as_of}.{started:%Y%m%d%H%M%S%f}", as_of, started, {"tables": sorted(frames)})
+    started_at = datetime.now(UTC)
+    version = Version(BASELINE, f"{as_of}.{started_at:%Y%m%d%H%M%S%f}", as_of, started_at, {"tables": sorted(frames)})
     for name, rows in frames.items():
         columns = [F.col(field.name).cast(field.dataType) for field in vertical.baselines[name].schema]
         versioned = rows.select(*columns).withColumn("baseline_version", F.lit(version.version))
         path = baseline_path(folder, name)
         tables.ensure_table(path, versioned.schema, partition_by=["baseline_version"])
         tables.append(versioned, path, query=f"baselines-{version.version}", batch=0)
-    # In force from now, not from when its rows began to be learnt: a batch of a query that began meanwhile read the one before.
+    # In force from now, not from `started_at`: a query's batch that began meanwhile has read the version before.
     return put_in_force(replace(version, created_at=datetime.now(UTC)), folder)
 
 
@@ -124,27 +124,28 @@ def read_in_force(spark: SparkSession, folder: str, name: str, schema: T.StructT
 
 
 def put_in_force(version: Version, folder: str) -> Version:
-    """Append to the versions table: from now on `version` is the newest of its kind, whatever the clock did. As appended."""
+    """Append to the versions table: `version` is the newest of its kind from now on, whatever the clock did. As appended."""
     return publish(lambda _: version, folder)
 
 
 def publish(choose: Callable[[list[Version]], Version], folder: str) -> Version:
-    """Put in force what `choose` makes of all publications so far, oldest first; returned as it was published.
+    """Put in force the version that `choose` makes of all versions so far, oldest first; returned as it was published.
 
-    Of several who publish at once each sees what those before it published: `choose` is then asked again. What it raises
-    ends that, and nothing is published.
+    Where another process publishes at the same moment, `choose` is called again with the other's version among them. If it
+    raises, nothing is published.
     """
-    path, published = f"{folder}/versions", None
+    path, published_version = f"{folder}/versions", None
     tables.ensure_table(path, VERSIONS_SCHEMA)
 
     def row(table: DeltaTable) -> dict[str, Any]:
-        nonlocal published
-        before = versions_in(table)
-        published = choose(before)
-        if before and before[-1].created_at >= published.created_at:
-            published = replace(published, created_at=now_after(before[-1].created_at))
-        return {**published.__dict__, "details": json.dumps(published.details, sort_keys=True)}
+        nonlocal published_version
+        earlier_versions = versions_in(table)
+        version = choose(earlier_versions)
+        if earlier_versions and earlier_versions[-1].created_at >= version.created_at:
+            version = replace(version, created_at=now_after(earlier_versions[-1].created_at))
+        published_version = version
+        return {**version.__dict__, "details": json.dumps(version.details, sort_keys=True)}
 
     tables.append_row_after(row, VERSIONS_SCHEMA, path)
-    assert published is not None
-    return published
+    assert published_version is not None
+    return published_version

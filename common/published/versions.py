@@ -44,10 +44,10 @@ def versions(folder: str) -> list[Version]:
 
 
 def versions_in(table: DeltaTable) -> list[Version]:
-    """The same of an opened versions table, as it was when it was opened."""
+    """All publications in an opened versions table, oldest first, as they were when it was opened."""
     rows = table.to_pyarrow_table(columns=[field.name for field in fields(Version)]).to_pylist()  # somebody may have added others
-    published = [Version(**(row | {"details": json.loads(row["details"])})) for row in rows]
-    return sorted(published, key=lambda version: version.created_at)
+    all_versions = [Version(**(row | {"details": json.loads(row["details"])})) for row in rows]
+    return sorted(all_versions, key=lambda version: version.created_at)
 
 
 def in_force(folder: str, kind: str) -> Version | None:
@@ -55,9 +55,9 @@ def in_force(folder: str, kind: str) -> Version | None:
     return newest(versions(folder), kind)
 
 
-def newest(published: list[Version], kind: str) -> Version | None:
-    """The last of `kind`."""
-    return next((version for version in reversed(published) if version.kind == kind), None)
+def newest(all_versions: list[Version], kind: str) -> Version | None:
+    """The last version of `kind`."""
+    return next((version for version in reversed(all_versions) if version.kind == kind), None)
 
 
 def shape_of(model: dict[str, Any]) -> str:
@@ -83,8 +83,8 @@ class InForceSource(DataSource):
 class InForceReader(DataSourceReader):
     """Reads one baseline, the model or the thresholds, in the version in force at the moment of reading.
 
-    shape: of a model, the newest of this one is read: a query that scores with another until it is restarted would take its
-    numbers for its own.
+    shape: the newest model of this structure is read. A query that scores with another one until it is restarted would take that
+    model's parameters for its own.
     """
 
     def __init__(self, folder: str, name: str, schema: T.StructType, shape: str = ""):

@@ -34,10 +34,10 @@ def test_what_was_published_last_is_in_force_before_environment_and_default(fold
     assert standing(folder)["velocity"].value == 7
     publish_settings(VERTICAL, folder, {"velocity": "8", "spree": "4"}, "ann")
     publish_settings(VERTICAL, folder, {"velocity": "9"}, "ben")
-    assert {name: (each.value, each.changed.details["who"]) for name, each in standing(folder).items() if each.changed} == {
+    assert {name: (each.value, each.changed_by.details["who"]) for name, each in standing(folder).items() if each.changed_by} == {
         "velocity": (9, "ben"), "spree": (4, "ann")}  # fmt: skip
     publish_settings(VERTICAL, folder, {"velocity": None}, "ann")
-    assert (standing(folder)["velocity"].value, standing(folder)["velocity"].changed) == (7, None)
+    assert (standing(folder)["velocity"].value, standing(folder)["velocity"].changed_by) == (7, None)
     assert settings_in_force(VERTICAL, folder).spree == 4
 
 
@@ -52,7 +52,7 @@ def test_of_several_who_change_thresholds_at_once_none_loses_a_change(folder):
         with ThreadPoolExecutor(4) as pool:
             for done in [pool.submit(change, name, value) for name in changes]:
                 done.result()
-        assert {name: (standing(folder)[name].value, standing(folder)[name].changed.details["who"]) for name in changes} == {
+        assert {name: (standing(folder)[name].value, standing(folder)[name].changed_by.details["who"]) for name in changes} == {
             name: (float(value), name) for name in changes
         }
     assert len(versions(folder)) == 8
@@ -74,7 +74,7 @@ publish_settings(find_vertical("finance_fraud"), {folder!r}, {{"spree": "4"}}, "
 
     monkeypatch.setattr("common.published.live_thresholds.load", looks_slowly)
     publish_settings(VERTICAL, folder, {"velocity": "9"}, "ann")
-    assert {name: each.value for name, each in standing(folder).items() if each.changed} == {"velocity": 9, "spree": 4}
+    assert {name: each.value for name, each in standing(folder).items() if each.changed_by} == {"velocity": 9, "spree": 4}
     assert [each.details["who"] for each in versions(folder)] == ["ann", "ben", "ann"]
 
 
