@@ -1,4 +1,4 @@
-"""What batch learns of patients for the running rules and the model: each patient's own normal vital signs.
+"""Learns each patient's own normal vital signs, for the running rules and the model.
 
 A baseline of a day is what was known when that day began: the patient's own values of the three whole days (UTC) before.
 """
@@ -25,18 +25,18 @@ PATIENT_BASELINE = T.StructType([
 
 def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[str, DataFrame]:
     """{"patient"}: a row for each patient observed within BASELINE_DAYS before `as_of` day of `days`; labels are not read."""
-    recent = events_between(history, min(days) - timedelta(days=BASELINE_DAYS), max(days))
+    recent_events = events_between(history, min(days) - timedelta(days=BASELINE_DAYS), max(days))
     sums = [
         column.alias(f"{name}_{total}")
         for field, name, _ in BASELINE_VITALS
         for total, column in (("count", F.count(field)), ("sum", F.sum(field)), ("squares", F.sum(F.col(field) ** 2)))
     ]
     event_day = F.to_date("event_time").alias("event_day")
-    daily = recent.groupBy("patient_id", event_day).agg(F.count("*").alias("observations"), *sums)
+    daily_sums = recent_events.groupBy("patient_id", event_day).agg(F.count("*").alias("observations"), *sums)
     # Rows of daily, repeated for each day of `days`.
-    dated = daily.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
-    in_window = dated.where(F.datediff("as_of", "event_day").between(1, BASELINE_DAYS))
-    totals = in_window.groupBy("patient_id", "as_of").agg(
+    dated_sums = daily_sums.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
+    window_sums = dated_sums.where(F.datediff("as_of", "event_day").between(1, BASELINE_DAYS))
+    totals = window_sums.groupBy("patient_id", "as_of").agg(
         F.sum("observations").alias("patient_observations"),
         *[
             F.sum(f"{name}_{total}").alias(f"{name}_{total}")

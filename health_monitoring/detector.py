@@ -1,4 +1,4 @@
-"""The rules of patient monitoring: what each scores, and which rows or window it reads.
+"""Defines the rules of patient monitoring: what each scores, and which rows or window it reads.
 
 Per event (real-time mode, milliseconds): the NEWS2 of every observation, on a topic of its own.
 Per patient (real-time mode, RocksDB state): the set of a patient's observations within an event-time window of twice
@@ -13,90 +13,92 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from common.authoring import Query, Rule, Scenario, alert_rows, entity_and_window, judge, threshold
-from health_monitoring.rules.findings import FIXED_SEVERITY, Finding, alert_of, with_findings
 from health_monitoring.rules.news2 import news2
 from health_monitoring.rules.observations import CREDIBLE, with_observation
 from health_monitoring.rules.patterns import artefact, highest_score, longest_run
 from health_monitoring.rules.rise import rise
+from health_monitoring.rules.window_rules import FIXED_SEVERITY, WindowRule, alert_of, with_findings
 from health_monitoring.settings import HealthSettings
 
 VERTICAL = "health_monitoring"
 
-RED_PARAMETER = Finding(
+RED_PARAMETER = WindowRule(
     "red_parameter",
     "Points of the worst vital sign of an observation whose total is below urgent (3: NEWS2's low-medium risk). Per patient.",
     threshold="red_points",
     severity="minor",
-    find=lambda window, least: highest_score(
-        window.believable, lambda observation: F.when(observation.total < threshold("urgent_total"), observation.worst), least
+    find=lambda window, min_score: highest_score(
+        window.believable, lambda observation: F.when(observation.total < threshold("urgent_total"), observation.worst), min_score
     ),
-    reason=lambda finding: F.format_string("a vital sign scores %.0f on NEWS2%s", finding.score, if_partial(finding)),
+    reason=lambda finding: F.format_string("a vital sign scores %.0f on NEWS2%s", finding.score, partial_note(finding)),
 )
-URGENT_RESPONSE = Finding(
+URGENT_RESPONSE = WindowRule(
     "urgent_response",
     "The highest NEWS2 below that of an emergency (medium risk: urgent review by the ward's clinician). Per patient.",
     threshold="urgent_total",
     severity="major",
-    find=lambda window, least: highest_score(
-        window.believable, lambda observation: F.when(observation.total < threshold("emergency_total"), observation.total), least
+    find=lambda window, min_score: highest_score(
+        window.believable,
+        lambda observation: F.when(observation.total < threshold("emergency_total"), observation.total),
+        min_score,
     ),
     reason=lambda finding: total_in_words(finding),
 )
-EMERGENCY_RESPONSE = Finding(
+EMERGENCY_RESPONSE = WindowRule(
     "emergency_response",
     "The highest NEWS2 (high risk: emergency assessment by a team with critical-care competencies). Per patient.",
     threshold="emergency_total",
     severity="critical",
-    find=lambda window, least: highest_score(window.believable, lambda observation: observation.total, least),
+    find=lambda window, min_score: highest_score(window.believable, lambda observation: observation.total, min_score),
     reason=lambda finding: total_in_words(finding),
 )
-DETERIORATION = Finding(
+DETERIORATION = WindowRule(
     "deterioration",
     "Points by which an hour's NEWS2 lies above that of an hour within `cooldown_hours` before. Per patient.",
     threshold="deterioration_rise",
     severity="critical",
-    find=lambda window, least: rise(window.observations, window.start, window.settings, least),
+    find=lambda window, min_score: rise(window.observations, window.start, window.settings, min_score),
     reason=lambda finding: F.format_string(
-        "NEWS2 rose by %.0f to %d within hours%s", finding.score, finding.level, if_partial(finding)
+        "NEWS2 rose by %.0f to %d within hours%s", finding.score, finding.level, partial_note(finding)
     ),
 )
-SUSTAINED_HYPOXIA = Finding(
+SUSTAINED_HYPOXIA = WindowRule(
     "sustained_hypoxia",
     "Minutes of unbroken saturation with 3 points on the patient's own scale. Per patient.",
     threshold="hypoxia_minutes",
     severity="critical",
-    find=lambda window, least: longest_run(window.observations, window.since, "is_hypoxic", least),
+    find=lambda window, min_score: longest_run(window.observations, window.since, "is_hypoxic", min_score),
     reason=lambda finding: F.format_string("saturation red on the patient's scale for %.0f minutes", finding.score),
 )
-TACHYCARDIA = Finding(
+TACHYCARDIA = WindowRule(
     "tachycardia",
     "Minutes of unbroken heart rate above the patient's own baseline by `tachycardia_bpm` and `_deviations`. Per patient.",
     threshold="tachycardia_minutes",
     severity="major",
-    find=lambda window, least: longest_run(window.observations, window.since, "is_fast", least),
+    find=lambda window, min_score: longest_run(window.observations, window.since, "is_fast", min_score),
     reason=lambda finding: F.format_string("heart faster than this patient's own normal for %.0f minutes", finding.score),
 )
-SENSOR_ARTEFACT = Finding(
+SENSOR_ARTEFACT = WindowRule(
     "sensor_artefact",
     "A lone absurd reading's jump there and back, as a multiple of what is credible; null if other signs moved. Per patient.",
     threshold="artefact_jump",
     severity="warning",
-    find=lambda window, least: artefact(window.observations, window.since, window.settings, least),
+    find=lambda window, min_score: artefact(window.observations, window.since, window.settings, min_score),
     reason=lambda finding: F.format_string("check the sensor: %s jumped there and back alone", finding.parameter),
 )
-DETERIORATION_RISK = Finding(
+DETERIORATION_RISK = WindowRule(
     "deterioration_risk",
     "The highest probability of deterioration by the model in force over a believable observation. Per patient.",
     threshold="risk",
     severity="major",
-    find=lambda window, least: highest_score(window.believable, lambda observation: observation.model_score, least),
+    find=lambda window, min_score: highest_score(window.believable, lambda observation: observation.model_score, min_score),
     reason=lambda finding: F.format_string("model gives %.2f", finding.score),
 )
-FINDINGS = (
+WINDOW_RULES = (
     RED_PARAMETER, URGENT_RESPONSE, EMERGENCY_RESPONSE, DETERIORATION, SUSTAINED_HYPOXIA, TACHYCARDIA, SENSOR_ARTEFACT,
     DETERIORATION_RISK,
 )  # fmt: skip
-BY_PATIENT = tuple(finding.rule for finding in FINDINGS)
+BY_PATIENT = tuple(window_rule.rule for window_rule in WINDOW_RULES)
 
 
 def silent_device(settings: HealthSettings) -> Column:
@@ -128,23 +130,23 @@ def per_event(events: DataFrame, settings: HealthSettings) -> DataFrame:
 
 def by_patient(events: DataFrame, settings: HealthSettings) -> DataFrame:
     """Alerts over a patient's observations within a window; event_time is when a finding first reached its threshold."""
-    block = settings.cooldown_hours
+    block_hours = settings.cooldown_hours
     # A row per patient and window: `observations`, an array of them in order of time.
     windows = (
         with_observation(events, settings)
         .withWatermark("event_time", settings.watermark)
-        .groupBy(F.window("event_time", f"{2 * block} hours", f"{block} hours"), "patient_id")
+        .groupBy(F.window("event_time", f"{2 * block_hours} hours", f"{block_hours} hours"), "patient_id")
         .agg(
             F.collect_set("observation").alias("observations"),
             F.max(F.struct("ingest_time", *_versions(events))).alias("newest"),
         )
         .select("window", "patient_id", F.sort_array("observations").alias("observations"), "newest.*")
     )
-    alerts = F.array_compact(F.array(*[alert_of(finding, settings) for finding in FINDINGS]))
-    hits = with_findings(windows, FINDINGS, settings).withColumn("verdict", F.explode(alerts))
-    verdict = F.col("verdict")
-    rows = hits.withColumn("event_time", verdict.reached_time)
-    return alert_rows(rows, verdict, vertical=VERTICAL, entity="patient_id", subject=entity_and_window("patient_id"))
+    alerts = F.array_compact(F.array(*[alert_of(window_rule, settings) for window_rule in WINDOW_RULES]))
+    hits = with_findings(windows, WINDOW_RULES, settings).withColumn("alert_fields", F.explode(alerts))
+    alert_fields = F.col("alert_fields")
+    rows = hits.withColumn("event_time", alert_fields.reached_time)
+    return alert_rows(rows, alert_fields, vertical=VERTICAL, entity="patient_id", subject=entity_and_window("patient_id"))
 
 
 def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:
@@ -167,11 +169,11 @@ def by_silence(events: DataFrame, settings: HealthSettings) -> DataFrame:
 
 
 def total_in_words(finding: Column) -> Column:
-    """A NEWS2 for people; one with a missing vital sign is a lower bound."""
-    return F.format_string("NEWS2 is %.0f%s", finding.score, if_partial(finding, " at least: partial, a vital sign is missing"))
+    """A NEWS2 as text for people; one with a missing vital sign is a lower bound."""
+    return F.format_string("NEWS2 is %.0f%s", finding.score, partial_note(finding, " at least: partial, a vital sign is missing"))
 
 
-def if_partial(finding: Column, words: str = "; the total is partial, a vital sign is missing") -> Column:
+def partial_note(finding: Column, words: str = "; the total is partial, a vital sign is missing") -> Column:
     """`words` where a vital sign is missing behind a finding, else nothing."""
     return F.when(finding.missing > 0, words).otherwise("")
 

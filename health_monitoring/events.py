@@ -1,4 +1,4 @@
-"""The event of this vertical: a patient's observation set, its codes, its schema and its contract.
+"""Defines the event of this vertical: a patient's observation set, its codes, its schema and its contract.
 
 One event is what a bedside device or a nurse charted at one moment. Every vital sign may be missing: observation sets differ
 in which of them they have.

@@ -1,4 +1,4 @@
-"""What the risk model reads of an observation: its NEWS2 points, its values, and how far they are from the patient's own normal.
+"""Computes what the risk model reads of an observation: NEWS2 points, values, and their distance from the patient's own normal.
 
 `with_features` is the one definition, for training and for serving: native columns over one event and its patient's baseline,
 so that it runs in Spark's real-time mode. The model gives the probability that a deterioration is under way or begins within
@@ -34,12 +34,12 @@ def with_features(rows: DataFrame) -> DataFrame:
 
     A missing vital sign scores no points; a patient without a baseline, or a value that is missing, deviates by nothing.
     """
-    scored = rows.withColumn("score", news2())
+    scored_rows = rows.withColumn("score", news2())
     points = {f"{parameter}_points": _points_or_zero(F.col("score")[parameter]) for parameter in PARAMETERS}
     deviations = {f"{name}_deviations": _deviations(field, name, least_spread) for field, name, least_spread in BASELINE_VITALS}
     total = sum((F.greatest(F.lit(0.0), sign * deviations[f"{name}_deviations"]) for name, sign in WORSE.items()), F.lit(0.0))
     pulse, systolic = F.coalesce("heart_rate_bpm", F.lit(75.0)), F.coalesce("systolic_mmhg", F.lit(125.0))
-    return scored.withColumns(
+    return scored_rows.withColumns(
         points
         | deviations
         | {
@@ -58,10 +58,15 @@ def outcomes(events: DataFrame, labels: DataFrame) -> DataFrame:
         .agg(F.min("event_time").alias("began"), F.max("event_time").alias("ended"))
     )
     horizon = F.make_dt_interval(hours=F.lit(HORIZON.seconds // 3_600))
-    timed = events.select(F.col("observation_id").alias("event_id"), F.col("patient_id").alias("entity_id"), "event_time")
-    within = (F.col("event_time") >= F.col("began") - horizon) & (F.col("event_time") <= F.col("ended"))
-    positive = timed.join(F.broadcast(courses), "entity_id").where(within).select("event_id", F.lit(1).alias("label")).distinct()
-    return timed.select("event_id").join(positive, "event_id", "left").fillna(0, ["label"])
+    observations = events.select(F.col("observation_id").alias("event_id"), F.col("patient_id").alias("entity_id"), "event_time")
+    is_in_course = (F.col("event_time") >= F.col("began") - horizon) & (F.col("event_time") <= F.col("ended"))
+    positive_ids = (
+        observations.join(F.broadcast(courses), "entity_id")
+        .where(is_in_course)
+        .select("event_id", F.lit(1).alias("label"))
+        .distinct()
+    )
+    return observations.select("event_id").join(positive_ids, "event_id", "left").fillna(0, ["label"])
 
 
 def _points_or_zero(points: Column) -> Column:

@@ -1,4 +1,4 @@
-"""Observation sets of a simulated hospital, day by day, and apart from them labels: which of them belong to an anomaly.
+"""Generates observation sets of a simulated hospital, day by day, and apart from them labels: which belong to an anomaly.
 
 Every day depends on (seed, day, population) alone, so days can be made in any order and on any machine.
 """
@@ -11,7 +11,7 @@ from common.authoring import DirtyFields, EventColumns, GeneratedEvents, delays,
 from health_monitoring.events import CHARTING_DELAY, ENTITY, EVENT_ID, EVENT_TIME, VITALS
 from health_monitoring.settings import Population
 from health_monitoring.simulation.population import COPD, WARDS, Stays, stays_on
-from health_monitoring.simulation.scenarios import Day, apply_all
+from health_monitoring.simulation.scenarios import Day, apply_incidents
 from health_monitoring.simulation.vitals import Readings, ordinary_readings, reported_readings
 
 EVENT_COLUMNS = EventColumns(EVENT_ID, ENTITY, EVENT_TIME, label_delay=CHARTING_DELAY)
@@ -24,7 +24,7 @@ def generate_day(seed: int, day: date, population: Population) -> GeneratedEvent
     """The valid observation sets of one UTC day and the labels of the anomalous ones; no messages yet."""
     stays = stays_on(seed, day, population)
     today = Day(day, seed, stays, population.cases)
-    readings = apply_all(today, population.beds, ordinary_readings(seed, day, stays))
+    readings = apply_incidents(today, population.beds, ordinary_readings(seed, day, stays))
     return _events_and_labels(today, reported_readings(seed, day, readings))
 
 

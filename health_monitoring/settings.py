@@ -1,4 +1,4 @@
-"""Settings of health_monitoring, with units."""
+"""Declares the settings of health_monitoring, with units."""
 
 from datetime import date
 

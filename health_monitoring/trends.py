@@ -1,4 +1,4 @@
-"""What batch reports to people: NEWS2 by ward, cohort and risk band, slopes of patients, alarms, calibration, drift."""
+"""Computes what batch reports to people: NEWS2 by ward, cohort and risk band, slopes, alarms, calibration, drift."""
 
 from datetime import date, timedelta
 
@@ -32,10 +32,10 @@ def trends(history: DataFrame, labels: DataFrame, alerts: DataFrame, model: Trai
 
     Empty without history.
     """
-    newest = history.agg(F.max(F.to_date("event_time"))).first()
-    if newest is None or newest[0] is None:
+    newest_day = history.agg(F.max(F.to_date("event_time"))).first()
+    if newest_day is None or newest_day[0] is None:
         return {}
-    last_day: date = newest[0]
+    last_day: date = newest_day[0]
     scored_observations = history.withColumns({"day": F.to_date("event_time"), "score": news2()})
     tables = {
         "wards": _news2_by(scored_observations.fillna("unknown", ["ward"]), "ward"),

@@ -1,1 +1,1 @@
-"""FHIR observations as events of ours."""
+"""Translates other formats, so far FHIR, to events of this vertical."""

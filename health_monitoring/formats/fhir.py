@@ -1,4 +1,4 @@
-"""FHIR R4: an Observation as an event, and an alert as an Observation.
+"""Translates a FHIR R4 Observation to an event, and an alert to an Observation.
 
 `translate` takes a single vital sign, a blood pressure or vital-signs panel with components, and a panel whose members are
 contained; LOINC codes and UCUM units as in `events.VITALS`, level of consciousness as SNOMED CT findings of the ACVPU scale or
@@ -35,8 +35,8 @@ def translate(resource: Json) -> dict[str, Any] | None:
     if resource.get("resourceType") != "Observation":
         return None
     measurements = list(_measurements(resource))
-    with_value = [measurement for measurement in measurements if _value_of(measurement) is not None]
-    by_field = {vital.field: _first_coded(with_value, LOINC, vital.loinc) for vital in VITALS}
+    valued_measurements = [measurement for measurement in measurements if _value_of(measurement) is not None]
+    by_field = {vital.field: _first_coded(valued_measurements, LOINC, vital.loinc) for vital in VITALS}
     level = _first_coded(measurements, LOINC, (CONSCIOUSNESS_LOINC,)) or _first_coded(measurements, SNOMED, (ACVPU_SNOMED,))
     if refusal := _resource_refusal(resource) or _measurement_refusal(by_field, level):
         raise Untranslatable(refusal, as_text(resource.get("id")))

@@ -1,1 +1,1 @@
-"""What the rules of the detector are made of: NEWS2 points, single observations, patterns over a window."""
+"""The parts of the detector's rules: NEWS2 points, single observations, patterns over a window."""

@@ -1,4 +1,4 @@
-"""The National Early Warning Score 2 (Royal College of Physicians, 2017) as native Spark columns.
+"""Computes the National Early Warning Score 2 (Royal College of Physicians, 2017) as native Spark columns.
 
 Every function takes columns, so that an event of a stream, a row of a table and an element of an array have one definition.
 Values are rounded first, half up: to whole units, temperature to 0.1. Adults only, not in pregnancy; SpO2 scale 2 only where
@@ -28,14 +28,14 @@ def news2(value: Callable[[str], Column] = F.col) -> Column:
     missing = reduce(add, [column.isNull().cast("int") for column in points.values()])
     known_total = reduce(add, [F.coalesce(column, F.lit(0)) for column in points.values()])
     any_red = reduce(Column.__or__, [F.coalesce(column == RED, F.lit(False)) for column in points.values()])
-    complete = missing == 0
+    is_complete = missing == 0
     return F.struct(
         *[column.alias(name) for name, column in points.items()],
-        F.when(complete, known_total).alias("total"),
+        F.when(is_complete, known_total).alias("total"),
         known_total.alias("known_total"),
         missing.alias("missing"),
         any_red.alias("any_red"),
-        F.when(complete, risk(known_total, any_red)).alias("risk"),
+        F.when(is_complete, risk(known_total, any_red)).alias("risk"),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the rules read of a single observation, computed once, before it joins the set of its patient's window."""
+"""Computes what the rules read of a single observation, once, before it joins the set of its patient's window."""
 
 from functools import reduce
 from operator import add

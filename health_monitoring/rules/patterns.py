@@ -1,6 +1,6 @@
-"""Patterns that the rules look for in one patient's window: highest scores, unbroken runs, artefacts. `rise` has its own module.
+"""Finds patterns in one patient's window for the rules: highest scores, unbroken runs, artefacts. `rise` has its own module.
 
-All functions take a Column of observations (`observations.with_observation`) in order of time, and a threshold `least`.
+All functions take a Column of observations (`observations.with_observation`) in order of time, and a threshold `min_score`.
 `since` is the instant (ms) from which on a pattern counts: what ended before it was judged with the window before.
 They return a struct with at least `score`, `reached_time` (when the score first reached the threshold, null if it did not) and
 `evidence` (ids of the observations behind it).
@@ -30,12 +30,12 @@ def believable_observations(observations: Column, since: Column, settings: Healt
 
     def is_confirmed(observation: Column) -> Column:
         # The next reading of a device that reports once an hour comes later than `confirm_minutes`.
-        within = F.greatest(F.lit(int(settings.confirm_minutes * 60_000)), observation.gap_ms)
+        max_distance_ms = F.greatest(F.lit(int(settings.confirm_minutes * 60_000)), observation.gap_ms)
         return F.exists(
             observations,
             lambda other: (
                 (other.id != observation.id)
-                & (F.abs(millis(other) - millis(observation)) <= within)
+                & (F.abs(millis(other) - millis(observation)) <= max_distance_ms)
                 & (other.extreme.bitwiseAND(observation.extreme) != 0)
             ),
         )
@@ -45,7 +45,7 @@ def believable_observations(observations: Column, since: Column, settings: Healt
     )
 
 
-def highest_score(observations: Column, score: Callable[[Column], Column], least: Column) -> Column:
+def highest_score(observations: Column, score: Callable[[Column], Column], min_score: Column) -> Column:
     """The highest of the observations' scores, the latest of equals; also `missing` of that one. Null where all scores are.
 
     score(observation) -> Column: null for an observation that does not count.
@@ -63,22 +63,25 @@ def highest_score(observations: Column, score: Callable[[Column], Column], least
         lambda candidate: candidate.score.isNotNull(),
     )
 
-    def first_reached(scores: Column) -> Column:
-        high_enough = F.filter(scores, lambda candidate: candidate.score >= least)
-        return F.array_min(F.transform(high_enough, lambda candidate: candidate.event_time))
+    def first_reached_time(scores: Column) -> Column:
+        hits = F.filter(scores, lambda candidate: candidate.score >= min_score)
+        return F.array_min(F.transform(hits, lambda candidate: candidate.event_time))
 
-    def outcome(scores: Column, top: Column) -> Column:
+    def finding_of_scores(scores: Column, highest: Column) -> Column:
         return F.struct(
-            top.score.alias("score"),
-            first_reached(scores).alias("reached_time"),
-            F.array(top.id).alias("evidence"),
-            top.missing.alias("missing"),
+            highest.score.alias("score"),
+            first_reached_time(scores).alias("reached_time"),
+            F.array(highest.id).alias("evidence"),
+            highest.missing.alias("missing"),
         )
 
-    return let(scores, lambda scores: let(F.array_max(scores), lambda top: F.when(top.isNotNull(), outcome(scores, top))))
+    return let(
+        scores,
+        lambda scores: let(F.array_max(scores), lambda highest: F.when(highest.isNotNull(), finding_of_scores(scores, highest))),
+    )
 
 
-def longest_run(observations: Column, since: Column, flag: str, least: Column) -> Column:
+def longest_run(observations: Column, since: Column, flag: str, min_score: Column) -> Column:
     """The longest unbroken run of observations with `flag` that lasts beyond `since`; score: minutes from first to last.
 
     A run is unbroken while the next observation with the flag comes within `gap_ms` of one before it. So an observation that
@@ -91,7 +94,7 @@ def longest_run(observations: Column, since: Column, flag: str, least: Column) -
         ids = F.concat(F.when(goes_on, run.ids).otherwise(F.array().cast("array<string>")), F.array(observation.id))
         minutes = (millis(observation) - first) / 60_000
         is_longest = (millis(observation) >= since) & (minutes > F.coalesce(run.score, F.lit(-1.0)))
-        reached_time = F.when((millis(observation) >= since) & (minutes >= least), millis(observation))
+        reached_time = F.when((millis(observation) >= since) & (minutes >= min_score), millis(observation))
         until = F.greatest(run.until, millis(observation) + observation.gap_ms)
         return F.struct(
             first.alias("first"), until.alias("until"), ids.alias("ids"),
@@ -100,18 +103,20 @@ def longest_run(observations: Column, since: Column, flag: str, least: Column) -
             F.when(is_longest, ids).otherwise(run.evidence).alias("evidence"),
         ).cast(RUN)  # fmt: skip
 
-    def outcome(run: Column) -> Column:
+    def finding_of_run(run: Column) -> Column:
         return F.struct(
             run.score.alias("score"), F.timestamp_millis(run.reached_time).alias("reached_time"), run.evidence.alias("evidence")
         )
 
     return let(
         F.filter(observations, lambda observation: observation[flag]),
-        lambda candidates: F.when(F.size(candidates) > 1, F.aggregate(candidates, F.lit(None).cast(RUN), extend_run, outcome)),
+        lambda candidates: F.when(
+            F.size(candidates) > 1, F.aggregate(candidates, F.lit(None).cast(RUN), extend_run, finding_of_run)
+        ),
     )
 
 
-def artefact(observations: Column, since: Column, settings: HealthSettings, least: Column) -> Column:
+def artefact(observations: Column, since: Column, settings: HealthSettings, min_score: Column) -> Column:
     """The lone reading that jumps furthest there and back while all else is still; also its `parameter`. Null without any.
 
     score: the smaller of its two jumps as a multiple of what is credible for the parameter.
@@ -126,19 +131,21 @@ def artefact(observations: Column, since: Column, settings: HealthSettings, leas
     )
     jumps = F.transform(suspects, lambda triple: F.array_max(F.array(*[_jump(triple, credible) for credible in CREDIBLE])))
 
-    def outcome(jumps: Column, top: Column) -> Column:
-        wide_jumps = F.filter(jumps, lambda jump: jump.score >= least)
+    def finding_of_jumps(jumps: Column, furthest_jump: Column) -> Column:
+        wide_jumps = F.filter(jumps, lambda jump: jump.score >= min_score)
         reached_time = F.array_min(F.transform(wide_jumps, lambda jump: jump.after_time))
         return F.struct(
-            top.score.alias("score"),
+            furthest_jump.score.alias("score"),
             reached_time.alias("reached_time"),
-            F.array(top.id).alias("evidence"),
-            top.parameter.alias("parameter"),
+            F.array(furthest_jump.id).alias("evidence"),
+            furthest_jump.parameter.alias("parameter"),
         )
 
     furthest = let(
         F.filter(jumps, lambda jump: jump.score.isNotNull()),
-        lambda jumps: let(F.array_max(jumps), lambda top: F.when(top.isNotNull(), outcome(jumps, top))),
+        lambda jumps: let(
+            F.array_max(jumps), lambda furthest_jump: F.when(furthest_jump.isNotNull(), finding_of_jumps(jumps, furthest_jump))
+        ),
     )
     return F.when(F.exists(observations, lambda observation: observation.extreme != 0), furthest)
 
@@ -174,10 +181,10 @@ def _jump(triple: Column, credible: CredibleRange) -> Column:
         for other in CREDIBLE
         if other != credible
     ]
-    all_else_is_still = ~F.array_contains(F.array(*has_moved), True)
+    is_still_elsewhere = ~F.array_contains(F.array(*has_moved), True)
     jump = float(credible.jump)
     multiple = F.least(F.abs(jump_there), F.abs(jump_back)) / jump
-    is_lone = is_absurd & (jump_there * jump_back > 0) & (F.abs(value_before - value_after) <= jump / 2) & all_else_is_still
+    is_lone = is_absurd & (jump_there * jump_back > 0) & (F.abs(value_before - value_after) <= jump / 2) & is_still_elsewhere
     return F.struct(
         F.when(is_lone, multiple).alias("score"),
         triple.after.event_time.alias("after_time"),

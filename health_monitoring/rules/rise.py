@@ -1,4 +1,4 @@
-"""The steps of deterioration: from a window's observations to the hour whose NEWS2 rose highest above an earlier hour's.
+"""Finds, for the rule deterioration, the hour of a window whose NEWS2 rose highest above an earlier hour's.
 
 An hour counts with its n-th highest total, and as an earlier one with its n-th lowest complete total: with n of
 `hourly_readings`, a few false readings change neither. An hour with fewer readings has none.
@@ -11,7 +11,7 @@ from common.authoring import let
 from health_monitoring.settings import HealthSettings
 
 
-def rise(observations: Column, window_start: Column, settings: HealthSettings, least: Column) -> Column:
+def rise(observations: Column, window_start: Column, settings: HealthSettings, min_score: Column) -> Column:
     """The highest rise to an hour of the window's second half from the lowest of the `cooldown_hours` before that hour.
 
     A struct as in `patterns`, with the `level` that the hour rose to and `missing`, the most parameters that are missing in its
@@ -24,10 +24,13 @@ def rise(observations: Column, window_start: Column, settings: HealthSettings, l
         levels,
         lambda levels: let(
             hourly_rises(levels, hours),
-            lambda rises: let(F.array_max(rises), lambda top: F.when(top.isNotNull(), _outcome(rises, top, least, nth))),
+            lambda rises: let(
+                F.array_max(rises),
+                lambda highest_rise: F.when(highest_rise.isNotNull(), _finding_of_rises(rises, highest_rise, min_score, nth)),
+            ),
         ),
     )
-    return F.when(F.exists(observations, lambda observation: observation.total >= least), highest)
+    return F.when(F.exists(observations, lambda observation: observation.total >= min_score), highest)
 
 
 def believable_readings(observations: Column) -> Column:
@@ -92,30 +95,31 @@ def hourly_rises(levels: Column, hours: int) -> Column:
     return F.filter(rises, lambda hour: hour.rise.isNotNull())
 
 
-def first_reached(rises: Column, least: Column, nth: int) -> Column:
-    """When a rise first reached `least`: the time of the (nth + 1)-th such reading of the first hour that rose so high."""
-    first = F.get(F.filter(rises, lambda hour: hour.rise >= least), 0)
+def first_reached_time(rises: Column, min_score: Column, nth: int) -> Column:
+    """When a rise first reached `min_score`: the time of the (nth + 1)-th such reading of the first hour that rose so high."""
+    first = F.get(F.filter(rises, lambda hour: hour.rise >= min_score), 0)
     return let(
         first,
         lambda first: F.get(
             F.transform(
-                F.filter(first.readings, lambda reading: reading.total - first.low >= least), lambda reading: reading.event_time
+                F.filter(first.readings, lambda reading: reading.total - first.low >= min_score),
+                lambda reading: reading.event_time,
             ),
             nth,
         ),
     )
 
 
-def _outcome(rises: Column, top: Column, least: Column, nth: int) -> Column:
+def _finding_of_rises(rises: Column, highest_rise: Column, min_score: Column, nth: int) -> Column:
     """The finding of the hour that rose highest; its evidence are the readings at that level or above."""
-    reached_time = first_reached(rises, least, nth)
+    reached_time = first_reached_time(rises, min_score, nth)
     return let(
-        F.filter(top.readings, lambda reading: reading.total >= top.level),
+        F.filter(highest_rise.readings, lambda reading: reading.total >= highest_rise.level),
         lambda high: F.struct(
-            top.rise.alias("score"),
+            highest_rise.rise.alias("score"),
             reached_time.alias("reached_time"),
             F.transform(high, lambda reading: reading.id).alias("evidence"),
-            top.level.alias("level"),
+            highest_rise.level.alias("level"),
             F.array_max(F.transform(high, lambda reading: reading.missing)).alias("missing"),
         ),
     )

@@ -1,4 +1,4 @@
-"""The simulated hospital: wards and beds, who lies in a bed on a day, and what is normal for each patient.
+"""Draws the simulated hospital: wards and beds, who lies in a bed on a day, and what is normal for each patient.
 
 A bed is used by one patient after another, each for the bed's own number of days. Everything about a patient is a hash of
 (seed, bed, number of the stay), so that any day can be made without the days before it.
@@ -76,7 +76,7 @@ def stays_on(seed: int, day: date, population: Population) -> Stays:
     is_used = hashed_uniform(seed, "used", bed, number) < shares["occupancy"]
     bed, number, age, length = bed[is_used], number[is_used], age[is_used], length[is_used]
     is_last_day = age == length - 1
-    kind = _kind(hashed_uniform(seed, "kind", bed, number), shares["frail"][is_used])
+    kind = _patient_kinds(hashed_uniform(seed, "kind", bed, number), shares["frail"][is_used])
     return Stays(
         bed, number, age, is_last_day,
         start=np.where(age == 0, 3_600 * (13 + 7 * hashed_uniform(seed, "admission", bed, number)), 0.0),
@@ -124,12 +124,12 @@ def _shares_at_admission(day: date, age: NDArray[np.int64], population: Populati
     return {"occupancy": np.array(occupancy)[age], "frail": np.array(frail)[age]}
 
 
-def _kind(quantile: NDArray[np.float64], frail: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The kind of each patient, from a number in [0, 1); frail: the share of frail patients at admission."""
-    kind = np.full(len(quantile), ORDINARY)
-    edge = frail.copy()
-    kind[quantile < edge] = FRAIL
-    for other_kind, share in SHARES.items():
-        kind[(quantile >= edge) & (quantile < edge + share)] = other_kind
-        edge = edge + share
-    return kind
+def _patient_kinds(quantiles: NDArray[np.float64], frail_shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Assigns each patient a kind from its quantile in [0, 1). frail_shares: of frail patients, at admission."""
+    kinds = np.full(len(quantiles), ORDINARY)
+    share_so_far = frail_shares.copy()
+    kinds[quantiles < share_so_far] = FRAIL
+    for kind, share in SHARES.items():
+        kinds[(quantiles >= share_so_far) & (quantiles < share_so_far + share)] = kind
+        share_so_far = share_so_far + share
+    return kinds

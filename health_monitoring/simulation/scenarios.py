@@ -1,4 +1,4 @@
-"""The incidents of the simulated hospital: anomalies of patients and devices, and harmless ones that look like them.
+"""Adds the incidents of the simulated hospital: anomalies of patients and devices, and harmless ones that look like them.
 
 Each takes a day's readings and the stays of the patients that it happens to, and returns the changed readings. It labels the
 readings of an anomaly with scenario and case, those of a look-alike not. A patient has at most one incident a day, none in the
@@ -55,7 +55,7 @@ def deterioration(day: Day, readings: Readings, patients: NDArray[np.int64]) -> 
     episodes = _episodes(day, "deterioration", readings, patients, (6.5, 9))
     course = np.minimum(1, episodes.hours / rise[episodes.number]) * np.minimum(1, episodes.hours_left)
     shift = course * strength[episodes.number]
-    for field, most in (
+    for field, max_shift in (
         ("respiratory_rate_per_min", 8),
         ("spo2_percent", -4),
         ("heart_rate_bpm", 28),
@@ -63,9 +63,9 @@ def deterioration(day: Day, readings: Readings, patients: NDArray[np.int64]) -> 
         ("diastolic_mmhg", -12),
         ("temperature_c", 1.1),
     ):
-        readings.values[field][episodes.rows] += most * shift
+        readings.values[field][episodes.rows] += max_shift * shift
     readings.consciousness[episodes.rows[is_confused[episodes.number] & (course > 0.8)]] = "C"
-    return _label(day, readings, episodes.rows, "deterioration")
+    return _label_rows(day, readings, episodes.rows, "deterioration")
 
 
 def sustained_hypoxia(day: Day, readings: Readings, patients: NDArray[np.int64]) -> Readings:
@@ -75,7 +75,7 @@ def sustained_hypoxia(day: Day, readings: Readings, patients: NDArray[np.int64])
     level = np.where(day.stays.kind[patients] == COPD, 81.3, 88.7)[episodes.number]
     readings.values["spo2_percent"][episodes.rows] = level + rng.normal(0, 0.7, len(episodes.rows))
     readings.values["heart_rate_bpm"][episodes.rows] += 4
-    return _label(day, readings, episodes.rows, "sustained_hypoxia")
+    return _label_rows(day, readings, episodes.rows, "sustained_hypoxia")
 
 
 def tachycardia(day: Day, readings: Readings, patients: NDArray[np.int64]) -> Readings:
@@ -83,7 +83,7 @@ def tachycardia(day: Day, readings: Readings, patients: NDArray[np.int64]) -> Re
     rng = day.random("tachycardia course")
     episodes = _episodes(day, "tachycardia", readings, patients, (1.3, 2.7))
     readings.values["heart_rate_bpm"][episodes.rows] += rng.uniform(30, 45, len(patients))[episodes.number]
-    return _label(day, readings, episodes.rows, "tachycardia")
+    return _label_rows(day, readings, episodes.rows, "tachycardia")
 
 
 def silent_device(day: Day, readings: Readings, patients: NDArray[np.int64]) -> Readings:
@@ -95,9 +95,9 @@ def silent_device(day: Day, readings: Readings, patients: NDArray[np.int64]) -> 
     is_sent[episodes.rows] = False
     first = np.unique(episodes.number, return_index=True)[1]
     # Rows are by stay and time, so the reading before an episode's first is the patient's last before the silence.
-    before = episodes.rows[first] - 1
-    readings.battery[before[has_low_battery[first]]] = 4
-    readings = _label(day, readings, before, "silent_device")
+    last_rows = episodes.rows[first] - 1
+    readings.battery[last_rows[has_low_battery[first]]] = 4
+    readings = _label_rows(day, readings, last_rows, "silent_device")
     return readings.take(is_sent)
 
 
@@ -111,7 +111,7 @@ def sensor_artefact(day: Day, readings: Readings, patients: NDArray[np.int64]) -
     value = rng.uniform(*ranges[sensor].T)
     for number, field in enumerate(fields):
         readings.values[field][rows[sensor == number]] = value[sensor == number]
-    return _label(day, readings, rows, "sensor_artefact")
+    return _label_rows(day, readings, rows, "sensor_artefact")
 
 
 def pause(day: Day, readings: Readings, patients: NDArray[np.int64]) -> Readings:
@@ -151,8 +151,8 @@ def agitation(day: Day, readings: Readings, patients: NDArray[np.int64]) -> Read
 def with_apnoea(day: Day, readings: Readings) -> Readings:
     """At night the saturation of some dips for single readings, again and again: not a sustained hypoxia."""
     rng = day.random("apnoea")
-    asleep = (readings.second < NIGHT_END) | (readings.second > NIGHT_START)
-    rows = np.flatnonzero(asleep & day.stays.has_apnoea[readings.stay])[::3]
+    is_night = (readings.second < NIGHT_END) | (readings.second > NIGHT_START)
+    rows = np.flatnonzero(is_night & day.stays.has_apnoea[readings.stay])[::3]
     rows = rows[rng.random(len(rows)) < 0.6]
     readings.values["spo2_percent"][rows] -= rng.uniform(8, 14, len(rows))
     return readings
@@ -169,7 +169,7 @@ ANOMALIES: dict[Incident, float] = {
 LOOK_ALIKES: dict[Incident, float] = {exercise: 0.07, brief_desaturation: 0.07, agitation: 0.05, pause: 0.05}
 
 
-def apply_all(day: Day, beds: int, readings: Readings) -> Readings:
+def apply_incidents(day: Day, beds: int, readings: Readings) -> Readings:
     """The readings of a day with all its incidents, each happening to other patients."""
     readings = with_apnoea(day, readings)
     settled_patients = np.flatnonzero((day.stays.day >= SETTLED_DAYS) & ~day.stays.last_day)
@@ -205,7 +205,7 @@ def _random_rows(rng: np.random.Generator, readings: Readings, patients: NDArray
     return first + 3 + (rng.random(len(patients)) * (end - first - 6)).astype(np.int64)
 
 
-def _label(day: Day, readings: Readings, rows: NDArray[np.int64], scenario: str) -> Readings:
+def _label_rows(day: Day, readings: Readings, rows: NDArray[np.int64], scenario: str) -> Readings:
     """Labels the readings of `rows` in place, and returns all."""
     # No patient's name: a case is a text that is stored as it is.
     readings.scenario[rows] = scenario

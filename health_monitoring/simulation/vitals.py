@@ -49,14 +49,14 @@ class Readings:
     def take(self, rows: NDArray) -> "Readings":
         """Those of `rows`: indices, or a mask."""
         values = {field: value[rows] for field, value in self.values.items()}
-        others = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "values"}
-        return replace(self, values=values, **others)
+        other_arrays = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "values"}
+        return replace(self, values=values, **other_arrays)
 
 
 def ordinary_readings(seed: int, day: date, stays: Stays) -> Readings:
     """What the devices would report of everybody if nothing went wrong, by stay and time."""
-    stay, second = _times(seed, day, stays)
-    values = {field: _signal(seed, day, stays, field, stay, second) for field in FIELDS}
+    stay, second = _reading_times(seed, day, stays)
+    values = {field: _field_values(seed, day, stays, field, stay, second) for field in FIELDS}
     size = len(stay)
     return Readings(
         stay, second, values, consciousness=object_array(["A"] * size), battery=_battery(seed, day, stays, stay, second),
@@ -78,7 +78,7 @@ def reported_readings(seed: int, day: date, readings: Readings) -> Readings:
     return replace(readings, values=values, consciousness=consciousness, battery=np.round(readings.battery))
 
 
-def _times(seed: int, day: date, stays: Stays) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _reading_times(seed: int, day: date, stays: Stays) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """(stay, second) of each reading of the day."""
     rng = random_for(seed, day, "times")
     counts = (DAY_SECONDS / stays.interval).astype(np.int64)
@@ -91,7 +91,7 @@ def _times(seed: int, day: date, stays: Stays) -> tuple[NDArray[np.int64], NDArr
     return stay[is_sent], second[is_sent]
 
 
-def _signal(
+def _field_values(
     seed: int, day: date, stays: Stays, field: str, stay: NDArray[np.int64], second: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The values of one field at each reading: normal, slope over the stay, swing of the day, slow waves and noise."""

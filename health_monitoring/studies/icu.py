@@ -57,40 +57,45 @@ def observation_sets(hours: pd.DataFrame) -> pd.DataFrame:
 
 def with_features(hours: DataFrame) -> DataFrame:
     """Adds ALL_FEATURES, never null, to published hours. A value that the contract refuses counts as not measured."""
-    valid = hours.withColumns({name: _valid(name, field) for name, field, _ in VITAL_SIGNS} | {"FiO2": _valid("FiO2", "fio2")})
+    valid_hours = hours.withColumns(
+        {name: _valid(name, field) for name, field, _ in VITAL_SIGNS} | {"FiO2": _valid("FiO2", "fio2")}
+    )
     columns: dict[str, Column] = {}
     for name, _, normal in VITAL_SIGNS:
         columns |= _vital_features(name, normal)
     for name, normal in LABORATORY.items():
         columns |= {f"{name}_last": F.coalesce(_last(name), F.lit(normal)), f"{name}_age": _age(name, OLDEST_HOURS["laboratory"])}
-    filled = {name: F.coalesce(F.col(name).cast("double"), F.lit(normal)) for name, normal in CIRCUMSTANCES.items()}
-    return valid.withColumns(columns).withColumns(filled)
+    circumstances = {name: F.coalesce(F.col(name).cast("double"), F.lit(normal)) for name, normal in CIRCUMSTANCES.items()}
+    return valid_hours.withColumns(columns).withColumns(circumstances)
 
 
 def _vital_features(name: str, normal: float) -> dict[str, Column]:
-    so_far, six_hours = _patient().rowsBetween(Window.unboundedPreceding, 0), _patient().rangeBetween(1 - TREND_HOURS, 0)
-    six_hours_ago = F.last(name, ignorenulls=True).over(_patient().rangeBetween(Window.unboundedPreceding, -TREND_HOURS))
+    so_far, six_hours = (
+        _patient_hours().rowsBetween(Window.unboundedPreceding, 0),
+        _patient_hours().rangeBetween(1 - TREND_HOURS, 0),
+    )
+    six_hours_ago = F.last(name, ignorenulls=True).over(_patient_hours().rangeBetween(Window.unboundedPreceding, -TREND_HOURS))
     last = _last(name)
-    values = {
+    levels = {
         "last": last, "lowest_6h": F.min(name).over(six_hours), "highest_6h": F.max(name).over(six_hours),
         "lowest": F.min(name).over(so_far), "highest": F.max(name).over(so_far),
     }  # fmt: skip
     changes = {"trend": last - six_hours_ago, "deviation": last - F.avg(name).over(so_far)}
     return (
-        {f"{name}_{statistic}": F.coalesce(value, F.lit(normal)) for statistic, value in values.items()}
+        {f"{name}_{statistic}": F.coalesce(value, F.lit(normal)) for statistic, value in levels.items()}
         | {f"{name}_{statistic}": F.coalesce(value, F.lit(0.0)) for statistic, value in changes.items()}
         | {f"{name}_age": _age(name, OLDEST_HOURS["vital"])}
     )
 
 
 def _last(name: str) -> Column:
-    return F.last(name, ignorenulls=True).over(_patient().rowsBetween(Window.unboundedPreceding, 0))
+    return F.last(name, ignorenulls=True).over(_patient_hours().rowsBetween(Window.unboundedPreceding, 0))
 
 
 def _age(name: str, oldest: int) -> Column:
     """Hours since `name` was last measured, at most `oldest`."""
     measured_hour = F.last(F.when(F.col(name).isNotNull(), F.col("ICULOS")), ignorenulls=True)
-    age = F.col("ICULOS") - measured_hour.over(_patient().rowsBetween(Window.unboundedPreceding, 0))
+    age = F.col("ICULOS") - measured_hour.over(_patient_hours().rowsBetween(Window.unboundedPreceding, 0))
     return F.least(F.coalesce(age, F.lit(oldest)), F.lit(oldest)).cast("double")
 
 
@@ -100,7 +105,7 @@ def _valid(name: str, field: str | None) -> Column:
     return F.when(F.col(name).between(*limits[field]), F.col(name)) if field else F.col(name)
 
 
-def _patient() -> WindowSpec:
+def _patient_hours() -> WindowSpec:
     return Window.partitionBy("pid").orderBy("ICULOS")
 
 

@@ -116,7 +116,7 @@ def read_hours(spark: SparkSession, path: str) -> pd.DataFrame:
     return hours.sort_values(["pid", "ICULOS"], ignore_index=True)
 
 
-def report(name: str, result: CrossValidation) -> str:
+def format_figures(name: str, result: CrossValidation) -> str:
     """A cross-validation's figures as text."""
     by_fold = " ".join(f"{value:.3f}" for value in result.utilities)
     table = result.reliability.round(4).to_string()
@@ -135,7 +135,7 @@ def main(path: str) -> None:
         hours = read_hours(spark, path)
         spark.stop()
     for name, features in FEATURE_SETS.items():
-        sys.stdout.write(report(name, cross_validate(hours, features)) + "\n")
+        sys.stdout.write(format_figures(name, cross_validate(hours, features)) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from health_monitoring.rules.rise import (
     believable_readings,
-    first_reached,
+    first_reached_time,
     hourly_levels,
     hourly_rises,
     readings_by_hour,
@@ -89,7 +89,7 @@ def test_an_hour_without_readings_enough_has_no_rise(value_of):
 
 def test_a_rise_is_reached_with_the_second_reading_so_high_of_the_first_such_hour(value_of):
     def reached(least):
-        return lambda: first_reached(hourly_rises(levels(), 2), F.lit(least), NTH)
+        return lambda: first_reached_time(hourly_rises(levels(), 2), F.lit(least), NTH)
 
     readings = [
         reading(minutes, total)

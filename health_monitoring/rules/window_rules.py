@@ -1,4 +1,4 @@
-"""Findings: rules over a patient's window of observations, each in one declaration, and how they become alerts."""
+"""Declares rules over a patient's window of observations, computes their findings, and makes alerts of these."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ class PatientWindow:
 
 
 @dataclass(frozen=True)
-class Finding:
+class WindowRule:
     """A rule over a patient's window, in one declaration.
 
     name: of the rule, and of the column that holds what it finds. scores: what the score is, in words, with its unit.
     threshold: the setting that holds it.
-    find(window, least) -> Column, least being the threshold: a struct as in `patterns`, null where nothing is found.
+    find(window, min_score) -> Column, min_score being the threshold: a struct as in `patterns`, null where nothing is found.
     reason(finding) -> Column of text for people, from that struct.
     """
 
@@ -65,8 +65,8 @@ class Finding:
         )
 
 
-def with_findings(windows: DataFrame, findings: Sequence[Finding], settings: HealthSettings) -> DataFrame:
-    """Windows whose second half has begun, with a column for each finding, in its name.
+def with_findings(windows: DataFrame, window_rules: Sequence[WindowRule], settings: HealthSettings) -> DataFrame:
+    """Windows whose second half has begun, with a column for each rule's finding, in the rule's name.
 
     windows: window, observations (in order of time), and what else is to be kept.
     """
@@ -76,28 +76,30 @@ def with_findings(windows: DataFrame, findings: Sequence[Finding], settings: Hea
 
     def all_findings(believable: Column) -> Column:
         window = PatientWindow(start, since, observations, believable, settings)
-        return F.struct(*[finding.find(window, threshold(finding.threshold)).alias(finding.name) for finding in findings])
+        return F.struct(
+            *[window_rule.find(window, threshold(window_rule.threshold)).alias(window_rule.name) for window_rule in window_rules]
+        )
 
     # Of the two windows that an observation is in, it is in the second half of one only; the other one's findings are unchanged.
     is_due = millis(F.element_at(observations, -1)) >= since
     columns = F.when(is_due, F.array(let(believable_observations(observations, since, settings), all_findings)))
     # A generator, as a projection would be merged with what reads it and computed anew for every field that is read.
-    thresholds = threshold_names(finding.rule for finding in findings)
+    thresholds = threshold_names(window_rule.rule for window_rule in window_rules)
     return with_thresholds(windows, thresholds, settings).select("*", F.inline(columns))
 
 
-def alert_of(finding: Finding, settings: HealthSettings) -> Column:
+def alert_of(window_rule: WindowRule, settings: HealthSettings) -> Column:
     """A finding as an alert's fields with `reached_time`; null where its score does not reach the threshold."""
-    least, rule = threshold(finding.threshold), finding.rule
+    min_score, rule = threshold(window_rule.threshold), window_rule.rule
     return F.when(
-        rule.score(settings) >= least,
+        rule.score(settings) >= min_score,
         F.struct(
             F.lit(rule.name).alias("rule"),
             rule.score(settings).alias("score"),
-            least.alias("threshold"),
+            min_score.alias("threshold"),
             F.lit(rule.severity).alias("severity"),
             rule.reason(settings).alias("reason"),
             rule.evidence(settings).alias("evidence"),
-            F.col(finding.name).reached_time.alias("reached_time"),
+            F.col(window_rule.name).reached_time.alias("reached_time"),
         ),
     )
