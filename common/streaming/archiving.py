@@ -1,4 +1,4 @@
-"""The archive of a vertical: three micro-batch queries that keep events, labels and alerts, each once, in Delta tables."""
+"""Starts and watches a vertical's archive queries: three micro-batch queries that keep events, labels and alerts in tables."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -42,13 +42,13 @@ class Archiving:
     standstills: dict[str, StandstillWatch]
 
     def raise_failure(self) -> None:
-        """Raises QueryEnded when one that should be running is not, TopicChanged when a topic is not the one it was."""
+        """Raises QueryEnded when a query has ended or stands still, TopicChanged when a topic was replaced by another."""
         for topic in self.topics.check():
             LOG.warning("topic %s has %d partitions now, new ones are archived from their start", topic.name, topic.partitions)
         for name, query in self.queries.items():
             raise_if_ended(query, f"archive of {name}")
             # Its batches run in this process, where nobody can stop them, and a table may keep one waiting that is compacted.
-            for times in self.standstills[name].look({name: query}).values():
+            for times in self.standstills[name].find_stalled({name: query}).values():
                 if times > MAX_STANDSTILLS:
                     raise QueryEnded(f"archive of {name} stands still while records come in: start again, nothing is lost")
                 LOG.warning("archive of %s stands still while records come in", name)
@@ -85,12 +85,12 @@ def run_archiving(spark: SparkSession, deployment: Deployment, from_end: bool = 
     checkpoints = {topic: [workspace.checkpoint(f"archive-{name}")] for name, topic, _ in queries}
     topics = TopicWatch(admin, connection, check_topics(spark, admin, connection, workspace, checkpoints))
     standstills = {name: StandstillWatch(spark, admin, connection, topic) for name, topic, _ in queries}
-    started: dict[str, StreamingQuery] = {}
+    running_queries: dict[str, StreamingQuery] = {}
     with upkeep([workspace.table(name) for name in TABLES], deployment.settings.vacuum_hours):
         try:
             for name, topic, start in queries:
                 records = read_topic(spark, connection, topic, MAX_OFFSETS, from_end)
-                started[name] = start(records, deployment)
-            yield Archiving(workspace, started, topics, standstills)
+                running_queries[name] = start(records, deployment)
+            yield Archiving(workspace, running_queries, topics, standstills)
         finally:
-            stop_all(started, STOP_GRACE_SECONDS)
+            stop_all(running_queries, STOP_GRACE_SECONDS)

@@ -1,7 +1,6 @@
-"""Notices queries whose events all come behind their watermark: they judge nothing any more.
+"""Notices queries whose events all come behind their watermark, and which therefore judge nothing any more.
 
-Says since when, of how many events, and which event moved the watermark.
-
+It says since when, of how many events, and which event moved the watermark.
 One event that is far ahead of all others takes the watermark with it, for good: nothing that is older than it, less the
 watermark's delay, is judged in windows from then on. It is all in `events`, and batch judges it (`reconciliation.late_alerts`).
 """
@@ -34,7 +33,7 @@ class BehindQuery:
 
 @dataclass(frozen=True)
 class EntityAhead:
-    """The newest event of an entity (event_time: UTC, as text), and how many of its events are not behind the watermark."""
+    """An entity whose newest event (event_time: UTC, as text) has passed the watermark, and how many of its events have."""
 
     entity: str
     event_time: str
@@ -45,67 +44,71 @@ class WatermarkWatch:
     """Follows what queries report of their batches."""
 
     def __init__(self) -> None:
-        self._behind: dict[str, BehindQuery] = {}
-        self._ahead: dict[datetime, EntityAhead] = {}  # by watermark
+        self._behind_queries: dict[str, BehindQuery] = {}
+        self._entities_ahead: dict[datetime, EntityAhead] = {}  # by watermark
         self._reported: dict[str, BehindQuery] = {}
 
-    def take(self, query: str, progress: dict[str, Any]) -> None:
-        """A batch's progress, as Spark's JSON has it. One without events says nothing."""
+    def update(self, query: str, progress: dict[str, Any]) -> None:
+        """Takes in a batch's progress, as Spark's JSON has it. One without events changes nothing."""
         times = progress.get("eventTime", {})
         newest, watermark = times.get("max"), times.get("watermark")
         if newest is None or watermark is None:
             return
         if datetime.fromisoformat(newest) >= datetime.fromisoformat(watermark):
-            self._behind.pop(query, None)
+            self._behind_queries.pop(query, None)
             return
-        before = self._behind.get(query)
-        since = before.since if before else datetime.fromisoformat(progress["timestamp"])
-        records = progress["numInputRows"] + (before.records if before else 0)
-        self._behind[query] = BehindQuery(query, datetime.fromisoformat(watermark), since, records)
+        earlier = self._behind_queries.get(query)
+        since = earlier.since if earlier else datetime.fromisoformat(progress["timestamp"])
+        records = progress["numInputRows"] + (earlier.records if earlier else 0)
+        self._behind_queries[query] = BehindQuery(query, datetime.fromisoformat(watermark), since, records)
 
-    def all(self) -> list[BehindQuery]:
+    def queries_behind(self) -> list[BehindQuery]:
         """The queries that are behind now."""
-        return list(self._behind.values())
+        return list(self._behind_queries.values())
 
     def new_lines(self, spark: SparkSession, deployment: Deployment) -> list[str]:
-        """A sentence for each of them, with the event that took its watermark there, if that is archived here.
+        """A sentence for each query that is behind, with the entity that moved its watermark, if its event is archived here.
 
-        Each is told when it has begun, and again whenever it has come to twice as many records.
+        A query is reported when it falls behind, and again whenever twice as many of its records are behind.
         """
-        new = [behind for behind in self.all() if self._is_new(behind)]
-        self._reported |= {behind.query: behind for behind in new}
-        return [_line(behind, self._moved_by(spark, deployment, behind.watermark)) for behind in new]
+        new_queries = [behind_query for behind_query in self.queries_behind() if self._is_new(behind_query)]
+        self._reported |= {behind_query.query: behind_query for behind_query in new_queries}
+        movers = [self._find_mover(spark, deployment, behind_query.watermark) for behind_query in new_queries]
+        return [_describe(behind_query, mover) for behind_query, mover in zip(new_queries, movers, strict=True)]
 
-    def _is_new(self, behind: BehindQuery) -> bool:
-        reported = self._reported.get(behind.query)
-        return reported is None or reported.since != behind.since or behind.records >= 2 * reported.records
+    def _is_new(self, behind_query: BehindQuery) -> bool:
+        reported = self._reported.get(behind_query.query)
+        return reported is None or reported.since != behind_query.since or behind_query.records >= 2 * reported.records
 
-    def _moved_by(self, spark: SparkSession, deployment: Deployment, watermark: datetime) -> EntityAhead | None:
-        with suppress(DeltaError, OSError, PySparkException):  # what judges goes on, whether or not we can say who did that
-            if watermark not in self._ahead and (event := find_entity_ahead(spark, deployment, watermark)):
-                self._ahead[watermark] = event
-        return self._ahead.get(watermark)
+    def _find_mover(self, spark: SparkSession, deployment: Deployment, watermark: datetime) -> EntityAhead | None:
+        with suppress(DeltaError, OSError, PySparkException):  # the queries go on, whether or not we can say who moved it
+            if watermark not in self._entities_ahead and (mover := find_entity_ahead(spark, deployment, watermark)):
+                self._entities_ahead[watermark] = mover
+        return self._entities_ahead.get(watermark)
 
 
 def find_entity_ahead(spark: SparkSession, deployment: Deployment, watermark: datetime) -> EntityAhead | None:
-    """The entity of the newest event at or after the watermark, of those that are archived here."""
+    """The archived entity whose newest event is furthest past the watermark, and how many of its events are; None if none is."""
     vertical, path = deployment.vertical, deployment.workspace.table("events")
     if not tables.table_exists(path):
         return None
     time, entity = F.col(vertical.event_time), F.col(vertical.entity).alias("entity")
-    ahead = tables.read(spark, path).where((F.col("event_day") >= F.to_date(F.lit(watermark))) & (time >= F.lit(watermark)))
-    newest = ahead.groupBy(entity).agg(F.max(time).alias("newest"), F.count("*").alias("events"))
-    row = newest.orderBy(F.desc("newest"), "entity").withColumn("newest", F.date_format("newest", TIME_OF_SPARK)).first()
+    is_ahead = (F.col("event_day") >= F.to_date(F.lit(watermark))) & (time >= F.lit(watermark))
+    events_ahead = tables.read(spark, path).where(is_ahead)
+    entities = events_ahead.groupBy(entity).agg(F.max(time).alias("newest"), F.count("*").alias("events"))
+    row = entities.orderBy(F.desc("newest"), "entity").withColumn("newest", F.date_format("newest", TIME_OF_SPARK)).first()
     return EntityAhead(row.entity, row.newest, row.events) if row else None
 
 
-def _line(behind: BehindQuery, ahead: EntityAhead | None) -> str:
-    mover = (
-        f"{ahead.entity} took it there: its newest event, of {ahead.events:,} not behind it, is of {ahead.event_time}"
-        if ahead
+def _describe(behind_query: BehindQuery, mover: EntityAhead | None) -> str:
+    """What happened to a query that is behind, for people."""
+    cause = (
+        f"{mover.entity} took it there: its newest event, of {mover.events:,} not behind it, is of {mover.event_time}"
+        if mover
         else "which event took it there is not to be seen here, where none as new is archived"
     )
     return (
-        f"{behind.query} judges nothing: since {behind.since:{TIME}} UTC all {behind.records:,} records came behind its "
-        f"watermark, {behind.watermark:{TIME}}; {mover}. What is older is judged by batch alone (hybrid reconcile tells it)"
+        f"{behind_query.query} judges nothing: since {behind_query.since:{TIME}} UTC all {behind_query.records:,} records came "
+        f"behind its watermark, {behind_query.watermark:{TIME}}; {cause}. What is older is judged by batch alone (hybrid "
+        "reconcile tells it)"
     )

@@ -1,4 +1,4 @@
-"""Notes beside a checkpoint which topic its offsets are of, and compares before a query goes on from it.
+"""Notes beside a checkpoint which topic its offsets are of, and checks before a query resumes that the topic is still the same.
 
 Which topics a vertical has read under one name, one after the other, is kept in table `topics`: rows of `events` and `alerts`
 from before the newest of them was made have offsets of another.
@@ -55,40 +55,41 @@ def check_topics(
 
     Raises TopicChanged where a checkpoint is of another topic, which says what to do, and BrokerError.
     """
-    topics, foreign = [describe_topic(admin, connection, name) for name in checkpoints], list[str]()
-    why = ""
+    topics, foreign_checkpoints = [describe_topic(admin, connection, name) for name in checkpoints], list[str]()
+    reason = ""
     for topic in topics:
         for checkpoint in checkpoints[topic.name]:
-            before = _noted(spark, checkpoint)
-            if before and (different := topic.difference_from(before)):
-                why = different
-                foreign.append(checkpoint)
-            elif before and topic.partitions > before.partitions:
+            noted_topic = _read_noted_topic(spark, checkpoint)
+            if noted_topic and (difference := topic.difference_from(noted_topic)):
+                reason = difference
+                foreign_checkpoints.append(checkpoint)
+            elif noted_topic and topic.partitions > noted_topic.partitions:
                 LOG.warning(
                     "topic %s has %d partitions, and had %d: the new ones are read from their beginning",
                     topic.name,
                     topic.partitions,
-                    before.partitions,
+                    noted_topic.partitions,
                 )
-    if foreign:
+    if foreign_checkpoints:
+        paths = " and ".join(map(quote, foreign_checkpoints))
         raise TopicChanged(
-            f"{why} since it was last read here, so that offsets of the one say nothing of the other. To go on with the one that "
-            f"is there now, from its beginning, remove {' and '.join(map(quote, foreign))}: tables stay, and no record is added "
-            "twice. What the one before held and was not read yet is not there any more"
+            f"{reason} since it was last read here, so that offsets of the one say nothing of the other. To go on with the one "
+            f"that is there now, from its beginning, remove {paths}: tables stay, and no record is added twice. What the one "
+            "before held and was not read yet is not there any more"
         )
     for topic in topics:
         for checkpoint in checkpoints[topic.name]:
-            if _noted(spark, checkpoint) != topic:
+            if _read_noted_topic(spark, checkpoint) != topic:
                 write_note(spark, checkpoint, NOTE_FILE, topic.to_json())
-        _record(topic, workspace, connection)
+        _append_if_other(topic, workspace, connection)
     return topics
 
 
 def of_present_topic(rows: DataFrame, workspace: Workspace, topic: str) -> DataFrame:
     """Of the rows of `events` or `alerts` those whose events came through the topic that has this name now.
 
-    Told by when they came, which is Kafka's time of the record; where two clusters' topics lived at the same time, a row of then
-    may be of either.
+    They are told by their ingest time, which is Kafka's time of the record; where two clusters' topics existed at the same time,
+    a row of that time may be of either.
     """
     topics = _topics(workspace, topic)
     return rows.where(F.col("ingest_time") >= F.lit(topics[-1]["since"])) if _were_several(topics) else rows
@@ -101,13 +102,15 @@ def present_since(workspace: Workspace, topic: str) -> datetime | None:
     return noted_at
 
 
-def _record(topic: Topic, workspace: Workspace, connection: Connection) -> None:
+def _append_if_other(topic: Topic, workspace: Workspace, connection: Connection) -> None:
+    """Appends the topic to table `topics`, unless it is the newest there already."""
     if not _is_other(topic, _topics(workspace, topic.name)):
         return
-    before = datetime.now(UTC)  # what comes while it is looked is of this topic
-    first = read_first_timestamp(connection, topic.name)
-    # A producer's own timestamp may be of any year, also of one that Python has no time for.
-    since = before if first is None else datetime.fromtimestamp(min(max(0.0, first / 1_000), before.timestamp()), UTC)
+    since = datetime.now(UTC)  # before the topic is read: what comes meanwhile is of this topic
+    first_milliseconds = read_first_timestamp(connection, topic.name)
+    if first_milliseconds is not None:
+        # A producer's own timestamp may be of any year, also of one that Python has no time for.
+        since = datetime.fromtimestamp(min(max(0.0, first_milliseconds / 1_000), since.timestamp()), UTC)
     tables.ensure_table(workspace.table(TABLE), TOPICS_SCHEMA)
 
     def row(table: DeltaTable) -> dict[str, Any]:
@@ -143,6 +146,6 @@ def _topics_in(table: DeltaTable, name: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["noted_at"])
 
 
-def _noted(spark: SparkSession, checkpoint: str) -> Topic | None:
+def _read_noted_topic(spark: SparkSession, checkpoint: str) -> Topic | None:
     note = read_note(spark, checkpoint, NOTE_FILE)
     return Topic.from_json(note) if note else None

@@ -56,8 +56,8 @@ MIN_INTERVAL_SECONDS = 5  # Spark takes no shorter one in real-time mode
 class Detection:
     """A vertical's running queries.
 
-    scoring: the model whose structure the queries that score were built for. challenger_version: of the challenger that `shadow`
-    scores beside the champion. no_restart_before: time.monotonic() by query that was restarted.
+    running: of `vertical.queries`. scoring: the model whose structure the queries that score were built for. challenger_version:
+    of the challenger that `shadow` scores beside the champion. no_restart_before: time.monotonic() by query that was restarted.
     """
 
     spark: SparkSession
@@ -79,23 +79,23 @@ class Detection:
         challenger, if there is one, is scored by a query of its own.
         """
         try:
-            published = versions(self.deployment.tables)
-            model = newest(published, MODEL)
+            all_versions = versions(self.deployment.tables)
+            model = newest(all_versions, MODEL)
             in_force = model_of(model.details, self.deployment.vertical) if model else None
-        except UNREADABLE as problem:  # it is looked again in a second, and the queries go on meanwhile
+        except UNREADABLE as problem:  # it is read again in a second, and the queries go on meanwhile
             if self.can_read_models:
                 LOG.warning("which model is in force cannot be read, the present one goes on: %s", describe_failure(problem))
             self.can_read_models = False
             return False
         self.can_read_models = True
-        self._follow_challenger(find_challenger(published))
+        self._follow_challenger(find_challenger(all_versions))
         if model is None or in_force is None or (self.scoring and have_same_structure(self.scoring, in_force)):
             return False
         LOG.info("model %s has another structure: its queries restart from their checkpoints", model.version)
-        scoring = [running for running in self.running if running.query.model]
-        stop_all({running.query.name: running.streaming for running in scoring})
-        self.running = [running for running in self.running if not running.query.model]
-        self._start([running.query.name for running in scoring])
+        scoring_queries = [running_query for running_query in self.running if running_query.query.model]
+        stop_all({running_query.query.name: running_query.streaming for running_query in scoring_queries})
+        self.running = [running_query for running_query in self.running if not running_query.query.model]
+        self._start([running_query.query.name for running_query in scoring_queries])
         return True
 
     def _follow_challenger(self, challenger: Version | None) -> None:
@@ -120,16 +120,17 @@ class Detection:
     def modes(self) -> list[str]:
         """A line per rule: which query runs it, and how."""
         return [
-            f"{rule.name}: {running.mode}, query {running.query.name}" + (f" ({running.reason})" if running.reason else "")
-            for running in self.running
-            for rule in running.query.rules
+            f"{rule.name}: {running_query.mode}, query {running_query.query.name}"
+            + (f" ({running_query.reason})" if running_query.reason else "")
+            for running_query in self.running
+            for rule in running_query.query.rules
         ]
 
     def keep_running(self) -> None:
         """Raises QueryEnded when a query that should be running is not, TopicChanged when the topic is not what it was.
 
-        One that ended by chance (`ended_by_chance`) goes on from its checkpoint, unless it ended so a moment ago already; one
-        that stands still is stopped, and goes on so too.
+        A query that ended by chance (`ended_by_chance`) is started again from its checkpoint, unless that was done within
+        RESTART_WINDOW_SECONDS already; one that stands still is stopped and started again.
         """
         for topic in self.topics.check():
             raise TopicChanged(
@@ -137,26 +138,27 @@ class Detection:
                 "there are as many as it takes. Nothing is lost: queries go on from their checkpoints, new partitions are read "
                 "from their beginning"
             )
-        for ended in [running for running in self.running if not running.streaming.isActive]:
-            name, now = ended.query.name, time.monotonic()
-            if not ended_by_chance(ended.streaming) or now < self.no_restart_before.get(name, 0.0):
-                raise_if_ended(ended.streaming, name)
-            LOG.warning("query %s goes on from its checkpoint: it had ended, as %s", name, reason_of(ended.streaming.exception()))
+        for ended_query in [running_query for running_query in self.running if not running_query.streaming.isActive]:
+            name, now = ended_query.query.name, time.monotonic()
+            if not ended_by_chance(ended_query.streaming) or now < self.no_restart_before.get(name, 0.0):
+                raise_if_ended(ended_query.streaming, name)
+            reason = reason_of(ended_query.streaming.exception())
+            LOG.warning("query %s goes on from its checkpoint: it had ended, as %s", name, reason)
             self.no_restart_before[name] = now + RESTART_WINDOW_SECONDS
-            self.running.remove(ended)
+            self.running.remove(ended_query)
             self._start([name])
         self._restart_stalled()
 
     def _restart_stalled(self) -> None:
-        intervals = {running.query.name: float(running.interval) for running in self.running if running.mode == REAL_TIME}
-        stalled = self.standstills.look({running.query.name: running.streaming for running in self.running}, intervals)
-        for running in [running for running in self.running if running.query.name in stalled]:
-            name = running.query.name
+        by_name = {running_query.query.name: running_query for running_query in self.running}
+        intervals = {name: float(query.interval) for name, query in by_name.items() if query.mode == REAL_TIME}
+        stalled = self.standstills.find_stalled({name: query.streaming for name, query in by_name.items()}, intervals)
+        for name, stalled_query in [(name, query) for name, query in by_name.items() if name in stalled]:
             LOG.warning("query %s stands still, while events come in: it is stopped, and goes on from its checkpoint", name)
-            stop_all({name: running.streaming}, STANDSTILL_STOP_SECONDS)
-            if running.streaming.isActive:
+            stop_all({name: stalled_query.streaming}, STANDSTILL_STOP_SECONDS)
+            if stalled_query.streaming.isActive:
                 raise QueryEnded(f"query {name} stands still and does not stop: start again, it goes on from its checkpoint")
-            self.running.remove(running)
+            self.running.remove(stalled_query)
             self._start([name])
 
     def _start(self, names: list[str]) -> None:
@@ -172,9 +174,9 @@ class Detection:
                 interval = round(deployment.settings.checkpoint_interval / (1 + number * CHECKPOINT_STAGGER))
                 checkpoint = deployment.workspace.checkpoint(query.name)
                 inputs = QueryInputs(data, rules, checkpoint, max(MIN_INTERVAL_SECONDS, interval))
-                started = start_query(records, deployment, query, inputs)
-                self.running.append(started)
-                self.log.follow(query.name, started.streaming)
+                running_query = start_query(records, deployment, query, inputs)
+                self.running.append(running_query)
+                self.log.follow(query.name, running_query.streaming)
 
 
 @contextmanager
@@ -197,6 +199,6 @@ def run_detection(spark: SparkSession, deployment: Deployment) -> Iterator[Detec
         yield detection
     finally:
         shadow = {detection.challenger_version: detection.shadow} if detection.shadow else {}
-        queries = {running.query.name: running.streaming for running in detection.running}
+        queries = {running_query.query.name: running_query.streaming for running_query in detection.running}
         stop_all(shadow | queries, STOP_GRACE_SECONDS)
         log.close()

@@ -55,46 +55,46 @@ def merge_rows(rows: pa.Table) -> pa.Table:
 def _merge_query(rows: pa.Table) -> pa.Table:
     rows = rows.sort_by([("ended_at", "ascending"), ("batch", "ascending")])
     is_start = pc.is_null(rows["kafka_partition"])
-    starts, ended = rows.filter(is_start), rows.filter(pc.invert(is_start))
-    return pa.concat_tables([starts.slice(max(0, starts.num_rows - 1)), _ranges(_of_newest_checkpoint(ended))])
+    start_rows, batch_rows = rows.filter(is_start), rows.filter(pc.invert(is_start))
+    return pa.concat_tables([start_rows.slice(max(0, start_rows.num_rows - 1)), _ranges(_of_newest_checkpoint(batch_rows))])
 
 
-def _of_newest_checkpoint(ended: pa.Table) -> pa.Table:
-    """A query with a new checkpoint judges all anew."""
-    checkpoints = ended["checkpoint"].drop_null()
-    return ended.filter(pc.equal(ended["checkpoint"], checkpoints[-1])) if len(checkpoints) else ended
+def _of_newest_checkpoint(batch_rows: pa.Table) -> pa.Table:
+    """The rows of the newest checkpoint: a query with a new checkpoint judges all anew."""
+    checkpoints = batch_rows["checkpoint"].drop_null()
+    return batch_rows.filter(pc.equal(batch_rows["checkpoint"], checkpoints[-1])) if len(checkpoints) else batch_rows
 
 
-def _ranges(ended: pa.Table) -> pa.Table:
+def _ranges(batch_rows: pa.Table) -> pa.Table:
     """The rows of a checkpoint's batches, in the order in which these ended, as ranges without gaps or overlap from offset 0.
 
     Of several attempts at a batch the last counts: what was judged from its beginning on is judged again. A batch that ended
     without a report (a kill came between) is taken to be judged as the one after it. A row without an offset of its own is
     kept for its watermark: the last under the same versions.
     """
-    rows = _numbers(ended).sort_values("kafka_partition", kind="stable")
+    rows = _as_numbers(batch_rows).sort_values("kafka_partition", kind="stable")
     partition = rows["kafka_partition"]
     lowest = rows["start_offset"][::-1].groupby(partition[::-1]).cummin()[::-1]
     ends = np.minimum(rows["end_offset"], lowest.groupby(partition).shift(-1, fill_value=BEYOND))
     rows["start_offset"] = ends.groupby(partition).cummax().groupby(partition).shift(fill_value=0)
     rows["end_offset"] = np.maximum(ends, rows["start_offset"])
     is_range = rows["end_offset"] > rows["start_offset"]
-    others = rows[~is_range].drop_duplicates(["kafka_partition", *VERSIONS], keep="last")
-    merged = pd.concat([merge_neighbours(rows[is_range], [*VERSIONS, "watermark_step"]), others]).sort_index()
-    ranges = ended.take(pa.array(merged.index))
+    without_offsets = rows[~is_range].drop_duplicates(["kafka_partition", *VERSIONS], keep="last")
+    ranges = pd.concat([merge_neighbours(rows[is_range], [*VERSIONS, "watermark_step"]), without_offsets]).sort_index()
+    merged_rows = batch_rows.take(pa.array(ranges.index))
     for name in ("start_offset", "end_offset"):
-        ranges = ranges.set_column(ranges.column_names.index(name), name, pa.array(merged[name], pa.int64()))
-    return ranges
+        merged_rows = merged_rows.set_column(merged_rows.column_names.index(name), name, pa.array(ranges[name], pa.int64()))
+    return merged_rows
 
 
-def _numbers(ended: pa.Table) -> pd.DataFrame:
-    """What ranges are made of, without Python's objects: a number in the place of each text, the same for the same."""
-    columns = {name: ended[name].to_numpy() for name in ("kafka_partition", "start_offset", "end_offset")}
-    watermark, ended_at = (ended[name].cast(pa.int64()).to_numpy() for name in ("watermark", "ended_at"))  # nulls are NaN
+def _as_numbers(batch_rows: pa.Table) -> pd.DataFrame:
+    """The columns that make a range, as numbers: each text is replaced by its code, so that no Python objects are needed."""
+    columns = {name: batch_rows[name].to_numpy() for name in ("kafka_partition", "start_offset", "end_offset")}
+    watermark, ended_at = (batch_rows[name].cast(pa.int64()).to_numpy() for name in ("watermark", "ended_at"))  # nulls are NaN
     is_old = ended_at < np.max(ended_at, initial=0) - EXACT_MICROSECONDS
     columns["watermark_step"] = np.where(is_old, watermark // STEP_MICROSECONDS * STEP_MICROSECONDS, watermark)
     for name in VERSIONS:
-        codes = ended[name].combine_chunks().dictionary_encode("encode").indices
+        codes = batch_rows[name].combine_chunks().dictionary_encode("encode").indices
         columns[name] = codes.to_numpy(zero_copy_only=False)
     return pd.DataFrame(columns)
 

@@ -58,7 +58,7 @@ class ProgressLog:
         """Record that the queries start, and from when on they read what is in force: their first report may take minutes."""
         newest = pc.max(tables.read_arrow(self._path, columns=["ended_at"])["ended_at"]).as_py()
         self._ended_at = dict.fromkeys(sorted(names), now_after(newest))
-        self._unwritten += [{"query": name, "ended_at": started} for name, started in self._ended_at.items()]
+        self._unwritten += [{"query": name, "ended_at": started_at} for name, started_at in self._ended_at.items()]
         self._write()
         self._thread.start()
 
@@ -85,8 +85,8 @@ class ProgressLog:
             try:
                 has_ended = not followed.streaming.isActive
                 for report in followed.new_reports():
-                    self.progress[followed.name].take(report)
-                    self.watermarks.take(followed.name, report)
+                    self.progress[followed.name].update(report)
+                    self.watermarks.update(followed.name, report)
                     self._unwritten += self._rows(followed.name, report)
             except (Py4JError, OSError) as problem:  # looked at again in a second, unless the JVM has ended
                 LOG.info("progress of %s cannot be read: %s", followed.name, str(problem).partition("\n")[0])
@@ -150,22 +150,22 @@ class _FollowedQuery:
 
     def __init__(self, name: str, streaming: StreamingQuery):
         self.name, self.streaming = name, streaming
-        self._read: tuple[int, str] | None = None
+        self._last_read: tuple[int, str] | None = None
 
     def new_reports(self) -> list[dict[str, Any]]:
         """Progress since the last call, oldest first, as Spark's JSON."""
         # PySpark's own property would turn all of the hundred into Python objects, at a hundred calls to the JVM each.
         java = self.streaming._jsq
         newest = java.lastProgress()
-        if newest is None or _key(newest) == self._read:
+        if newest is None or _key(newest) == self._last_read:
             return []
-        recent, new = java.recentProgress(), []
+        recent, unread = java.recentProgress(), []
         for progress in (recent[index] for index in reversed(range(len(recent)))):
-            if _key(progress) == self._read:
+            if _key(progress) == self._last_read:
                 break
-            new.append(progress)
-        self._read = _key(new[0])
-        return [json.loads(progress.json()) for progress in reversed(new)]
+            unread.append(progress)
+        self._last_read = _key(unread[0])
+        return [json.loads(progress.json()) for progress in reversed(unread)]
 
 
 def _key(progress: Any) -> tuple[int, str]:
@@ -177,5 +177,5 @@ def _offsets(start: Any, end: Any) -> Iterator[dict[str, int]]:
     starts = start if isinstance(start, dict) else {}
     for topic, ends in (end if isinstance(end, dict) else {}).items():
         for partition, offset in ends.items():
-            first = starts.get(topic, {}).get(partition, 0)
-            yield {"kafka_partition": int(partition), "start_offset": first, "end_offset": offset}
+            start_offset = starts.get(topic, {}).get(partition, 0)
+            yield {"kafka_partition": int(partition), "start_offset": start_offset, "end_offset": offset}

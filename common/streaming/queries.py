@@ -63,7 +63,7 @@ KNOWN_FAILURES = {
 }
 TRACEBACK = "Traceback (most recent call last):"
 # A line of a Python stack that names an error, or the Java error that py4j puts below it.
-RAISED = re.compile(r"(?:: )?((?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception)\b.*)")
+ERROR_LINE = re.compile(r"(?:: )?((?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception)\b.*)")
 
 
 class QueryEnded(UserError):
@@ -89,13 +89,13 @@ def task_slots(verticals: list[Vertical], partitions: Mapping[str, int], setting
 
     partitions: by topic, as `ensure_topics` found them. Without those of a vertical's events none of its queries is counted.
     """
-    held = sum(
+    held_slots = sum(
         partitions[topic] + (settings.shuffle_partitions if query.stateful else 0)
         for vertical in verticals
         if (topic := topic_names(vertical).events) in partitions
         for query in vertical.queries
     )
-    return held + BATCH_SLOTS
+    return held_slots + BATCH_SLOTS
 
 
 def read_topic(
@@ -172,7 +172,7 @@ def raise_if_ended(streaming: StreamingQuery, name: str) -> None:
 
 
 def ended_by_chance(streaming: StreamingQuery) -> bool:
-    """Whether it ended for what has nothing to do with it and will hardly be so again at once.
+    """Whether it ended for a reason outside of it that is unlikely to come again at once.
 
     That is: a busy machine started its Python process later than Spark waits, or another program's bytes came to Spark's port.
     """
@@ -187,29 +187,29 @@ def reason_of(failure: Exception | None) -> str:
     if reason := known_reason(failure):
         return reason
     chain = cause_texts(failure)
-    first, last = _line_of(chain[0]), _line_of(chain[-1])
-    return first if last in chain[0] else f"{first} (caused by {last})"
+    failure_line, cause_line = _most_telling_line(chain[0]), _most_telling_line(chain[-1])
+    return failure_line if cause_line in chain[0] else f"{failure_line} (caused by {cause_line})"
 
 
 def known_reason(failure: Exception) -> str | None:
-    """What to do about a failure of Spark, for people, if it is one that the machine or the broker is behind."""
+    """What to do about a failure of Spark, for people, if it is one of KNOWN_FAILURES; else None."""
     chain = cause_texts(failure)
     return next((advice for text, advice in KNOWN_FAILURES.items() if any(text in cause for cause in chain)), None)
 
 
-def _line_of(text: str) -> str:
+def _most_telling_line(text: str) -> str:
     """The line that says most: the first, or where Python raised it the error below its stack."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
-    _, is_pythons, below = text.partition(TRACEBACK)
-    raised = [match.group(1) for line in below.splitlines() if (match := RAISED.match(line))]
-    return raised[-1] if is_pythons and raised else lines[0]
+    _, is_pythons, stack = text.partition(TRACEBACK)
+    errors = [match.group(1) for line in stack.splitlines() if (match := ERROR_LINE.match(line))]
+    return errors[-1] if is_pythons and errors else lines[0]
 
 
 def stop_all(queries: Mapping[str, StreamingQuery], within: float | None = None) -> None:
     """Stop every query, by name, side by side; what one has in flight is done again when it resumes from its checkpoint.
 
-    One that waits for a broker that is gone listens late. Where `within` seconds are given it is left then, to end by itself
-    or with the session.
+    A query that waits for a broker that is gone stops late. Where `within` seconds are given it is left running after them, to
+    end by itself or with the session.
     """
     threads = [Thread(target=_stop, args=named_query, daemon=True) for named_query in queries.items()]
     for thread in threads:

@@ -1,7 +1,8 @@
-"""Scores the challenger on the stream: beside the champion on the same rows, kept in table `shadow`, never alerted.
+"""Scores the challenger beside the champion on the same rows of the stream, and keeps both scores in table `shadow`.
 
-A query of its own, in micro-batches a checkpoint interval apart, that runs only while there is a challenger: it costs the
-real-time queries nothing, and a challenger of another structure starts it anew. It begins with what comes from then on.
+It raises no alert. It is a query of its own, in micro-batches a checkpoint interval apart, and runs only while there is a
+challenger: it costs the real-time queries nothing, and a challenger of another structure starts it anew. It begins with the
+records that come from then on.
 """
 
 from confluent_kafka.admin import AdminClient
@@ -30,9 +31,9 @@ SHADOW_SCHEMA = T.StructType(
         T.StructField("kafka_offset", T.LongType()),
         T.StructField("ingest_time", T.TimestampType()),
         *[
-            T.StructField(f"{side}_{column}", kind)
+            T.StructField(f"{side}_{column}", data_type)
             for side in SIDES
-            for column, kind in (("version", T.StringType()), ("score", T.DoubleType()))
+            for column, data_type in (("version", T.StringType()), ("score", T.DoubleType()))
         ],
     ]
 )
@@ -51,9 +52,9 @@ def start_shadow(spark: SparkSession, deployment: Deployment) -> StreamingQuery 
     admin = AdminClient(connection.client_options())
     check_topics(spark, admin, connection, workspace, {topic: [workspace.checkpoint(name)]})
     records = read_topic(spark, connection, topic, from_end=True)
-    accepted = contract.valid_events(records, vertical, contract.TimeBounds.from_settings(deployment.settings))
+    valid_events = contract.valid_events(records, vertical, contract.TimeBounds.from_settings(deployment.settings))
     query = next(query for query in vertical.queries if query.model)
-    events = with_baselines(accepted, live_reference_data(spark, workspace.tables, vertical), vertical, query)
+    events = with_baselines(valid_events, live_reference_data(spark, workspace.tables, vertical), vertical, query)
     rows = prepare_rows(events, query, deployment.rules)
 
     def keep(batch: DataFrame, number: int) -> None:

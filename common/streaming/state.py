@@ -29,10 +29,10 @@ class OtherState(UserError):
 def check_state(query: DataFrame, checkpoint: str) -> None:
     """Raises OtherState if `query` keeps something else than the one that wrote `checkpoint` did."""
     structure = "\n".join(state_structure(query))
-    before = read_note(query.sparkSession, checkpoint, NOTE_FILE)
-    if before is None:
+    noted_structure = read_note(query.sparkSession, checkpoint, NOTE_FILE)
+    if noted_structure is None:
         write_note(query.sparkSession, checkpoint, NOTE_FILE, structure)
-    elif before != structure:
+    elif noted_structure != structure:
         raise OtherState(
             f"the checkpoint {checkpoint} holds what another version of the rules, or of their windows, kept. Go back to that "
             "version; or remove the checkpoint: the query then judges its topic anew from the start, and alerts keep their ids"
@@ -53,7 +53,7 @@ def read_note(spark: SparkSession, checkpoint: str, name: str) -> str | None:
 
 
 def write_note(spark: SparkSession, checkpoint: str, name: str, text: str) -> None:
-    """Note a text beside a checkpoint, in the place of what was there. Who is killed here leaves all of it or nothing."""
+    """Note a text beside a checkpoint, in the place of an earlier one; a process killed here leaves all of it or nothing."""
     jvm: Any = spark._jvm
     path, unfinished = (jvm.org.apache.hadoop.fs.Path(checkpoint, file_name) for file_name in (name, f"_{name}.unfinished"))
     configuration = spark._jsc.hadoopConfiguration()
@@ -69,18 +69,18 @@ def write_note(spark: SparkSession, checkpoint: str, name: str, text: str) -> No
 def state_structure(query: DataFrame) -> list[str]:
     """A line for each stateful step of a query: what it keeps, of which types, and the windows' lengths below it."""
     lines = []
-    for node in _nodes(query._jdf.queryExecution().analyzed()):
+    for node in _plan_nodes(query._jdf.queryExecution().analyzed()):
         if node.nodeName().startswith(STATEFUL):
-            windows = sorted({size for below in _nodes(node) for size in _window_sizes(_text(below))}, key=int)
+            windows = sorted({size for below in _plan_nodes(node) for size in _window_sizes(_text(below))}, key=int)
             lines.append(f"{_text(node)} {NUMBERED.sub('', node.schema().catalogString())} windows {' '.join(windows)}")
     return lines
 
 
-def _nodes(plan: Any) -> Iterator[Any]:
+def _plan_nodes(plan: Any) -> Iterator[Any]:
     yield plan
     children = plan.children()
     for number in range(children.size()):
-        yield from _nodes(children.apply(number))
+        yield from _plan_nodes(children.apply(number))
 
 
 def _window_sizes(text: str) -> list[str]:

@@ -148,7 +148,7 @@ def wait_for_file(path):
 def test_queries_that_get_no_task_slots_are_told_and_go_on_when_there_are_some(spark, place, monkeypatch, caplog, tmp_path):
     broker, workspace, settings = place
     publish(spark, workspace, mean=50.0)
-    for name in ("PATIENCE_SECONDS", "LOOK_INTERVAL_SECONDS"):  # not STARTING_SECONDS: their tasks are submitted, and wait
+    for name in ("PATIENCE_SECONDS", "CHECK_INTERVAL_SECONDS"):  # not STARTING_SECONDS: their tasks are submitted, and wait
         monkeypatch.setattr(stalled_queries, name, 2.0)
     slots, free = spark.sparkContext.defaultParallelism * 20, tmp_path / "free"
     holding = Thread(target=lambda: spark.sparkContext.parallelize(range(slots), slots).foreach(lambda _: wait_for_file(free)))

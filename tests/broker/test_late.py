@@ -68,7 +68,7 @@ def test_an_alert_that_only_the_watermark_lost_joins_the_table_once(spark, broke
         send(broker, vertical, "c1", burst[5], burst[5])  # the second is a duplicate
         wait_until_judged(broker, vertical, workspace)
         detecting.keep_running()
-        [behind] = detecting.log.watermarks.all()
+        [behind] = detecting.log.watermarks.queries_behind()
         assert (behind.query, behind.records) == ("by_card", 2) and behind.watermark > AFTERNOON
     with run_archiving(spark, deployed(vertical, workspace, settings=settings, connection=broker)) as archived:
         archived.drain()

@@ -33,7 +33,7 @@ def producer(broker, topic):
 def watch(broker, topic, monkeypatch):
     """Looks at a query that does nothing; half a second is long."""
     waits = (
-        (stalled_queries, "PATIENCE_SECONDS", 0.5), (stalled_queries, "LOOK_INTERVAL_SECONDS", 0.1),
+        (stalled_queries, "PATIENCE_SECONDS", 0.5), (stalled_queries, "CHECK_INTERVAL_SECONDS", 0.1),
         (readable_end, "MAX_OPEN_SECONDS", 0.5),
     )  # fmt: skip
     for module, name, seconds in waits:
@@ -51,7 +51,7 @@ def send(producer, topic, partition):
 def looks(watch, seconds):
     """Whether it is found within so many seconds."""
     deadline = time.monotonic() + seconds
-    while not (found := watch.look({"q": None})) and time.monotonic() < deadline:
+    while not (found := watch.find_stalled({"q": None})) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found
 

@@ -143,14 +143,14 @@ def test_each_vertical_names_the_queries_that_wait_for_what_it_learns(tmp_path, 
 def test_how_much_was_judged_is_known_when_a_batch_has_ended(stage):
     stage.report.say_all()
     assert "per_event not known before its first checkpoint" in stage.lines.new()[-1]
-    stage.queries["per_event"].take(progress(12_000))
-    stage.queries["per_event"].take(progress(92))
-    stage.queries["by_card"].take(progress(11_900, watermark="2020-01-24T02:37:42.917Z"))
+    stage.queries["per_event"].update(progress(12_000))
+    stage.queries["per_event"].update(progress(92))
+    stage.queries["by_card"].update(progress(11_900, watermark="2020-01-24T02:37:42.917Z"))
     stage.report.say_all()
     [line] = stage.lines.new()
     assert "per_event 12,092 (at 19:27:08 UTC)" in line
     assert "by_card 11,900 (at 19:27:08 UTC, watermark 2020-01-24 02:37:42)" in line
-    stage.queries["by_card"].take(progress(0, watermark="2020-01-24T02:37:42.917Z", timestamp="2026-11-28T20:00:00.000Z"))
+    stage.queries["by_card"].update(progress(0, watermark="2020-01-24T02:37:42.917Z", timestamp="2026-11-28T20:00:00.000Z"))
     stage.report.say_all()
     assert stage.lines.new() == [], "an idle query has nothing new to tell"
 
@@ -159,13 +159,13 @@ def test_what_came_behind_the_watermark_is_told_whenever_more_did(stage):
     stage.report.say_all()
     stage.lines.new()
     own = stage.queries["by_card"]
-    own.take(progress(5, "2026-11-27T19:26:46.000Z", dropped=(7, 3)))
-    own.take(progress(5, "2026-11-27T19:26:46.000Z", dropped=(2,), timestamp="2026-11-28T20:00:00.000Z"))
+    own.update(progress(5, "2026-11-27T19:26:46.000Z", dropped=(7, 3)))
+    own.update(progress(5, "2026-11-27T19:26:46.000Z", dropped=(2,), timestamp="2026-11-28T20:00:00.000Z"))
     stage.report.say_all()
     said = stage.lines.new()[0]
     assert "query by_card is blind to events behind its watermark, 2026-11-27 19:26:46: 12 left out since 19:27:03 UTC" in said
     assert "hybrid reconcile finance_fraud" in said
-    own.take(progress(5, "2026-11-27T19:26:46.000Z"))
+    own.update(progress(5, "2026-11-27T19:26:46.000Z"))
     stage.report.say_all()
     assert not [line for line in stage.lines.new() if "blind" in line]
 
@@ -182,7 +182,7 @@ def test_alerts_of_what_came_before_are_told_apart(stage):
 def test_a_standing_is_the_sum_of_what_was_reported(reports):
     standing = QueryProgress()
     for rows, dropped in reports:
-        standing.take(progress(rows, dropped=dropped))
+        standing.update(progress(rows, dropped=dropped))
     assert standing.records == sum(max(0, rows) for rows, _ in reports)
     assert (standing.behind_since is None) == (standing.behind == 0)
     assert standing.watermark is None, "before the first event there is none"

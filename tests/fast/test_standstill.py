@@ -12,7 +12,7 @@ def times(still, until, life, ends, every=5, start=0):
 
     until: seconds after `start`, which is when t is 0.
     """
-    return next((now for now in range(0, until, every) if still.look(start + now, ends(now), life(now))), None)
+    return next((now for now in range(0, until, every) if still.update(start + now, ends(now), life(now))), None)
 
 
 def growing(now):
@@ -52,7 +52,7 @@ def test_one_that_starts_or_plans_its_next_batch_gets_more_time(life):
 
 def test_one_whose_tasks_wait_for_slots_from_its_very_start_is_found_within_a_minute_of_their_submission():
     def waits(now, planned):
-        return Activity(None, ()) if now < planned else Activity(None, (0, 0), waiting=2)
+        return Activity(None, ()) if now < planned else Activity(None, (0, 0), waiting_tasks=2)
 
     for planned in (0, 30, 100):
         found = times(Standstill({0: 5, 1: 5}), 1_000, lambda now, planned=planned: waits(now, planned), growing)
@@ -62,18 +62,21 @@ def test_one_whose_tasks_wait_for_slots_from_its_very_start_is_found_within_a_mi
 @pytest.mark.parametrize("interval", [30, 3_600])
 def test_a_real_time_query_that_reads_some_partitions_while_tasks_of_others_wait_for_slots_stands_still(interval):
     found = times(
-        Standstill({0: 5, 1: 5}, interval), 10_000, lambda now: Activity((7, "noon"), (now,), running=1, waiting=1), growing
+        Standstill({0: 5, 1: 5}, interval),
+        10_000,
+        lambda now: Activity((7, "noon"), (now,), running_tasks=1, waiting_tasks=1),
+        growing,
     )
     assert found <= 60
 
 
 def test_tasks_of_a_micro_batch_may_take_turns():
-    working = lambda now: Activity((7, "noon"), (now // 30,), running=1, waiting=7)  # noqa: E731
+    working = lambda now: Activity((7, "noon"), (now // 30,), running_tasks=1, waiting_tasks=7)  # noqa: E731
     assert times(Standstill({0: 5, 1: 5}), 10_000, working, growing) is None
 
 
 def test_a_real_time_query_whose_tasks_get_their_slots_late_but_end_batches_works():
-    waits = lambda now: Activity((now // 30, ""), (now,), running=1, waiting=1)  # noqa: E731
+    waits = lambda now: Activity((now // 30, ""), (now,), running_tasks=1, waiting_tasks=1)  # noqa: E731
     assert times(Standstill({0: 5, 1: 5}, 30), 10_000, waits, growing) is None
 
 
@@ -84,9 +87,9 @@ def test_stalls_of_a_busy_machine_do_not_start_it_again_and_again(stall):
         still, found = Standstill({0: 5, 1: 5}), []
         for now in range(0, 36_000, 5):
             quiet = now % (stall + pause) < stall
-            if still.look(now, growing(now), QUIET if quiet else Activity((now, ""), (1,))):
+            if still.update(now, growing(now), QUIET if quiet else Activity((now, ""), (1,))):
                 found.append(now)
-                still.tell()
+                still.count_standstill()
         assert len(found) <= 3, found
 
 
@@ -100,13 +103,13 @@ def test_each_time_in_a_row_it_gets_twice_the_time_until_it_works_again():
     still, found, now = Standstill({0: 5, 1: 5}), [], 0
     for _ in range(3):
         began = now
-        while not still.look(now, growing(now), QUIET):
+        while not still.update(now, growing(now), QUIET):
             now += 1
         found.append(now - began)
-        assert still.tell() == len(found)
+        assert still.count_standstill() == len(found)
     assert found[1] >= 1.9 * found[0] and found[2] >= 1.9 * found[1]
-    still.look(now, growing(now), QUIET)
-    still.look(now, growing(now), Activity((8, "noon"), (1, 1)))
+    still.update(now, growing(now), QUIET)
+    still.update(now, growing(now), Activity((8, "noon"), (1, 1)))
     assert still.times == 3, "a sign of life"
     at_work = lambda at: Activity((9 + at, ""), (1, 1))  # noqa: E731
     assert times(still, int(RECOVERED_SECONDS) + 20, at_work, lambda at: growing(at + now), start=now) is None
@@ -116,7 +119,7 @@ def test_each_time_in_a_row_it_gets_twice_the_time_until_it_works_again():
 def test_one_that_was_started_again_and_still_takes_nothing_is_found_though_nothing_more_comes():
     still = Standstill({0: 5})
     assert times(still, 1_000, lambda now: QUIET, lambda now: {0: 6 if now else 5}) is not None
-    still.tell()
+    still.count_standstill()
     begun = Activity(None, (0, 0))  # as it is after a start
     assert times(still, 10_000, lambda now: begun, lambda now: {0: 6}) == pytest.approx(2 * STARTING_SECONDS, abs=10)
 
@@ -124,9 +127,10 @@ def test_one_that_was_started_again_and_still_takes_nothing_is_found_though_noth
 def test_what_nobody_can_read_is_no_reason():
     still = Standstill({0: 0, 1: 5})
     assert times(still, 1_000, lambda now: QUIET, growing)
-    still.forgive({0: 10_000, 1: 5})
+    still.expect_after({0: 10_000, 1: 5})
     assert times(still, 1_000, lambda now: QUIET, growing) is None
 
 
 def test_a_real_time_query_of_whose_tasks_some_wait_from_its_very_start_is_found_within_a_minute():
-    assert times(Standstill({0: 5, 1: 5}, 30), 1_000, lambda now: Activity(None, (0, 0), running=1, waiting=1), growing) <= 60
+    in_part = Activity(None, (0, 0), running_tasks=1, waiting_tasks=1)
+    assert times(Standstill({0: 5, 1: 5}, 30), 1_000, lambda now: in_part, growing) <= 60

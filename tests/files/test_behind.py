@@ -35,7 +35,7 @@ def test_the_entity_of_the_newest_event_not_behind_the_watermark(spark, tmp_path
 
     watch = WatermarkWatch()
     times = {"max": "2020-01-02T00:00:00.000Z", "watermark": "2026-11-27T10:00:00.000Z"}
-    watch.take("by_card", {"timestamp": "2026-11-28T12:00:00.000Z", "numInputRows": 42, "eventTime": times})
+    watch.update("by_card", {"timestamp": "2026-11-28T12:00:00.000Z", "numInputRows": 42, "eventTime": times})
     [line] = watch.new_lines(spark, deployed(FINANCE, workspace))
     assert watch.new_lines(spark, deployed(FINANCE, workspace)) == [], "said already"
     assert line.startswith("by_card judges nothing: since 2026-11-28 12:00:00 UTC all 42 records came behind its watermark")
