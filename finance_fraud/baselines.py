@@ -49,9 +49,9 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     return {"card": card_habits, "terminal": terminal_risks}
 
 
-def events_between(history: DataFrame, first: date, end: date) -> DataFrame:
-    """The events from the start of the day `first` to the start of the day `end` (UTC)."""
-    start, stop = F.lit(first).cast("timestamp"), F.lit(end).cast("timestamp")
+def events_between(history: DataFrame, first_day: date, end: date) -> DataFrame:
+    """The events from the start of the day `first_day` to the start of the day `end` (UTC)."""
+    start, stop = F.lit(first_day).cast("timestamp"), F.lit(end).cast("timestamp")
     return history.where((F.col("event_time") >= start) & (F.col("event_time") < stop))
 
 
@@ -108,10 +108,10 @@ def _moments(count: Column, total: Column, squares: Column) -> tuple[Column, Col
     return mean, F.sqrt(F.greatest(squares / count - mean**2, F.lit(0.0)))
 
 
-def _median(ordered: str) -> Column:
+def _median(sorted_array: str) -> Column:
     """The median of the numbers in a sorted array that is not empty."""
-    first, second = (F.size(ordered) + 1) / 2, F.size(ordered) / 2 + 1
-    return (F.element_at(ordered, first.cast("int")) + F.element_at(ordered, second.cast("int"))) / 2
+    first, second = (F.size(sorted_array) + 1) / 2, F.size(sorted_array) / 2 + 1
+    return (F.element_at(sorted_array, first.cast("int")) + F.element_at(sorted_array, second.cast("int"))) / 2
 
 
 def _card_places(history: DataFrame, days: list[date]) -> DataFrame:

@@ -70,8 +70,8 @@ def _terminal_features() -> dict[str, Column]:
     return risks | any_fraud | {f"frauds_{days}d": _clamp(count, 0.0, 10.0, default=0.0) for days, count in counts.items()}
 
 
-def _ratio(amount: Column, usual: Column) -> Column:
-    return F.when(usual > 0, amount / usual)
+def _ratio(amount: Column, usual_amount: Column) -> Column:
+    return F.when(usual_amount > 0, amount / usual_amount)
 
 
 def _clamp(value: Column, low: float, high: float, default: float) -> Column:

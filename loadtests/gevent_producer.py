@@ -30,8 +30,8 @@ class Sender:
     with what went wrong. A full buffer is reported as a failure; nobody waits for room. A label is reported only if it was lost.
     """
 
-    def __init__(self, connection: Connection, report: DeliveryReport) -> None:
-        self._report = report
+    def __init__(self, connection: Connection, report_delivery: DeliveryReport) -> None:
+        self._report_delivery = report_delivery
         self._producer = Producer(producer_options(connection, 0.001, 30, BUFFERED_RECORDS, BUFFERED_MEGABYTES))
         self._polling = gevent.spawn(self._poll)
 
@@ -39,17 +39,17 @@ class Sender:
         try:
             self._producer.produce(topic, value, key, on_delivery=self._report_event)
         except BufferError:
-            self._report(topic, 0.0, len(value), ProducerBufferFull())
+            self._report_delivery(topic, 0.0, len(value), ProducerBufferFull())
         except KafkaException as problem:  # larger than the client may send, say
-            self._report(topic, 0.0, len(value), problem)
+            self._report_delivery(topic, 0.0, len(value), problem)
 
     def send_label(self, topic: str, key: bytes, value: bytes) -> None:
         try:
             self._producer.produce(topic, value, key, on_delivery=self._report_lost_label)
         except BufferError:
-            self._report(topic, 0.0, len(value), ProducerBufferFull())
+            self._report_delivery(topic, 0.0, len(value), ProducerBufferFull())
         except KafkaException as problem:
-            self._report(topic, 0.0, len(value), problem)
+            self._report_delivery(topic, 0.0, len(value), problem)
 
     def drain(self) -> None:
         """Returns once every record is answered. One without an answer is reported as failed after the delivery timeout."""
@@ -64,8 +64,8 @@ class Sender:
     def _report_event(self, error: KafkaError | None, message: Message) -> None:
         # The client's own clock: ours would add the wait for the next poll.
         milliseconds = max(0.0, message.latency() or 0.0) * 1_000
-        self._report(message.topic(), milliseconds, len(message), KafkaException(error) if error else None)
+        self._report_delivery(message.topic(), milliseconds, len(message), KafkaException(error) if error else None)
 
     def _report_lost_label(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._report(message.topic(), 0.0, len(message), KafkaException(error))
+            self._report_delivery(message.topic(), 0.0, len(message), KafkaException(error))

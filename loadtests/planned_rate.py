@@ -15,9 +15,9 @@ class Pace:
     def plan(self, rate: float, now: float | None = None) -> None:
         """Plan `rate` events per second from now until the next call."""
         second = int(time.time() if now is None else now)
-        newest = max(self.planned_rates, default=None)
-        for skipped_second in range(newest + 1 if newest is not None else second, second):
-            self.planned_rates[skipped_second] = self.planned_rates[newest]  # type: ignore[index]
+        newest_second = max(self.planned_rates, default=None)
+        for skipped_second in range(newest_second + 1 if newest_second is not None else second, second):
+            self.planned_rates[skipped_second] = self.planned_rates[newest_second]  # type: ignore[index]
         self.planned_rates[second] = rate
 
     def sent_share(self, sent_events: Mapping[int, int], since: float = 0.0) -> float | None:
@@ -25,7 +25,7 @@ class Pace:
 
         Left out: the seconds before `since`, those in which users were being started, and the last, which is incomplete.
         """
-        first = max(min(sent_events, default=0) + SETTLING_SECONDS, int(since))
-        seconds = [second for second in self.planned_rates if second >= first and second < max(self.planned_rates)]
+        first_second = max(min(sent_events, default=0) + SETTLING_SECONDS, int(since))
+        seconds = [second for second in self.planned_rates if second >= first_second and second < max(self.planned_rates)]
         planned_events = sum(self.planned_rates[second] for second in seconds)
         return sum(sent_events.get(second, 0) for second in seconds) / planned_events if planned_events else None

@@ -49,11 +49,11 @@ def measure_memory_by_kind(pid: int | None = None) -> dict[str, float]:
     """MiB of the process itself ("own"), of the "Spark" and "broker" that it started, and of all others below it ("workers")."""
     mib_by_kind = dict.fromkeys(("own", "Spark", "broker", "workers"), 0.0)
     with suppress(psutil.Error):
-        top = psutil.Process(pid)
-        for process in (top, *top.children(recursive=True)):
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
             with suppress(psutil.Error):  # one that has ended meanwhile holds nothing
                 memory = process.memory_full_info()
-                mib_by_kind["own" if process == top else _kind_of(process)] += (getattr(memory, "pss", 0) or memory.rss) / 2**20
+                mib_by_kind["own" if process == root else _kind_of(process)] += (getattr(memory, "pss", 0) or memory.rss) / 2**20
     return mib_by_kind
 
 

@@ -36,10 +36,10 @@ def read_position(checkpoint: Path, topic: str) -> QueryPosition | None:
     try:
         if not batches:
             return QueryPosition({}, (checkpoint / "metadata").stat().st_mtime)
-        last = str(max(batches))
+        last_batch = str(max(batches))
         # A line for the version, one for the batch's metadata, then one for each source.
-        sources = (checkpoint / "offsets" / last).read_text().splitlines()[2:]
-        commit_time = (commits / last).stat().st_mtime
+        sources = (checkpoint / "offsets" / last_batch).read_text().splitlines()[2:]
+        commit_time = (commits / last_batch).stat().st_mtime
     except FileNotFoundError:  # Spark removes old batches meanwhile
         return None
     offsets = least_offsets((source for source in sources if source.startswith("{")), topic)

@@ -31,10 +31,10 @@ def spike(seconds: float, low: float, high: float, length: float) -> float:
 def day(seconds: float, low: float, high: float, length: float) -> float:
     """24 hours in `length` seconds, between the lowest rate at night and the highest in the evening."""
     hour = seconds / length * 24
-    share, next_share = HOURLY_SHARES[int(hour) % 24], HOURLY_SHARES[(int(hour) + 1) % 24]
-    share += (next_share - share) * (hour - int(hour))
+    hourly_share, next_hourly_share = HOURLY_SHARES[int(hour) % 24], HOURLY_SHARES[(int(hour) + 1) % 24]
+    hourly_share += (next_hourly_share - hourly_share) * (hour - int(hour))
     lowest = min(HOURLY_SHARES)
-    return low + (high - low) * (share - lowest) / (1 - lowest)
+    return low + (high - low) * (hourly_share - lowest) / (1 - lowest)
 
 
 SHAPES: dict[str, Shape] = {"constant": constant, "ramp": ramp, "spike": spike, "day": day}
@@ -70,9 +70,9 @@ class LimitSearch:
 
     def summary(self) -> str:
         if self.sustained_rate is None:
-            outcome = "no rate held"
+            result_text = "no rate held"
         else:
-            outcome = f"the last rate that held: {self.sustained_rate:,.0f} events/s"
+            result_text = f"the last rate that held: {self.sustained_rate:,.0f} events/s"
         if self.misses:
-            return f"{outcome}; at {self.rate:,.0f} events/s: {'; '.join(self.misses)}"
-        return f"{outcome}, the highest that was asked for: raise --rate to look further"
+            return f"{result_text}; at {self.rate:,.0f} events/s: {'; '.join(self.misses)}"
+        return f"{result_text}, the highest that was asked for: raise --rate to look further"

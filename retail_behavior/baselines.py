@@ -72,9 +72,9 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     }
 
 
-def events_between(history: DataFrame, first: date, end: date) -> DataFrame:
-    """The events from the start of the day `first` to the start of the day `end` (UTC)."""
-    start, stop = F.lit(first).cast("timestamp"), F.lit(end).cast("timestamp")
+def events_between(history: DataFrame, first_day: date, end: date) -> DataFrame:
+    """The events from the start of the day `first_day` to the start of the day `end` (UTC)."""
+    start, stop = F.lit(first_day).cast("timestamp"), F.lit(end).cast("timestamp")
     return history.where((F.col("event_time") >= start) & (F.col("event_time") < stop))
 
 

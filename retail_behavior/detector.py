@@ -215,7 +215,9 @@ def _longest_streak_ever(settings: RetailSettings) -> Column:
         return F.array_max(
             F.transform(
                 counts,
-                lambda count: let(F.array_sort(F.slice(arrivals, 1, count)), lambda ordered: _longest_streak(ordered, settings)),
+                lambda count: let(
+                    F.array_sort(F.slice(arrivals, 1, count)), lambda ordered_views: _longest_streak(ordered_views, settings)
+                ),
             )
         )
 

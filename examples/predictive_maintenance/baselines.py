@@ -27,12 +27,12 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     Healthy is what is usual in the better half of its readings: wear shows in the last third of a life, so that the median of six
     weeks, about one life, is hardly touched by it. Readings known by then to be the last before a failure are left out.
     """
-    first = min(days) - timedelta(days=BASELINE_DAYS)
+    first_day = min(days) - timedelta(days=BASELINE_DAYS)
     # Each reading once for every day of `days`, then only those of the days before it.
     dated_readings = history.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
     age_days = F.datediff(F.col("as_of"), F.to_date("event_time"))
     past_readings = dated_readings.where(
-        (F.col("event_time") >= F.lit(first).cast("timestamp")) & age_days.between(1, BASELINE_DAYS)
+        (F.col("event_time") >= F.lit(first_day).cast("timestamp")) & age_days.between(1, BASELINE_DAYS)
     )
     failure_readings = labels.select(F.col("event_id").alias("reading_id"), "known_time").dropDuplicates(["reading_id"])
     is_before_failure = F.coalesce(F.col("known_time") <= F.col("as_of").cast("timestamp"), F.lit(False))

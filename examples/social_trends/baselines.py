@@ -31,11 +31,13 @@ def baselines(history: DataFrame, labels: DataFrame, days: list[date]) -> dict[s
     Posts known by then to be anomalous are left out: they would teach that anomalies are usual. A weekday that occurred once
     counts little: its factor is drawn towards 1, as if the term had one more such day of what is usual.
     """
-    first = min(days) - timedelta(days=BASELINE_DAYS)
+    first_day = min(days) - timedelta(days=BASELINE_DAYS)
     # Each post once for every day of `days`, then only those of the days before it.
     dated_posts = history.withColumn("as_of", F.explode(F.array(*[F.lit(day) for day in days])))
     age_days = F.datediff(F.col("as_of"), F.to_date("event_time"))
-    past_posts = dated_posts.where((F.col("event_time") >= F.lit(first).cast("timestamp")) & age_days.between(1, BASELINE_DAYS))
+    past_posts = dated_posts.where(
+        (F.col("event_time") >= F.lit(first_day).cast("timestamp")) & age_days.between(1, BASELINE_DAYS)
+    )
     anomalous_posts = labels.select(F.col("event_id").alias("post_id"), "known_time").dropDuplicates(["post_id"])
     is_anomalous = F.coalesce(F.col("known_time") <= F.col("as_of").cast("timestamp"), F.lit(False))
     ordinary_posts = past_posts.join(anomalous_posts, "post_id", "left").where(~is_anomalous)

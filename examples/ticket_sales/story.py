@@ -79,11 +79,11 @@ def run_story(spark: SparkSession, servers: str, topic: str, checkpoint: Path, s
     counts = Counter(answer.request_id for answer in outcome.answers)
     say(f"{len(counts):,} requests were answered, {sum(count > 1 for count in counts.values())} of them more than once")
     for show, row in sorted(outcome.final_stock.items()):
-        verdict = "OVERSOLD" if row.is_oversold else "MISCOUNTED" if row.is_miscounted else "not oversold"
+        result_text = "OVERSOLD" if row.is_oversold else "MISCOUNTED" if row.is_miscounted else "not oversold"
         comparison = "as it was live" if row == outcome.live_stock[show] else f"but live: {outcome.live_stock[show]}"
         say(
             f"{_forecast_line(row)}: {row.sold:,} of {CAPACITY[show]:,} seats, {row.refused:,} requests refused; "
-            f"{verdict}, {comparison}"
+            f"{result_text}, {comparison}"
         )
     return outcome
 

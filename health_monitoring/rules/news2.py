@@ -22,18 +22,18 @@ def news2(value: Callable[[str], Column] = F.col) -> Column:
     """A struct: points of each of PARAMETERS, total, known_total, missing, any_red, risk.
 
     value(name): the event's field of that name (of `events.EVENT_SCHEMA`). A missing parameter has null points; then `total`
-    and `risk` are null, `missing` counts them and `known_total`, the sum of the others, is what the score is at least.
+    and `risk` are null, `missing_count` counts them and `known_total`, the sum of the others, is what the score is at least.
     """
     points = points_of(value)
-    missing = reduce(add, [column.isNull().cast("int") for column in points.values()])
+    missing_count = reduce(add, [column.isNull().cast("int") for column in points.values()])
     known_total = reduce(add, [F.coalesce(column, F.lit(0)) for column in points.values()])
     any_red = reduce(Column.__or__, [F.coalesce(column == RED, F.lit(False)) for column in points.values()])
-    is_complete = missing == 0
+    is_complete = missing_count == 0
     return F.struct(
         *[column.alias(name) for name, column in points.items()],
         F.when(is_complete, known_total).alias("total"),
         known_total.alias("known_total"),
-        missing.alias("missing"),
+        missing_count.alias("missing"),
         any_red.alias("any_red"),
         F.when(is_complete, risk(known_total, any_red)).alias("risk"),
     )

@@ -81,28 +81,29 @@ def hourly_rises(levels: Column, hours: int) -> Column:
 
     Hours without a rise, for want of readings, are left out.
     """
-    later = F.transform(
+    later_hours = F.transform(
         F.slice(levels, hours + 1, hours),
         lambda level, number: F.struct(
             level.high.alias("level"),
             level.readings.alias("readings"),
-            F.array_min(F.transform(F.slice(levels, number + 1, hours), lambda earlier: earlier.low)).alias("low"),
+            F.array_min(F.transform(F.slice(levels, number + 1, hours), lambda earlier_hour: earlier_hour.low)).alias("low"),
         ),
     )
     rises = F.transform(
-        later, lambda hour: F.struct((hour.level - hour.low).cast("double").alias("rise"), hour.level, hour.low, hour.readings)
+        later_hours,
+        lambda hour: F.struct((hour.level - hour.low).cast("double").alias("rise"), hour.level, hour.low, hour.readings),
     )
     return F.filter(rises, lambda hour: hour.rise.isNotNull())
 
 
 def first_reached_time(rises: Column, min_score: Column, nth: int) -> Column:
     """When a rise first reached `min_score`: the time of the (nth + 1)-th such reading of the first hour that rose so high."""
-    first = F.get(F.filter(rises, lambda hour: hour.rise >= min_score), 0)
+    first_rise = F.get(F.filter(rises, lambda hour: hour.rise >= min_score), 0)
     return let(
-        first,
-        lambda first: F.get(
+        first_rise,
+        lambda first_rise: F.get(
             F.transform(
-                F.filter(first.readings, lambda reading: reading.total - first.low >= min_score),
+                F.filter(first_rise.readings, lambda reading: reading.total - first_rise.low >= min_score),
                 lambda reading: reading.event_time,
             ),
             nth,

@@ -58,13 +58,16 @@ def observation_sets(hours: pd.DataFrame) -> pd.DataFrame:
 def with_features(hours: DataFrame) -> DataFrame:
     """Adds ALL_FEATURES, never null, to published hours. A value that the contract refuses counts as not measured."""
     valid_hours = hours.withColumns(
-        {name: _valid(name, field) for name, field, _ in VITAL_SIGNS} | {"FiO2": _valid("FiO2", "fio2")}
+        {name: _valid_value(name, field) for name, field, _ in VITAL_SIGNS} | {"FiO2": _valid_value("FiO2", "fio2")}
     )
     columns: dict[str, Column] = {}
     for name, _, normal in VITAL_SIGNS:
         columns |= _vital_features(name, normal)
     for name, normal in LABORATORY.items():
-        columns |= {f"{name}_last": F.coalesce(_last(name), F.lit(normal)), f"{name}_age": _age(name, OLDEST_HOURS["laboratory"])}
+        columns |= {
+            f"{name}_last": F.coalesce(_last_value(name), F.lit(normal)),
+            f"{name}_age": _age(name, OLDEST_HOURS["laboratory"]),
+        }
     circumstances = {name: F.coalesce(F.col(name).cast("double"), F.lit(normal)) for name, normal in CIRCUMSTANCES.items()}
     return valid_hours.withColumns(columns).withColumns(circumstances)
 
@@ -75,12 +78,12 @@ def _vital_features(name: str, normal: float) -> dict[str, Column]:
         _patient_hours().rangeBetween(1 - TREND_HOURS, 0),
     )
     six_hours_ago = F.last(name, ignorenulls=True).over(_patient_hours().rangeBetween(Window.unboundedPreceding, -TREND_HOURS))
-    last = _last(name)
+    last_value = _last_value(name)
     levels = {
-        "last": last, "lowest_6h": F.min(name).over(six_hours), "highest_6h": F.max(name).over(six_hours),
+        "last": last_value, "lowest_6h": F.min(name).over(six_hours), "highest_6h": F.max(name).over(six_hours),
         "lowest": F.min(name).over(so_far), "highest": F.max(name).over(so_far),
     }  # fmt: skip
-    changes = {"trend": last - six_hours_ago, "deviation": last - F.avg(name).over(so_far)}
+    changes = {"trend": last_value - six_hours_ago, "deviation": last_value - F.avg(name).over(so_far)}
     return (
         {f"{name}_{statistic}": F.coalesce(value, F.lit(normal)) for statistic, value in levels.items()}
         | {f"{name}_{statistic}": F.coalesce(value, F.lit(0.0)) for statistic, value in changes.items()}
@@ -88,7 +91,7 @@ def _vital_features(name: str, normal: float) -> dict[str, Column]:
     )
 
 
-def _last(name: str) -> Column:
+def _last_value(name: str) -> Column:
     return F.last(name, ignorenulls=True).over(_patient_hours().rowsBetween(Window.unboundedPreceding, 0))
 
 
@@ -99,7 +102,7 @@ def _age(name: str, oldest: int) -> Column:
     return F.least(F.coalesce(age, F.lit(oldest)), F.lit(oldest)).cast("double")
 
 
-def _valid(name: str, field: str | None) -> Column:
+def _valid_value(name: str, field: str | None) -> Column:
     """The value where the contract takes it for the event's `field`, else null."""
     limits = {vital.field: (vital.low, vital.high) for vital in VITALS}
     return F.when(F.col(name).between(*limits[field]), F.col(name)) if field else F.col(name)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 EARLY, OPTIMAL, LATE = -12, -6, 3  # hours from sepsis
-TRUE_ALARM, MISSED, FALSE_ALARM = 1.0, -2.0, -0.05  # most that an hour can earn, and least
+TRUE_ALARM, MISSED_ALARM, FALSE_ALARM = 1.0, -2.0, -0.05  # most that an hour can earn, and least
 CANDIDATES = 200  # thresholds that are tried
 
 
@@ -19,7 +19,7 @@ def gains(patient: NDArray, label: NDArray[np.int64]) -> NDArray[np.float64]:
     hours = _hours_from_sepsis(patient, label)
     ramp = np.maximum((hours - EARLY) * TRUE_ALARM / (OPTIMAL - EARLY), FALSE_ALARM)
     alarm_utility = np.where(hours <= OPTIMAL, ramp, (LATE - hours) * TRUE_ALARM / (LATE - OPTIMAL))
-    silence_utility = np.where(hours <= OPTIMAL, 0.0, (hours - OPTIMAL) * MISSED / (LATE - OPTIMAL))
+    silence_utility = np.where(hours <= OPTIMAL, 0.0, (hours - OPTIMAL) * MISSED_ALARM / (LATE - OPTIMAL))
     gain = np.where(hours <= LATE, alarm_utility - silence_utility, 0.0)
     return np.where(np.isnan(hours), FALSE_ALARM, gain)
 

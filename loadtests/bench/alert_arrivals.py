@@ -61,10 +61,12 @@ def time_arrivals(
     read_id: the alert's id in a record's value, None in one that is no alert. raise_if_ended: called again and again.
     """
     arrivals: dict[str, float] = {}
-    missing, record_count, last_new_at = set(expected_ids), 0, started_at
+    missing_ids, record_count, last_new_at = set(expected_ids), 0, started_at
     while True:
         now = time.monotonic()
-        patience_seconds = patience.before_first if not arrivals else patience.while_missing if missing else patience.after_last
+        patience_seconds = (
+            patience.before_first if not arrivals else patience.while_missing if missing_ids else patience.after_last
+        )
         if now - started_at > LIMIT_SECONDS or now - last_new_at > patience_seconds:
             return arrivals, record_count
         raise_if_ended()
@@ -77,4 +79,4 @@ def time_arrivals(
                 if alert_id not in arrivals:
                     arrivals[alert_id] = now - started_at
                     last_new_at = now
-                    missing.discard(alert_id)
+                    missing_ids.discard(alert_id)

@@ -27,8 +27,8 @@ def measure_archive_latency(spark: SparkSession, deployment: Deployment, message
     events = topic_names(deployment.vertical).events
     workspace = Workspace(deployment.settings.data / f"archived-{time.time_ns()}", deployment.vertical.name)
 
-    def send(chunk: Messages, first: int, last: int) -> None:
-        for row in range(first, last):
+    def send(chunk: Messages, first_row: int, end_row: int) -> None:
+        for row in range(first_row, end_row):
             producer.send(events, chunk.keys[row], chunk.values[row])
 
     archive = run_archiving(spark, replace(deployment, workspace=workspace), from_end=True)

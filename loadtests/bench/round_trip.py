@@ -24,9 +24,9 @@ class Ledger(Protocol):
     def note_received(self, value: bytes, now: float) -> None: ...
 
 
-def send_rows(producer: Producer, topic: str, ledger: Ledger, messages: Messages, first: int, last: int) -> None:
+def send_rows(producer: Producer, topic: str, ledger: Ledger, messages: Messages, first_row: int, end_row: int) -> None:
     """Send the messages [first, last)."""
-    for row in range(first, last):
+    for row in range(first_row, end_row):
         value = messages.values[row]
         ledger.note_sent(row, value, time.monotonic())
         producer.send(topic, messages.keys[row], value)

@@ -67,22 +67,22 @@ def digest(value: bytes | None) -> str:
 
 def expect_records(vertical: Vertical, simulation: SimulationSpec, events: int, fuzz: int) -> ExpectedRecords:
     """The first `events` records that `hybrid generate` sends of this simulation, and `fuzz` records beside them."""
-    expected = ExpectedRecords(Fuzz(vertical, simulation.seed, [], fuzz))
+    expected_records = ExpectedRecords(Fuzz(vertical, simulation.seed, [], fuzz))
     label_times: list[np.ndarray] = []
     for chunk in _take_messages(simulation.generate(vertical), events):
         assert chunk.messages is not None
         label_times.append(chunk.labels["event_time"].to_numpy().astype("datetime64[ms]"))
         for value, flaw in zip(chunk.messages.values.tolist(), chunk.messages.flaw.tolist(), strict=True):
             if flaw:
-                expected.rejected[digest(value)] += 1
+                expected_records.rejected[digest(value)] += 1
             else:
-                expected.ids.append(orjson.loads(value)[vertical.event_id])
-                expected.values.append(value)
+                expected_records.ids.append(orjson.loads(value)[vertical.event_id])
+                expected_records.values.append(value)
         if len(chunk.messages):
-            expected.last_arrival = chunk.messages.arrival_time[-1]
-    expected.labels = int((np.concatenate(label_times) <= expected.last_arrival).sum())
-    expected.fuzz.values.extend(expected.values)
-    return expected
+            expected_records.last_arrival = chunk.messages.arrival_time[-1]
+    expected_records.labels = int((np.concatenate(label_times) <= expected_records.last_arrival).sum())
+    expected_records.fuzz.values.extend(expected_records.values)
+    return expected_records
 
 
 def _take_messages(chunks: Iterable[GeneratedEvents], count: int) -> Iterator[GeneratedEvents]:

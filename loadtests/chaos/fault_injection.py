@@ -75,7 +75,7 @@ class ChaosRun:
 
 def run_with_faults(run: ChaosRun, broker: EmbeddedKafka, kills: list[Kill]) -> FaultReport:
     """Runs the pipeline, kills as planned, and returns when every event is judged and archived. Raises PipelineUnsettled."""
-    report = FaultReport(kills)
+    fault_report = FaultReport(kills)
     vertical, folder = run.deployment.vertical, run.deployment.workspace.folder
     with ExitStack() as stack:
         watch = stack.enter_context(AlertWatch(run.deployment.kafka, topic_names(vertical).alerts))
@@ -83,21 +83,21 @@ def run_with_faults(run: ChaosRun, broker: EmbeddedKafka, kills: list[Kill]) -> 
         for driver in drivers.values():
             if not driver.wait_until_ready():
                 raise PipelineUnsettled(f"{driver.name} did not start; see {driver.log}")
-        report.rolled_back = roll_back_transaction(run.deployment.kafka, vertical, run.fuzz.values)
+        fault_report.rolled_back = roll_back_transaction(run.deployment.kafka, vertical, run.fuzz.values)
         generator = stack.enter_context(_running_generator(run))
-        recoveries = _inject_kills(run, broker, drivers, report, generator)
+        recoveries = _inject_kills(run, broker, drivers, fault_report, generator)
         if generator.exit_status():
             raise PipelineUnsettled(f"the generator ended with {generator.exit_status()}; see {folder / 'generator.log'}")
         _wait_until_settled(run, drivers, watch, recoveries)
         # By a clock that is set back, some alerts come before the watch's start: these count as earlier.
-        report.alerts = watch.tally.alerts.total() + watch.tally.earlier
-        report.spontaneous_exits = {driver.name: driver.spontaneous_exits for driver in drivers.values()}
-        report.memory_mib = {driver.name: driver.memory_mib for driver in drivers.values()}
-        report.survivors = sum(driver.survivors for driver in drivers.values())
+        fault_report.alerts = watch.tally.alerts.total() + watch.tally.earlier
+        fault_report.spontaneous_exits = {driver.name: driver.spontaneous_exits for driver in drivers.values()}
+        fault_report.memory_mib = {driver.name: driver.memory_mib for driver in drivers.values()}
+        fault_report.survivors = sum(driver.survivors for driver in drivers.values())
     status, _ = archive_all(run)
     if status != 0:
         raise PipelineUnsettled(f"the archive did not come to its end; see {folder / 'archive.log'}")
-    return report
+    return fault_report
 
 
 def _make_drivers(run: ChaosRun, watch: AlertWatch) -> list[Driver]:
@@ -138,10 +138,10 @@ def _command(run: ChaosRun, name: str, *options: str) -> list[str]:
 
 
 def _inject_kills(
-    run: ChaosRun, broker: EmbeddedKafka, drivers: dict[str, Driver], report: FaultReport, generator: SupervisedProcess
+    run: ChaosRun, broker: EmbeddedKafka, drivers: dict[str, Driver], fault_report: FaultReport, generator: SupervisedProcess
 ) -> "list[_PendingRecovery]":
     """Carry out each kill when it is due, until the generator has ended. Returns the recoveries that are not over."""
-    due_kills, recoveries, fuzz = list(report.kills), list[_PendingRecovery](), run.fuzz.records()
+    due_kills, recoveries, fuzz = list(fault_report.kills), list[_PendingRecovery](), run.fuzz.records()
     started_at, fuzz_sent = time.monotonic(), 0
     producer = Producer(run.deployment.kafka, delivery_timeout=END_SECONDS + run.broker_away_seconds)
     with suppress(DeliveryFailed), producer:  # what is too large for the topic is counted below
@@ -154,7 +154,7 @@ def _inject_kills(
             fuzz_sent = target
             recoveries = _keep_running(drivers, recoveries)
         _send_fuzz(producer, run, fuzz)
-    report.fuzz_sent, report.fuzz_refused = producer.delivered_count, producer.failed_count
+    fault_report.fuzz_sent, fault_report.fuzz_refused = producer.delivered_count, producer.failed_count
     return recoveries
 
 

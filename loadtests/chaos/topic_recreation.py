@@ -31,8 +31,8 @@ def recreate_topic(deployment: Deployment, values: Sequence[bytes], archive: Cal
     create_topics(admin, deployment.kafka, [topic], partitions)
     with Producer(deployment.kafka) as producer:
         for number in range(RECORDS):
-            valid = with_event_id(vertical, values[number % len(values)], f"anew-{number}")
-            producer.send(topic, b"anew", b"broken-%d" % number if number % 2 else valid)
+            valid_event = with_event_id(vertical, values[number % len(values)], f"anew-{number}")
+            producer.send(topic, b"anew", b"broken-%d" % number if number % 2 else valid_event)
     first_status, output = archive()
     shutil.rmtree(workspace.checkpoint("archive-events"))
     status, _ = archive()

@@ -39,7 +39,7 @@ class Count:
 
 
 def count_records(
-    spark: SparkSession, deployment: Deployment, expected: ExpectedRecords, report: FaultReport, offsets: int
+    spark: SparkSession, deployment: Deployment, expected_records: ExpectedRecords, fault_report: FaultReport, offsets: int
 ) -> list[Count]:
     """Counts every record that was sent: on the topic once, and in one table once. offsets: how many the topic has given out."""
     vertical, workspace = deployment.vertical, deployment.workspace
@@ -49,34 +49,40 @@ def count_records(
     archived_offsets = events.select(*OFFSET_COLUMNS).unionByName(rejected_records.select(*OFFSET_COLUMNS))
     rows, distinct_offsets = archived_offsets.count(), archived_offsets.distinct().count()
     rows_by_id = Counter({row[0]: row[1] for row in events.groupBy(vertical.event_id).count().collect()})
-    unexpected_events = rows_by_id.total() - sum(rows_by_id[name] for name in expected.ids)
+    unexpected_events = rows_by_id.total() - sum(rows_by_id[name] for name in expected_records.ids)
     quarantined_values = _count_by_digest(rejected_records, bool(vertical.pseudonymised))
-    unexpected_values = quarantined_values - expected.rejected
+    unexpected_values = quarantined_values - expected_records.rejected
     counts = [
-        Count("records on the topic", offsets - report.rolled_back, expected.count + report.fuzz_sent),
-        Count("records in a table", distinct_offsets, expected.count + report.fuzz_sent),
+        Count("records on the topic", offsets - fault_report.rolled_back, expected_records.count + fault_report.fuzz_sent),
+        Count("records in a table", distinct_offsets, expected_records.count + fault_report.fuzz_sent),
         Count("records in tables more than once", rows - distinct_offsets, 0),
-        Count("known valid events in `events`", sum(name in rows_by_id for name in expected.ids), len(expected.ids)),
+        Count(
+            "known valid events in `events`", sum(name in rows_by_id for name in expected_records.ids), len(expected_records.ids)
+        ),
         Count("events in `events` more than once", sum(count > 1 for count in rows_by_id.values()), 0),
         Count(
             "known repeated and broken records in `quarantine`",
-            (quarantined_values & expected.rejected).total(),
-            expected.rejected.total(),
+            (quarantined_values & expected_records.rejected).total(),
+            expected_records.rejected.total(),
         ),
         Count("records in `quarantine` without a reason", rejected_records.where("reason is null").count(), 0),
-        Count("labels", tables.row_count(workspace.table("labels")), expected.labels),
+        Count("labels", tables.row_count(workspace.table("labels")), expected_records.labels),
         Count("labels or alerts in `quarantine`", quarantine.count() - rejected_records.count(), 0),
     ]
-    if not expected.fuzz:
+    if not expected_records.fuzz:
         return [*counts, Count("records that nobody sent", unexpected_events + unexpected_values.total(), 0)]
-    unsent_records = unexpected_values - Counter(map(digest, expected.fuzz))
-    taken_or_refused = report.fuzz_sent + report.fuzz_refused
+    unsent_records = unexpected_values - Counter(map(digest, expected_records.fuzz))
+    taken_or_refused = fault_report.fuzz_sent + fault_report.fuzz_refused
     return [
         *counts,
-        Count("fuzzed records: on the topic or refused by Kafka", taken_or_refused, len(expected.fuzz)),
-        Count("fuzzed records: refused by Kafka as too large", report.fuzz_refused),
+        Count("fuzzed records: on the topic or refused by Kafka", taken_or_refused, len(expected_records.fuzz)),
+        Count("fuzzed records: refused by Kafka as too large", fault_report.fuzz_refused),
         Count("fuzzed records: valid all the same", unexpected_events),
-        Count("fuzzed records: in `events` or in `quarantine`", unexpected_events + unexpected_values.total(), report.fuzz_sent),
+        Count(
+            "fuzzed records: in `events` or in `quarantine`",
+            unexpected_events + unexpected_values.total(),
+            fault_report.fuzz_sent,
+        ),
         Count("records that nobody sent", unsent_records.total(), 0),
     ]
 
@@ -87,7 +93,7 @@ def _count_by_digest(rejected_records: DataFrame, is_encrypted: bool) -> Counter
     return Counter(dict(zip(counts["digest"].to_pylist(), counts["count"].to_pylist(), strict=True)))
 
 
-def count_alerts(spark: SparkSession, deployment: Deployment, report: FaultReport) -> list[Count]:
+def count_alerts(spark: SparkSession, deployment: Deployment, fault_report: FaultReport) -> list[Count]:
     """Counts alerts: each of the topic must be in the table once, each of the table agree with history (`hybrid reconcile`)."""
     _, _, alerts = read_live_history(spark, deployment.workspace)
     rows, distinct_alerts = alerts.count(), alerts.select("alert_id").distinct().count()
@@ -95,18 +101,18 @@ def count_alerts(spark: SparkSession, deployment: Deployment, report: FaultRepor
     for (_, status), count in reconcile(spark, deployment).counts.items():
         by_status[status] += count
     return [
-        Count("different alerts in `alerts`", distinct_alerts, report.alerts),
+        Count("different alerts in `alerts`", distinct_alerts, fault_report.alerts),
         Count("alerts in `alerts` more than once", rows - distinct_alerts, 0),
         *(Count(f"alerts against history: {name}", by_status[name], None if name in AGREEING else 0) for name in STATUSES),
     ]
 
 
-def count_baselines(spark: SparkSession, deployment: Deployment, expected: ExpectedRecords, as_of: date) -> list[Count]:
+def count_baselines(spark: SparkSession, deployment: Deployment, expected_records: ExpectedRecords, as_of: date) -> list[Count]:
     """Compares, row by row, the baselines learnt from the tables with those learnt from the same events without any stream."""
     vertical = deployment.vertical
     events, labels, _ = read_history(spark, deployment.workspace)
     backfilled_events, streamed_events = events.where(is_backfilled()), events.where(came_through_kafka())
-    expected_events = _parse_expected(spark, vertical, expected)
+    expected_events = _parse_expected(spark, vertical, expected_records)
     streamed_events = streamed_events.join(expected_events.select(vertical.event_id), vertical.event_id, "left_semi")  # no fuzz
     from_tables, from_expected = (
         vertical.learn(backfilled_events.unionByName(rows), labels, [as_of]) for rows in (streamed_events, expected_events)
@@ -121,13 +127,13 @@ def count_baselines(spark: SparkSession, deployment: Deployment, expected: Expec
     ] + [Count("baselines, rows", sum(baselines.count() for baselines in from_expected.values()))]
 
 
-def _parse_expected(spark: SparkSession, vertical: Vertical, expected: ExpectedRecords) -> DataFrame:
+def _parse_expected(spark: SparkSession, vertical: Vertical, expected_records: ExpectedRecords) -> DataFrame:
     """The valid events as the events table has them."""
-    count = len(expected.values)
+    count = len(expected_records.values)
     records = pa.table(
         {
             "key": pa.nulls(count, pa.binary()),
-            "value": pa.array(expected.values, pa.binary()),
+            "value": pa.array(expected_records.values, pa.binary()),
             "topic": pa.nulls(count, pa.string()),
             "partition": pa.array([0] * count, pa.int32()),
             "offset": pa.array(range(count), pa.int64()),

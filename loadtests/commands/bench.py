@@ -89,7 +89,7 @@ def bench(
     simulation = SimulationSpec(sized_population(subject, population), seed, FIRST_DAY)
     sizes = simulation.population.model_dump(mode="json")
     options = {"vertical": subject.name, "events": events, "rates": [load.rate for load in loads], "population": sizes}
-    before = read_earlier_ratios(against, **options)
+    earlier_ratios = read_earlier_ratios(against, **options)
     deployment = deployment_of(subject, separate_settings(settings, "bench"))
     settings, later_simulation = deployment.settings, simulation.after(history_days)
     results: dict[str, Any] = options | {"repeats": repeats, "history_days": history_days, "seed": seed}
@@ -113,7 +113,7 @@ def bench(
     paths = write_results(results, markdown, output or settings.data / "bench.json")
     print_results(results)
     console.print(paths, soft_wrap=True)
-    report_changes(before, results["ratios"])
+    report_changes(earlier_ratios, results["ratios"])
 
 
 def parse_loads(rates: str, warm_up: float, seconds: float) -> list[SteadyLoad]:
@@ -166,7 +166,7 @@ def measure_catch_ups(
     queries = measured_queries(deployment.vertical)
     with console.status(f"a backlog of {events:,} events"):
         total = fill_topic(deployment, simulation, events)
-        expected = {name: expected_alerts(spark, deployment, query) for name, query in queries.items()}
+        expected_ids = {name: expected_alerts(spark, deployment, query) for name, query in queries.items()}
     rounds: dict[str, list[float]] = {name: [] for name in (*YARDSTICKS, *queries)}
     catch_ups: dict[str, list[QueryCatchUp]] = {name: [] for name in queries}
     for number in range(repeats):
@@ -175,7 +175,7 @@ def measure_catch_ups(
             rounds["Spark parsing"].append(bare_spark(spark, deployment, total, is_parsed=True))
             rounds["python loop"].append(python_loop(deployment, total))
             for name, query in queries.items():
-                catch_ups[name].append(measure_catch_up(spark, deployment, query, total, expected[name]))
+                catch_ups[name].append(measure_catch_up(spark, deployment, query, total, expected_ids[name]))
                 rounds[name].append(_valid_speed(name, catch_ups[name][-1]))
     return {
         "events": total,
@@ -206,11 +206,13 @@ def _total(mib_by_kind: dict[str, float]) -> float:
 
 
 def _valid_speed(name: str, catch_up: QueryCatchUp) -> float:
-    """Events per second; 0 where alerts are missing: a query that leaves out work has no speed to compare."""
+    """Events per second; 0 where alerts are missing_text: a query that leaves out work has no speed to compare."""
     if catch_up.alert_count == catch_up.expected_count:
         return catch_up.speed.per_second
-    missing = f"{catch_up.expected_count - catch_up.alert_count:,} of {catch_up.expected_count:,} expected alerts did not come"
-    console.print(f"[yellow]{name}: {missing}: this round counts as 0[/]")
+    missing_text = (
+        f"{catch_up.expected_count - catch_up.alert_count:,} of {catch_up.expected_count:,} expected alerts did not come"
+    )
+    console.print(f"[yellow]{name}: {missing_text}: this round counts as 0[/]")
     return 0.0
 
 
@@ -227,11 +229,11 @@ def catch_up_ratios(catch_up: dict[str, Any]) -> dict[str, float]:
 
 def _latency_cells(figures: dict[str, Any]) -> list[str]:
     """Rate, count, percentiles and memory of a latency, as text."""
-    after = figures["after"]
+    percentiles = figures["after"]
     return [
         f"{figures['rate']:,.0f}",
-        f"{after['count']:,}",
-        *(format_figure(after[field], 1) for field in ("p50", "p95", "p99")),
+        f"{percentiles['count']:,}",
+        *(format_figure(percentiles[field], 1) for field in ("p50", "p95", "p99")),
         format_figure(figures["peak_mib"]),
     ]
 

@@ -34,7 +34,7 @@ def batch(
 ) -> None:
     """Each terminal's daily count, sum, mean and deviation over the same Parquet in this project's Spark, DuckDB and Polars."""
     sizes = parse_sizes(rows)
-    before, settings = read_earlier_ratios(against), read_settings(data)
+    earlier_ratios, settings = read_earlier_ratios(against), read_settings(data)
     folder = separate_settings(settings, "batch").data
     results: dict[str, Any] = measurement_context({peer.package: peer.version for peer in BATCH_PEERS})
     results |= {"repeats": repeats, "seed": seed, "not_measured": {}, "rows": {}, "differences": {}}
@@ -57,7 +57,7 @@ def batch(
     console.print(paths, soft_wrap=True)
     if results["differences"]:
         raise typer.Exit(1)
-    report_changes(before, results["ratios"])
+    report_changes(earlier_ratios, results["ratios"])
 
 
 def parse_sizes(rows: str) -> list[int]:

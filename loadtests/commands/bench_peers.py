@@ -41,7 +41,7 @@ def peers(
     except UnknownPeer as problem:
         raise typer.BadParameter(str(problem)) from None
     options = {"events": events, "rate": rate, "seconds": seconds, "repeats": repeats, "seed": seed}
-    before, settings = read_earlier_ratios(against, events=events, rate=rate), read_settings(data)
+    earlier_ratios, settings = read_earlier_ratios(against, events=events, rate=rate), read_settings(data)
     settings = separate_settings(settings, "peers")
     settings.data.mkdir(parents=True)
     rounds, job, load = comparison.EngineRounds(), CardJob(), SteadyLoad(rate, warm_up, seconds)
@@ -65,7 +65,7 @@ def peers(
         error_console.print(line, soft_wrap=True)
     if rounds.ours_differ:
         raise typer.Exit(1)
-    report_changes(before, results["ratios"])
+    report_changes(earlier_ratios, results["ratios"])
 
 
 def print_results(results: dict[str, Any], rounds: comparison.EngineRounds) -> None:

@@ -44,7 +44,7 @@ def bench_stages(
     subject, settings = find_vertical(vertical), read_settings(data)
     simulation = SimulationSpec(sized_population(subject, population), seed, FIRST_DAY)
     sizes = simulation.population.model_dump(mode="json")
-    before = read_earlier_ratios(against, vertical=subject.name, events=events, population=sizes)
+    earlier_ratios = read_earlier_ratios(against, vertical=subject.name, events=events, population=sizes)
     settings = separate_settings(settings, "stages")
     results: dict[str, Any] = {"vertical": subject.name, "events": events, "seed": seed}
     results |= {"population": sizes, "history_days": history_days, "stages": {}}
@@ -61,7 +61,7 @@ def bench_stages(
     console.print(results_table(results))
     console.print(hardware_line(results), soft_wrap=True)
     console.print(paths, soft_wrap=True)
-    report_changes(before, results["ratios"])
+    report_changes(earlier_ratios, results["ratios"])
 
 
 def stage_figures(stage: Stage) -> dict[str, Any]:

@@ -65,8 +65,8 @@ def chaos(
     simulation = SimulationSpec(population_of(subject), seed, FIRST_DAY)
     run_simulation = simulation.after(history_days)
     with console.status(f"counting what {events:,} records are to become"):
-        expected = expect_records(subject, run_simulation, events, fuzz)
-    expected.rejected[digest(None)] += TOMBSTONES
+        expected_records = expect_records(subject, run_simulation, events, fuzz)
+    expected_records.rejected[digest(None)] += TOMBSTONES
     kills = draw_kills(seed, events / rate, driver_kills, broker_kills)
     # Records that are counted afterwards must still be on the topic, however far behind the drivers fall.
     properties = {"log.retention.bytes": "-1"}
@@ -78,17 +78,17 @@ def chaos(
         with session([subject], settings) as spark:
             prepare_history(spark, deployment, simulation, history_days)
         labels_before = tables.row_count(deployment.workspace.table("labels"))
-        run = ChaosRun(deployment, run_simulation, events, rate, expected.fuzz, broker_away)
+        run = ChaosRun(deployment, run_simulation, events, rate, expected_records.fuzz, broker_away)
         console.print(f"{events:,} records at {rate:,.0f}/s, {len(kills)} kills; logs in {deployment.workspace.folder}")
         with console.status("killing"):
             faults = run_with_faults(run, broker, kills)
         offsets = records_sent(deployment.kafka, topic_names(subject).events)
-        expected.labels += labels_before
+        expected_records.labels += labels_before
         with session([subject], settings) as spark, console.status("counting"):
-            counts = count_all(spark, deployment, expected, faults, offsets)
+            counts = count_all(spark, deployment, expected_records, faults, offsets)
         if topic_anew:
             with console.status("making the topic anew"):
-                counts += recreate_topic(deployment, expected.values, partial(archive_all, run))
+                counts += recreate_topic(deployment, expected_records.values, partial(archive_all, run))
     console.print(recovery_table(faults))
     console.print(memory_table(faults))
     console.print(counts_table(counts))
@@ -106,15 +106,15 @@ def prepare_history(spark: SparkSession, deployment: Deployment, simulation: Sim
 
 
 def count_all(
-    spark: SparkSession, deployment: Deployment, expected: ExpectedRecords, faults: FaultReport, offsets: int
+    spark: SparkSession, deployment: Deployment, expected_records: ExpectedRecords, faults: FaultReport, offsets: int
 ) -> list[Count]:
     """Every count that has to be right, and those that are only shown. offsets: how many the topic has given out."""
-    assert expected.last_arrival is not None
-    as_of = expected.last_arrival.astype("datetime64[D]").item() + timedelta(days=1)
+    assert expected_records.last_arrival is not None
+    as_of = expected_records.last_arrival.astype("datetime64[D]").item() + timedelta(days=1)
     return [
-        *count_records(spark, deployment, expected, faults, offsets),
+        *count_records(spark, deployment, expected_records, faults, offsets),
         *count_alerts(spark, deployment, faults),
-        *count_baselines(spark, deployment, expected, as_of),
+        *count_baselines(spark, deployment, expected_records, as_of),
         Count("processes that outlived their killed driver", faults.survivors, 0),
     ]
 
@@ -146,6 +146,6 @@ def memory_table(faults: FaultReport) -> Table:
 def counts_table(counts: list[Count]) -> Table:
     table = plain_table("What was counted", "", "counted", "expected", "")
     for count in counts:
-        verdict = "" if count.expected is None else Text("right", "green") if count.is_right else Text("WRONG", "red")
-        table.add_row(count.name, f"{count.count:,}", "-" if count.expected is None else f"{count.expected:,}", verdict)
+        result_text = "" if count.expected is None else Text("right", "green") if count.is_right else Text("WRONG", "red")
+        table.add_row(count.name, f"{count.count:,}", "-" if count.expected is None else f"{count.expected:,}", result_text)
     return table

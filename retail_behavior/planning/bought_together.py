@@ -26,5 +26,5 @@ def recommended_products(history: DataFrame) -> DataFrame:
         F.col("antecedent")[0].alias("product_id"),
         F.struct((-F.round("lift", 9)).alias("order"), F.col("consequent")[0].alias("product")).alias("other"),
     )
-    best = F.slice(F.array_sort(F.collect_list("other")), 1, MAX_RECOMMENDATIONS)
-    return pairs.groupBy("product_id").agg(F.transform(best, lambda other: other["product"]).alias("recommended"))
+    best_products = F.slice(F.array_sort(F.collect_list("other")), 1, MAX_RECOMMENDATIONS)
+    return pairs.groupBy("product_id").agg(F.transform(best_products, lambda other: other["product"]).alias("recommended"))

@@ -39,14 +39,14 @@ class Forecast:
 
 def forecast(units: Units, weekday: Days, horizon: int = HORIZON) -> Forecast:
     """The `horizon` days after the last one of `units`; `weekday` covers those too. Needs LEVEL_DAYS days, one open at least."""
-    last = units.shape[1]
+    origin = units.shape[1]
     capped_units = _cap_units(units)
-    holdout = last - horizon  # the first day that a second model does not see
+    holdout = origin - horizon  # the first day that a second model does not see
     # Residuals of a model that did not see them say how wide the interval must be; a short history has none to spare.
     has_holdout = holdout >= LEVEL_DAYS + horizon and bool(_has_sales(units[:, holdout:]).any())
     has_holdout = has_holdout and bool(_open_weekdays(units, weekday, holdout).any())
     spread = _residual_quantiles(capped_units, units, weekday, holdout, horizon) if has_holdout else POISSON_INTERVAL
-    mean = _predict(capped_units, weekday, last, horizon)
+    mean = _predict(capped_units, weekday, origin, horizon)
     low, high = (np.maximum(mean + bound * np.sqrt(mean + SMALLEST_LEVEL), 0.0) for bound in spread)
     is_closed = mean == 0
     return Forecast(mean, np.where(is_closed, 0.0, np.minimum(low, mean)), np.where(is_closed, 0.0, np.maximum(high, mean)))
@@ -54,9 +54,9 @@ def forecast(units: Units, weekday: Days, horizon: int = HORIZON) -> Forecast:
 
 def calendar_mean(units: Units, weekday: Days, horizon: int = HORIZON) -> Units:
     """Mean of the last LEVEL_DAYS open days, 0 on closed ones: the yardstick whose error the forecast has to stay below."""
-    last = units.shape[1]
-    level = units[:, _open_days(units, last)[-LEVEL_DAYS:]].mean(axis=1)
-    return level[:, None] * _open_weekdays(units, weekday, last)[weekday[last : last + horizon]]
+    origin = units.shape[1]
+    level = units[:, _open_days(units, origin)[-LEVEL_DAYS:]].mean(axis=1)
+    return level[:, None] * _open_weekdays(units, weekday, origin)[weekday[origin : origin + horizon]]
 
 
 def seasonal_naive(units: Units, horizon: int = HORIZON) -> Units:
@@ -123,11 +123,11 @@ def _predict(units: Units, weekday: Days, origin: int, horizon: int) -> Units:
 
 
 def _fit(
-    units: Units, weekday: Days, last: int, is_open: NDArray[np.bool_], horizon: int
+    units: Units, weekday: Days, end_day: int, is_open: NDArray[np.bool_], horizon: int
 ) -> "HistGradientBoostingRegressor | None":
     """A model of units over level; None where history is too short for a single origin."""
     features, ratios, weights = [], [], []
-    for origin in range(last - horizon, LEVEL_DAYS - 1, -7)[:ORIGINS]:
+    for origin in range(end_day - horizon, LEVEL_DAYS - 1, -7)[:ORIGINS]:
         days = _open_days_from(weekday, origin, is_open, horizon)
         days = days[_has_sales(units[:, days])]
         if not len(days):

@@ -103,8 +103,8 @@ def _reorder_ratio(position: Column) -> Column:
 def _risk_after(sale: Column, settings: RetailSettings) -> Column:
     """Probability that demand of the `risk_hours` after a sale exceeds what it left, by the normal distribution."""
     product_units = sum_of_hours("baseline.units_by_hour", sale.event_time, settings.risk_hours)
-    expected = _expected_units(product_units, settings.risk_hours)
-    deviations = (expected - sale.position - 0.5) / F.sqrt(F.col("baseline.variance_ratio") * expected + 0.01)
+    expected_units = _expected_units(product_units, settings.risk_hours)
+    deviations = (expected_units - sale.position - 0.5) / F.sqrt(F.col("baseline.variance_ratio") * expected_units + 0.01)
     return 1 / (1 + F.exp(-LOGISTIC_PROBIT * deviations))
 
 

@@ -91,7 +91,7 @@ def test_every_event_is_answered_by_the_alert_that_counts_it():
         ledger.note_alert(card_rules.alert_id("velocity", busiest, start), 99, now=70.0)  # repeated: nothing is left to answer
     expected = [(float(row), (60 - row) * 1000.0) for row in columns.index[columns["card_id"] == busiest]]
     assert sorted(ledger.latencies) == expected
-    assert ledger.summary(warm_up_end=25.0).sent == 25
+    assert ledger.summary(warm_up_end=25.0).sent_count == 25
 
 
 def test_differences_are_listed_by_id():

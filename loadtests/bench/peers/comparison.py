@@ -99,7 +99,7 @@ def measure_latencies(run: ComparisonRun, transactions: Transactions, load: Stea
 
 
 def _latency_figures(latency: EngineLatency) -> dict[str, Any]:
-    return asdict(latency.percentiles) | {"sent": latency.sent, "answered": latency.answered_share}
+    return asdict(latency.percentiles) | {"sent": latency.sent_count, "answered": latency.answered_share}
 
 
 def results_of(rounds: EngineRounds, job: CardJob, **options: Any) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class RunningEngine:
     children: list[SupervisedProcess]
     log: Path
 
-    def check(self) -> None:
+    def raise_if_ended(self) -> None:
         """Raises PeerFailed when one of the engine's processes has ended."""
         for child in self.children:
             if child.exit_status() is not None:
@@ -101,7 +101,7 @@ class RunningEngine:
         if child.exit_status() is None:
             raise PeerFailed(f"{self.peer.name} had not ended after {limit:g} s")
         if child.exit_status():
-            self.check()
+            self.raise_if_ended()
         return seconds
 
 

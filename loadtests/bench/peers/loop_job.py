@@ -28,7 +28,7 @@ def main(job: dict) -> None:
         }
     )
     windows: dict[tuple[str, int], Totals] = {}
-    newest = 0
+    newest_start = 0
     while True:
         first = consumer.poll(1)
         # `consume` would wait until it has as many as it is asked for.
@@ -41,9 +41,9 @@ def main(job: dict) -> None:
             windows[card, start] = totals = add_amount(totals, to_cents(event["amount"]))
             for alert in raise_alerts(job, card, start, totals):
                 producer.produce(job["alerts"], orjson.dumps(alert), card)
-            if start > newest:
-                newest, oldest = start, start - job["watermark_seconds"]
-                windows = {window: totals for window, totals in windows.items() if window[1] >= oldest}
+            if start > newest_start:
+                newest_start, oldest_start = start, start - job["watermark_seconds"]
+                windows = {window: totals for window, totals in windows.items() if window[1] >= oldest_start}
         producer.poll(0)
 
 

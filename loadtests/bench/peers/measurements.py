@@ -89,7 +89,9 @@ def measure_catch_up(site: Site, engine: Engine, job: CardJob, backlog: Backlog,
     with consume_from_ends(site.connection, alerts, group="bench") as consumer:
         started_at = time.monotonic()
         with running_engine(engine, script_job, site.folder / name) as process:
-            arrivals, updates = time_arrivals(consumer, _read_id, backlog.expected_ids, PATIENCE, started_at, process.check)
+            arrivals, updates = time_arrivals(
+                consumer, _read_id, backlog.expected_ids, PATIENCE, started_at, process.raise_if_ended
+            )
     speed = catch_up_of(backlog.events, arrivals, backlog.expected_ids)
     return EngineCatchUp(speed, updates, compare_ids(backlog.expected_ids, set(arrivals)))
 
@@ -101,14 +103,14 @@ def _read_id(value: bytes) -> str | None:
 
 @dataclass(frozen=True)
 class EngineLatency:
-    """Milliseconds from send to the alert's arrival, after the warm-up; sent: events of that time; answered_share: of these."""
+    """Milliseconds from send to its alert, after the warm-up; sent_count: events of that time; answered_share: of these."""
 
     percentiles: Percentiles
-    sent: int
+    sent_count: int
 
     @property
     def answered_share(self) -> float:
-        return self.percentiles.count / self.sent if self.sent else 0.0
+        return self.percentiles.count / self.sent_count if self.sent_count else 0.0
 
 
 def measure_latency(
@@ -131,10 +133,10 @@ def measure_latency(
             load_messages = messages.take(np.arange(probes, len(transactions)))
             send_paced(
                 end_schedule(schedule_at_rate([load_messages], load.rate), load.total_seconds),
-                lambda _, first, last: send(first + probes, last + probes),
+                lambda _, first_row, end_row: send(first_row + probes, end_row + probes),
             )
         time.sleep(EXTRA_ALERT_SECONDS)
-        process.check()
+        process.raise_if_ended()
     return ledger.summary(started_at + load.warm_up_seconds)
 
 
@@ -178,7 +180,7 @@ def _send_until_first_alert(send: Callable[[int, int], None], ledger: CardLedger
     """One event a second until an alert comes; returns how many that took."""
     deadline, row = time.monotonic() + START_SECONDS, 0
     while not ledger.latencies and time.monotonic() < deadline:
-        process.check()
+        process.raise_if_ended()
         send(row, row + 1)
         row += 1
         time.sleep(1)

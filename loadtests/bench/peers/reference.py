@@ -78,5 +78,5 @@ class Differences:
         return bool(self.missing or self.unexpected)
 
 
-def compare_ids(expected: set[str], ids: set[str]) -> Differences:
-    return Differences(sorted(expected - ids), sorted(ids - expected))
+def compare_ids(expected_ids: set[str], ids: set[str]) -> Differences:
+    return Differences(sorted(expected_ids - ids), sorted(ids - expected_ids))
