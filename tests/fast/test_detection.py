@@ -43,7 +43,7 @@ def detecting(monkeypatch):
         ]
 
     monkeypatch.setattr(Detection, "_start", start)
-    topics, standstills = SimpleNamespace(check=list), SimpleNamespace(look=lambda *_: {})
+    topics, standstills = SimpleNamespace(check=list), SimpleNamespace(find_stalled=lambda *_: {})
     detecting = Detection(None, None, None, topics, standstills)
     detecting._start(["per_event", "online"])
     return detecting
@@ -87,7 +87,7 @@ def test_more_partitions_than_there_are_slots_for_end_it_in_words(detecting):
 def test_a_query_that_stands_still_is_stopped_and_started_again(detecting):
     first = newest(detecting, "online")
     first.stop = lambda: first.end("stopped")
-    detecting.standstills.look = lambda *_: {"online": 1}
+    detecting.standstills.find_stalled = lambda *_: {"online": 1}
     detecting.keep_running()
     assert not first.isActive and newest(detecting, "online").isActive
     assert sorted(each.query.name for each in detecting.running) == ["online", "per_event"]
@@ -95,7 +95,7 @@ def test_a_query_that_stands_still_is_stopped_and_started_again(detecting):
 
 def test_one_that_does_not_stop_ends_it_in_words(detecting):
     newest(detecting, "online").stop = lambda: None
-    detecting.standstills.look = lambda *_: {"online": 1}
+    detecting.standstills.find_stalled = lambda *_: {"online": 1}
     with pytest.raises(QueryEnded, match="online stands still and does not stop: start again"):
         detecting.keep_running()
 

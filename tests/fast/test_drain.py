@@ -17,7 +17,7 @@ def archived(monkeypatch):
     monkeypatch.setattr(stages, "MAX_SILENCE_SECONDS", 0.3)
     done = Event()
     query = SimpleNamespace(isActive=True, processAllAvailable=lambda: done.wait(20))
-    quiet = SimpleNamespace(look=lambda *_: {}, check=list)
+    quiet = SimpleNamespace(find_stalled=lambda *_: {}, check=list)
     yield SimpleNamespace(archiving=Archiving(None, {"events": query}, quiet, {"events": quiet}), done=done)
     done.set()
 
