@@ -13,20 +13,20 @@ from loadtests.commands.bench_results import read_earlier_ratios, report_changes
 OPTIONS = {"vertical": "finance_fraud", "events": 1000}
 
 
-def written(tmp_path, **changed):
+def write_results(tmp_path, **changed):
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(OPTIONS | {"ratios": {"windowed / python loop": 0.4}} | changed))
     return path
 
 
 def test_the_ratios_of_the_same_benchmark_are_read(tmp_path):
-    assert read_ratios(written(tmp_path), **OPTIONS) == {"windowed / python loop": 0.4}
+    assert read_ratios(write_results(tmp_path), **OPTIONS) == {"windowed / python loop": 0.4}
 
 
 @pytest.mark.parametrize("changed", [{"events": 2000}, {"vertical": None}, {"ratios": None}, {"ratios": {"windowed": "fast"}}])
 def test_another_run_or_file_is_refused_with_its_name(tmp_path, changed):
     with pytest.raises(NotComparable, match=r"bench\.json"):
-        read_earlier_ratios(written(tmp_path, **changed), **OPTIONS)
+        read_earlier_ratios(write_results(tmp_path, **changed), **OPTIONS)
 
 
 def test_what_is_not_there_or_not_json_is_refused(tmp_path):

@@ -70,16 +70,16 @@ def stage(per_second, **more):
 
 
 def test_stages_are_compared_with_what_does_nothing():
-    measured = {
+    stage_figures = {
         "generator": stage(5), "consume alone": stage(200), "archive": stage(50, files=3),
         "echo, one by one": stage(10, p50=1.0, p99=2.0), "gateway, one by one": stage(8, p50=1.5, p99=3.0),
     }  # fmt: skip
-    measured_ratios = stage_ratios(measured)
+    measured_ratios = stage_ratios(stage_figures)
     assert measured_ratios == {"archive / consume alone": 0.25, "gateway, one by one / echo, one by one": 0.8}
     machine = {"cores": 2, "memory_gib": 4, "system": "s", "python": "3", "load_average": [0]}
     results = {
         "vertical": "v",
-        "stages": measured,
+        "stages": stage_figures,
         "ratios": measured_ratios,
         "machine": machine,
         "versions": {},
@@ -91,8 +91,10 @@ def test_stages_are_compared_with_what_does_nothing():
 
 def test_a_terminal_of_80_columns_shows_millions_of_events_in_one_line():
     steady = "gateway, one by one, steady"
-    measured = {steady: stage(1_528_631, events=2_001_693, peak_mib=7_083.0, files=429, p50=132.6, p99=271.5)}
+    stage_figures = {steady: stage(1_528_631, events=2_001_693, peak_mib=7_083.0, files=429, p50=132.6, p99=271.5)}
     screen = io.StringIO()
-    Console(file=screen, width=80).print(results_table({"vertical": "v", "history_days": 14, "stages": measured, "ratios": {}}))
+    Console(file=screen, width=80).print(
+        results_table({"vertical": "v", "history_days": 14, "stages": stage_figures, "ratios": {}})
+    )
     line = next(line for line in screen.getvalue().splitlines() if line.startswith("gateway"))
     assert line.split() == [*steady.split(), "2,001,693", "1,528,631", "132.6", "271.5", "7,083", "429"]

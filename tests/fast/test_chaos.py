@@ -12,7 +12,7 @@ FINANCE = find_vertical("finance_fraud")
 SIMULATION = SimulationSpec(FINANCE.population(**FINANCE.small), seed=3, start=date(2020, 1, 31))
 
 
-def sent(events):
+def first_records(events):
     """The first records that `generate` sends, with what they are."""
     records = []
     for chunk in FINANCE.generate(SIMULATION.seed, SIMULATION.start, 30, SIMULATION.population):
@@ -22,7 +22,7 @@ def sent(events):
 
 
 def test_every_record_that_is_sent_is_expected_as_valid_or_rejected():
-    expected, records = expect_records(FINANCE, SIMULATION, 2_000, 0), sent(2_000)
+    expected, records = expect_records(FINANCE, SIMULATION, 2_000, 0), first_records(2_000)
     assert expected.count == len(records) == 2_000
     assert expected.values == [value for value, flaw in records if not flaw]
     assert sum(expected.rejected[digest(value)] > 0 for value, flaw in records if flaw) == expected.rejected.total() > 0

@@ -67,7 +67,7 @@ def all_messages(chunks):
     return sorted(value for chunk in chunks for value in chunk.messages.values)
 
 
-def of(transactions, scenario):
+def transactions_of(transactions, scenario):
     return transactions[transactions["scenario"] == scenario]
 
 
@@ -131,15 +131,15 @@ def test_columns_are_those_of_the_schema_in_its_order():
     fraud=st.floats(0, 10),
 )
 def test_any_population_makes_valid_days(seed, day, cards, rate, fraud):
-    generated = generate_day(seed, day, Population(cards=cards, terminals=100, transactions_per_card=rate, fraud=fraud))
-    events = generated.events.to_pandas()
+    chunk = generate_day(seed, day, Population(cards=cards, terminals=100, transactions_per_card=rate, fraud=fraud))
+    events = chunk.events.to_pandas()
     assert events["transaction_id"].is_unique
     assert (events["event_time"].dt.date == day).all()
     assert events["amount"].between(0.5, 1_000_000).all()
     assert set(events["channel"]) <= set(CHANNELS)
     assert (events["latitude"].isna() == (events["channel"] == "online")).all()
-    assert (generated.arrival_time >= generated.events["event_time"].to_numpy()).all()
-    assert len(generated.arrival_time) == len(events)
+    assert (chunk.arrival_time >= chunk.events["event_time"].to_numpy()).all()
+    assert len(chunk.arrival_time) == len(events)
 
 
 def test_without_fraud_there_is_no_label():
@@ -153,10 +153,10 @@ def test_identifiers_are_unique_and_sort_by_time(transactions):
 
 
 def test_each_label_names_an_event_of_its_day_and_is_known_a_week_later():
-    generated = generate_day(7, START, Population())
-    events = generated.events.to_pandas().rename(columns={"transaction_id": "event_id"})
-    labels = generated.labels.to_pandas().merge(events, on="event_id", suffixes=("", "_event"))
-    assert len(labels) == generated.labels.num_rows > 0
+    chunk = generate_day(7, START, Population())
+    events = chunk.events.to_pandas().rename(columns={"transaction_id": "event_id"})
+    labels = chunk.labels.to_pandas().merge(events, on="event_id", suffixes=("", "_event"))
+    assert len(labels) == chunk.labels.num_rows > 0
     assert (labels["entity_id"] == labels["card_id"]).all()
     assert (labels["event_time"] == labels["event_time_event"]).all()
     assert (labels["known_time"] - labels["event_time"] == pd.Timedelta(days=7)).all()
@@ -207,7 +207,7 @@ def test_large_amounts_are_large_for_their_card_yet_some_honest_ones_are_too(tra
 
 
 def test_a_compromised_terminal_stays_so_for_weeks_and_never_longer_than_four(transactions):
-    frauds = of(transactions, "compromised_terminal")
+    frauds = transactions_of(transactions, "compromised_terminal")
     days = frauds.groupby("terminal_id")["day"].agg(lambda day: (max(day) - min(day)).days + 1)
     assert days.max() <= 28
     assert (days >= 14).sum() >= 3
@@ -216,7 +216,7 @@ def test_a_compromised_terminal_stays_so_for_weeks_and_never_longer_than_four(tr
 
 
 def test_a_leaked_card_has_larger_amounts_on_a_third_of_its_transactions_for_two_weeks(transactions):
-    frauds = of(transactions, "leaked_card")
+    frauds = transactions_of(transactions, "leaked_card")
     assert frauds.groupby("card_id")["day"].agg(lambda day: (max(day) - min(day)).days + 1).max() <= 14
     honest = transactions[transactions["scenario"] == ""].groupby("card_id")["amount"].mean()
     assert 2.5 < (frauds["amount"] / frauds["card_id"].map(honest)).median() < 6
@@ -227,7 +227,7 @@ def test_a_leaked_card_has_larger_amounts_on_a_third_of_its_transactions_for_two
 
 
 def test_card_testing_is_six_to_twenty_tiny_amounts_within_minutes(transactions):
-    frauds = of(transactions, "card_testing")
+    frauds = transactions_of(transactions, "card_testing")
     bursts = frauds.groupby(["card_id", "day"])
     assert bursts.size().between(6, 20).all()
     assert (bursts["minute"].max() - bursts["minute"].min()).max() <= 8
@@ -236,15 +236,15 @@ def test_card_testing_is_six_to_twenty_tiny_amounts_within_minutes(transactions)
 
 
 def test_velocity_is_six_or_more_ordinary_amounts_within_twenty_minutes(transactions):
-    frauds = of(transactions, "velocity")
+    frauds = transactions_of(transactions, "velocity")
     bursts = frauds.groupby(["card_id", "day"])
     assert bursts.size().between(6, 12).all()
     assert (bursts["minute"].max() - bursts["minute"].min()).max() <= 20
-    assert frauds["amount"].median() == pytest.approx(of(transactions, "")["amount"].median(), rel=0.25)
+    assert frauds["amount"].median() == pytest.approx(transactions_of(transactions, "")["amount"].median(), rel=0.25)
 
 
 def test_impossible_travel_is_faster_than_any_airliner(in_shops):
-    frauds = of(in_shops, "impossible_travel")
+    frauds = transactions_of(in_shops, "impossible_travel")
     assert (frauds["km"] > 2_900).mean() > 0.97  # now and then a purchase of the same card abroad lies between
     assert (frauds["km_per_hour"] > 900).mean() > 0.97
 

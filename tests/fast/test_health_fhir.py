@@ -48,7 +48,7 @@ def refusal(resource):
 
 
 @pytest.fixture(scope="module")
-def verdict():
+def parse_document():
     """What the contract says of a resource that comes in at NOW."""
     contract = PythonContract(VERTICAL)
     return lambda resource: contract.validate(json.dumps(resource).encode(), NOW)
@@ -193,8 +193,8 @@ def test_what_is_no_observation_is_left_alone():
         assert translate(other) is None
 
 
-def test_through_the_contract_an_observation_is_an_event_or_refused(verdict):
-    good = verdict(observation("59408-5", 97, "%"))
+def test_through_the_contract_an_observation_is_an_event_or_refused(parse_document):
+    good = parse_document(observation("59408-5", 97, "%"))
     assert isinstance(good, ValidEvent) and (good.event_id, good.entity) == ("obs-1", "p1")
     assert json.loads(good.value) == {
         "observation_id": "obs-1",
@@ -203,7 +203,7 @@ def test_through_the_contract_an_observation_is_an_event_or_refused(verdict):
         "event_time": "2020-03-02T11:00:00Z",
     }
     refused = [
-        verdict(resource)
+        parse_document(resource)
         for resource in (
             observation("8310-5", 50, "Cel"),
             observation("8310-5", 98.6, "[degF]"),
@@ -217,11 +217,11 @@ def test_through_the_contract_an_observation_is_an_event_or_refused(verdict):
     assert refused[1].detail == "no event can be made of this FHIR R4 Observation: temperature_c is not in Cel"
 
 
-def test_names_that_are_written_in_escapes_are_the_same_names(verdict):
+def test_names_that_are_written_in_escapes_are_the_same_names(parse_document):
     escaped = json.dumps(observation()).replace('"Observation"', '"Observ\\u0061tion"').encode()
     assert json.loads(escaped) == observation()
     assert isinstance(PythonContract(VERTICAL).validate(escaped, NOW), ValidEvent)
-    assert not isinstance(verdict(observation()), InvalidEvent)
+    assert not isinstance(parse_document(observation()), InvalidEvent)
 
 
 def test_an_alert_is_rendered_as_an_observation():
@@ -236,4 +236,4 @@ def test_an_alert_is_rendered_as_an_observation():
     assert rendered["interpretation"][0]["coding"][0]["code"] == "HH"
     other = fhir.as_observation(alert | {"rule": "tachycardia", "severity": "major", "event": '["o1","o2"]'})
     assert [coding["code"] for coding in other["code"]["coding"]] == ["tachycardia"]
-    assert [each["reference"] for each in other["derivedFrom"]] == ["Observation/o1", "Observation/o2"]
+    assert [reference["reference"] for reference in other["derivedFrom"]] == ["Observation/o1", "Observation/o2"]

@@ -30,7 +30,7 @@ SCENARIOS = {scenario.__name__: scenario for scenario in (*ANOMALIES, *LOOK_ALIK
 
 
 @pytest.fixture(scope="module")
-def observed():
+def observation_frame():
     """Three weeks at the default size: observations by patient and time with scenario and case ("" if ordinary)."""
     days = [generate_day(7, START + timedelta(days=number), Population()) for number in range(DAYS)]
     events = pd.concat([day.events.to_pandas() for day in days], ignore_index=True)
@@ -40,12 +40,12 @@ def observed():
     return events.sort_values(["patient_id", "event_time"], ignore_index=True)
 
 
-def courses(observed, scenario):
+def courses(observation_frame, scenario):
     """Observations of each case of a scenario, and the patient's ordinary ones of the same day."""
-    for _, marked in observed[observed["scenario"] == scenario].groupby("case"):
-        same = (observed["patient_id"] == marked["patient_id"].iloc[0]) & (observed["scenario"] == "")
-        same &= observed["event_time"].dt.date == marked["event_time"].dt.date.iloc[0]
-        yield marked, observed[same]
+    for _, marked in observation_frame[observation_frame["scenario"] == scenario].groupby("case"):
+        same = (observation_frame["patient_id"] == marked["patient_id"].iloc[0]) & (observation_frame["scenario"] == "")
+        same &= observation_frame["event_time"].dt.date == marked["event_time"].dt.date.iloc[0]
+        yield marked, observation_frame[same]
 
 
 def digest(seed, start, days):
@@ -76,37 +76,37 @@ def test_events_have_the_schema_and_stand_in_order_of_time():
     assert day.events[DIRTY_FIELDS.number].null_count == 0
 
 
-def test_a_case_does_not_name_its_patient(observed):
-    patients = set(observed["patient_id"])
-    assert not any(patient in case for case in observed["case"].unique() for patient in patients)
+def test_a_case_does_not_name_its_patient(observation_frame):
+    patients = set(observation_frame["patient_id"])
+    assert not any(patient in case for case in observation_frame["case"].unique() for patient in patients)
 
 
-def test_a_patient_stays_for_days_and_is_taken_off_at_the_end(observed):
-    inside = observed.groupby("patient_id")["event_time"].agg(["min", "max"])
-    whole = inside[(inside["min"].dt.date > START) & (inside["max"].dt.date < START + timedelta(days=DAYS - 1))]
-    nights = (whole["max"].dt.normalize() - whole["min"].dt.normalize()).dt.days
-    assert nights.between(SHORTEST_STAY - 1, LONGEST_STAY - 1).all() and len(whole) > 50
-    last = observed.groupby("patient_id").tail(1).set_index("patient_id")["monitoring"]
-    assert (last[whole.index] == "ended").all()
-    assert (observed["monitoring"] == "ended").sum() == (last == "ended").sum()
+def test_a_patient_stays_for_days_and_is_taken_off_at_the_end(observation_frame):
+    inside = observation_frame.groupby("patient_id")["event_time"].agg(["min", "max"])
+    whole_stays = inside[(inside["min"].dt.date > START) & (inside["max"].dt.date < START + timedelta(days=DAYS - 1))]
+    nights = (whole_stays["max"].dt.normalize() - whole_stays["min"].dt.normalize()).dt.days
+    assert nights.between(SHORTEST_STAY - 1, LONGEST_STAY - 1).all() and len(whole_stays) > 50
+    last = observation_frame.groupby("patient_id").tail(1).set_index("patient_id")["monitoring"]
+    assert (last[whole_stays.index] == "ended").all()
+    assert (observation_frame["monitoring"] == "ended").sum() == (last == "ended").sum()
 
 
-def test_every_scenario_has_its_number_of_cases(observed):
-    cases = observed[observed["case"] != ""].groupby("scenario")["case"].nunique()
+def test_every_scenario_has_its_number_of_cases(observation_frame):
+    cases = observation_frame[observation_frame["case"] != ""].groupby("scenario")["case"].nunique()
     expected = {scenario.__name__: rate * Population().beds * DAYS for scenario, rate in ANOMALIES.items()}
     assert set(cases.index) == set(expected) == {scenario.name for scenario in detector.SCENARIOS}
     assert all(abs(cases[name] - number) <= 2 for name, number in expected.items())
 
 
-def test_nothing_happens_to_patients_who_have_just_come(observed):
-    admitted = observed.groupby("patient_id")["event_time"].transform("min")
+def test_nothing_happens_to_patients_who_have_just_come(observation_frame):
+    admitted = observation_frame.groupby("patient_id")["event_time"].transform("min")
     came_within = admitted.dt.date > START
-    age = (observed["event_time"].dt.normalize() - admitted.dt.normalize()).dt.days
-    assert age[came_within & (observed["scenario"] != "")].min() >= SETTLED_DAYS
+    age = (observation_frame["event_time"].dt.normalize() - admitted.dt.normalize()).dt.days
+    assert age[came_within & (observation_frame["scenario"] != "")].min() >= SETTLED_DAYS
 
 
-def test_a_deterioration_goes_on_for_hours_and_over_all_signs(observed):
-    for marked, calm in courses(observed, "deterioration"):
+def test_a_deterioration_goes_on_for_hours_and_over_all_signs(observation_frame):
+    for marked, calm in courses(observation_frame, "deterioration"):
         hours = (marked["event_time"].max() - marked["event_time"].min()).total_seconds() / 3_600
         assert 5.8 <= hours <= 9
         worst = marked.iloc[len(marked) // 2 : -8]
@@ -115,58 +115,58 @@ def test_a_deterioration_goes_on_for_hours_and_over_all_signs(observed):
         assert moved["spo2_percent"] < -1 and moved["systolic_mmhg"] < -4
 
 
-def test_hypoxia_is_red_on_the_patients_own_scale_and_hardly_below_others(observed):
-    for marked, _ in courses(observed, "sustained_hypoxia"):
+def test_hypoxia_is_red_on_the_patients_own_scale_and_hardly_below_others(observation_frame):
+    for marked, _ in courses(observation_frame, "sustained_hypoxia"):
         red = 83.49 if marked["spo2_scale"].iloc[0] == 2 else 91.49
         assert (marked["spo2_percent"] < red).mean() > 0.9
         assert len(marked) >= 4
-    ordinary = observed[observed["scenario"] == ""]
-    assert (ordinary["spo2_percent"] <= 89).sum() > 10 * (observed["scenario"] == "sustained_hypoxia").sum()
+    ordinary = observation_frame[observation_frame["scenario"] == ""]
+    assert (ordinary["spo2_percent"] <= 89).sum() > 10 * (observation_frame["scenario"] == "sustained_hypoxia").sum()
 
 
-def test_tachycardia_is_fast_for_its_patient_only(observed):
-    pairs = courses(observed, "tachycardia")
+def test_tachycardia_is_fast_for_its_patient_only(observation_frame):
+    pairs = courses(observation_frame, "tachycardia")
     gained = [marked["heart_rate_bpm"].mean() - calm["heart_rate_bpm"].mean() for marked, calm in pairs]
     assert min(gained) > 20 and max(gained) < 60
-    fastest = observed[observed["scenario"] == "tachycardia"].groupby("case")["heart_rate_bpm"].max()
-    usual = observed[observed["scenario"] == ""].groupby("patient_id")["heart_rate_bpm"].median()
+    fastest = observation_frame[observation_frame["scenario"] == "tachycardia"].groupby("case")["heart_rate_bpm"].max()
+    usual = observation_frame[observation_frame["scenario"] == ""].groupby("patient_id")["heart_rate_bpm"].median()
     assert (usual > 100).mean() > 0.05 and (fastest < 110).mean() > 0.2
 
 
-def test_after_the_last_reading_before_a_silence_nothing_comes_for_hours(observed):
-    following = observed.groupby("patient_id")["event_time"].shift(-1)
-    gap = (following - observed["event_time"]).dt.total_seconds() / 3_600
-    silent = observed["scenario"] == "silent_device"
+def test_after_the_last_reading_before_a_silence_nothing_comes_for_hours(observation_frame):
+    following = observation_frame.groupby("patient_id")["event_time"].shift(-1)
+    gap = (following - observation_frame["event_time"]).dt.total_seconds() / 3_600
+    silent = observation_frame["scenario"] == "silent_device"
     assert gap[silent].between(2.9, 7.6).all()
     others = gap[~silent & gap.notna()]
     assert (others >= 1).sum() <= 1 and (others > 0.6).sum() > 20  # pauses, and readings that were lost
 
 
-def test_an_artefact_is_one_absurd_reading_between_two_ordinary_ones(observed):
-    odd = observed.assign(odd=oddness(observed))
+def test_an_artefact_is_one_absurd_reading_between_two_ordinary_ones(observation_frame):
+    odd = observation_frame.assign(odd=oddness(observation_frame))
     before, after = (odd.groupby("patient_id")["odd"].shift(step) for step in (1, -1))
     marked = odd["scenario"] == "sensor_artefact"
     assert (odd["odd"][marked] >= 1).all()
     assert (np.maximum(before, after)[marked] < 1.1).mean() > 0.95
 
 
-def test_look_alikes_are_as_odd_as_what_they_look_like(observed):
-    odd = oddness(observed)
-    ordinary = observed["scenario"] == ""
-    assert (odd[ordinary] > 1.5).sum() > (odd[observed["scenario"] == "sensor_artefact"] > 1.5).sum()
-    assert (observed[ordinary]["battery_percent"] < 10).sum() > 1_000
+def test_look_alikes_are_as_odd_as_what_they_look_like(observation_frame):
+    odd = oddness(observation_frame)
+    ordinary = observation_frame["scenario"] == ""
+    assert (odd[ordinary] > 1.5).sum() > (odd[observation_frame["scenario"] == "sensor_artefact"] > 1.5).sum()
+    assert (observation_frame[ordinary]["battery_percent"] < 10).sum() > 1_000
     assert all(rate > 0 for rate in LOOK_ALIKES.values())
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_scenario_touches_only_the_patients_it_is_given(name):
     stays = stays_on(7, START, Population())
-    day, who = Day(START, 7, stays, 1.0), np.array([3, 11, 40])
+    day, patients = Day(START, 7, stays, 1.0), np.array([3, 11, 40])
     before, changed = (ordinary_readings(7, START, stays) for _ in range(2))
-    changed = SCENARIOS[name](day, changed, who)
+    changed = SCENARIOS[name](day, changed, patients)
     touched = [stay for stay in range(len(stays)) if rows_of(before, stay) != rows_of(changed, stay)]
-    assert touched == who.tolist()
-    assert set(changed.stay[changed.scenario != ""]) <= set(who.tolist())
+    assert touched == patients.tolist()
+    assert set(changed.stay[changed.scenario != ""]) <= set(patients.tolist())
     assert (changed.scenario != "").any() == (name in {scenario.__name__ for scenario in ANOMALIES})
 
 
@@ -196,8 +196,8 @@ def test_hashed_numbers_are_spread_evenly_and_depend_on_every_key():
     assert abs(np.corrcoef(uniform, hashed_uniform(8, "a", bed, number))[0, 1]) < 0.03
 
 
-def oddness(observed):
-    parts = [(observed[field] - normal).abs() / jump for field, normal, jump in detector.NORMAL_AND_JUMP]
+def oddness(observation_frame):
+    parts = [(observation_frame[field] - normal).abs() / jump for field, normal, jump in detector.NORMAL_AND_JUMP]
     return pd.concat(parts, axis=1).max(axis=1)
 
 

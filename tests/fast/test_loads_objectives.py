@@ -17,14 +17,14 @@ from loadtests.options import OBJECTIVES
 from loadtests.query_lag import AtMost
 
 
-def written(tmp_path, text):
+def write_objectives(tmp_path, text):
     path = tmp_path / "objectives.toml"
     path.write_text(text)
     return path
 
 
 def test_a_verticals_own_objectives_go_before_the_default(tmp_path):
-    path = written(tmp_path, "[default]\nrecall = 0.5\npace = 0.9\n[finance_fraud]\nrecall = 0.7\n")
+    path = write_objectives(tmp_path, "[default]\nrecall = 0.5\npace = 0.9\n[finance_fraud]\nrecall = 0.7\n")
     assert read_objectives(path, "finance_fraud") == LoadFigures(recall=0.7, pace=0.9)
     assert read_objectives(path, "energy_grid") == LoadFigures(recall=0.5, pace=0.9)
 
@@ -41,7 +41,7 @@ def test_every_installed_vertical_has_objectives(name):
 )
 def test_a_file_that_cannot_be_read_as_objectives_is_refused_by_name(tmp_path, text, message):
     with pytest.raises(ObjectivesError, match=message):
-        read_objectives(written(tmp_path, text), "finance_fraud")
+        read_objectives(write_objectives(tmp_path, text), "finance_fraud")
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -50,9 +50,9 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_what_is_missed_is_named_and_what_is_just_met_is_not():
-    asked = LoadFigures(alert_p99_ms=100, lag_records=10, error_share=0.01, pace=0.9, recall=0.5)
-    assert missed_objectives(asked, LoadFigures(100, 10, 0.01, 0.9, 0.5)) == []
-    lines = missed_objectives(asked, LoadFigures(101, 11, 0.02, 0.8, 0.4))
+    objectives = LoadFigures(alert_p99_ms=100, lag_records=10, error_share=0.01, pace=0.9, recall=0.5)
+    assert missed_objectives(objectives, LoadFigures(100, 10, 0.01, 0.9, 0.5)) == []
+    lines = missed_objectives(objectives, LoadFigures(101, 11, 0.02, 0.8, 0.4))
     assert [line.split(":")[0] for line in lines] == ["alert_p99_ms", "lag_records", "error_share", "pace", "recall"]
     assert lines[0] == "alert_p99_ms: 101, at most 100 asked"
     assert lines[4] == "recall: 0.4, at least 0.5 asked"
@@ -61,28 +61,28 @@ def test_what_is_missed_is_named_and_what_is_just_met_is_not():
 
 
 def test_what_was_not_measured_is_missed_unless_nobody_looked():
-    asked = LoadFigures(alert_p99_ms=100, error_share=0.01)
-    assert missed_objectives(asked, LoadFigures(error_share=0.0)) == ["alert_p99_ms: not measured, at most 100 asked"]
-    assert missed_objectives(asked, LoadFigures(error_share=0.0), LOAD_ONLY) == []
+    objectives = LoadFigures(alert_p99_ms=100, error_share=0.01)
+    assert missed_objectives(objectives, LoadFigures(error_share=0.0)) == ["alert_p99_ms: not measured, at most 100 asked"]
+    assert missed_objectives(objectives, LoadFigures(error_share=0.0), LOAD_ONLY) == []
 
 
 def test_an_unknown_lag_has_not_held_unless_it_cannot_be_as_much_as_asked():
-    asked = LoadFigures(lag_records=20_000)
-    assert missed_objectives(asked, LoadFigures(lag_records=AtMost(20_000))) == []
-    assert missed_objectives(asked, LoadFigures(lag_records=AtMost(24_203))) == [
+    objectives = LoadFigures(lag_records=20_000)
+    assert missed_objectives(objectives, LoadFigures(lag_records=AtMost(20_000))) == []
+    assert missed_objectives(objectives, LoadFigures(lag_records=AtMost(24_203))) == [
         "lag_records: unknown, somewhere up to 24,203, at most 20,000 asked"
     ]
 
 
 def test_the_verdict_is_one_line_with_each_objective():
-    asked = LoadFigures(lag_records=20_000, error_share=0.01, recall=0.9)
-    failed = verdict_line(check_objectives(asked, LoadFigures(lag_records=AtMost(24_203), error_share=0.0)))
+    objectives = LoadFigures(lag_records=20_000, error_share=0.01, recall=0.9)
+    failed = verdict_line(check_objectives(objectives, LoadFigures(lag_records=AtMost(24_203), error_share=0.0)))
     assert failed == (
         "FAIL: lag_records: unknown, somewhere up to 24,203, at most 20,000 asked; recall: not measured, at least 0.9 asked. "
         "Held: error_share: 0, at most 0.01 asked"
     )
-    held = verdict_line(check_objectives(asked, LoadFigures(lag_records=AtMost(17), error_share=0.0, recall=0.95)))
-    assert held.startswith("PASS: all objectives held: lag_records: at most 17, at most 20,000 asked; error_share: 0")
+    pass_line = verdict_line(check_objectives(objectives, LoadFigures(lag_records=AtMost(17), error_share=0.0, recall=0.95)))
+    assert pass_line.startswith("PASS: all objectives held: lag_records: at most 17, at most 20,000 asked; error_share: 0")
     assert verdict_line([]).startswith("PASS")
 
 

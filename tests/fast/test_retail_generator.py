@@ -47,7 +47,7 @@ def digest(chunks):
     return summed.hexdigest()
 
 
-def of(events, scenario):
+def events_of(events, scenario):
     return events[events["scenario"] == scenario]
 
 
@@ -129,18 +129,20 @@ def test_stock_is_what_came_less_what_went_and_never_below_nothing(events):
 
 
 def test_an_item_that_ran_out_is_sold_no_more_until_it_is_restocked():
-    population, seen = Population(visitors=2_000, products=40, anomalies=5), 0
+    population, sold_out_count = Population(visitors=2_000, products=40, anomalies=5), 0
     for number in range(40):
         day = START + timedelta(days=number)
         stock, _ = opening_stock(3, day, population)
-        gone = np.flatnonzero(stock == 0)
+        sold_out_pairs = np.flatnonzero(stock == 0)
         world = world_of(3, population)
-        names = {(world.store_id[one // population.products], world.product_id[one % population.products]) for one in gone}
+        names = {
+            (world.store_id[pair // population.products], world.product_id[pair % population.products]) for pair in sold_out_pairs
+        }
         rows = generate_day(3, day, population).events.to_pandas()
         sold = rows[rows["event_type"] == "purchase"]
         assert not names & set(zip(sold["store_id"], sold["product_id"], strict=True))
-        seen += len(gone)
-    assert seen > 10
+        sold_out_count += len(sold_out_pairs)
+    assert sold_out_count > 10
 
 
 def test_complements_are_looked_at_together(events):
@@ -176,7 +178,7 @@ def test_labels_come_in_cases_of_every_scenario(events):
 
 
 def test_a_bot_views_dozens_of_products_at_an_even_pace_and_buys_nothing(events):
-    bots = of(events, "bot")
+    bots = events_of(events, "bot")
     assert (bots["event_type"] == "view").all()
     sizes = bots.groupby("case_id").size()
     assert sizes.between(30, 120).all()
@@ -191,7 +193,7 @@ def test_a_bot_views_dozens_of_products_at_an_even_pace_and_buys_nothing(events)
 
 
 def test_an_abandoned_cart_is_worth_it_and_its_label_is_the_last_event(events):
-    last = of(events, "cart_abandoned")
+    last = events_of(events, "cart_abandoned")
     sessions = events[events["session_id"].isin(last["session_id"])]
     assert not (sessions["event_type"] == "purchase").any()
     sign = sessions["event_type"].map({"add_to_cart": 1, "remove_from_cart": -1, "view": 0})
@@ -210,7 +212,7 @@ def test_some_carts_pause_longer_than_a_session_and_are_bought_after_all(events)
 
 
 def test_a_demand_spike_is_many_ordinary_orders_of_one_product_within_hours(events):
-    spikes = of(events, "demand_spike")
+    spikes = events_of(events, "demand_spike")
     assert (spikes["event_type"] == "purchase").all() and (spikes["quantity"] <= 2).all()
     cases = spikes.groupby("case_id")
     assert (cases["product_id"].nunique() == 1).all()
@@ -219,7 +221,7 @@ def test_a_demand_spike_is_many_ordinary_orders_of_one_product_within_hours(even
 
 
 def test_what_is_running_out_sold_below_a_bad_days_demand(events):
-    low = of(events, "stock_running_out")
+    low = events_of(events, "stock_running_out")
     assert (low["event_type"] == "purchase").all()
     assert low["case_id"].nunique() > 10
     # At a case's end stock is near nothing, mostly.

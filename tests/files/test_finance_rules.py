@@ -78,29 +78,31 @@ def test_an_ordinary_transaction_raises_nothing(alerts_of):
 
 
 def test_nulls_everywhere_raise_nothing(alerts_of):
-    nothing = dict.fromkeys(BASELINE)
-    assert alerts_of(detector.per_event, {**nothing, "latitude": None, "longitude": None}) == []
-    assert alerts_of(detector.by_terminal, nothing, nothing, nothing) == []
+    no_baseline = dict.fromkeys(BASELINE)
+    assert alerts_of(detector.per_event, {**no_baseline, "latitude": None, "longitude": None}) == []
+    assert alerts_of(detector.by_terminal, no_baseline, no_baseline, no_baseline) == []
 
 
 def test_a_transaction_that_is_sent_again_under_other_baselines_counts_once(alerts_of):
     least = int(SETTINGS.velocity)
-    purchases = [{**each, "transaction_id": f"t{number}"} for number, each in enumerate(burst(least - 1))]
+    purchases = [{**purchase, "transaction_id": f"t{number}"} for number, purchase in enumerate(burst(least - 1))]
     again = {**purchases[0], "card_amount_median_30d": 20.0}  # 50 is large now, and was not before
     assert rules(alerts_of(detector.by_card, *purchases, again)) == []
     assert rules(alerts_of(detector.by_card, *purchases, again, burst(least)[-1])) == ["velocity"]
 
 
 # The card's transactions with a deviation of 0.6, and as if ten more with 0.45.
-SEEN = BASELINE["card_count_30d"]
+HISTORY_COUNT = BASELINE["card_count_30d"]
 UNEVEN = {"card_log_amount_std_30d": 0.6}
-DEVIATION = math.sqrt((SEEN * 0.6**2 + 10 * 0.45**2) / (SEEN + 10))
+DEVIATION = math.sqrt((HISTORY_COUNT * 0.6**2 + 10 * 0.45**2) / (HISTORY_COUNT + 10))
 
 
-@pytest.mark.parametrize(("beyond", "caught"), [(-0.01, False), (0.01, True)])
-def test_amount_outlier_counts_deviations_above_the_cards_own_logarithms(alerts_of, beyond, caught):
+@pytest.mark.parametrize(("beyond", "is_caught"), [(-0.01, False), (0.01, True)])
+def test_amount_outlier_counts_deviations_above_the_cards_own_logarithms(alerts_of, beyond, is_caught):
     amount = 50.0 * math.exp((SETTINGS.amount_zscore + beyond) * DEVIATION)
-    assert rules(alerts_of(detector.per_event, {**UNEVEN, "amount": amount, "terminal_id": "m2"})) == ["amount_outlier"] * caught
+    assert (
+        rules(alerts_of(detector.per_event, {**UNEVEN, "amount": amount, "terminal_id": "m2"})) == ["amount_outlier"] * is_caught
+    )
 
 
 def test_an_amount_has_to_be_larger_where_the_card_has_been_before(alerts_of):
@@ -117,16 +119,16 @@ def test_a_card_that_always_spends_alike_may_spend_more_once(alerts_of):
     equal = {"card_log_amount_std_30d": 0.0, "terminal_id": "m2"}
     assert alerts_of(detector.per_event, {**equal, "amount": 50.0 * SETTINGS.least_ratio - 0.01}) == []
     [alert] = alerts_of(detector.per_event, {**equal, "amount": 50.0 * SETTINGS.least_ratio})
-    as_if_less_alike = math.sqrt(10 * 0.45**2 / (SEEN + 10))
+    as_if_less_alike = math.sqrt(10 * 0.45**2 / (HISTORY_COUNT + 10))
     assert (alert.rule, alert.score) == ("amount_outlier", pytest.approx(math.log(SETTINGS.least_ratio) / as_if_less_alike))
 
 
 def test_unseen_region_is_far_beyond_where_the_card_has_been(alerts_of):
-    there = {"latitude": NEW_YORK[0], "longitude": NEW_YORK[1]}
-    [alert] = alerts_of(detector.per_event, there)
+    new_york = {"latitude": NEW_YORK[0], "longitude": NEW_YORK[1]}
+    [alert] = alerts_of(detector.per_event, new_york)
     assert alert.rule == "unseen_region"
     assert alert.score == pytest.approx(5570 - 20, rel=0.01)
-    assert alerts_of(detector.per_event, {**there, "card_max_distance_km_30d": 5600.0}) == []
+    assert alerts_of(detector.per_event, {**new_york, "card_max_distance_km_30d": 5600.0}) == []
 
 
 def test_an_online_purchase_is_nowhere(alerts_of):
@@ -158,9 +160,9 @@ def test_severity_rises_with_the_score(alerts_of):
     assert severities == ["major", "critical"]
 
 
-@pytest.mark.parametrize(("count", "caught"), [(5, False), (6, True)])
-def test_velocity_counts_a_burst(alerts_of, count, caught):
-    assert rules(alerts_of(detector.by_card, *burst(count))) == (["velocity"] if caught else [])
+@pytest.mark.parametrize(("count", "is_caught"), [(5, False), (6, True)])
+def test_velocity_counts_a_burst(alerts_of, count, is_caught):
+    assert rules(alerts_of(detector.by_card, *burst(count))) == (["velocity"] if is_caught else [])
 
 
 def test_velocity_leaves_the_same_number_over_hours_alone(alerts_of):
@@ -185,13 +187,13 @@ def test_card_testing_counts_tiny_amounts_only(alerts_of):
 
 
 @pytest.mark.parametrize(
-    ("amount", "count", "minutes", "caught"),
+    ("amount", "count", "minutes", "is_caught"),
     [(90.0, 3, 80, True), (89.0, 3, 80, False), (90.0, 2, 80, False), (90.0, 3, 95, False)],
 )
-def test_a_spree_is_three_amounts_large_for_the_card_within_three_hours(alerts_of, amount, count, minutes, caught):
+def test_a_spree_is_three_amounts_large_for_the_card_within_three_hours(alerts_of, amount, count, minutes, is_caught):
     early = datetime(2020, 3, 2, 8, 30)
     purchases = [{"amount": amount, "event_time": early + timedelta(minutes=minutes * number)} for number in range(count)]
-    assert rules(alerts_of(detector.by_card, *purchases)) == (["spree"] if caught else [])
+    assert rules(alerts_of(detector.by_card, *purchases)) == (["spree"] if is_caught else [])
     assert alerts_of(detector.by_card, *({**purchase, "card_count_30d": 1.0} for purchase in purchases)) == []
 
 
@@ -203,8 +205,8 @@ def test_the_evidence_of_a_burst_is_its_transactions(alerts_of):
 
 
 def test_impossible_travel_names_the_pair(alerts_of):
-    there = {"latitude": NEW_YORK[0], "longitude": NEW_YORK[1], "event_time": NOON + timedelta(minutes=30)}
-    alerts = alerts_of(detector.by_card, {"event_time": NOON - timedelta(minutes=20)}, {}, there)
+    new_york = {"latitude": NEW_YORK[0], "longitude": NEW_YORK[1], "event_time": NOON + timedelta(minutes=30)}
+    alerts = alerts_of(detector.by_card, {"event_time": NOON - timedelta(minutes=20)}, {}, new_york)
     assert rules(alerts) == ["impossible_travel"]
     assert {alert.event for alert in alerts} == {'["t1","t2"]'}
     assert alerts[0].score == pytest.approx(2 * 5570, rel=0.01)
@@ -235,18 +237,18 @@ def test_a_terminal_s_burst_of_thousands_is_an_alert_that_kafka_takes(alerts_of)
     alerts = alerts_of(detector.by_terminal, *burst_of)
     assert rules(alerts) == ["terminal_burst"]
     for alert in alerts:
-        named = json.loads(alert.event)
-        assert named == ids[: len(named)] and 1_000 < len(named) < 2_000
-        assert alert.score == 2_000 and f"{len(named)} of 2000 events are named" in alert.reasons
+        event_ids = json.loads(alert.event)
+        assert event_ids == ids[: len(event_ids)] and 1_000 < len(event_ids) < 2_000
+        assert alert.score == 2_000 and f"{len(event_ids)} of 2000 events are named" in alert.reasons
 
 
-@pytest.mark.parametrize(("cards", "caught"), [(2, False), (3, True)])
-def test_terminal_burst_counts_different_cards_with_unusual_amounts(alerts_of, cards, caught):
+@pytest.mark.parametrize(("cards", "is_caught"), [(2, False), (3, True)])
+def test_terminal_burst_counts_different_cards_with_unusual_amounts(alerts_of, cards, is_caught):
     unusual = [{"card_id": f"c{number}", "amount": 300.0} for number in range(cards)]
     ordinary = [{"card_id": f"d{number}"} for number in range(5)]
     alerts = alerts_of(detector.by_terminal, *unusual, *unusual, *ordinary)
-    assert rules(alerts) == (["terminal_burst"] if caught else [])
-    assert {alert.entity_id for alert in alerts} == ({"m1"} if caught else set())
+    assert rules(alerts) == (["terminal_burst"] if is_caught else [])
+    assert {alert.entity_id for alert in alerts} == ({"m1"} if is_caught else set())
 
 
 def test_a_replay_makes_the_same_alert_ids(alerts_of):

@@ -62,36 +62,36 @@ SESSION = (
 HABITS = ("visitor_sessions_30d", "visitor_buying_sessions_30d", "visitor_spend_30d")
 
 
-def one(rows):
+def only_row(rows):
     [row] = rows.collect()
     return row
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_training_sees_a_session_as_it_was_served_event_by_event(events, count):
-    in_serving = one(with_features(running_sessions(events(*SESSION[:count]), SETTINGS)).select(*FEATURES))
+    in_serving = only_row(with_features(running_sessions(events(*SESSION[:count]), SETTINGS)).select(*FEATURES))
     history = sessions_so_far(events(*SESSION)).withColumns(dict(zip(HABITS, (F.lit(4), F.lit(1), F.lit(50.0)), strict=True)))
-    in_training = one(with_features(history).where(F.col("event_id") == f"e{count - 1}").select(*FEATURES))
+    in_training = only_row(with_features(history).where(F.col("event_id") == f"e{count - 1}").select(*FEATURES))
     assert in_training == in_serving
 
 
 def test_training_knows_a_channel_from_the_event_on_that_told_it(events):
     events_without_channel = ({**SESSION[0], "channel": None}, *SESSION[1:4])
     for count, by_email in ((1, 0.0), (2, 1.0)):
-        in_serving = one(with_features(running_sessions(events(*events_without_channel[:count]), SETTINGS)))
+        in_serving = only_row(with_features(running_sessions(events(*events_without_channel[:count]), SETTINGS)))
         history = sessions_so_far(events(*events_without_channel)).withColumns({name: F.lit(None) for name in HABITS})
-        in_training = one(with_features(history).where(F.col("event_id") == f"e{count - 1}"))
+        in_training = only_row(with_features(history).where(F.col("event_id") == f"e{count - 1}"))
         assert (in_serving.by_email, in_training.by_email) == (by_email, by_email)
 
 
 def test_a_session_that_sees_two_baselines_keeps_the_later_whole(events):
     later = {"baseline_version": "b2", "visitor_sessions_30d": 2, "visitor_buying_sessions_30d": 2, "visitor_spend_30d": 9.0}
-    row = one(running_sessions(events(SESSION[0], {**SESSION[1], **later}), SETTINGS))
+    row = only_row(running_sessions(events(SESSION[0], {**SESSION[1], **later}), SETTINGS))
     assert {name: row[name] for name in later} == later
 
 
 def test_features_say_what_one_can_count(events):
-    row = one(with_features(running_sessions(events(*SESSION[:4]), SETTINGS)))
+    row = only_row(with_features(running_sessions(events(*SESSION[:4]), SETTINGS)))
     assert (row.views, row.adds, row.removes, row.distinct_products, row.cart_value) == (3, 1, 0, 2, 20.0)
     assert (row.minutes_so_far, row.seconds_per_view, row.ends_with_add, row.hour_of_day) == (1.5, 30.0, 1.0, 9.0)
     assert (row.by_email, row.by_search, row.is_weekend) == (1.0, 0.0, 0.0)
@@ -101,20 +101,20 @@ def test_features_say_what_one_can_count(events):
 
 def test_a_session_that_bought_is_scored_no_more_and_knows_the_newest_place(events):
     assert running_sessions(events(*SESSION), SETTINGS).collect() == []
-    row = one(running_sessions(events(*SESSION[:4]), SETTINGS))
+    row = only_row(running_sessions(events(*SESSION[:4]), SETTINGS))
     assert (row.kafka_partition, row.kafka_offset, row.baseline_version) == (0, 3, "b1")
 
 
 def test_an_unknown_visitor_has_features_without_nulls(events):
     stranger = dict.fromkeys((*HABITS, "channel", "baseline_version"))
-    row = one(with_features(running_sessions(events({**SESSION[0], **stranger}), SETTINGS)).select(*FEATURES))
+    row = only_row(with_features(running_sessions(events({**SESSION[0], **stranger}), SETTINGS)).select(*FEATURES))
     assert None not in row.asDict().values() and row.earlier_spend == 0.0
 
 
 def test_an_event_sent_twice_changes_no_feature(events):
     twice = [{**step, "event_id": f"e{number}"} for number, step in enumerate(SESSION[:4])]
-    sent = (twice, [*twice, twice[2]])
-    once, again = (one(with_features(running_sessions(events(*steps), SETTINGS)).select(*FEATURES)) for steps in sent)
+    step_lists = (twice, [*twice, twice[2]])
+    once, again = (only_row(with_features(running_sessions(events(*steps), SETTINGS)).select(*FEATURES)) for steps in step_lists)
     assert once == again
 
 
@@ -171,7 +171,7 @@ def test_what_was_never_counted_has_no_position(products):
 
 def stock_of(events, spark, rows, product="p1"):
     products = baselines(events(*rows), spark.createDataFrame([], LABELS), [TODAY])["product"]
-    return one(products.where(F.col("product_id") == product)).stock_by_store["m1"]
+    return only_row(products.where(F.col("product_id") == product)).stock_by_store["m1"]
 
 
 def test_a_restock_that_nobody_counted_is_in_stock_all_the_same(events, spark):
@@ -208,7 +208,7 @@ def test_a_visitors_habits_are_of_thirty_days(events, spark):
         {"event_time": MIDNIGHT - timedelta(days=2), "event_type": "purchase", "quantity": 3, "session_id": "b"},
         {"event_time": MIDNIGHT + timedelta(hours=1), "event_type": "purchase", "session_id": "today"},
     ]
-    row = one(baselines(events(*rows), spark.createDataFrame([], LABELS), [TODAY])["visitor"])
+    row = only_row(baselines(events(*rows), spark.createDataFrame([], LABELS), [TODAY])["visitor"])
     assert (row.visitor_sessions_30d, row.visitor_buying_sessions_30d, row.visitor_spend_30d) == (2, 1, 30.0)
 
 

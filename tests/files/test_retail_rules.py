@@ -82,9 +82,9 @@ def test_nulls_everywhere_raise_nothing(alerts_of):
         assert alerts_of(query, unknown, *bought) == []
 
 
-@pytest.mark.parametrize(("count", "caught"), [(15, False), (16, True)])
-def test_bot_counts_views_in_a_row_at_an_even_pace(alerts_of, count, caught):
-    assert rules(alerts_of(detector.by_visitor, *views([5.0] * (count - 1)))) == (["bot"] if caught else [])
+@pytest.mark.parametrize(("count", "is_caught"), [(15, False), (16, True)])
+def test_bot_counts_views_in_a_row_at_an_even_pace(alerts_of, count, is_caught):
+    assert rules(alerts_of(detector.by_visitor, *views([5.0] * (count - 1)))) == (["bot"] if is_caught else [])
 
 
 def test_bot_leaves_as_many_and_as_fast_but_uneven_views_alone(alerts_of):
@@ -173,9 +173,9 @@ def test_a_visitors_session_goes_on_under_another_session_id(alerts_of):
 
 
 # Six hours at a quarter of an order each: 1.5 are forecast.
-@pytest.mark.parametrize(("orders", "caught"), [(10, False), (11, True)])
-def test_a_demand_spike_is_far_above_the_forecast(alerts_of, orders, caught):
-    assert rules(alerts_of(detector.by_product, *sales(orders))) == (["demand_spike"] if caught else [])
+@pytest.mark.parametrize(("orders", "is_caught"), [(10, False), (11, True)])
+def test_a_demand_spike_is_far_above_the_forecast(alerts_of, orders, is_caught):
+    assert rules(alerts_of(detector.by_product, *sales(orders))) == (["demand_spike"] if is_caught else [])
 
 
 def test_the_same_orders_where_more_are_forecast_are_no_spike(alerts_of):
@@ -218,10 +218,10 @@ def test_orders_sent_twice_count_once_and_are_the_evidence(alerts_of):
     assert {alert.entity_id for alert in alerts} == {"p1"}
 
 
-@pytest.mark.parametrize(("sold", "caught"), [(29, False), (30, True)])
-def test_reorder_point_counts_down_from_the_mornings_stock(alerts_of, sold, caught):
+@pytest.mark.parametrize(("sold", "is_caught"), [(29, False), (30, True)])
+def test_reorder_point_counts_down_from_the_mornings_stock(alerts_of, sold, is_caught):
     alerts = alerts_of(detector.by_stock, *sales(1, quantity=sold))
-    assert rules(alerts) == (["reorder_point"] if caught else [])
+    assert rules(alerts) == (["reorder_point"] if is_caught else [])
     assert all(alert.entity_id == "m1/p1" and "order 40" in alert.reasons for alert in alerts)
 
 
@@ -256,9 +256,11 @@ def test_a_newer_baseline_takes_over_with_its_own_count(alerts_of):
     # 15 - 4 is enough, and what the older baseline said of yesterday stays as it was said.
     [before] = alerts_of(detector.by_stock, old)
     assert alerts_of(detector.by_stock, old, tomorrow) == [before]
-    both = {alert.versions.baseline: alert for alert in alerts_of(detector.by_stock, old, {**tomorrow, "quantity": 5})}
-    assert set(both) == {"b1", "b2"} and both["b1"] == before
-    assert (both["b2"].event, both["b2"].score) == ('["o2"]', 1.0)
+    alert_by_version = {
+        alert.versions.baseline: alert for alert in alerts_of(detector.by_stock, old, {**tomorrow, "quantity": 5})
+    }
+    assert set(alert_by_version) == {"b1", "b2"} and alert_by_version["b1"] == before
+    assert (alert_by_version["b2"].event, alert_by_version["b2"].score) == ('["o2"]', 1.0)
 
 
 def test_a_newer_baseline_counts_what_moved_before_it_was_there(alerts_of):
@@ -272,12 +274,12 @@ def test_a_newer_baseline_counts_what_moved_before_it_was_there(alerts_of):
 
 
 # Six units a day: what is left is enough for the next of them or not.
-@pytest.mark.parametrize(("left", "caught"), [(8, False), (6, True), (0, True)])
-def test_stock_out_risk_compares_what_is_left_with_the_hours_ahead(alerts_of, left, caught):
-    alerts = alerts_of(detector.by_stock, *sales(1, quantity=40 - left))
-    assert ("stock_out_risk" in rules(alerts)) == caught
-    if caught:
-        assert f"{left} left, enough for {left * 4.0:.1f} hours" in {alert.reasons for alert in alerts}
+@pytest.mark.parametrize(("units_left", "is_caught"), [(8, False), (6, True), (0, True)])
+def test_stock_out_risk_compares_what_is_left_with_the_hours_ahead(alerts_of, units_left, is_caught):
+    alerts = alerts_of(detector.by_stock, *sales(1, quantity=40 - units_left))
+    assert ("stock_out_risk" in rules(alerts)) == is_caught
+    if is_caught:
+        assert f"{units_left} left, enough for {units_left * 4.0:.1f} hours" in {alert.reasons for alert in alerts}
 
 
 def test_stock_out_risk_knows_when_nobody_buys(alerts_of):
