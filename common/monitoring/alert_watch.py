@@ -78,7 +78,7 @@ class AlertWatch:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
         self._thread.join()
         self._consumer.close()
@@ -106,8 +106,8 @@ class AlertWatch:
             LOG.warning("alerts on topic %s are not seen here: %s", self._topic, problem)
             self._logged_errors.add(problem)
 
-    def _count(self, value: bytes | None, now: float) -> None:
-        """Adds a record that arrived `now` to the tally."""
+    def _count(self, value: bytes | None, arrived_at: float) -> None:
+        """Adds a record that arrived at `arrived_at` (time.time()) to the tally."""
         try:
             alert, ingested_at = _read_alert(value)
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
@@ -123,7 +123,7 @@ class AlertWatch:
             self.tally.newest.append(alert)
             self.tally.unprinted.append(alert)
         if ingested_at >= self._started_at:
-            self.tally.latencies.append((now, (now - ingested_at) * 1000))
+            self.tally.latencies.append((arrived_at, (arrived_at - ingested_at) * 1000))
 
     def _add_id(self, alert_id: str) -> bool:
         """Whether the alert is new; remembers its id."""
@@ -149,5 +149,5 @@ def percentiles(milliseconds: list[float]) -> Percentiles:
     if not milliseconds:
         return Percentiles(None, None, None, 0)
     ordered = sorted(milliseconds)
-    p50, p95, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.95, 0.99))
+    p50, p95, p99 = (ordered[min(len(ordered) - 1, int(len(ordered) * fraction))] for fraction in (0.5, 0.95, 0.99))
     return Percentiles(p50, p95, p99, len(ordered))

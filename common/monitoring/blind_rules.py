@@ -16,7 +16,7 @@ class BlindRuleReport:
         self, vertical: Vertical, folder: str, progress: Mapping[str, QueryProgress], say: Callable[[str], None]
     ) -> None:
         self._vertical, self._folder, self._progress, self._say = vertical, folder, progress, say
-        self._missing: list[str] = []
+        self._missing_lines: list[str] = []
         self._is_readable = True
         self._late_counts: dict[str, int] = {}
 
@@ -36,24 +36,24 @@ class BlindRuleReport:
 
     def _say_missing(self, lines: list[str]) -> None:
         for line in lines:
-            if line not in self._missing:
+            if line not in self._missing_lines:
                 self._say(line)
-        if len(lines) < len(self._missing):
+        if len(lines) < len(self._missing_lines):
             self._say("what was missing is in force now; the queries read it within a checkpoint interval")
-        self._missing = lines
+        self._missing_lines = lines
 
 
 def missing_version_lines(vertical: Vertical, folder: str) -> list[str]:
     """A line if there are no baselines yet, and one if there is no model, with the queries whose rules are silent until then."""
-    published = versions(folder)
+    all_versions = versions(folder)
     lines = []
-    if vertical.baselines and newest(published, BASELINE) is None:
+    if vertical.baselines and newest(all_versions, BASELINE) is None:
         queries = _names_of([query for query in vertical.queries if query.baselines])
         lines.append(
             f"no baselines yet: rules of {queries} that compare with what is usual raise nothing; "
             f"hybrid trends {vertical.name} learns them from the archived history"
         )
-    if vertical.model and newest(published, MODEL) is None:
+    if vertical.model and newest(all_versions, MODEL) is None:
         queries = _names_of([query for query in vertical.queries if query.model])
         lines.append(
             f"no model yet: rules of {queries} that need it raise nothing; "

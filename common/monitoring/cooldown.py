@@ -17,8 +17,8 @@ class CooldownState:
     """What one cooldown has let through: since when, the rank of the highest severity, and the last severity."""
 
     since: float
-    highest: int
-    last: str
+    highest_rank: int
+    last_severity: str
 
 
 @dataclass
@@ -42,8 +42,8 @@ class Cooldown:
         if state is None or now - state.since >= self.seconds:
             self._states[entity, rule] = CooldownState(now, rank, severity)
             return True
-        if rank > state.highest or (severity == CLEARED and state.highest and state.last != CLEARED):
-            state.highest, state.last = max(rank, state.highest), severity
+        if rank > state.highest_rank or (severity == CLEARED and state.highest_rank and state.last_severity != CLEARED):
+            state.highest_rank, state.last_severity = max(rank, state.highest_rank), severity
             return True
         self.held_back[rule] += 1
         return False

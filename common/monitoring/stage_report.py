@@ -1,4 +1,4 @@
-"""Words what `detect` and `archive` print while they run: alerts, progress, and which rules are blind."""
+"""Writes the lines that `detect` and `archive` print while they run: alerts, progress, and which rules are blind."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ class StageReport:
 def figures_line(watch: AlertWatch, progress: Mapping[str, QueryProgress], latency: Percentiles) -> str:
     """How many records were judged in the batches that have ended, how many alerts these raised, and how fast."""
     tally, held_back = watch.tally, watch.cooldown.held_back.total()
-    records = ", ".join(f"{name} {_judged_records(of_query)}" for name, of_query in progress.items())
+    records = ", ".join(f"{name} {_judged_text(query_progress)}" for name, query_progress in progress.items())
     alerts = f"{tally.alerts.total():,} alerts, {held_back:,} updates held back by the cooldown"
     if tally.earlier:
         alerts += f"; {tally.earlier:,} alerts of events that came before this start"
@@ -67,7 +67,7 @@ def alert_line(alert: Mapping[str, object]) -> str:
 
 
 def archived_line(count: Callable[[], Mapping[str, int]]) -> str:
-    """The rows of an archive's tables; where they cannot be counted at the moment, that, as it is no reason to end."""
+    """Counts of the archive's tables as a line, or why they cannot be read now: that must not end the command."""
     try:
         counts = count()
     except (DeltaError, OSError) as problem:
@@ -78,7 +78,8 @@ def archived_line(count: Callable[[], Mapping[str, int]]) -> str:
     )
 
 
-def _judged_records(progress: QueryProgress) -> str:
+def _judged_text(progress: QueryProgress) -> str:
+    """How many records a query has judged, until when and up to which watermark."""
     if progress.ended_at is None:
         return "not known before its first checkpoint"
     watermark = f", watermark {format_time(progress.watermark)}" if progress.watermark else ""

@@ -53,18 +53,18 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[Table]:
         "What was found of each injected scenario (plain: recall of the best plain threshold at precision 80% or more)",
         *("scenario", "cases", "found", "recall", "precision", "plain", "time to detect", "first found by"),
     )
-    for case in evaluation.scenarios:
+    for quality in evaluation.scenarios:
         scenarios.add_row(
-            case.scenario,
-            f"{case.cases:,}",
-            f"{case.found_cases:,}",
-            format_share(case.recall),
-            format_share(case.of_its_rules.precision),
-            format_share(case.plain_recall),
-            format_duration(case.median_seconds),
-            case.first_rule or "-",
+            quality.scenario,
+            f"{quality.cases:,}",
+            f"{quality.found_cases:,}",
+            format_share(quality.recall),
+            format_share(quality.of_its_rules.precision),
+            format_share(quality.plain_recall),
+            format_duration(quality.median_seconds),
+            quality.first_rule or "-",
         )
-    uncertain = [case.scenario for case in evaluation.scenarios if 0 < case.cases < MIN_CASES]
+    uncertain = [quality.scenario for quality in evaluation.scenarios if 0 < quality.cases < MIN_CASES]
     remark = _too_few_remark(uncertain, f"of fewer than {MIN_CASES} cases a recall says little, a longer run has more")
     scenarios.caption = remark.lstrip("; ")
     yield scenarios
@@ -83,22 +83,22 @@ def threshold_trial_tables(result: ThresholdTrial) -> Iterator[Table]:
         *("rule", *(f"{column}: {side}" for column in columns for side in ("present", "changed")), *CHANGES),
     )
     present, changed = result.present, result.changed
-    for old, new in zip((*present.rules, present.overall), (*changed.rules, changed.overall), strict=True):
-        is_total = old is present.overall
+    for pair in zip((*present.rules, present.overall), (*changed.rules, changed.overall), strict=True):
+        rule_name, is_total = pair[0].rule, pair[0] is present.overall
         counts = [sum(count for (rule, change), count in result.counts.items()
-                      if change == status and (is_total or rule == old.rule)) for status in CHANGES]  # fmt: skip
-        per_day = [f"{row.alerts / result.days:,.1f}" for row in (old, new)]
-        precisions = [format_share(row.precision) for row in (old, new)]
-        rules.add_row(old.rule, *per_day, *precisions, *(f"{count:,}" for count in counts))
+                      if change == status and (is_total or rule == rule_name)) for status in CHANGES]  # fmt: skip
+        per_day = [f"{quality.alerts / result.days:,.1f}" for quality in pair]
+        precisions = [format_share(quality.precision) for quality in pair]
+        rules.add_row(rule_name, *per_day, *precisions, *(f"{count:,}" for count in counts))
     yield rules
     scenarios = plain_table(
         "What was found of each injected scenario, by the rules meant for it",
         *("scenario", "cases", *(f"{column}: {side}" for column in ("recall", "precision") for side in ("present", "changed"))),
     )
-    for before, after in zip(present.scenarios, changed.scenarios, strict=True):
-        recalls = [format_share(case.recall) for case in (before, after)]
-        precisions = [format_share(case.of_its_rules.precision) for case in (before, after)]
-        scenarios.add_row(before.scenario, f"{before.cases:,}", *recalls, *precisions)
+    for sides in zip(present.scenarios, changed.scenarios, strict=True):
+        recalls = [format_share(quality.recall) for quality in sides]
+        precisions = [format_share(quality.of_its_rules.precision) for quality in sides]
+        scenarios.add_row(sides[0].scenario, f"{sides[0].cases:,}", *recalls, *precisions)
     yield scenarios
 
 
@@ -109,11 +109,11 @@ def quality_tables(evaluations: dict[str, Evaluation]) -> Iterator[Table]:
             f"Live quality of {name}: alerts against labels",
             *("scenario", "rules", "cases", "recall", "precision", "time to detect"),
         )
-        for case in evaluation.scenarios:
-            rule_quality = case.of_its_rules
-            recall, precision = format_share(case.recall), format_share(rule_quality.precision)
-            delay = format_duration(case.median_seconds)
-            table.add_row(case.scenario, rule_quality.rule, f"{case.cases:,}", recall, precision, delay)
+        for quality in evaluation.scenarios:
+            rule_quality = quality.of_its_rules
+            recall, precision = format_share(quality.recall), format_share(rule_quality.precision)
+            delay = format_duration(quality.median_seconds)
+            table.add_row(quality.scenario, rule_quality.rule, f"{quality.cases:,}", recall, precision, delay)
         table.add_row("all", "all rules", "", "", format_share(evaluation.overall.precision), "")
         table.caption = f"false alerts a 1,000 entity-days: {1_000 * evaluation.false_alerts_per_entity_day:.3g}"
         yield table
@@ -121,7 +121,7 @@ def quality_tables(evaluations: dict[str, Evaluation]) -> Iterator[Table]:
 
 def reconciled_line(result: Reconciliation) -> str:
     """How many alerts have each status, all rules together."""
-    counts = {status: sum(count for (_, other), count in result.counts.items() if other == status) for status in STATUSES}
+    counts = {name: sum(count for (_, status), count in result.counts.items() if status == name) for name in STATUSES}
     return "stream against history: " + ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in counts.items())
 
 
@@ -178,8 +178,8 @@ def differences_table(result: Reconciliation) -> Table:
 
 def suite_line(report: BatchReport) -> str:
     """Whether the history keeps its contract, and which baselines were learnt from it; with rich's markup."""
-    verdict = "keeps its contract" if report.suite.success else "[red]breaks its contract[/]"
-    return f"{report.events:,} events: the history {verdict}; baselines {report.baseline_version} as of {report.as_of}"
+    contract_text = "keeps its contract" if report.suite.success else "[red]breaks its contract[/]"
+    return f"{report.events:,} events: the history {contract_text}; baselines {report.baseline_version} as of {report.as_of}"
 
 
 def trend_tables(spark: SparkSession, workspace: Workspace, names: list[str]) -> Iterator[Table]:
@@ -197,10 +197,10 @@ def trend_tables(spark: SparkSession, workspace: Workspace, names: list[str]) ->
 
 def _largest(rows: DataFrame) -> list[Column]:
     """The order by size of the last column that holds numbers, the largest first."""
-    numbers = [field.name for field in rows.schema if isinstance(field.dataType, T.NumericType)]
+    numeric_columns = [field.name for field in rows.schema if isinstance(field.dataType, T.NumericType)]
     # A count of rows says nothing about the size of a trend.
-    size = next((name for name in reversed(numbers) if not name.endswith("rows")), None)
-    return [F.desc(F.abs(F.col(size)))] if size else []
+    size_column = next((name for name in reversed(numeric_columns) if not name.endswith("rows")), None)
+    return [F.desc(F.abs(F.col(size_column)))] if size_column else []
 
 
 def model_comparison_table(comparison: ModelComparison) -> Table:

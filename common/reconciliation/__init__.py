@@ -1,1 +1,1 @@
-"""Whether stream and history agree: the rules recomputed over the archive, compared alert by alert."""
+"""Compares stream and history: recomputes the rules over the archive and compares with the stored alerts, alert by alert."""

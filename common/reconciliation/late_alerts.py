@@ -33,21 +33,22 @@ def add_late_alerts(spark: SparkSession, deployment: Deployment) -> LateAlerts:
     """After `reconcile`: put the alerts that only the watermark lost into `alerts`, each once, however often this is done."""
     vertical, workspace = deployment.vertical, deployment.workspace
     events = of_present_topic(read_live_history(spark, workspace)[0], workspace, topic_names(vertical).events)
-    behind = find_late_events(spark, deployment, events).select("event_id").distinct().count()
-    compared = tables.read(spark, workspace.table("reconciled"))
-    lost = compared.where("status = 'late' and stream_score is null").select("alert_id")
-    count = lost.count()
-    if not count:
-        return LateAlerts(behind, 0, 0)
-    alerts = recompute_alerts(spark, deployment, events.drop(PARTITION)).join(lost, "alert_id", "left_semi")
-    # By the newest event behind it, so that one that grew since, as after a redrive, replaces itself, and never the stream's.
-    raised = tables.read(spark, workspace.table("alerts")).where(came_through_kafka()).select("alert_id")
-    stored = _as_stored(alerts).join(raised, "alert_id", "left_anti")
-    added = tables.upsert(stored, workspace.table("alerts"), tables.MergeRule(["alert_id"], "ingest_time"))
-    return LateAlerts(behind, count, added)
+    event_count = find_late_events(spark, deployment, events).select("event_id").distinct().count()
+    comparison = tables.read(spark, workspace.table("reconciled"))
+    lost_ids = comparison.where("status = 'late' and stream_score is null").select("alert_id")
+    lost_count = lost_ids.count()
+    if not lost_count:
+        return LateAlerts(event_count, 0, 0)
+    alerts = recompute_alerts(spark, deployment, events.drop(PARTITION)).join(lost_ids, "alert_id", "left_semi")
+    # By its newest event, so that a late alert that grew since, as after a redrive, replaces itself, and never the stream's.
+    stream_ids = tables.read(spark, workspace.table("alerts")).where(came_through_kafka()).select("alert_id")
+    late_rows = _table_rows(alerts).join(stream_ids, "alert_id", "left_anti")
+    added_count = tables.upsert(late_rows, workspace.table("alerts"), tables.MergeRule(["alert_id"], "ingest_time"))
+    return LateAlerts(event_count, lost_count, added_count)
 
 
-def _as_stored(alerts: DataFrame) -> DataFrame:
+def _table_rows(alerts: DataFrame) -> DataFrame:
+    """The alerts in the shape of the table `alerts`, as ones that came through no topic."""
     return alerts.withColumns(
         {
             "first_event_time": F.col("event_time"),

@@ -28,7 +28,7 @@ MAX_BROADCAST_RANGES = 100_000  # more are not sent to each task
 
 
 class NoLineage(UserError):
-    """A query is not on record: it never ran over this data."""
+    """The lineage has no row of a query: it never ran over this data."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _to_ranges(ranges: pd.DataFrame) -> list[OffsetRange]:
 
 
 def _read_reports(workspace: Workspace, query: Query) -> pd.DataFrame:
-    """The rows of one query, made fewer, in the order in which they came."""
+    """The merged rows of one query, in the order in which its batches ended. Raises NoLineage where there is none."""
     rows: pd.DataFrame = read_rows(workspace.table("judged"), query.name).to_pandas()
     if since := present_since(workspace, topic_names(workspace.vertical).events):
         rows = rows[rows["ended_at"] >= since]  # until the new checkpoint's first batch has ended, others are of the topic before
@@ -74,8 +74,8 @@ def _read_reports(workspace: Workspace, query: Query) -> pd.DataFrame:
 
 def _ranges(workspace: Workspace, query: Query, rows: pd.DataFrame) -> pd.DataFrame:
     """By partition and offset: kafka_partition, start_offset, end_offset, the versions and the watermark. None: any partition."""
-    published = [version for version in versions(workspace.tables) if version.created_at <= rows["ended_at"].max()]
-    in_force = {kind: getattr(newest(published, kind), "version", None) for kind in (BASELINE, MODEL, SETTINGS)}
+    known_versions = [version for version in versions(workspace.tables) if version.created_at <= rows["ended_at"].max()]
+    in_force = {kind: getattr(newest(known_versions, kind), "version", None) for kind in (BASELINE, MODEL, SETTINGS)}
     beyond = {
         "end_offset": BEYOND,
         "baseline_version": in_force[BASELINE],
@@ -87,11 +87,12 @@ def _ranges(workspace: Workspace, query: Query, rows: pd.DataFrame) -> pd.DataFr
     if of_partitions.empty:
         return pd.DataFrame([{"kafka_partition": None, "start_offset": 0, **beyond}])
     ends = of_partitions.groupby("kafka_partition")["end_offset"].transform("max")
-    last = of_partitions.assign(start_offset=ends).drop_duplicates("kafka_partition")
-    last.loc[:, list(beyond)] = list(beyond.values())  # in place, as then columns of nothing but nulls keep their types
-    ranges = pd.concat([of_partitions[of_partitions["start_offset"] < of_partitions["end_offset"]], last], ignore_index=True)
-    whole = ranges.astype(dict.fromkeys(["kafka_partition", "start_offset", "end_offset"], "int64"))
-    return whole.sort_values(["kafka_partition", "start_offset"], ignore_index=True)
+    open_ranges = of_partitions.assign(start_offset=ends).drop_duplicates("kafka_partition")
+    open_ranges.loc[:, list(beyond)] = list(beyond.values())  # in place, as then columns of nothing but nulls keep their types
+    finished_ranges = of_partitions[of_partitions["start_offset"] < of_partitions["end_offset"]]
+    ranges = pd.concat([finished_ranges, open_ranges], ignore_index=True)
+    ranges = ranges.astype(dict.fromkeys(["kafka_partition", "start_offset", "end_offset"], "int64"))
+    return ranges.sort_values(["kafka_partition", "start_offset"], ignore_index=True)
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,10 @@ def settings_eras(workspace: Workspace, query: Query) -> list[Era]:
     ranges["settings_version"] = ranges.groupby("kafka_partition", dropna=False)["settings_version"].ffill().fillna("")
     of_version = dict(iter(merge_neighbours(ranges, VERSIONS).groupby("settings_version")))
     watermarks = rows.dropna(subset=["watermark"]).groupby("settings_version")["watermark"].max().to_dict()
-    published = ["", *dict.fromkeys(change.version for change in versions(workspace.tables) if change.kind == SETTINGS)]
+    in_order = ["", *dict.fromkeys(change.version for change in versions(workspace.tables) if change.kind == SETTINGS)]
     return [
         Era(version, _to_ranges(of_version[version]) if version in of_version else [], watermarks.get(version))
-        for version in published
+        for version in in_order
         if version in of_version or version in watermarks
     ]
 
@@ -145,34 +146,34 @@ def find_late_events(spark: SparkSession, deployment: Deployment, events: DataFr
         _ranges(workspace, query, _read_reports(workspace, query)).dropna(subset=["watermark"]).assign(number=number)
         for number, query in enumerate(queries, 1)
     ]
-    last = events.agg(F.max("kafka_offset")).first()[0]  # type: ignore[index]
-    if last is None or all(ranges.empty for ranges in ranges_by_query):
+    last_offset = events.agg(F.max("kafka_offset")).first()[0]  # type: ignore[index]
+    if last_offset is None or all(ranges.empty for ranges in ranges_by_query):
         return spark.createDataFrame([], "event_id string, rule string, late_seconds double")
-    in_buckets = _in_buckets(pd.concat(ranges_by_query, ignore_index=True), last)
-    ranges = spark.createDataFrame(in_buckets)
-    ranges = F.broadcast(ranges) if in_buckets.num_rows <= MAX_BROADCAST_RANGES else ranges
+    bucket_rows = _bucket_rows(pd.concat(ranges_by_query, ignore_index=True), last_offset)
+    ranges = spark.createDataFrame(bucket_rows)
+    ranges = F.broadcast(ranges) if bucket_rows.num_rows <= MAX_BROADCAST_RANGES else ranges
     # By buckets of offsets, as otherwise each event would be compared with each range.
     bucket = F.floor(F.col("kafka_offset") / BUCKET_OFFSETS)
-    numbered = events.withColumns({"partition": F.col("kafka_partition"), "bucket": bucket})
+    with_buckets = events.withColumns({"partition": F.col("kafka_partition"), "bucket": bucket})
     time = F.col(vertical.event_time)
-    inside = (F.col("kafka_offset") >= F.col("start_offset")) & (F.col("kafka_offset") < F.col("end_offset"))
-    late = numbered.join(ranges, ["partition", "bucket"]).where(inside & (time < F.col("watermark")))
+    is_inside = (F.col("kafka_offset") >= F.col("start_offset")) & (F.col("kafka_offset") < F.col("end_offset"))
+    late_events = with_buckets.join(ranges, ["partition", "bucket"]).where(is_inside & (time < F.col("watermark")))
     rules = F.array(*[F.array(*[F.lit(rule.name) for rule in query.rules]) for query in queries])
-    behind = (F.unix_millis("watermark") - F.unix_millis(time)) / 1000
-    return late.select(
+    late_seconds = (F.unix_millis("watermark") - F.unix_millis(time)) / 1000
+    return late_events.select(
         F.col(vertical.event_id).alias("event_id"),
         F.explode(F.element_at(rules, F.col("number"))).alias("rule"),
-        behind.alias("late_seconds"),
+        late_seconds.alias("late_seconds"),
     )
 
 
-def _in_buckets(ranges: pd.DataFrame, last: int) -> pa.Table:
-    """The ranges up to offset `last`, each once for every bucket of offsets that it has a part in."""
-    ranges = ranges[ranges["start_offset"] <= last].astype({"kafka_partition": "int32", "number": "int32"})
-    first = ranges["start_offset"].to_numpy() // BUCKET_OFFSETS
-    times = (np.minimum(ranges["end_offset"].to_numpy() - 1, last)) // BUCKET_OFFSETS - first + 1
+def _bucket_rows(ranges: pd.DataFrame, last_offset: int) -> pa.Table:
+    """The ranges up to offset `last_offset`, each once for every bucket of offsets that it has a part in."""
+    ranges = ranges[ranges["start_offset"] <= last_offset].astype({"kafka_partition": "int32", "number": "int32"})
+    first_bucket = ranges["start_offset"].to_numpy() // BUCKET_OFFSETS
+    times = (np.minimum(ranges["end_offset"].to_numpy() - 1, last_offset)) // BUCKET_OFFSETS - first_bucket + 1
     copies = np.repeat(np.arange(len(ranges)), times)
     nth = np.arange(len(copies)) - np.repeat(np.cumsum(times) - times, times)
-    rows = ranges.iloc[copies].assign(bucket=first[copies] + nth).rename(columns={"kafka_partition": "partition"})
+    rows = ranges.iloc[copies].assign(bucket=first_bucket[copies] + nth).rename(columns={"kafka_partition": "partition"})
     columns = ["partition", "bucket", "start_offset", "end_offset", "watermark", "number"]
     return pa.Table.from_pandas(rows[columns], preserve_index=False)

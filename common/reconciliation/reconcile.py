@@ -1,4 +1,4 @@
-"""Whether stream and history agree: the same rules over the archived events, compared with the stored alerts, alert by alert.
+"""Recomputes the alerts of the archived events by the stream's own rules, and compares them with the stored ones, one by one.
 
 Each event is judged under the baseline and model version that the stream judged its offset with, as the queries'
 progress recorded them, and each row (an event, a window) under the thresholds in force when its newest event came: where
@@ -58,7 +58,7 @@ RECONCILIATIONS_SCHEMA = T.StructType(
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """counts: alerts by (rule, status); differences: rows that are not equal, as DataFrame."""
+    """The result of a comparison. counts: alerts by (rule, status); differences: rows of `reconciled` that are not equal."""
 
     counts: dict[tuple[str, str], int]
     differences: DataFrame
@@ -79,15 +79,15 @@ def reconcile(spark: SparkSession, deployment: Deployment, since: datetime | Non
     use_pool(spark, "batch")
     vertical, workspace = deployment.vertical, deployment.workspace
     events, _, alerts = read_live_history(spark, workspace)
-    # What judged an earlier topic of that name is not on record any more: its offsets were those of other records.
+    # Rows of an earlier topic of that name are left out: the lineage holds the present topic's offsets alone.
     events, alerts = (of_present_topic(rows, workspace, topic_names(vertical).events) for rows in (events, alerts))
     events = events.drop("event_day")
     recomputed = recompute_alerts(spark, deployment, events)
-    compared = compare_alerts(alerts, recomputed, find_late_events(spark, deployment, events))
-    compared = compared.where(F.col("event_time") >= F.lit(since)) if since else compared
+    comparison = compare_alerts(alerts, recomputed, find_late_events(spark, deployment, events))
+    comparison = comparison.where(F.col("event_time") >= F.lit(since)) if since else comparison
     path = workspace.table("reconciled")
-    tables.ensure_table(path, compared.schema, is_overwritten=True)
-    tables.overwrite(compared, path)
+    tables.ensure_table(path, comparison.schema, is_overwritten=True)
+    tables.overwrite(comparison, path)
     counts = _counts(tables.read(spark, path))
     if any(status == "extra" for _, status in counts):
         of_duplicates = recompute_alerts(spark, deployment, read_duplicates(spark, deployment, events.columns))
@@ -97,19 +97,19 @@ def reconcile(spark: SparkSession, deployment: Deployment, since: datetime | Non
         explained = explain_extra(explain_extra(first_result, of_duplicates, "repeated_id"), as_named, "judged_twice")
         tables.overwrite(explained, path)
         counts = _counts(tables.read(spark, path))
-    _record(workspace, counts, since)
+    _append_counts(workspace, counts, since)
     differences = tables.read(spark, path).where("status <> 'equal'").orderBy("status", "rule", "event_time")
     return Reconciliation(counts, differences)
 
 
-def _counts(compared: DataFrame) -> dict[tuple[str, str], int]:
-    return {(row.rule, row.status): row["count"] for row in compared.groupBy("rule", "status").count().collect()}
+def _counts(comparison: DataFrame) -> dict[tuple[str, str], int]:
+    return {(row.rule, row.status): row["count"] for row in comparison.groupBy("rule", "status").count().collect()}
 
 
 def read_duplicates(spark: SparkSession, deployment: Deployment, columns: list[str]) -> DataFrame:
     """Events in quarantine because another came before under their id; of pseudonymised ones none, as they cannot be read."""
-    refused = tables.read(spark, deployment.workspace.table("quarantine")).where("reason = 'duplicate'")
-    records = refused.selectExpr(
+    duplicates = tables.read(spark, deployment.workspace.table("quarantine")).where("reason = 'duplicate'")
+    records = duplicates.selectExpr(
         "raw AS value", "key", "topic", "kafka_partition AS partition", "kafka_offset AS offset", "ingest_time AS timestamp"
     )
     return contract.valid_events(records, deployment.vertical, bounds=None).select(columns)
@@ -118,34 +118,35 @@ def read_duplicates(spark: SparkSession, deployment: Deployment, columns: list[s
 def recompute_as_named(spark: SparkSession, deployment: Deployment, events: DataFrame, alerts: DataFrame) -> DataFrame:
     """What per-event rules raise on the events behind `alerts`, each under the baseline and model that its alert names."""
     vertical = deployment.vertical
-    behind = alerts.select("versions.baseline", "versions.model", F.explode(event_ids("event")).alias(vertical.event_id))
+    alert_events = alerts.select("versions.baseline", "versions.model", F.explode(event_ids("event")).alias(vertical.event_id))
     recomputed = [spark.createDataFrame([], ALERT_SCHEMA)]
-    for baseline, model in behind.select("baseline", "model").distinct().collect():
-        named = F.col("baseline").eqNullSafe(F.lit(baseline)) & F.col("model").eqNullSafe(F.lit(model))
-        own = events.join(behind.where(named), vertical.event_id, "left_semi")
-        named_range = [OffsetRange(None, 0, BEYOND, baseline, model, None)]
+    for baseline, model in alert_events.select("baseline", "model").distinct().collect():
+        has_versions = F.col("baseline").eqNullSafe(F.lit(baseline)) & F.col("model").eqNullSafe(F.lit(model))
+        events_of_versions = events.join(alert_events.where(has_versions), vertical.event_id, "left_semi")
+        all_offsets = [OffsetRange(None, 0, BEYOND, baseline, model, None)]
         for query in vertical.queries:
             if query.raises_alerts and not query.stateful:
-                rows = _with_past_versions(spark, deployment, query, own, named_range)
+                rows = _with_past_versions(spark, deployment, query, events_of_versions, all_offsets)
                 recomputed.append(_with_past_thresholds(spark, deployment, query, rows))
     return _union(recomputed)
 
 
-def explain_extra(compared: DataFrame, explanation: DataFrame, status: str) -> DataFrame:
-    """Alerts that are extra in `compared` get this status where the same alert, with the same score, is in `explanation`."""
+def explain_extra(comparison: DataFrame, explanation: DataFrame, status: str) -> DataFrame:
+    """Alerts that are extra in `comparison` get this status where the same alert, with the same score, is in `explanation`."""
     scores = explanation.groupBy("alert_id").agg(F.collect_set("score").alias("scores"))
-    same = F.exists("scores", lambda score: _near(F.col("stream_score"), score))
-    name = F.when((F.col("status") == "extra") & same, F.lit(status)).otherwise(F.col("status"))
-    return compared.join(scores, "alert_id", "left").withColumn("status", name).select(compared.columns)
+    is_explained = F.exists("scores", lambda score: _is_equal_score(F.col("stream_score"), score))
+    new_status = F.when((F.col("status") == "extra") & is_explained, F.lit(status)).otherwise(F.col("status"))
+    return comparison.join(scores, "alert_id", "left").withColumn("status", new_status).select(comparison.columns)
 
 
-def _near(score: Column, other: Column) -> Column:
-    return F.abs(score - other) <= SCORE_TOLERANCE * (1 + F.abs(other))
+def _is_equal_score(score: Column, reference: Column) -> Column:
+    return F.abs(score - reference) <= SCORE_TOLERANCE * (1 + F.abs(reference))
 
 
-def _record(workspace: Workspace, counts: dict[tuple[str, str], int], since: datetime | None) -> None:
-    run = {"reconciled_at": datetime.now(UTC), "since": since}
-    rows = [run | {"rule": rule, "status": status, "alerts": count} for (rule, status), count in sorted(counts.items())]
+def _append_counts(workspace: Workspace, counts: dict[tuple[str, str], int], since: datetime | None) -> None:
+    """Appends this run's counts to table `reconciliations`."""
+    run_columns = {"reconciled_at": datetime.now(UTC), "since": since}
+    rows = [run_columns | {"rule": rule, "status": status, "alerts": count} for (rule, status), count in sorted(counts.items())]
     path = workspace.table("reconciliations")
     tables.ensure_table(path, RECONCILIATIONS_SCHEMA)
     tables.append_rows(rows, RECONCILIATIONS_SCHEMA, path)
@@ -166,19 +167,19 @@ def _union(parts: list[DataFrame]) -> DataFrame:
     return reduce(DataFrame.unionByName, parts)
 
 
-def compare_alerts(stored: DataFrame, batch: DataFrame, late: DataFrame) -> DataFrame:
+def compare_alerts(stream_alerts: DataFrame, batch_alerts: DataFrame, late_events: DataFrame) -> DataFrame:
     """One row per alert id: rule, entity, both scores, how late the latest event behind it was, status."""
     late_alerts = (
-        batch.select("alert_id", "rule", F.explode(event_ids("event")).alias("event_id"))
-        .join(late, ["event_id", "rule"])
+        batch_alerts.select("alert_id", "rule", F.explode(event_ids("event")).alias("event_id"))
+        .join(late_events, ["event_id", "rule"])
         .groupBy("alert_id")
         .agg(F.max("late_seconds").alias("late_seconds"))
     )
-    sides = _scored(stored, "stream").join(_scored(batch, "batch"), "alert_id", "full").join(late_alerts, "alert_id", "left")
+    both_sides = _side(stream_alerts, "stream").join(_side(batch_alerts, "batch"), "alert_id", "full")
+    sides = both_sides.join(late_alerts, "alert_id", "left")
     any_side = F.coalesce("stream", "batch")
-    near = _near(F.col("stream.score"), F.col("batch.score"))
     status = (
-        F.when(near, "equal")
+        F.when(_is_equal_score(F.col("stream.score"), F.col("batch.score")), "equal")
         .when(F.col("late_seconds").isNotNull(), "late")
         .when(F.col("stream").isNull(), "missing")
         .when(F.col("batch").isNull(), "extra")
@@ -196,7 +197,7 @@ def compare_alerts(stored: DataFrame, batch: DataFrame, late: DataFrame) -> Data
     )
 
 
-def _scored(alerts: DataFrame, name: str) -> DataFrame:
+def _side(alerts: DataFrame, name: str) -> DataFrame:
     return alerts.select("alert_id", F.struct("rule", "entity_id", "event_time", "score").alias(name))
 
 
@@ -221,11 +222,11 @@ def _of_update_query(rows: DataFrame, eras: list[Era], build: Callable[[DataFram
     alerts_by_era = []
     for number, era in enumerate(eras):
         # ingest_time now holds the number of the era in which an event came: so an alert's newest event tells the alert's era.
-        eras_so_far = [F.when(_inside(past_era.ranges), _era_time(n)) for n, past_era in enumerate(eras[: number + 1])]
+        eras_so_far = [F.when(_is_inside(past_era.ranges), _era_time(n)) for n, past_era in enumerate(eras[: number + 1])]
         so_far = rows.withColumn("ingest_time", F.coalesce(*eras_so_far)).where("ingest_time IS NOT NULL")
         alerts_by_era.append(build(so_far, era).where(F.col("ingest_time") == _era_time(number)))
-    last = Window.partitionBy("alert_id").orderBy(F.desc("ingest_time"))
-    return _union(alerts_by_era).withColumn("nth", F.row_number().over(last)).where("nth = 1").drop("nth")
+    newest_first = Window.partitionBy("alert_id").orderBy(F.desc("ingest_time"))
+    return _union(alerts_by_era).withColumn("nth", F.row_number().over(newest_first)).where("nth = 1").drop("nth")
 
 
 def _era_time(number: int) -> Column:
@@ -236,9 +237,9 @@ def _of_append_query(rows: DataFrame, eras: list[Era], build: Callable[[DataFram
     """Each alert by the era whose watermark passed its event_time; windows that closed after the last era belong to the last."""
     closing = [era for era in eras if era.watermark] or eras[-1:]
     alerts_by_era = []
-    for before, era in zip([None, *closing], closing, strict=False):
+    for earlier_era, era in zip([None, *closing], closing, strict=False):
         alerts = build(rows, era)
-        alerts = alerts.where(F.col("event_time") > F.lit(before.watermark)) if before else alerts
+        alerts = alerts.where(F.col("event_time") > F.lit(earlier_era.watermark)) if earlier_era else alerts
         alerts_by_era.append(alerts if era is closing[-1] else alerts.where(F.col("event_time") <= F.lit(era.watermark)))
     return _union(alerts_by_era)
 
@@ -257,15 +258,17 @@ def _with_past_versions(
     if query.baselines:
         rows = _union(
             [
-                with_baselines(rows.where(_inside(own)), _baselines_of(spark, deployment, baseline), vertical, query)
-                for baseline, own in _by_version(ranges, lambda offsets: offsets.baseline)
+                with_baselines(rows.where(_is_inside(own_ranges)), _baselines_of(spark, deployment, baseline), vertical, query)
+                for baseline, own_ranges in _by_version(ranges, lambda offsets: offsets.baseline)
             ]
         )
     rows = prepare_rows(rows, query, deployment.rules)
     if query.model:
         by_model = _by_version(ranges, lambda offsets: offsets.model)
         data = {version: _model_data(spark, vertical, version, models.get(version or "")) for version, _ in by_model}
-        rows = _union([with_model(rows.where(_inside(own)), data[version], vertical, query) for version, own in by_model])
+        rows = _union(
+            [with_model(rows.where(_is_inside(own_ranges)), data[version], vertical, query) for version, own_ranges in by_model]
+        )
     return rows
 
 
@@ -276,14 +279,14 @@ def _by_version(
     return [(name, [offsets for offsets in ranges if version_of(offsets) == name]) for name in names]
 
 
-def _inside(ranges: list[OffsetRange]) -> Column:
+def _is_inside(ranges: list[OffsetRange]) -> Column:
     """Whether a row's Kafka record lies in one of the ranges."""
 
-    def inside(offsets: OffsetRange) -> Column:
+    def is_inside_range(offsets: OffsetRange) -> Column:
         is_between = F.col("kafka_offset").between(offsets.start, offsets.end - 1)
         return is_between if offsets.partition is None else is_between & (F.col("kafka_partition") == offsets.partition)
 
-    return reduce(Column.__or__, map(inside, ranges))
+    return reduce(Column.__or__, map(is_inside_range, ranges))
 
 
 def _baselines_of(spark: SparkSession, deployment: Deployment, version: str | None) -> ReferenceData:
@@ -302,5 +305,5 @@ def _baselines_of(spark: SparkSession, deployment: Deployment, version: str | No
 def _model_data(spark: SparkSession, vertical: Vertical, version: str | None, details: dict | None) -> ReferenceData:
     """The model of one version; none for None, as before one was in force."""
     model = model_of(details, vertical) if details else None
-    numbers = [(version, list(model.parameters))] if model else []
-    return ReferenceData({}, spark.createDataFrame(numbers, MODEL_SCHEMA), model)
+    model_rows = [(version, list(model.parameters))] if model else []
+    return ReferenceData({}, spark.createDataFrame(model_rows, MODEL_SCHEMA), model)

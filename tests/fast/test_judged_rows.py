@@ -184,7 +184,7 @@ def test_a_range_is_looked_for_in_each_bucket_that_it_has_a_part_in(monkeypatch)
     frame = pd.DataFrame(ranges, columns=["kafka_partition", "start_offset", "end_offset"]).assign(watermark=NOON, number=1)
     found = [
         (row["partition"], offset, row["start_offset"], row["end_offset"])
-        for row in lineage._in_buckets(frame, 35).to_pylist()
+        for row in lineage._bucket_rows(frame, 35).to_pylist()
         for offset in range(10 * row["bucket"], 10 * row["bucket"] + 10)
         if row["start_offset"] <= offset < row["end_offset"] and offset <= 35
     ]
