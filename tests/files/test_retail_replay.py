@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from common import contract
-from common.archive.archive_tables import RECORD
+from common.archive.archive_tables import PARTITION, RECORD
 from common.archive.duplicates import find_repetitions, without_duplicates
 from common.replay.file_replay import plan_replay, replay_file
 from common.replay.mapping import parse_mapping
@@ -52,9 +52,9 @@ def parsed_rows(spark, invoices, tmp_path_factory):
     records = spark.read.parquet(path).selectExpr(
         "key", "value", "'events' as topic", "0 as partition", "offset", "timestamp'2026-01-01' as timestamp"
     )
-    parsed = contract.parse(records, VERTICAL).persist()
+    parsed = contract.parse(records, VERTICAL).withColumn(PARTITION, F.to_date("event_time")).persist()
     valid, invalid = parsed.where("reason IS NULL"), parsed.where("reason IS NOT NULL")
-    stored = valid.select("event_id", *RECORD).limit(0)
+    stored = valid.select("event_id", PARTITION, *RECORD).limit(0)
     rows = without_duplicates(valid, find_repetitions(valid, stored, "event_id"), "event_id").unionByName(invalid).persist()
     yield rows
     rows.unpersist()

@@ -188,7 +188,7 @@ def test_who_rewrites_the_same_files_at_once_doubles_nothing(spark, path):
     for _ in range(5):
         with ThreadPoolExecutor(4) as pool:
             at_once = [pool.submit(tables.compact, path) for _ in range(3)]
-            at_once.append(pool.submit(tables.upsert, rows, path, ["number"], "number"))
+            at_once.append(pool.submit(tables.upsert, rows, path, tables.MergeRule(["number"], "number")))
         for each in at_once:
             with suppress(CommitFailedError):
                 each.result()
