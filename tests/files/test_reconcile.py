@@ -314,7 +314,14 @@ def test_evaluation_counts_an_alert_as_right_and_an_event_as_found_when_they_nam
     cases = {"fraud": "a", "late fraud": "a", "missed": "b", "backfilled": "c"}
     labels = [{**label, "event_id": name, "case_id": case} for name, case in cases.items()]
     put(workspace.table("labels"), LABELS_SCHEMA, *labels)
-    alert = {"rule": "velocity", "entity_id": "c1", "kafka_offset": 0, "first_event_time": NOON + timedelta(seconds=90), **day}
+    alert = {
+        "rule": "velocity",
+        "entity_id": "c1",
+        "kafka_partition": 0,
+        "kafka_offset": 0,
+        "first_event_time": NOON + timedelta(seconds=90),
+        **day,
+    }
     put(
         workspace.table("alerts"),
         ALERTS_SCHEMA,
