@@ -1,4 +1,4 @@
-"""A check of a record, as Spark columns."""
+"""Defines a check of a record, as Spark columns: a condition, and the reason and detail for a record that fails it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

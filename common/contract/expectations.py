@@ -20,12 +20,12 @@ RESERVED = {"ingest_time", "topic", "kafka_partition", "kafka_offset", "event_da
 
 
 class ContractError(UserError, ValueError):
-    """A contract that cannot be compiled; the message names the expectation and says what would do."""
+    """A contract that cannot be compiled; the message names the expectation and says what to write instead."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """One expectation of a contract, on columns that exist, with arguments that fit them."""
+    """One validated expectation of a contract: its kind, its arguments and its column's type."""
 
     kind: ExpectationKind
     type: str

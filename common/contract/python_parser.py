@@ -1,8 +1,8 @@
-"""The contract in plain Python, for the gateway and the intake, which check one event at a time and have no Spark.
+"""Applies the contract in plain Python, for the gateway and the intake, which check one event at a time and have no Spark.
 
-The same expectations as in `spark_parser`, compiled to one function a vertical, which is quick enough for every event of a busy
-gateway. It says yes or no; the reason is found afterwards, in the order of the stream's checks. A test runs both parsers over the
-same records.
+The same expectations as in `spark_parser` are compiled to one function a vertical, which is quick enough for every event of a
+busy gateway. It says yes or no; the reason is found afterwards, in the order of the stream's checks. A test runs both parsers
+over the same records.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,11 +44,11 @@ class InvalidEvent(NamedTuple):
     detail: str
 
 
-class _Record(NamedTuple):
+class _ParsedEvent(NamedTuple):
     """An event as it is checked: names and values as written, as a dictionary, and as its columns would hold the values."""
 
     pairs: Pairs
-    event: dict[str, Any]
+    values: dict[str, Any]
     columns: dict[str, Any]  # None where a value is not of its column's type
     latest: datetime
 
@@ -65,23 +65,23 @@ class PythonContract:
         self._converters = {field.name: _converter(field.dataType) for field in vertical.event_schema}
         self.is_valid = _compile(vertical, self._expectations, self._bounds)
         # An invalid event's reason is that of the first check that fails: the order is the stream's (`spark_parser`).
-        self._checks: tuple[Callable[[_Record], Failure | None], ...] = (
+        self._checks: tuple[Callable[[_ParsedEvent], Failure | None], ...] = (
             self._check_finite, self._check_constants, self._check_types, self._check_duplicates, self._check_unknown,
             self._check_expectations, self._check_event_time,
         )  # fmt: skip
 
     def latest_event_time(self) -> datetime:
-        """The latest time of an event that is not from the future at this moment."""
+        """The latest time that an event may have which comes in now."""
         now = datetime.now(UTC)
         # A record's Kafka timestamp, against which the stream checks, is in whole milliseconds.
-        return now.replace(microsecond=now.microsecond // 1000 * 1000) + self._bounds.ahead
+        return now.replace(microsecond=now.microsecond // 1000 * 1000) + self._bounds.future_allowance
 
     def validate(self, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
         """The stream's verdict on this event if it comes in now, or on the event made of a document in another format."""
         try:
             event = orjson.loads(raw)
         except orjson.JSONDecodeError:
-            return self._explain(raw, latest)
+            return self._validate_strictly(raw, latest)
         if type(event) is dict:
             if self.is_valid(event, latest) and has_distinct_names(raw, len(event)):
                 return self._valid_event(event, raw)
@@ -94,81 +94,84 @@ class PythonContract:
                     return InvalidEvent(document_id, UNTRANSLATABLE, detail)
                 if translation is not None:
                     return self._validate_translation(translation, latest)
-        return self._explain(raw, latest)
+        return self._validate_strictly(raw, latest)
 
     def validate_object(self, event: dict[str, Any], latest: datetime) -> ValidEvent | InvalidEvent:
-        """The same for an object as orjson reads it, which is carried by its text as orjson writes it."""
+        """The verdict on an object as orjson reads it; the valid event has its text as orjson writes it."""
         raw = orjson.dumps(event)
         return self._valid_event(event, raw) if self.is_valid(event, latest) else self.validate(raw, latest)
 
     def _validate_translation(self, event: dict[str, Any], latest: datetime) -> ValidEvent | InvalidEvent:
-        """The verdict on an event that was made of a document in another format, and is carried by its own text."""
+        """The verdict on an event made of a document in another format; the valid event has its own text."""
         raw = orjson.dumps(event)
-        return self._valid_event(event, raw) if self.is_valid(event, latest) else self._verdict(Pairs(event.items()), raw, latest)
+        if self.is_valid(event, latest):
+            return self._valid_event(event, raw)
+        return self._validate_pairs(Pairs(event.items()), raw, latest)
 
     def _valid_event(self, event: Event, raw: bytes) -> ValidEvent:
         return ValidEvent(event[self._vertical.event_id], event[self._vertical.entity], raw)
 
-    def _explain(self, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
-        """The verdict of the strict reader, which may find the event valid: some JSON is not read by orjson."""
+    def _validate_strictly(self, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
+        """Validates with the strict JSON reader, which also accepts some JSON that orjson does not."""
         try:
-            return self._verdict(read_object(raw), raw, latest)
+            return self._validate_pairs(read_object(raw), raw, latest)
         except UnicodeDecodeError:
             return InvalidEvent(None, "undecodable", "the value is not UTF-8")
         except MalformedJson as problem:
             return InvalidEvent(None, "malformed_json", self._discreet(f"not one JSON object: {problem}"))
 
-    def _verdict(self, pairs: Pairs, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
+    def _validate_pairs(self, pairs: Pairs, raw: bytes, latest: datetime) -> ValidEvent | InvalidEvent:
+        """The verdict by each check in turn, with the reason and detail of the first that fails."""
         event = dict(pairs)
         columns = {name: convert(event.get(name)) for name, convert in self._converters.items()}
-        record = _Record(pairs, event, columns, latest)
-        failure = next((failure for check in self._checks if (failure := check(record))), None)
+        parsed_event = _ParsedEvent(pairs, event, columns, latest)
+        failure = next((failure for check in self._checks if (failure := check(parsed_event))), None)
         if failure is None:
             return ValidEvent(_utf8(event[self._vertical.event_id]), _utf8(event[self._vertical.entity]), raw)
         event_id, names_someone = event.get(self._vertical.event_id), self._vertical.event_id in self._vertical.pseudonymised
         reason, detail = failure
         return InvalidEvent(_utf8(event_id) if isinstance(event_id, str) and not names_someone else None, reason, _utf8(detail))
 
-    def _check_finite(self, record: _Record) -> Failure | None:
+    def _check_finite(self, event: _ParsedEvent) -> Failure | None:
         for field in self._vertical.event_schema:
-            if isinstance(field.dataType, T.DoubleType) and _is_not_finite(record.event.get(field.name)):
+            if isinstance(field.dataType, T.DoubleType) and _is_not_finite(event.values.get(field.name)):
                 return "not_finite", f"{field.name} is no finite number"
         return None
 
-    def _check_constants(self, record: _Record) -> Failure | None:
-        if any(isinstance(value, Constant) for value in record.event.values()):
+    def _check_constants(self, event: _ParsedEvent) -> Failure | None:
+        if any(isinstance(value, Constant) for value in event.values.values()):
             return "malformed_json", "not one JSON object: NaN or Infinity in the place of a value"
         return None
 
-    def _check_types(self, record: _Record) -> Failure | None:
+    def _check_types(self, event: _ParsedEvent) -> Failure | None:
         for field in self._vertical.event_schema:
-            value = record.event.get(field.name)
-            if record.columns[field.name] is None and value is not None:
-                expected = "ISO 8601 time with zone" if _is_time(field) else field.dataType.simpleString()
-                return "wrong_type", self._discreet(f"{field.name}: {expected} expected, found {_excerpt(value)}")
+            value = event.values.get(field.name)
+            if event.columns[field.name] is None and value is not None:
+                type_text = "ISO 8601 time with zone" if _is_time(field) else field.dataType.simpleString()
+                return "wrong_type", self._discreet(f"{field.name}: {type_text} expected, found {_excerpt(value)}")
         return None
 
-    def _check_duplicates(self, record: _Record) -> Failure | None:
-        return ("duplicate_field", "a name is there twice") if len(record.event) < len(record.pairs) else None
+    def _check_duplicates(self, event: _ParsedEvent) -> Failure | None:
+        return ("duplicate_field", "a name is there twice") if len(event.values) < len(event.pairs) else None
 
-    def _check_unknown(self, record: _Record) -> Failure | None:
-        unknown = [name for name in record.event if name not in record.columns]
+    def _check_unknown(self, event: _ParsedEvent) -> Failure | None:
+        unknown = [name for name in event.values if name not in event.columns]
         return ("unknown_field", self._discreet(f"unknown: {_excerpt(', '.join(unknown))}")) if unknown else None
 
-    def _check_expectations(self, record: _Record) -> Failure | None:
+    def _check_expectations(self, event: _ParsedEvent) -> Failure | None:
         for expectation, is_met in zip(self._expectations, self._conditions, strict=True):
-            if not is_met(record.columns):
-                values = ", ".join(f"{name} = {_excerpt(record.event.get(name))}" for name in expectation.columns)
+            if not is_met(event.columns):
+                values = ", ".join(f"{name} = {_excerpt(event.values.get(name))}" for name in expectation.columns)
                 return expectation.kind.reason, self._discreet(f"{values} fails {expectation}", f"fails {expectation}")
         return None
 
-    def _check_event_time(self, record: _Record) -> Failure | None:
-        event_time = record.columns[self._vertical.event_time]
+    def _check_event_time(self, event: _ParsedEvent) -> Failure | None:
+        event_time = event.columns[self._vertical.event_time]
         if event_time < EARLIEST_EVENT:
             return "out_of_range", f"before {EARLIEST_EVENT.isoformat()}"
-        if event_time > record.latest:
+        if event_time > event.latest:
             return "future_event_time", "ahead of the time it came in"
-        if event_time < self._bounds.earliest(record.latest):
+        if event_time < self._bounds.earliest(event.latest):
             return "too_old", f"it came in more than {self._bounds.oldest_days} days later"
         return None
 
@@ -180,7 +183,7 @@ class PythonContract:
 def has_distinct_names(raw: bytes, names: int) -> bool:
     """Whether flat JSON certainly has exactly `names` names, none twice: of two equal names orjson silently keeps the last.
 
-    A quick test, which says no where it is not certain: with escapes, or white space before a colon.
+    It is quick, and false where it cannot be certain: with escapes, or white space before a colon.
     """
     # Without escapes a quote followed by a colon ends a name.
     return raw.count(b'":') == names and not any(ambiguous in raw for ambiguous in (b"\\", b" :", b"\t:", b"\n:", b"\r:"))

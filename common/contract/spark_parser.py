@@ -47,9 +47,9 @@ def valid_events(records: DataFrame, vertical: Vertical, bounds: TimeBounds | No
     """
     is_valid = _is_valid(_list_checks(vertical, bounds))
     event = F.struct(*with_pseudonyms(vertical, vertical.event_schema.names))
-    decoded = _read_fields(with_arrival(records, row_clock()), vertical)
+    with_fields = _read_fields(with_arrival(records, row_clock()), vertical)
     # Spark would push a filter below the projection, and so parse every record twice; a generator it does not.
-    return decoded.select(F.inline(F.when(is_valid, F.array(event))), *RECORD_COLUMNS)
+    return with_fields.select(F.inline(F.when(is_valid, F.array(event))), *RECORD_COLUMNS)
 
 
 def parse(records: DataFrame, vertical: Vertical, bounds: TimeBounds | None = DEFAULT_BOUNDS) -> DataFrame:
@@ -59,16 +59,19 @@ def parse(records: DataFrame, vertical: Vertical, bounds: TimeBounds | None = DE
     """
     checks = _list_checks(vertical, bounds)
     # A batch that is retried has the same current_timestamp, so that it is split into valid and invalid records as before.
-    arrived = with_arrival(records, F.current_timestamp())
+    with_fields = _read_fields(with_arrival(records, F.current_timestamp()), vertical)
     # Reasons and details are computed for invalid records only: they cost half as much again as the checks.
-    checked = _read_fields(arrived, vertical).select("*", _is_valid(checks).alias("_valid"))
+    with_validity = with_fields.select("*", _is_valid(checks).alias("_valid"))
     values = F.from_json(F.concat(F.lit('{"event":'), "_text", F.lit(',"end":true}')), DIAGNOSIS_SCHEMA, JSON_OPTIONS)
-    diagnosed = checked.select("*", F.when(~F.col("_valid"), values).alias("_found"))
+    with_diagnosis = with_validity.select("*", F.when(~F.col("_valid"), values).alias("_diagnosis"))
     rejection = F.when(~F.col("_valid"), _first_failure(checks, bool(vertical.pseudonymised))).alias("_rejection")
     original = ("raw", "key")
-    encrypted = [encrypt_record_part(F.col(name), name).alias(name) for name in original] if vertical.pseudonymised else original
+    raw_columns = (
+        [encrypt_record_part(F.col(name), name).alias(name) for name in original] if vertical.pseudonymised else original
+    )
     fields = with_pseudonyms(vertical, vertical.event_schema.names)
-    return diagnosed.select("*", rejection).select(*fields, *RECORD_COLUMNS, *encrypted, "_rejection.reason", "_rejection.detail")
+    rejection_columns = ("_rejection.reason", "_rejection.detail")
+    return with_diagnosis.select("*", rejection).select(*fields, *RECORD_COLUMNS, *raw_columns, *rejection_columns)
 
 
 def encrypt_record_part(value: Column, name: str) -> Column:
@@ -92,10 +95,10 @@ def _first_failure(checks: list[Check], discreetly: bool) -> Column:
 
 def _read_fields(records: DataFrame, vertical: Vertical) -> DataFrame:
     """Records with their fields and, unless the outline of their text is plain, the names in it."""
-    decoded = _with_typed_fields(_decode(records, vertical), vertical)
+    with_fields = _with_typed_fields(_decode(records, vertical), vertical)
     is_plain = _types_fit(vertical) & null_as_false(F.col("_text").rlike(outline_pattern(vertical.event_schema)))
     names = F.when(~F.col("_plain"), F.json_object_keys("_text"))
-    return decoded.select("*", is_plain.alias("_plain")).select("*", names.alias("_names"))
+    return with_fields.select("*", is_plain.alias("_plain")).select("*", names.alias("_names"))
 
 
 def _decode(records: DataFrame, vertical: Vertical) -> DataFrame:
@@ -118,9 +121,9 @@ def _decode(records: DataFrame, vertical: Vertical) -> DataFrame:
     )
 
 
-def _with_typed_fields(decoded: DataFrame, vertical: Vertical) -> DataFrame:
+def _with_typed_fields(records: DataFrame, vertical: Vertical) -> DataFrame:
     fields = [_field_value(field).alias(field.name) for field in vertical.event_schema]
-    return decoded.select("*", *fields)
+    return records.select("*", *fields)
 
 
 def _field_value(field: T.StructField) -> Column:
@@ -172,29 +175,29 @@ def _type_check(vertical: Vertical) -> Check:
     types_fit = _types_fit(vertical) & ~_has_bare_text([f.name for f in vertical.event_schema if _is_text(f)])
 
     def reason() -> Column:
-        return F.when(_is_broken(), F.lit("malformed_json")).otherwise(F.lit("wrong_type"))
+        return F.when(_is_malformed(), F.lit("malformed_json")).otherwise(F.lit("wrong_type"))
 
     def detail() -> Column:
-        broken = _excerpt("not one JSON object: ", F.col("_text"))
-        return F.when(_is_broken(), broken).otherwise(_wrong_type_detail(vertical, otherwise=broken))
+        malformed_detail = _excerpt("not one JSON object: ", F.col("_text"))
+        return F.when(_is_malformed(), malformed_detail).otherwise(_wrong_type_detail(vertical, otherwise=malformed_detail))
 
     return Check(types_fit, reason, detail)
 
 
-def _is_broken() -> Column:
+def _is_malformed() -> Column:
     """Whether the text is no JSON, as a second parser sees it."""
-    values = F.col("_found.event")
-    return values.isNull() | F.col("_found.end").isNull() | F.col(f"_found.{CORRUPT_COLUMN}").isNotNull()
+    values = F.col("_diagnosis.event")
+    return values.isNull() | F.col("_diagnosis.end").isNull() | F.col(f"_diagnosis.{CORRUPT_COLUMN}").isNotNull()
 
 
 def _wrong_type_detail(vertical: Vertical, otherwise: Column) -> Column:
     """The first field whose value is of another type, and the value."""
-    values, detail = F.col("_found.event"), otherwise
+    values, detail = F.col("_diagnosis.event"), otherwise
     for field in reversed(list(vertical.event_schema)):
         is_unread = F.col(field.name).isNull() | (_has_bare_text([field.name]) if _is_text(field) else F.lit(False))
         is_wrong = values[field.name].isNotNull() & is_unread
-        expected = "ISO 8601 time with zone" if _is_time(field) else field.dataType.simpleString()
-        detail = F.when(is_wrong, _excerpt(f"{field.name}: {expected} expected, found ", values[field.name])).otherwise(detail)
+        type_text = "ISO 8601 time with zone" if _is_time(field) else field.dataType.simpleString()
+        detail = F.when(is_wrong, _excerpt(f"{field.name}: {type_text} expected, found ", values[field.name])).otherwise(detail)
     return detail
 
 

@@ -38,13 +38,13 @@ class TimeBounds:
         return cls(settings.future_tolerance, settings.event_age_days)
 
     @property
-    def ahead(self) -> timedelta:
+    def future_allowance(self) -> timedelta:
         return timedelta(seconds=self.future_tolerance)
 
     def earliest(self, latest: datetime) -> datetime:
         """The earliest time of an event that comes in at the moment at which `latest` is the latest one."""
         age = timedelta(days=self.oldest_days)
-        return max(EARLIEST_EVENT, latest - self.ahead - age) if age else EARLIEST_EVENT
+        return max(EARLIEST_EVENT, latest - self.future_allowance - age) if age else EARLIEST_EVENT
 
 
 def ingest_time() -> Column:
@@ -74,7 +74,7 @@ def row_clock() -> Column:
 
 
 def earliest_time_check(event_time: str) -> Check:
-    """An event is not from before EARLIEST_EVENT."""
+    """The check that an event is not from before EARLIEST_EVENT."""
     text = f"before {EARLIEST_EVENT.isoformat()}"
 
     def detail() -> Column:
@@ -84,7 +84,7 @@ def earliest_time_check(event_time: str) -> Check:
 
 
 def event_time_checks(event_time: str, bounds: TimeBounds | None) -> Iterator[Check]:
-    """An event is not from the future and, if `bounds` say so, not too old when it came in (`with_arrival`)."""
+    """Yields the checks that an event is neither from the future nor older than `bounds` allow; none without bounds."""
     if bounds is None:
         return
     arrival = F.col(ARRIVAL)

@@ -27,7 +27,7 @@ class RequestBody:
         self.is_whole = not message.get("more_body", False)
         return message
 
-    async def look(self) -> None:
+    async def read_available(self) -> None:
         """Takes in what has come already, so that `is_whole` holds for this moment."""
         if not self._awaits_continue:
             await self.discard(0)

@@ -17,24 +17,24 @@ class ByteBudget:
         self._lock = Lock()  # large bodies are read by a thread
 
     @contextmanager
-    def share(self, client: str) -> Iterator["BudgetShare"]:
+    def open_share(self, client: str) -> Iterator["BudgetShare"]:
         """The share of one request; what it was charged is free again when the block ends."""
-        share = BudgetShare(self, client)
+        budget_share = BudgetShare(self, client)
         try:
-            yield share
+            yield budget_share
         finally:
             with self._lock:
-                self._free_bytes += share.charged_bytes
-                self._bytes_by_client[client] -= share.charged_bytes
+                self._free_bytes += budget_share.charged_bytes
+                self._bytes_by_client[client] -= budget_share.charged_bytes
                 if not self._bytes_by_client[client]:
                     del self._bytes_by_client[client]
 
-    def charge(self, size: int, share: "BudgetShare") -> None:
-        """Takes `size` bytes for the share's request. Raises BodyRefused, and has charged none of them then."""
-        if share.charged_bytes + size > self._max_per_client:
+    def charge(self, size: int, budget_share: "BudgetShare") -> None:
+        """Takes `size` bytes for the request of `budget_share`. Raises BodyRefused, and has charged none of them then."""
+        if budget_share.charged_bytes + size > self._max_per_client:
             raise BodyRefused(413, f"the request needs over {self._max_per_client:,} bytes of memory: send fewer events in one")
         with self._lock:
-            if self._bytes_by_client[share.client] + size > self._max_per_client:
+            if self._bytes_by_client[budget_share.client] + size > self._max_per_client:
                 raise BodyRefused(
                     429,
                     "this client has as many requests under way as there is memory for, nothing of this one "
@@ -45,8 +45,8 @@ class ByteBudget:
                     503, "the gateway holds as many requests as it has memory for, nothing of this one was taken: send it again"
                 )
             self._free_bytes -= size
-            self._bytes_by_client[share.client] += size
-            share.charged_bytes += size
+            self._bytes_by_client[budget_share.client] += size
+            budget_share.charged_bytes += size
 
 
 class BudgetShare:
@@ -57,5 +57,5 @@ class BudgetShare:
         self.charged_bytes = 0
 
     def charge(self, size: int) -> None:
-        """Raises BodyRefused, and has charged nothing more then."""
+        """Charges `size` bytes more. Raises BodyRefused, and has charged none of them then."""
         self._budget.charge(size, self)

@@ -62,7 +62,7 @@ class Answer(NamedTuple):
 
 
 class ValidatedEvents:
-    """A request's events: those to be sent, and those refused, with their index and reason."""
+    """A request's events: those to be sent, and those rejected, with their index and reason."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
@@ -80,7 +80,7 @@ class ValidatedEvents:
             self.messages.append({"key": verdict.entity.encode(), "value": verdict.value})
 
     def reject(self, index: int | None, event_id: str | None, reason: str, detail: str) -> None:
-        """Adds a refused event; index: None where it is not known any more."""
+        """Adds a rejected event; index: None where it is not known any more."""
         short_id = event_id and event_id[:MAX_ID_CHARACTERS]
         self.rejected.append({"index": index, "id": short_id, "reason": reason, "detail": detail[:MAX_DETAIL_CHARACTERS]})
 
@@ -117,7 +117,7 @@ class EventIntake:
                     await asyncio.sleep(REFUSAL_DELAY_SECONDS)
                 answer = _problem_answer(problem.status, str(problem))
             if not body.is_whole:
-                await body.look()
+                await body.read_available()
             is_body_due = not body.is_whole
             await send({"type": "http.response.start", "status": answer.status, "headers": _header_fields(answer, is_body_due)})
             if not is_body_due:
@@ -145,34 +145,34 @@ class EventIntake:
         if int(headers.get(b"content-length", b"0")) > resources.max_body_bytes:
             raise body_too_large(resources.max_body_bytes)
         encoding, key = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(), headers.get(b"idempotency-key")
-        share = memory.enter_context(resources.budget.share(client))
+        budget_share = memory.enter_context(resources.budget.open_share(client))
         try:
-            body = await read_body(receive, resources.max_body_bytes, share)
-            body, events = await self._read(body, encoding, is_ndjson, client, share)
+            body = await read_body(receive, resources.max_body_bytes, budget_share)
+            body, events = await self._read(body, encoding, is_ndjson, client, budget_share)
         except BodyRefused as problem:  # it cost as much as one that is accepted
             if problem.status == 413:
                 resources.rates.charge_one_second(client)
             else:
-                resources.rates.charge(client, max(1, share.charged_bytes // BYTES_PER_EVENT))
+                resources.rates.charge(client, max(1, budget_share.charged_bytes // BYTES_PER_EVENT))
             raise
         return await (self._accept(events) if key is None else self._accept_once(key, body, events, client))
 
     async def _read(
-        self, body: bytes, encoding: str, is_ndjson: bool, client: str, share: BudgetShare
+        self, body: bytes, encoding: str, is_ndjson: bool, client: str, budget_share: BudgetShare
     ) -> tuple[bytes, list[RawEvent]]:
         """The unpacked body and its events, for which the client's rate is charged.
 
         A large body is read by a thread, and only one at a time, so that other requests do not wait for it.
         """
         rates = self._resources.rates
-        read = partial(read_events, body, encoding, is_ndjson, self._resources.max_body_bytes, share)
+        read_body_events = partial(read_events, body, encoding, is_ndjson, self._resources.max_body_bytes, budget_share)
         if len(body) <= LARGE_BODY_BYTES and not encoding:
-            text, events = read()
+            text, events = read_body_events()
         else:
             async with self._resources.thread_turn:
                 if rates.wait_seconds(client):  # the bodies before it may have been this client's, too
                     raise AccessRefused(429, TOO_MANY_EVENTS)
-                text, events = await asyncio.to_thread(read)
+                text, events = await asyncio.to_thread(read_body_events)
         rates.charge(client, max(1, len(events), len(text) // BYTES_PER_EVENT))
         return text, events
 
@@ -183,13 +183,13 @@ class EventIntake:
             return _problem_answer(400, f"Idempotency-Key has 1 to {MAX_KEY_CHARACTERS} characters")
         key = (self._name, idempotency_key)
         try:
-            earlier = answers.begin(client, key, body)
+            earlier_answer = answers.begin(client, key, body)
         except KeyReused:
             return _problem_answer(422, "this Idempotency-Key came before with another body: give each request a key of its own")
         except RequestInProgress:
             return _problem_answer(409, "the request with this Idempotency-Key is under way: ask again", b"1")
-        if earlier:
-            return Answer(*earlier)
+        if earlier_answer:
+            return Answer(*earlier_answer)
         final_answer = None
         try:
             answer = await self._accept(events)
@@ -271,34 +271,34 @@ def _header_fields(answer: Answer, is_body_due: bool) -> list[tuple[bytes, bytes
 
 def _result_answer(events: ValidatedEvents, failures: list[Failure] | None = None) -> Answer:
     """202: all are acknowledged. 422: some were refused, the others are acknowledged. 503: some have no acknowledgement."""
-    ids, lost = _split_by_failure(events, failures) if failures else (events.ids, [])
-    result: dict[str, Any] = {"accepted": len(ids), "ids": ids}
+    acknowledged_ids, lost_ids = _split_by_failure(events, failures) if failures else (events.ids, [])
+    result: dict[str, Any] = {"accepted": len(acknowledged_ids), "ids": acknowledged_ids}
     if events.rejected:
         result["rejected"] = events.rejected
-    if lost:
+    if lost_ids:
         result["detail"] = "Kafka did not acknowledge all of these events: send those again whose ids are in not_acknowledged"
-        result["not_acknowledged"] = lost
-    status = 503 if lost else 422 if events.rejected else 202
+        result["not_acknowledged"] = lost_ids
+    status = 503 if lost_ids else 422 if events.rejected else 202
     return Answer(status, orjson.dumps(result), RETRY_AFTER_SECONDS.get(status, b""))
 
 
 def _split_by_failure(events: ValidatedEvents, failures: list[Failure]) -> tuple[list[str], list[str]]:
     """Ids of the events that were acknowledged, and of those that were not; what the broker will never take is rejected."""
-    failed = Counter(value for value, _ in failures)
-    never_taken = {value for value, error in failures if error.code() in REFUSAL_CODES}
-    acknowledged: list[str] = []
-    lost: list[str] = []
+    failed_values = Counter(value for value, _ in failures)
+    refused_values = {value for value, error in failures if error.code() in REFUSAL_CODES}
+    acknowledged_ids: list[str] = []
+    lost_ids: list[str] = []
     for event_id, message in zip(events.ids, events.messages, strict=True):
         value = message["value"]
-        if not failed[value]:
-            acknowledged.append(event_id)
+        if not failed_values[value]:
+            acknowledged_ids.append(event_id)
             continue
-        failed[value] -= 1
-        if value in never_taken:
+        failed_values[value] -= 1
+        if value in refused_values:
             events.reject(None, event_id, "too_large", "Kafka refuses a record of this size")
         else:
-            lost.append(event_id)
-    return acknowledged, lost
+            lost_ids.append(event_id)
+    return acknowledged_ids, lost_ids
 
 
 def _is_ndjson(headers: Mapping[bytes, bytes]) -> bool:
@@ -306,12 +306,12 @@ def _is_ndjson(headers: Mapping[bytes, bytes]) -> bool:
 
     A content type that a browser sends without a preflight request is refused, so that no page can post in its user's name.
     """
-    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-    if kind in NDJSON_TYPES:
+    media_type = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    if media_type in NDJSON_TYPES:
         return True
-    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+    if media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json")):
         return False
-    raise BodyRefused(415, f"Content-Type {kind[:60]!r} is not read: send application/json or application/x-ndjson")
+    raise BodyRefused(415, f"Content-Type {media_type[:60]!r} is not read: send application/json or application/x-ndjson")
 
 
 def _problem_answer(status: int, detail: str, retry_after: bytes = b"") -> Answer:

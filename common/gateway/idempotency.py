@@ -35,7 +35,7 @@ class ClientAnswers:
         self.by_key: OrderedDict[Hashable, StoredAnswer] = OrderedDict()
         self.size = 0
 
-    def put(self, key: Hashable, entry: StoredAnswer) -> None:
+    def add(self, key: Hashable, entry: StoredAnswer) -> None:
         self.by_key[key] = entry
         self.size += _size(entry)
 
@@ -82,7 +82,7 @@ class AnswerCache:
         if answer is None:
             return
         answers = self._by_client.setdefault(client, ClientAnswers())
-        answers.put(key, StoredAnswer(fingerprint, self._clock(), answer))
+        answers.add(key, StoredAnswer(fingerprint, self._clock(), answer))
         while answers.size > self._bytes_per_client:
             answers.forget_oldest()
         while sum(entries.size for entries in self._by_client.values()) > self._max_bytes:

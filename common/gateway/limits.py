@@ -65,7 +65,7 @@ class RateLimiter:
                 self._buckets.popitem(last=False)
 
     def charge_one_second(self, client: str) -> None:
-        """Empties a full bucket."""
+        """Charges one second's worth, whatever was sent: for a body too large to count."""
         self.charge(client, math.ceil(self._per_second))
 
     def _level(self, client: str) -> float:

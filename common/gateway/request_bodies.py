@@ -32,23 +32,23 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some clients put it before any text; RFC 82
 BODY_TIMEOUT_SECONDS = 30.0  # a body that takes longer holds a connection that others wait for
 
 
-async def read_body(receive: Receive, limit: int, share: BudgetShare) -> bytes:
+async def read_body(receive: Receive, limit: int, budget_share: BudgetShare) -> bytes:
     """The whole body. Raises BodyRefused once it is larger than `limit` bytes, whatever its header said, or too slow."""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-            return await _read_body(receive, limit, share)
+            return await _read_body(receive, limit, budget_share)
     except TimeoutError:
         raise BodyRefused(408, f"the body was not there within {BODY_TIMEOUT_SECONDS:g} s") from None
 
 
-async def _read_body(receive: Receive, limit: int, share: BudgetShare) -> bytes:
+async def _read_body(receive: Receive, limit: int, budget_share: BudgetShare) -> bytes:
     parts, size, has_more = [], 0, True
     while has_more:
         message = await receive()
         if message["type"] == "http.disconnect":  # also as the first message: it is no empty body
             raise BodyRefused(400, "the connection ended before the body did")
         parts.append(message.get("body", b""))
-        share.charge(len(parts[-1]))
+        budget_share.charge(len(parts[-1]))
         size += len(parts[-1])
         if size > limit:
             raise body_too_large(limit)
@@ -56,18 +56,20 @@ async def _read_body(receive: Receive, limit: int, share: BudgetShare) -> bytes:
     return b"".join(parts)
 
 
-def read_events(body: bytes, encoding: str, is_ndjson: bool, limit: int, share: BudgetShare) -> tuple[bytes, list[RawEvent]]:
+def read_events(
+    body: bytes, encoding: str, is_ndjson: bool, limit: int, budget_share: BudgetShare
+) -> tuple[bytes, list[RawEvent]]:
     """The body without its Content-Encoding, and its events; raises BodyRefused."""
-    body = unpack(body, encoding, limit, share)
+    body = unpack(body, encoding, limit, budget_share)
     text = body.removeprefix(BYTE_ORDER_MARK)
-    events = split_lines(text, share) if is_ndjson else split_array(text, share)
+    events = split_lines(text, budget_share) if is_ndjson else split_array(text, budget_share)
     if len(events) > MAX_EVENTS:
         raise too_many_events()
-    share.charge(EVENT_BYTES * len(events))
+    budget_share.charge(EVENT_BYTES * len(events))
     return body, events
 
 
-def unpack(body: bytes, encoding: str, limit: int, share: BudgetShare) -> bytes:
+def unpack(body: bytes, encoding: str, limit: int, budget_share: BudgetShare) -> bytes:
     """The body without its Content-Encoding, of which no more than `limit` bytes are ever unpacked; raises BodyRefused."""
     if encoding in ("", "identity"):
         return body
@@ -85,10 +87,10 @@ def unpack(body: bytes, encoding: str, limit: int, share: BudgetShare) -> bytes:
             parts.append(member.decompress(piece, UNPACK_BYTES))
         except zlib.error:
             with suppress(BodyRefused):
-                share.charge(min(UNPACK_BYTES, MAX_DEFLATE_RATIO * len(piece)))  # as much may have been unpacked before it
+                budget_share.charge(min(UNPACK_BYTES, MAX_DEFLATE_RATIO * len(piece)))  # as much may have been unpacked before it
             raise BodyRefused(400, "the body is not gzip, as Content-Encoding says it is") from None
         size += len(parts[-1])
-        share.charge(len(parts[-1]))
+        budget_share.charge(len(parts[-1]))
         if size > limit:
             raise body_too_large(limit)
         position += len(piece) - len(member.unused_data if member.eof else member.unconsumed_tail)
@@ -97,15 +99,15 @@ def unpack(body: bytes, encoding: str, limit: int, share: BudgetShare) -> bytes:
     return b"".join(parts)
 
 
-def split_lines(body: bytes, share: BudgetShare) -> list[RawEvent]:
+def split_lines(body: bytes, budget_share: BudgetShare) -> list[RawEvent]:
     """The lines of NDJSON, each an event, without the empty ones."""
     if body.count(b"\n") > 2 * MAX_EVENTS:
         raise too_many_events()
-    share.charge(len(body))
+    budget_share.charge(len(body))
     return [line for line in body.split(b"\n") if line and not line.isspace()]
 
 
-def split_array(body: bytes, share: BudgetShare) -> list[RawEvent]:
+def split_array(body: bytes, budget_share: BudgetShare) -> list[RawEvent]:
     """The elements of a JSON array; a body that is no array is one event, as it is.
 
     They are objects where all are flat and no name stands twice in one of them, else each element's own text. Raises
@@ -114,25 +116,25 @@ def split_array(body: bytes, share: BudgetShare) -> list[RawEvent]:
     if body.lstrip()[:1] != b"[":
         return [body]
     arrays, objects = body.count(b"["), body.count(b"{")
-    share.charge(VALUE_BYTES * (body.count(b",") + arrays) + OBJECT_BYTES * objects)
+    budget_share.charge(VALUE_BYTES * (body.count(b",") + arrays) + OBJECT_BYTES * objects)
     if arrays + objects > MAX_PARTS:
         raise BodyRefused(413, f"more than {MAX_PARTS:,} objects and arrays in one request: nothing of it was taken")
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _split_texts(body, share)
+        return _split_texts(body, budget_share)
     if _are_flat(body, values, arrays, objects):
         return values
     if len(values) > MAX_EVENTS:
         raise too_many_events()
     if sum(type(value) is not dict for value in values) > MAX_REJECTED:
         raise BodyRefused(413, f"more than {MAX_REJECTED:,} elements of the array are no objects: nothing of it was taken")
-    return _split_texts(body, share)
+    return _split_texts(body, budget_share)
 
 
-def _split_texts(body: bytes, share: BudgetShare) -> list[RawEvent]:
+def _split_texts(body: bytes, budget_share: BudgetShare) -> list[RawEvent]:
     """Each element's own text, also where a value cannot be held, as 1e400. A malformed array is one event: the body."""
-    share.charge(2 * len(body))
+    budget_share.charge(2 * len(body))
     try:
         return list(_element_texts(body.decode()))
     except (ValueError, IndexError, RecursionError):  # the last: levels beyond those of any event

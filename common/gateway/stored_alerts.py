@@ -152,15 +152,15 @@ def _files_with_matches(table: DeltaTable, condition: pc.Expression | None) -> l
 
 def _first_keys(files: list[AlertFile], limit: int) -> pa.Table:
     """Keys of the first `limit` rows of all files, in order, each with its file's number; few more are in memory at once."""
-    first = pa.table({"event_time": [], "alert_id": [], "file": []}, schema=KEY_SCHEMA)
+    first_keys = pa.table({"event_time": [], "alert_id": [], "file": []}, schema=KEY_SCHEMA)
     for number, file in enumerate(files):
-        if first.num_rows == limit and file.earliest > first["event_time"][-1].as_py():
+        if first_keys.num_rows == limit and file.earliest > first_keys["event_time"][-1].as_py():
             break
         for batch in file.batches(["event_time", "alert_id"]):
-            keys = batch.append_column("file", pa.repeat(pa.scalar(number, pa.int32()), batch.num_rows))
-            both = pa.concat_tables([first, pa.Table.from_batches([keys]).cast(KEY_SCHEMA)])
-            first = both.take(pc.select_k_unstable(both, k=limit, sort_keys=SORT_ORDER))
-    return first
+            batch_keys = batch.append_column("file", pa.repeat(pa.scalar(number, pa.int32()), batch.num_rows))
+            all_keys = pa.concat_tables([first_keys, pa.Table.from_batches([batch_keys]).cast(KEY_SCHEMA)])
+            first_keys = all_keys.take(pc.select_k_unstable(all_keys, k=limit, sort_keys=SORT_ORDER))
+    return first_keys
 
 
 def _rows_of_page(files: list[AlertFile], keys: pa.Table) -> pa.Table:

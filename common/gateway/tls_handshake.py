@@ -67,11 +67,11 @@ class TlsHandshake(asyncio.Protocol):
 
     def _pass_on(self, data: bytes) -> None:
         """Gives TLS the bytes that came before it was connected."""
-        rest = memoryview(data)
-        while rest and not self._transport.is_closing():
+        remaining_data = memoryview(data)
+        while remaining_data and not self._transport.is_closing():
             protocol: Any = self._transport.get_protocol()  # asyncio.BufferedProtocol's methods
-            buffer = memoryview(protocol.get_buffer(len(rest)))
-            size = min(len(buffer), len(rest))
-            buffer[:size] = rest[:size]
+            buffer = memoryview(protocol.get_buffer(len(remaining_data)))
+            size = min(len(buffer), len(remaining_data))
+            buffer[:size] = remaining_data[:size]
             protocol.buffer_updated(size)
-            rest = rest[size:]
+            remaining_data = remaining_data[size:]

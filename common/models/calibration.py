@@ -1,4 +1,4 @@
-"""Whether a model's probabilities hold: the predicted beside the observed share, by bins of the score (reliability)."""
+"""Measures how well a model's probabilities match: predicted and observed shares by bins of the score (reliability)."""
 
 import numpy as np
 import pandas as pd

@@ -78,7 +78,7 @@ def check_names(features: Sequence[str]) -> None:
 
 
 def _check_tree(tree: exp.Expression, features: frozenset[str], parameters: int) -> None:
-    nodes = list(_nodes(tree))
+    nodes = list(_walk_bounded(tree))
     if len(nodes) > MAX_NODES:
         raise UnsafeModel(f"the model's structure has more than {MAX_NODES:,} parts")
     for node in nodes:
@@ -90,8 +90,11 @@ def _check_tree(tree: exp.Expression, features: frozenset[str], parameters: int)
         raise UnsafeModel("the model's structure is a condition, not a number")
 
 
-def _nodes(tree: exp.Expression) -> Iterator[exp.Expression]:
-    """Every node, parents before children. Not by recursion: a chain may be deeper than Python's stack."""
+def _walk_bounded(tree: exp.Expression) -> Iterator[exp.Expression]:
+    """Every node, parents before children. Raises UnsafeModel for more than MAX_DEPTH levels.
+
+    It is no recursion: a chain may be deeper than Python's stack.
+    """
     pending = [(tree, 1)]
     while pending:
         node, depth = pending.pop()
@@ -139,9 +142,9 @@ def _value_kind(node: exp.Expression, part_kinds: list[str]) -> str:
         return _branch_kind(node, part_kinds)
     first_kinds = [CONDITION_KIND] if isinstance(node, exp.If) else []
     other_kinds = [CONDITION_KIND if isinstance(node, LOGIC) else NUMBER_KIND] * len(part_kinds)
-    for part, expected in zip(part_kinds, first_kinds + other_kinds, strict=False):
-        if (part == CONDITION_KIND) != (expected == CONDITION_KIND):
-            raise UnsafeModel(f"the model's structure has {part} where {expected} belongs: {_excerpt(node)}")
+    for part_kind, expected_kind in zip(part_kinds, first_kinds + other_kinds, strict=False):
+        if (part_kind == CONDITION_KIND) != (expected_kind == CONDITION_KIND):
+            raise UnsafeModel(f"the model's structure has {part_kind} where {expected_kind} belongs: {_excerpt(node)}")
     if isinstance(node, exp.If):
         return _branch_kind(node, part_kinds[1:])
     if isinstance(node, ARITHMETIC) and part_kinds == [WHOLE_NUMBER_KIND, WHOLE_NUMBER_KIND]:

@@ -1,4 +1,4 @@
-"""One online anomaly detector for any metric series: a score per record, no look-ahead, nothing to tune per series.
+"""Detects anomalies online in any metric series: it scores record by record, without look-ahead and without tuning per series.
 
 Views of the series (where it stands, how it moves, how it differs from its own time of day) are each ranked among all
 their own earlier values; a view's rarity is -log10 of its rank, so that it has resolution in the tail and no unit. The
@@ -7,8 +7,8 @@ several views that are somewhat rare at once are an anomaly, and so is one insta
 itself, counts only through one of the eight: how rare the last values were on average.
 
 The idea of likelihoods over raw surprises follows Numenta's anomaly likelihood (Ahmad et al., Neurocomputing 262, 2017); the
-interface is that of river's detectors. The state is bounded (some 2,500 to 3,500 numbers) and plain: `numbers` and `restored`
-carry it through Spark's state store.
+interface is that of river's detectors. The state is bounded and plain, some 2,500 to 3,500 numbers: `state_numbers` and
+`from_state_numbers` carry it through Spark's state store.
 """
 
 from collections import deque
@@ -174,18 +174,18 @@ class OnlineDetector:
             interval = time - self.last_time
             self.profile[slot] += (value - usual) * SLOT_WEIGHT * min(1.0, max(interval, 1.0) * SLOTS / DAY_S)
 
-    def numbers(self) -> list[float]:
+    def state_numbers(self) -> list[float]:
         """The whole state as numbers, for a state store."""
         counters = [self.threshold, self.count, self.last_time, self.last_value, self.quiet, self.last_alarm]
         averages = [number for ema in self.averages.values() for number in (ema.mean, ema.count)]
         recent = [number for values in (self.values, self.levels) for number in (float(len(values)), *values)]
-        ranks = chain.from_iterable(rank.numbers() for rank in self.ranks.values())
+        ranks = chain.from_iterable(rank.state_numbers() for rank in self.ranks.values())
         return [*counters, *averages, *self.profile, *recent, *ranks]
 
     @classmethod
-    def restored(cls, numbers: Sequence[float]) -> "OnlineDetector":
-        """The detector that gave these `numbers`, its threshold included."""
-        remaining = iter(numbers)
+    def from_state_numbers(cls, state_numbers: Sequence[float]) -> "OnlineDetector":
+        """The detector that gave these `state_numbers`, its threshold included."""
+        remaining = iter(state_numbers)
         detector = cls(next(remaining), next(remaining), next(remaining), next(remaining), next(remaining), next(remaining))
         for ema in detector.averages.values():
             ema.mean, ema.count = next(remaining), next(remaining)

@@ -50,7 +50,10 @@ def evaluate_protocol(vertical: Vertical, events: DataFrame, labels: DataFrame, 
     if spec.exact_windows is not None:
         past_events = _events_until_end(vertical, events, protocol)
         rows = {"exact": spec.with_features(spec.exact_windows(past_events, labels))} | rows
-    metrics = {kind: evaluate_rows(vertical, events, feature_rows, labels, protocol)[1] for kind, feature_rows in rows.items()}
+    metrics = {
+        feature_kind: evaluate_rows(vertical, events, feature_rows, labels, protocol)[1]
+        for feature_kind, feature_rows in rows.items()
+    }
     train, test = _period_text(protocol.training_dates()), _period_text(protocol.test_dates())
     periods = {"train": train, "test": test, "delay_days": protocol.delay_days}
     return metrics | {"protocol": periods}
@@ -130,11 +133,14 @@ def describe_evaluation(evaluation: dict[str, dict[str, Any]]) -> str:
     """The evaluation as text, a line for each kind of features."""
     periods = evaluation["protocol"]
     lines = [f"trained {periods['train']}, tested {periods['test']}, labels known {periods['delay_days']} days later"]
-    return "\n".join(lines + [_describe_metrics(kind, metrics) for kind, metrics in evaluation.items() if kind != "protocol"])
+    return "\n".join(
+        lines
+        + [_describe_metrics(feature_kind, metrics) for feature_kind, metrics in evaluation.items() if feature_kind != "protocol"]
+    )
 
 
-def _describe_metrics(kind: str, metrics: dict[str, Any]) -> str:
-    title = {"exact": "exact windows (batch scoring)", "served": "daily baselines (as served)"}[kind]
+def _describe_metrics(feature_kind: str, metrics: dict[str, Any]) -> str:
+    title = {"exact": "exact windows (batch scoring)", "served": "daily baselines (as served)"}[feature_kind]
     precision = next(name for name in metrics if name.startswith("entity_precision_at_"))
     return (
         f"{title:<30} AUC ROC {metrics['auc_roc']:.3f}  average precision {metrics['average_precision']:.3f}  "
@@ -154,8 +160,8 @@ def _without_blocked(scores: pd.DataFrame, known_times: pd.DataFrame) -> pd.Data
     return scores[~(blocked_from <= pd.to_datetime(scores["day"]))]
 
 
-def _consecutive_days(first: date, number: int) -> list[date]:
-    return [first + timedelta(days=day) for day in range(number)]
+def _consecutive_days(first_day: date, number: int) -> list[date]:
+    return [first_day + timedelta(days=day) for day in range(number)]
 
 
 def _period_text(days: list[date]) -> str:

@@ -1,4 +1,4 @@
-"""Tells how rare a number is among all earlier ones, in bounded memory."""
+"""Measures how rare a number is among all earlier ones, in bounded memory."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class RankSketch:
     stride: float = 1.0
     skipped: float = 0.0  # values since the last one that went into the body
     body: list[float] = field(default_factory=list)
-    least: list[float] = field(default_factory=list)  # all three are ascending
+    smallest: list[float] = field(default_factory=list)  # all three are ascending
     greatest: list[float] = field(default_factory=list)
 
     def rarity(self, value: float) -> float:
@@ -40,7 +40,7 @@ class RankSketch:
         self.count += 1
         _keep_extreme(self.greatest, value, from_end=True)
         if self.two_sided:
-            _keep_extreme(self.least, value, from_end=False)
+            _keep_extreme(self.smallest, value, from_end=False)
         self.skipped += 1
         if self.skipped >= self.stride:
             self.skipped = 0
@@ -60,7 +60,7 @@ class RankSketch:
 
     def _outside(self, value: float) -> float:
         """By how many octaves the value lies outside of all values, measured from the median; 0 within them."""
-        middle, low, high = self.body[len(self.body) // 2], self.least[0], self.greatest[-1]
+        middle, low, high = self.body[len(self.body) // 2], self.smallest[0], self.greatest[-1]
         excess, room = (value - high, high - middle) if value > high else (low - value, middle - low)
         if excess <= 0:
             return 0.0
@@ -73,24 +73,25 @@ class RankSketch:
         return max(len(self.greatest), self.count * (1 - bisect_left(self.body, value) / len(self.body)))
 
     def _at_or_below(self, value: float) -> float:
-        if value < self.least[-1] or len(self.least) < TAIL_SIZE:
-            return bisect_right(self.least, value)
-        return max(len(self.least), self.count * bisect_right(self.body, value) / len(self.body))
+        if value < self.smallest[-1] or len(self.smallest) < TAIL_SIZE:
+            return bisect_right(self.smallest, value)
+        return max(len(self.smallest), self.count * bisect_right(self.body, value) / len(self.body))
 
     def _forget_half(self) -> None:
         self.count /= 2
         self.greatest = self.greatest[::-2][::-1]
-        self.least = self.least[::2]
+        self.smallest = self.smallest[::2]
         self.stride = max(1.0, self.stride / 2)
 
-    def numbers(self) -> list[float]:
+    def state_numbers(self) -> list[float]:
         """The whole state; `restore` takes it back."""
-        lists = (self.body, self.least, self.greatest)
+        lists = (self.body, self.smallest, self.greatest)
         return [self.count, self.stride, self.skipped, *(number for values in lists for number in (float(len(values)), *values))]
 
-    def restore(self, numbers: Iterator[float]) -> None:
-        self.count, self.stride, self.skipped = next(numbers), next(numbers), next(numbers)
-        self.body, self.least, self.greatest = ([next(numbers) for _ in range(int(next(numbers)))] for _ in range(3))
+    def restore(self, state_numbers: Iterator[float]) -> None:
+        self.count, self.stride, self.skipped = next(state_numbers), next(state_numbers), next(state_numbers)
+        lists = ([next(state_numbers) for _ in range(int(next(state_numbers)))] for _ in range(3))
+        self.body, self.smallest, self.greatest = lists
 
 
 def _keep_extreme(values: list[float], value: float, from_end: bool) -> None:

@@ -51,6 +51,6 @@ def with_score(rows: DataFrame, model: ScoringModel) -> DataFrame:
     return versioned.withColumn("model_score", score_column(model))
 
 
-def have_same_structure(running: ScoringModel, trained: ScoringModel) -> bool:
-    """Whether a query that runs one model can take the other's parameters; if not, it needs a restart."""
-    return running.structure == trained.structure and running.features == trained.features
+def have_same_structure(model: ScoringModel, other_model: ScoringModel) -> bool:
+    """Whether a query that runs `model` can take the parameters of `other_model`; if not, it needs a restart."""
+    return model.structure == other_model.structure and model.features == other_model.features

@@ -68,12 +68,12 @@ def from_json(content: Any, features: Sequence[str]) -> TrainedModel:
     if not isinstance(structure, str):
         raise UnsafeModel("a model's structure is text")
     check_structure(structure, own_features, len(parameters))
-    numbers = tuple(float(parameter) for parameter in parameters)
+    parameter_values = tuple(float(parameter) for parameter in parameters)
     metrics, details = (content.get(name) or {} for name in ("metrics", "details"))
     if not isinstance(metrics, dict) or not isinstance(details, dict):
         raise UnsafeModel("a model's metrics and details are JSON objects")
     known_metrics = {name: float("nan") if value is None else value for name, value in metrics.items()}
-    return TrainedModel(tuple(own_features), structure, numbers, known_metrics, details)
+    return TrainedModel(tuple(own_features), structure, parameter_values, known_metrics, details)
 
 
 def _is_number(value: Any) -> bool:

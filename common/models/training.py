@@ -134,8 +134,8 @@ def _parity_rows(features: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([spread, edges], ignore_index=True)
 
 
-def _nine_digits(numbers: np.ndarray) -> np.ndarray:
-    return np.array([float(f"{number:.9g}") for number in numbers.ravel()]).reshape(numbers.shape)
+def _nine_digits(values: np.ndarray) -> np.ndarray:
+    return np.array([float(f"{number:.9g}") for number in values.ravel()]).reshape(values.shape)
 
 
 def _check_rows(training_rows: pd.DataFrame, features: Sequence[str]) -> None:

@@ -109,7 +109,7 @@ class SeriesDetector(StatefulProcessor):
                     value=row.value,
                     online_score=score,
                 )
-        numbers = detector.numbers()
+        numbers = detector.state_numbers()
         self.state.update((newest, struct.pack(f"<{len(numbers)}d", *numbers)))
 
     def close(self) -> None:
@@ -121,6 +121,6 @@ class SeriesDetector(StatefulProcessor):
         if stored_state is None:
             return -1, OnlineDetector(self.threshold)
         newest, packed_numbers = stored_state
-        detector = OnlineDetector.restored([number for (number,) in struct.iter_unpack("<d", packed_numbers)])
+        detector = OnlineDetector.from_state_numbers([number for (number,) in struct.iter_unpack("<d", packed_numbers)])
         detector.threshold = self.threshold  # the stored one is that of the last start's settings
         return newest, detector

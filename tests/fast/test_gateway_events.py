@@ -272,7 +272,7 @@ def test_what_is_unpacked_in_vain_counts_as_what_is_taken(start_gateway, body):
 def test_gzip_is_unpacked_whole_however_it_is_packed(sizes):
     texts = [b"%d," % size * (size // 8) + b"." * (size % 8) for size in sizes]
     random = os.urandom(400_000)  # does not pack, so that the packed text has several pieces too
-    with ByteBudget(10**8).share("ann") as share:
+    with ByteBudget(10**8).open_share("ann") as share:
         for parts in (texts, [*texts, random], [random, *texts][:100]):
             packed = b"".join(map(gzip.compress, parts[:100]))
             assert request_bodies.unpack(packed, "gzip", 2_000_000, share) == b"".join(parts[:100])

@@ -137,13 +137,18 @@ def test_a_budget_is_of_all_together_and_half_of_it_of_one_client_and_comes_back
             share.charge(size)
         return problem.value.status
 
-    with budget.share("ann") as first, budget.share("ann") as second, budget.share("bob") as third, budget.share("eve") as fourth:
+    with (
+        budget.open_share("ann") as first,
+        budget.open_share("ann") as second,
+        budget.open_share("bob") as third,
+        budget.open_share("eve") as fourth,
+    ):
         first.charge(30)
         assert (refused(first, 21), refused(second, 21)) == (413, 429)
         second.charge(20)
         third.charge(50)
         assert refused(fourth, 1) == 503
-    with budget.share("bob") as alone:
+    with budget.open_share("bob") as alone:
         alone.charge(50)
     assert not budget._bytes_by_client
 
@@ -185,5 +190,5 @@ def test_a_connection_that_is_gone_gets_no_place_any_more():
     ],
 )
 def test_an_element_that_cannot_be_read_is_one_of_its_array(body, elements_of_it):
-    with ByteBudget(10**9).share("ann") as share:
+    with ByteBudget(10**9).open_share("ann") as share:
         assert split_array(body, share) == (elements_of_it or [body])

@@ -57,7 +57,7 @@ HEAVY = {
 def test_what_reading_a_body_takes_is_charged_before(body):
     tracemalloc.start()
     try:
-        with ByteBudget(10**9).share("a") as share:
+        with ByteBudget(10**9).open_share("a") as share:
             try:
                 events = read_events(body, "", False, 10**7, share)
             except BodyRefused:
@@ -103,7 +103,7 @@ def test_others_have_their_turn_by_bytes_and_large_events_are_judged_by_a_thread
 
     async def judged():
         task = asyncio.create_task(others())
-        with ByteBudget(10**9).share("a") as share:
+        with ByteBudget(10**9).open_share("a") as share:
             found = await intake._validate_events(read_events(body, "", kind == "x-ndjson", 10**8, share)[1])
         task.cancel()
         return found

@@ -107,14 +107,14 @@ def test_a_score_learns_nothing_and_needs_not_be_asked_for():
     values[700] += 60
     detector, silent = OnlineDetector(), OnlineDetector()
     for t, v in zip(time.tolist(), values.tolist(), strict=True):
-        before = detector.numbers()
+        before = detector.state_numbers()
         score = detector.score_one(t, v)
         detector.score_one(t + 7, v * 2 + 1)
         assert detector.score_one(t, v) == score
-        assert np.array_equal(detector.numbers(), before, equal_nan=True)
+        assert np.array_equal(detector.state_numbers(), before, equal_nan=True)
         detector.learn_one(t, v)
         silent.learn_one(t, v)
-    assert np.array_equal(detector.numbers(), silent.numbers(), equal_nan=True)
+    assert np.array_equal(detector.state_numbers(), silent.state_numbers(), equal_nan=True)
 
 
 def test_a_detector_restored_from_its_numbers_goes_on_as_if_nothing_had_been():
@@ -124,7 +124,7 @@ def test_a_detector_restored_from_its_numbers_goes_on_as_if_nothing_had_been():
     for cut in (0, 1, 3, 30, 700, 905):
         detector = OnlineDetector()
         scores(time[:cut], values[:cut], detector)
-        again = OnlineDetector.restored(json.loads(json.dumps(detector.numbers())))
+        again = OnlineDetector.from_state_numbers(json.loads(json.dumps(detector.state_numbers())))
         assert scores(time[cut:], values[cut:], again).tolist() == all_scores[cut:].tolist()
 
 
@@ -165,9 +165,9 @@ def test_state_is_bounded_however_long_the_series():
     sizes = []
     for number in range(6_000):
         score_and_learn(detector, number * 300.0, rng.standard_normal())
-        sizes.append(len(detector.numbers()) if number % 1_000 == 999 else 0)
+        sizes.append(len(detector.state_numbers()) if number % 1_000 == 999 else 0)
     assert max(sizes) < 4_200
-    assert all(math.isfinite(number) or math.isnan(number) for number in detector.numbers())
+    assert all(math.isfinite(number) or math.isnan(number) for number in detector.state_numbers())
 
 
 def test_ranks_know_the_tail_exactly_and_the_body_nearly():
@@ -189,7 +189,7 @@ def test_ranks_forget_half_at_the_end_of_their_memory():
     for number in range(MEMORY_RECORDS + 10):
         ranks.learn(float(number % 1_000))
     assert ranks.count == MEMORY_RECORDS / 2 + 10
-    assert ranks.greatest[-1] == 999.0 and ranks.least[0] == 0.0
+    assert ranks.greatest[-1] == 999.0 and ranks.smallest[0] == 0.0
 
 
 def test_the_benchmark_writes_a_score_for_every_row(tmp_path):
