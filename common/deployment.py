@@ -1,4 +1,4 @@
-"""A vertical as it runs: its code, its data folder, its settings and its Kafka in one object."""
+"""Holds a vertical as it runs in one object: its code, its data folder, its settings and its Kafka."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,6 +1,6 @@
-"""Formats of others: how one of their documents becomes an event of ours.
+"""Defines formats of other systems, each with the function that translates one of its documents to an event of ours.
 
-There is one translation of a format. The gateway and `hybrid intake` call it; on the events topic there are only our own events.
+Each format has one translation. The gateway and `hybrid intake` call it; on the events topic there are only our own events.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,9 +19,9 @@ class Untranslatable(ValueError):
     document_id: the document's own id, where it has one.
     """
 
-    def __init__(self, why: str, document_id: str | None = None) -> None:
+    def __init__(self, reason: str, document_id: str | None = None) -> None:
         self.document_id = document_id
-        super().__init__(why)
+        super().__init__(reason)
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Format:
 
 
 def as_text(value: Any) -> str | None:
-    """What should be text, as text: a value of another type as its JSON, None as None."""
+    """The value as text: text as it is, a value of another type as its JSON, None as None."""
     return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def object_of(part: Json, name: str) -> Json:
-    """The object of that name in another; an empty one where there is none."""
-    value = part.get(name)
+def object_of(document: Json, name: str) -> Json:
+    """The object of that name in the document; an empty one where there is none."""
+    value = document.get(name)
     return value if isinstance(value, dict) else {}
 
 

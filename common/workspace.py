@@ -1,4 +1,4 @@
-"""Where a vertical's files lie under the data folder."""
+"""Gives the paths of a vertical's files under the data folder, and locks its work against other processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ class FolderInUse(UserError):
 
 @dataclass(frozen=True)
 class Workspace:
-    """Folders of one vertical: `<data>/<vertical>/{tables,checkpoints,models,plots,docs}`."""
+    """The folders of one vertical: `<data>/<vertical>/{tables,checkpoints,models,plots,data-docs}`."""
 
     data: Path
     vertical: str

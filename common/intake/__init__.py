@@ -1,1 +1,1 @@
-"""Documents in formats of others, from a topic or a file, to a vertical's events topic."""
+"""Translates documents in other formats, on a topic or in a file, and sends them to a vertical's events topic."""

@@ -1,4 +1,4 @@
-"""A file of documents in another format: one JSON document, or one a line."""
+"""Reads a file of documents in another format, one JSON document or one a line, and sends their translations."""
 
 import gzip
 import zlib
@@ -25,13 +25,13 @@ class IntakeError(UserError):
 def translate_file(
     path: Path, translator: Translator, producer: Producer, counts: IntakeCounts, progress: Callable[[], None] = lambda: None
 ) -> None:
-    """Send what becomes of the documents in `path`; returns when Kafka has acknowledged all. Raises IntakeError, DeliveryFailed.
+    """Translate and send the documents in `path`; returns when Kafka has acknowledged all. Raises IntakeError, DeliveryFailed.
 
     counts: filled as Kafka acknowledges, so that it is right whatever ends this. progress is called after each document.
     """
     for text in documents(path):
-        outgoing = translator.translate(None, text)
-        producer.send(translator.topic, outgoing.key, outgoing.value, on_delivery=partial(counts.add, outgoing))
+        record = translator.translate(None, text)
+        producer.send(translator.topic, record.key, record.value, on_delivery=partial(counts.add, record))
         progress()
     producer.flush()
 
@@ -43,16 +43,16 @@ def documents(path: Path) -> Iterator[bytes]:
     otherwise the file is one document. One that holds others (a FHIR Bundle) is one here: here is the place to take it apart.
     """
     try:
-        with path.open("rb") as stored:
-            is_packed = stored.peek(len(GZIP)).startswith(GZIP)
-            file = cast(BinaryIO, gzip.GzipFile(fileobj=stored)) if is_packed else stored
+        with path.open("rb") as raw_file:
+            is_packed = raw_file.peek(len(GZIP)).startswith(GZIP)
+            file = cast(BinaryIO, gzip.GzipFile(fileobj=raw_file)) if is_packed else raw_file
             lines = _lines(file, path)
-            first = next(lines, b"")
-            if path.name.lower().endswith(LINE_ENDINGS) or _problem_of(first) is None:
-                yield from [first] if first else []
+            first_line_bytes = next(lines, b"")
+            if path.name.lower().endswith(LINE_ENDINGS) or _problem_of(first_line_bytes) is None:
+                yield from [first_line_bytes] if first_line_bytes else []
                 yield from lines
-            elif first:
-                yield _one_document(first + b"\n" + file.read(MAX_BYTES), path)
+            elif first_line_bytes:
+                yield _one_document(first_line_bytes + b"\n" + file.read(MAX_BYTES), path)
     except (OSError, EOFError, zlib.error) as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else first_line(problem)
         raise IntakeError(f"{path} cannot be read: {reason}") from None

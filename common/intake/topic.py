@@ -1,7 +1,7 @@
-"""A topic of documents in another format: a consumer translates them, and sends what becomes of them to the events topic.
+"""Consumes a topic of documents in another format, translates them and sends them to the events topic.
 
-At least once: an offset is committed after Kafka has acknowledged what became of the records before it. What is sent again after
-a stop has the same id, and is a duplicate for the archive.
+It does so at least once: an offset is committed after Kafka has acknowledged the translations of the records before it. What is
+sent again after a stop has the same id, and is a duplicate for the archive.
 """
 
 import logging
@@ -141,7 +141,7 @@ class TopicIntake:
             elif error.code() == KafkaError._PARTITION_EOF:
                 progress.at_end.add(message.partition())
             elif error.code() not in TRANSIENT_ERRORS | NO_MEMBER:
-                raise self._broken("read", error)
+                raise self._topic_error("read", error)
         return records
 
     def _send(self, records: Sequence[Message], counts: IntakeCounts) -> None:
@@ -151,14 +151,15 @@ class TopicIntake:
             if value is None:
                 counts.tombstones += 1
                 continue
-            outgoing = self._translator.translate(record.key(), value)
-            self._producer.send(self._translator.topic, outgoing.key, outgoing.value, on_delivery=partial(counts.add, outgoing))
+            translation = self._translator.translate(record.key(), value)
+            on_delivery = partial(counts.add, translation)
+            self._producer.send(self._translator.topic, translation.key, translation.value, on_delivery=on_delivery)
         try:
             self._producer.flush()
-        except RecordsRefused as refused:
-            LOG.warning("%s. They stay on topic %s alone", refused, self._topic)
-            counts.refused += refused.failed_count
-            self._producer = self._new_producer()  # the one that was refused something tells it at each flush
+        except RecordsRefused as problem:
+            LOG.warning("%s. They stay on topic %s alone", problem, self._topic)
+            counts.refused += problem.failed_count
+            self._producer = self._new_producer()  # the old one would raise the same at each flush
         self._uncommitted |= {record.partition(): record.offset() + 1 for record in records}
 
     def _commit(self, consumer: Consumer, progress: _Progress) -> None:
@@ -176,10 +177,10 @@ class TopicIntake:
         elif error.code() in NO_MEMBER:
             self._uncommitted, progress.assigned = {}, None
         elif error.code() not in COMMITTED_LATER:
-            raise self._broken("committed", error)
+            raise self._topic_error("committed", error)
 
-    def _broken(self, what: str, error: KafkaError) -> BrokerError:
-        return BrokerError(f"topic {self._topic} at {self._connection.bootstrap_servers} cannot be {what}: {error.str()}")
+    def _topic_error(self, action: str, error: KafkaError) -> BrokerError:
+        return BrokerError(f"topic {self._topic} at {self._connection.bootstrap_servers} cannot be {action}: {error.str()}")
 
     def _new_producer(self) -> Producer:
         return Producer(self._connection, delivery_timeout=self._delivery_timeout)

@@ -1,4 +1,4 @@
-"""One document in another format, as it lies on a topic or in a file, to what is sent to a vertical's events topic."""
+"""Translates a document in another format to the record that is sent to the events topic."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class OutgoingRecord:
+class IntakeRecord:
     """A record for the events topic. why_unchanged: why it is the document as it came; empty where it is an event made of it."""
 
     key: bytes | None
@@ -37,10 +37,10 @@ class IntakeCounts:
     tombstones: int = 0
     refused: int = 0
 
-    def add(self, outgoing: OutgoingRecord, acknowledged: Message) -> None:
+    def add(self, record: IntakeRecord, acknowledged: Message) -> None:
         """Count a record that Kafka has acknowledged."""
-        if outgoing.why_unchanged:
-            self.unchanged[outgoing.why_unchanged] += 1
+        if record.why_unchanged:
+            self.unchanged[record.why_unchanged] += 1
         else:
             self.translated += 1
 
@@ -60,7 +60,7 @@ class Translator:
         self._entity, self._format = vertical.entity, document_format
         self.vertical_name, self.topic = vertical.name, topic_names(vertical).events  # that its records are for
 
-    def translate(self, key: bytes | None, text: bytes) -> OutgoingRecord:
+    def translate(self, key: bytes | None, text: bytes) -> IntakeRecord:
         """The event, keyed by its entity; or where none can be made of it, the document with the key and bytes that it has.
 
         The contract judges an event when it comes off the topic, and puts what is no event into quarantine.
@@ -68,11 +68,11 @@ class Translator:
         try:
             event = self._event(text)
             entity = event.get(self._entity)
-            return OutgoingRecord(entity.encode() if entity else key, orjson.dumps(event))
+            return IntakeRecord(entity.encode() if entity else key, orjson.dumps(event))
         except Untranslatable as problem:
-            return OutgoingRecord(key, text, str(problem))
+            return IntakeRecord(key, text, str(problem))
         except Exception as defect:  # a defect of the translation, over one document: the others go on
-            return OutgoingRecord(key, text, f"translation failed ({type(defect).__name__})")
+            return IntakeRecord(key, text, f"translation failed ({type(defect).__name__})")
 
     def _event(self, text: bytes) -> dict[str, Any]:
         """Raises Untranslatable."""

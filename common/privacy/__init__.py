@@ -1,1 +1,1 @@
-"""Fields that name a person: keyed hashes in their place, and the keys that open what is stored encrypted."""
+"""Protects fields that name a person: replaces them by keyed hashes, encrypts raw bytes, and keeps the keys."""

@@ -13,21 +13,21 @@ NONCE_BYTES, TAG_BYTES = 12, 16
 MAX_ROWS_TRIED = 10_000  # where no key decrypts any of so many rows, none is taken to decrypt the table
 
 
-def find_opening_keys(quarantine: str, keys: Sequence[Key]) -> list[Key] | None:
+def find_usable_keys(quarantine: str, keys: Sequence[Key]) -> list[Key] | None:
     """Those of `keys` that decrypt rows of the table, in their order; None where it has no encrypted rows.
 
     Once the first key decrypts a row, the search ends: the others are left out although they may decrypt rows too.
     """
     if not tables.table_exists(quarantine):
         return None
-    opening: set[Key] = set()
+    usable_keys: set[Key] = set()
     is_encrypted = False
     for value in _encrypted_values(quarantine):
         is_encrypted = True
-        opening |= {key for key in keys if _can_open(key, value)}
-        if keys[0] in opening:
+        usable_keys |= {key for key in keys if _can_open(key, value)}
+        if keys[0] in usable_keys:
             break
-    return [key for key in keys if key in opening] if is_encrypted else None
+    return [key for key in keys if key in usable_keys] if is_encrypted else None
 
 
 def _encrypted_values(quarantine: str) -> Iterator[bytes]:

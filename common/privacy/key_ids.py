@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.privacy.encrypted_rows import find_opening_keys
+from common.privacy.encrypted_rows import find_usable_keys
 from common.privacy.keys import Key, former_keys, present_key
 from common.settings import SettingsError
 from common.vertical import Vertical
@@ -41,15 +41,15 @@ _ADVICE = (
 
 def _ids_by_rows(folder: Path, present: Key, former: Sequence[Key]) -> list[str]:
     """The id of the former key that alone decrypts quarantined rows; empty without encrypted rows, or if the present key does."""
-    opening_keys = find_opening_keys(str(folder / "tables" / "quarantine"), [present, *former])
-    if opening_keys is None or present in opening_keys:
+    usable_keys = find_usable_keys(str(folder / "tables" / "quarantine"), [present, *former])
+    if usable_keys is None or present in usable_keys:
         return []
-    if not opening_keys:
+    if not usable_keys:
         raise SettingsError(
             f"{folder} was written with another pseudonym key: its quarantined rows are decrypted by no key given here (the "
             f"present one's id is {present.id.hex()}): {_ADVICE}"
         )
-    return [opening_keys[-1].id.hex()]
+    return [usable_keys[-1].id.hex()]
 
 
 def _write_ids(ids: Sequence[str], note: Path) -> None:

@@ -1,4 +1,4 @@
-"""The secret keys of pseudonyms and of quarantined bytes: the present key, and former keys, which decrypt old bytes.
+"""Reads and makes the secret keys of pseudonyms and of quarantined bytes: the present key, and former keys for old bytes.
 
 Each has an id, a hash from which the key cannot be computed; the id is stored with the bytes that the key encrypted and beside
 the tables (`common.privacy.key_ids`).

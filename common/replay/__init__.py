@@ -1,1 +1,1 @@
-"""Files and simulated events sent to a topic at the pace of their own event times."""
+"""Sends files and simulated events to a topic at the pace of their own event times."""

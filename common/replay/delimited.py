@@ -44,7 +44,7 @@ class _RereadableLines:
     """Lines as text; those of the present record are kept, so that they can be read again."""
 
     def __init__(self, header_line: bytes, later_lines: Iterator[bytes]) -> None:
-        self._ahead = deque([header_line] if header_line else [])
+        self._pending_lines = deque([header_line] if header_line else [])
         self._later_lines = later_lines
         self.begin_record()
 
@@ -53,14 +53,14 @@ class _RereadableLines:
         self.undecodable = False
 
     def give_back_all_but_first(self) -> bytes:
-        self._ahead.extendleft(reversed(self._record_lines[1:]))
+        self._pending_lines.extendleft(reversed(self._record_lines[1:]))
         return self._record_lines[0]
 
     def __iter__(self) -> "_RereadableLines":
         return self
 
     def __next__(self) -> str:
-        line = self._ahead.popleft() if self._ahead else next(self._later_lines)
+        line = self._pending_lines.popleft() if self._pending_lines else next(self._later_lines)
         self._record_lines.append(line)
         try:
             return line.decode() + "\n"
@@ -71,8 +71,8 @@ class _RereadableLines:
 
 def decode_cell(cell: str) -> str | bytes | None:
     """The cell as text, or as its bytes where those are not UTF-8."""
-    read = cell.encode("utf-8", "surrogateescape")
+    cell_bytes = cell.encode("utf-8", "surrogateescape")
     try:
-        return read.decode() or None
+        return cell_bytes.decode() or None
     except UnicodeDecodeError:
-        return read
+        return cell_bytes

@@ -138,10 +138,10 @@ def _record_tables(plan: ReplayPlan, counts: ReplayCounts, progress: Callable[[R
         counts.rows += len(times)
         counts.unreadable += len(batch.unreadable)
         counts.untimed += times.count(None) - len(batch.unreadable)
-        due = _fill_times(times, last_time)
-        last_time = due[-1] if due else last_time
+        due_times = _fill_times(times, last_time)
+        last_time = due_times[-1] if due_times else last_time
         keys = [_record_key(event[plan.vertical.entity]) for event in events] + [None] * len(batch.unreadable)
-        yield _record_table(due, False, keys, [to_json(event) for event in events] + batch.unreadable)
+        yield _record_table(due_times, False, keys, [to_json(event) for event in events] + batch.unreadable)
         if plan.labels:
             yield _label_table(plan, plan.labels, batch, events, counts)
         progress(counts)
@@ -162,7 +162,7 @@ def _label_table(
     plan: ReplayPlan, labels: LabelColumns, batch: RowBatch, events: list[dict[str, Any]], counts: ReplayCounts
 ) -> pa.Table:
     vertical, delay = plan.vertical, labels.delay // timedelta(milliseconds=1)
-    due, keys, values = [], [], []
+    due_times, keys, values = [], [], []
     for row, event in enumerate(events):
         if not _is_anomalous(labels, batch, row):
             continue
@@ -172,7 +172,7 @@ def _label_table(
             continue
         scenario = as_text(batch.columns[labels.scenario][row]) if labels.scenario else None
         keys.append(_record_key(event[vertical.entity]))
-        due.append(time + delay)
+        due_times.append(time + delay)
         values.append(
             orjson.dumps(
                 {
@@ -185,7 +185,7 @@ def _label_table(
                 }
             )
         )
-    return _record_table(due, True, keys, values)
+    return _record_table(due_times, True, keys, values)
 
 
 def _is_anomalous(labels: LabelColumns, batch: RowBatch, row: int) -> bool:
@@ -202,19 +202,19 @@ def _is_anomalous(labels: LabelColumns, batch: RowBatch, row: int) -> bool:
 def _fill_times(times: list[int | None], earlier_time: int) -> list[int]:
     """A record without a readable time gets that of the record before it; at the start, that of the first with a time."""
     last_time = earlier_time or next((time for time in times if time is not None), 0)
-    due = []
+    due_times = []
     for time in times:
         last_time = last_time if time is None else time
-        due.append(last_time)
-    return due
+        due_times.append(last_time)
+    return due_times
 
 
 def _record_key(entity: Any) -> bytes | None:
     return entity if entity is None or isinstance(entity, bytes) else str(entity).encode("utf-8", "replace")
 
 
-def _record_table(due: list[int], is_label: bool, keys: list[bytes | None], values: list[bytes]) -> pa.Table:
-    return pa.table([due, [is_label] * len(due), keys, values], schema=RECORD_SCHEMA)
+def _record_table(due_times: list[int], is_label: bool, keys: list[bytes | None], values: list[bytes]) -> pa.Table:
+    return pa.table([due_times, [is_label] * len(due_times), keys, values], schema=RECORD_SCHEMA)
 
 
 def _require_times(plan: ReplayPlan, counts: ReplayCounts) -> None:

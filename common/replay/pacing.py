@@ -52,17 +52,17 @@ def schedule_at_speed(chunks: Iterable[Chunk], speed: float, longest_wait: float
             continue
         times = chunk.arrival_time
         gaps = np.diff(times, prepend=times[:1] if last_time is None else last_time) / np.timedelta64(1, "s") / speed
-        due = last_due + np.cumsum(np.clip(gaps, 0, longest_wait))
-        last_due, last_time = float(due[-1]), times[-1:]
-        yield chunk, due
+        due_seconds = last_due + np.cumsum(np.clip(gaps, 0, longest_wait))
+        last_due, last_time = float(due_seconds[-1]), times[-1:]
+        yield chunk, due_seconds
 
 
 def end_schedule(schedule: Iterable[tuple[Chunk, DueSeconds]], seconds: float) -> Iterator[tuple[Chunk, DueSeconds]]:
     """The schedule up to the last record that is due before `seconds` after the start."""
-    for chunk, due in schedule:
-        count = int(np.searchsorted(due, seconds))
-        yield chunk, due[:count]
-        if count < len(due):
+    for chunk, due_seconds in schedule:
+        count = int(np.searchsorted(due_seconds, seconds))
+        yield chunk, due_seconds[:count]
+        if count < len(due_seconds):
             return
 
 
@@ -90,17 +90,17 @@ def send_paced(
     """
     stop = stop or threading.Event()
     wait, start, total = wait or stop.wait, None, 0
-    for chunk, due in schedule:
+    for chunk, due_seconds in schedule:
         start = clock() if start is None else start
         sent_count = 0
-        while sent_count < len(due) and not stop.is_set():
+        while sent_count < len(due_seconds) and not stop.is_set():
             elapsed = clock() - start
-            ready_count = min(int(np.searchsorted(due, elapsed, "right")), sent_count + MAX_RECORDS_AT_ONCE)
+            ready_count = min(int(np.searchsorted(due_seconds, elapsed, "right")), sent_count + MAX_RECORDS_AT_ONCE)
             if ready_count > sent_count:
                 send(chunk, sent_count, ready_count)
                 total, sent_count = total + ready_count - sent_count, ready_count
             else:
-                wait(max(TICK_SECONDS, due[sent_count] - elapsed))
-        if sent_count < len(due):
+                wait(max(TICK_SECONDS, due_seconds[sent_count] - elapsed))
+        if sent_count < len(due_seconds):
             break
     return total

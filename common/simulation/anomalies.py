@@ -28,9 +28,9 @@ def episodes(
     members, ages = [], []
     for age in range(lasting_days):
         first_day = day - timedelta(days=age)
-        cases = case_count(seed, first_day, purpose, per_day)
-        if cases:
-            members.append(draw_distinct(random_for(seed, first_day, purpose), population, cases))
+        new_cases = case_count(seed, first_day, purpose, per_day)
+        if new_cases:
+            members.append(draw_distinct(random_for(seed, first_day, purpose), population, new_cases))
             ages.append(np.full(len(members[-1]), age))
     if not members:
         return np.empty(0, np.int64), np.empty(0, np.int64)

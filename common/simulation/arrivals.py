@@ -19,10 +19,10 @@ def event_sources(rng: np.random.Generator, rates: NDArray[np.float64]) -> NDArr
 def delays(rng: np.random.Generator, size: int) -> NDArray[np.timedelta64]:
     """Time (timedelta64[ms]) between event and arrival: mostly below a second, 5% minutes late, 0.1% hours to days late."""
     delay = rng.exponential(USUAL_DELAY_MS, size).clip(max=30_000)
-    kind = rng.random(size)
+    lateness_draw = rng.random(size)
     minutes = (60_000 + rng.exponential(LATE_MEAN_MS, size)).clip(max=LATE_MAX_MS)
     low, high = np.log(VERY_LATE_MS)
     hours = np.exp(rng.uniform(low, high, size))
-    delay = np.where(kind < LATE_SHARE, minutes, delay)
-    delay = np.where(kind < VERY_LATE_SHARE, hours, delay)
+    delay = np.where(lateness_draw < LATE_SHARE, minutes, delay)
+    delay = np.where(lateness_draw < VERY_LATE_SHARE, hours, delay)
     return delay.astype("timedelta64[ms]")

@@ -66,5 +66,5 @@ def _wrong_fields(event: dict, flaw: str, fields: DirtyFields) -> dict:
         return {"debug_trace": "x1"}
     if flaw == "out_of_range":
         return {fields.number: fields.out_of_range}
-    ahead = datetime.fromisoformat(event[fields.time].removesuffix("Z")) + FAR_AHEAD
-    return {fields.time: ahead.isoformat(timespec="milliseconds") + "Z"}
+    future_time = datetime.fromisoformat(event[fields.time].removesuffix("Z")) + FAR_AHEAD
+    return {fields.time: future_time.isoformat(timespec="milliseconds") + "Z"}

@@ -73,8 +73,8 @@ def _truncate(rng: np.random.Generator, value: bytes) -> bytes:
 
 def _nest(rng: np.random.Generator, value: bytes) -> bytes:
     depth = int(rng.choice(DEPTHS))
-    opening, closing = ((b'{"a":', b"}"), (b"[", b"]"))[rng.integers(2)]
-    nested = opening * depth + b"1" + closing * depth
+    prefix, suffix = ((b'{"a":', b"}"), (b"[", b"]"))[rng.integers(2)]
+    nested = prefix * depth + b"1" + suffix * depth
     return nested if rng.random() < 0.5 else _with_value(rng, value, nested)
 
 

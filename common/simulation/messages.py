@@ -37,7 +37,7 @@ class Messages:
 
 
 def split_messages(chunks: list[Messages], count: int) -> tuple[list[Messages], list[Messages]]:
-    """The first `at` messages of all chunks together, and those after them."""
+    """The first `count` messages of all chunks together, and those after them."""
     first_chunks, later_chunks = list[Messages](), list[Messages]()
     for chunk in chunks:
         first_chunks.append(chunk.take(slice(0, count)))
@@ -92,21 +92,22 @@ def make_messages(
     clean = Messages(arrival_time, keys, values, object_array([""] * len(values)))
     if fields is None:
         return sort_by_arrival(clean)
-    repeated = np.flatnonzero(rng.random(len(values)) < DUPLICATE_SHARE)
-    copy_arrival = arrival_time[repeated] + rng.integers(*DUPLICATE_AFTER_MS, len(repeated)).astype("timedelta64[ms]")
-    copies = Messages(copy_arrival, keys[repeated], values[repeated], object_array(["duplicate"] * len(repeated)))
-    broken = np.flatnonzero(rng.random(len(values)) < DIRTY_SHARE)
-    broken_values, flaw = spoil(rng, values[broken], fields)
-    attempts = Messages(arrival_time[broken], keys[broken], broken_values, flaw)
-    return sort_by_arrival(concatenate([attempts, clean, copies]))
+    copied_rows = np.flatnonzero(rng.random(len(values)) < DUPLICATE_SHARE)
+    copy_arrival = arrival_time[copied_rows] + rng.integers(*DUPLICATE_AFTER_MS, len(copied_rows)).astype("timedelta64[ms]")
+    flaws = object_array(["duplicate"] * len(copied_rows))
+    copies = Messages(copy_arrival, keys[copied_rows], values[copied_rows], flaws)
+    dirty_rows = np.flatnonzero(rng.random(len(values)) < DIRTY_SHARE)
+    broken_values, flaw = spoil(rng, values[dirty_rows], fields)
+    broken_messages = Messages(arrival_time[dirty_rows], keys[dirty_rows], broken_values, flaw)
+    return sort_by_arrival(concatenate([broken_messages, clean, copies]))
 
 
 def label_messages(labels: pa.Table) -> Messages:
     """Messages of labels, keyed by entity; each is due at the time of its event, and they are in that order."""
     labels = labels.sort_by("event_time")
     keys = object_array([entity.encode() for entity in labels["entity_id"].to_pylist()])
-    due = labels["event_time"].to_numpy().astype("datetime64[ms]")
-    return Messages(due, keys, encode_rows(json_columns(labels)), object_array([""] * len(keys)))
+    due_time = labels["event_time"].to_numpy().astype("datetime64[ms]")
+    return Messages(due_time, keys, encode_rows(json_columns(labels)), object_array([""] * len(keys)))
 
 
 def concatenate(parts: list[Messages]) -> Messages:

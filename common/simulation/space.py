@@ -23,6 +23,6 @@ def distance_km(
 ) -> NDArray[np.float64]:
     """Great-circle distance by the haversine formula; arguments broadcast."""
     phi, other_phi = np.radians(latitude), np.radians(other_latitude)
-    half = np.sin((other_phi - phi) / 2) ** 2
-    half = half + np.cos(phi) * np.cos(other_phi) * np.sin(np.radians(np.subtract(other_longitude, longitude)) / 2) ** 2
-    return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(half))
+    haversine = np.sin((other_phi - phi) / 2) ** 2
+    haversine = haversine + np.cos(phi) * np.cos(other_phi) * np.sin(np.radians(np.subtract(other_longitude, longitude)) / 2) ** 2
+    return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(haversine))
