@@ -1,4 +1,4 @@
-"""Runs `hybrid gateway`, which takes events and gives alerts over HTTP, and `hybrid token`, which makes and revokes its tokens."""
+"""Runs `hybrid gateway` (events in and alerts out over HTTP) and `hybrid token`, which makes and revokes its tokens."""
 
 from pathlib import Path
 from typing import Annotated
@@ -59,7 +59,9 @@ def gateway(
         ensure_topics(connection, declared_vertical, settings.partitions, settings.replication)
 
     def announce() -> None:
-        console.print(f"gateway at {address.url}, for {_describe_clients(tokens, settings, address)}; Ctrl-C ends it", soft_wrap=True)
+        console.print(
+            f"gateway at {address.url}, for {_describe_clients(tokens, settings, address)}; Ctrl-C ends it", soft_wrap=True
+        )
 
     run_gateway(verticals, settings, connection, address, announce)
 

@@ -92,7 +92,7 @@ def alerts_for(broker, wanted, seconds=60):
 
 def test_a_new_baseline_reaches_a_running_query_and_a_stopped_one_resumes(spark, place, wait_for_next_batches):
     broker, workspace, settings = place
-    start = partial(detection, spark, deployed(VERTICAL, workspace, settings=settings, connection=broker))
+    start = partial(run_detection, spark, deployed(VERTICAL, workspace, settings=settings, connection=broker))
     first = publish(spark, workspace, mean=50.0)
     with start() as detecting:
         assert {each.mode for each in detecting.running} == {REAL_TIME}

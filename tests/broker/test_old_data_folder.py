@@ -110,7 +110,9 @@ def test_what_was_learnt_published_and_allowed_is_in_force(opened, spark):
     assert learnt.scoring is not None and have_same_structure(learnt.scoring, learnt.scoring)
     assert learnt.model.first().model_version == learnt.scoring.version
     assert learnt.baselines["card"].count() == opened.note["finance_fraud"]["rows"]["baselines_card"]
-    published = {each.name: (each.value, each.changed_by.details["who"]) for each in thresholds(FINANCE, folder) if each.changed_by}
+    published = {
+        each.name: (each.value, each.changed_by.details["who"]) for each in thresholds(FINANCE, folder) if each.changed_by
+    }
     assert published == {"amount_zscore": (4.5, "operator")}
     token = Tokens(TokenFile(opened.data)).find(f"Bearer {opened.note['token']}".encode())
     assert token is not None

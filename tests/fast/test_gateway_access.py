@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from common.commands.gateway import listed
+from common.commands.gateway import list_tokens
 from common.gateway import tokens as module
 from common.gateway.address import Address
 from common.gateway.app import MAX_QUERY_BYTES
@@ -249,7 +249,7 @@ def test_a_name_that_would_not_be_seen_as_it_is_is_told(tmp_path, name):
 @pytest.mark.parametrize("name", ["[/x]", "[red]x", ":smile:", "a b", "Łukasz"])
 def test_tokens_are_listed_by_the_names_that_were_given(tmp_path, capsys, name):
     TokenFile(tmp_path).add(name, ["all:read"], KNOWN)
-    listed(tmp_path)
+    list_tokens(tmp_path)
     assert f"\n{name} " in capsys.readouterr().out
 
 

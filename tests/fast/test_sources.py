@@ -8,7 +8,7 @@ import pytest
 from common import tables
 from common.kafka.topic_identity import Topic
 from common.streaming import checkpoint_topics
-from common.streaming.checkpoint_topics import _record, _topics, present_since
+from common.streaming.checkpoint_topics import _append_if_other, _topics, present_since
 from common.workspace import Workspace
 
 NAME = "cards.events"
@@ -27,7 +27,7 @@ def note(workspace, monkeypatch):
     def note(cluster, topic_id, first):
         milliseconds = None if first is None else int(first.timestamp() * 1_000)
         monkeypatch.setattr(checkpoint_topics, "read_first_timestamp", lambda *_: milliseconds)
-        _record(Topic(NAME, cluster, topic_id, 2), workspace, None)
+        _append_if_other(Topic(NAME, cluster, topic_id, 2), workspace, None)
 
     return note
 
@@ -35,7 +35,7 @@ def note(workspace, monkeypatch):
 def test_the_same_topic_is_noted_once_also_by_commands_that_start_together(workspace, note):
     note("a", "1", JANUARY)
     with ThreadPoolExecutor(4) as pool:
-        for done in [pool.submit(_record, Topic(NAME, "b", "2", number), workspace, None) for number in (2, 2, 2, 2)]:
+        for done in [pool.submit(_append_if_other, Topic(NAME, "b", "2", number), workspace, None) for number in (2, 2, 2, 2)]:
             done.result()
     assert [row["id"] for row in _topics(workspace, NAME)] == ["1", "2"]
 
@@ -59,5 +59,5 @@ def test_what_comes_while_an_empty_topic_is_looked_at_is_of_it(workspace, monkey
         looked.append(datetime.now(UTC))
 
     monkeypatch.setattr(checkpoint_topics, "read_first_timestamp", is_empty)
-    _record(Topic(NAME, "a", "1", 1), workspace, None)
+    _append_if_other(Topic(NAME, "a", "1", 1), workspace, None)
     assert tables.read_arrow(workspace.table("topics"))["since"][0].as_py() <= looked[0]
