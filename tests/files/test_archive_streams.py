@@ -144,6 +144,7 @@ def test_labels_of_other_days_are_not_read_for_those_that_come(spark, workspace)
 def test_an_alert_is_one_row_the_newest(spark, workspace, tmp_path):
     def alert(name, score, hours=0):
         plain = dict.fromkeys(ALERT_SCHEMA.names) | {"alert_id": name, "score": score, "event_time": iso(hours)}
+        plain["ingest_time"] = iso(hours)  # our detectors always say when the newest event behind it came in
         return json.dumps(plain | {"versions": {"baseline": "v1", "model": None}}).encode()
 
     feed(spark, tmp_path / "in", [alert("a", 1.0), alert("b", 1.0), alert("a", 2.0), b"no alert"])

@@ -80,7 +80,7 @@ def test_by_the_brokers_clock_stream_archive_and_door_say_the_same_whenever_they
     assert found == [expected(time, came) for time, (came, *_) in zip(times, cases, strict=True)]
     door = PythonContract(VERTICAL, BOUNDS)
     for time, (came, *_), reason in zip(times, cases, found, strict=True):
-        verdict = door.validate(event(time), came + BOUNDS.ahead)
+        verdict = door.validate(event(time), came + BOUNDS.future_allowance)
         assert (None if isinstance(verdict, ValidEvent) else verdict.reason) == reason
 
 
